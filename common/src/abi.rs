@@ -1,0 +1,298 @@
+//! The BPF maps that the kernel half and the agent share: names, keys, values, events and counters.
+//!
+//! Every type is `repr(C)` without padding, proved at compile time by zerocopy's derives and by the sizes at the
+//! end of this file. Multi-byte integers are in host order unless a field says otherwise.
+//!
+//! | map | kind | key | value | written by |
+//! |---|---|---|---|---|
+//! | [`map::ROUTERS`] | hash | [`RouterKey`] | [`Router`] | agent |
+//! | [`map::VIPS`] | hash | [`VipKey`] | [`RouterKey`] | agent |
+//! | [`map::ALLOWED_SOURCES`] | hash | [`SourceKey`] | `u8` (unused) | agent |
+//! | [`map::HEARD`] | array, mmapable | [`Router::slot`] | [`Heard`] | kernel half |
+//! | [`map::COUNTERS`] | per-CPU array | 0: no router of ours; else [`Router::slot`] + 1 | [`Counters`] | kernel half |
+//! | [`map::EVENTS`] | ring buffer | | [`Event`] | kernel half |
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The names of the maps in the BPF object.
+pub mod map {
+    pub const ROUTERS: &str = "ROUTERS";
+    pub const VIPS: &str = "VIPS";
+    pub const ALLOWED_SOURCES: &str = "ALLOWED_SOURCES";
+    pub const HEARD: &str = "HEARD";
+    pub const COUNTERS: &str = "COUNTERS";
+    pub const EVENTS: &str = "EVENTS";
+}
+
+/// The names of the programs in the BPF object.
+pub mod program {
+    pub const INGRESS: &str = "xvrrp_ingress";
+    pub const EGRESS: &str = "xvrrp_egress";
+}
+
+/// [`RouterKey::family`] and [`VipKey::family`] of a virtual router over IPv4 (`AF_INET`).
+pub const FAMILY_IPV4: u8 = 2;
+
+/// An address of either family; IPv4 in the first four bytes, the rest zero. In network order.
+pub type Address = [u8; 16];
+
+/// An IPv4 address as the maps hold it.
+pub const fn ipv4_address(octets: [u8; 4]) -> Address {
+    let [a, b, c, d] = octets;
+    [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
+/// A virtual router: the same VRID on another interface, VLAN or address family is another one (RFC 9568 1.7, 5.2.3).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct RouterKey {
+    /// The interface that the frame arrives on.
+    pub ifindex: u32,
+    /// The VLAN identifier in the frame as the program sees it; 0 for none and for a priority tag.
+    pub vlan: u16,
+    pub family: u8,
+    pub vrid: u8,
+}
+
+/// A virtual address on an interface.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct VipKey {
+    pub ifindex: u32,
+    pub vlan: u16,
+    pub family: u8,
+    /// Zero.
+    pub reserved: u8,
+    pub address: Address,
+}
+
+/// A source from which a virtual router with [`Router::RESTRICT_SOURCES`] takes adverts.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct SourceKey {
+    pub router: RouterKey,
+    pub address: Address,
+}
+
+/// What the kernel half must know of a virtual router of ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Router {
+    /// The primary address that our adverts leave from: an advert with this source is our own.
+    pub primary: Address,
+    /// Authentication data of version 2, zero-padded (RFC 2338 5.3.10).
+    pub auth_data: [u8; 8],
+    /// Our own advertisement interval in nanoseconds: version 2 discards any other (RFC 3768 7.1).
+    pub advert_interval: u64,
+    /// Index into [`map::HEARD`], and one less than the index into [`map::COUNTERS`].
+    pub slot: u32,
+    /// One of the `ROLE_` constants.
+    pub role: u8,
+    /// The `bool`s of a virtual router: the flags below, or-ed.
+    pub flags: u8,
+    /// Our priority in the election.
+    pub priority: u8,
+    /// 2 or 3.
+    pub version: u8,
+    /// One of the `CHECKSUM_` constants: which forms a version 3 advert may have.
+    pub checksum: u8,
+    /// Authentication type of version 2: 0 none, 1 simple password (RFC 2338 5.3.6).
+    pub auth_type: u8,
+    /// What ARP requests for the virtual addresses are answered with: the virtual MAC, or the interface's.
+    pub answer_mac: [u8; 6],
+    /// The interface's own address, to which frames for the virtual MAC are rewritten.
+    pub interface_mac: [u8; 6],
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+impl Router {
+    /// Neither Active nor Backup: nothing is answered or learned.
+    pub const ROLE_INITIALIZE: u8 = 0;
+    pub const ROLE_BACKUP: u8 = 1;
+    pub const ROLE_ACTIVE: u8 = 2;
+
+    /// The virtual addresses live on the virtual MAC, not on the interface's own.
+    pub const VIRTUAL_MAC: u8 = 1 << 0;
+    /// Packets addressed to a virtual address are for this host (`Accept_Mode`, RFC 9568 6.1).
+    pub const ACCEPT: u8 = 1 << 1;
+    /// An advert of a lower priority than ours does not restart the Active_Down_Timer (RFC 9568 6.4.2).
+    pub const PREEMPT: u8 = 1 << 2;
+    /// Only adverts from [`map::ALLOWED_SOURCES`] are heard.
+    pub const RESTRICT_SOURCES: u8 = 1 << 3;
+
+    /// Version 3 over IPv4 with either form of the checksum.
+    pub const CHECKSUM_AUTO: u8 = 0;
+    /// Only with the pseudo-header (RFC 5798 5.2.8).
+    pub const CHECKSUM_PSEUDO_HEADER: u8 = 1;
+    /// Only over the message itself (RFC 9568 5.2.8).
+    pub const CHECKSUM_PLAIN: u8 = 2;
+}
+
+/// A valid advert, as the kernel half heard it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Advert {
+    /// When it arrived, on the boot-time clock in nanoseconds.
+    pub received_at: u64,
+    /// Its advertisement interval in nanoseconds.
+    pub interval: u64,
+    pub source: Address,
+    /// The folded ones' complement sum of its addresses, in network order: equal lists have equal sums.
+    pub address_sum: u16,
+    pub address_count: u8,
+    pub priority: u8,
+    pub version: u8,
+    /// [`Router::CHECKSUM_PSEUDO_HEADER`] or [`Router::CHECKSUM_PLAIN`] (version 2: always plain).
+    pub checksum: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+/// What the kernel half has heard for a virtual router. One packet's writer at a time per CPU; a reader that finds
+/// `restarted_at` unchanged after reading `restart_interval` has a consistent pair.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Heard {
+    /// When the last advert arrived that restarts a Backup's Active_Down_Timer (RFC 9568 6.4.2); 0: never.
+    pub restarted_at: u64,
+    /// The interval which that advert carried, in nanoseconds: a Backup's new Active_Adver_Interval.
+    pub restart_interval: u64,
+    /// The last valid advert of any priority.
+    pub latest: Advert,
+    /// Zero; makes one cache line of it.
+    pub reserved: u64,
+}
+
+/// Sent when an advert changes something, or when our role makes every advert matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Event {
+    pub router: RouterKey,
+    pub slot: u32,
+    /// Zero.
+    pub reserved: u32,
+    pub advert: Advert,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// What the kernel half counts, by reason; the index into [`Counters`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(usize)]
+        pub enum Counter {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Counter {
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name in `xvrrp status`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Valid adverts.
+    AdvertAccepted = "advert_accepted",
+    /// Valid adverts with priority 0; counted as accepted too.
+    AdvertRelease = "advert_release",
+    /// A fragment of an IP packet with protocol 112: no VRRP router sends one.
+    AdvertFragment = "advert_fragment",
+    /// TTL or hop limit other than 255 (RFC 9568 5.1.1.3).
+    AdvertTimeToLive = "advert_time_to_live",
+    /// Not the version that the virtual router is configured for (RFC 9568 7.1).
+    AdvertVersion = "advert_version",
+    /// Not an ADVERTISEMENT (RFC 9568 5.2.2).
+    AdvertType = "advert_type",
+    /// Shorter or longer than its address count says (RFC 9568 7.1).
+    AdvertLength = "advert_length",
+    /// No form of the checksum that is accepted fits (RFC 9568 5.2.8).
+    AdvertChecksum = "advert_checksum",
+    /// A VRID that is not configured on the interface (RFC 9568 7.1); passed on, another daemon may live there.
+    AdvertUnknownVrid = "advert_unknown_vrid",
+    /// Advertisement interval 0 (RFC 9568 erratum 8301).
+    AdvertIntervalZero = "advert_interval_zero",
+    /// Version 2: an interval other than ours (RFC 3768 7.1).
+    AdvertIntervalMismatch = "advert_interval_mismatch",
+    /// No address at all (RFC 9568 5.2.5).
+    AdvertNoAddress = "advert_no_address",
+    /// Version 2: another authentication type or password (RFC 2338 7.1).
+    AdvertAuthentication = "advert_authentication",
+    /// From our own primary address.
+    AdvertOwnSource = "advert_own_source",
+    /// From a source that is not among the allowed ones.
+    AdvertForbiddenSource = "advert_forbidden_source",
+    /// Change not told to the agent, because the ring buffer was full; the agent reads the map anyway.
+    EventLost = "event_lost",
+    /// ARP requests for a virtual address, answered.
+    ArpAnswered = "arp_answered",
+    /// ARP requests for a virtual address, dropped because we are not Active (RFC 9568 6.4.2).
+    ArpSuppressed = "arp_suppressed",
+    /// ARP packets in which another host claims a virtual address with another MAC.
+    ArpRivalClaim = "arp_rival_claim",
+    /// Frames to the virtual MAC, let in.
+    VirtualMacAdmitted = "virtual_mac_admitted",
+    /// Frames to the virtual MAC, dropped because we are not Active (RFC 9568 6.4.2).
+    VirtualMacDropped = "virtual_mac_dropped",
+    /// Packets addressed to a virtual address, dropped because `accept` is off (RFC 9568 6.4.3).
+    NotAccepted = "not_accepted",
+    /// ARP packets of this host that named a virtual address: sender set to the virtual MAC.
+    EgressArpRewritten = "egress_arp_rewritten",
+    /// ARP packets of this host that named a virtual address, dropped because we are not Active.
+    EgressArpDropped = "egress_arp_dropped",
+}
+
+/// One CPU's counts for a virtual router, or for what belongs to none; indexed by [`Counter`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Counters(pub [u64; Counter::ALL.len()]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self([0; Counter::ALL.len()])
+    }
+}
+
+const _: () = {
+    assert!(size_of::<RouterKey>() == 8);
+    assert!(size_of::<VipKey>() == 24);
+    assert!(size_of::<SourceKey>() == 24);
+    assert!(size_of::<Router>() == 56);
+    assert!(size_of::<Advert>() == 40);
+    assert!(size_of::<Heard>() == 64);
+    assert!(size_of::<Event>() == 56);
+    assert!(size_of::<Counters>() == 8 * Counter::ALL.len());
+};
+
+#[cfg(feature = "user")]
+mod pod {
+    use super::{Counters, Event, Heard, Router, RouterKey, SourceKey, VipKey};
+
+    // SAFETY: all of these are `repr(C)`, free of padding and valid for every bit pattern: zerocopy's `FromBytes`
+    // and `IntoBytes`, derived above, prove both at compile time.
+    unsafe impl aya::Pod for RouterKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for VipKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for SourceKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Router {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Heard {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Event {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Counters {}
+}

@@ -1,0 +1,9 @@
+//! What the kernel half and the agent must agree on: units, wire formats and map layouts.
+//!
+//! No I/O, no clock, no allocation: everything here compiles for the BPF target too.
+
+#![no_std]
+
+pub mod abi;
+pub mod units;
+pub mod wire;

@@ -1,0 +1,315 @@
+//! The quantities of VRRP, each in a type of its own.
+//!
+//! Intervals travel as centiseconds (version 3) or seconds (version 2) and live as nanoseconds; the conversion
+//! happens here and nowhere else. All arithmetic is in integers and nothing is rounded to zero.
+
+use core::{fmt, ops};
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+const NANOS_PER_CENTISECOND: u64 = NANOS_PER_SECOND / 100;
+
+/// Virtual Router Identifier, 1 to 255 (RFC 9568 5.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Vrid(u8);
+
+impl Vrid {
+    /// `None` for 0, which no virtual router may use.
+    pub const fn new(vrid: u8) -> Option<Self> {
+        match vrid {
+            0 => None,
+            _ => Some(Self(vrid)),
+        }
+    }
+
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl fmt::Display for Vrid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Priority of a VRRP router, higher is better (RFC 9568 5.2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Priority(u8);
+
+impl Priority {
+    /// Sent by an Active router that gives up its role (RFC 9568 5.2.4).
+    pub const RELEASE: Self = Self(0);
+    /// What a Backup uses unless configured otherwise (RFC 9568 6.1).
+    pub const DEFAULT: Self = Self(100);
+    /// The router that owns the virtual addresses as its interface addresses (RFC 9568 5.2.4).
+    pub const OWNER: Self = Self(255);
+
+    pub const fn new(priority: u8) -> Self {
+        Self(priority)
+    }
+
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    pub const fn is_owner(self) -> bool {
+        self.0 == Self::OWNER.0
+    }
+
+    pub const fn is_release(self) -> bool {
+        self.0 == Self::RELEASE.0
+    }
+}
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The two versions of the protocol that xvrrp speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Version {
+    /// RFC 3768.
+    V2 = 2,
+    /// RFC 9568.
+    V3 = 3,
+}
+
+impl Version {
+    pub const fn from_wire(version: u8) -> Option<Self> {
+        match version {
+            2 => Some(Self::V2),
+            3 => Some(Self::V3),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (*self as u8).fmt(f)
+    }
+}
+
+/// A span of time in whole nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Interval(u64);
+
+impl Interval {
+    pub const ZERO: Self = Self(0);
+    /// The shortest advertisement interval of version 3: one centisecond.
+    pub const MIN_ADVERT: Self = Self::from_centiseconds(1);
+    /// The longest advertisement interval of version 3: 12 bits of centiseconds (RFC 9568 5.2.7).
+    pub const MAX_ADVERT: Self = Self::from_centiseconds(0xfff);
+    /// The longest advertisement interval of version 2: 8 bits of seconds (RFC 3768 5.3.7).
+    pub const MAX_ADVERT_V2: Self = Self::from_seconds(255);
+
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros * 1_000)
+    }
+
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis * 1_000_000)
+    }
+
+    /// Version 3's unit on the wire.
+    pub const fn from_centiseconds(centiseconds: u16) -> Self {
+        Self(centiseconds as u64 * NANOS_PER_CENTISECOND)
+    }
+
+    /// Version 2's unit on the wire.
+    pub const fn from_seconds(seconds: u8) -> Self {
+        Self(seconds as u64 * NANOS_PER_SECOND)
+    }
+
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Version 3's unit on the wire; `None` unless it fits 12 bits exactly.
+    pub const fn to_centiseconds(self) -> Option<u16> {
+        if !self.0.is_multiple_of(NANOS_PER_CENTISECOND) || self.0 > Self::MAX_ADVERT.0 {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "at most 0xfff, checked above")]
+        Some((self.0 / NANOS_PER_CENTISECOND) as u16)
+    }
+
+    /// Version 2's unit on the wire; `None` unless it fits 8 bits exactly.
+    pub const fn to_seconds(self) -> Option<u8> {
+        if !self.0.is_multiple_of(NANOS_PER_SECOND) || self.0 > Self::MAX_ADVERT_V2.0 {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "at most 255, checked above")]
+        Some((self.0 / NANOS_PER_SECOND) as u8)
+    }
+
+    /// `Skew_Time` of version 3: `((256 - priority) * Active_Adver_Interval) / 256` (RFC 9568 6.1).
+    pub const fn skew(self, priority: Priority) -> Self {
+        Self((256 - priority.get() as u64) * self.0 / 256)
+    }
+
+    /// `Skew_Time` of version 2: `(256 - priority) / 256` seconds, whatever the interval (RFC 3768 6.1).
+    pub const fn skew_v2(priority: Priority) -> Self {
+        Self::from_seconds(1).skew(priority)
+    }
+
+    pub const fn saturating_mul(self, factor: u64) -> Self {
+        Self(self.0.saturating_mul(factor))
+    }
+
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl ops::Add for Interval {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl From<Interval> for core::time::Duration {
+    fn from(interval: Interval) -> Self {
+        Self::from_nanos(interval.0)
+    }
+}
+
+/// In milliseconds, with as many decimals as it needs: `100ms`, `6.09375ms`.
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&core::time::Duration::from(*self), f)
+    }
+}
+
+/// A moment of the boot-time clock (`CLOCK_BOOTTIME`), in nanoseconds: the one clock that the kernel half
+/// (`bpf_ktime_get_boot_ns`) and the agent share, and that goes on counting while the machine is suspended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Instant(u64);
+
+impl Instant {
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// How long after `earlier` this is; zero if it is not later.
+    pub const fn since(self, earlier: Self) -> Interval {
+        Interval(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl ops::Add<Interval> for Instant {
+    type Output = Self;
+
+    fn add(self, interval: Interval) -> Self {
+        Self(self.0.saturating_add(interval.0))
+    }
+}
+
+impl ops::Sub<Interval> for Instant {
+    type Output = Self;
+
+    fn sub(self, interval: Interval) -> Self {
+        Self(self.0.saturating_sub(interval.0))
+    }
+}
+
+/// A MAC address, as it stands in a frame.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct MacAddress(pub [u8; 6]);
+
+impl MacAddress {
+    pub const BROADCAST: Self = Self([0xff; 6]);
+    /// Where version 2 and 3 adverts over IPv4 go: the Ethernet form of 224.0.0.18 (RFC 1112 6.4).
+    pub const VRRP_IPV4_MULTICAST: Self = Self([0x01, 0x00, 0x5e, 0x00, 0x00, 0x12]);
+
+    /// The virtual router MAC address, 00-00-5E-00-01-{VRID} (RFC 9568 7.3).
+    pub const fn virtual_ipv4(vrid: Vrid) -> Self {
+        Self([0x00, 0x00, 0x5e, 0x00, 0x01, vrid.get()])
+    }
+
+    /// The VRID of a virtual router MAC address over IPv4.
+    pub const fn virtual_ipv4_vrid(self) -> Option<Vrid> {
+        match self.0 {
+            [0x00, 0x00, 0x5e, 0x00, 0x01, vrid] => Vrid::new(vrid),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skew_of_version_3_is_a_share_of_the_interval() {
+        // RFC 9568 6.1
+        let second = Interval::from_seconds(1);
+        assert_eq!(second.skew(Priority::new(100)), Interval::from_nanos(609_375_000));
+        assert_eq!(second.skew(Priority::new(254)), Interval::from_nanos(7_812_500));
+    }
+
+    #[test]
+    fn skew_is_not_rounded_away_at_10_ms_adverts() {
+        let skew = Interval::from_centiseconds(1).skew(Priority::new(100));
+        assert_eq!(skew, Interval::from_nanos(6_093_750));
+        assert!(Interval::from_centiseconds(1).skew(Priority::OWNER) > Interval::ZERO);
+    }
+
+    #[test]
+    fn skew_of_version_2_does_not_depend_on_the_interval() {
+        // RFC 3768 6.1
+        assert_eq!(Interval::skew_v2(Priority::new(100)), Interval::from_nanos(609_375_000));
+    }
+
+    #[test]
+    fn wire_units_take_whole_values_in_range_only() {
+        assert_eq!(Interval::from_millis(100).to_centiseconds(), Some(10));
+        assert_eq!(Interval::from_millis(15).to_centiseconds(), None);
+        assert_eq!(Interval::from_centiseconds(0xfff).to_centiseconds(), Some(0xfff));
+        assert_eq!(Interval::from_millis(40_960).to_centiseconds(), None);
+        assert_eq!(Interval::from_seconds(255).to_seconds(), Some(255));
+        assert_eq!(Interval::from_millis(1_500).to_seconds(), None);
+        assert_eq!(Interval::from_millis(256_000).to_seconds(), None);
+    }
+
+    #[test]
+    fn virtual_mac_carries_the_vrid() {
+        // RFC 9568 7.3
+        let vrid = Vrid::new(51).unwrap();
+        let mac = MacAddress::virtual_ipv4(vrid);
+        assert_eq!(mac.0, [0x00, 0x00, 0x5e, 0x00, 0x01, 51]);
+        assert_eq!(mac.virtual_ipv4_vrid(), Some(vrid));
+        assert_eq!(MacAddress([0, 0, 0x5e, 0, 1, 0]).virtual_ipv4_vrid(), None);
+    }
+}
