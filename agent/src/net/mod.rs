@@ -1,1 +1,10 @@
-//! Stub.
+//! The network as the agent touches it: netlink for what is configured, a packet socket for what is sent.
+
+mod link_monitor;
+mod netlink;
+mod packet;
+mod promote;
+
+pub use link_monitor::{LinkChange, LinkMonitor};
+pub use netlink::{AddressOutcome, Interface, InterfaceAddress, NetError, Netlink};
+pub use packet::PacketSocket;

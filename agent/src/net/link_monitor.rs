@@ -1,0 +1,64 @@
+//! Tells when an interface loses or gains its carrier, or is taken down or up.
+
+use std::fmt;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::MulticastGroup;
+use rtnetlink::packet_core::NetlinkPayload;
+
+use super::netlink::{NetError, is_running};
+
+/// An interface's state as the kernel just reported it; not necessarily another one than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkChange {
+    pub ifindex: u32,
+    /// Administratively up and with a carrier.
+    pub running: bool,
+}
+
+/// The kernel's link notifications in the namespace of the thread that opened this.
+pub struct LinkMonitor(BoxStream<'static, LinkChange>);
+
+impl LinkMonitor {
+    /// Opens the subscription and drives it on the current tokio runtime.
+    pub fn open() -> Result<Self, NetError> {
+        let (connection, _, messages) =
+            rtnetlink::new_multicast_connection(&[MulticastGroup::Link]).map_err(NetError::Open)?;
+        tokio::spawn(connection);
+        let changes = messages.filter_map(async |(message, _)| match message.payload {
+            NetlinkPayload::InnerMessage(message) => link_change(&message),
+            _ => None,
+        });
+        Ok(Self(changes.boxed()))
+    }
+
+    /// The next notification; `None` once the subscription has ended.
+    pub async fn next(&mut self) -> Option<LinkChange> {
+        self.0.next().await
+    }
+}
+
+impl fmt::Debug for LinkMonitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LinkMonitor").finish_non_exhaustive()
+    }
+}
+
+fn link_change(message: &RouteNetlinkMessage) -> Option<LinkChange> {
+    match message {
+        RouteNetlinkMessage::NewLink(link) => Some(LinkChange {
+            ifindex: link.header.index,
+            running: is_running(link),
+        }),
+        // Of family AF_BRIDGE, it only says that the interface has left its bridge.
+        RouteNetlinkMessage::DelLink(link) if link.header.interface_family != AddressFamily::Bridge => {
+            Some(LinkChange {
+                ifindex: link.header.index,
+                running: false,
+            })
+        }
+        _ => None,
+    }
+}

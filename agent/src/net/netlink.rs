@@ -1,0 +1,289 @@
+//! Interfaces, addresses and unicast filters, by rtnetlink.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures_util::TryStreamExt;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
+use xvrrp_common::units::MacAddress;
+
+use super::promote;
+
+/// Marks an address as ours (`IFA_PROTO`, Linux 5.18): the protocol number of VRRP (RFC 9568 5.1.1.4).
+const ADDRESS_PROTOCOL: AddressProtocol = AddressProtocol::Other(112);
+
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    #[error("cannot open a netlink socket: {0}")]
+    Open(#[source] std::io::Error),
+    #[error("cannot list {what}: {source}")]
+    List {
+        what: &'static str,
+        source: rtnetlink::Error,
+    },
+    #[error("cannot {verb} address {address}/{prefix_length} on {interface}: {source}")]
+    Address {
+        verb: &'static str,
+        address: Ipv4Addr,
+        prefix_length: u8,
+        interface: String,
+        source: rtnetlink::Error,
+    },
+    #[error("cannot {verb} the unicast filter of {interface} for {mac}: {source}")]
+    UnicastFilter {
+        verb: &'static str,
+        interface: String,
+        mac: MacAddress,
+        source: rtnetlink::Error,
+    },
+}
+
+/// An interface of this network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    pub name: String,
+    pub ifindex: u32,
+    pub mac: MacAddress,
+    /// Has Ethernet framing.
+    pub ethernet: bool,
+    pub loopback: bool,
+    /// Administratively up and with a carrier.
+    pub running: bool,
+    /// IPv4 addresses, in the kernel's order.
+    pub addresses: Vec<InterfaceAddress>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    pub address: Ipv4Addr,
+    pub prefix_length: u8,
+    /// Put there by an xvrrp agent.
+    pub ours: bool,
+}
+
+/// Whether an address was put on the interface, or stood there already and is not ours to take away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressOutcome {
+    Added,
+    Existed,
+}
+
+/// A connection to the kernel's routing netlink, in the namespace of the thread that opened it.
+#[derive(Clone, Debug)]
+pub struct Netlink {
+    handle: rtnetlink::Handle,
+}
+
+impl Netlink {
+    /// Opens the connection and drives it on the current tokio runtime.
+    pub fn open() -> Result<Self, NetError> {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(NetError::Open)?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    pub async fn interfaces(&self) -> Result<Vec<Interface>, NetError> {
+        let links: Vec<LinkMessage> =
+            (self.handle.link().get().execute().try_collect().await).map_err(|source| NetError::List {
+                what: "interfaces",
+                source,
+            })?;
+        let mut interfaces: Vec<Interface> = links.iter().filter_map(interface).collect();
+        for message in self.address_messages().await? {
+            let Some(address) = interface_address(&message) else {
+                continue;
+            };
+            if let Some(interface) = interfaces
+                .iter_mut()
+                .find(|known| known.ifindex == message.header.index)
+            {
+                interface.addresses.push(address);
+            }
+        }
+        Ok(interfaces)
+    }
+
+    /// Puts an address on the interface and marks it as ours.
+    pub async fn add_address(
+        &self,
+        interface: &str,
+        ifindex: u32,
+        address: Ipv4Addr,
+        prefix_length: u8,
+    ) -> Result<AddressOutcome, NetError> {
+        let mut request = self.handle.address().add(ifindex, IpAddr::V4(address), prefix_length);
+        request
+            .message_mut()
+            .attributes
+            .push(AddressAttribute::Protocol(ADDRESS_PROTOCOL));
+        match request.execute().await {
+            Ok(()) => Ok(AddressOutcome::Added),
+            Err(source) if has_errno(&source, libc::EEXIST) => Ok(AddressOutcome::Existed),
+            Err(source) => Err(NetError::Address {
+                verb: "add",
+                address,
+                prefix_length,
+                interface: interface.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    /// Takes an address off the interface that [`Self::add_address`] added; that it is gone already is no error.
+    pub async fn remove_address(
+        &self,
+        interface: &str,
+        ifindex: u32,
+        address: Ipv4Addr,
+        prefix_length: u8,
+    ) -> Result<(), NetError> {
+        let message = self
+            .handle
+            .address()
+            .add(ifindex, IpAddr::V4(address), prefix_length)
+            .message_mut()
+            .clone();
+        self.delete(interface, message, address, prefix_length).await
+    }
+
+    /// Takes off every address that an agent put on any interface and did not live to take off itself.
+    /// Goes on after a failure; returns what was removed, as `address/prefix`, and every failure.
+    pub async fn remove_stale_addresses(&self) -> Result<(Vec<String>, Vec<NetError>), NetError> {
+        let interfaces = self.interfaces().await?;
+        let (mut removed, mut failures) = (Vec::new(), Vec::new());
+        for message in self.address_messages().await? {
+            let Some(found) = interface_address(&message).filter(|address| address.ours) else {
+                continue;
+            };
+            let ifindex = message.header.index;
+            let name = interfaces
+                .iter()
+                .find(|known| known.ifindex == ifindex)
+                .map_or("?", |interface| &interface.name);
+            match self.delete(name, message, found.address, found.prefix_length).await {
+                Ok(()) => removed.push(format!("{}/{} on {name}", found.address, found.prefix_length)),
+                Err(error) => failures.push(error),
+            }
+        }
+        Ok((removed, failures))
+    }
+
+    /// Lets frames for `mac` through the interface's unicast filter, beyond the life of this process.
+    pub async fn open_unicast_filter(&self, interface: &str, ifindex: u32, mac: MacAddress) -> Result<(), NetError> {
+        let request = self
+            .handle
+            .neighbours()
+            .add_bridge(ifindex, &mac.0)
+            .flags(NeighbourFlags::Own)
+            .state(NeighbourState::Permanent);
+        match request.execute().await {
+            Err(source) if !has_errno(&source, libc::EEXIST) => Err(NetError::UnicastFilter {
+                verb: "open",
+                interface: interface.to_owned(),
+                mac,
+                source,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Undoes [`Self::open_unicast_filter`]; that it is closed already, or the interface gone, is no error.
+    pub async fn close_unicast_filter(&self, interface: &str, ifindex: u32, mac: MacAddress) -> Result<(), NetError> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Bridge;
+        message.header.ifindex = ifindex;
+        message.header.state = NeighbourState::Permanent;
+        message.header.flags = NeighbourFlags::Own;
+        message
+            .attributes
+            .push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+        match self.handle.neighbours().del(message).execute().await {
+            Err(source) if !has_errno(&source, libc::ENOENT) && !has_errno(&source, libc::ENODEV) => {
+                Err(NetError::UnicastFilter {
+                    verb: "close",
+                    interface: interface.to_owned(),
+                    mac,
+                    source,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn address_messages(&self) -> Result<Vec<AddressMessage>, NetError> {
+        (self.handle.address().get().execute().try_collect().await).map_err(|source| NetError::List {
+            what: "addresses",
+            source,
+        })
+    }
+
+    async fn delete(
+        &self,
+        interface: &str,
+        message: AddressMessage,
+        address: Ipv4Addr,
+        prefix_length: u8,
+    ) -> Result<(), NetError> {
+        // Without this the kernel would take the operator's addresses of the same subnet away with ours.
+        let _promote = promote::Secondaries::on(interface);
+        match self.handle.address().del(message).execute().await {
+            Err(source) if !has_errno(&source, libc::EADDRNOTAVAIL) && !has_errno(&source, libc::ENODEV) => {
+                Err(NetError::Address {
+                    verb: "remove",
+                    address,
+                    prefix_length,
+                    interface: interface.to_owned(),
+                    source,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether the interface can carry frames: administratively up and with a carrier.
+pub(super) fn is_running(message: &LinkMessage) -> bool {
+    message.header.flags.contains(LinkFlags::Up | LinkFlags::Running)
+}
+
+fn interface(message: &LinkMessage) -> Option<Interface> {
+    let name = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })?;
+    let mac = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(address) => address.as_slice().try_into().ok().map(MacAddress),
+        _ => None,
+    });
+    Some(Interface {
+        name,
+        ifindex: message.header.index,
+        mac: mac.unwrap_or_default(),
+        ethernet: message.header.link_layer_type == LinkLayerType::Ether && mac.is_some(),
+        loopback: message.header.flags.contains(LinkFlags::Loopback),
+        running: is_running(message),
+        addresses: Vec::new(),
+    })
+}
+
+fn interface_address(message: &AddressMessage) -> Option<InterfaceAddress> {
+    // IFA_LOCAL is the interface's own end; on a point-to-point link IFA_ADDRESS is the other one.
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        _ => None,
+    })?;
+    let ours = message
+        .attributes
+        .contains(&AddressAttribute::Protocol(ADDRESS_PROTOCOL));
+    Some(InterfaceAddress {
+        address,
+        prefix_length: message.header.prefix_len,
+        ours,
+    })
+}
+
+fn has_errno(error: &rtnetlink::Error, errno: i32) -> bool {
+    matches!(error, rtnetlink::Error::NetlinkError(message) if message.raw_code() == -errno)
+}
