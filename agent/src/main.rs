@@ -1,1 +1,33 @@
-fn main() {}
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::filter::LevelFilter;
+use xvrrp::cli::Cli;
+use xvrrp::config::ConfigError;
+
+/// Wrong usage or configuration; clap uses the same.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .with_max_level(LevelFilter::INFO)
+        .init();
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => match error.downcast_ref::<ConfigError>() {
+            // Each of its lines names a place in the configuration by itself.
+            Some(wrong) => {
+                eprintln!("{wrong}");
+                ExitCode::from(EXIT_USAGE)
+            }
+            None => {
+                eprintln!("xvrrp: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}

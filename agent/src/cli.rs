@@ -1,0 +1,116 @@
+//! The command line.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+use nix::sched::{CloneFlags, setns};
+
+use crate::config::{self, Config, ConfigError};
+use crate::control::{self, Request};
+use crate::status::AgentStatus;
+use crate::{agent, capabilities};
+
+/// Where `ip netns add` puts a handle of a network namespace.
+const NETNS_DIRECTORY: &str = "/run/netns";
+
+/// Keeps virtual IP addresses alive on a group of Linux gateways: VRRP with an XDP fast path.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Exit status: 0 done, 1 failed while working, 2 wrong usage or configuration.")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take part in the elections of a configuration's virtual routers, until SIGTERM or SIGINT
+    Run {
+        /// The configuration
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        #[command(flatten)]
+        namespace: Namespace,
+    },
+    /// Check a configuration, alone and against this host, without touching anything
+    Check {
+        /// The configuration
+        file: PathBuf,
+        #[command(flatten)]
+        namespace: Namespace,
+    },
+    /// Show how the virtual routers of the running agent stand
+    Status {
+        /// Print a JSON document, with all times in milliseconds
+        #[arg(long)]
+        json: bool,
+        /// The agent's control socket
+        #[arg(long, value_name = "PATH", default_value = config::DEFAULT_CONTROL)]
+        control: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Namespace {
+    /// The network namespace to work in: a name that `ip netns` knows, or a path
+    #[arg(long, value_name = "NAME")]
+    netns: Option<String>,
+}
+
+impl Cli {
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Run { config, namespace } => {
+                let config = load(&config)?;
+                capabilities::check(namespace.netns.is_some(), config.agent.realtime_priority > 0)?;
+                namespace.enter()?;
+                management_runtime()?.block_on(agent::run(&config))
+            }
+            Command::Check { file, namespace } => {
+                let config = load(&file)?;
+                namespace.enter()?;
+                management_runtime()?.block_on(agent::check(&config))?;
+                let count = config.virtual_routers.len();
+                let plural = if count == 1 { "" } else { "s" };
+                println!("{}: configuration is valid: {count} virtual router{plural}", file.display());
+                Ok(())
+            }
+            Command::Status { json, control } => {
+                let answer = control::ask(&control, &Request::Status)?;
+                if let Some(error) = answer.get("error") {
+                    bail!("the agent at {} refused: {error}", control.display());
+                }
+                if json {
+                    println!("{}", serde_json::to_string_pretty(&answer)?);
+                } else {
+                    let status: AgentStatus = serde_json::from_value(answer)
+                        .with_context(|| format!("the agent at {} is of another version", control.display()))?;
+                    print!("{status}");
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Namespace {
+    /// Moves this thread, and so all that it will start, into the namespace.
+    fn enter(&self) -> anyhow::Result<()> {
+        let Some(name) = &self.netns else { return Ok(()) };
+        let path = if name.contains('/') { PathBuf::from(name) } else { Path::new(NETNS_DIRECTORY).join(name) };
+        let namespace = std::fs::File::open(&path)
+            .with_context(|| format!("--netns {name}: cannot open {}; `ip netns` lists the namespaces", path.display()))?;
+        setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
+            .with_context(|| format!("--netns {name}: cannot enter {} (needs CAP_SYS_ADMIN)", path.display()))
+    }
+}
+
+fn load(file: &Path) -> Result<Config, ConfigError> {
+    config::load(file)
+}
+
+/// For everything but the election, which has a thread and a runtime of its own.
+fn management_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+}

@@ -1,0 +1,200 @@
+//! The control socket: one JSON line asks, one JSON document answers.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixListener as StdListener, UnixStream as StdStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+/// Longest request that is read.
+const MAX_REQUEST: u64 = 4096;
+/// How long a client may take to ask and to read the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a client can ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    Status,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    #[error("another xvrrp agent runs in this network namespace; stop it first")]
+    AgentRuns,
+    #[error("another xvrrp agent answers at {0}; stop it first, or set another agent.control")]
+    SocketTaken(PathBuf),
+    #[error("cannot open the control socket {path}: {source}")]
+    Open { path: PathBuf, source: io::Error },
+    #[error("no agent answers at {path}: {source}; is `xvrrp run` running, and is this its agent.control?")]
+    NoAgent { path: PathBuf, source: io::Error },
+    #[error("the agent at {path} did not answer as expected: {source}")]
+    Answer { path: PathBuf, source: io::Error },
+}
+
+/// Held by the one agent of a network namespace; the kernel takes it back when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Singleton(#[expect(dead_code, reason = "held, not used")] StdListener);
+
+impl Singleton {
+    pub fn claim() -> Result<Self, ControlError> {
+        let name = SocketAddr::from_abstract_name("xvrrp-agent").and_then(|name| StdListener::bind_addr(&name));
+        name.map(Self).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => ControlError::AgentRuns,
+            _ => ControlError::Open { path: PathBuf::from("@xvrrp-agent"), source },
+        })
+    }
+}
+
+/// The agent's end; the socket's file goes with it.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Makes the directory too. A file that a dead agent left is replaced.
+    pub fn open(path: &Path) -> Result<Self, ControlError> {
+        let open = |source| ControlError::Open { path: path.to_owned(), source };
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(open)?;
+        }
+        if StdStream::connect(path).is_ok() {
+            return Err(ControlError::SocketTaken(path.to_owned()));
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(open(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path).map_err(open)?;
+        let server = Self { listener, path: path.to_owned() };
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(open)?;
+        Ok(server)
+    }
+
+    /// The next client.
+    pub async fn accept(&self) -> io::Result<Client> {
+        let (stream, _) = self.listener.accept().await?;
+        Ok(Client(stream))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A file that cannot be removed is replaced by the next agent.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Somebody who asks.
+#[derive(Debug)]
+pub struct Client(UnixStream);
+
+impl Client {
+    /// Reads the request, has it answered and sends the answer. A client that is slow or silent is left.
+    pub async fn serve<A: Serialize>(mut self, answer: impl AsyncFnOnce(Request) -> A) {
+        // Whoever hangs up early does not want the answer.
+        let _ = tokio::time::timeout(PATIENCE, self.serve_patiently(answer)).await;
+    }
+
+    async fn serve_patiently<A: Serialize>(&mut self, answer: impl AsyncFnOnce(Request) -> A) -> io::Result<()> {
+        let (reader, mut writer) = self.0.split();
+        let mut line = String::new();
+        tokio::io::BufReader::new(reader.take(MAX_REQUEST)).read_line(&mut line).await?;
+        let mut reply = match serde_json::from_str(&line) {
+            Ok(request) => serde_json::to_vec(&answer(request).await)?,
+            Err(error) => serde_json::to_vec(&serde_json::json!({ "error": format!("bad request: {error}") }))?,
+        };
+        reply.push(b'\n');
+        writer.write_all(&reply).await
+    }
+}
+
+/// Asks the agent at `path`, from a command.
+pub fn ask(path: &Path, request: &Request) -> Result<serde_json::Value, ControlError> {
+    let mut stream = StdStream::connect(path)
+        .map_err(|source| ControlError::NoAgent { path: path.to_owned(), source })?;
+    let mut exchange = || -> io::Result<serde_json::Value> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        stream.write_all(&line)?;
+        let mut reply = String::new();
+        BufReader::new(&stream).take(64 << 20).read_line(&mut reply)?;
+        Ok(serde_json::from_str(&reply)?)
+    };
+    exchange().map_err(|source| ControlError::Answer { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run/control.sock");
+        (directory, path)
+    }
+
+    async fn serve_one(server: &Server) {
+        let client = server.accept().await.unwrap();
+        client.serve(async |request| serde_json::json!({ "asked": request })).await;
+    }
+
+    #[tokio::test]
+    async fn a_request_is_answered() {
+        let (_directory, path) = scratch();
+        let server = Server::open(&path).unwrap();
+        let asking = tokio::task::spawn_blocking(move || ask(&path, &Request::Status));
+        serve_one(&server).await;
+        let answer = asking.await.unwrap().unwrap();
+        assert_eq!(answer, serde_json::json!({ "asked": { "command": "status" } }));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_makes_no_sense_is_answered_with_an_error() {
+        let (_directory, path) = scratch();
+        let server = Server::open(&path).unwrap();
+        let asking = tokio::task::spawn_blocking(move || {
+            let mut stream = StdStream::connect(&path).unwrap();
+            stream.write_all(b"{\"command\":\"dance\"}\n").unwrap();
+            let mut reply = String::new();
+            stream.read_to_string(&mut reply).unwrap();
+            reply
+        });
+        serve_one(&server).await;
+        assert!(asking.await.unwrap().contains("bad request: unknown variant `dance`"));
+    }
+
+    #[tokio::test]
+    async fn the_file_goes_with_the_server_and_a_dead_agents_file_is_replaced() {
+        let (_directory, path) = scratch();
+        drop(Server::open(&path).unwrap());
+        assert!(!path.exists());
+        drop(StdListener::bind(&path).unwrap());
+        assert!(path.exists(), "a listener that dies leaves its file");
+        drop(Server::open(&path).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_living_agents_socket_is_not_taken() {
+        let (_directory, path) = scratch();
+        let _server = Server::open(&path).unwrap();
+        assert!(matches!(Server::open(&path), Err(ControlError::SocketTaken(_))));
+    }
+
+    #[test]
+    fn asking_nobody_names_the_socket() {
+        let (_directory, path) = scratch();
+        let error = ask(&path, &Request::Status).unwrap_err().to_string();
+        assert!(error.contains(path.to_str().unwrap()), "{error}");
+    }
+}

@@ -1,0 +1,207 @@
+//! The real-time loop: what the kernel half heard and the deadlines that passed go in, adverts and roles come out.
+//!
+//! One dedicated thread owns every state machine, the BPF maps, the ring buffer, the packet sockets and the timer. It
+//! never waits for the management side: what it has to tell goes into an unbounded queue, and only when a role changes
+//! or something is wrong, so that in steady state it allocates nothing and logs nothing.
+
+mod instance;
+mod realtime;
+mod status;
+mod timer;
+
+use std::io;
+use std::thread::{self, JoinHandle};
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock;
+use crate::dataplane::{Dataplane, DataplaneError, Events};
+use crate::vrrp;
+
+pub use instance::{Instance, InstanceConfig};
+pub use status::{RouterStatus, Timers, state_name};
+use timer::DeadlineTimer;
+
+/// What the management side asks of the election.
+#[derive(Debug)]
+pub enum Command {
+    /// An interface has got or lost its carrier.
+    Interface { ifindex: u32, running: bool },
+    /// How things stand, one entry for each virtual router, in the order of the configuration.
+    Status(oneshot::Sender<Vec<RouterStatus>>),
+    /// Give up every role and end.
+    Stop,
+}
+
+/// What the election tells the management side. `router` counts the virtual routers in the configuration's order.
+#[derive(Debug)]
+pub enum Report {
+    Transition { router: usize, transition: Transition },
+    /// Put the virtual addresses on the interface, or take them off.
+    Addresses { router: usize, install: bool },
+    Problem { router: usize, problem: Problem },
+    /// The thread could not be put ahead of ordinary load.
+    NotRealtime { what: &'static str, error: io::Error },
+}
+
+/// A change of state that has happened.
+#[derive(Clone, Copy, Debug)]
+pub struct Transition {
+    pub from: vrrp::State,
+    pub to: vrrp::State,
+    pub reason: vrrp::Reason,
+    pub at: xvrrp_common::units::Instant,
+}
+
+/// Something an operator should look at; told once, and again only after it has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// RFC 9568 7.1: "the administrator should be notified".
+    #[error("{router} advertises {count} addresses that are not ours: the configurations differ")]
+    AddressesDiffer { router: std::net::IpAddr, count: u8 },
+    /// RFC 9568 7.1.
+    #[error("{router} advertises every {theirs}, we every {ours}: the configurations differ")]
+    IntervalsDiffer {
+        router: std::net::IpAddr,
+        theirs: xvrrp_common::units::Interval,
+        ours: xvrrp_common::units::Interval,
+    },
+    /// RFC 9568 7.1: we own the addresses, so nobody else should advertise them.
+    #[error("{router} advertises with priority {priority} although this host owns the addresses")]
+    OwnerContested { router: std::net::IpAddr, priority: xvrrp_common::units::Priority },
+    #[error("cannot send on the interface: {0}")]
+    CannotSend(nix::errno::Errno),
+}
+
+/// What ends the election other than [`Command::Stop`].
+#[derive(Debug, thiserror::Error)]
+pub enum ElectionError {
+    #[error("the election thread cannot wait for events: {0}")]
+    Wait(#[from] io::Error),
+    #[error(transparent)]
+    Dataplane(#[from] DataplaneError),
+}
+
+/// The running election.
+#[derive(Debug)]
+pub struct Handle {
+    pub commands: mpsc::UnboundedSender<Command>,
+    pub reports: mpsc::UnboundedReceiver<Report>,
+    thread: JoinHandle<(Dataplane, Result<(), ElectionError>)>,
+}
+
+impl Handle {
+    /// Waits for the thread to end; the data path stays as it is until the returned owner is dropped.
+    pub fn join(self) -> (Dataplane, Result<(), ElectionError>) {
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+/// Starts the election of `instances`. `realtime_priority` 0 leaves the thread with ordinary scheduling.
+pub fn spawn(dataplane: Dataplane, instances: Vec<Instance>, realtime_priority: u8) -> io::Result<Handle> {
+    let (commands, command_receiver) = mpsc::unbounded_channel();
+    let (report_sender, reports) = mpsc::unbounded_channel();
+    let thread = thread::Builder::new().name("election".to_owned()).spawn(move || {
+        if realtime_priority > 0 {
+            be_realtime(realtime_priority, &report_sender);
+        }
+        let mut election = Election { dataplane, instances, reports: report_sender };
+        let outcome = election.run_to_end(command_receiver);
+        (election.dataplane, outcome)
+    })?;
+    Ok(Handle { commands, reports, thread })
+}
+
+fn be_realtime(priority: u8, reports: &mpsc::UnboundedSender<Report>) {
+    if let Err(error) = realtime::lock_memory() {
+        let _ = reports.send(Report::NotRealtime { what: "lock its memory (CAP_IPC_LOCK)", error });
+    }
+    if let Err(error) = realtime::schedule_fifo(priority) {
+        let _ = reports.send(Report::NotRealtime { what: "use real-time scheduling (CAP_SYS_NICE)", error });
+    }
+}
+
+struct Election {
+    dataplane: Dataplane,
+    instances: Vec<Instance>,
+    reports: mpsc::UnboundedSender<Report>,
+}
+
+impl Election {
+    fn run_to_end(&mut self, commands: mpsc::UnboundedReceiver<Command>) -> Result<(), ElectionError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let outcome = runtime.block_on(self.run(commands));
+        // Whatever happened, no role is kept that nobody attends to.
+        let stopped = self.for_each(|instance, now| instance.handle(vrrp::Event::Shutdown, now));
+        outcome.and(stopped)
+    }
+
+    async fn run(&mut self, mut commands: mpsc::UnboundedReceiver<Command>) -> Result<(), ElectionError> {
+        let mut events = AsyncFd::new(self.dataplane.take_events()?)?;
+        let mut timer = DeadlineTimer::new()?;
+        self.for_each(|instance, now| instance.handle(vrrp::Event::Startup, now))?;
+        loop {
+            // Nothing fires before all that was heard until now is known.
+            self.drain_events(events.get_mut())?;
+            self.fire_deadlines()?;
+            timer.arm(self.instances.iter().filter_map(Instance::deadline).min())?;
+            tokio::select! {
+                biased;
+                ready = events.readable_mut() => ready?.clear_ready(),
+                expired = timer.expired() => expired?,
+                command = commands.recv() => match command {
+                    Some(Command::Interface { ifindex, running }) => self.interface_changed(ifindex, running)?,
+                    Some(Command::Status(reply)) => {
+                        let now = clock::now();
+                        // Who asked may have gone; that is all the same to us.
+                        let _ = reply.send(self.instances.iter().map(|instance| instance.status(now)).collect());
+                    }
+                    Some(Command::Stop) | None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    fn drain_events(&mut self, events: &mut Events) -> Result<(), ElectionError> {
+        while let Some(event) = events.next() {
+            // Slots are handed out in the order of the instances.
+            let Some(instance) = self.instances.get_mut(event.slot as usize) else { continue };
+            instance.heard(&event.advert, clock::now());
+            instance.act(&mut self.dataplane, &self.reports)?;
+        }
+        Ok(())
+    }
+
+    fn fire_deadlines(&mut self) -> Result<(), ElectionError> {
+        let now = clock::now();
+        for instance in &mut self.instances {
+            if instance.deadline().is_some_and(|deadline| deadline <= now) {
+                instance.fire(now, &mut self.dataplane)?;
+                instance.act(&mut self.dataplane, &self.reports)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn interface_changed(&mut self, ifindex: u32, running: bool) -> Result<(), ElectionError> {
+        let event = if running { vrrp::Event::InterfaceUp } else { vrrp::Event::InterfaceDown };
+        self.for_each(|instance, now| {
+            if instance.ifindex() == ifindex {
+                instance.handle(event, now);
+            }
+        })
+    }
+
+    fn for_each(
+        &mut self,
+        mut apply: impl FnMut(&mut Instance, xvrrp_common::units::Instant),
+    ) -> Result<(), ElectionError> {
+        let now = clock::now();
+        for instance in &mut self.instances {
+            apply(instance, now);
+            instance.act(&mut self.dataplane, &self.reports)?;
+        }
+        Ok(())
+    }
+}

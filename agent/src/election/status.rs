@@ -1,0 +1,40 @@
+//! How a virtual router stands, at the moment of asking.
+
+use std::net::IpAddr;
+
+use xvrrp_common::units::{Interval, Priority};
+
+use crate::vrrp::{Reason, State};
+
+#[derive(Clone, Debug)]
+pub struct RouterStatus {
+    pub state: State,
+    /// Why it is in this state.
+    pub reason: Reason,
+    pub in_state_for: Interval,
+    pub priority: Priority,
+    /// Who is Active, as far as is known, and with which priority.
+    pub active: Option<(IpAddr, Priority)>,
+    pub timers: Timers,
+    pub adverts_sent: u64,
+}
+
+/// RFC 9568 6.1.
+#[derive(Clone, Copy, Debug)]
+pub struct Timers {
+    pub active_adver_interval: Interval,
+    pub skew: Interval,
+    pub active_down_interval: Interval,
+    /// Until the next deadline, as known to the agent: the Adver_Timer, or at the earliest the Active_Down_Timer.
+    pub next: Option<Interval>,
+}
+
+/// The state as logs and status name it: an interface that is down makes `fault` of Initialize.
+pub fn state_name(state: State, reason: Reason) -> &'static str {
+    match (state, reason) {
+        (State::Active, _) => "active",
+        (State::Backup, _) => "backup",
+        (State::Initialize, Reason::InterfaceDown) => "fault",
+        (State::Initialize, _) => "init",
+    }
+}

@@ -1,0 +1,85 @@
+//! A deadline to wait for. tokio's own timers round to a millisecond, too coarse for adverts every 10 ms.
+
+use std::io;
+use std::time::Duration;
+
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use tokio::io::unix::AsyncFd;
+use xvrrp_common::units::Instant;
+
+/// A timerfd on the boot-time clock.
+#[derive(Debug)]
+pub(super) struct DeadlineTimer {
+    fd: AsyncFd<TimerFd>,
+    armed: Option<Instant>,
+}
+
+impl DeadlineTimer {
+    pub(super) fn new() -> io::Result<Self> {
+        let fd = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+        Ok(Self { fd: AsyncFd::new(fd)?, armed: None })
+    }
+
+    /// Waits for `deadline` from now on, and for nothing with `None`.
+    pub(super) fn arm(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        if self.armed == deadline {
+            return Ok(());
+        }
+        match deadline {
+            // Zero would disarm the timer.
+            Some(deadline) => {
+                let at = TimeSpec::from_duration(Duration::from_nanos(deadline.as_nanos().max(1)));
+                self.fd.get_ref().set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+            }
+            None => self.fd.get_ref().unset()?,
+        }
+        self.armed = deadline;
+        Ok(())
+    }
+
+    /// Returns once the deadline has passed; never without one.
+    pub(super) async fn expired(&mut self) -> io::Result<()> {
+        let mut ready = self.fd.readable().await?;
+        ready.clear_ready();
+        // The expiry count is of no interest, and reading it makes the descriptor wait again. Nothing to read (the
+        // timer was armed anew in between) only means one round of the loop that finds nothing due.
+        let mut count = [0; 8];
+        let _ = nix::unistd::read(self.fd.get_ref(), &mut count);
+        self.armed = None;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xvrrp_common::units::Interval;
+
+    use super::*;
+    use crate::clock;
+
+    #[tokio::test]
+    async fn fires_after_its_deadline_and_not_before() {
+        let mut timer = DeadlineTimer::new().unwrap();
+        let deadline = clock::now() + Interval::from_millis(20);
+        timer.arm(Some(deadline)).unwrap();
+        timer.expired().await.unwrap();
+        assert!(clock::now() >= deadline);
+    }
+
+    #[tokio::test]
+    async fn fires_at_once_for_a_deadline_in_the_past() {
+        let mut timer = DeadlineTimer::new().unwrap();
+        timer.arm(Some(Instant::from_nanos(0))).unwrap();
+        timer.expired().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_disarmed_timer_does_not_fire() {
+        let mut timer = DeadlineTimer::new().unwrap();
+        timer.arm(Some(clock::now() + Interval::from_millis(10))).unwrap();
+        timer.arm(None).unwrap();
+        let fired = tokio::time::timeout(Duration::from_millis(50), timer.expired()).await;
+        assert!(fired.is_err());
+    }
+}

@@ -1,0 +1,216 @@
+//! What `xvrrp status` shows: the document that the agent answers with, and its form for a terminal.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+use xvrrp_common::abi::{Counter, Counters};
+use xvrrp_common::units::Interval;
+
+/// The version of this document; a field that changes its meaning or goes away makes it another one.
+pub const SCHEMA: u32 = 1;
+
+/// The whole agent. All times are in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    pub schema: u32,
+    pub router_id: String,
+    pub pid: u32,
+    pub virtual_routers: Vec<VirtualRouterStatus>,
+    /// Frames that belong to none of the virtual routers, by what the kernel half made of them.
+    pub counters: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VirtualRouterStatus {
+    pub name: String,
+    pub vrid: u8,
+    pub version: u8,
+    pub interface: String,
+    /// `driver` or `generic`: how the XDP program is attached to the interface.
+    pub xdp_mode: String,
+    /// `active`, `backup`, `fault` (the interface is down) or `init`.
+    pub state: String,
+    /// Why it is in this state.
+    pub reason: String,
+    /// When it came into this state, in seconds since 1970.
+    pub since: f64,
+    pub in_state_ms: f64,
+    pub priority: u8,
+    /// Who is Active, as far as is known.
+    pub active: Option<ActiveRouter>,
+    pub timers: TimerStatus,
+    pub virtual_mac: Option<String>,
+    pub addresses: Vec<String>,
+    pub adverts_sent: u64,
+    /// Frames that belong to this virtual router, by what the kernel half made of them.
+    pub counters: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActiveRouter {
+    pub address: IpAddr,
+    pub priority: u8,
+    pub this_host: bool,
+}
+
+/// RFC 9568 6.1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimerStatus {
+    /// Ours, as configured.
+    pub advert_interval_ms: f64,
+    /// The one in force: ours, or as learned from the Active router.
+    pub active_adver_interval_ms: f64,
+    pub skew_ms: f64,
+    pub active_down_interval_ms: f64,
+    /// Until the next advert is sent, or until the Active_Down_Timer could end.
+    pub next_ms: Option<f64>,
+}
+
+pub fn milliseconds(interval: Interval) -> f64 {
+    std::time::Duration::from(interval).as_secs_f64() * 1000.0
+}
+
+/// By name, without those at zero.
+pub fn counted(counters: &Counters) -> BTreeMap<String, u64> {
+    let all = Counter::ALL.iter().map(|&counter| (counter.name().to_owned(), counters.0[counter as usize]));
+    all.filter(|&(_, count)| count > 0).collect()
+}
+
+/// For a terminal of 80 columns.
+impl fmt::Display for AgentStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "xvrrp on {} (pid {})", self.router_id, self.pid)?;
+        for router in &self.virtual_routers {
+            write!(f, "\n{router}")?;
+        }
+        if !self.counters.is_empty() {
+            writeln!(f, "\nno virtual router of ours\n  counted     {}", list(&self.counters))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for VirtualRouterStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, vrid, version, interface, xdp_mode, state, reason, priority, timers, .. } = self;
+        writeln!(f, "{name}: {} for {} ({reason})", state.to_uppercase(), span(self.in_state_ms))?;
+        writeln!(f, "  router      VRID {vrid}, version {version}, priority {priority}, on {interface} (XDP mode {xdp_mode})")?;
+        let active = match &self.active {
+            Some(ActiveRouter { this_host: true, .. }) => "this host".to_owned(),
+            Some(ActiveRouter { address, priority, .. }) => format!("{address}, priority {priority}"),
+            None => "not known".to_owned(),
+        };
+        writeln!(f, "  Active      {active}")?;
+        let mac = self.virtual_mac.as_deref().unwrap_or("the interface's MAC");
+        writeln!(f, "  addresses   {} at {mac}", self.addresses.join(", "))?;
+        writeln!(
+            f,
+            "  timers      advert {}, skew {}, Active_Down_Interval {}",
+            span(timers.active_adver_interval_ms),
+            span(timers.skew_ms),
+            span(timers.active_down_interval_ms),
+        )?;
+        writeln!(f, "  adverts     {} sent", self.adverts_sent)?;
+        if !self.counters.is_empty() {
+            writeln!(f, "  counted     {}", list(&self.counters))?;
+        }
+        Ok(())
+    }
+}
+
+fn list(counters: &BTreeMap<String, u64>) -> String {
+    let mut text = String::new();
+    for (name, count) in counters {
+        let separator = if text.is_empty() { "" } else { "\n              " };
+        let _ = write!(text, "{separator}{name} {count}");
+    }
+    text
+}
+
+/// Milliseconds as a person would say them.
+fn span(milliseconds: f64) -> String {
+    match milliseconds {
+        ms if ms < 10_000.0 => format!("{ms:.1} ms"),
+        ms if ms < 600_000.0 => format!("{:.0} s", ms / 1000.0),
+        ms if ms < 36_000_000.0 => format!("{:.0} min", ms / 60_000.0),
+        ms => format!("{:.1} h", ms / 3_600_000.0),
+    }
+}
+
+/// The address with its prefix length, as it stands in the configuration.
+pub fn with_prefix((address, prefix_length): &(Ipv4Addr, u8)) -> String {
+    format!("{address}/{prefix_length}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> AgentStatus {
+        AgentStatus {
+            schema: SCHEMA,
+            router_id: "gw-a".to_owned(),
+            pid: 4711,
+            virtual_routers: vec![VirtualRouterStatus {
+                name: "lan".to_owned(),
+                vrid: 51,
+                version: 3,
+                interface: "eth0".to_owned(),
+                xdp_mode: "driver".to_owned(),
+                state: "backup".to_owned(),
+                reason: "startup".to_owned(),
+                since: 1.5,
+                in_state_ms: 12_345.0,
+                priority: 100,
+                active: Some(ActiveRouter {
+                    address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
+                    priority: 200,
+                    this_host: false,
+                }),
+                timers: TimerStatus {
+                    advert_interval_ms: 100.0,
+                    active_adver_interval_ms: 100.0,
+                    skew_ms: 60.9375,
+                    active_down_interval_ms: 360.9375,
+                    next_ms: Some(300.0),
+                },
+                virtual_mac: Some("00:00:5e:00:01:33".to_owned()),
+                addresses: vec!["192.0.2.1/24".to_owned()],
+                adverts_sent: 0,
+                counters: BTreeMap::from([("advert_accepted".to_owned(), 120), ("arp_suppressed".to_owned(), 2)]),
+            }],
+            counters: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_terminal_shows_each_virtual_router_in_a_block() {
+        let expected = "\
+xvrrp on gw-a (pid 4711)
+
+lan: BACKUP for 12 s (startup)
+  router      VRID 51, version 3, priority 100, on eth0 (XDP mode driver)
+  Active      192.0.2.2, priority 200
+  addresses   192.0.2.1/24 at 00:00:5e:00:01:33
+  timers      advert 100.0 ms, skew 60.9 ms, Active_Down_Interval 360.9 ms
+  adverts     0 sent
+  counted     advert_accepted 120
+              arp_suppressed 2
+";
+        assert_eq!(example().to_string(), expected);
+    }
+
+    #[test]
+    fn no_line_of_the_terminals_form_is_longer_than_80_columns() {
+        assert!(example().to_string().lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn counters_at_zero_are_left_out() {
+        let mut counters = Counters::default();
+        counters.0[Counter::ArpAnswered as usize] = 3;
+        assert_eq!(counted(&counters), BTreeMap::from([("arp_answered".to_owned(), 3)]));
+    }
+}
