@@ -23,7 +23,7 @@ pub type Request = (usize, bool);
 
 /// Serves requests one after the other, until the sender is dropped and the last one is done.
 pub fn spawn(netlink: Netlink, placements: Vec<Placement>) -> (mpsc::UnboundedSender<Request>, JoinHandle<()>) {
-    let (sender, mut requests) = mpsc::unbounded_channel();
+    let (sender, mut requests) = mpsc::unbounded_channel::<Request>();
     let task = tokio::spawn(async move {
         let mut routers: Vec<Router> = placements.into_iter().map(Router::new).collect();
         while let Some((index, install)) = requests.recv().await {
@@ -46,11 +46,19 @@ struct Router {
 
 impl Router {
     fn new(placement: Placement) -> Self {
-        Self { placement, added: Vec::new() }
+        Self {
+            placement,
+            added: Vec::new(),
+        }
     }
 
     async fn install(&mut self, netlink: &Netlink) {
-        let Placement { name, interface, ifindex, addresses } = &self.placement;
+        let Placement {
+            name,
+            interface,
+            ifindex,
+            addresses,
+        } = &self.placement;
         for &(address, prefix_length) in addresses {
             if self.added.contains(&(address, prefix_length)) {
                 continue;
@@ -67,10 +75,18 @@ impl Router {
 
     /// Goes on after a failure: what can be removed is.
     async fn remove(&mut self, netlink: &Netlink) {
-        let Placement { name, interface, ifindex, .. } = &self.placement;
+        let Placement {
+            name,
+            interface,
+            ifindex,
+            ..
+        } = &self.placement;
         // The last added goes first: the kernel then never has to promote one of ours.
         for (address, prefix_length) in self.added.drain(..).rev() {
-            if let Err(error) = netlink.remove_address(interface, *ifindex, address, prefix_length).await {
+            if let Err(error) = netlink
+                .remove_address(interface, *ifindex, address, prefix_length)
+                .await
+            {
                 tracing::error!(virtual_router = %name, "{error}");
             }
         }

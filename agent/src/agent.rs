@@ -7,7 +7,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -67,7 +67,12 @@ fn facts(interface: &Interface) -> host::HostInterface {
         ethernet: interface.ethernet,
         loopback: interface.loopback,
         // An address that a crashed agent left is no address of the host's.
-        addresses: interface.addresses.iter().filter(|address| !address.ours).map(|address| address.address).collect(),
+        addresses: interface
+            .addresses
+            .iter()
+            .filter(|address| !address.ours)
+            .map(|address| address.address)
+            .collect(),
     }
 }
 
@@ -76,7 +81,10 @@ async fn remove_stale_addresses(netlink: &Netlink) -> anyhow::Result<()> {
     for address in removed {
         tracing::warn!("removed {address}, which an agent that did not end properly had left");
     }
-    failures.into_iter().next().map_or(Ok(()), |failure| Err(failure.into()))
+    failures
+        .into_iter()
+        .next()
+        .map_or(Ok(()), |failure| Err(failure.into()))
 }
 
 /// From the first program attached to the last one detached.
@@ -89,10 +97,13 @@ async fn serve(
     mut links: LinkMonitor,
     mut signals: Signals,
 ) -> anyhow::Result<()> {
-    let (dataplane, modes) = data_path(plans)?;
-    let counters = Arc::new(dataplane.counters()?);
-    let virtual_macs: Vec<_> =
-        plans.iter().filter(|plan| plan.config.virtual_mac).map(|plan| (plan.interface, plan.mac)).collect();
+    let (mut dataplane, modes) = data_path(plans)?;
+    let counters = Arc::new(dataplane.take_counters()?);
+    let virtual_macs: Vec<_> = plans
+        .iter()
+        .filter(|plan| plan.config.virtual_mac)
+        .map(|plan| (plan.interface, plan.mac))
+        .collect();
     filters.open(&virtual_macs).await?;
     let mut watching_links = true;
 
@@ -160,7 +171,7 @@ fn data_path(plans: &[Plan<'_>]) -> anyhow::Result<(Dataplane, BTreeMap<u32, Xdp
     let mut modes = BTreeMap::new();
     for Plan { interface, .. } in plans {
         if let Entry::Vacant(vacant) = modes.entry(interface.ifindex) {
-            let mode = dataplane.attach(&interface.name, interface.ifindex)?;
+            let mode = dataplane.attach(&interface.name, interface.ifindex, interface.xdp)?;
             tracing::info!(interface = %interface.name, xdp_mode = %mode, "kernel half attached");
             vacant.insert(mode);
         }
@@ -172,7 +183,9 @@ fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {
     let mut sockets: BTreeMap<u32, Arc<PacketSocket>> = BTreeMap::new();
     let mut instances = Vec::with_capacity(plans.len());
     for plan in plans {
-        let Interface { name, ifindex, running, .. } = plan.interface;
+        let Interface {
+            name, ifindex, running, ..
+        } = plan.interface;
         let socket = match sockets.entry(*ifindex) {
             Entry::Occupied(open) => Arc::clone(open.get()),
             Entry::Vacant(vacant) => {
@@ -192,7 +205,9 @@ fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {
             socket,
             running: *running,
         });
-        instances.push(instance.with_context(|| format!("virtual_router \"{}\": no advert can be built", plan.config.name))?);
+        instances.push(
+            instance.with_context(|| format!("virtual_router \"{}\": no advert can be built", plan.config.name))?,
+        );
     }
     Ok(instances)
 }

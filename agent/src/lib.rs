@@ -1,6 +1,20 @@
 //! The xvrrp agent: elects, tells the kernel half its role, announces and installs the virtual addresses.
+//!
+//! Start with [`agent`] (start and stop), [`election`] (the real-time loop) and [`vrrp`] (the protocol).
 
+pub mod addresses;
+pub mod agent;
+pub mod capabilities;
+pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod control;
 pub mod dataplane;
+pub mod election;
+pub mod inspector;
 pub mod net;
+pub mod plan;
+pub mod report;
+pub mod status;
+pub mod unicast_filters;
 pub mod vrrp;

@@ -37,9 +37,18 @@ impl<'a> Plan<'a> {
             index,
             config,
             interface,
-            key: RouterKey { ifindex: interface.ifindex, vlan: 0, family: FAMILY_IPV4, vrid: config.vrid.get() },
+            key: RouterKey {
+                ifindex: interface.ifindex,
+                vlan: 0,
+                family: FAMILY_IPV4,
+                vrid: config.vrid.get(),
+            },
             primary: primary(config, interface)?,
-            mac: if config.virtual_mac { MacAddress::virtual_ipv4(config.vrid) } else { interface.mac },
+            mac: if config.virtual_mac {
+                MacAddress::virtual_ipv4(config.vrid)
+            } else {
+                interface.mac
+            },
         })
     }
 
@@ -76,7 +85,9 @@ impl<'a> Plan<'a> {
     }
 
     pub fn vips(&self) -> impl Iterator<Item = VipKey> {
-        let RouterKey { ifindex, vlan, family, .. } = self.key;
+        let RouterKey {
+            ifindex, vlan, family, ..
+        } = self.key;
         self.config.addresses.iter().map(move |vip| VipKey {
             ifindex,
             vlan,
@@ -88,10 +99,10 @@ impl<'a> Plan<'a> {
 
     pub fn allowed_sources(&self) -> impl Iterator<Item = SourceKey> {
         let router = self.key;
-        self.config
-            .allowed_sources
-            .iter()
-            .map(move |source| SourceKey { router, address: ipv4_address(source.octets()) })
+        self.config.allowed_sources.iter().map(move |source| SourceKey {
+            router,
+            address: ipv4_address(source.octets()),
+        })
     }
 
     pub fn machine(&self) -> vrrp::Config {
@@ -121,14 +132,24 @@ impl<'a> Plan<'a> {
             name: self.config.name.clone(),
             interface: self.interface.name.clone(),
             ifindex: self.interface.ifindex,
-            addresses: if self.accepts() { addresses.collect() } else { Vec::new() },
+            addresses: if self.accepts() {
+                addresses.collect()
+            } else {
+                Vec::new()
+            },
         }
     }
 }
 
 /// The interface's first address that is not virtual (RFC 9568 1.7 leaves the choice open); for the owner of them all, the first.
 fn primary(config: &VirtualRouterConfig, interface: &Interface) -> Option<Ipv4Addr> {
-    let own = || interface.addresses.iter().filter(|address| !address.ours).map(|address| address.address);
+    let own = || {
+        interface
+            .addresses
+            .iter()
+            .filter(|address| !address.ours)
+            .map(|address| address.address)
+    };
     let is_virtual = |address: &Ipv4Addr| config.addresses.iter().any(|vip| vip.address == *address);
     own().find(|address| !is_virtual(address)).or_else(|| own().next())
 }

@@ -46,19 +46,26 @@ impl Reporter {
             slot: plan.slot(),
             counted: Counters::default(),
         };
-        Self { routers: plans.iter().map(known).collect(), counters }
+        Self {
+            routers: plans.iter().map(known).collect(),
+            counters,
+        }
     }
 
     pub fn report(&self, report: &Report) {
         match report {
             Report::Transition { router, transition } => {
-                let Some(Known { name, vrid, .. }) = self.routers.get(*router) else { return };
+                let Some(Known { name, vrid, .. }) = self.routers.get(*router) else {
+                    return;
+                };
                 let Transition { to, reason, .. } = transition;
                 let state = state_name(*to, *reason);
                 tracing::info!(virtual_router = %name, vrid, %state, %reason, "state changed");
             }
             Report::Problem { router, problem } => {
-                let Some(Known { name, vrid, .. }) = self.routers.get(*router) else { return };
+                let Some(Known { name, vrid, .. }) = self.routers.get(*router) else {
+                    return;
+                };
                 tracing::warn!(virtual_router = %name, vrid, "{problem}");
             }
             Report::NotRealtime { what, error } => {
@@ -71,8 +78,16 @@ impl Reporter {
     /// One line for each virtual router and reason that has counted since the last look, so that a flood of bad
     /// adverts is no flood of lines.
     pub fn report_discards(&mut self) {
-        for Known { name, vrid, slot, counted } in &mut self.routers {
-            let Ok(now) = self.counters.read(CounterReader::router(*slot)) else { continue };
+        for Known {
+            name,
+            vrid,
+            slot,
+            counted,
+        } in &mut self.routers
+        {
+            let Ok(now) = self.counters.read(CounterReader::router(*slot)) else {
+                continue;
+            };
             for &reason in DISCARDS {
                 let more = now.0[reason as usize].saturating_sub(counted.0[reason as usize]);
                 if more > 0 {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use tokio::sync::mpsc;
 use xvrrp_common::abi::{self, RouterKey};
-use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version, Vrid};
+use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version};
 use xvrrp_common::wire::{arp, vrrp as wire};
 
 use super::status::{RouterStatus, Timers};
@@ -66,7 +66,11 @@ impl Instance {
             kernel: config.kernel,
             advert: Vec::new(),
             release: Vec::new(),
-            announcements: config.addresses.iter().map(|vip| arp::gratuitous(config.mac, vip.octets())).collect(),
+            announcements: config
+                .addresses
+                .iter()
+                .map(|vip| arp::gratuitous(config.mac, vip.octets()))
+                .collect(),
             address_sum: wire::address_sum(&octets(&config.addresses)),
             pseudo_header_checksum: config.kernel.checksum != abi::Router::CHECKSUM_PLAIN,
             last_advert_problem: None,
@@ -144,7 +148,10 @@ impl Instance {
                 Action::InstallAddresses => report(Report::Addresses { router, install: true }),
                 Action::RemoveAddresses => report(Report::Addresses { router, install: false }),
                 Action::Transition { from, to, reason, at } => {
-                    report(Report::Transition { router, transition: Transition { from, to, reason, at } });
+                    report(Report::Transition {
+                        router,
+                        transition: Transition { from, to, reason, at },
+                    });
                 }
             }
         }
@@ -185,7 +192,9 @@ impl Instance {
     }
 
     fn takeover_is_due(&self, now: Instant) -> bool {
-        self.machine.active_down_deadline().is_some_and(|deadline| deadline <= now)
+        self.machine
+            .active_down_deadline()
+            .is_some_and(|deadline| deadline <= now)
     }
 
     fn tell_role(&mut self, state: State, dataplane: &mut Dataplane) -> Result<(), DataplaneError> {
@@ -215,19 +224,28 @@ impl Instance {
     }
 
     fn send_advert(&mut self, priority: Priority) {
-        let frame = if priority.is_release() { &self.release } else { &self.advert };
+        let frame = if priority.is_release() {
+            &self.release
+        } else {
+            &self.advert
+        };
         let sent = self.config.socket.send(frame);
         self.adverts_sent += u64::from(sent.is_ok());
         self.note_send(sent);
     }
 
     fn announce(&mut self) {
-        let sent = self.announcements.iter().try_for_each(|frame| self.config.socket.send(frame));
+        let sent = self
+            .announcements
+            .iter()
+            .try_for_each(|frame| self.config.socket.send(frame));
         self.note_send(sent);
     }
 
     fn note_send(&mut self, sent: io::Result<()>) {
-        let error = sent.err().map(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)));
+        let error = sent
+            .err()
+            .map(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)));
         if error != self.last_send_error {
             self.last_send_error = error;
             self.pending_problem = error.map(Problem::CannotSend).or(self.pending_problem);
@@ -247,9 +265,10 @@ impl Instance {
 
     fn build_adverts(&mut self) -> io::Result<()> {
         let addresses = octets(&self.config.addresses);
-        for (frame, priority) in
-            [(&mut self.advert, self.config.machine.priority), (&mut self.release, Priority::RELEASE)]
-        {
+        for (frame, priority) in [
+            (&mut self.advert, self.config.machine.priority),
+            (&mut self.release, Priority::RELEASE),
+        ] {
             frame.resize(wire::MAX_FRAME, 0);
             let length = wire::AdvertFrame {
                 source_mac: self.config.mac,

@@ -37,12 +37,24 @@ pub enum Command {
 /// What the election tells the management side. `router` counts the virtual routers in the configuration's order.
 #[derive(Debug)]
 pub enum Report {
-    Transition { router: usize, transition: Transition },
+    Transition {
+        router: usize,
+        transition: Transition,
+    },
     /// Put the virtual addresses on the interface, or take them off.
-    Addresses { router: usize, install: bool },
-    Problem { router: usize, problem: Problem },
+    Addresses {
+        router: usize,
+        install: bool,
+    },
+    Problem {
+        router: usize,
+        problem: Problem,
+    },
     /// The thread could not be put ahead of ordinary load.
-    NotRealtime { what: &'static str, error: io::Error },
+    NotRealtime {
+        what: &'static str,
+        error: io::Error,
+    },
 }
 
 /// A change of state that has happened.
@@ -69,7 +81,10 @@ pub enum Problem {
     },
     /// RFC 9568 7.1: we own the addresses, so nobody else should advertise them.
     #[error("{router} advertises with priority {priority} although this host owns the addresses")]
-    OwnerContested { router: std::net::IpAddr, priority: xvrrp_common::units::Priority },
+    OwnerContested {
+        router: std::net::IpAddr,
+        priority: xvrrp_common::units::Priority,
+    },
     #[error("cannot send on the interface: {0}")]
     CannotSend(nix::errno::Errno),
 }
@@ -94,7 +109,9 @@ pub struct Handle {
 impl Handle {
     /// Waits for the thread to end; the data path stays as it is until the returned owner is dropped.
     pub fn join(self) -> (Dataplane, Result<(), ElectionError>) {
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        self.thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -106,19 +123,33 @@ pub fn spawn(dataplane: Dataplane, instances: Vec<Instance>, realtime_priority: 
         if realtime_priority > 0 {
             be_realtime(realtime_priority, &report_sender);
         }
-        let mut election = Election { dataplane, instances, reports: report_sender };
+        let mut election = Election {
+            dataplane,
+            instances,
+            reports: report_sender,
+        };
         let outcome = election.run_to_end(command_receiver);
         (election.dataplane, outcome)
     })?;
-    Ok(Handle { commands, reports, thread })
+    Ok(Handle {
+        commands,
+        reports,
+        thread,
+    })
 }
 
 fn be_realtime(priority: u8, reports: &mpsc::UnboundedSender<Report>) {
     if let Err(error) = realtime::lock_memory() {
-        let _ = reports.send(Report::NotRealtime { what: "lock its memory (CAP_IPC_LOCK)", error });
+        let _ = reports.send(Report::NotRealtime {
+            what: "lock its memory (CAP_IPC_LOCK)",
+            error,
+        });
     }
     if let Err(error) = realtime::schedule_fifo(priority) {
-        let _ = reports.send(Report::NotRealtime { what: "use real-time scheduling (CAP_SYS_NICE)", error });
+        let _ = reports.send(Report::NotRealtime {
+            what: "use real-time scheduling (CAP_SYS_NICE)",
+            error,
+        });
     }
 }
 
@@ -138,7 +169,8 @@ impl Election {
     }
 
     async fn run(&mut self, mut commands: mpsc::UnboundedReceiver<Command>) -> Result<(), ElectionError> {
-        let mut events = AsyncFd::new(self.dataplane.take_events()?)?;
+        // SAFETY: `Events` owns the descriptor, and keeps it until it is dropped.
+        let mut events = unsafe { AsyncFd::register(self.dataplane.take_events()?) }.map_err(io::Error::from)?;
         let mut timer = DeadlineTimer::new()?;
         self.for_each(|instance, now| instance.handle(vrrp::Event::Startup, now))?;
         loop {
@@ -166,7 +198,9 @@ impl Election {
     fn drain_events(&mut self, events: &mut Events) -> Result<(), ElectionError> {
         while let Some(event) = events.next() {
             // Slots are handed out in the order of the instances.
-            let Some(instance) = self.instances.get_mut(event.slot as usize) else { continue };
+            let Some(instance) = self.instances.get_mut(event.slot as usize) else {
+                continue;
+            };
             instance.heard(&event.advert, clock::now());
             instance.act(&mut self.dataplane, &self.reports)?;
         }
@@ -185,7 +219,11 @@ impl Election {
     }
 
     fn interface_changed(&mut self, ifindex: u32, running: bool) -> Result<(), ElectionError> {
-        let event = if running { vrrp::Event::InterfaceUp } else { vrrp::Event::InterfaceDown };
+        let event = if running {
+            vrrp::Event::InterfaceUp
+        } else {
+            vrrp::Event::InterfaceDown
+        };
         self.for_each(|instance, now| {
             if instance.ifindex() == ifindex {
                 instance.handle(event, now);

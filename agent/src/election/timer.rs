@@ -1,6 +1,7 @@
 //! A deadline to wait for. tokio's own timers round to a millisecond, too coarse for adverts every 10 ms.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
 use nix::sys::time::TimeSpec;
@@ -11,14 +12,19 @@ use xvrrp_common::units::Instant;
 /// A timerfd on the boot-time clock.
 #[derive(Debug)]
 pub(super) struct DeadlineTimer {
-    fd: AsyncFd<TimerFd>,
+    fd: AsyncFd<Descriptor>,
     armed: Option<Instant>,
 }
 
 impl DeadlineTimer {
     pub(super) fn new() -> io::Result<Self> {
-        let fd = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
-        Ok(Self { fd: AsyncFd::new(fd)?, armed: None })
+        let fd = TimerFd::new(
+            ClockId::CLOCK_BOOTTIME,
+            TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
+        )?;
+        // SAFETY: `Descriptor` owns the descriptor, and keeps it until it is dropped.
+        let fd = unsafe { AsyncFd::register(Descriptor(fd)) }?;
+        Ok(Self { fd, armed: None })
     }
 
     /// Waits for `deadline` from now on, and for nothing with `None`.
@@ -30,9 +36,12 @@ impl DeadlineTimer {
             // Zero would disarm the timer.
             Some(deadline) => {
                 let at = TimeSpec::from_duration(Duration::from_nanos(deadline.as_nanos().max(1)));
-                self.fd.get_ref().set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+                self.fd
+                    .get_ref()
+                    .0
+                    .set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
             }
-            None => self.fd.get_ref().unset()?,
+            None => self.fd.get_ref().0.unset()?,
         }
         self.armed = deadline;
         Ok(())
@@ -45,9 +54,19 @@ impl DeadlineTimer {
         // The expiry count is of no interest, and reading it makes the descriptor wait again. Nothing to read (the
         // timer was armed anew in between) only means one round of the loop that finds nothing due.
         let mut count = [0; 8];
-        let _ = nix::unistd::read(self.fd.get_ref(), &mut count);
+        let _ = nix::unistd::read(&self.fd.get_ref().0, &mut count);
         self.armed = None;
         Ok(())
+    }
+}
+
+/// What tokio wants to wait for.
+#[derive(Debug)]
+struct Descriptor(TimerFd);
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
     }
 }
 

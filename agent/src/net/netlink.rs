@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use futures_util::TryStreamExt;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp};
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
 use xvrrp_common::units::MacAddress;
 
@@ -53,6 +53,8 @@ pub struct Interface {
     pub running: bool,
     /// IPv4 addresses, in the kernel's order.
     pub addresses: Vec<InterfaceAddress>,
+    /// The XDP program that is attached, by its kernel-wide number, and in which mode.
+    pub xdp: Option<(u32, &'static str)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,6 +267,19 @@ fn interface(message: &LinkMessage) -> Option<Interface> {
         loopback: message.header.flags.contains(LinkFlags::Loopback),
         running: is_running(message),
         addresses: Vec::new(),
+        xdp: message.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Xdp(xdp) => xdp_program(xdp),
+            _ => None,
+        }),
+    })
+}
+
+fn xdp_program(attributes: &[LinkXdp]) -> Option<(u32, &'static str)> {
+    attributes.iter().find_map(|attribute| match *attribute {
+        LinkXdp::DrvProgId(id) => Some((id, "driver")),
+        LinkXdp::SkbProgId(id) => Some((id, "generic")),
+        LinkXdp::HwProgId(id) => Some((id, "hardware")),
+        _ => None,
     })
 }
 

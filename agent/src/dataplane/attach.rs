@@ -1,0 +1,148 @@
+//! Where the programs are attached, and how.
+
+use std::fmt;
+use std::os::fd::AsRawFd;
+
+use aya::programs::tc::{self, SchedClassifier, TcAttachType, TcError};
+use aya::programs::{ProgramError, ProgramInfo, Xdp, XdpMode as AyaMode, loaded_programs};
+use aya::sys::SyscallError;
+use aya::util::KernelVersion;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use xvrrp_common::abi::program;
+
+use super::error::{DataplaneError, chain};
+
+/// How XDP is attached to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the interface's driver, before the kernel makes a packet of it.
+    Driver,
+    /// In the network stack.
+    Generic,
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Driver => "driver",
+            Self::Generic => "generic",
+        })
+    }
+}
+
+/// An XDP program that is on an interface already: its kernel-wide number and its mode.
+pub type Occupant = (u32, &'static str);
+
+/// Attaches the XDP program in the best mode that does the job.
+pub(super) fn ingress(
+    program: &mut Xdp,
+    interface: &str,
+    ifindex: u32,
+    occupant: Option<Occupant>,
+) -> Result<XdpMode, DataplaneError> {
+    if let Some(occupant) = occupant {
+        return Err(taken(interface, describe(occupant)));
+    }
+    // In driver mode a veth loses what XDP sends unless its peer has a program too, and drops frames whose
+    // destination XDP has rewritten.
+    if driver(interface).as_deref() != Some("veth") {
+        match program.attach_to_if_index(ifindex, AyaMode::Driver) {
+            Ok(_) => return Ok(XdpMode::Driver),
+            Err(error) if is_taken(&error) => return Err(taken(interface, OTHER.to_owned())),
+            // The driver has no XDP, or not for this MTU or channel set-up.
+            Err(_) => {}
+        }
+    }
+    match program.attach_to_if_index(ifindex, AyaMode::Skb) {
+        Ok(_) => Ok(XdpMode::Generic),
+        Err(error) if is_taken(&error) => Err(taken(interface, OTHER.to_owned())),
+        Err(source) => Err(DataplaneError::Attach {
+            interface: interface.to_owned(),
+            tried: "driver and generic mode",
+            source,
+        }),
+    }
+}
+
+/// The first kernel on which TC programs are links, which end with the process.
+const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
+
+/// Attaches the TC program behind everything else that this host sends.
+pub(super) fn egress(classifier: &mut SchedClassifier, interface: &str) -> Result<(), DataplaneError> {
+    let failed = |reason: String| DataplaneError::AttachEgress {
+        interface: interface.to_owned(),
+        reason,
+    };
+    if !KernelVersion::current().is_ok_and(|version| version >= TCX) {
+        match tc::qdisc_add_clsact(interface) {
+            Ok(()) | Err(TcError::AlreadyAttached) => {}
+            Err(error) => return Err(failed(chain(&error))),
+        }
+        // Such a filter outlives the process that made it. None of ours there is no error.
+        let _ = tc::qdisc_detach_program(interface, TcAttachType::Egress, program::EGRESS);
+    }
+    classifier
+        .attach(interface, TcAttachType::Egress)
+        .map_err(|error| failed(chain(&error)))?;
+    Ok(())
+}
+
+fn is_taken(error: &ProgramError) -> bool {
+    let ProgramError::SyscallError(SyscallError { io_error, .. }) = error else {
+        return false;
+    };
+    // EBUSY: by a program in the same mode; EEXIST: in another mode.
+    matches!(io_error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST))
+}
+
+/// Where the holder came between our look and our attempt.
+const OTHER: &str = "another program";
+
+fn taken(interface: &str, holder: String) -> DataplaneError {
+    DataplaneError::HookTaken {
+        interface: interface.to_owned(),
+        holder,
+    }
+}
+
+/// The name needs `CAP_SYS_ADMIN`; without it the number has to do.
+fn describe((id, mode): Occupant) -> String {
+    let info = loaded_programs().filter_map(Result::ok).find(|info| info.id() == id);
+    match info.as_ref().and_then(ProgramInfo::name_as_str) {
+        Some(name) if !name.is_empty() => format!("program \"{name}\" (id {id}, {mode} mode)"),
+        _ => format!("program id {id} ({mode} mode)"),
+    }
+}
+
+/// The interface's driver by name, as `ethtool -i` shows it; `None` if it does not say.
+fn driver(interface: &str) -> Option<String> {
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
+    const ETHTOOL_GDRVINFO: u32 = 3;
+    /// `struct ethtool_drvinfo` of linux/ethtool.h.
+    #[repr(C)]
+    struct DriverInfo {
+        command: u32,
+        driver: [u8; 32],
+        rest: [u8; 160],
+    }
+
+    let mut info = DriverInfo {
+        command: ETHTOOL_GDRVINFO,
+        driver: [0; 32],
+        rest: [0; 160],
+    };
+    // SAFETY: all zero is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if interface.len() >= request.ifr_name.len() {
+        return None;
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    request.ifr_ifru.ifru_data = (&raw mut info).cast();
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).ok()?;
+    // SAFETY: the request points to `info`, which is as large as the command demands; both outlive the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+    let name = info.driver.split(|&byte| byte == 0).next()?;
+    (result >= 0).then(|| String::from_utf8_lossy(name).into_owned())
+}
