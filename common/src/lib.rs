@@ -4,6 +4,9 @@
 
 #![no_std]
 
+#[cfg(test)]
+extern crate alloc;
+
 pub mod abi;
 pub mod units;
 pub mod wire;

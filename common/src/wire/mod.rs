@@ -1,1 +1,63 @@
 //! Wire formats, one protocol per file.
+//!
+//! The decoders are generic over [`Packet`], so that the kernel half, which reads behind the verifier's back only what
+//! it has proved to be there, and user space, which reads a slice, run the same code. The emitters write into the
+//! caller's buffer.
+
+pub mod arp;
+pub mod checksum;
+pub mod ethernet;
+pub mod ipv4;
+pub mod vrrp;
+
+use checksum::Sum;
+
+/// The packet ends before what was to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Truncated;
+
+/// A frame, wherever its bytes live.
+pub trait Packet {
+    /// The `N` bytes from `offset` on.
+    fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Truncated>;
+
+    /// The ones' complement sum of `length` bytes from `offset` on. `length` is a multiple of four below
+    /// [`MAX_SUMMED`]; a longer one is [`Truncated`].
+    fn sum(&self, offset: usize, length: usize) -> Result<Sum, Truncated>;
+}
+
+/// The length that [`Packet::sum`] cannot reach: 256 IPv4 addresses, one more than an advert can carry.
+pub const MAX_SUMMED: usize = 1024;
+
+impl Packet for [u8] {
+    fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Truncated> {
+        self.get(offset..)
+            .and_then(|rest| rest.first_chunk())
+            .copied()
+            .ok_or(Truncated)
+    }
+
+    fn sum(&self, offset: usize, length: usize) -> Result<Sum, Truncated> {
+        if length >= MAX_SUMMED {
+            return Err(Truncated);
+        }
+        let end = offset.checked_add(length).ok_or(Truncated)?;
+        Ok(Sum::of(self.get(offset..end).ok_or(Truncated)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_is_read_to_its_last_byte_and_no_further() {
+        let packet: &[u8] = &[1, 2, 3, 4];
+        assert_eq!(packet.read::<2>(2), Ok([3, 4]));
+        assert_eq!(packet.read::<2>(3), Err(Truncated));
+        assert_eq!(packet.read::<1>(usize::MAX), Err(Truncated));
+        assert_eq!(packet.sum(0, 4), Ok(Sum::of(&[1, 2, 3, 4])));
+        assert_eq!(packet.sum(1, 4), Err(Truncated));
+        assert_eq!(packet.sum(usize::MAX, 4), Err(Truncated));
+    }
+}

@@ -1,0 +1,97 @@
+//! The internet checksum (RFC 1071).
+
+/// A ones' complement sum of 16-bit words in network order, folded to 16 bits.
+///
+/// Zero only if every summed byte was zero: carries are added back, so nothing else sums up to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Sum(u16);
+
+impl Sum {
+    pub const ZERO: Self = Self(0);
+
+    /// What a message sums up to that contains its own, correct checksum (RFC 1071 1).
+    pub const VALID: Self = Self(0xffff);
+
+    pub const fn new(folded: u16) -> Self {
+        Self(folded)
+    }
+
+    /// Of the bytes; an odd last one is padded with zero.
+    #[inline(always)]
+    pub fn of(bytes: &[u8]) -> Self {
+        let (words, odd) = bytes.as_chunks::<2>();
+        // At most 0xffff x 0x10000 before it would overflow: far longer than any packet.
+        let mut sum: u32 = 0;
+        for word in words {
+            sum += u32::from(u16::from_be_bytes(*word));
+        }
+        if let [last] = odd {
+            sum += u32::from(*last) << 8;
+        }
+        Self::fold(sum)
+    }
+
+    #[inline(always)]
+    pub const fn add(self, other: Self) -> Self {
+        Self::fold(self.0 as u32 + other.0 as u32)
+    }
+
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+
+    /// What goes into the checksum field of a message whose field was zero while summing.
+    pub const fn checksum(self) -> [u8; 2] {
+        (!self.0).to_be_bytes()
+    }
+
+    #[inline(always)]
+    pub const fn is_valid(self) -> bool {
+        self.0 == Self::VALID.0
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the second fold leaves no carry")]
+    #[inline(always)]
+    const fn fold(sum: u32) -> Self {
+        let sum = (sum & 0xffff) + (sum >> 16);
+        Self(((sum & 0xffff) + (sum >> 16)) as u16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_example_of_rfc_1071_sums_up_as_printed_there() {
+        // RFC 1071 3
+        let sum = Sum::of(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
+        assert_eq!(sum.get(), 0xddf2);
+        assert_eq!(sum.checksum(), [0x22, 0x0d]);
+    }
+
+    #[test]
+    fn an_odd_last_byte_counts_as_the_high_half_of_a_word() {
+        assert_eq!(Sum::of(&[0x12]), Sum::of(&[0x12, 0x00]));
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_with_its_checksum_is_valid(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let checksum = Sum::of(&bytes).checksum();
+            prop_assert!(Sum::of(&bytes).add(Sum::of(&checksum)).is_valid());
+        }
+
+        #[test]
+        fn sums_of_parts_add_up_to_the_sum_of_the_whole(
+            words in proptest::collection::vec(any::<[u8; 2]>(), 0..100),
+            at in 0_usize..100,
+        ) {
+            let bytes = words.as_flattened();
+            let (head, tail) = bytes.split_at((2 * at).min(bytes.len()));
+            prop_assert_eq!(Sum::of(head).add(Sum::of(tail)), Sum::of(bytes));
+        }
+    }
+}

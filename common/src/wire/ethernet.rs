@@ -1,0 +1,146 @@
+//! Ethernet II (RFC 894) with at most one IEEE 802.1Q tag.
+
+use super::{Packet, Truncated};
+use crate::units::MacAddress;
+
+/// ```text
+///  0                   1                   2                   3
+///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// |                          Destination                          |
+/// +                               +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// |                               |                               |
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+            Source             +
+/// |                                                               |
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// |         Type or 0x8100        | PCP |D|    VLAN identifier    |
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// | Type, where there is a tag    |
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Of what follows the header; a tag's ([`is_tag`]) if the frame carries two of them or a service tag.
+    pub ether_type: u16,
+    /// The VLAN identifier; 0 without a tag and for a priority tag (IEEE 802.1Q 6.9.1).
+    pub vlan: u16,
+    /// Where the payload starts: a constant for the verifier, since a tag has one length.
+    pub payload: usize,
+}
+
+/// Length of the header without a tag.
+pub const HEADER: usize = 14;
+pub const SOURCE_OFFSET: usize = 6;
+
+pub const TYPE_IPV4: u16 = 0x0800;
+pub const TYPE_ARP: u16 = 0x0806;
+const TYPE_VLAN: u16 = 0x8100;
+const TYPE_SERVICE_VLAN: u16 = 0x88a8;
+
+const TYPE_OFFSET: usize = 12;
+const TAG: usize = 4;
+/// The lower 12 bits of the tag control information.
+const VLAN_IDENTIFIER: u16 = 0x0fff;
+
+impl Header {
+    #[inline(always)]
+    pub fn decode<P: Packet + ?Sized>(packet: &P) -> Result<Self, Truncated> {
+        let ether_type = u16::from_be_bytes(packet.read(TYPE_OFFSET)?);
+        if ether_type != TYPE_VLAN {
+            return Ok(Self {
+                ether_type,
+                vlan: 0,
+                payload: HEADER,
+            });
+        }
+        let [tci @ .., high, low] = packet.read::<TAG>(HEADER)?;
+        Ok(Self {
+            ether_type: u16::from_be_bytes([high, low]),
+            vlan: vlan_identifier(u16::from_be_bytes(tci)),
+            payload: HEADER + TAG,
+        })
+    }
+}
+
+#[inline(always)]
+pub fn destination<P: Packet + ?Sized>(packet: &P) -> Result<MacAddress, Truncated> {
+    packet.read(0).map(MacAddress)
+}
+
+#[inline(always)]
+pub fn source<P: Packet + ?Sized>(packet: &P) -> Result<MacAddress, Truncated> {
+    packet.read(SOURCE_OFFSET).map(MacAddress)
+}
+
+/// A VLAN tag stands where a payload's type would: the frame belongs to a network that we do not know.
+#[inline(always)]
+pub const fn is_tag(ether_type: u16) -> bool {
+    matches!(ether_type, TYPE_VLAN | TYPE_SERVICE_VLAN)
+}
+
+/// The identifier in a tag's control information.
+#[inline(always)]
+pub const fn vlan_identifier(tci: u16) -> u16 {
+    tci & VLAN_IDENTIFIER
+}
+
+/// A header without a tag.
+pub(super) fn emit(destination: MacAddress, source: MacAddress, ether_type: u16) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..SOURCE_OFFSET].copy_from_slice(&destination.0);
+    header[SOURCE_OFFSET..TYPE_OFFSET].copy_from_slice(&source.0);
+    header[TYPE_OFFSET..].copy_from_slice(&ether_type.to_be_bytes());
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+
+    #[test]
+    fn an_untagged_frame_is_on_no_vlan() {
+        let frame = emit(MacAddress::BROADCAST, HOST, TYPE_ARP);
+        let expected = Header {
+            ether_type: TYPE_ARP,
+            vlan: 0,
+            payload: 14,
+        };
+        assert_eq!(Header::decode(frame.as_slice()), Ok(expected));
+        assert_eq!(destination(frame.as_slice()), Ok(MacAddress::BROADCAST));
+        assert_eq!(source(frame.as_slice()), Ok(HOST));
+    }
+
+    #[test]
+    fn a_tag_gives_the_vlan_without_priority_bits() {
+        let mut frame = emit(MacAddress::BROADCAST, HOST, TYPE_VLAN).to_vec();
+        frame.extend([0xe0, 0x07, 0x08, 0x00]);
+        let expected = Header {
+            ether_type: TYPE_IPV4,
+            vlan: 7,
+            payload: 18,
+        };
+        assert_eq!(Header::decode(frame.as_slice()), Ok(expected));
+        frame[14..16].copy_from_slice(&[0xe0, 0x00]);
+        assert_eq!(Header::decode(frame.as_slice()).map(|header| header.vlan), Ok(0));
+    }
+
+    #[test]
+    fn two_tags_and_a_service_tag_are_seen_as_tags() {
+        let mut frame = emit(MacAddress::BROADCAST, HOST, TYPE_VLAN).to_vec();
+        frame.extend([0x00, 0x07, 0x81, 0x00, 0x00, 0x08, 0x08, 0x00]);
+        assert!(is_tag(Header::decode(frame.as_slice()).unwrap().ether_type));
+        let frame = emit(MacAddress::BROADCAST, HOST, TYPE_SERVICE_VLAN);
+        assert!(is_tag(Header::decode(frame.as_slice()).unwrap().ether_type));
+    }
+
+    #[test]
+    fn a_header_cut_anywhere_is_truncated() {
+        let mut frame = emit(MacAddress::BROADCAST, HOST, TYPE_VLAN).to_vec();
+        frame.extend([0x00, 0x07, 0x08, 0x00]);
+        for end in 0..frame.len() {
+            assert_eq!(Header::decode(&frame[..end]), Err(Truncated), "{end} bytes");
+        }
+    }
+}

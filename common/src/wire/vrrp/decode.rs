@@ -1,0 +1,215 @@
+//! What is heard: all of RFC 9568 7.1 and RFC 3768 7.1 that a packet alone can be judged by.
+
+use super::{
+    ADDRESS, AUTH_DATA, AUTH_NONE, AUTH_SIMPLE, ChecksumForm, HEADER, TIME_TO_LIVE, TYPE_ADVERTISEMENT, VRID_OFFSET,
+    pseudo_header,
+};
+use crate::units::{Interval, Priority, Version};
+use crate::wire::checksum::Sum;
+use crate::wire::{Packet, Truncated, ipv4};
+
+/// A valid advert. Version 3 (RFC 9568 5.1) and version 2 (RFC 3768 5.1) over IPv4:
+///
+/// ```text
+///  0                   1                   2                   3
+///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// |Version| Type  | Virtual Rtr ID|   Priority    | IPvX Addr Cnt |
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// |Reserve| Max Advertise Interval|          Checksum             |  version 3, centiseconds
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// |   Auth Type   |   Adver Int   |          Checksum             |  version 2, seconds
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// |                       IPv4 Address(es)                        |
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// |                     Authentication Data                       |  version 2
+/// +                               +                               +
+/// |                                                               |
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advert {
+    pub version: Version,
+    pub priority: Priority,
+    pub interval: Interval,
+    pub address_count: u8,
+    /// See [`super::address_sum`].
+    pub address_sum: u16,
+    /// The form that the checksum had.
+    pub checksum: ChecksumForm,
+}
+
+/// What a virtual router asks of the adverts that it hears.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    pub version: Version,
+    /// Of version 3; version 2 has the plain form only.
+    pub checksums: Checksums,
+    /// Our own interval, which version 2 demands of everyone.
+    pub interval: Interval,
+    /// Of version 2.
+    pub authentication: Authentication,
+    /// Where our own adverts leave from.
+    pub own_source: [u8; 4],
+}
+
+/// The forms of the checksum that are taken from version 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksums {
+    Either,
+    Only(ChecksumForm),
+}
+
+/// Authentication of version 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    None,
+    /// Zero-padded.
+    Password([u8; AUTH_DATA]),
+}
+
+/// Why an advert is discarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discard {
+    TimeToLive,
+    Fragment,
+    Version,
+    Type,
+    NoAddress,
+    Length,
+    Checksum,
+    IntervalZero,
+    Authentication,
+    IntervalMismatch,
+    OwnSource,
+    /// Not among the sources that the virtual router is restricted to; this module knows of none.
+    ForbiddenSource,
+}
+
+impl From<Truncated> for Discard {
+    fn from(_: Truncated) -> Self {
+        Self::Length
+    }
+}
+
+/// The VRID of the advert in `ip`, however wrong the rest is; `None` if the payload ends before it.
+#[inline(always)]
+pub fn vrid<P: Packet + ?Sized>(packet: &P, ip: &ipv4::Header) -> Option<u8> {
+    if ip.payload_length <= VRID_OFFSET {
+        return None;
+    }
+    let [vrid] = packet.read(ip.payload + VRID_OFFSET).ok()?;
+    Some(vrid)
+}
+
+impl Advert {
+    /// Judges the payload of `ip`, in the order of RFC 9568 7.1 and RFC 3768 7.1. Reserved bits are ignored (RFC 9568
+    /// 5.2.6).
+    #[inline(always)]
+    pub fn decode<P: Packet + ?Sized>(packet: &P, ip: &ipv4::Header, policy: &Policy) -> Result<Self, Discard> {
+        // RFC 9568 5.1.1.3
+        if ip.time_to_live != TIME_TO_LIVE {
+            return Err(Discard::TimeToLive);
+        }
+        if ip.fragment != ipv4::Fragment::Whole {
+            return Err(Discard::Fragment);
+        }
+        if ip.payload_length < HEADER {
+            return Err(Discard::Length);
+        }
+        let header = packet.read::<HEADER>(ip.payload)?;
+        let [version_type, _, priority, address_count, b4, b5, _, _] = header;
+        // RFC 9568 7.1
+        if version_type >> 4 != policy.version as u8 {
+            return Err(Discard::Version);
+        }
+        // RFC 9568 5.2.2
+        if version_type & 0x0f != TYPE_ADVERTISEMENT {
+            return Err(Discard::Type);
+        }
+        // RFC 9568 5.2.5, erratum 8299
+        if address_count == 0 {
+            return Err(Discard::NoAddress);
+        }
+
+        let addresses_length = ADDRESS * usize::from(address_count);
+        let addresses_end = ip.payload + HEADER + addresses_length;
+        let authentication_length = match policy.version {
+            Version::V2 => AUTH_DATA,
+            Version::V3 => 0,
+        };
+        // RFC 9568 7.1; nothing may follow either, as keepalived and FRR have it.
+        if ip.payload_length != HEADER + addresses_length + authentication_length {
+            return Err(Discard::Length);
+        }
+
+        let addresses = packet.sum(ip.payload + HEADER, addresses_length)?;
+        let message = Sum::of(&header).add(addresses);
+        let (checksum, interval) = match policy.version {
+            Version::V3 => {
+                let interval = u16::from_be_bytes([b4, b5]) & MAX_ADVERTISE_INTERVAL;
+                (
+                    check_v3(message, ip, policy.checksums)?,
+                    Interval::from_centiseconds(interval),
+                )
+            }
+            Version::V2 => {
+                let data = packet.read::<AUTH_DATA>(addresses_end)?;
+                // RFC 3768 5.3.8
+                if !message.add(Sum::of(&data)).is_valid() {
+                    return Err(Discard::Checksum);
+                }
+                check_v2(b4, data, b5, policy)?;
+                (ChecksumForm::Plain, Interval::from_seconds(b5))
+            }
+        };
+        // RFC 9568 erratum 8301
+        if interval == Interval::ZERO {
+            return Err(Discard::IntervalZero);
+        }
+        if ip.source == policy.own_source {
+            return Err(Discard::OwnSource);
+        }
+        Ok(Self {
+            version: policy.version,
+            priority: Priority::new(priority),
+            interval,
+            address_count,
+            address_sum: addresses.get(),
+            checksum,
+        })
+    }
+}
+
+/// The lower 12 bits of the word that they share with the reserved ones (RFC 9568 5.2.6, 5.2.7).
+const MAX_ADVERTISE_INTERVAL: u16 = 0x0fff;
+
+/// RFC 9568 5.2.8 and RFC 5798 5.2.8. The rare message that is valid in both forms has the one that most routers send.
+#[inline(always)]
+fn check_v3(message: Sum, ip: &ipv4::Header, accepted: Checksums) -> Result<ChecksumForm, Discard> {
+    let covered = message.add(pseudo_header(ip.source, ip.destination, ip.payload_length));
+    match accepted {
+        Checksums::Either | Checksums::Only(ChecksumForm::PseudoHeader) if covered.is_valid() => {
+            Ok(ChecksumForm::PseudoHeader)
+        }
+        Checksums::Either | Checksums::Only(ChecksumForm::Plain) if message.is_valid() => Ok(ChecksumForm::Plain),
+        _ => Err(Discard::Checksum),
+    }
+}
+
+/// RFC 3768 7.1; RFC 2338 7.1 for the password.
+#[inline(always)]
+fn check_v2(auth_type: u8, data: [u8; AUTH_DATA], seconds: u8, policy: &Policy) -> Result<(), Discard> {
+    if seconds == 0 {
+        return Err(Discard::IntervalZero);
+    }
+    match policy.authentication {
+        Authentication::None if auth_type == AUTH_NONE => {}
+        Authentication::Password(password) if auth_type == AUTH_SIMPLE && password == data => {}
+        Authentication::None | Authentication::Password(_) => return Err(Discard::Authentication),
+    }
+    if Interval::from_seconds(seconds) != policy.interval {
+        return Err(Discard::IntervalMismatch);
+    }
+    Ok(())
+}

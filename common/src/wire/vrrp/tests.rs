@@ -1,0 +1,383 @@
+use alloc::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::units::{Interval, MacAddress, Priority, Version, Vrid};
+use crate::wire::ipv4;
+
+const SOURCE: [u8; 4] = [192, 0, 2, 2];
+const IP: usize = 14;
+const MESSAGE: usize = 34;
+
+fn frame<'a>(version: Version, addresses: &'a [[u8; 4]]) -> AdvertFrame<'a> {
+    let vrid = Vrid::new(51).unwrap();
+    AdvertFrame {
+        source_mac: MacAddress::virtual_ipv4(vrid),
+        source: SOURCE,
+        version,
+        vrid,
+        priority: Priority::new(200),
+        interval: Interval::from_seconds(1),
+        addresses,
+        pseudo_header_checksum: true,
+        password: None,
+    }
+}
+
+fn policy(version: Version) -> Policy {
+    Policy {
+        version,
+        checksums: Checksums::Either,
+        interval: Interval::from_seconds(1),
+        authentication: Authentication::None,
+        own_source: [192, 0, 2, 3],
+    }
+}
+
+fn emitted(frame: &AdvertFrame<'_>) -> Vec<u8> {
+    let mut buffer = [0; MAX_FRAME];
+    let length = frame.emit(&mut buffer).unwrap();
+    buffer[..length].to_vec()
+}
+
+fn decoded(packet: &[u8], policy: &Policy) -> Result<Advert, Discard> {
+    Advert::decode(packet, &ipv4::Header::decode(packet, IP).unwrap(), policy)
+}
+
+/// Sets a byte of the message and puts the checksum of the plain form right again.
+fn with_byte(packet: &[u8], at: usize, value: u8) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    packet[MESSAGE + at] = value;
+    packet[MESSAGE + 6..MESSAGE + 8].fill(0);
+    let checksum = Sum::of(&packet[MESSAGE..]).checksum();
+    packet[MESSAGE + 6..MESSAGE + 8].copy_from_slice(&checksum);
+    packet
+}
+
+#[test]
+fn a_version_3_frame_has_the_bytes_of_the_rfc() {
+    // RFC 9568 5.1, 5.2, 7.2, 7.3; the checksums are scapy's.
+    #[rustfmt::skip]
+    let expected = [
+        0x01, 0x00, 0x5e, 0x00, 0x00, 0x12, 0x00, 0x00, 0x5e, 0x00, 0x01, 0x33, 0x08, 0x00,
+        0x45, 0xc0, 0x00, 0x20, 0x00, 0x00, 0x40, 0x00, 0xff, 0x70, 0xd8, 0x98, 192, 0, 2, 2, 224, 0, 0, 18,
+        0x31, 51, 200, 1, 0x00, 0x64, 0xa1, 0xd3, 192, 0, 2, 1,
+    ];
+    assert_eq!(emitted(&frame(Version::V3, &[[192, 0, 2, 1]])), expected);
+}
+
+#[test]
+fn the_plain_form_differs_by_the_pseudo_header_only() {
+    // RFC 9568 5.2.8 against RFC 5798 5.2.8
+    let plain = AdvertFrame {
+        pseudo_header_checksum: false,
+        ..frame(Version::V3, &[[192, 0, 2, 1]])
+    };
+    let expected = !Sum::of(&[0x31, 51, 200, 1, 0x00, 0x64, 192, 0, 2, 1]).get();
+    let packet = emitted(&plain);
+    assert_eq!(packet[MESSAGE + 6..MESSAGE + 8], expected.to_be_bytes());
+    assert_eq!(
+        decoded(&packet, &policy(Version::V3)).unwrap().checksum,
+        ChecksumForm::Plain
+    );
+}
+
+#[test]
+fn a_version_2_frame_ends_with_its_password() {
+    // RFC 3768 5.1, RFC 2338 5.3.6, 5.3.10
+    let sent = AdvertFrame {
+        password: Some(*b"secret\0\0"),
+        ..frame(Version::V2, &[[192, 0, 2, 1]])
+    };
+    let packet = emitted(&sent);
+    assert_eq!(packet.len(), MESSAGE + 20);
+    assert_eq!(packet[MESSAGE..MESSAGE + 6], [0x21, 51, 200, 1, 1, 1]);
+    assert_eq!(&packet[MESSAGE + 12..], b"secret\0\0");
+    assert!(Sum::of(&packet[MESSAGE..]).is_valid());
+    assert_eq!(&packet[16..18], &40_u16.to_be_bytes());
+}
+
+#[test]
+fn what_cannot_be_said_is_not_emitted() {
+    let one = [[192, 0, 2, 1]];
+    let many = [[192, 0, 2, 1]; 256];
+    let v3 = frame(Version::V3, &one);
+    let v2 = frame(Version::V2, &one);
+    let mut buffer = [0; MAX_FRAME + 4];
+    for refused in [
+        AdvertFrame {
+            interval: Interval::from_millis(15),
+            ..v3
+        },
+        AdvertFrame {
+            interval: Interval::ZERO,
+            ..v3
+        },
+        AdvertFrame {
+            interval: Interval::from_millis(40_960),
+            ..v3
+        },
+        AdvertFrame {
+            interval: Interval::from_millis(100),
+            ..v2
+        },
+        AdvertFrame {
+            interval: Interval::ZERO,
+            ..v2
+        },
+        AdvertFrame { addresses: &[], ..v3 },
+        AdvertFrame { addresses: &many, ..v3 },
+    ] {
+        assert_eq!(refused.emit(&mut buffer), None, "{refused:?}");
+    }
+    assert_eq!(v3.emit(&mut buffer[..MESSAGE + 11]), None);
+    assert_eq!(v3.emit(&mut buffer[..MESSAGE + 12]), Some(MESSAGE + 12));
+}
+
+#[test]
+fn the_longest_frame_fits_the_buffer_exactly() {
+    let addresses = [[192, 0, 2, 1]; MAX_ADDRESSES];
+    assert_eq!(emitted(&frame(Version::V2, &addresses)).len(), MAX_FRAME);
+    assert_eq!(
+        decoded(&emitted(&frame(Version::V2, &addresses)), &policy(Version::V2))
+            .unwrap()
+            .address_count,
+        255
+    );
+    assert_eq!(
+        decoded(&emitted(&frame(Version::V3, &addresses)), &policy(Version::V3))
+            .unwrap()
+            .address_count,
+        255
+    );
+}
+
+#[test]
+fn the_checksum_is_taken_in_the_configured_forms_only() {
+    // RFC 9568 5.2.8, RFC 5798 5.2.8
+    for (pseudo_header_checksum, form, other) in [
+        (true, ChecksumForm::PseudoHeader, ChecksumForm::Plain),
+        (false, ChecksumForm::Plain, ChecksumForm::PseudoHeader),
+    ] {
+        let packet = emitted(&AdvertFrame {
+            pseudo_header_checksum,
+            ..frame(Version::V3, &[[192, 0, 2, 1]])
+        });
+        let accepting = |checksums| {
+            decoded(
+                &packet,
+                &Policy {
+                    checksums,
+                    ..policy(Version::V3)
+                },
+            )
+        };
+        assert_eq!(accepting(Checksums::Either).map(|advert| advert.checksum), Ok(form));
+        assert_eq!(accepting(Checksums::Only(form)).map(|advert| advert.checksum), Ok(form));
+        assert_eq!(accepting(Checksums::Only(other)), Err(Discard::Checksum));
+    }
+}
+
+#[test]
+fn each_field_out_of_range_has_its_own_reason() {
+    let v3 = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
+    let v2 = emitted(&frame(Version::V2, &[[192, 0, 2, 1]]));
+    for (version, packet, expected) in [
+        (Version::V3, with_byte(&v3, 0, 0x21), Discard::Version), // RFC 9568 7.1
+        (Version::V3, with_byte(&v3, 0, 0x41), Discard::Version),
+        (Version::V2, with_byte(&v2, 0, 0x31), Discard::Version), // RFC 3768 7.1
+        (Version::V3, with_byte(&v3, 0, 0x32), Discard::Type),    // RFC 9568 5.2.2
+        (Version::V3, with_byte(&v3, 0, 0x30), Discard::Type),
+        (Version::V3, with_byte(&v3, 3, 0), Discard::NoAddress), // RFC 9568 5.2.5
+        (Version::V3, with_byte(&v3, 3, 2), Discard::Length),    // RFC 9568 7.1
+        (Version::V2, with_byte(&v2, 3, 2), Discard::Length),
+        (Version::V2, with_byte(&v2, 3, 3), Discard::Length),
+        (Version::V3, with_byte(&v3, 5, 0), Discard::IntervalZero), // RFC 9568 erratum 8301
+        (Version::V2, with_byte(&v2, 5, 0), Discard::IntervalZero),
+        (Version::V2, with_byte(&v2, 5, 2), Discard::IntervalMismatch), // RFC 3768 7.1
+        (Version::V2, with_byte(&v2, 4, 1), Discard::Authentication),   // RFC 3768 7.1
+        (Version::V2, with_byte(&v2, 4, 2), Discard::Authentication),
+    ] {
+        assert_eq!(decoded(&packet, &policy(version)), Err(expected));
+    }
+}
+
+#[test]
+fn reserved_bits_are_ignored() {
+    // RFC 9568 5.2.6
+    let v3 = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
+    let advert = decoded(&with_byte(&v3, 4, 0xf0), &policy(Version::V3)).unwrap();
+    assert_eq!(advert.interval, Interval::from_seconds(1));
+}
+
+#[test]
+fn a_password_must_match_in_type_and_data() {
+    // RFC 2338 7.1
+    let sent = AdvertFrame {
+        password: Some(*b"secret\0\0"),
+        ..frame(Version::V2, &[[192, 0, 2, 1]])
+    };
+    let packet = emitted(&sent);
+    let with = |authentication| {
+        decoded(
+            &packet,
+            &Policy {
+                authentication,
+                ..policy(Version::V2)
+            },
+        )
+    };
+    assert!(with(Authentication::Password(*b"secret\0\0")).is_ok());
+    assert_eq!(
+        with(Authentication::Password(*b"secret\0x")),
+        Err(Discard::Authentication)
+    );
+    assert_eq!(with(Authentication::None), Err(Discard::Authentication));
+}
+
+#[test]
+fn an_advert_from_our_own_address_is_not_a_peer() {
+    let packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
+    let own = Policy {
+        own_source: SOURCE,
+        ..policy(Version::V3)
+    };
+    assert_eq!(decoded(&packet, &own), Err(Discard::OwnSource));
+}
+
+#[test]
+fn a_routed_or_fragmented_advert_is_discarded() {
+    let packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
+    let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
+    let judge = |ip| Advert::decode(packet.as_slice(), &ip, &policy(Version::V3));
+    // RFC 9568 5.1.1.3
+    for time_to_live in [0, 1, 254] {
+        assert_eq!(judge(ipv4::Header { time_to_live, ..ip }), Err(Discard::TimeToLive));
+    }
+    for fragment in [ipv4::Fragment::First, ipv4::Fragment::Later] {
+        assert_eq!(judge(ipv4::Header { fragment, ..ip }), Err(Discard::Fragment));
+    }
+}
+
+#[test]
+fn an_advert_cut_anywhere_is_never_taken() {
+    let addresses = [[192, 0, 2, 1], [192, 0, 2, 9], [198, 51, 100, 7]];
+    for version in [Version::V2, Version::V3] {
+        let packet = emitted(&frame(version, &addresses));
+        let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
+        for end in MESSAGE..packet.len() {
+            let cut = &packet[..end];
+            assert_eq!(
+                Advert::decode(cut, &ip, &policy(version)),
+                Err(Discard::Length),
+                "{end} bytes"
+            );
+            let shorter = ipv4::Header {
+                payload_length: end - MESSAGE,
+                ..ip
+            };
+            assert_eq!(
+                Advert::decode(cut, &shorter, &policy(version)),
+                Err(Discard::Length),
+                "{end} bytes"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_vrid_is_found_only_inside_the_payload() {
+    let packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
+    let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
+    assert_eq!(vrid(packet.as_slice(), &ip), Some(51));
+    // Ethernet padding behind a payload of one byte is no VRID.
+    assert_eq!(
+        vrid(
+            packet.as_slice(),
+            &ipv4::Header {
+                payload_length: 1,
+                ..ip
+            }
+        ),
+        None
+    );
+    assert_eq!(vrid(&packet[..MESSAGE + 1], &ip), None);
+}
+
+#[test]
+fn ethernet_padding_is_no_part_of_the_message() {
+    let mut packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
+    packet.resize(60, 0xff);
+    assert!(decoded(&packet, &policy(Version::V3)).is_ok());
+}
+
+proptest! {
+    #[test]
+    fn what_was_emitted_is_decoded_again(
+        source in any::<[u8; 4]>(),
+        v3 in any::<bool>(),
+        vrid_ in 1_u8..=255,
+        priority in any::<u8>(),
+        centiseconds in 1_u16..=0xfff,
+        seconds in 1_u8..=255,
+        addresses in proptest::collection::vec(any::<[u8; 4]>(), 1..=255),
+        pseudo_header_checksum in any::<bool>(),
+        password in any::<Option<[u8; 8]>>(),
+    ) {
+        let (version, interval) = if v3 {
+            (Version::V3, Interval::from_centiseconds(centiseconds))
+        } else {
+            (Version::V2, Interval::from_seconds(seconds))
+        };
+        let form = if v3 && pseudo_header_checksum { ChecksumForm::PseudoHeader } else { ChecksumForm::Plain };
+        let sent = AdvertFrame {
+            source_mac: MacAddress::BROADCAST,
+            source,
+            version,
+            vrid: Vrid::new(vrid_).unwrap(),
+            priority: Priority::new(priority),
+            interval,
+            addresses: &addresses,
+            pseudo_header_checksum,
+            password,
+        };
+        let packet = emitted(&sent);
+        let policy = Policy {
+            version,
+            checksums: Checksums::Only(form),
+            interval,
+            authentication: password.map_or(Authentication::None, Authentication::Password),
+            own_source: source.map(|byte| !byte),
+        };
+        let expected = Advert {
+            version,
+            priority: sent.priority,
+            interval,
+            address_count: u8::try_from(addresses.len()).unwrap(),
+            address_sum: address_sum(&addresses),
+            checksum: form,
+        };
+        prop_assert_eq!(decoded(&packet, &policy), Ok(expected));
+        prop_assert_eq!(vrid(packet.as_slice(), &ipv4::Header::decode(packet.as_slice(), IP).unwrap()), Some(vrid_));
+    }
+
+    #[test]
+    fn a_flipped_bit_of_the_message_is_never_taken_for_what_was_sent(bit in 0_usize..(8 * 20), v3 in any::<bool>()) {
+        let version = if v3 { Version::V3 } else { Version::V2 };
+        let sent = AdvertFrame { pseudo_header_checksum: false, ..frame(version, &[[192, 0, 2, 1]]) };
+        let mut packet = emitted(&sent);
+        let at = MESSAGE + (bit / 8) % (packet.len() - MESSAGE);
+        packet[at] ^= 1 << (bit % 8);
+        // The pseudo-header may make up for the flipped bit, so only the plain form is asked for.
+        let policy = Policy { checksums: Checksums::Only(ChecksumForm::Plain), ..policy(version) };
+        prop_assert!(decoded(&packet, &policy).is_err());
+    }
+
+    #[test]
+    fn junk_is_never_a_reason_to_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+        if let Ok(ip) = ipv4::Header::decode(bytes.as_slice(), 0) {
+            let _ = Advert::decode(bytes.as_slice(), &ip, &policy(Version::V3));
+        }
+    }
+}
