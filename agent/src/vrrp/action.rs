@@ -1,0 +1,93 @@
+//! What a virtual router wants done, and the words for its states.
+
+use core::fmt;
+
+use xvrrp_common::units::{Instant, Priority};
+
+/// To be carried out in the order in which they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// For the kernel half, which decides by it what is answered and forwarded; the first action of every change.
+    SetRole(State),
+    /// For the kernel half: whether an advert of a lower priority than ours leaves the Active_Down_Timer alone.
+    SetPreempt(bool),
+    /// Send an advert with this priority (RFC 9568 7.2).
+    SendAdvert { priority: Priority },
+    /// Broadcast a gratuitous ARP for every virtual address (RFC 9568 6.4.1, 6.4.2).
+    Announce,
+    /// Put the virtual addresses on the interface.
+    InstallAddresses,
+    /// Take them off.
+    RemoveAddresses,
+    /// The change is made: tell those who want to know. Also sent, with `to` equal to `from`, when a virtual router
+    /// is started on an interface that is down.
+    Transition {
+        from: State,
+        to: State,
+        reason: Reason,
+        at: Instant,
+    },
+}
+
+/// RFC 9568 6.3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    Initialize,
+    Backup,
+    Active,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Initialize => "init",
+            Self::Backup => "backup",
+            Self::Active => "active",
+        })
+    }
+}
+
+/// Why a virtual router is in its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Initialize: not started yet.
+    NotStarted,
+    /// Initialize: left the election.
+    Shutdown,
+    /// Initialize: the interface is down.
+    InterfaceDown,
+    /// Backup: entered the election.
+    Startup,
+    /// Backup: entered the election again, the interface is up.
+    InterfaceUp,
+    /// Backup: another Active has a higher priority.
+    HigherPriority,
+    /// Backup: another Active has our priority and a higher address.
+    HigherAddress,
+    /// Active: we own the virtual addresses.
+    Owner,
+    /// Active: none was heard for Active_Down_Interval.
+    ActiveDown,
+    /// Active: the last one gave up its role with priority 0.
+    ActiveReleased,
+    /// Active: the last one has a lower priority than ours.
+    Preempted,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::NotStarted => "not_started",
+            Self::Shutdown => "shutdown",
+            Self::InterfaceDown => "interface_down",
+            Self::Startup => "startup",
+            Self::InterfaceUp => "interface_up",
+            Self::HigherPriority => "higher_priority",
+            Self::HigherAddress => "higher_address",
+            Self::Owner => "owner",
+            Self::ActiveDown => "active_down",
+            Self::ActiveReleased => "active_released",
+            Self::Preempted => "preempted",
+        })
+    }
+}

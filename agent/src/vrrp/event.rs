@@ -1,0 +1,32 @@
+//! What can happen to a virtual router.
+
+use core::net::IpAddr;
+
+use xvrrp_common::units::{Instant, Interval, Priority};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Take part in the election (RFC 9568 6.4.1).
+    Startup,
+    /// Leave the election (RFC 9568 6.4.2, 6.4.3).
+    Shutdown,
+    /// The interface can send and receive again. It counts as up until told otherwise.
+    InterfaceUp,
+    /// The interface can neither send nor receive.
+    InterfaceDown,
+    /// A valid advert that changes something, or any valid advert while we are Active.
+    Advert(Advert),
+    /// The kernel half has heard, `at` this moment, an advert that restarts a Backup's Active_Down_Timer, and it
+    /// carried this `interval`. May be given as often as one likes.
+    Restarted { at: Instant, interval: Interval },
+}
+
+/// An advert that has passed every check of RFC 9568 7.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advert {
+    pub received_at: Instant,
+    pub source: IpAddr,
+    pub priority: Priority,
+    /// Max Advertise Interval (version 3) or Adver Int (version 2); not zero.
+    pub interval: Interval,
+}

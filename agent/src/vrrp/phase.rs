@@ -1,0 +1,87 @@
+//! The states of RFC 9568 6.3, each with the timers that run in it.
+
+use core::net::IpAddr;
+
+use xvrrp_common::units::{Instant, Priority};
+
+use super::action::{Reason, State};
+use super::config::Config;
+use super::preempt::Preemption;
+use super::timers::Periodic;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Phase {
+    Initialize,
+    Backup(Backup),
+    Active(Active),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Backup {
+    pub(super) active_down_timer: Instant,
+    /// What the end of the timer will mean.
+    pub(super) outlook: Reason,
+    /// The arrival from which the timer counts.
+    pub(super) timed_from: Instant,
+    /// The arrival of the newest advert that we were told of, whether it set the timer or not.
+    pub(super) heard_at: Instant,
+    /// Where that one came from; `None` if it gave up the role.
+    pub(super) active: Option<(IpAddr, Priority)>,
+    pub(super) preemption: Preemption,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Active {
+    pub(super) adver_timer: Periodic,
+    pub(super) advert_sent_at: Instant,
+    announce_timer: Periodic,
+    announcements_left: u8,
+}
+
+impl Phase {
+    pub(super) fn state(&self) -> State {
+        match self {
+            Self::Initialize => State::Initialize,
+            Self::Backup(_) => State::Backup,
+            Self::Active(_) => State::Active,
+        }
+    }
+
+    /// The earliest deadline of its timers.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Initialize => None,
+            Self::Backup(backup) => [Some(backup.active_down_timer), backup.preemption.ends_at()]
+                .into_iter()
+                .flatten()
+                .min(),
+            Self::Active(active) => [Some(active.adver_timer.next()), active.next_announcement()]
+                .into_iter()
+                .flatten()
+                .min(),
+        }
+    }
+}
+
+impl Active {
+    /// The first advert and the first announcement leave now.
+    pub(super) fn new(config: &Config, now: Instant) -> Self {
+        Self {
+            adver_timer: Periodic::starting(now, config.advert_interval),
+            advert_sent_at: now,
+            announce_timer: Periodic::starting(now, config.announce_interval),
+            announcements_left: config.announce_count.saturating_sub(1),
+        }
+    }
+
+    /// Whether the virtual addresses are to be announced again.
+    pub(super) fn announces(&mut self, now: Instant) -> bool {
+        let announces = self.announcements_left > 0 && self.announce_timer.fires(now);
+        self.announcements_left -= u8::from(announces);
+        announces
+    }
+
+    fn next_announcement(&self) -> Option<Instant> {
+        (self.announcements_left > 0).then(|| self.announce_timer.next())
+    }
+}

@@ -1,0 +1,393 @@
+//! The state machine: one section of the RFC after the other, each with its events in the RFC's order.
+
+use core::net::IpAddr;
+use std::collections::VecDeque;
+
+use xvrrp_common::units::{Instant, Interval, Priority};
+
+use super::action::{Action, Reason, State};
+use super::config::Config;
+use super::event::{Advert, Event};
+use super::phase::{Active, Backup, Phase};
+use super::preempt::Preemption;
+use super::timers::Intervals;
+
+/// A virtual router as this host sees it.
+#[derive(Debug)]
+pub struct VirtualRouter {
+    config: Config,
+    phase: Phase,
+    since: Instant,
+    reason: Reason,
+    started: bool,
+    interface_up: bool,
+    intervals: Intervals,
+    /// What the kernel half was last told by [`Action::SetPreempt`].
+    told_preempt: bool,
+    actions: VecDeque<Action>,
+}
+
+impl VirtualRouter {
+    /// Room for the actions of one event; nothing is allocated as long as they are fetched after each.
+    const MOST_ACTIONS: usize = 8;
+
+    /// In Initialize, until [`Event::Startup`].
+    pub fn new(config: Config) -> Self {
+        Self {
+            phase: Phase::Initialize,
+            since: Instant::default(),
+            reason: Reason::NotStarted,
+            started: false,
+            interface_up: true,
+            intervals: Intervals::new(config.version, config.priority, config.advert_interval),
+            told_preempt: config.preempt,
+            actions: VecDeque::with_capacity(Self::MOST_ACTIONS),
+            config,
+        }
+    }
+
+    pub fn handle_event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Startup => self.started = true,
+            Event::Shutdown => self.started = false,
+            Event::InterfaceUp => self.interface_up = true,
+            Event::InterfaceDown => self.interface_up = false,
+            // What we hear of ourselves, over a loop in the network, tells of no other router.
+            Event::Advert(advert) if advert.source == self.config.primary => return,
+            Event::Advert(_) | Event::Restarted { .. } => {}
+        }
+        match self.phase {
+            Phase::Initialize => self.handle_in_initialize(event, now),
+            Phase::Backup(_) => self.handle_in_backup(event, now),
+            Phase::Active(_) => self.handle_in_active(event, now),
+        }
+    }
+
+    /// Fires every timer that is due, each once. Finds none due if an arrival came to be known in the meantime.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Initialize => {}
+            Phase::Backup(_) => self.fire_in_backup(now),
+            Phase::Active(_) => self.fire_in_active(now),
+        }
+    }
+
+    /// When to call [`Self::handle_timeout`] next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.phase.deadline()
+    }
+
+    /// What to do next; `None` once everything is done.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    // RFC 9568 6.4.1
+
+    fn handle_in_initialize(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Startup => self.start(Reason::Startup, now),
+            Event::InterfaceUp => self.start(Reason::InterfaceUp, now),
+            Event::Shutdown => self.reason = Reason::Shutdown,
+            Event::InterfaceDown | Event::Advert(_) | Event::Restarted { .. } => {}
+        }
+    }
+
+    fn start(&mut self, reason: Reason, now: Instant) {
+        if !self.started {
+            return;
+        }
+        if !self.interface_up {
+            self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[]);
+        } else if self.config.priority.is_owner() {
+            self.become_active(Reason::Owner, now);
+        } else {
+            self.intervals = self.own_intervals();
+            self.become_backup(now, None, reason, now, &[]);
+        }
+    }
+
+    // RFC 9568 6.4.2
+
+    fn handle_in_backup(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Shutdown => self.enter(Phase::Initialize, Reason::Shutdown, now, &[]),
+            Event::InterfaceDown => self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[]),
+            Event::Advert(advert) => self.hear_in_backup(advert),
+            Event::Restarted { at, interval } => self.hear_of_restart(at, interval),
+            Event::Startup | Event::InterfaceUp => {}
+        }
+    }
+
+    fn fire_in_backup(&mut self, now: Instant) {
+        let Phase::Backup(backup) = &mut self.phase else { return };
+        if backup.active_down_timer <= now {
+            let reason = backup.outlook;
+            self.become_active(reason, now);
+        } else if backup.preemption.fires(now) {
+            backup.outlook = Reason::Preempted;
+            self.tell_preempt();
+        }
+    }
+
+    fn hear_in_backup(&mut self, advert: Advert) {
+        let preemption = self.preemption();
+        let Phase::Backup(backup) = &mut self.phase else { return };
+        // Told late, after newer ones.
+        if advert.received_at < backup.heard_at {
+            return;
+        }
+        backup.heard_at = advert.received_at;
+        backup.active = Some((advert.source, advert.priority));
+
+        if advert.priority.is_release() {
+            backup.active = None;
+            // Another Active may have been heard since.
+            if advert.received_at >= backup.timed_from {
+                backup.timed_from = advert.received_at;
+                backup.active_down_timer = advert.received_at + self.intervals.skew();
+                backup.outlook = Reason::ActiveReleased;
+            }
+        } else if advert.priority >= self.config.priority {
+            backup.preemption = preemption;
+            self.restart_active_down_timer(advert.received_at, advert.interval);
+            self.tell_preempt();
+        } else if backup.preemption.disregards_lower() {
+            backup.outlook = Reason::Preempted;
+        } else {
+            backup.preemption.lower_heard(advert.received_at);
+            self.restart_active_down_timer(advert.received_at, advert.interval);
+        }
+    }
+
+    fn hear_of_restart(&mut self, at: Instant, interval: Interval) {
+        let Phase::Backup(backup) = &self.phase else { return };
+        if at > backup.timed_from {
+            self.restart_active_down_timer(at, interval);
+        }
+    }
+
+    /// Counts from the newest arrival known, in whatever order they are told.
+    fn restart_active_down_timer(&mut self, arrival: Instant, interval: Interval) {
+        let Phase::Backup(backup) = &mut self.phase else { return };
+        if arrival < backup.timed_from {
+            return;
+        }
+        self.intervals = self.intervals.learned(interval);
+        backup.timed_from = arrival;
+        backup.active_down_timer = arrival + self.intervals.active_down();
+        backup.outlook = Reason::ActiveDown;
+    }
+
+    // RFC 9568 6.4.3
+
+    fn handle_in_active(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Shutdown => {
+                let actions = [
+                    Action::SendAdvert {
+                        priority: Priority::RELEASE,
+                    },
+                    Action::RemoveAddresses,
+                ];
+                self.enter(Phase::Initialize, Reason::Shutdown, now, &actions);
+            }
+            // A priority 0 would not get out.
+            Event::InterfaceDown => {
+                self.enter(
+                    Phase::Initialize,
+                    Reason::InterfaceDown,
+                    now,
+                    &[Action::RemoveAddresses],
+                );
+            }
+            Event::Advert(advert) => self.hear_in_active(advert, now),
+            Event::Startup | Event::InterfaceUp | Event::Restarted { .. } => {}
+        }
+    }
+
+    fn fire_in_active(&mut self, now: Instant) {
+        let Phase::Active(active) = &mut self.phase else { return };
+        let (advertises, announces) = (active.adver_timer.fires(now), active.announces(now));
+        if advertises {
+            self.send_advert(now);
+        }
+        if announces {
+            self.actions.push_back(Action::Announce);
+        }
+    }
+
+    fn hear_in_active(&mut self, advert: Advert, now: Instant) {
+        let Phase::Active(active) = &mut self.phase else { return };
+        // One of ours that has left since its arrival has answered it: adverts that piled up before a late agent are not
+        // answered by a burst.
+        let answered = advert.received_at < active.advert_sent_at;
+        let theirs = (advert.priority, advert.source);
+        let ours = (self.config.priority, self.config.primary);
+
+        if advert.priority.is_release() {
+            if !answered {
+                active.adver_timer.restart(now);
+                self.send_advert(now);
+            }
+        } else if theirs > ours {
+            let intervals = self.intervals.learned(advert.interval);
+            // Told so late that a Backup would have given its sender up by now: had it lived on, there would be more.
+            if advert.received_at + intervals.active_down() <= now {
+                return;
+            }
+            let reason = if advert.priority > self.config.priority {
+                Reason::HigherPriority
+            } else {
+                Reason::HigherAddress
+            };
+            self.intervals = intervals;
+            self.become_backup(
+                advert.received_at,
+                Some((advert.source, advert.priority)),
+                reason,
+                now,
+                &[Action::RemoveAddresses],
+            );
+        } else if !answered {
+            // RFC 3768 only discards it. An advert more does no harm there, and ends the other's error sooner.
+            self.send_advert(now);
+        }
+    }
+
+    fn send_advert(&mut self, now: Instant) {
+        let Phase::Active(active) = &mut self.phase else { return };
+        active.advert_sent_at = now;
+        self.actions.push_back(Action::SendAdvert {
+            priority: self.config.priority,
+        });
+    }
+
+    // Changes of state
+
+    fn become_active(&mut self, reason: Reason, now: Instant) {
+        self.intervals = self.own_intervals();
+        let active = Active::new(&self.config, now);
+        let advert = Action::SendAdvert {
+            priority: self.config.priority,
+        };
+        self.enter(
+            Phase::Active(active),
+            reason,
+            now,
+            &[advert, Action::Announce, Action::InstallAddresses],
+        );
+    }
+
+    /// `timed_from` is when the advert that made us Backup arrived, if one did.
+    fn become_backup(
+        &mut self,
+        timed_from: Instant,
+        active: Option<(IpAddr, Priority)>,
+        reason: Reason,
+        now: Instant,
+        actions: &[Action],
+    ) {
+        let backup = Backup {
+            active_down_timer: timed_from + self.intervals.active_down(),
+            outlook: Reason::ActiveDown,
+            timed_from,
+            heard_at: timed_from,
+            active,
+            preemption: self.preemption(),
+        };
+        self.enter(Phase::Backup(backup), reason, now, actions);
+    }
+
+    fn enter(&mut self, phase: Phase, reason: Reason, now: Instant, actions: &[Action]) {
+        let from = self.state();
+        self.phase = phase;
+        self.since = now;
+        self.reason = reason;
+        let to = self.state();
+        self.actions.push_back(Action::SetRole(to));
+        self.tell_preempt();
+        self.actions.extend(actions);
+        self.actions.push_back(Action::Transition {
+            from,
+            to,
+            reason,
+            at: now,
+        });
+    }
+
+    /// Matters to the kernel half while we are Backup only.
+    fn tell_preempt(&mut self) {
+        let Phase::Backup(backup) = &self.phase else { return };
+        let preempt = backup.preemption.disregards_lower();
+        if self.told_preempt != preempt {
+            self.told_preempt = preempt;
+            self.actions.push_back(Action::SetPreempt(preempt));
+        }
+    }
+
+    fn preemption(&self) -> Preemption {
+        if self.config.priority.is_owner() {
+            Preemption::On
+        } else {
+            Preemption::new(self.config.preempt, self.config.preempt_delay)
+        }
+    }
+
+    fn own_intervals(&self) -> Intervals {
+        Intervals::new(self.config.version, self.config.priority, self.config.advert_interval)
+    }
+}
+
+/// How things stand.
+impl VirtualRouter {
+    pub fn state(&self) -> State {
+        self.phase.state()
+    }
+
+    /// When it came into its state.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Why it is in its state.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    pub fn priority(&self) -> Priority {
+        self.config.priority
+    }
+
+    /// Who is Active: ourselves, or as last heard; `None` if nobody was heard or the last one has given up its role.
+    pub fn active(&self) -> Option<(IpAddr, Priority)> {
+        match &self.phase {
+            Phase::Initialize => None,
+            Phase::Backup(backup) => backup.active,
+            Phase::Active(_) => Some((self.config.primary, self.config.priority)),
+        }
+    }
+
+    /// Active_Adver_Interval: learned while Backup, our own while Active.
+    pub fn active_adver_interval(&self) -> Interval {
+        self.intervals.active_adver()
+    }
+
+    /// Skew_Time.
+    pub fn skew(&self) -> Interval {
+        self.intervals.skew()
+    }
+
+    /// Active_Down_Interval.
+    pub fn active_down_interval(&self) -> Interval {
+        self.intervals.active_down()
+    }
+
+    /// When a Backup takes over, unless it hears of an Active before.
+    pub fn active_down_deadline(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Backup(backup) => Some(backup.active_down_timer),
+            Phase::Initialize | Phase::Active(_) => None,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The intervals of RFC 9568 6.1 and a timer that repeats.
+
+use xvrrp_common::units::{Instant, Interval, Priority, Version};
+
+/// Active_Adver_Interval and what follows from it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Intervals {
+    version: Version,
+    priority: Priority,
+    active_adver: Interval,
+}
+
+impl Intervals {
+    /// Until another Active is heard, its interval is taken to be ours (RFC 9568 6.4.1).
+    pub(super) fn new(version: Version, priority: Priority, advert_interval: Interval) -> Self {
+        Self {
+            version,
+            priority,
+            active_adver: advert_interval,
+        }
+    }
+
+    /// As an advert with this interval makes them (RFC 9568 6.4.2, 6.4.3). Version 2 learns nothing: there all routers
+    /// must agree, and an advert that does not is discarded (RFC 3768 7.1).
+    #[must_use]
+    pub(super) fn learned(self, interval: Interval) -> Self {
+        match self.version {
+            Version::V2 => self,
+            Version::V3 => Self {
+                active_adver: interval,
+                ..self
+            },
+        }
+    }
+
+    pub(super) fn active_adver(self) -> Interval {
+        self.active_adver
+    }
+
+    /// Skew_Time: the lower the priority, the longer the wait (RFC 9568 6.1, RFC 3768 6.1).
+    pub(super) fn skew(self) -> Interval {
+        match self.version {
+            Version::V2 => Interval::skew_v2(self.priority),
+            Version::V3 => self.active_adver.skew(self.priority),
+        }
+    }
+
+    /// Active_Down_Interval (RFC 9568 6.1), Master_Down_Interval (RFC 3768 6.1).
+    pub(super) fn active_down(self) -> Interval {
+        self.active_adver.saturating_mul(3) + self.skew()
+    }
+}
+
+/// A timer that fires again and again at a distance from its last deadline, so that it does not drift.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Periodic {
+    next: Instant,
+    interval: Interval,
+}
+
+impl Periodic {
+    pub(super) fn starting(now: Instant, interval: Interval) -> Self {
+        Self {
+            next: now + interval,
+            interval,
+        }
+    }
+
+    pub(super) fn next(self) -> Instant {
+        self.next
+    }
+
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.next = now + self.interval;
+    }
+
+    /// Whether it fires now. One that is late by more than its interval (a starved agent, a machine that slept) fires
+    /// once and starts afresh, instead of making up for every deadline that it missed.
+    pub(super) fn fires(&mut self, now: Instant) -> bool {
+        if now < self.next {
+            return false;
+        }
+        self.next = self.next + self.interval;
+        if self.next <= now {
+            self.restart(now);
+        }
+        true
+    }
+}
