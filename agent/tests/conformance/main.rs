@@ -1,0 +1,10 @@
+//! The state machine against RFC 9568 (version 2: RFC 3768), rule by rule, in virtual time.
+
+mod active;
+mod backup;
+mod bench;
+mod initialize;
+mod interface;
+mod lateness;
+mod preempt_delay;
+mod timers;
