@@ -1,1 +1,75 @@
-fn main() {}
+//! `cargo xtask COMMAND`: everything that is done with this repository.
+
+mod build;
+mod process;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", about = "Everything that is done with this repository")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is missing: the BPF toolchain and, on Debian, the peers of the tests
+    Setup,
+    /// Compile the kernel half and the agent that carries it
+    Build {
+        /// Optimize the agent
+        #[arg(long)]
+        release: bool,
+    },
+    /// Build, then run the agent with ARGS
+    Run {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Two agents in network namespaces: cut a cable, see the address move
+    Demo {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run every test; namespaces, BPF and peers need root
+    Test {
+        /// For `cargo test`, such as a test's name
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Measure xvrrp beside keepalived in the same lab
+    Bench {
+        /// What to measure, such as `outage` or `xdp`; everything unless said
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Check the rules that no compiler checks: layering, file sizes
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Setup => setup::run(),
+        Command::Build { release } => setup::run().and_then(|()| build::run(release).map(drop)),
+        Command::Run { args } => run::agent(&args),
+        Command::Demo { args } => run::lab("demo", &args),
+        Command::Test { args } => test::run(&args),
+        Command::Bench { args } => run::lab("bench", &args),
+        Command::Tidy => tidy::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Finds the kernel half, which `cargo xtask build` compiles, so that the agent can carry it inside.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use std::{env, fs};
+
+/// Names another object than the workspace's own, and hands its path to the source.
+const OBJECT: &str = "XVRRP_EBPF_OBJECT";
+
+fn main() {
+    println!("cargo:rerun-if-env-changed={OBJECT}");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the agent lies in the workspace");
+    let object = env::var_os(OBJECT).map_or_else(|| workspace.join("target/bpf/xvrrp-ebpf"), PathBuf::from);
+    println!("cargo:rerun-if-changed={}", object.display());
+    let Ok(built) = fs::metadata(&object).and_then(|metadata| metadata.modified()) else {
+        println!(
+            "cargo:error={} is missing: run `cargo xtask build`, which compiles it",
+            object.display()
+        );
+        return;
+    };
+    for source in ["ebpf", "common"].map(|directory| workspace.join(directory)) {
+        println!("cargo:rerun-if-changed={}", source.display());
+        if newest(&source).is_some_and(|changed| changed > built) {
+            println!(
+                "cargo:warning={} is newer than the BPF object: run `cargo xtask build`",
+                source.display()
+            );
+        }
+    }
+    println!("cargo:rustc-env={OBJECT}={}", object.display());
+}
+
+/// When the latest change below `path` was made.
+fn newest(path: &Path) -> Option<SystemTime> {
+    let metadata = fs::metadata(path).ok()?;
+    if metadata.is_file() {
+        return metadata.modified().ok();
+    }
+    fs::read_dir(path)
+        .ok()?
+        .flatten()
+        .filter_map(|entry| newest(&entry.path()))
+        .max()
+}

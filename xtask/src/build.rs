@@ -1,0 +1,87 @@
+//! `cargo xtask build`: the kernel half, then the agent that carries it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+use std::{env, fs};
+
+use anyhow::{Context, Result};
+
+use crate::process::{cargo, check, workspace};
+use crate::toolchain;
+
+const TARGET: &str = "bpfel-unknown-none";
+
+/// Builds both; the path of the agent's binary.
+pub fn run(release: bool) -> Result<PathBuf> {
+    kernel_half()?;
+    let mut build = cargo();
+    build.args(["build", "--package", "xvrrp"]);
+    if release {
+        build.arg("--release");
+    }
+    check(&mut build)?;
+    Ok(target_directory()
+        .join(if release { "release" } else { "debug" })
+        .join("xvrrp"))
+}
+
+/// Compiles `ebpf/` to `target/bpf/xvrrp-ebpf`, where the agent's build looks for it.
+pub fn kernel_half() -> Result<()> {
+    let toolchain = toolchain::compiler().context("there is no BPF compiler: run `cargo xtask setup`")?;
+    let workspace = workspace();
+    // Apart from the host's objects: the two compilers differ, and a cargo that waits for this one holds that lock.
+    let target = workspace.join("target/bpf-build");
+    let mut build = Command::new("rustup");
+    build.args([
+        "run",
+        toolchain,
+        "cargo",
+        "build",
+        "--package",
+        "xvrrp-ebpf",
+        "--release",
+        "--target",
+        TARGET,
+    ]);
+    build
+        .args(["-Z", "build-std=core", "--target-dir"])
+        .arg(&target)
+        .current_dir(workspace);
+    build.env("PATH", toolchain::path());
+    build.env("RUSTC_BOOTSTRAP", "1");
+    // The object carries type information (BTF), which maps with typed keys and readable verifier logs need.
+    build.env("RUSTFLAGS", "-C debuginfo=2 -C link-arg=--btf");
+    build.env("CARGO_PROFILE_RELEASE_LTO", "false");
+    // What our own cargo has set for us would mislead that one.
+    for variable in [
+        "CARGO",
+        "RUSTC",
+        "RUSTC_WRAPPER",
+        "RUSTUP_TOOLCHAIN",
+        "CARGO_ENCODED_RUSTFLAGS",
+    ] {
+        build.env_remove(variable);
+    }
+    check(&mut build)?;
+
+    let built = target.join(TARGET).join("release/xvrrp-ebpf");
+    let destination = workspace.join("target/bpf/xvrrp-ebpf");
+    // An object that was not built anew keeps its time, so that the agent is not built again for it.
+    if modified(&built) > modified(&destination) {
+        fs::create_dir_all(destination.parent().context("a file lies in a directory")?)?;
+        fs::copy(&built, &destination).with_context(|| format!("cannot write {}", destination.display()))?;
+    }
+    Ok(())
+}
+
+/// `None`, earlier than all else, for a file that there is not.
+fn modified(file: &Path) -> Option<SystemTime> {
+    fs::metadata(file).and_then(|metadata| metadata.modified()).ok()
+}
+
+/// Where the host's binaries go.
+pub fn target_directory() -> PathBuf {
+    // Relative to the directory that cargo was called in, which for our calls is the workspace.
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), |target| workspace().join(target))
+}
