@@ -11,6 +11,7 @@
 //! | [`map::HEARD`] | array, mmapable | [`Router::slot`] | [`Heard`] | kernel half |
 //! | [`map::COUNTERS`] | per-CPU array | 0: no router of ours; else [`Router::slot`] + 1 | [`Counters`] | kernel half |
 //! | [`map::EVENTS`] | ring buffer | | [`Event`] | kernel half |
+//! | [`map::SETTINGS`] | array of one | 0 | [`Settings`] | agent |
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -22,6 +23,7 @@ pub mod map {
     pub const HEARD: &str = "HEARD";
     pub const COUNTERS: &str = "COUNTERS";
     pub const EVENTS: &str = "EVENTS";
+    pub const SETTINGS: &str = "SETTINGS";
 }
 
 /// The names of the programs in the BPF object.
@@ -155,8 +157,12 @@ pub struct Advert {
     pub reserved: [u8; 2],
 }
 
-/// What the kernel half has heard for a virtual router. One packet's writer at a time per CPU; a reader that finds
-/// `restarted_at` unchanged after reading `restart_interval` has a consistent pair.
+/// What the kernel half has heard for a virtual router.
+///
+/// It is written while the agent reads, in the order of the fields. The agent reads `restart_interval` first and
+/// `restarted_at` after it: so it may see a new stamp with the interval of the advert before, but not an old stamp with
+/// a new interval, and a timer that was started with the old interval is put right when it is looked at again, which
+/// it always is before it may fire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Heard {
@@ -179,6 +185,15 @@ pub struct Event {
     /// Zero.
     pub reserved: u32,
     pub advert: Advert,
+}
+
+/// What the kernel half must know before it looks for a virtual router.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Settings {
+    /// Not zero if some virtual router has neither [`Router::VIRTUAL_MAC`] nor [`Router::ACCEPT`]: then every IPv4
+    /// packet's destination is looked up. Zero spares ordinary traffic the look-up.
+    pub refuse_by_destination: u32,
 }
 
 macro_rules! counters {
@@ -216,6 +231,8 @@ counters! {
     AdvertVersion = "advert_version",
     /// Not an ADVERTISEMENT (RFC 9568 5.2.2).
     AdvertType = "advert_type",
+    /// An IPv4 header that contradicts itself or has a wrong checksum: never attributed to a virtual router.
+    AdvertIpHeader = "advert_ip_header",
     /// Shorter or longer than its address count says (RFC 9568 7.1).
     AdvertLength = "advert_length",
     /// No form of the checksum that is accepted fits (RFC 9568 5.2.8).
@@ -240,7 +257,8 @@ counters! {
     ArpAnswered = "arp_answered",
     /// ARP requests for a virtual address, dropped because we are not Active (RFC 9568 6.4.2).
     ArpSuppressed = "arp_suppressed",
-    /// ARP packets in which another host claims a virtual address with another MAC.
+    /// ARP packets in which another host claims a virtual address with a MAC that is not the virtual one, or, without
+    /// a virtual MAC, that is not ours while we are Active.
     ArpRivalClaim = "arp_rival_claim",
     /// Frames to the virtual MAC, let in.
     VirtualMacAdmitted = "virtual_mac_admitted",
@@ -273,12 +291,13 @@ const _: () = {
     assert!(size_of::<Advert>() == 40);
     assert!(size_of::<Heard>() == 64);
     assert!(size_of::<Event>() == 56);
+    assert!(size_of::<Settings>() == 4);
     assert!(size_of::<Counters>() == 8 * Counter::ALL.len());
 };
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Counters, Event, Heard, Router, RouterKey, SourceKey, VipKey};
+    use super::{Counters, Event, Heard, Router, RouterKey, Settings, SourceKey, VipKey};
 
     // SAFETY: all of these are `repr(C)`, free of padding and valid for every bit pattern: zerocopy's `FromBytes`
     // and `IntoBytes`, derived above, prove both at compile time.
@@ -295,4 +314,6 @@ mod pod {
     unsafe impl aya::Pod for Event {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Counters {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Settings {}
 }

@@ -1,1 +1,85 @@
-fn main() {}
+//! The kernel half of xvrrp: an XDP program for what arrives and a TC program for what leaves.
+//!
+//! The path of a frame, cheapest exit first: most frames are to another MAC than a virtual one and neither ARP nor VRRP,
+//! and leave without a map having been looked at. What is odd or unknown passes (to fail open); only a virtual address
+//! is never answered for without the role.
+
+#![no_std]
+#![no_main]
+
+mod accept;
+mod advert;
+mod arp;
+mod cursor;
+mod egress;
+mod heard;
+mod maps;
+mod vmac;
+
+use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use cursor::{Frame, Skb};
+use xvrrp_common::wire::{Truncated, ethernet, ipv4, vrrp};
+
+/// What becomes of a frame that arrived.
+enum Verdict {
+    Pass,
+    Drop,
+    /// Back to where it came from.
+    Transmit,
+}
+
+// Named `abi::program::INGRESS` for user space.
+#[xdp]
+pub fn xvrrp_ingress(context: XdpContext) -> u32 {
+    match ingress(&mut Frame::new(&context)) {
+        Ok(Verdict::Pass) | Err(Truncated) => xdp_action::XDP_PASS,
+        Ok(Verdict::Drop) => xdp_action::XDP_DROP,
+        Ok(Verdict::Transmit) => xdp_action::XDP_TX,
+    }
+}
+
+// Named `abi::program::EGRESS` for user space.
+#[classifier]
+pub fn xvrrp_egress(context: TcContext) -> i32 {
+    match egress::handle(&mut Skb::new(&context)) {
+        Ok(egress::Verdict::Pass) | Err(Truncated) => TC_ACT_OK,
+        Ok(egress::Verdict::Drop) => TC_ACT_SHOT,
+    }
+}
+
+#[inline(always)]
+fn ingress(frame: &mut Frame) -> Result<Verdict, Truncated> {
+    let destination = ethernet::destination(frame)?;
+    let header = ethernet::Header::decode(frame)?;
+    let mut accept = accept::Rule::BySettings;
+    if let Some(vrid) = destination.virtual_ipv4_vrid() {
+        match vmac::admit(frame, &header, vrid)? {
+            vmac::Admission::NotOurs => return Ok(Verdict::Pass),
+            vmac::Admission::Refused => return Ok(Verdict::Drop),
+            vmac::Admission::Admitted(rule) => accept = rule,
+        }
+    }
+    match header.ether_type {
+        ethernet::TYPE_IPV4 => {
+            if ipv4::protocol(frame, header.payload)? == vrrp::PROTOCOL {
+                return Ok(advert::handle(frame, &header));
+            }
+            accept::handle(frame, &header, accept)
+        }
+        ethernet::TYPE_ARP => arp::handle(frame, &header),
+        _ => Ok(Verdict::Pass),
+    }
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier would refuse a program that can get here.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -3,16 +3,13 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::{Map, MapData};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use xvrrp_common::abi::{Heard, map};
 
 use super::DataplaneError;
-
-/// Reading again is needed only while the kernel half writes the same entry; it takes nanoseconds.
-const ATTEMPTS: usize = 8;
 
 /// The map [`map::HEARD`], readable without a system call.
 #[derive(Debug)]
@@ -45,27 +42,26 @@ impl HeardTable {
         })
     }
 
-    /// A consistent entry; empty for a slot that there is not.
+    /// Empty for a slot that there is not.
     pub(super) fn read(&self, slot: u32) -> Heard {
         if slot >= self.count {
             return Heard::default();
         }
         // SAFETY: the mapping holds `count` entries, and `slot` is one of them.
-        let entry = unsafe { self.entries.add(slot as usize) };
-        let mut heard = Heard::default();
-        for _ in 0..ATTEMPTS {
-            // SAFETY: the entry is mapped as long as `self` lives and aligned to eight bytes; its first field is the
-            // stamp. The kernel half writes it on any CPU at any time, therefore volatile and atomic.
-            let stamp = || unsafe { AtomicU64::from_ptr(entry.cast().as_ptr()) }.load(Ordering::Acquire);
-            let before = stamp();
-            // SAFETY: as above; a torn read is found out below.
-            heard = unsafe { entry.read_volatile() };
-            fence(Ordering::Acquire);
-            if stamp() == before && heard.restarted_at == before {
-                break;
+        let entry = unsafe { self.entries.add(slot as usize) }.as_ptr();
+        // SAFETY: the entry is mapped as long as `self` lives, and its fields are aligned to eight bytes. The kernel half
+        // writes them on any CPU at any time: the two that a timer hangs on are read whole and in the order that `Heard`
+        // asks for, the rest is for people and may be caught half written.
+        unsafe {
+            let restart_interval = AtomicU64::from_ptr(&raw mut (*entry).restart_interval).load(Ordering::Acquire);
+            let restarted_at = AtomicU64::from_ptr(&raw mut (*entry).restarted_at).load(Ordering::Acquire);
+            Heard {
+                restarted_at,
+                restart_interval,
+                latest: (&raw const (*entry).latest).read_volatile(),
+                reserved: 0,
             }
         }
-        heard
     }
 }
 

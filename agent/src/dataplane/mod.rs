@@ -9,12 +9,13 @@ mod error;
 mod events;
 mod heard;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData};
 use aya::programs::{Program, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use xvrrp_common::abi::{Heard, Router, RouterKey, SourceKey, VipKey, map, program};
+use xvrrp_common::abi::{Heard, Router, RouterKey, Settings, SourceKey, VipKey, map, program};
 
 pub use attach::{Occupant, XdpMode};
 pub use counters::CounterReader;
@@ -39,6 +40,9 @@ pub struct Dataplane {
     routers: HashMap<MapData, RouterKey, Router>,
     vips: HashMap<MapData, VipKey, RouterKey>,
     allowed_sources: HashMap<MapData, SourceKey, u8>,
+    settings: Array<MapData, Settings>,
+    /// Virtual routers on account of which packets are looked up by their destination.
+    refusing: BTreeSet<RouterKey>,
     heard: HeardTable,
 }
 
@@ -58,6 +62,8 @@ impl Dataplane {
             routers: take(&mut ebpf, map::ROUTERS)?.try_into()?,
             vips: take(&mut ebpf, map::VIPS)?.try_into()?,
             allowed_sources: take(&mut ebpf, map::ALLOWED_SOURCES)?.try_into()?,
+            settings: take(&mut ebpf, map::SETTINGS)?.try_into()?,
+            refusing: BTreeSet::new(),
             heard: HeardTable::map(take(&mut ebpf, map::HEARD)?, capacity.routers.max(1))?,
             ebpf,
         })
@@ -78,7 +84,11 @@ impl Dataplane {
 
     /// Makes a virtual router known, or changes it: one map write, and with it the role.
     pub fn set_router(&mut self, key: RouterKey, router: &Router) -> Result<(), DataplaneError> {
-        Ok(self.routers.insert(key, router, 0)?)
+        self.routers.insert(key, router, 0)?;
+        if router.flags & (Router::VIRTUAL_MAC | Router::ACCEPT) == 0 && self.refusing.insert(key) {
+            self.settings.set(0, Settings { refuse_by_destination: 1 }, 0)?;
+        }
+        Ok(())
     }
 
     /// Says to which virtual router an address belongs.

@@ -1,7 +1,7 @@
 //! The IPv4 header (RFC 791).
 
 use super::checksum::Sum;
-use super::{Packet, Truncated};
+use super::{Packet, Summed, Truncated};
 
 /// ```text
 ///  0                   1                   2                   3
@@ -81,7 +81,7 @@ pub fn destination<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<[u8;
 impl Header {
     /// Of the packet at `offset`. The header checksum is verified, since XDP comes before the stack that would do it.
     #[inline(always)]
-    pub fn decode<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Self, Error> {
+    pub fn decode<P: Summed + ?Sized>(packet: &P, offset: usize) -> Result<Self, Error> {
         let bytes = packet.read::<HEADER>(offset)?;
         let [
             version_ihl,

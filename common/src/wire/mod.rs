@@ -1,8 +1,8 @@
 //! Wire formats, one protocol per file.
 //!
-//! The decoders are generic over [`Packet`], so that the kernel half, which reads behind the verifier's back only what
-//! it has proved to be there, and user space, which reads a slice, run the same code. The emitters write into the
-//! caller's buffer.
+//! The decoders are generic over [`Packet`], so that the kernel half, which reads behind bounds checks that the verifier
+//! must understand, and user space, which reads a slice, run the same code. The emitters write into the caller's
+//! buffer.
 
 pub mod arp;
 pub mod checksum;
@@ -20,13 +20,16 @@ pub struct Truncated;
 pub trait Packet {
     /// The `N` bytes from `offset` on.
     fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Truncated>;
+}
 
+/// A frame whose bytes can be summed where they are.
+pub trait Summed: Packet {
     /// The ones' complement sum of `length` bytes from `offset` on. `length` is a multiple of four below
     /// [`MAX_SUMMED`]; a longer one is [`Truncated`].
     fn sum(&self, offset: usize, length: usize) -> Result<Sum, Truncated>;
 }
 
-/// The length that [`Packet::sum`] cannot reach: 256 IPv4 addresses, one more than an advert can carry.
+/// The length that [`Summed::sum`] cannot reach: 256 IPv4 addresses, one more than an advert can carry.
 pub const MAX_SUMMED: usize = 1024;
 
 impl Packet for [u8] {
@@ -36,7 +39,9 @@ impl Packet for [u8] {
             .copied()
             .ok_or(Truncated)
     }
+}
 
+impl Summed for [u8] {
     fn sum(&self, offset: usize, length: usize) -> Result<Sum, Truncated> {
         if length >= MAX_SUMMED {
             return Err(Truncated);

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::units::{Interval, Priority, Version};
 use crate::wire::checksum::Sum;
-use crate::wire::{Packet, Truncated, ipv4};
+use crate::wire::{Packet, Summed, Truncated, ipv4};
 
 /// A valid advert. Version 3 (RFC 9568 5.1) and version 2 (RFC 3768 5.1) over IPv4:
 ///
@@ -106,7 +106,7 @@ impl Advert {
     /// Judges the payload of `ip`, in the order of RFC 9568 7.1 and RFC 3768 7.1. Reserved bits are ignored (RFC 9568
     /// 5.2.6).
     #[inline(always)]
-    pub fn decode<P: Packet + ?Sized>(packet: &P, ip: &ipv4::Header, policy: &Policy) -> Result<Self, Discard> {
+    pub fn decode<P: Summed + ?Sized>(packet: &P, ip: &ipv4::Header, policy: &Policy) -> Result<Self, Discard> {
         // RFC 9568 5.1.1.3
         if ip.time_to_live != TIME_TO_LIVE {
             return Err(Discard::TimeToLive);

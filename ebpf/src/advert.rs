@@ -1,0 +1,152 @@
+//! Adverts: judged, recorded and consumed, so that no junk reaches a socket and a steady peer wakes nobody.
+
+use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use xvrrp_common::abi::{self, Counter, Event, FAMILY_IPV4, Router, RouterKey, ipv4_address};
+use xvrrp_common::units::{Interval, Version};
+use xvrrp_common::wire::vrrp::{self, Authentication, ChecksumForm, Checksums, Discard, Policy};
+use xvrrp_common::wire::{ethernet, ipv4};
+
+use crate::Verdict;
+use crate::cursor::Frame;
+use crate::heard::{self, Change};
+use crate::maps::{self, CounterIndex, count, tell};
+
+/// Of an IPv4 packet with VRRP's protocol number. What belongs to no virtual router of ours passes: another daemon may
+/// live here, and then it is that daemon's to judge.
+#[inline(always)]
+pub fn handle(frame: &Frame, header: &ethernet::Header) -> Verdict {
+    let ip = match ipv4::Header::decode(frame, header.payload) {
+        Ok(ip) => ip,
+        Err(ipv4::Error::Truncated) => return foreign(Counter::AdvertLength),
+        Err(ipv4::Error::Malformed) => return foreign(Counter::AdvertIpHeader),
+    };
+    if ip.destination != vrrp::GROUP {
+        return Verdict::Pass;
+    }
+    if ip.fragment == ipv4::Fragment::Later {
+        return foreign(Counter::AdvertFragment);
+    }
+    let Some(vrid) = vrrp::vrid(frame, &ip) else {
+        return foreign(Counter::AdvertLength);
+    };
+    let key = RouterKey {
+        ifindex: frame.ifindex(),
+        vlan: header.vlan,
+        family: FAMILY_IPV4,
+        vrid,
+    };
+    let Some(router) = maps::router(&key) else {
+        return foreign(Counter::AdvertUnknownVrid);
+    };
+    match judge(frame, &ip, &key, router) {
+        Ok(advert) => take(&key, router, &ip, &advert),
+        Err(discard) => count(CounterIndex::of(router), reason(discard)),
+    }
+    Verdict::Drop
+}
+
+#[inline(always)]
+fn foreign(counter: Counter) -> Verdict {
+    count(CounterIndex::NO_ROUTER, counter);
+    Verdict::Pass
+}
+
+#[inline(always)]
+fn judge(frame: &Frame, ip: &ipv4::Header, key: &RouterKey, router: &Router) -> Result<vrrp::Advert, Discard> {
+    let [p0, p1, p2, p3, ..] = router.primary;
+    let policy = Policy {
+        // The agent writes 2 or 3.
+        version: Version::from_wire(router.version).ok_or(Discard::Version)?,
+        checksums: match router.checksum {
+            Router::CHECKSUM_PSEUDO_HEADER => Checksums::Only(ChecksumForm::PseudoHeader),
+            Router::CHECKSUM_PLAIN => Checksums::Only(ChecksumForm::Plain),
+            _ => Checksums::Either,
+        },
+        interval: Interval::from_nanos(router.advert_interval),
+        authentication: match router.auth_type {
+            0 => Authentication::None,
+            _ => Authentication::Password(router.auth_data),
+        },
+        own_source: [p0, p1, p2, p3],
+    };
+    let advert = vrrp::Advert::decode(frame, ip, &policy)?;
+    if router.flags & Router::RESTRICT_SOURCES != 0 && !maps::is_allowed_source(*key, ip.source) {
+        return Err(Discard::ForbiddenSource);
+    }
+    Ok(advert)
+}
+
+/// A valid advert of a virtual router of ours.
+#[inline(always)]
+fn take(key: &RouterKey, router: &Router, ip: &ipv4::Header, advert: &vrrp::Advert) {
+    let index = CounterIndex::of(router);
+    count(index, Counter::AdvertAccepted);
+    if advert.priority.is_release() {
+        count(index, Counter::AdvertRelease);
+    }
+    let latest = abi::Advert {
+        // SAFETY: the helper has no preconditions.
+        received_at: unsafe { bpf_ktime_get_boot_ns() },
+        interval: advert.interval.as_nanos(),
+        source: ipv4_address(ip.source),
+        address_sum: advert.address_sum,
+        address_count: advert.address_count,
+        priority: advert.priority.get(),
+        version: advert.version as u8,
+        checksum: match advert.checksum {
+            ChecksumForm::PseudoHeader => Router::CHECKSUM_PSEUDO_HEADER,
+            ChecksumForm::Plain => Router::CHECKSUM_PLAIN,
+        },
+        reserved: [0; 2],
+    };
+    let Some(entry) = maps::heard(router) else {
+        return;
+    };
+    let change = heard::record(entry, &latest, restarts_timer(router, advert));
+    if matters(router, advert, change)
+        && !tell(Event {
+            router: *key,
+            slot: router.slot,
+            reserved: 0,
+            advert: latest,
+        })
+    {
+        count(index, Counter::EventLost);
+    }
+}
+
+/// RFC 9568 6.4.2: a Backup restarts its Active_Down_Timer on an advert of at least its own priority, or of any if it
+/// does not preempt. Priority 0 sets the timer to Skew_Time, which is the agent's to do.
+#[inline(always)]
+fn restarts_timer(router: &Router, advert: &vrrp::Advert) -> bool {
+    router.role == Router::ROLE_BACKUP
+        && !advert.priority.is_release()
+        && (advert.priority.get() >= router.priority || router.flags & Router::PREEMPT == 0)
+}
+
+/// Whether the agent must hear of it now: an Active router of any other (RFC 9568 6.4.3), a Backup of what is new.
+#[inline(always)]
+fn matters(router: &Router, advert: &vrrp::Advert, change: Change) -> bool {
+    match router.role {
+        Router::ROLE_ACTIVE => true,
+        Router::ROLE_BACKUP => advert.priority.is_release() || change == Change::Different,
+        _ => false,
+    }
+}
+
+fn reason(discard: Discard) -> Counter {
+    match discard {
+        Discard::TimeToLive => Counter::AdvertTimeToLive,
+        Discard::Fragment => Counter::AdvertFragment,
+        Discard::Version => Counter::AdvertVersion,
+        Discard::Type => Counter::AdvertType,
+        Discard::NoAddress => Counter::AdvertNoAddress,
+        Discard::Length => Counter::AdvertLength,
+        Discard::Checksum => Counter::AdvertChecksum,
+        Discard::IntervalZero => Counter::AdvertIntervalZero,
+        Discard::Authentication => Counter::AdvertAuthentication,
+        Discard::IntervalMismatch => Counter::AdvertIntervalMismatch,
+        Discard::OwnSource => Counter::AdvertOwnSource,
+        Discard::ForbiddenSource => Counter::AdvertForbiddenSource,
+    }
+}

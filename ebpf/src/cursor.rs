@@ -1,0 +1,147 @@
+//! The only packet-pointer arithmetic: checked reads, writes and sums in a frame.
+
+use core::marker::PhantomData;
+use core::ptr;
+
+use aya_ebpf::helpers::bpf_csum_diff;
+use aya_ebpf::programs::{TcContext, XdpContext};
+use xvrrp_common::wire::checksum::Sum;
+use xvrrp_common::wire::{MAX_SUMMED, Packet, Summed, Truncated};
+
+/// A frame that arrived, as XDP sees it.
+pub struct Frame<'a> {
+    start: usize,
+    end: usize,
+    ifindex: u32,
+    context: PhantomData<&'a XdpContext>,
+}
+
+impl<'a> Frame<'a> {
+    #[inline(always)]
+    pub fn new(context: &'a XdpContext) -> Self {
+        Self {
+            start: context.data(),
+            end: context.data_end(),
+            // SAFETY: the kernel hands over a valid context.
+            ifindex: unsafe { (*context.ctx).ingress_ifindex },
+            context: PhantomData,
+        }
+    }
+
+    /// The interface that it arrived on.
+    #[inline(always)]
+    pub fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    /// Writes the bytes over those at `offset`.
+    #[inline(always)]
+    pub fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Truncated> {
+        let at = self.at(offset, N)?;
+        // SAFETY: `at` checked that the frame has `N` bytes from `offset` on, and XDP frames are writable.
+        unsafe { ptr::write_unaligned(at as *mut [u8; N], bytes) };
+        Ok(())
+    }
+
+    /// The address of `length` bytes that the frame has from `offset` on.
+    #[inline(always)]
+    fn at(&self, offset: usize, length: usize) -> Result<usize, Truncated> {
+        let at = self.start + offset;
+        if at + length > self.end { Err(Truncated) } else { Ok(at) }
+    }
+
+    /// Adds `N` bytes to a sum as the kernel keeps it.
+    #[inline(always)]
+    fn add<const N: u32>(&self, offset: usize, sum: u32) -> Result<u32, Truncated> {
+        let at = self.at(offset, N as usize)?;
+        // SAFETY: the frame has `N` bytes there; the helper only reads them.
+        let sum = unsafe { bpf_csum_diff(ptr::null_mut(), 0, at as *mut u32, N, sum) };
+        // Negative for a length that is not a multiple of four or over 512, and no such is asked for.
+        u32::try_from(sum).map_err(|_| Truncated)
+    }
+}
+
+impl Packet for Frame<'_> {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Truncated> {
+        let at = self.at(offset, N)?;
+        // SAFETY: `at` checked that the frame has `N` bytes from `offset` on.
+        Ok(unsafe { ptr::read_unaligned(at as *const [u8; N]) })
+    }
+}
+
+impl Summed for Frame<'_> {
+    /// The helper wants constant lengths, so the length is split into its powers of two, the largest first. Where a part
+    /// starts is taken from the length's higher bits instead of being counted up: so the verifier sees the same state
+    /// behind each part, whether it was summed or not, and goes on once instead of twice.
+    #[inline(always)]
+    fn sum(&self, offset: usize, length: usize) -> Result<Sum, Truncated> {
+        macro_rules! add_parts {
+            ($sum:ident, $($part:literal)*) => {
+                $(if length & $part != 0 {
+                    let before = length & (MAX_SUMMED - 1) & !(2 * $part - 1);
+                    $sum = self.add::<$part>(offset + before, $sum)?;
+                })*
+            };
+        }
+        if length >= MAX_SUMMED {
+            return Err(Truncated);
+        }
+        let mut sum = 0;
+        add_parts!(sum, 512 256 128 64 32 16 8 4);
+        let folded = (sum & 0xffff) + (sum >> 16);
+        let folded = (folded & 0xffff) + (folded >> 16);
+        // The kernel sums words as the CPU reads them; the sum of swapped words is the swapped sum (RFC 1071 2.B).
+        #[expect(clippy::cast_possible_truncation, reason = "folded twice, no carry is left")]
+        Ok(Sum::new(u16::from_be(folded as u16)))
+    }
+}
+
+/// A frame about to leave, as TC sees it. Its bytes are reached through helpers only: the few that are looked at need
+/// not lie in one piece.
+pub struct Skb<'a>(&'a TcContext);
+
+impl<'a> Skb<'a> {
+    #[inline(always)]
+    pub fn new(context: &'a TcContext) -> Self {
+        Self(context)
+    }
+
+    /// The interface that it leaves by.
+    #[inline(always)]
+    pub fn ifindex(&self) -> u32 {
+        // SAFETY: the kernel hands over a valid context.
+        unsafe { (*self.0.skb.skb).ifindex }
+    }
+
+    /// The type of what follows the Ethernet header.
+    #[inline(always)]
+    pub fn protocol(&self) -> u16 {
+        // SAFETY: as above.
+        let protocol = unsafe { (*self.0.skb.skb).protocol };
+        #[expect(clippy::cast_possible_truncation, reason = "a __be16 in the kernel's structure")]
+        u16::from_be(protocol as u16)
+    }
+
+    /// The control information of a VLAN tag that the interface is still to add.
+    #[inline(always)]
+    pub fn pending_tag(&self) -> Option<u16> {
+        // SAFETY: as above.
+        let (present, tci) = unsafe { ((*self.0.skb.skb).vlan_present, (*self.0.skb.skb).vlan_tci) };
+        #[expect(clippy::cast_possible_truncation, reason = "a u16 in the kernel's structure")]
+        (present != 0).then_some(tci as u16)
+    }
+
+    /// Writes the bytes over those at `offset`.
+    #[inline(always)]
+    pub fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Truncated> {
+        self.0.store(offset, &bytes, 0).map_err(|_| Truncated)
+    }
+}
+
+impl Packet for Skb<'_> {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Truncated> {
+        self.0.load(offset).map_err(|_| Truncated)
+    }
+}

@@ -1,0 +1,38 @@
+//! The entries that the agent reads while they are written.
+
+use core::ptr;
+
+use xvrrp_common::abi::{Advert, Heard};
+
+/// What an advert says compared with the one before it, leaving its time of arrival aside.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Same,
+    Different,
+}
+
+/// Writes down an advert, and that it restarts a Backup's timer if it does.
+#[inline(always)]
+pub fn record(entry: *mut Heard, advert: &Advert, restarts_timer: bool) -> Change {
+    // SAFETY: `entry` points into the map, as long as the program runs. The agent reads at the same time and counts on
+    // the order of the fields, hence volatile; two adverts at once on two CPUs can at worst mix what they say in
+    // `latest`, which the next one puts right.
+    unsafe {
+        if restarts_timer {
+            ptr::write_volatile(&raw mut (*entry).restarted_at, advert.received_at);
+            ptr::write_volatile(&raw mut (*entry).restart_interval, advert.interval);
+        }
+        let change = compare(&(*entry).latest, advert);
+        (*entry).latest = *advert;
+        change
+    }
+}
+
+#[inline(always)]
+fn compare(before: &Advert, advert: &Advert) -> Change {
+    let same = Advert {
+        received_at: before.received_at,
+        ..*advert
+    } == *before;
+    if same { Change::Same } else { Change::Different }
+}

@@ -1,0 +1,106 @@
+//! Every map, and what is asked of them. `EbpfLoader` sets the real sizes.
+
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use xvrrp_common::abi::{
+    Counter, Counters, Event, FAMILY_IPV4, Heard, Router, RouterKey, Settings, SourceKey, VipKey, ipv4_address,
+};
+
+/// What the agent's sizes replace.
+const PLACEHOLDER: u32 = 1;
+/// Room for some thousand events: the agent would have to sleep through that many changes to lose one.
+const EVENTS_BYTES: u32 = 1 << 17;
+
+#[map]
+static ROUTERS: HashMap<RouterKey, Router> = HashMap::with_max_entries(PLACEHOLDER, 0);
+#[map]
+static VIPS: HashMap<VipKey, RouterKey> = HashMap::with_max_entries(PLACEHOLDER, 0);
+#[map]
+static ALLOWED_SOURCES: HashMap<SourceKey, u8> = HashMap::with_max_entries(PLACEHOLDER, 0);
+#[map]
+static HEARD: Array<Heard> = Array::with_max_entries(PLACEHOLDER, BPF_F_MMAPABLE);
+#[map]
+static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(PLACEHOLDER, 0);
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
+#[map]
+static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+
+/// Where in [`COUNTERS`] something counts.
+#[derive(Clone, Copy)]
+pub struct CounterIndex(u32);
+
+impl CounterIndex {
+    /// For what cannot be attributed to a virtual router of ours.
+    pub const NO_ROUTER: Self = Self(0);
+
+    #[inline(always)]
+    pub fn of(router: &Router) -> Self {
+        Self(router.slot.wrapping_add(1))
+    }
+}
+
+#[inline(always)]
+pub fn count(index: CounterIndex, counter: Counter) {
+    let Some(counters) = COUNTERS.get_ptr_mut(index.0) else {
+        return;
+    };
+    // SAFETY: the map holds `Counters`, and this CPU's copy is written by one program at a time: XDP and TC programs
+    // are not interrupted by each other.
+    if let Some(count) = unsafe { &mut *counters }.0.get_mut(counter as usize) {
+        *count += 1;
+    }
+}
+
+#[inline(always)]
+pub fn router(key: &RouterKey) -> Option<&'static Router> {
+    // SAFETY: the agent overwrites entries in place; each field that it changes while we run, the role above all, is
+    // right before and after on its own.
+    unsafe { ROUTERS.get(key) }
+}
+
+/// The virtual router that an address belongs to.
+#[inline(always)]
+pub fn router_of_vip(ifindex: u32, vlan: u16, address: [u8; 4]) -> Option<&'static Router> {
+    let key = VipKey {
+        ifindex,
+        vlan,
+        family: FAMILY_IPV4,
+        reserved: 0,
+        address: ipv4_address(address),
+    };
+    // SAFETY: an address keeps its virtual router as long as it has one.
+    router(unsafe { VIPS.get(&key) }?)
+}
+
+#[inline(always)]
+pub fn is_allowed_source(router: RouterKey, source: [u8; 4]) -> bool {
+    let key = SourceKey {
+        router,
+        address: ipv4_address(source),
+    };
+    ALLOWED_SOURCES.get_ptr(&key).is_some()
+}
+
+#[inline(always)]
+pub fn heard(router: &Router) -> Option<*mut Heard> {
+    HEARD.get_ptr_mut(router.slot)
+}
+
+/// Whether packets must be looked up by their destination.
+#[inline(always)]
+pub fn refuse_by_destination() -> bool {
+    SETTINGS.get(0).is_some_and(|settings| settings.refuse_by_destination != 0)
+}
+
+/// Tells the agent; false if the ring buffer is full.
+#[inline(always)]
+pub fn tell(event: Event) -> bool {
+    let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
+        return false;
+    };
+    entry.write(event);
+    entry.submit(0);
+    true
+}

@@ -1,0 +1,47 @@
+//! Frames to a virtual MAC: let in where we are Active, and nowhere else.
+
+use xvrrp_common::abi::{Counter, FAMILY_IPV4, Router, RouterKey};
+use xvrrp_common::units::Vrid;
+use xvrrp_common::wire::{Truncated, ethernet};
+
+use crate::accept;
+use crate::cursor::Frame;
+use crate::maps::{self, CounterIndex, count};
+
+pub enum Admission {
+    /// Another daemon may have this virtual router.
+    NotOurs,
+    Refused,
+    /// The frame is now addressed to the interface.
+    Admitted(accept::Rule),
+}
+
+#[inline(always)]
+pub fn admit(frame: &mut Frame, header: &ethernet::Header, vrid: Vrid) -> Result<Admission, Truncated> {
+    // Behind a second tag is a network that we do not know.
+    if ethernet::is_tag(header.ether_type) {
+        return Ok(Admission::NotOurs);
+    }
+    let key = RouterKey {
+        ifindex: frame.ifindex(),
+        vlan: header.vlan,
+        family: FAMILY_IPV4,
+        vrid: vrid.get(),
+    };
+    let Some(router) = maps::router(&key).filter(|router| router.flags & Router::VIRTUAL_MAC != 0) else {
+        return Ok(Admission::NotOurs);
+    };
+    // RFC 9568 6.4.2: a Backup MUST discard frames to the virtual MAC.
+    if router.role != Router::ROLE_ACTIVE {
+        count(CounterIndex::of(router), Counter::VirtualMacDropped);
+        return Ok(Admission::Refused);
+    }
+    // RFC 9568 6.4.3: an Active router MUST forward frames to the virtual MAC; the stack takes its own MAC only.
+    frame.write(0, router.interface_mac)?;
+    count(CounterIndex::of(router), Counter::VirtualMacAdmitted);
+    Ok(Admission::Admitted(if router.flags & Router::ACCEPT == 0 {
+        accept::Rule::ByVirtualAddress
+    } else {
+        accept::Rule::Everything
+    }))
+}
