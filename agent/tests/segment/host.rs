@@ -1,0 +1,220 @@
+//! A host on the segment: the kernel half that hears adverts as they arrive, and the agent that gets round to them.
+
+use std::collections::VecDeque;
+
+use xvrrp::vrrp::{Action, Advert, Config, Event, State, VirtualRouter};
+use xvrrp_common::units::{Instant, Interval, Priority, Version};
+
+#[derive(Debug)]
+pub struct Host {
+    pub config: Config,
+    /// `None` while nothing runs here.
+    agent: Option<VirtualRouter>,
+    kernel: Kernel,
+    addresses_installed: bool,
+    /// The interface has a carrier.
+    pub carrier: bool,
+    /// Nothing gets through, and nobody here knows.
+    pub cut: bool,
+    pub takeovers: u32,
+}
+
+/// What the kernel half knows, and what it has queued for the agent.
+#[derive(Debug)]
+struct Kernel {
+    role: State,
+    preempt: bool,
+    restarted: Option<(Instant, Interval)>,
+    latest: Option<Advert>,
+    events: VecDeque<Advert>,
+}
+
+impl Host {
+    pub fn new(config: Config) -> Self {
+        Self {
+            kernel: Kernel::new(&config),
+            config,
+            agent: None,
+            addresses_installed: false,
+            carrier: true,
+            cut: false,
+            takeovers: 0,
+        }
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.agent.is_some()
+    }
+
+    /// Takes part in the election with all others of which this is true.
+    pub fn is_reachable(&self) -> bool {
+        self.is_running() && self.carrier && !self.cut
+    }
+
+    pub fn is_active(&self) -> bool {
+        self.kernel.role == State::Active
+    }
+
+    /// When there is something for the agent to do.
+    pub fn due_at(&self, now: Instant) -> Option<Instant> {
+        let agent = self.agent.as_ref()?;
+        if self.kernel.events.is_empty() {
+            agent.poll_timeout()
+        } else {
+            Some(now)
+        }
+    }
+
+    /// These return the priorities of the adverts that are sent, in order.
+    pub fn start(&mut self, now: Instant) -> Vec<Priority> {
+        if self.is_running() {
+            return Vec::new();
+        }
+        self.agent = Some(VirtualRouter::new(self.config.clone()));
+        if !self.carrier {
+            self.tell(Event::InterfaceDown, now);
+        }
+        self.tell(Event::Startup, now)
+    }
+
+    pub fn stop(&mut self, now: Instant) -> Vec<Priority> {
+        let sent = self.tell(Event::Shutdown, now);
+        self.crash();
+        sent
+    }
+
+    pub fn crash(&mut self) {
+        self.agent = None;
+        self.kernel = Kernel::new(&self.config);
+        self.addresses_installed = false;
+    }
+
+    pub fn set_carrier(&mut self, carrier: bool, now: Instant) -> Vec<Priority> {
+        self.carrier = carrier;
+        self.tell(
+            if carrier {
+                Event::InterfaceUp
+            } else {
+                Event::InterfaceDown
+            },
+            now,
+        )
+    }
+
+    /// Whether the agent is to be told of it.
+    pub fn receive(&mut self, advert: Advert) -> bool {
+        // RFC 3768 7.1
+        let mismatch = self.config.version == Version::V2 && advert.interval != self.config.advert_interval;
+        if self.is_running() && !mismatch {
+            self.kernel.hear(advert, self.config.priority);
+        }
+        !self.kernel.events.is_empty()
+    }
+
+    /// The agent gets round to what has come up: events first, then timers, before which it looks at what was heard.
+    pub fn attend(&mut self, now: Instant) -> Vec<Priority> {
+        let mut sent = Vec::new();
+        while let Some(advert) = self.kernel.events.pop_front() {
+            sent.extend(self.tell(Event::Advert(advert), now));
+        }
+        let is_due = self
+            .agent
+            .as_ref()
+            .and_then(VirtualRouter::poll_timeout)
+            .is_some_and(|due| due <= now);
+        if is_due && self.kernel.role == State::Backup {
+            if let Some((at, interval)) = self.kernel.restarted {
+                sent.extend(self.tell(Event::Restarted { at, interval }, now));
+            }
+            if let Some(latest) = self.kernel.latest {
+                sent.extend(self.tell(Event::Advert(latest), now));
+            }
+        }
+        if let Some(agent) = &mut self.agent {
+            agent.handle_timeout(now);
+            assert!(
+                agent.poll_timeout().is_none_or(|due| due > now),
+                "a timer is still due after it was handled"
+            );
+        }
+        sent.extend(self.carry_out());
+        sent
+    }
+
+    fn tell(&mut self, event: Event, now: Instant) -> Vec<Priority> {
+        if let Some(agent) = &mut self.agent {
+            agent.handle_event(event, now);
+        }
+        self.carry_out()
+    }
+
+    /// Whatever the machine orders must make sense to hands that do not think.
+    fn carry_out(&mut self) -> Vec<Priority> {
+        let mut sent = Vec::new();
+        while let Some(action) = self.agent.as_mut().and_then(VirtualRouter::poll_action) {
+            match action {
+                Action::SetRole(role) => self.kernel.role = role,
+                Action::SetPreempt(preempt) => {
+                    assert_ne!(self.kernel.preempt, preempt, "told what is so already");
+                    self.kernel.preempt = preempt;
+                }
+                Action::SendAdvert { priority } => {
+                    assert!(
+                        priority.is_release() != self.is_active(),
+                        "an advert as {}",
+                        self.kernel.role
+                    );
+                    sent.push(priority);
+                }
+                Action::Announce => assert!(self.is_active(), "an announcement as {}", self.kernel.role),
+                Action::InstallAddresses => {
+                    assert!(self.is_active() && !self.addresses_installed);
+                    self.addresses_installed = true;
+                    self.takeovers += 1;
+                }
+                Action::RemoveAddresses => {
+                    assert!(!self.is_active() && self.addresses_installed);
+                    self.addresses_installed = false;
+                }
+                Action::Transition { to, .. } => assert_eq!(to, self.kernel.role),
+            }
+        }
+        assert_eq!(
+            self.kernel.role,
+            self.agent.as_ref().map_or(State::Initialize, VirtualRouter::state)
+        );
+        assert_eq!(self.addresses_installed, self.is_active());
+        sent
+    }
+}
+
+impl Kernel {
+    fn new(config: &Config) -> Self {
+        Self {
+            role: State::Initialize,
+            preempt: config.preempt,
+            restarted: None,
+            latest: None,
+            events: VecDeque::new(),
+        }
+    }
+
+    fn hear(&mut self, advert: Advert, ours: Priority) {
+        let sender = |advert: Advert| (advert.source, advert.priority, advert.interval);
+        let is_news = self.latest.map(sender) != Some(sender(advert));
+        match self.role {
+            State::Initialize => return,
+            State::Active => self.events.push_back(advert),
+            State::Backup => {
+                // RFC 9568 6.4.2
+                if !advert.priority.is_release() && (advert.priority >= ours || !self.preempt) {
+                    self.restarted = Some((advert.received_at, advert.interval));
+                }
+                if is_news {
+                    self.events.push_back(advert);
+                }
+            }
+        }
+        self.latest = Some(advert);
+    }
+}

@@ -1,0 +1,9 @@
+//! Two to five routers on a segment that loses, delays, duplicates and reorders adverts, in virtual time: whatever
+//! happens, they settle on one Active.
+
+mod host;
+mod lateness;
+mod random;
+mod scenario;
+mod settling;
+mod simulator;
