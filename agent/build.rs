@@ -1,6 +1,6 @@
 //! Finds the kernel half, which `cargo xtask build` compiles, so that the agent can carry it inside.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 use std::{env, fs};
 
@@ -8,29 +8,37 @@ use std::{env, fs};
 const OBJECT: &str = "XVRRP_EBPF_OBJECT";
 
 fn main() {
-    println!("cargo:rerun-if-env-changed={OBJECT}");
+    println!("cargo::rerun-if-env-changed={OBJECT}");
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the agent lies in the workspace");
-    let object = env::var_os(OBJECT).map_or_else(|| workspace.join("target/bpf/xvrrp-ebpf"), PathBuf::from);
-    println!("cargo:rerun-if-changed={}", object.display());
+    let given = env::var_os(OBJECT);
+    let object = workspace.join(given.as_ref().map_or(Path::new("target/bpf/xvrrp-ebpf"), Path::new));
+    println!("cargo::rerun-if-changed={}", object.display());
     let Ok(built) = fs::metadata(&object).and_then(|metadata| metadata.modified()) else {
         println!(
-            "cargo:error={} is missing: run `cargo xtask build`, which compiles it",
+            "cargo::error={} is missing: run `cargo xtask build`, which compiles it",
             object.display()
         );
         return;
     };
+    // Whoever names an object knows how old it is.
+    if given.is_none() {
+        warn_of_newer_sources(workspace, built);
+    }
+    println!("cargo::rustc-env={OBJECT}={}", object.display());
+}
+
+fn warn_of_newer_sources(workspace: &Path, built: SystemTime) {
     for source in ["ebpf", "common"].map(|directory| workspace.join(directory)) {
-        println!("cargo:rerun-if-changed={}", source.display());
+        println!("cargo::rerun-if-changed={}", source.display());
         if newest(&source).is_some_and(|changed| changed > built) {
             println!(
-                "cargo:warning={} is newer than the BPF object: run `cargo xtask build`",
+                "cargo::warning={} is newer than the BPF object: run `cargo xtask build`",
                 source.display()
             );
         }
     }
-    println!("cargo:rustc-env={OBJECT}={}", object.display());
 }
 
 /// When the latest change below `path` was made.
