@@ -18,7 +18,7 @@ use crate::dataplane::{Capacity, Dataplane, XdpMode};
 use crate::election::{self, Command, Instance, InstanceConfig, Report};
 use crate::inspector::Inspector;
 use crate::net::{Interface, LinkChange, LinkMonitor, Netlink, PacketSocket};
-use crate::plan::{Plan, plans};
+use crate::plan::{Plan, facts, plans};
 use crate::report::Reporter;
 use crate::unicast_filters::UnicastFilters;
 
@@ -59,21 +59,6 @@ async fn checked_interfaces(config: &Config, netlink: &Netlink) -> anyhow::Resul
     let facts: Vec<_> = interfaces.iter().map(facts).collect();
     host::check(config, &facts)?;
     Ok(interfaces)
-}
-
-fn facts(interface: &Interface) -> host::HostInterface {
-    host::HostInterface {
-        name: interface.name.clone(),
-        ethernet: interface.ethernet,
-        loopback: interface.loopback,
-        // An address that a crashed agent left is no address of the host's.
-        addresses: interface
-            .addresses
-            .iter()
-            .filter(|address| !address.ours)
-            .map(|address| address.address)
-            .collect(),
-    }
 }
 
 async fn remove_stale_addresses(netlink: &Netlink) -> anyhow::Result<()> {

@@ -66,7 +66,7 @@ impl Cli {
         match self.command {
             Command::Run { config, namespace } => {
                 let config = load(&config)?;
-                capabilities::check(namespace.netns.is_some(), config.agent.realtime_priority > 0)?;
+                capabilities::check(namespace.netns.is_some())?;
                 namespace.enter()?;
                 management_runtime()?.block_on(agent::run(&config))
             }

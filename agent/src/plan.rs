@@ -6,7 +6,7 @@ use xvrrp_common::abi::{self, FAMILY_IPV4, RouterKey, SourceKey, VipKey, ipv4_ad
 use xvrrp_common::units::MacAddress;
 
 use crate::addresses::Placement;
-use crate::config::{Checksum, Config, VirtualRouterConfig};
+use crate::config::{Checksum, Config, VirtualRouterConfig, host};
 use crate::net::Interface;
 use crate::vrrp;
 
@@ -26,14 +26,29 @@ pub struct Plan<'a> {
 
 /// All virtual routers of a configuration that was checked against these interfaces.
 pub fn plans<'a>(config: &'a Config, interfaces: &'a [Interface]) -> Vec<Plan<'a>> {
-    let plan = |(index, router)| Plan::new(index, router, interfaces);
+    let plan = |(index, router): (usize, &'a VirtualRouterConfig)| {
+        let interface = interfaces.iter().find(|interface| interface.name == router.interface)?;
+        let primary = host::primary_address(config, &facts(interface))?;
+        Some(Plan::new(index, router, interface, primary))
+    };
     config.virtual_routers.iter().enumerate().filter_map(plan).collect()
 }
 
+/// What the configuration's check asks of an interface.
+pub fn facts(interface: &Interface) -> host::HostInterface {
+    // An address that a crashed agent left is no address of the host's.
+    let own = interface.addresses.iter().filter(|address| !address.ours);
+    host::HostInterface {
+        name: interface.name.clone(),
+        ethernet: interface.ethernet,
+        loopback: interface.loopback,
+        addresses: own.map(|address| address.address).collect(),
+    }
+}
+
 impl<'a> Plan<'a> {
-    fn new(index: usize, config: &'a VirtualRouterConfig, interfaces: &'a [Interface]) -> Option<Self> {
-        let interface = interfaces.iter().find(|interface| interface.name == config.interface)?;
-        Some(Self {
+    fn new(index: usize, config: &'a VirtualRouterConfig, interface: &'a Interface, primary: Ipv4Addr) -> Self {
+        Self {
             index,
             config,
             interface,
@@ -43,13 +58,13 @@ impl<'a> Plan<'a> {
                 family: FAMILY_IPV4,
                 vrid: config.vrid.get(),
             },
-            primary: primary(config, interface)?,
+            primary,
             mac: if config.virtual_mac {
                 MacAddress::virtual_ipv4(config.vrid)
             } else {
                 interface.mac
             },
-        })
+        }
     }
 
     /// What the kernel half gets to know, with no role yet.
@@ -139,17 +154,4 @@ impl<'a> Plan<'a> {
             },
         }
     }
-}
-
-/// The interface's first address that is not virtual (RFC 9568 1.7 leaves the choice open); for the owner of them all, the first.
-fn primary(config: &VirtualRouterConfig, interface: &Interface) -> Option<Ipv4Addr> {
-    let own = || {
-        interface
-            .addresses
-            .iter()
-            .filter(|address| !address.ours)
-            .map(|address| address.address)
-    };
-    let is_virtual = |address: &Ipv4Addr| config.addresses.iter().any(|vip| vip.address == *address);
-    own().find(|address| !is_virtual(address)).or_else(|| own().next())
 }

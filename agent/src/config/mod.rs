@@ -1,1 +1,207 @@
-//! Stub.
+//! The configuration: what a TOML file says, checked as far as that goes without looking at the host.
+//!
+//! [`load`] reads everything before it complains, so that one run shows all that is wrong with a file. What
+//! depends on the host's interfaces is checked by [`host::check`]. `docs/configuration.md` is the reference.
+
+mod address;
+mod agent;
+mod duration;
+mod error;
+pub mod host;
+pub mod keys;
+mod section;
+mod taken;
+mod virtual_router;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+use xvrrp_common::units::{Interval, Priority, Version, Vrid};
+
+pub use self::address::Vip;
+pub use self::error::{ConfigError, Problem};
+use self::error::{Lines, Problems, Reported};
+use self::section::{Section, quote};
+
+/// As many virtual routers as 16 interfaces can have: each has at most 255 (RFC 9568 5.2.3).
+pub const MAX_VIRTUAL_ROUTERS: usize = 16 * 255;
+
+/// Room for [`MAX_VIRTUAL_ROUTERS`] with 255 addresses each. Keeps `/dev/zero` out of memory.
+const MAX_FILE_SIZE: u64 = 64 << 20;
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where it comes from, as messages name it.
+    pub file: PathBuf,
+    pub agent: AgentConfig,
+    /// 1 to [`MAX_VIRTUAL_ROUTERS`], in the order of the file.
+    pub virtual_routers: Vec<VirtualRouterConfig>,
+}
+
+/// `[agent]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// Names this host in the status. Default: the host name.
+    pub router_id: String,
+    /// The control socket. Default: [`AgentConfig::DEFAULT_CONTROL`].
+    pub control: PathBuf,
+    /// Directory for pinned BPF objects, below a bpffs. Default: [`AgentConfig::DEFAULT_BPFFS`].
+    pub bpffs: PathBuf,
+    /// `SCHED_FIFO` priority of the election thread, 1 to 99; 0: ordinary scheduling. Default: 50.
+    pub realtime_priority: u8,
+}
+
+/// `[[virtual_router]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualRouterConfig {
+    /// Unique; 1 to 64 characters out of `A-Z a-z 0-9 . _ -`. Required.
+    pub name: String,
+    /// 1 to 15 bytes. Required.
+    pub interface: String,
+    /// 1 to 255, unique on the interface (RFC 9568 5.2.3). Required.
+    pub vrid: Vrid,
+    /// 2 (RFC 3768) or 3 (RFC 9568). Default: 3.
+    pub version: Version,
+    /// 1 to 255, 255 being the address owner (RFC 9568 5.2.4). Default: 100 (RFC 9568 6.1).
+    pub priority: Priority,
+    /// Version 3: 10 ms to 40.95 s in steps of 10 ms (RFC 9568 5.2.7); version 2: 1 s to 255 s in steps of 1 s
+    /// (RFC 3768 5.3.7). Default: 1 s (RFC 9568 6.1).
+    pub advert_interval: Interval,
+    /// 1 to 255 different ones (RFC 9568 5.2.5), in the order in which adverts list them. Required.
+    pub addresses: Vec<Vip>,
+    /// `Preempt_Mode` (RFC 9568 6.1); true for the owner. Default: true.
+    pub preempt: bool,
+    /// How long a Backup that hears a lower priority waits before it preempts: 0 to 1000 s. Default: 0.
+    pub preempt_delay: Interval,
+    /// `Accept_Mode` (RFC 9568 6.1). Default: true, where the RFC has false.
+    pub accept: bool,
+    /// Whether the addresses live on the virtual router MAC address (RFC 9568 7.3). Default: true.
+    pub virtual_mac: bool,
+    /// Which forms of the checksum version 3 takes and sends (RFC 9568 5.2.8, RFC 5798 5.2.8). Default: auto.
+    pub checksum: Checksum,
+    /// If not empty: adverts from any other source are ignored. Default: empty.
+    pub allowed_sources: Vec<Ipv4Addr>,
+    /// Version 2 only: authentication type 1 (RFC 2338 5.3.6). Default: none.
+    pub password: Option<Password>,
+    /// How many times each gratuitous ARP is sent after a takeover: 1 to 60. Default: 3.
+    pub announce_count: u8,
+    /// Time between those: 10 ms to 60 s. Default: 1 s.
+    pub announce_interval: Interval,
+    /// Where it stands in the file.
+    pub lines: VirtualRouterLines,
+}
+
+/// Lines of the file, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VirtualRouterLines {
+    pub header: usize,
+    pub interface: usize,
+    pub addresses: usize,
+}
+
+/// The form of the checksum of version 3 over IPv4, where RFC 9568 and RFC 5798 5.2.8 differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// Takes both; sends the one with pseudo-header until a peer is heard to use the other.
+    Auto,
+    /// Over pseudo-header and message (RFC 5798).
+    PseudoHeader,
+    /// Over the message only (RFC 9568).
+    Plain,
+}
+
+/// The simple password of version 2, padded with zeros (RFC 2338 5.3.10).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Password(pub [u8; 8]);
+
+/// Does not show it: it would end up in logs.
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// Reads and checks a file.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let mut problems = Problems::default();
+    let outcome = read(path, &mut problems).and_then(|text| document(path, &text, &mut problems));
+    problems.conclude(path, outcome)
+}
+
+/// Checks the text of a file; `path` is for the messages.
+pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
+    let mut problems = Problems::default();
+    let outcome = document(path, text, &mut problems);
+    problems.conclude(path, outcome)
+}
+
+fn read(path: &Path, problems: &mut Problems) -> Result<String, Reported> {
+    let mut bytes = Vec::new();
+    let size = File::open(path).and_then(|file| file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes));
+    match size {
+        Ok(size) if size as u64 > MAX_FILE_SIZE => {
+            let message = format!(
+                "is larger than {} MiB; give the path of a configuration",
+                MAX_FILE_SIZE >> 20
+            );
+            Err(problems.report(None, message))
+        }
+        Ok(_) => String::from_utf8(bytes).map_err(|error| {
+            let valid =
+                String::from_utf8_lossy(error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or(&[]));
+            let line = Lines::new(&valid).line(valid.len());
+            problems.report(line, "is not UTF-8 text; save the file as UTF-8".into())
+        }),
+        Err(error) => {
+            let reason = match error.kind() {
+                ErrorKind::NotFound => "there is no such file; give the path of a configuration".into(),
+                ErrorKind::IsADirectory => "it is a directory; give the path of a file in it".into(),
+                ErrorKind::PermissionDenied => "permission denied; let the user that runs xvrrp read it".into(),
+                _ => error.to_string(),
+            };
+            Err(problems.report(None, format!("cannot be read: {reason}")))
+        }
+    }
+}
+
+fn document(path: &Path, text: &str, problems: &mut Problems) -> Result<Config, Reported> {
+    let lines = Lines::new(text);
+    let root = DeTable::parse(text).map_err(|error| report_syntax(&error, text, &lines, problems))?;
+    let mut root = Section {
+        place: String::new(),
+        line: 1,
+        table: root.get_ref(),
+        lines: &lines,
+        problems,
+    };
+
+    let agent = agent::read(&mut root);
+    let virtual_routers = virtual_router::read_all(&mut root);
+    root.report_unknown_keys(keys::TOP_LEVEL);
+    Ok(Config {
+        file: path.to_owned(),
+        agent: agent?,
+        virtual_routers: virtual_routers?,
+    })
+}
+
+/// The parser goes on after an error, but what it then complains about is mostly a consequence: the first one only.
+fn report_syntax(error: &toml::de::Error, text: &str, lines: &Lines, problems: &mut Problems) -> Reported {
+    let message = error
+        .message()
+        .replace('\n', " ")
+        .replacen(", expected ", "; expected ", 1);
+    let Some(span) = error.span() else {
+        return problems.report(None, format!("not valid TOML: {message}"));
+    };
+    let culprit = match text.get(span.clone()) {
+        Some(culprit) if !culprit.trim().is_empty() => format!(" at {}", quote(culprit)),
+        _ => String::new(),
+    };
+    problems.report(lines.line(span.start), format!("not valid TOML{culprit}: {message}"))
+}

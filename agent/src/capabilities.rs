@@ -1,0 +1,148 @@
+//! What the process may do (capabilities(7)), looked at before anything is touched.
+
+use std::fs;
+use std::io;
+
+/// A capability by its number in linux/capability.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Capability {
+    name: &'static str,
+    number: u8,
+    purpose: &'static str,
+}
+
+const NET_ADMIN: Capability = Capability {
+    name: "CAP_NET_ADMIN",
+    number: 12,
+    purpose: "attach to interfaces and put addresses on them",
+};
+const NET_RAW: Capability = Capability {
+    name: "CAP_NET_RAW",
+    number: 13,
+    purpose: "send adverts",
+};
+const SYS_ADMIN: Capability = Capability {
+    name: "CAP_SYS_ADMIN",
+    number: 21,
+    purpose: "enter another namespace (--netns)",
+};
+const PERFMON: Capability = Capability {
+    name: "CAP_PERFMON",
+    number: 38,
+    purpose: "load BPF programs that compute packet pointers",
+};
+const BPF: Capability = Capability {
+    name: "CAP_BPF",
+    number: 39,
+    purpose: "load BPF programs and use their maps",
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum CapabilityError {
+    #[error("missing {}; run as root, or give them to the service (systemd: AmbientCapabilities=)", describe(.0))]
+    Missing(Vec<Missing>),
+    #[error("cannot read the process's capabilities: {0}; is /proc mounted?")]
+    Read(#[source] io::Error),
+}
+
+/// A capability that is needed and not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    pub name: &'static str,
+    pub purpose: &'static str,
+}
+
+/// Whether the calling thread has all that a running agent needs; `enters_namespace` with `--netns`. What real-time
+/// scheduling needs is not among it: without that the agent runs, and warns.
+pub fn check(enters_namespace: bool) -> Result<(), CapabilityError> {
+    match missing(effective().map_err(CapabilityError::Read)?, enters_namespace) {
+        missing if missing.is_empty() => Ok(()),
+        missing => Err(CapabilityError::Missing(missing)),
+    }
+}
+
+fn missing(effective: u64, enters_namespace: bool) -> Vec<Missing> {
+    let has = |capability: Capability| effective & (1 << capability.number) != 0;
+    // The kernel takes CAP_SYS_ADMIN for both, as before they existed (bpf_capable, perfmon_capable).
+    let has_bpf = |capability| has(capability) || has(SYS_ADMIN);
+    let needed = [
+        (BPF, has_bpf(BPF)),
+        (PERFMON, has_bpf(PERFMON)),
+        (NET_ADMIN, has(NET_ADMIN)),
+        (NET_RAW, has(NET_RAW)),
+        (SYS_ADMIN, has(SYS_ADMIN) || !enters_namespace),
+    ];
+    let absent = needed.into_iter().filter(|(_, present)| !present);
+    absent
+        .map(|(Capability { name, purpose, .. }, _)| Missing { name, purpose })
+        .collect()
+}
+
+fn effective() -> io::Result<u64> {
+    let status = fs::read_to_string("/proc/thread-self/status")?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn describe(missing: &[Missing]) -> String {
+    let each: Vec<String> = missing
+        .iter()
+        .map(|Missing { name, purpose }| format!("{name} (to {purpose})"))
+        .collect();
+    each.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: u64 = 1 << 12 | 1 << 13 | 1 << 38 | 1 << 39;
+
+    fn names(effective: u64, enters_namespace: bool) -> Vec<&'static str> {
+        missing(effective, enters_namespace)
+            .into_iter()
+            .map(|missing| missing.name)
+            .collect()
+    }
+
+    #[test]
+    fn each_missing_capability_is_named() {
+        assert_eq!(
+            names(0, true),
+            [
+                "CAP_BPF",
+                "CAP_PERFMON",
+                "CAP_NET_ADMIN",
+                "CAP_NET_RAW",
+                "CAP_SYS_ADMIN"
+            ]
+        );
+        assert_eq!(names(ALL & !(1 << 13), false), ["CAP_NET_RAW"]);
+        assert_eq!(names(ALL, false), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn another_namespace_needs_sys_admin() {
+        assert_eq!(names(ALL, true), ["CAP_SYS_ADMIN"]);
+    }
+
+    #[test]
+    fn sys_admin_stands_in_for_bpf_and_perfmon() {
+        assert_eq!(names(1 << 12 | 1 << 13 | 1 << 21, true), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn the_message_says_what_for_and_what_to_do() {
+        let error = CapabilityError::Missing(missing(ALL & !(1 << 13), false));
+        assert_eq!(
+            error.to_string(),
+            "missing CAP_NET_RAW (to send adverts); run as root, or give them to the service (systemd: AmbientCapabilities=)"
+        );
+    }
+
+    #[test]
+    fn the_kernel_tells_our_own() {
+        assert!(effective().is_ok());
+    }
+}

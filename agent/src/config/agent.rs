@@ -1,0 +1,78 @@
+//! `[agent]`.
+
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::AgentConfig;
+use super::error::Reported;
+use super::keys::{self, Key};
+use super::section::{Section, quote};
+
+/// What fits `sun_path` of `sockaddr_un`, with the zero at its end (unix(7)).
+const MAX_SOCKET_PATH: usize = 107;
+/// What `PATH_MAX` leaves with the zero at its end.
+const MAX_PATH: usize = 4095;
+
+impl AgentConfig {
+    pub const DEFAULT_CONTROL: &'static str = "/run/xvrrp/xvrrp.sock";
+    pub const DEFAULT_BPFFS: &'static str = "/sys/fs/bpf/xvrrp";
+    pub const DEFAULT_REALTIME_PRIORITY: u8 = 50;
+}
+
+pub(super) fn read(root: &mut Section) -> Result<AgentConfig, Reported> {
+    match root.get(&keys::AGENT) {
+        None => {
+            let (lines, problems) = (root.lines, &mut *root.problems);
+            let empty = DeTable::new();
+            read_table(&mut Section {
+                place: "agent".into(),
+                line: 1,
+                table: &empty,
+                lines,
+                problems,
+            })
+        }
+        Some(found) => match found.value {
+            DeValue::Table(table) => read_table(&mut root.below("agent".into(), table, found.line)),
+            _ => Err(root.reject_type(&keys::AGENT, found)),
+        },
+    }
+}
+
+fn read_table(section: &mut Section) -> Result<AgentConfig, Reported> {
+    let router_id = section.identifier(&keys::ROUTER_ID);
+    let control = absolute_path(section, &keys::CONTROL, MAX_SOCKET_PATH, AgentConfig::DEFAULT_CONTROL);
+    let bpffs = absolute_path(section, &keys::BPFFS, MAX_PATH, AgentConfig::DEFAULT_BPFFS);
+    let realtime_priority = section.integer(&keys::REALTIME_PRIORITY, 0..=99);
+    section.report_unknown_keys(keys::AGENT_KEYS);
+    Ok(AgentConfig {
+        router_id: router_id?.map_or_else(host_name, str::to_owned),
+        control: control?,
+        bpffs: bpffs?,
+        realtime_priority: realtime_priority?.unwrap_or(AgentConfig::DEFAULT_REALTIME_PRIORITY),
+    })
+}
+
+fn host_name() -> String {
+    nix::unistd::gethostname()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+fn absolute_path(section: &mut Section, key: &Key, max_length: usize, default: &str) -> Result<PathBuf, Reported> {
+    let Some(text) = section.string(key)? else {
+        return Ok(default.into());
+    };
+    let path = Path::new(text);
+    let wrong = if !path.is_absolute() {
+        format!("{} is not absolute", quote(text))
+    } else if text.len() > max_length {
+        format!("{} is {} bytes long", quote(text), text.len())
+    } else if path.file_name().is_none() || text.contains('\0') {
+        format!("{} does not name a file", quote(text))
+    } else {
+        return Ok(path.to_owned());
+    };
+    Err(section.reject(key, section.line_of(key), wrong))
+}

@@ -1,0 +1,123 @@
+//! What is wrong with a configuration: all of it, one line each, in the order of the file.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A configuration that cannot be used. Displays as one line per problem, without a newline at the end:
+/// `FILE:LINE: virtual_router "NAME": KEY: what is wrong; what would be right`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    file: PathBuf,
+    problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    /// Never empty, sorted by line.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Problem { line, message }) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}:", self.file.display())?;
+            if let Some(line) = line {
+                write!(f, "{line}:")?;
+            }
+            write!(f, " {message}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Counted from 1; `None` where the file as a whole is meant.
+    pub line: Option<usize>,
+    pub message: String,
+}
+
+/// Proof that a problem was reported: a value that is missing because of it needs no further message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reported(());
+
+/// The problems found so far.
+#[derive(Debug, Default)]
+pub(super) struct Problems(Vec<Problem>);
+
+impl Problems {
+    pub fn report(&mut self, line: impl Into<Option<usize>>, message: String) -> Reported {
+        self.0.push(Problem {
+            line: line.into(),
+            message,
+        });
+        Reported(())
+    }
+
+    /// The outcome, if there was nothing to report.
+    pub fn conclude<T>(mut self, file: &Path, outcome: Result<T, Reported>) -> Result<T, ConfigError> {
+        match outcome {
+            Ok(value) if self.0.is_empty() => Ok(value),
+            Ok(_) | Err(Reported(())) => {
+                // Stable: problems of one line stay in the order in which they were found.
+                self.0.sort_by_key(|problem| problem.line);
+                Err(ConfigError {
+                    file: file.to_owned(),
+                    problems: self.0,
+                })
+            }
+        }
+    }
+}
+
+/// Where each line of a text begins.
+#[derive(Debug)]
+pub(super) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub fn new(text: &str) -> Self {
+        let after_newlines = text
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| *byte == b'\n')
+            .map(|(at, _)| at + 1);
+        Self(std::iter::once(0).chain(after_newlines).collect())
+    }
+
+    /// The line of a byte, counted from 1.
+    pub fn line(&self, at: usize) -> usize {
+        self.0.partition_point(|start| *start <= at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_counted_from_one() {
+        let lines = Lines::new("a\nb\n\nc");
+        assert_eq!([0, 1, 2, 3, 4, 5, 99].map(|at| lines.line(at)), [1, 1, 2, 2, 3, 4, 4]);
+    }
+
+    #[test]
+    fn problems_come_in_the_order_of_the_file() {
+        let mut problems = Problems::default();
+        problems.report(7, "third".into());
+        problems.report(None, "first".into());
+        problems.report(2, "second".into());
+        let error = problems.conclude(Path::new("x.toml"), Ok(())).unwrap_err();
+        assert_eq!(error.to_string(), "x.toml: first\nx.toml:2: second\nx.toml:7: third");
+    }
+
+    #[test]
+    fn no_problem_is_no_error() {
+        assert_eq!(Problems::default().conclude(Path::new("x.toml"), Ok(5)), Ok(5));
+    }
+}

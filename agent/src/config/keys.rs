@@ -1,0 +1,186 @@
+//! The keys of a configuration, and what a value of each looks like, as error messages say it.
+
+/// A key of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub name: &'static str,
+    /// Completes "expected ...".
+    pub expected: &'static str,
+}
+
+const fn key(name: &'static str, expected: &'static str) -> Key {
+    Key { name, expected }
+}
+
+pub(super) const AGENT: Key = key("agent", "a table [agent]");
+pub(super) const VIRTUAL_ROUTER: Key = key(
+    "virtual_router",
+    "at least one table [[virtual_router]], in double brackets",
+);
+
+pub(super) const ROUTER_ID: Key = key("router_id", "1 to 64 characters out of A-Z a-z 0-9 . _ - in quotes");
+pub(super) const CONTROL: Key = key("control", "the absolute path of a socket, at most 107 bytes, in quotes");
+pub(super) const BPFFS: Key = key("bpffs", "the absolute path of a directory, in quotes");
+pub(super) const REALTIME_PRIORITY: Key = key(
+    "realtime_priority",
+    "an integer from 0 (ordinary scheduling) to 99 (sched(7))",
+);
+
+pub(super) const NAME: Key = key("name", "1 to 64 characters out of A-Z a-z 0-9 . _ - in quotes");
+pub(super) const INTERFACE: Key = key("interface", "the name of a network interface, 1 to 15 bytes, in quotes");
+pub(super) const VRID: Key = key("vrid", "an integer from 1 to 255 (RFC 9568 5.2.3)");
+pub(super) const VERSION: Key = key("version", "the integer 2 (RFC 3768) or 3 (RFC 9568)");
+pub(super) const PRIORITY: Key = key("priority", "an integer from 1 to 255 (RFC 9568 5.2.4)");
+pub(super) const ADVERT_INTERVAL: Key = key(
+    "advert_interval",
+    "a duration from \"10ms\" to \"40.95s\" in steps of 10ms (RFC 9568 5.2.7)",
+);
+pub(super) const ADVERT_INTERVAL_V2: Key = key(
+    "advert_interval",
+    "whole seconds from \"1s\" to \"255s\" in version 2 (RFC 3768 5.3.7)",
+);
+pub(super) const ADDRESSES: Key = key(
+    "addresses",
+    "a list of 1 to 255 IPv4 addresses with prefix length, such as [\"192.0.2.1/24\"]",
+);
+pub(super) const PREEMPT: Key = key("preempt", "true or false");
+pub(super) const PREEMPT_DELAY: Key = key("preempt_delay", "a duration from \"0s\" to \"1000s\"");
+pub(super) const ACCEPT: Key = key("accept", "true or false");
+pub(super) const VIRTUAL_MAC: Key = key("virtual_mac", "true or false");
+pub(super) const CHECKSUM: Key = key("checksum", "\"auto\", \"pseudo-header\" or \"plain\"");
+pub(super) const ALLOWED_SOURCES: Key = key(
+    "allowed_sources",
+    "a list of at most 255 IPv4 addresses, such as [\"192.0.2.2\"]",
+);
+pub(super) const PASSWORD: Key = key(
+    "password",
+    "1 to 8 printable ASCII characters in quotes (RFC 2338 5.3.10)",
+);
+pub(super) const ANNOUNCE_COUNT: Key = key("announce_count", "an integer from 1 to 60");
+pub(super) const ANNOUNCE_INTERVAL: Key = key("announce_interval", "a duration from \"10ms\" to \"60s\"");
+
+/// The keys outside of any table.
+pub const TOP_LEVEL: &[Key] = &[AGENT, VIRTUAL_ROUTER];
+
+/// The keys of `[agent]`.
+pub const AGENT_KEYS: &[Key] = &[ROUTER_ID, CONTROL, BPFFS, REALTIME_PRIORITY];
+
+/// The keys of `[[virtual_router]]`.
+pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
+    NAME,
+    INTERFACE,
+    VRID,
+    VERSION,
+    PRIORITY,
+    ADVERT_INTERVAL,
+    ADDRESSES,
+    PREEMPT,
+    PREEMPT_DELAY,
+    ACCEPT,
+    VIRTUAL_MAC,
+    CHECKSUM,
+    ALLOWED_SOURCES,
+    PASSWORD,
+    ANNOUNCE_COUNT,
+    ANNOUNCE_INTERVAL,
+];
+
+/// What keepalived calls it, and what we do.
+const KEEPALIVED: &[(&str, &str)] = &[
+    ("virtual_router_id", "vrid"),
+    ("advert_int", "advert_interval"),
+    ("virtual_ipaddress", "addresses"),
+    ("nopreempt", "preempt = false"),
+    ("auth_pass", "password"),
+    ("use_vmac", "virtual_mac"),
+    ("vrrp_version", "version"),
+    ("garp_master_repeat", "announce_count"),
+];
+
+/// What to do about a key that a table does not have.
+pub(super) fn remedy(unknown: &str, table: &[Key]) -> String {
+    if let Some((_, ours)) = KEEPALIVED.iter().find(|(theirs, _)| *theirs == unknown) {
+        return format!("xvrrp calls it {ours}");
+    }
+    let elsewhere = [(AGENT_KEYS, "[agent]"), (VIRTUAL_ROUTER_KEYS, "[[virtual_router]]")];
+    if let Some((_, home)) = elsewhere
+        .iter()
+        .find(|(keys, _)| keys.iter().any(|key| key.name == unknown))
+    {
+        return format!("it belongs below {home}");
+    }
+    let nearest = table.iter().map(|key| (distance(unknown, key.name), key.name)).min();
+    match nearest {
+        Some((distance, name)) if distance <= 1 + name.len() / 4 => format!("did you mean {name}?"),
+        _ => {
+            let names: Vec<_> = table.iter().map(|key| key.name).collect();
+            format!("expected one of {}", names.join(", "))
+        }
+    }
+}
+
+/// How many characters to insert, delete or replace (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (i, a) in from.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (above, b) in row.iter_mut().skip(1).zip(to.chars()) {
+            let best = (diagonal + usize::from(a != b)).min(*above + 1).min(left + 1);
+            (diagonal, left, *above) = (*above, best, best);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_edits() {
+        for (from, to, edits) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("vird", "vrid", 2),
+            ("adress", "addresses", 3),
+            ("a", "a", 0),
+        ] {
+            assert_eq!(distance(from, to), edits, "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_is_recognized() {
+        assert_eq!(remedy("prioritty", VIRTUAL_ROUTER_KEYS), "did you mean priority?");
+        assert_eq!(remedy("address", VIRTUAL_ROUTER_KEYS), "did you mean addresses?");
+        assert_eq!(remedy("vird", VIRTUAL_ROUTER_KEYS), "did you mean vrid?");
+    }
+
+    #[test]
+    fn a_key_of_another_table_is_sent_home() {
+        assert_eq!(remedy("vrid", TOP_LEVEL), "it belongs below [[virtual_router]]");
+        assert_eq!(remedy("control", VIRTUAL_ROUTER_KEYS), "it belongs below [agent]");
+    }
+
+    #[test]
+    fn what_keepalived_calls_it_is_translated_to_keys_that_exist() {
+        for (theirs, ours) in KEEPALIVED {
+            assert_eq!(remedy(theirs, VIRTUAL_ROUTER_KEYS), format!("xvrrp calls it {ours}"));
+            let name = ours.split(' ').next().unwrap_or_default();
+            assert!(VIRTUAL_ROUTER_KEYS.iter().any(|key| key.name == name), "{ours}");
+        }
+    }
+
+    #[test]
+    fn anything_else_gets_the_list() {
+        assert_eq!(
+            remedy("colour", AGENT_KEYS),
+            "expected one of router_id, control, bpffs, realtime_priority"
+        );
+    }
+}

@@ -1,0 +1,253 @@
+//! One table of the file, read key by key: right types, in range, nothing unknown.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use xvrrp_common::units::Interval;
+
+use super::duration;
+use super::error::{Lines, Problems, Reported};
+use super::keys::{self, Key};
+
+/// A table with all that is needed to complain about it.
+pub(super) struct Section<'a, 'i> {
+    /// How messages name it: `virtual_router "lan"`. Empty for the file itself.
+    pub place: String,
+    /// Of its header; 1 for the file itself.
+    pub line: usize,
+    pub table: &'a DeTable<'i>,
+    pub lines: &'a Lines,
+    pub problems: &'a mut Problems,
+}
+
+/// What a key has in the file, and where.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a, 'i> {
+    pub value: &'a DeValue<'i>,
+    pub line: usize,
+}
+
+impl<'a, 'i> Section<'a, 'i> {
+    pub fn get(&self, key: &Key) -> Option<Found<'a, 'i>> {
+        self.table.get(key.name).map(|value| self.found(value))
+    }
+
+    fn found(&self, value: &'a Spanned<DeValue<'i>>) -> Found<'a, 'i> {
+        Found {
+            value: value.get_ref(),
+            line: self.lines.line(value.span().start),
+        }
+    }
+
+    /// A table in this one.
+    pub fn below(&mut self, place: String, table: &'a DeTable<'i>, line: usize) -> Section<'_, 'i> {
+        Section {
+            place,
+            line,
+            table,
+            lines: self.lines,
+            problems: self.problems,
+        }
+    }
+
+    /// The line of a key's value, or else of the table.
+    pub fn line_of(&self, key: &Key) -> usize {
+        self.get(key).map_or(self.line, |found| found.line)
+    }
+
+    /// `PLACE: KEY: message`
+    pub fn report(&mut self, key: &Key, line: usize, message: impl Display) -> Reported {
+        let separator = if self.place.is_empty() { "" } else { ": " };
+        self.problems
+            .report(line, format!("{}{separator}{}: {message}", self.place, key.name))
+    }
+
+    /// What is wrong with a value, completed by what was expected.
+    pub fn reject(&mut self, key: &Key, line: usize, wrong: impl Display) -> Reported {
+        self.report(key, line, format_args!("{wrong}; expected {}", key.expected))
+    }
+
+    pub fn reject_type(&mut self, key: &Key, found: Found) -> Reported {
+        let quoted = found.value.is_str() && (key.expected.contains("integer") || key.expected.starts_with("true"));
+        let unquoted = if quoted { ", without quotes" } else { "" };
+        self.report(
+            key,
+            found.line,
+            format_args!("found {}; expected {}{unquoted}", describe(found.value), key.expected),
+        )
+    }
+
+    pub fn required<T>(&mut self, key: &Key, value: Option<T>) -> Result<T, Reported> {
+        value.ok_or_else(|| self.reject(key, self.line, "is missing"))
+    }
+
+    pub fn string(&mut self, key: &Key) -> Result<Option<&'a str>, Reported> {
+        self.get(key)
+            .map(|found| found.value.as_str().ok_or_else(|| self.reject_type(key, found)))
+            .transpose()
+    }
+
+    /// A string that can stand in log lines, file names and commands without quotes.
+    pub fn identifier(&mut self, key: &Key) -> Result<Option<&'a str>, Reported> {
+        let Some(text) = self.string(key)? else { return Ok(None) };
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let wrong = if text.is_empty() {
+            "is empty".into()
+        } else if let Some(c) = text.chars().find(|c| !allowed(*c)) {
+            format!("{c:?} is not allowed")
+        } else if text.len() > 64 {
+            format!("is {} characters long", text.len())
+        } else {
+            return Ok(Some(text));
+        };
+        Err(self.reject(key, self.line_of(key), wrong))
+    }
+
+    pub fn boolean(&mut self, key: &Key, default: bool) -> Result<bool, Reported> {
+        let Some(found) = self.get(key) else { return Ok(default) };
+        found.value.as_bool().ok_or_else(|| self.reject_type(key, found))
+    }
+
+    pub fn integer(&mut self, key: &Key, range: RangeInclusive<u8>) -> Result<Option<u8>, Reported> {
+        let Some(found) = self.get(key) else { return Ok(None) };
+        let DeValue::Integer(integer) = found.value else {
+            return Err(self.reject_type(key, found));
+        };
+        match u8::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(number) if range.contains(&number) => Ok(Some(number)),
+            _ => Err(self.reject(
+                key,
+                found.line,
+                format_args!("{} is out of range", shorten(&integer.to_string())),
+            )),
+        }
+    }
+
+    pub fn duration(
+        &mut self,
+        key: &Key,
+        range: RangeInclusive<Interval>,
+        default: Interval,
+    ) -> Result<Interval, Reported> {
+        let Some(found) = self.get(key) else { return Ok(default) };
+        let text = match found.value {
+            DeValue::String(text) => text,
+            DeValue::Integer(number) => return Err(self.reject_unitless(key, found.line, number.as_str(), &range)),
+            DeValue::Float(number) => return Err(self.reject_unitless(key, found.line, number.as_str(), &range)),
+            _ => return Err(self.reject_type(key, found)),
+        };
+        match duration::parse(text) {
+            Ok(interval) if range.contains(&interval) => Ok(interval),
+            Ok(_) => Err(self.reject(key, found.line, format_args!("{} is out of range", quote(text)))),
+            Err(duration::Malformed::NoUnit) => Err(self.reject_unitless(key, found.line, text, &range)),
+            Err(malformed) => Err(self.reject(
+                key,
+                found.line,
+                format_args!("{} {}", quote(text), malformed.describe()),
+            )),
+        }
+    }
+
+    /// Proposes the units that would make a duration of a bare number.
+    fn reject_unitless(&mut self, key: &Key, line: usize, number: &str, range: &RangeInclusive<Interval>) -> Reported {
+        let fitting: Vec<_> = ["s", "ms"]
+            .map(|unit| format!("{number}{unit}"))
+            .into_iter()
+            .filter(|text| duration::parse(text).is_ok_and(|interval| range.contains(&interval)))
+            .map(|text| quote(&text))
+            .collect();
+        let number = shorten(number);
+        if fitting.is_empty() {
+            self.reject(key, line, format_args!("{number} has no unit"))
+        } else {
+            self.report(
+                key,
+                line,
+                format_args!("{number} has no unit; write {}", fitting.join(" or ")),
+            )
+        }
+    }
+
+    /// The elements of a list, and the line of the list.
+    pub fn list(&mut self, key: &Key) -> Result<Option<(Vec<Found<'a, 'i>>, usize)>, Reported> {
+        let Some(found) = self.get(key) else { return Ok(None) };
+        let DeValue::Array(array) = found.value else {
+            return Err(self.reject_type(key, found));
+        };
+        Ok(Some((
+            array.iter().map(|element| self.found(element)).collect(),
+            found.line,
+        )))
+    }
+
+    /// All elements of a list, with their lines, or a report for each that is wrong.
+    pub fn each<T>(
+        &mut self,
+        key: &Key,
+        elements: Vec<Found>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<(T, usize)>, Reported> {
+        let mut outcome = Ok(Vec::with_capacity(elements.len()));
+        for Found { value, line } in elements {
+            let parsed = match value {
+                DeValue::String(text) => parse(text),
+                _ => Err(format!("found {}; expected an IPv4 address in quotes", describe(value))),
+            };
+            match (parsed, &mut outcome) {
+                (Ok(element), Ok(list)) => list.push((element, line)),
+                (Ok(_), Err(_)) => {}
+                (Err(message), _) => outcome = Err(self.report(key, line, message)),
+            }
+        }
+        outcome
+    }
+
+    pub fn report_unknown_keys(&mut self, keys: &[Key]) {
+        for name in self.table.keys() {
+            if keys.iter().any(|key| key.name == name.get_ref()) {
+                continue;
+            }
+            let separator = if self.place.is_empty() { "" } else { ": " };
+            let line = self.lines.line(name.span().start);
+            let remedy = keys::remedy(name.get_ref(), keys);
+            let name = bare_or_quoted(name.get_ref());
+            self.problems
+                .report(line, format!("{}{separator}{name}: unknown key; {remedy}", self.place));
+        }
+    }
+}
+
+/// `the integer 5`, `a list`.
+fn describe(value: &DeValue) -> String {
+    match value {
+        DeValue::String(text) => format!("the string {}", quote(text)),
+        DeValue::Integer(number) => format!("the integer {}", shorten(&number.to_string())),
+        DeValue::Float(number) => format!("the number {}", shorten(&number.to_string())),
+        DeValue::Boolean(boolean) => format!("the boolean {boolean}"),
+        DeValue::Datetime(datetime) => format!("the date {datetime}"),
+        DeValue::Array(_) => "a list".into(),
+        DeValue::Table(_) => "a table".into(),
+    }
+}
+
+/// In quotes, on one line and not without end, whatever it holds.
+pub(super) fn quote(text: &str) -> String {
+    format!("{:?}", shorten(text))
+}
+
+fn bare_or_quoted(key: &str) -> String {
+    let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if bare { shorten(key) } else { quote(key) }
+}
+
+/// Longer texts are cut in messages.
+const SHOWN_CHARACTERS: usize = 64;
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARACTERS) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}

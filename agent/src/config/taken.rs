@@ -1,0 +1,97 @@
+//! What no two virtual routers may share.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::Ipv4Addr;
+
+use xvrrp_common::units::Vrid;
+
+use super::error::Reported;
+use super::keys;
+use super::section::{Section, quote};
+
+/// Names, VRIDs and addresses of the virtual routers read so far.
+#[derive(Default)]
+pub(super) struct Taken {
+    names: HashMap<String, usize>,
+    vrids: HashMap<(String, Vrid), Holder>,
+    addresses: HashMap<(String, Ipv4Addr), Holder>,
+}
+
+/// Who had it first, and where.
+struct Holder {
+    place: String,
+    line: usize,
+}
+
+impl Taken {
+    pub fn claim_name(&mut self, section: &mut Section, name: &str) -> Result<(), Reported> {
+        let line = section.line_of(&keys::NAME);
+        match self.names.entry(name.to_owned()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(line);
+                Ok(())
+            }
+            Entry::Occupied(first) => {
+                let message = format!(
+                    "{} is already taken on line {}; choose another",
+                    quote(name),
+                    first.get()
+                );
+                Err(section.report(&keys::NAME, line, message))
+            }
+        }
+    }
+
+    /// The VRID of a virtual router is unique on its interface (RFC 9568 5.2.3), whatever the version: both
+    /// versions would use the same virtual MAC address.
+    pub fn claim_vrid(&mut self, section: &mut Section, interface: &str, vrid: Vrid) {
+        let line = section.line_of(&keys::VRID);
+        match self.vrids.entry((interface.to_owned(), vrid)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Holder {
+                    place: section.place.clone(),
+                    line,
+                });
+            }
+            Entry::Occupied(first) => {
+                let message = format!(
+                    "{vrid} is already used on interface {} by {}; choose another",
+                    quote(interface),
+                    first.get()
+                );
+                section.report(&keys::VRID, line, message);
+            }
+        }
+    }
+
+    /// An address can have one MAC address at a time, so one virtual router of an interface.
+    pub fn claim_address(&mut self, section: &mut Section, interface: &str, address: Ipv4Addr, line: usize) {
+        match self.addresses.entry((interface.to_owned(), address)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Holder {
+                    place: section.place.clone(),
+                    line,
+                });
+            }
+            Entry::Occupied(first) => {
+                let first = first.get();
+                let message = if first.place == section.place {
+                    format!("{address} is listed twice, first on line {}; remove one", first.line)
+                } else {
+                    format!(
+                        "{address} is already used on interface {} by {first}; remove one",
+                        quote(interface)
+                    )
+                };
+                section.report(&keys::ADDRESSES, line, message);
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (line {})", self.place, self.line)
+    }
+}

@@ -1,0 +1,285 @@
+//! `[[virtual_router]]`, each by itself and all of them together.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use toml::de::{DeTable, DeValue};
+use xvrrp_common::units::{Interval, Priority, Version, Vrid};
+
+use super::address::{Vip, parse_source, parse_vip};
+use super::error::Reported;
+use super::keys;
+use super::section::{Section, quote};
+use super::taken::Taken;
+use super::{Checksum, MAX_VIRTUAL_ROUTERS, Password, VirtualRouterConfig, VirtualRouterLines};
+
+const ADVERT_INTERVALS: RangeInclusive<Interval> = Interval::MIN_ADVERT..=Interval::MAX_ADVERT;
+const ADVERT_INTERVALS_V2: RangeInclusive<Interval> = Interval::from_seconds(1)..=Interval::MAX_ADVERT_V2;
+const PREEMPT_DELAYS: RangeInclusive<Interval> = Interval::ZERO..=Interval::from_millis(1_000_000);
+const ANNOUNCE_INTERVALS: RangeInclusive<Interval> = Interval::from_millis(10)..=Interval::from_seconds(60);
+
+impl VirtualRouterConfig {
+    /// RFC 9568 6.1
+    pub const DEFAULT_ADVERT_INTERVAL: Interval = Interval::from_seconds(1);
+    pub const DEFAULT_ANNOUNCE_COUNT: u8 = 3;
+    pub const DEFAULT_ANNOUNCE_INTERVAL: Interval = Interval::from_seconds(1);
+    /// What the count in an advert can say (RFC 9568 5.2.5).
+    pub const MAX_ADDRESSES: usize = 255;
+    pub const MAX_ALLOWED_SOURCES: usize = 255;
+}
+
+pub(super) fn read_all(root: &mut Section) -> Result<Vec<VirtualRouterConfig>, Reported> {
+    let Some((elements, line)) = root.list(&keys::VIRTUAL_ROUTER)? else {
+        return root.required(&keys::VIRTUAL_ROUTER, None);
+    };
+    if elements.is_empty() {
+        return Err(root.reject(&keys::VIRTUAL_ROUTER, line, "the list is empty"));
+    }
+    if let Some(first_too_many) = elements.get(MAX_VIRTUAL_ROUTERS) {
+        let message = format!(
+            "{} are too many; expected at most {MAX_VIRTUAL_ROUTERS} in a file",
+            elements.len()
+        );
+        return Err(root.report(&keys::VIRTUAL_ROUTER, first_too_many.line, message));
+    }
+
+    let mut taken = Taken::default();
+    let mut outcome = Ok(Vec::with_capacity(elements.len()));
+    for (index, element) in elements.into_iter().enumerate() {
+        let router = match element.value {
+            DeValue::Table(table) => {
+                let place = format!("virtual_router {}", name_or_number(table, index + 1));
+                read_table(&mut root.below(place, table, element.line), &mut taken)
+            }
+            _ => Err(root.reject_type(&keys::VIRTUAL_ROUTER, element)),
+        };
+        match (router, &mut outcome) {
+            (Ok(router), Ok(routers)) => routers.push(router),
+            (Ok(_), Err(_)) => {}
+            (Err(reported), _) => outcome = Err(reported),
+        }
+    }
+    outcome
+}
+
+fn name_or_number(table: &DeTable, number: usize) -> String {
+    match table.get(keys::NAME.name).and_then(|name| name.get_ref().as_str()) {
+        Some(name) if !name.is_empty() => quote(name),
+        _ => format!("#{number}"),
+    }
+}
+
+fn read_table(section: &mut Section, taken: &mut Taken) -> Result<VirtualRouterConfig, Reported> {
+    let name = read_name(section, taken);
+    let interface = read_interface(section);
+    let vrid = read_vrid(section);
+    let version = read_version(section);
+    let priority = section
+        .integer(&keys::PRIORITY, 1..=255)
+        .map(|priority| priority.map_or(Priority::DEFAULT, Priority::new));
+    // What version 2 and 3 do differently makes sense only once the version is known.
+    let advert_interval = version.and_then(|version| read_advert_interval(section, version));
+    let checksum = version.and_then(|version| read_checksum(section, version));
+    let password = version.and_then(|version| read_password(section, version));
+    let addresses = read_addresses(section, version.unwrap_or(Version::V3));
+    let preempt = section.boolean(&keys::PREEMPT, true);
+    let preempt_delay = section.duration(&keys::PREEMPT_DELAY, PREEMPT_DELAYS, Interval::ZERO);
+    let accept = section.boolean(&keys::ACCEPT, true);
+    let virtual_mac = section.boolean(&keys::VIRTUAL_MAC, true);
+    let allowed_sources = read_allowed_sources(section);
+    let announce_count = section.integer(&keys::ANNOUNCE_COUNT, 1..=60);
+    let announce_interval = section.duration(
+        &keys::ANNOUNCE_INTERVAL,
+        ANNOUNCE_INTERVALS,
+        VirtualRouterConfig::DEFAULT_ANNOUNCE_INTERVAL,
+    );
+    section.report_unknown_keys(keys::VIRTUAL_ROUTER_KEYS);
+
+    if let (Ok(priority), Ok(preempt), Ok(preempt_delay)) = (priority, preempt, preempt_delay) {
+        check_preemption(section, priority, preempt, preempt_delay);
+    }
+    if let Ok(interface) = &interface {
+        if let Ok(vrid) = vrid {
+            taken.claim_vrid(section, interface, vrid);
+        }
+        for (vip, line) in addresses.iter().flatten() {
+            taken.claim_address(section, interface, vip.address, *line);
+        }
+    }
+
+    Ok(VirtualRouterConfig {
+        name: name?,
+        interface: interface?,
+        vrid: vrid?,
+        version: version?,
+        priority: priority?,
+        advert_interval: advert_interval?,
+        addresses: addresses?.into_iter().map(|(vip, _)| vip).collect(),
+        preempt: preempt?,
+        preempt_delay: preempt_delay?,
+        accept: accept?,
+        virtual_mac: virtual_mac?,
+        checksum: checksum?,
+        allowed_sources: allowed_sources?,
+        password: password?,
+        announce_count: announce_count?.unwrap_or(VirtualRouterConfig::DEFAULT_ANNOUNCE_COUNT),
+        announce_interval: announce_interval?,
+        lines: VirtualRouterLines {
+            header: section.line,
+            interface: section.line_of(&keys::INTERFACE),
+            addresses: section.line_of(&keys::ADDRESSES),
+        },
+    })
+}
+
+fn read_name(section: &mut Section, taken: &mut Taken) -> Result<String, Reported> {
+    let name = section.identifier(&keys::NAME)?;
+    let name = section.required(&keys::NAME, name)?;
+    taken.claim_name(section, name)?;
+    Ok(name.to_owned())
+}
+
+/// As the kernel's `dev_valid_name` has it; and no control characters, which nobody means.
+fn read_interface(section: &mut Section) -> Result<String, Reported> {
+    let name = section.string(&keys::INTERFACE)?;
+    let name = section.required(&keys::INTERFACE, name)?;
+    let valid = (1..=15).contains(&name.len())
+        && !matches!(name, "." | "..")
+        && !name.contains(|c: char| matches!(c, '/' | ':') || c.is_whitespace() || c.is_control());
+    if !valid {
+        let wrong = format!("{} cannot be the name of an interface", quote(name));
+        return Err(section.reject(&keys::INTERFACE, section.line_of(&keys::INTERFACE), wrong));
+    }
+    Ok(name.to_owned())
+}
+
+fn read_vrid(section: &mut Section) -> Result<Vrid, Reported> {
+    let vrid = section.integer(&keys::VRID, 1..=255)?;
+    section.required(&keys::VRID, vrid.and_then(Vrid::new))
+}
+
+fn read_version(section: &mut Section) -> Result<Version, Reported> {
+    let version = section.integer(&keys::VERSION, 2..=3)?;
+    Ok(version.and_then(Version::from_wire).unwrap_or(Version::V3))
+}
+
+fn read_advert_interval(section: &mut Section, version: Version) -> Result<Interval, Reported> {
+    let (key, range) = match version {
+        Version::V2 => (&keys::ADVERT_INTERVAL_V2, ADVERT_INTERVALS_V2),
+        Version::V3 => (&keys::ADVERT_INTERVAL, ADVERT_INTERVALS),
+    };
+    let interval = section.duration(key, range, VirtualRouterConfig::DEFAULT_ADVERT_INTERVAL)?;
+    let travels = match version {
+        Version::V2 => interval.to_seconds().is_some(),
+        Version::V3 => interval.to_centiseconds().is_some(),
+    };
+    if !travels {
+        let wrong = format!("\"{interval}\" cannot be sent");
+        return Err(section.reject(key, section.line_of(key), wrong));
+    }
+    Ok(interval)
+}
+
+fn read_checksum(section: &mut Section, version: Version) -> Result<Checksum, Reported> {
+    let Some(text) = section.string(&keys::CHECKSUM)? else {
+        return Ok(Checksum::Auto);
+    };
+    let line = section.line_of(&keys::CHECKSUM);
+    if version == Version::V2 {
+        let message = "version 2 has only one form (RFC 3768 5.3.8); remove checksum, or set version = 3";
+        return Err(section.report(&keys::CHECKSUM, line, message));
+    }
+    match text {
+        "auto" => Ok(Checksum::Auto),
+        "pseudo-header" => Ok(Checksum::PseudoHeader),
+        "plain" => Ok(Checksum::Plain),
+        _ => Err(section.reject(
+            &keys::CHECKSUM,
+            line,
+            format_args!("{} is not a form of checksum", quote(text)),
+        )),
+    }
+}
+
+/// Messages do not show it.
+fn read_password(section: &mut Section, version: Version) -> Result<Option<Password>, Reported> {
+    let Some(found) = section.get(&keys::PASSWORD) else {
+        return Ok(None);
+    };
+    if version == Version::V3 {
+        let message =
+            "version 3 has no authentication (removed by RFC 5798, RFC 9568 9); remove password, or set version = 2";
+        return Err(section.report(&keys::PASSWORD, found.line, message));
+    }
+    let Some(text) = found.value.as_str() else {
+        return Err(section.reject(&keys::PASSWORD, found.line, "is not a string"));
+    };
+    if !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        return Err(section.reject(&keys::PASSWORD, found.line, "has other characters than printable ASCII"));
+    }
+    let mut padded = [0; 8];
+    match padded.get_mut(..text.len()) {
+        Some(start) if !text.is_empty() => start.copy_from_slice(text.as_bytes()),
+        _ => {
+            return Err(section.reject(
+                &keys::PASSWORD,
+                found.line,
+                format_args!("has {} characters", text.len()),
+            ));
+        }
+    }
+    Ok(Some(Password(padded)))
+}
+
+/// With the line of each.
+fn read_addresses(section: &mut Section, version: Version) -> Result<Vec<(Vip, usize)>, Reported> {
+    let list = section.list(&keys::ADDRESSES)?;
+    let (elements, line) = section.required(&keys::ADDRESSES, list)?;
+    if elements.is_empty() {
+        return Err(section.reject(&keys::ADDRESSES, line, "the list is empty"));
+    }
+    if elements.len() > VirtualRouterConfig::MAX_ADDRESSES {
+        let message = format!(
+            "{} addresses are too many; expected at most {} (RFC 9568 5.2.5)",
+            elements.len(),
+            VirtualRouterConfig::MAX_ADDRESSES
+        );
+        return Err(section.report(&keys::ADDRESSES, line, message));
+    }
+    section.each(&keys::ADDRESSES, elements, |text| parse_vip(text, version))
+}
+
+fn read_allowed_sources(section: &mut Section) -> Result<Vec<Ipv4Addr>, Reported> {
+    let Some((elements, line)) = section.list(&keys::ALLOWED_SOURCES)? else {
+        return Ok(Vec::new());
+    };
+    if elements.len() > VirtualRouterConfig::MAX_ALLOWED_SOURCES {
+        let wrong = format!("{} addresses are too many", elements.len());
+        return Err(section.reject(&keys::ALLOWED_SOURCES, line, wrong));
+    }
+    let sources = section.each(&keys::ALLOWED_SOURCES, elements, parse_source)?;
+    let mut first_lines = HashMap::new();
+    for (source, line) in &sources {
+        if let Some(first) = first_lines.insert(*source, *line) {
+            let message = format!("{source} is listed twice, first on line {first}; remove one");
+            return Err(section.report(&keys::ALLOWED_SOURCES, *line, message));
+        }
+    }
+    Ok(sources.into_iter().map(|(source, _)| source).collect())
+}
+
+fn check_preemption(section: &mut Section, priority: Priority, preempt: bool, preempt_delay: Interval) {
+    if preempt {
+        return;
+    }
+    if priority.is_owner() {
+        let message = "false contradicts priority = 255, the address owner always preempts (RFC 9568 6.1); \
+                       remove preempt, or lower the priority";
+        section.report(&keys::PREEMPT, section.line_of(&keys::PREEMPT), message);
+    }
+    if preempt_delay > Interval::ZERO {
+        let message = "has no meaning with preempt = false; remove one of the two";
+        section.report(&keys::PREEMPT_DELAY, section.line_of(&keys::PREEMPT_DELAY), message);
+    }
+}
