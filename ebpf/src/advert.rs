@@ -53,10 +53,19 @@ fn foreign(counter: Counter) -> Verdict {
 
 #[inline(always)]
 fn judge(frame: &Frame, ip: &ipv4::Header, key: &RouterKey, router: &Router) -> Result<vrrp::Advert, Discard> {
+    // The agent writes 2 or 3.
+    let version = Version::from_wire(router.version).ok_or(Discard::Version)?;
+    let advert = vrrp::Advert::decode(frame, ip, version, || policy(router))?;
+    if router.flags & Router::RESTRICT_SOURCES != 0 && !maps::is_allowed_source(*key, ip.source) {
+        return Err(Discard::ForbiddenSource);
+    }
+    Ok(advert)
+}
+
+#[inline(always)]
+fn policy(router: &Router) -> Policy {
     let [p0, p1, p2, p3, ..] = router.primary;
-    let policy = Policy {
-        // The agent writes 2 or 3.
-        version: Version::from_wire(router.version).ok_or(Discard::Version)?,
+    Policy {
         checksums: match router.checksum {
             Router::CHECKSUM_PSEUDO_HEADER => Checksums::Only(ChecksumForm::PseudoHeader),
             Router::CHECKSUM_PLAIN => Checksums::Only(ChecksumForm::Plain),
@@ -68,12 +77,7 @@ fn judge(frame: &Frame, ip: &ipv4::Header, key: &RouterKey, router: &Router) -> 
             _ => Authentication::Password(router.auth_data),
         },
         own_source: [p0, p1, p2, p3],
-    };
-    let advert = vrrp::Advert::decode(frame, ip, &policy)?;
-    if router.flags & Router::RESTRICT_SOURCES != 0 && !maps::is_allowed_source(*key, ip.source) {
-        return Err(Discard::ForbiddenSource);
     }
-    Ok(advert)
 }
 
 /// A valid advert of a virtual router of ours.

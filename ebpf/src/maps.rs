@@ -91,7 +91,9 @@ pub fn heard(router: &Router) -> Option<*mut Heard> {
 /// Whether packets must be looked up by their destination.
 #[inline(always)]
 pub fn refuse_by_destination() -> bool {
-    SETTINGS.get(0).is_some_and(|settings| settings.refuse_by_destination != 0)
+    SETTINGS
+        .get(0)
+        .is_some_and(|settings| settings.refuse_by_destination != 0)
 }
 
 /// Tells the agent; false if the ring buffer is full.

@@ -42,7 +42,6 @@ pub struct Advert {
 /// What a virtual router asks of the adverts that it hears.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    pub version: Version,
     /// Of version 3; version 2 has the plain form only.
     pub checksums: Checksums,
     /// Our own interval, which version 2 demands of everyone.
@@ -103,10 +102,53 @@ pub fn vrid<P: Packet + ?Sized>(packet: &P, ip: &ipv4::Header) -> Option<u8> {
 }
 
 impl Advert {
-    /// Judges the payload of `ip`, in the order of RFC 9568 7.1 and RFC 3768 7.1. Reserved bits are ignored (RFC 9568
-    /// 5.2.6).
+    /// Judges the payload of `ip` as a virtual router of this version and policy does, in the order of RFC 9568 7.1 and
+    /// RFC 3768 7.1. The policy is asked for last: each of its branches would double what the verifier has to walk
+    /// through behind it.
     #[inline(always)]
-    pub fn decode<P: Summed + ?Sized>(packet: &P, ip: &ipv4::Header, policy: &Policy) -> Result<Self, Discard> {
+    pub fn decode<P: Summed + ?Sized>(
+        packet: &P,
+        ip: &ipv4::Header,
+        version: Version,
+        policy: impl FnOnce() -> Policy,
+    ) -> Result<Self, Discard> {
+        let message = Message::decode(packet, ip, version)?;
+        let policy = policy();
+        let (checksum, interval) = match version {
+            Version::V3 => message.check_v3(ip, policy.checksums)?,
+            Version::V2 => message.check_v2(&policy)?,
+        };
+        if ip.source == policy.own_source {
+            return Err(Discard::OwnSource);
+        }
+        Ok(Self {
+            version,
+            priority: Priority::new(message.priority),
+            interval,
+            address_count: message.address_count,
+            address_sum: message.addresses.get(),
+            checksum,
+        })
+    }
+}
+
+/// A message that is complete and whose length is right, whatever it says.
+struct Message {
+    priority: u8,
+    address_count: u8,
+    /// The two bytes before the checksum.
+    fields: [u8; 2],
+    /// Of the addresses.
+    addresses: Sum,
+    /// Of the whole message.
+    sum: Sum,
+    /// Of version 2; zero in version 3.
+    authentication_data: [u8; AUTH_DATA],
+}
+
+impl Message {
+    #[inline(always)]
+    fn decode<P: Summed + ?Sized>(packet: &P, ip: &ipv4::Header, version: Version) -> Result<Self, Discard> {
         // RFC 9568 5.1.1.3
         if ip.time_to_live != TIME_TO_LIVE {
             return Err(Discard::TimeToLive);
@@ -120,7 +162,7 @@ impl Advert {
         let header = packet.read::<HEADER>(ip.payload)?;
         let [version_type, _, priority, address_count, b4, b5, _, _] = header;
         // RFC 9568 7.1
-        if version_type >> 4 != policy.version as u8 {
+        if version_type >> 4 != version as u8 {
             return Err(Discard::Version);
         }
         // RFC 9568 5.2.2
@@ -133,8 +175,7 @@ impl Advert {
         }
 
         let addresses_length = ADDRESS * usize::from(address_count);
-        let addresses_end = ip.payload + HEADER + addresses_length;
-        let authentication_length = match policy.version {
+        let authentication_length = match version {
             Version::V2 => AUTH_DATA,
             Version::V3 => 0,
         };
@@ -142,74 +183,66 @@ impl Advert {
         if ip.payload_length != HEADER + addresses_length + authentication_length {
             return Err(Discard::Length);
         }
-
         let addresses = packet.sum(ip.payload + HEADER, addresses_length)?;
-        let message = Sum::of(&header).add(addresses);
-        let (checksum, interval) = match policy.version {
-            Version::V3 => {
-                let interval = u16::from_be_bytes([b4, b5]) & MAX_ADVERTISE_INTERVAL;
-                (
-                    check_v3(message, ip, policy.checksums)?,
-                    Interval::from_centiseconds(interval),
-                )
-            }
-            Version::V2 => {
-                let data = packet.read::<AUTH_DATA>(addresses_end)?;
-                // RFC 3768 5.3.8
-                if !message.add(Sum::of(&data)).is_valid() {
-                    return Err(Discard::Checksum);
-                }
-                check_v2(b4, data, b5, policy)?;
-                (ChecksumForm::Plain, Interval::from_seconds(b5))
-            }
+        let authentication_data = match version {
+            Version::V2 => packet.read(ip.payload + HEADER + addresses_length)?,
+            Version::V3 => [0; AUTH_DATA],
         };
+        Ok(Self {
+            priority,
+            address_count,
+            fields: [b4, b5],
+            addresses,
+            sum: Sum::of(&header).add(addresses).add(Sum::of(&authentication_data)),
+            authentication_data,
+        })
+    }
+
+    /// RFC 9568 5.2.8 and RFC 5798 5.2.8. The rare message that is valid in both forms has the one that most routers
+    /// send. Reserved bits are ignored (RFC 9568 5.2.6).
+    #[inline(always)]
+    fn check_v3(&self, ip: &ipv4::Header, accepted: Checksums) -> Result<(ChecksumForm, Interval), Discard> {
+        let covered = self
+            .sum
+            .add(pseudo_header(ip.source, ip.destination, ip.payload_length));
+        let form = if covered.is_valid() && accepted != Checksums::Only(ChecksumForm::Plain) {
+            ChecksumForm::PseudoHeader
+        } else if self.sum.is_valid() && accepted != Checksums::Only(ChecksumForm::PseudoHeader) {
+            ChecksumForm::Plain
+        } else {
+            return Err(Discard::Checksum);
+        };
+        let centiseconds = u16::from_be_bytes(self.fields) & MAX_ADVERTISE_INTERVAL;
         // RFC 9568 erratum 8301
-        if interval == Interval::ZERO {
+        if centiseconds == 0 {
             return Err(Discard::IntervalZero);
         }
-        if ip.source == policy.own_source {
-            return Err(Discard::OwnSource);
+        Ok((form, Interval::from_centiseconds(centiseconds)))
+    }
+
+    /// RFC 3768 7.1; RFC 2338 7.1 for the password.
+    #[inline(always)]
+    fn check_v2(&self, policy: &Policy) -> Result<(ChecksumForm, Interval), Discard> {
+        // RFC 3768 5.3.8
+        if !self.sum.is_valid() {
+            return Err(Discard::Checksum);
         }
-        Ok(Self {
-            version: policy.version,
-            priority: Priority::new(priority),
-            interval,
-            address_count,
-            address_sum: addresses.get(),
-            checksum,
-        })
+        let [auth_type, seconds] = self.fields;
+        if seconds == 0 {
+            return Err(Discard::IntervalZero);
+        }
+        match policy.authentication {
+            Authentication::None if auth_type == AUTH_NONE => {}
+            Authentication::Password(password) if auth_type == AUTH_SIMPLE && password == self.authentication_data => {}
+            Authentication::None | Authentication::Password(_) => return Err(Discard::Authentication),
+        }
+        let interval = Interval::from_seconds(seconds);
+        if interval != policy.interval {
+            return Err(Discard::IntervalMismatch);
+        }
+        Ok((ChecksumForm::Plain, interval))
     }
 }
 
 /// The lower 12 bits of the word that they share with the reserved ones (RFC 9568 5.2.6, 5.2.7).
 const MAX_ADVERTISE_INTERVAL: u16 = 0x0fff;
-
-/// RFC 9568 5.2.8 and RFC 5798 5.2.8. The rare message that is valid in both forms has the one that most routers send.
-#[inline(always)]
-fn check_v3(message: Sum, ip: &ipv4::Header, accepted: Checksums) -> Result<ChecksumForm, Discard> {
-    let covered = message.add(pseudo_header(ip.source, ip.destination, ip.payload_length));
-    match accepted {
-        Checksums::Either | Checksums::Only(ChecksumForm::PseudoHeader) if covered.is_valid() => {
-            Ok(ChecksumForm::PseudoHeader)
-        }
-        Checksums::Either | Checksums::Only(ChecksumForm::Plain) if message.is_valid() => Ok(ChecksumForm::Plain),
-        _ => Err(Discard::Checksum),
-    }
-}
-
-/// RFC 3768 7.1; RFC 2338 7.1 for the password.
-#[inline(always)]
-fn check_v2(auth_type: u8, data: [u8; AUTH_DATA], seconds: u8, policy: &Policy) -> Result<(), Discard> {
-    if seconds == 0 {
-        return Err(Discard::IntervalZero);
-    }
-    match policy.authentication {
-        Authentication::None if auth_type == AUTH_NONE => {}
-        Authentication::Password(password) if auth_type == AUTH_SIMPLE && password == data => {}
-        Authentication::None | Authentication::Password(_) => return Err(Discard::Authentication),
-    }
-    if Interval::from_seconds(seconds) != policy.interval {
-        return Err(Discard::IntervalMismatch);
-    }
-    Ok(())
-}

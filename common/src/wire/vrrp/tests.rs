@@ -25,9 +25,8 @@ fn frame<'a>(version: Version, addresses: &'a [[u8; 4]]) -> AdvertFrame<'a> {
     }
 }
 
-fn policy(version: Version) -> Policy {
+fn policy() -> Policy {
     Policy {
-        version,
         checksums: Checksums::Either,
         interval: Interval::from_seconds(1),
         authentication: Authentication::None,
@@ -41,8 +40,8 @@ fn emitted(frame: &AdvertFrame<'_>) -> Vec<u8> {
     buffer[..length].to_vec()
 }
 
-fn decoded(packet: &[u8], policy: &Policy) -> Result<Advert, Discard> {
-    Advert::decode(packet, &ipv4::Header::decode(packet, IP).unwrap(), policy)
+fn decoded(packet: &[u8], version: Version, policy: Policy) -> Result<Advert, Discard> {
+    Advert::decode(packet, &ipv4::Header::decode(packet, IP).unwrap(), version, || policy)
 }
 
 /// Sets a byte of the message and puts the checksum of the plain form right again.
@@ -78,7 +77,7 @@ fn the_plain_form_differs_by_the_pseudo_header_only() {
     let packet = emitted(&plain);
     assert_eq!(packet[MESSAGE + 6..MESSAGE + 8], expected.to_be_bytes());
     assert_eq!(
-        decoded(&packet, &policy(Version::V3)).unwrap().checksum,
+        decoded(&packet, Version::V3, policy()).unwrap().checksum,
         ChecksumForm::Plain
     );
 }
@@ -140,13 +139,13 @@ fn the_longest_frame_fits_the_buffer_exactly() {
     let addresses = [[192, 0, 2, 1]; MAX_ADDRESSES];
     assert_eq!(emitted(&frame(Version::V2, &addresses)).len(), MAX_FRAME);
     assert_eq!(
-        decoded(&emitted(&frame(Version::V2, &addresses)), &policy(Version::V2))
+        decoded(&emitted(&frame(Version::V2, &addresses)), Version::V2, policy())
             .unwrap()
             .address_count,
         255
     );
     assert_eq!(
-        decoded(&emitted(&frame(Version::V3, &addresses)), &policy(Version::V3))
+        decoded(&emitted(&frame(Version::V3, &addresses)), Version::V3, policy())
             .unwrap()
             .address_count,
         255
@@ -165,13 +164,8 @@ fn the_checksum_is_taken_in_the_configured_forms_only() {
             ..frame(Version::V3, &[[192, 0, 2, 1]])
         });
         let accepting = |checksums| {
-            decoded(
-                &packet,
-                &Policy {
-                    checksums,
-                    ..policy(Version::V3)
-                },
-            )
+            let policy = Policy { checksums, ..policy() };
+            decoded(&packet, Version::V3, policy)
         };
         assert_eq!(accepting(Checksums::Either).map(|advert| advert.checksum), Ok(form));
         assert_eq!(accepting(Checksums::Only(form)).map(|advert| advert.checksum), Ok(form));
@@ -199,7 +193,7 @@ fn each_field_out_of_range_has_its_own_reason() {
         (Version::V2, with_byte(&v2, 4, 1), Discard::Authentication),   // RFC 3768 7.1
         (Version::V2, with_byte(&v2, 4, 2), Discard::Authentication),
     ] {
-        assert_eq!(decoded(&packet, &policy(version)), Err(expected));
+        assert_eq!(decoded(&packet, version, policy()), Err(expected));
     }
 }
 
@@ -207,7 +201,7 @@ fn each_field_out_of_range_has_its_own_reason() {
 fn reserved_bits_are_ignored() {
     // RFC 9568 5.2.6
     let v3 = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
-    let advert = decoded(&with_byte(&v3, 4, 0xf0), &policy(Version::V3)).unwrap();
+    let advert = decoded(&with_byte(&v3, 4, 0xf0), Version::V3, policy()).unwrap();
     assert_eq!(advert.interval, Interval::from_seconds(1));
 }
 
@@ -220,13 +214,11 @@ fn a_password_must_match_in_type_and_data() {
     };
     let packet = emitted(&sent);
     let with = |authentication| {
-        decoded(
-            &packet,
-            &Policy {
-                authentication,
-                ..policy(Version::V2)
-            },
-        )
+        let policy = Policy {
+            authentication,
+            ..policy()
+        };
+        decoded(&packet, Version::V2, policy)
     };
     assert!(with(Authentication::Password(*b"secret\0\0")).is_ok());
     assert_eq!(
@@ -241,16 +233,16 @@ fn an_advert_from_our_own_address_is_not_a_peer() {
     let packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
     let own = Policy {
         own_source: SOURCE,
-        ..policy(Version::V3)
+        ..policy()
     };
-    assert_eq!(decoded(&packet, &own), Err(Discard::OwnSource));
+    assert_eq!(decoded(&packet, Version::V3, own), Err(Discard::OwnSource));
 }
 
 #[test]
 fn a_routed_or_fragmented_advert_is_discarded() {
     let packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
     let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
-    let judge = |ip| Advert::decode(packet.as_slice(), &ip, &policy(Version::V3));
+    let judge = |ip| Advert::decode(packet.as_slice(), &ip, Version::V3, policy);
     // RFC 9568 5.1.1.3
     for time_to_live in [0, 1, 254] {
         assert_eq!(judge(ipv4::Header { time_to_live, ..ip }), Err(Discard::TimeToLive));
@@ -269,7 +261,7 @@ fn an_advert_cut_anywhere_is_never_taken() {
         for end in MESSAGE..packet.len() {
             let cut = &packet[..end];
             assert_eq!(
-                Advert::decode(cut, &ip, &policy(version)),
+                Advert::decode(cut, &ip, version, policy),
                 Err(Discard::Length),
                 "{end} bytes"
             );
@@ -278,7 +270,7 @@ fn an_advert_cut_anywhere_is_never_taken() {
                 ..ip
             };
             assert_eq!(
-                Advert::decode(cut, &shorter, &policy(version)),
+                Advert::decode(cut, &shorter, version, policy),
                 Err(Discard::Length),
                 "{end} bytes"
             );
@@ -309,7 +301,7 @@ fn the_vrid_is_found_only_inside_the_payload() {
 fn ethernet_padding_is_no_part_of_the_message() {
     let mut packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
     packet.resize(60, 0xff);
-    assert!(decoded(&packet, &policy(Version::V3)).is_ok());
+    assert!(decoded(&packet, Version::V3, policy()).is_ok());
 }
 
 proptest! {
@@ -344,7 +336,6 @@ proptest! {
         };
         let packet = emitted(&sent);
         let policy = Policy {
-            version,
             checksums: Checksums::Only(form),
             interval,
             authentication: password.map_or(Authentication::None, Authentication::Password),
@@ -358,7 +349,7 @@ proptest! {
             address_sum: address_sum(&addresses),
             checksum: form,
         };
-        prop_assert_eq!(decoded(&packet, &policy), Ok(expected));
+        prop_assert_eq!(decoded(&packet, version, policy), Ok(expected));
         prop_assert_eq!(vrid(packet.as_slice(), &ipv4::Header::decode(packet.as_slice(), IP).unwrap()), Some(vrid_));
     }
 
@@ -370,14 +361,14 @@ proptest! {
         let at = MESSAGE + (bit / 8) % (packet.len() - MESSAGE);
         packet[at] ^= 1 << (bit % 8);
         // The pseudo-header may make up for the flipped bit, so only the plain form is asked for.
-        let policy = Policy { checksums: Checksums::Only(ChecksumForm::Plain), ..policy(version) };
-        prop_assert!(decoded(&packet, &policy).is_err());
+        let policy = Policy { checksums: Checksums::Only(ChecksumForm::Plain), ..policy() };
+        prop_assert!(decoded(&packet, version, policy).is_err());
     }
 
     #[test]
     fn junk_is_never_a_reason_to_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
         if let Ok(ip) = ipv4::Header::decode(bytes.as_slice(), 0) {
-            let _ = Advert::decode(bytes.as_slice(), &ip, &policy(Version::V3));
+            let _ = Advert::decode(bytes.as_slice(), &ip, Version::V3, policy);
         }
     }
 }
