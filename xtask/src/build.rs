@@ -28,14 +28,14 @@ pub fn run(release: bool) -> Result<PathBuf> {
 
 /// Compiles `ebpf/` to `target/bpf/xvrrp-ebpf`, where the agent's build looks for it.
 pub fn kernel_half() -> Result<()> {
-    let toolchain = toolchain::compiler().context("there is no BPF compiler: run `cargo xtask setup`")?;
+    let compiler = toolchain::compiler().context("there is no BPF compiler: run `cargo xtask setup`")?;
     let workspace = workspace();
     // Apart from the host's objects: the two compilers differ, and a cargo that waits for this one holds that lock.
     let target = workspace.join("target/bpf-build");
     let mut build = Command::new("rustup");
     build.args([
         "run",
-        toolchain,
+        compiler.toolchain,
         "cargo",
         "build",
         "--package",
@@ -48,7 +48,7 @@ pub fn kernel_half() -> Result<()> {
         .args(["-Z", "build-std=core", "--target-dir"])
         .arg(&target)
         .current_dir(workspace);
-    build.env("PATH", toolchain::path());
+    build.env("PATH", toolchain::path_with(&toolchain::directory().join("bin")));
     build.env("RUSTC_BOOTSTRAP", "1");
     // The object carries type information (BTF), which maps with typed keys and readable verifier logs need.
     build.env("RUSTFLAGS", "-C debuginfo=2 -C link-arg=--btf");
@@ -67,17 +67,23 @@ pub fn kernel_half() -> Result<()> {
 
     let built = target.join(TARGET).join("release/xvrrp-ebpf");
     let destination = workspace.join("target/bpf/xvrrp-ebpf");
-    // An object that was not built anew keeps its time, so that the agent is not built again for it.
-    if modified(&built) > modified(&destination) {
+    // The agent's build compares times: an object that is up to date must be newer than its sources (a changed test among
+    // them does not make cargo build it anew), and otherwise keep its time, or the agent would be built again.
+    let sources = newest(&workspace.join("ebpf")).max(newest(&workspace.join("common")));
+    if newest(&built).max(sources) > newest(&destination) {
         fs::create_dir_all(destination.parent().context("a file lies in a directory")?)?;
         fs::copy(&built, &destination).with_context(|| format!("cannot write {}", destination.display()))?;
     }
     Ok(())
 }
 
-/// `None`, earlier than all else, for a file that there is not.
-fn modified(file: &Path) -> Option<SystemTime> {
-    fs::metadata(file).and_then(|metadata| metadata.modified()).ok()
+/// When the file, or the latest one below the directory, was changed; `None`, earlier than all else, if there is none.
+fn newest(path: &Path) -> Option<SystemTime> {
+    if !path.is_dir() {
+        return fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    }
+    let entries = fs::read_dir(path).ok()?;
+    entries.flatten().filter_map(|entry| newest(&entry.path())).max()
 }
 
 /// Where the host's binaries go.

@@ -58,7 +58,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Setup => setup::run(),
-        Command::Build { release } => setup::run().and_then(|()| build::run(release).map(drop)),
+        Command::Build { release } => setup::ensure().and_then(|()| build::run(release).map(drop)),
         Command::Run { args } => run::agent(&args),
         Command::Demo { args } => run::lab("demo", &args),
         Command::Test { args } => test::run(&args),

@@ -1,5 +1,7 @@
-//! Other programs, run to their end.
+//! Other programs: run to their end, or in our place.
 
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -19,6 +21,24 @@ pub fn cargo() -> Command {
     command
 }
 
+/// The program as root, with our environment; as ourselves where there is no sudo, so that it can say what it lacks.
+pub fn as_root(program: impl AsRef<OsStr>) -> Command {
+    if is_root() || !has_sudo() {
+        return Command::new(program);
+    }
+    let mut sudo = Command::new("sudo");
+    sudo.arg("--preserve-env").arg(program);
+    sudo
+}
+
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+pub fn has_sudo() -> bool {
+    output(Command::new("sudo").arg("--version")).is_some()
+}
+
 /// Runs it; a failure is an error that shows what was called.
 pub fn check(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
@@ -28,6 +48,12 @@ pub fn check(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs it in our place: signals reach it, nobody returns before it has cleaned up, and its exit status is ours.
+pub fn become_program(command: &mut Command) -> Result<()> {
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot run {command:?}"))
+}
+
 /// What it prints, if it succeeds.
 pub fn output(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
@@ -35,8 +61,4 @@ pub fn output(command: &mut Command) -> Option<String> {
         .status
         .success()
         .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-pub fn is_root() -> bool {
-    output(Command::new("id").arg("-u")).as_deref() == Some("0")
 }

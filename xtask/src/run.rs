@@ -1,42 +1,35 @@
 //! `cargo xtask run`, `demo` and `bench`: build, then hand over to the program.
 
-use std::process::Command;
-
 use anyhow::Result;
 
-use crate::process::{cargo, check, is_root, output};
+use crate::process::{as_root, become_program, cargo, check};
 use crate::{build, setup};
 
 /// The agent, with these arguments.
 pub fn agent(args: &[String]) -> Result<()> {
-    setup::run()?;
+    setup::ensure()?;
     let agent = build::run(false)?;
-    let mut command = if is_root() || output(Command::new("sudo").arg("--version")).is_none() {
-        Command::new(agent)
-    } else {
-        let mut sudo = Command::new("sudo");
-        sudo.arg(agent);
-        sudo
-    };
-    check(command.args(args))
+    become_program(as_root(agent).args(args))
 }
 
 /// A program of the lab: `demo` or `bench`. Both show speed, so both run an optimized agent.
 pub fn lab(program: &str, args: &[String]) -> Result<()> {
-    setup::run()?;
-    let agent = build::run(true)?;
-    let mut command = cargo();
-    command
-        .args([
-            "run",
-            "--quiet",
-            "--release",
-            "--package",
-            "xvrrp-tests",
-            "--bin",
-            program,
-            "--",
-        ])
-        .args(args);
-    check(command.env("XVRRP_AGENT", agent))
+    setup::ensure()?;
+    build::kernel_half()?;
+    // Together, so that both are built from the same objects.
+    check(cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "xvrrp",
+        "--package",
+        "xvrrp-tests",
+        "--bins",
+    ]))?;
+    let directory = build::target_directory().join("release");
+    become_program(
+        as_root(directory.join(program))
+            .args(args)
+            .env("XVRRP_AGENT", directory.join("xvrrp")),
+    )
 }

@@ -1,14 +1,13 @@
 //! `cargo xtask setup`: says what is missing, then installs it. With nothing missing it does nothing.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{cargo, check, is_root, output};
-use crate::toolchain::{self, LINKED, LINKER_VERSION, NIGHTLY};
+use crate::process::{as_root, cargo, check, has_sudo, is_root, output, workspace};
+use crate::toolchain::{self, Compiler, LINKED, LINKER_VERSION, NIGHTLY};
 
 /// What the tests, the demo and the bench call; Debian's names.
 const TEST_PACKAGES: &[&str] = &[
@@ -24,15 +23,29 @@ const TEST_PACKAGES: &[&str] = &[
     "tshark",
     "util-linux",
 ];
-/// The BPF compiler with the source of `core`, and what the linker is built against.
+/// The BPF compiler and the source of `core`.
 const COMPILER_PACKAGES: &[&str] = &["rustc-web", "rust-web-src"];
-const LINKER_PACKAGES: &[&str] = &["llvm-22-dev"];
+/// The LLVM of Debian 12's `rustc-web`, until it is installed and can be asked itself.
+const DEBIAN_LLVM: &str = "22";
 
-/// Debian's way of asking whether a package that has just been installed may start its daemon.
-const POLICY: &str = "/usr/sbin/policy-rc.d";
-
+/// For whoever called `setup`: also says that there was nothing to do.
 pub fn run() -> Result<()> {
-    let steps = missing()?;
+    if missing().is_empty() {
+        println!("xtask setup: nothing to do (BPF compiler: {})", describe_compiler());
+    }
+    ensure()?;
+    for component in ["clippy", "fmt"] {
+        if output(cargo().args([component, "--version"])).is_none() {
+            let name = if component == "fmt" { "rustfmt" } else { component };
+            println!("xtask setup: `cargo {component}` is not installed; to lint: rustup component add {name}");
+        }
+    }
+    Ok(())
+}
+
+/// For the commands that need what set-up installs.
+pub fn ensure() -> Result<()> {
+    let steps = missing();
     if steps.is_empty() {
         return Ok(());
     }
@@ -41,75 +54,76 @@ pub fn run() -> Result<()> {
         println!("  - {}", step.describe());
     }
     steps.iter().try_for_each(Step::execute)?;
-    if let Some(step) = missing()?.first() {
+    if let Some(step) = missing().first() {
         bail!("set-up is still incomplete: could not {}", step.describe());
     }
-    println!("xtask setup: complete, BPF compiler: {}", describe_compiler());
+    println!("xtask setup: complete (BPF compiler: {})", describe_compiler());
     Ok(())
 }
 
 #[derive(Debug)]
 enum Step {
-    InstallPackages(Vec<&'static str>),
+    InstallPackages(Vec<String>),
     LinkToolchain,
     InstallNightly,
     BuildLinker,
 }
 
-fn missing() -> Result<Vec<Step>> {
-    let debian = Path::new("/usr/bin/dpkg-query").exists();
+fn missing() -> Vec<Step> {
+    let compiler = toolchain::compiler();
+    let has_linker = compiler.as_ref().is_some_and(Compiler::has_linker);
     let mut steps = Vec::new();
-    let mut packages = Vec::new();
-    let needs_compiler = toolchain::compiler().is_none();
-    if debian {
-        packages.extend(TEST_PACKAGES);
-        if needs_compiler {
-            packages.extend(COMPILER_PACKAGES);
+    if Path::new("/usr/bin/apt-get").exists() {
+        let mut packages: Vec<String> = TEST_PACKAGES.iter().copied().map(str::to_owned).collect();
+        if is_debian() && compiler.is_none() {
+            packages.extend(COMPILER_PACKAGES.iter().copied().map(str::to_owned));
         }
-        if !toolchain::has_linker() {
-            packages.extend(LINKER_PACKAGES);
+        if is_debian() && !has_linker {
+            let llvm = compiler.as_ref().map_or(DEBIAN_LLVM, |compiler| &compiler.llvm);
+            packages.push(format!("llvm-{llvm}-dev"));
         }
         let packages = absent(packages);
         if !packages.is_empty() {
             steps.push(Step::InstallPackages(packages));
         }
     }
-    if needs_compiler {
-        steps.push(if debian {
+    if compiler.is_none() {
+        steps.push(if is_debian() {
             Step::LinkToolchain
         } else {
             Step::InstallNightly
         });
     }
-    if !toolchain::has_linker() {
+    if !has_linker {
         steps.push(Step::BuildLinker);
     }
-    Ok(steps)
+    steps
 }
 
-fn absent(wanted: Vec<&'static str>) -> Vec<&'static str> {
-    let query = Command::new("dpkg-query")
-        .args(["-W", "-f", "${db:Status-Status} ${Package}\n"])
-        .output();
-    let installed = query
-        .map(|query| String::from_utf8_lossy(&query.stdout).into_owned())
-        .unwrap_or_default();
-    let is_installed = |package: &&str| installed.lines().any(|line| line == format!("installed {package}"));
+/// Debian itself: what derives from it has other compilers.
+fn is_debian() -> bool {
+    fs::read_to_string("/etc/os-release").is_ok_and(|release| release.lines().any(|line| line == "ID=debian"))
+}
+
+fn absent(wanted: Vec<String>) -> Vec<String> {
+    let query = ["-W", "-f", "${db:Status-Status} ${Package}\n"];
+    let installed = output(Command::new("dpkg-query").args(query)).unwrap_or_default();
+    let is_installed = |package: &str| {
+        installed
+            .lines()
+            .any(|line| line.strip_prefix("installed ") == Some(package))
+    };
     wanted.into_iter().filter(|package| !is_installed(package)).collect()
 }
 
-fn describe_compiler() -> &'static str {
-    match toolchain::compiler() {
-        Some(LINKED) => "Debian's rustc, as the rustup toolchain xvrrp-bpf",
-        Some(_) => "rustup's nightly with rust-src",
-        None => "none",
-    }
+fn describe_compiler() -> String {
+    toolchain::compiler().map_or("none".to_owned(), |compiler| compiler.describe())
 }
 
 impl Step {
     fn describe(&self) -> String {
         match self {
-            Self::InstallPackages(packages) => format!("install Debian's packages {}", packages.join(", ")),
+            Self::InstallPackages(packages) => format!("install the packages {}", packages.join(", ")),
             Self::LinkToolchain => format!("make Debian's rustc known to rustup as the toolchain {LINKED}"),
             Self::InstallNightly => format!("install rustup's {NIGHTLY} toolchain with rust-src"),
             Self::BuildLinker => {
@@ -125,62 +139,62 @@ impl Step {
         println!("xtask setup: {}", self.describe());
         match self {
             Self::InstallPackages(packages) => install_packages(packages),
-            Self::LinkToolchain => {
-                let directory = toolchain::make_link_directory().context("cannot link Debian's rustc")?;
-                check(
-                    Command::new("rustup")
-                        .args(["toolchain", "link", LINKED])
-                        .arg(directory),
-                )
-            }
-            Self::InstallNightly => check(Command::new("rustup").args([
-                "toolchain",
-                "install",
-                NIGHTLY,
-                "--profile",
-                "minimal",
-                "--component",
-                "rust-src",
-            ]))
-            .context("without Debian's packages, the BPF compiler needs rustup's nightly toolchain with rust-src"),
+            Self::LinkToolchain => link_toolchain(),
+            Self::InstallNightly => install_nightly(),
             Self::BuildLinker => build_linker(),
         }
     }
 }
 
-fn install_packages(packages: &[&'static str]) -> Result<()> {
-    let install: Vec<&OsStr> = ["install", "--yes", "--no-install-recommends"]
-        .iter()
-        .chain(packages)
-        .map(OsStr::new)
-        .collect();
-    if !is_root() && output(Command::new("sudo").arg("--version")).is_none() {
-        bail!("needs root: run `apt-get {}`", install.join(OsStr::new(" ")).display());
+fn install_packages(packages: &[String]) -> Result<()> {
+    let script = workspace().join("scripts/install-packages");
+    if !is_root() && !has_sudo() {
+        bail!(
+            "that needs root; run this as root, then set up again:\n  {} {}",
+            script.display(),
+            packages.join(" ")
+        );
     }
-    // Peers are started by the tests, in namespaces; never by their packages.
-    let _policy = NoDaemons::forbid();
-    // Fresh machines have no package lists, and old lists name files that are gone.
-    check(&mut apt(&[OsStr::new("update")]))?;
-    check(&mut apt(&install))
+    check(as_root(script).args(packages))
 }
 
-/// As root, or through sudo.
-fn apt(arguments: &[&OsStr]) -> Command {
-    let mut command = if is_root() {
-        Command::new("apt-get")
-    } else {
-        let mut sudo = Command::new("sudo");
-        sudo.arg("apt-get");
-        sudo
-    };
-    command
-        .args(["-qq", "-o", "Dpkg::Use-Pty=0"])
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    command
+fn link_toolchain() -> Result<()> {
+    let directory = toolchain::make_link_directory().context("cannot make a toolchain of Debian's rustc")?;
+    check(
+        Command::new("rustup")
+            .args(["toolchain", "link", LINKED])
+            .arg(directory),
+    )
+}
+
+fn install_nightly() -> Result<()> {
+    let install = [
+        "toolchain",
+        "install",
+        NIGHTLY,
+        "--profile",
+        "minimal",
+        "--component",
+        "rust-src",
+    ];
+    check(Command::new("rustup").args(install))
+        .context("the BPF target needs the source of core: on Debian from packages, elsewhere from rustup's nightly")
 }
 
 fn build_linker() -> Result<()> {
+    let compiler = toolchain::compiler().context("there is no BPF compiler to match the linker with")?;
+    let llvm = &compiler.llvm;
+    let directory = toolchain::directory();
+    let Some(llvm_config) = compiler.llvm_directory() else {
+        bail!(
+            "no llvm-config of LLVM {llvm}, which rustc ({}) has and bpf-linker must be built with: install LLVM {llvm}'s \
+             development files (apt.llvm.org has them for many systems), or put a prebuilt bpf-linker {LINKER_VERSION} of \
+             that LLVM into {}",
+            compiler.toolchain,
+            directory.join("bin").display()
+        );
+    };
+    let build = directory.join("build");
     let mut install = cargo();
     install.args([
         "install",
@@ -188,51 +202,13 @@ fn build_linker() -> Result<()> {
         "--version",
         LINKER_VERSION,
         "--locked",
-        "--root",
+        "--force",
     ]);
-    install.arg(toolchain::directory());
-    // Its objects are of no use to anything else in the workspace.
-    install.arg("--target-dir").arg(toolchain::directory().join("build"));
-    // The linker reads what the compiler writes, so both must have the same LLVM.
-    let compiler = toolchain::compiler().context("there is no BPF compiler to match the linker with")?;
-    let llvm = toolchain::llvm_of(compiler).context("cannot tell the LLVM version of the BPF compiler")?;
     install.args(["--no-default-features", "--features", &format!("llvm-{llvm}")]);
-    install.env("PATH", prepend(&format!("/usr/lib/llvm-{llvm}/bin"))?);
+    install.arg("--root").arg(&directory).arg("--target-dir").arg(&build);
+    install.env("PATH", toolchain::path_with(&llvm_config));
     check(&mut install)?;
-    // Some hundred megabytes.
-    let _ = fs::remove_dir_all(toolchain::directory().join("build"));
+    // Some hundred megabytes that nothing else in the workspace has use for.
+    let _ = fs::remove_dir_all(build);
     Ok(())
-}
-
-fn prepend(directory: &str) -> Result<std::ffi::OsString> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    Ok(std::env::join_paths(
-        std::iter::once(directory.into()).chain(std::env::split_paths(&path)),
-    )?)
-}
-
-/// While this lives, packages that are installed start no daemon.
-struct NoDaemons {
-    made: bool,
-}
-
-impl NoDaemons {
-    /// A policy that the machine has already is left as it is.
-    fn forbid() -> Self {
-        use std::os::unix::fs::PermissionsExt;
-
-        let made = !Path::new(POLICY).exists() && fs::write(POLICY, "#!/bin/sh\nexit 101\n").is_ok();
-        if made {
-            let _ = fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755));
-        }
-        Self { made }
-    }
-}
-
-impl Drop for NoDaemons {
-    fn drop(&mut self) {
-        if self.made {
-            let _ = fs::remove_file(POLICY);
-        }
-    }
 }

@@ -4,9 +4,10 @@
 //! a nightly toolchain with `rust-src`, the usual one; or, on Debian, the distribution's own compiler with its source,
 //! linked into rustup as `xvrrp-bpf`. The linker must be built against the LLVM that the compiler has.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs};
+use std::{env, fs, io};
 
 use crate::process::{output, workspace};
 
@@ -15,40 +16,83 @@ pub const LINKED: &str = "xvrrp-bpf";
 pub const NIGHTLY: &str = "nightly";
 pub const LINKER_VERSION: &str = "0.13.0";
 
+/// A compiler that has the source of `core`.
+#[derive(Debug)]
+pub struct Compiler {
+    /// As rustup knows it.
+    pub toolchain: &'static str,
+    /// The major version of its LLVM.
+    pub llvm: String,
+}
+
+/// Set-up takes whichever is there; what it has linked once stays in use.
+pub fn compiler() -> Option<Compiler> {
+    [LINKED, NIGHTLY].into_iter().find_map(|toolchain| {
+        let rustc =
+            |arguments: &[&str]| output(Command::new("rustup").args(["run", toolchain, "rustc"]).args(arguments));
+        let sysroot = rustc(&["--print", "sysroot"])?;
+        let has_core = Path::new(&sysroot).join("lib/rustlib/src/rust/library/core").is_dir();
+        let llvm = major_llvm(&rustc(&["--version", "--verbose"])?)?;
+        has_core.then_some(Compiler { toolchain, llvm })
+    })
+}
+
+impl Compiler {
+    pub fn describe(&self) -> String {
+        let origin = match self.toolchain {
+            LINKED => "Debian's rustc, known to rustup as xvrrp-bpf",
+            _ => "rustup's nightly with rust-src",
+        };
+        format!("{origin}, LLVM {}", self.llvm)
+    }
+
+    /// Whether our linker is there and fits this compiler.
+    pub fn has_linker(&self) -> bool {
+        let version = output(Command::new(directory().join("bin/bpf-linker")).arg("--version"));
+        // cargo's record of what it installed, with the features; a linker that came by another way has none.
+        let record = fs::read_to_string(directory().join(".crates2.json")).unwrap_or_default();
+        version.is_some_and(|version| version.contains(LINKER_VERSION))
+            && (!record.contains("bpf-linker") || record.contains(&format!("\"llvm-{}\"", self.llvm)))
+    }
+
+    /// Where the `llvm-config` of this compiler's LLVM is, without which no linker can be built.
+    pub fn llvm_directory(&self) -> Option<PathBuf> {
+        // Debian's, Fedora's and Arch's places; last whatever is found first.
+        let known = [
+            format!("/usr/lib/llvm-{}/bin", self.llvm),
+            format!("/usr/lib64/llvm{}/bin", self.llvm),
+            format!("/usr/lib/llvm{}/bin", self.llvm),
+        ];
+        let mut directories: Vec<PathBuf> = known.map(PathBuf::from).into();
+        directories.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
+        directories.into_iter().find(|directory| {
+            let version = output(Command::new(directory.join("llvm-config")).arg("--version"));
+            version.is_some_and(|version| version.split('.').next() == Some(&self.llvm))
+        })
+    }
+}
+
+fn major_llvm(rustc_version: &str) -> Option<String> {
+    let llvm = rustc_version
+        .lines()
+        .find_map(|line| line.strip_prefix("LLVM version: "))?;
+    llvm.split('.').next().map(str::to_owned)
+}
+
 /// Where set-up puts what belongs to this checkout alone.
 pub fn directory() -> PathBuf {
     workspace().join("target/bpf-toolchain")
 }
 
-pub fn linker() -> PathBuf {
-    directory().join("bin/bpf-linker")
-}
-
-/// The rustup toolchain to compile for BPF with, if one is complete.
-pub fn compiler() -> Option<&'static str> {
-    [LINKED, NIGHTLY]
-        .into_iter()
-        .find(|toolchain| has_core_source(toolchain))
-}
-
-fn has_core_source(toolchain: &str) -> bool {
-    let sysroot = output(Command::new("rustup").args(["run", toolchain, "rustc", "--print", "sysroot"]));
-    sysroot.is_some_and(|sysroot| Path::new(&sysroot).join("lib/rustlib/src/rust/library/core").is_dir())
-}
-
-pub fn has_linker() -> bool {
-    output(Command::new(linker()).arg("--version")).is_some_and(|version| version.contains(LINKER_VERSION))
-}
-
-/// `PATH` with our linker first.
-pub fn path() -> std::ffi::OsString {
+/// `PATH` with this directory first.
+pub fn path_with(first: &Path) -> OsString {
     let old = env::var_os("PATH").unwrap_or_default();
-    let paths = std::iter::once(directory().join("bin")).chain(env::split_paths(&old));
+    let paths = std::iter::once(first.to_owned()).chain(env::split_paths(&old));
     env::join_paths(paths).unwrap_or(old)
 }
 
 /// A rustup toolchain made of links to Debian's files.
-pub fn make_link_directory() -> std::io::Result<PathBuf> {
+pub fn make_link_directory() -> io::Result<PathBuf> {
     let directory = directory().join("debian");
     fs::create_dir_all(directory.join("bin"))?;
     for (link, target) in [("bin/rustc", "/usr/bin/rustc"), ("lib", "/usr/lib")] {
@@ -59,11 +103,4 @@ pub fn make_link_directory() -> std::io::Result<PathBuf> {
         }
     }
     Ok(directory)
-}
-
-/// The major version of the LLVM in a toolchain's compiler.
-pub fn llvm_of(toolchain: &str) -> Option<String> {
-    let version = output(Command::new("rustup").args(["run", toolchain, "rustc", "--version", "--verbose"]))?;
-    let llvm = version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
-    llvm.split('.').next().map(str::to_owned)
 }
