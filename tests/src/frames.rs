@@ -1,0 +1,139 @@
+//! Frames for tests, and what can be done to them.
+
+use xvrrp_common::units::{Interval, MacAddress, Priority, Version, Vrid};
+use xvrrp_common::wire::arp::{self, Arp};
+use xvrrp_common::wire::checksum::Sum;
+use xvrrp_common::wire::vrrp::{AdvertFrame, MAX_FRAME};
+
+/// Where an untagged frame's IPv4 header starts.
+pub const IP: usize = 14;
+/// Where an untagged advert without IP options starts.
+pub const MESSAGE: usize = 34;
+/// The shortest frame on a wire, without its check sequence (IEEE 802.3 4.4.2).
+pub const SHORTEST: usize = 60;
+
+/// A peer's advert for VRID 51 with one address; change what differs and [`emit`] it.
+pub fn advert() -> AdvertFrame<'static> {
+    let vrid = Vrid::new(51).expect("not zero");
+    AdvertFrame {
+        source_mac: MacAddress::virtual_ipv4(vrid),
+        source: [192, 0, 2, 2],
+        version: Version::V3,
+        vrid,
+        priority: Priority::new(200),
+        interval: Interval::from_seconds(1),
+        addresses: &[[192, 0, 2, 1]],
+        pseudo_header_checksum: true,
+        password: None,
+    }
+}
+
+pub fn emit(advert: &AdvertFrame<'_>) -> Vec<u8> {
+    let mut frame = vec![0; MAX_FRAME];
+    let length = advert.emit(&mut frame).expect("a frame of a valid advert");
+    frame.truncate(length);
+    frame
+}
+
+/// `count` different addresses.
+pub fn addresses(count: u8) -> Vec<[u8; 4]> {
+    (0..count).map(|last| [198, 51, 100, last]).collect()
+}
+
+/// An ARP packet in a frame from its sender, broadcast unless it is a reply.
+pub fn arp(arp: &Arp) -> Vec<u8> {
+    let destination = if arp.operation == arp::OPERATION_REPLY {
+        arp.target_mac
+    } else {
+        MacAddress::BROADCAST
+    };
+    [&destination.0[..], &arp.sender_mac.0, &[0x08, 0x06], &arp.emit()].concat()
+}
+
+/// The start of a TCP connection to this address.
+pub fn tcp(destination_mac: MacAddress, destination: [u8; 4]) -> Vec<u8> {
+    let tcp = [
+        0xc0, 0x00, 0x00, 0x50, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0x72, 0x10, 0, 0, 0, 0,
+    ];
+    ipv4(destination_mac, 64, 6, destination, &tcp)
+}
+
+/// An IPv4 packet from the host 192.0.2.9.
+pub fn ipv4(
+    destination_mac: MacAddress,
+    time_to_live: u8,
+    protocol: u8,
+    destination: [u8; 4],
+    payload: &[u8],
+) -> Vec<u8> {
+    let length = u16::try_from(20 + payload.len()).expect("a short packet").to_be_bytes();
+    let mut frame = [
+        &destination_mac.0[..],
+        &[2, 0, 0, 0, 0, 9, 0x08, 0x00, 0x45, 0],
+        &length,
+        &[0, 0, 0, 0, time_to_live, protocol, 0, 0, 192, 0, 2, 9],
+        &destination,
+        payload,
+    ]
+    .concat();
+    fix_ip_checksum(&mut frame);
+    frame
+}
+
+/// The frame with a VLAN tag.
+pub fn tagged(frame: &[u8], tag_type: u16, tci: u16) -> Vec<u8> {
+    [&frame[..12], &tag_type.to_be_bytes(), &tci.to_be_bytes(), &frame[12..]].concat()
+}
+
+/// The frame with this byte changed, and nothing else.
+pub fn with_byte(frame: &[u8], at: usize, value: u8) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    frame[at] = value;
+    frame
+}
+
+/// The frame with this byte of the IPv4 header changed and the header's checksum right.
+pub fn with_ip_byte(frame: &[u8], at: usize, value: u8) -> Vec<u8> {
+    let mut frame = with_byte(frame, IP + at, value);
+    fix_ip_checksum(&mut frame);
+    frame
+}
+
+/// The advert with this byte of the message changed and the checksum, in the plain form, right.
+pub fn with_message_byte(frame: &[u8], at: usize, value: u8) -> Vec<u8> {
+    let mut frame = with_byte(frame, MESSAGE + at, value);
+    frame[MESSAGE + 6..MESSAGE + 8].fill(0);
+    let checksum = Sum::of(&frame[MESSAGE..]).checksum();
+    frame[MESSAGE + 6..MESSAGE + 8].copy_from_slice(&checksum);
+    frame
+}
+
+/// The frame with options in its IPv4 header; their length is a multiple of four.
+pub fn with_ip_options(frame: &[u8], options: &[u8]) -> Vec<u8> {
+    let mut frame = [&frame[..MESSAGE], options, &frame[MESSAGE..]].concat();
+    frame[IP] = 0x40 | u8::try_from((20 + options.len()) / 4).expect("at most 40 bytes of options");
+    set_total_length(&mut frame, |length| length + options.len());
+    frame
+}
+
+/// The frame with another total length in its IPv4 header.
+pub fn set_total_length(frame: &mut [u8], change: impl Fn(usize) -> usize) {
+    let length = usize::from(u16::from_be_bytes([frame[IP + 2], frame[IP + 3]]));
+    let length = u16::try_from(change(length)).expect("a short packet");
+    frame[IP + 2..IP + 4].copy_from_slice(&length.to_be_bytes());
+    fix_ip_checksum(frame);
+}
+
+/// The frame as long as a wire demands.
+pub fn padded(frame: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    frame.resize(SHORTEST.max(frame.len()), 0xee);
+    frame
+}
+
+fn fix_ip_checksum(frame: &mut [u8]) {
+    let length = 4 * usize::from(frame[IP] & 0x0f);
+    frame[IP + 10..IP + 12].fill(0);
+    let checksum = Sum::of(&frame[IP..IP + length]).checksum();
+    frame[IP + 10..IP + 12].copy_from_slice(&checksum);
+}

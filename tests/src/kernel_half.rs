@@ -1,0 +1,203 @@
+//! The kernel half by itself: one frame in, and everything that comes of it out. Nothing is attached; the kernel runs
+//! the loaded programs by `BPF_PROG_TEST_RUN`, as if the frame were the loopback interface's.
+
+use anyhow::{Context, Result, bail};
+use aya::programs::{Program, TestRun, TestRunOptions};
+use xvrrp::dataplane::{Capacity, CounterReader, Dataplane, Events};
+use xvrrp_common::abi::{
+    Counter, Event, FAMILY_IPV4, Heard, Router, RouterKey, SourceKey, VipKey, ipv4_address, program,
+};
+use xvrrp_common::units::{Interval, MacAddress, Version, Vrid};
+
+/// The loopback interface of every network namespace.
+pub const IFINDEX: u32 = 1;
+/// How many virtual routers the maps have room for.
+const ROUTERS: u32 = 8;
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Pass,
+    Drop,
+    Transmit,
+}
+
+/// Everything that came of a frame.
+#[derive(Debug)]
+pub struct Outcome {
+    pub verdict: Verdict,
+    pub frame: Vec<u8>,
+    /// What was counted, where (as [`CounterReader`] has it).
+    pub counted: Vec<(u32, Counter)>,
+    pub events: Vec<Event>,
+}
+
+/// A virtual router as the tests want it: VRID 51, version 3, priority 100, one second, with a virtual MAC, accepting
+/// and preempting, on 192.0.2.3; change what differs.
+pub fn router(role: u8) -> Router {
+    Router {
+        primary: ipv4_address([192, 0, 2, 3]),
+        auth_data: [0; 8],
+        advert_interval: Interval::from_seconds(1).as_nanos(),
+        slot: 0,
+        role,
+        flags: Router::VIRTUAL_MAC | Router::ACCEPT | Router::PREEMPT,
+        priority: 100,
+        version: Version::V3 as u8,
+        checksum: Router::CHECKSUM_AUTO,
+        auth_type: 0,
+        answer_mac: virtual_mac().0,
+        interface_mac: [2, 0, 0, 0, 0, 3],
+        reserved: [0; 2],
+    }
+}
+
+/// The virtual MAC of [`router`].
+pub fn virtual_mac() -> MacAddress {
+    MacAddress::virtual_ipv4(Vrid::new(51).expect("not zero"))
+}
+
+pub fn key(vrid: u8, vlan: u16) -> RouterKey {
+    RouterKey {
+        ifindex: IFINDEX,
+        vlan,
+        family: FAMILY_IPV4,
+        vrid,
+    }
+}
+
+/// The loaded kernel half.
+#[derive(Debug)]
+pub struct KernelHalf {
+    dataplane: Dataplane,
+    counters: CounterReader,
+    events: Events,
+}
+
+impl KernelHalf {
+    pub fn load() -> Result<Self> {
+        let mut dataplane = Dataplane::load(Capacity {
+            routers: ROUTERS,
+            vips: 16,
+            sources: 4,
+        })?;
+        Ok(Self {
+            counters: dataplane.take_counters()?,
+            events: dataplane.take_events()?,
+            dataplane,
+        })
+    }
+
+    /// With one virtual router, VRID 51 on no VLAN, whose address is 192.0.2.1.
+    pub fn with(router: Router) -> Result<Self> {
+        let mut kernel = Self::load()?;
+        kernel.add(key(51, 0), router, [192, 0, 2, 1])?;
+        Ok(kernel)
+    }
+
+    /// Adds a virtual router with one address.
+    pub fn add(&mut self, key: RouterKey, router: Router, address: [u8; 4]) -> Result<()> {
+        self.dataplane.set_router(key, &router)?;
+        let vip = VipKey {
+            ifindex: key.ifindex,
+            vlan: key.vlan,
+            family: key.family,
+            reserved: 0,
+            address: ipv4_address(address),
+        };
+        Ok(self.dataplane.add_vip(vip, key)?)
+    }
+
+    /// Changes a virtual router.
+    pub fn set(&mut self, key: RouterKey, router: Router) -> Result<()> {
+        Ok(self.dataplane.set_router(key, &router)?)
+    }
+
+    pub fn allow_source(&mut self, router: RouterKey, source: [u8; 4]) -> Result<()> {
+        let address = ipv4_address(source);
+        Ok(self.dataplane.allow_source(SourceKey { router, address })?)
+    }
+
+    pub fn heard(&self, slot: u32) -> Heard {
+        self.dataplane.heard(slot)
+    }
+
+    /// How often something was counted, on all CPUs.
+    pub fn count(&self, index: u32, counter: Counter) -> Result<u64> {
+        Ok(self.counters.read(index)?.0[counter as usize])
+    }
+
+    /// A frame arrives.
+    pub fn receive(&mut self, frame: &[u8]) -> Result<Outcome> {
+        self.run(program::INGRESS, frame)
+    }
+
+    /// A frame leaves.
+    pub fn send(&mut self, frame: &[u8]) -> Result<Outcome> {
+        self.run(program::EGRESS, frame)
+    }
+
+    /// How long the frame takes on average, in nanoseconds. The program gets what it made of the frame the time before.
+    pub fn nanoseconds(&self, frame: &[u8], repeat: u32) -> Result<u64> {
+        let result = self.test_run(program::INGRESS, frame, None, repeat)?;
+        Ok(u64::try_from(result.duration.as_nanos())?)
+    }
+
+    fn run(&mut self, name: &str, frame: &[u8]) -> Result<Outcome> {
+        let before = self.all_counters()?;
+        let mut output = vec![0; frame.len() + 64];
+        let result = self.test_run(name, frame, Some(&mut output), 1)?;
+        output.truncate(usize::try_from(result.data_size_out)?);
+        let after = self.all_counters()?;
+        let mut counted = Vec::new();
+        for (index, (before, after)) in (0_u32..).zip(before.iter().zip(&after)) {
+            for (counter, (before, after)) in Counter::ALL.iter().zip(before.iter().zip(after)) {
+                for _ in *before..*after {
+                    counted.push((index, *counter));
+                }
+            }
+        }
+        Ok(Outcome {
+            verdict: verdict(name, result.return_value)?,
+            frame: output,
+            counted,
+            events: std::iter::from_fn(|| self.events.next()).collect(),
+        })
+    }
+
+    fn test_run(
+        &self,
+        name: &str,
+        frame: &[u8],
+        output: Option<&mut [u8]>,
+        repeat: u32,
+    ) -> Result<aya::programs::TestRunResult> {
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: output,
+            repeat,
+            ..TestRunOptions::new()
+        };
+        let result = match self.dataplane.program(name) {
+            Some(Program::Xdp(program)) => program.test_run(options),
+            Some(Program::SchedClassifier(program)) => program.test_run(options),
+            _ => bail!("no program {name}"),
+        };
+        result.with_context(|| format!("test run of {name} with {} bytes", frame.len()))
+    }
+
+    fn all_counters(&self) -> Result<Vec<Vec<u64>>> {
+        let counters = (0..=ROUTERS).map(|index| Ok(self.counters.read(index)?.0.to_vec()));
+        counters.collect()
+    }
+}
+
+/// `XDP_*` and `TC_ACT_*` of linux/bpf.h and linux/pkt_cls.h.
+fn verdict(name: &str, value: u32) -> Result<Verdict> {
+    match (name, value) {
+        (program::INGRESS, 1) | (program::EGRESS, 2) => Ok(Verdict::Drop),
+        (program::INGRESS, 2) | (program::EGRESS, 0) => Ok(Verdict::Pass),
+        (program::INGRESS, 3) => Ok(Verdict::Transmit),
+        _ => bail!("{name} returned {value}"),
+    }
+}
