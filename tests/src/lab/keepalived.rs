@@ -1,0 +1,125 @@
+//! keepalived as a peer.
+
+use std::fmt::Write;
+use std::net::Ipv4Addr;
+use std::process::Command;
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::daemon::Daemon;
+use super::netns::Namespace;
+use super::wait::{PATIENCE, eventually};
+use super::{INTERFACE, VIP};
+
+/// One `vrrp_instance`, in the words of keepalived.conf(5).
+#[derive(Clone, Debug)]
+pub struct KeepalivedConfig {
+    pub version: u8,
+    pub vrid: u8,
+    pub priority: u8,
+    /// Seconds; version 3 takes hundredths.
+    pub advert_int: f64,
+    pub auth_pass: Option<String>,
+    pub use_vmac: bool,
+    pub nopreempt: bool,
+    pub addresses: Vec<(Ipv4Addr, u8)>,
+}
+
+impl KeepalivedConfig {
+    /// Version 3 every 100 ms with the lab's address.
+    pub fn v3(vrid: u8, priority: u8) -> Self {
+        Self {
+            version: 3,
+            vrid,
+            priority,
+            advert_int: 0.1,
+            auth_pass: None,
+            use_vmac: false,
+            nopreempt: false,
+            addresses: vec![(VIP, 24)],
+        }
+    }
+
+    /// Version 2 every second with the lab's address.
+    pub fn v2(vrid: u8, priority: u8) -> Self {
+        Self {
+            version: 2,
+            advert_int: 1.0,
+            ..Self::v3(vrid, priority)
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "global_defs {{\n  vrrp_version {}\n  vrrp_garp_master_refresh 0\n}}\n\
+             vrrp_instance lab {{\n  state BACKUP\n  interface {INTERFACE}\n  virtual_router_id {}\n  priority {}\n  advert_int {}\n",
+            self.version, self.vrid, self.priority, self.advert_int
+        );
+        if let Some(password) = &self.auth_pass {
+            let _ = writeln!(
+                text,
+                "  authentication {{\n    auth_type PASS\n    auth_pass {password}\n  }}"
+            );
+        }
+        if self.use_vmac {
+            text.push_str("  use_vmac\n  vmac_xmit_base\n");
+        }
+        if self.nopreempt {
+            text.push_str("  nopreempt\n");
+        }
+        text.push_str("  virtual_ipaddress {\n");
+        for (address, prefix_length) in &self.addresses {
+            let _ = writeln!(text, "    {address}/{prefix_length}");
+        }
+        text.push_str("  }\n}\n");
+        text
+    }
+}
+
+/// A running keepalived with its files in a directory of its own.
+#[derive(Debug)]
+pub struct Keepalived {
+    pub daemon: Daemon,
+    _directory: TempDir,
+}
+
+impl Keepalived {
+    pub fn start(namespace: &Namespace, config: &KeepalivedConfig) -> Result<Self> {
+        let directory = TempDir::with_prefix("xvrrp-lab-keepalived-")?;
+        let file = |name: &str| directory.path().join(name);
+        std::fs::write(file("keepalived.conf"), config.text())?;
+        let mut command: Command = namespace.command("keepalived")?;
+        command.args(["--dont-fork", "--log-console", "--log-detail", "--vrrp"]);
+        command.arg("--use-file").arg(file("keepalived.conf"));
+        command
+            .arg("--pid")
+            .arg(file("pid"))
+            .arg("--vrrp_pid")
+            .arg(file("vrrp.pid"));
+        let daemon = Daemon::start("keepalived", &mut command, directory.path())?;
+        Ok(Self {
+            daemon,
+            _directory: directory,
+        })
+    }
+
+    /// Waits until its latest state is `MASTER`, `BACKUP` or `FAULT`.
+    pub fn wait_for_state(&mut self, state: &str) -> Result<()> {
+        eventually(&format!("keepalived enters {state}"), PATIENCE, || {
+            let log = self.daemon.log();
+            let latest = log.lines().rfind(|line| line.contains(" STATE"));
+            if latest.is_some_and(|line| line.contains(&format!("{state} STATE"))) {
+                Ok(())
+            } else {
+                Err(log)
+            }
+        })
+    }
+
+    /// Stops it as an operator would.
+    pub fn stop(&mut self) -> Result<()> {
+        self.daemon.stop(Signal::SIGTERM, PATIENCE).map(drop)
+    }
+}

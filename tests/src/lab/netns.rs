@@ -1,0 +1,132 @@
+//! Network namespaces that go away with their guard, also when a test panics.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sched::{CloneFlags, setns};
+
+/// Every namespace of ours is called `xv-PID-NUMBER-ROLE`.
+const PREFIX: &str = "xv-";
+const DIRECTORY: &str = "/run/netns";
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+static SWEEP: Once = Once::new();
+
+/// A network namespace of our own.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    /// Makes one with its loopback interface up. `role` is for the reader of a listing.
+    pub fn new(role: &str) -> Result<Self> {
+        ensure!(
+            nix::unistd::geteuid().is_root(),
+            "the lab makes network namespaces and needs root; run `cargo xtask test` as root"
+        );
+        SWEEP.call_once(sweep);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let namespace = Self {
+            name: format!("{PREFIX}{}-{number}-{role}", std::process::id()),
+        };
+        run(Command::new("ip").args(["netns", "add", &namespace.name]))?;
+        namespace.ip("link set lo up")?;
+        // A segment without IPv6 chatter shows what we send, and nothing else.
+        namespace.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
+        namespace.sysctl("net.ipv6.conf.default.disable_ipv6", "1")?;
+        Ok(namespace)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from(DIRECTORY).join(&self.name)
+    }
+
+    /// Runs `work` inside, on a thread of its own: the caller's thread never leaves its namespace.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        let handle = File::open(self.path()).with_context(|| format!("cannot open namespace {}", self.name))?;
+        thread::scope(|scope| {
+            let inside = scope.spawn(move || -> Result<T> {
+                setns(handle.as_fd(), CloneFlags::CLONE_NEWNET)?;
+                Ok(work())
+            });
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// A command that will run inside. Unlike `ip netns exec` it leaves the mounts alone.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
+        let handle = File::open(self.path()).with_context(|| format!("cannot open namespace {}", self.name))?;
+        let mut command = Command::new(program);
+        // SAFETY: between fork and exec the closure only makes a system call, which is async-signal-safe.
+        unsafe {
+            command.pre_exec(move || Ok(setns(handle.as_fd(), CloneFlags::CLONE_NEWNET)?));
+        }
+        Ok(command)
+    }
+
+    /// Runs `ip` with these words; what it prints.
+    pub fn ip(&self, words: &str) -> Result<String> {
+        run(Command::new("ip")
+            .args(["-n", &self.name])
+            .args(words.split_whitespace()))
+    }
+
+    /// Runs a shell command inside; what it prints.
+    pub fn sh(&self, line: &str) -> Result<String> {
+        run(self.command("sh")?.args(["-c", line]))
+    }
+
+    pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
+        let path = format!("/proc/sys/{}", key.replace('.', "/"));
+        let value = value.to_owned();
+        self.run(move || fs::write(&path, value).with_context(|| format!("cannot write {path}")))?
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if let Err(error) = run(Command::new("ip").args(["netns", "del", &self.name])) {
+            eprintln!("cannot remove namespace {}: {error:#}", self.name);
+        }
+    }
+}
+
+/// Removes what test processes left that were killed.
+fn sweep() {
+    let Ok(entries) = fs::read_dir(DIRECTORY) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !PathBuf::from(format!("/proc/{pid}")).exists()) {
+            // Another test process may be faster.
+            let _ = run(Command::new("ip").args(["netns", "del", &name]));
+        }
+    }
+}
+
+/// Runs a command to its end; what it prints, or an error with what it complained of.
+pub fn run(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    if !output.status.success() {
+        bail!(
+            "{command:?} failed ({}): {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

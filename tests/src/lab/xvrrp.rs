@@ -1,0 +1,130 @@
+//! The agent under test.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::daemon::Daemon;
+use super::netns::{Namespace, run};
+use super::wait::{PATIENCE, eventually};
+
+/// The agent's binary, as `cargo xtask` built it.
+pub fn agent_binary() -> Result<PathBuf> {
+    let built = env::var_os("XVRRP_AGENT").map(PathBuf::from);
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/xvrrp");
+    let binary = built.unwrap_or(default);
+    ensure!(
+        binary.exists(),
+        "{} is missing; run the tests by `cargo xtask test`",
+        binary.display()
+    );
+    Ok(binary)
+}
+
+/// A running agent with its configuration, control socket and log in a directory of its own.
+#[derive(Debug)]
+pub struct Xvrrp {
+    pub daemon: Daemon,
+    directory: TempDir,
+    namespace: String,
+}
+
+impl Xvrrp {
+    /// Starts an agent in the namespace. `virtual_routers` is TOML: `[[virtual_router]]` tables.
+    pub fn start(namespace: &Namespace, virtual_routers: &str) -> Result<Self> {
+        Self::start_in(namespace, virtual_routers, TempDir::with_prefix("xvrrp-lab-")?)
+    }
+
+    /// Starts another agent after this one has ended, with the same directory: as after a crash.
+    pub fn restart(self, namespace: &Namespace, virtual_routers: &str) -> Result<Self> {
+        let Self { daemon, directory, .. } = self;
+        drop(daemon);
+        Self::start_in(namespace, virtual_routers, directory)
+    }
+
+    fn start_in(namespace: &Namespace, virtual_routers: &str, directory: TempDir) -> Result<Self> {
+        let config = directory.path().join("xvrrp.toml");
+        let control = control(&directory);
+        let router_id = namespace.name();
+        let text = format!("[agent]\nrouter_id = \"{router_id}\"\ncontrol = {control:?}\n\n{virtual_routers}\n");
+        std::fs::write(&config, text)?;
+        let mut command = namespace.command(agent_binary()?)?;
+        command.args(["run", "--config"]).arg(&config);
+        let daemon = Daemon::start("xvrrp", &mut command, directory.path())?;
+        Ok(Self {
+            daemon,
+            directory,
+            namespace: router_id.to_owned(),
+        })
+    }
+
+    /// The agent's own account of itself.
+    pub fn status(&self) -> Result<Value> {
+        let mut command = std::process::Command::new(agent_binary()?);
+        command
+            .args(["status", "--json", "--control"])
+            .arg(control(&self.directory));
+        Ok(serde_json::from_str(&run(&mut command)?)?)
+    }
+
+    /// The account of one virtual router.
+    pub fn virtual_router(&self, name: &str) -> Result<Value> {
+        let status = self.status()?;
+        let routers = status["virtual_routers"]
+            .as_array()
+            .context("status without virtual_routers")?;
+        let found = routers.iter().find(|router| router["name"] == name);
+        found
+            .cloned()
+            .with_context(|| format!("no virtual router {name} in {status}"))
+    }
+
+    /// `active`, `backup`, `fault` or `init`.
+    pub fn state(&self, name: &str) -> Result<String> {
+        Ok(self.virtual_router(name)?["state"]
+            .as_str()
+            .context("status without state")?
+            .to_owned())
+    }
+
+    /// What the kernel half counted for a virtual router, by the counter's name.
+    pub fn counter(&self, name: &str, counter: &str) -> Result<u64> {
+        Ok(self.virtual_router(name)?["counters"][counter].as_u64().unwrap_or(0))
+    }
+
+    pub fn wait_for_state(&mut self, name: &str, state: &str) -> Result<()> {
+        let what = format!("{name} in {} is {state}", self.namespace);
+        eventually(&what, PATIENCE, || {
+            self.daemon.check_alive()?;
+            let now = self.state(name)?;
+            ensure!(now == state, "it is {now}");
+            Ok(())
+        })
+    }
+
+    /// How many times the log says that a virtual router has come into a state.
+    pub fn transitions(&self, name: &str, state: &str) -> usize {
+        self.daemon
+            .count_lines(&[&format!("virtual_router={name} "), &format!("state={state} ")])
+    }
+
+    /// Stops it as an operator would.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        self.daemon.stop(Signal::SIGTERM, PATIENCE)
+    }
+
+    /// Ends it without a chance to clean up.
+    pub fn kill(&mut self) -> Result<ExitStatus> {
+        self.daemon.stop(Signal::SIGKILL, Duration::from_secs(5))
+    }
+}
+
+fn control(directory: &TempDir) -> PathBuf {
+    directory.path().join("xvrrp.sock")
+}

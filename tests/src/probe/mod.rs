@@ -1,0 +1,9 @@
+//! What a client sees: who answers at the virtual address, when, and with which MAC.
+
+mod arp;
+mod echo;
+mod udp;
+
+pub use arp::{ArpFrame, ArpWatch, ask_for};
+pub use echo::{TcpEcho, UdpEcho};
+pub use udp::{Timeline, UdpProbe};
