@@ -1,7 +1,6 @@
 //! `cargo xtask build`: the kernel half, then the agent that carries it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::SystemTime;
 use std::{env, fs};
 
@@ -32,18 +31,8 @@ pub fn kernel_half() -> Result<()> {
     let workspace = workspace();
     // Apart from the host's objects: the two compilers differ, and a cargo that waits for this one holds that lock.
     let target = workspace.join("target/bpf-build");
-    let mut build = Command::new("rustup");
-    build.args([
-        "run",
-        compiler.toolchain,
-        "cargo",
-        "build",
-        "--package",
-        "xvrrp-ebpf",
-        "--release",
-        "--target",
-        TARGET,
-    ]);
+    let mut build = compiler.cargo();
+    build.args(["build", "--package", "xvrrp-ebpf", "--release", "--target", TARGET]);
     build
         .args(["-Z", "build-std=core", "--target-dir"])
         .arg(&target)
@@ -53,13 +42,13 @@ pub fn kernel_half() -> Result<()> {
     // The object carries type information (BTF), which maps with typed keys and readable verifier logs need.
     build.env("RUSTFLAGS", "-C debuginfo=2 -C link-arg=--btf");
     build.env("CARGO_PROFILE_RELEASE_LTO", "false");
-    // What our own cargo has set for us would mislead that one.
+    // What is meant for the host would mislead this compiler.
     for variable in [
         "CARGO",
-        "RUSTC",
         "RUSTC_WRAPPER",
         "RUSTUP_TOOLCHAIN",
         "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_BUILD_TARGET",
     ] {
         build.env_remove(variable);
     }
@@ -71,8 +60,11 @@ pub fn kernel_half() -> Result<()> {
     // them does not make cargo build it anew), and otherwise keep its time, or the agent would be built again.
     let sources = newest(&workspace.join("ebpf")).max(newest(&workspace.join("common")));
     if newest(&built).max(sources) > newest(&destination) {
-        fs::create_dir_all(destination.parent().context("a file lies in a directory")?)?;
-        fs::copy(&built, &destination).with_context(|| format!("cannot write {}", destination.display()))?;
+        fs::create_dir_all(workspace.join("target/bpf"))?;
+        // By another name first: an agent that is built at the same time must not read half of it.
+        let copy = destination.with_extension(std::process::id().to_string());
+        fs::copy(&built, &copy).with_context(|| format!("cannot write {}", copy.display()))?;
+        fs::rename(&copy, &destination)?;
     }
     Ok(())
 }

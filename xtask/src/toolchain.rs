@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
 
-use crate::process::{output, workspace};
+use crate::process::{cargo, output, workspace};
 
 /// The name under which rustup knows Debian's compiler.
 pub const LINKED: &str = "xvrrp-bpf";
@@ -21,6 +21,7 @@ pub const LINKER_VERSION: &str = "0.13.0";
 pub struct Compiler {
     /// As rustup knows it.
     pub toolchain: &'static str,
+    rustc: PathBuf,
     /// The major version of its LLVM.
     pub llvm: String,
 }
@@ -30,10 +31,11 @@ pub fn compiler() -> Option<Compiler> {
     [LINKED, NIGHTLY].into_iter().find_map(|toolchain| {
         let rustc =
             |arguments: &[&str]| output(Command::new("rustup").args(["run", toolchain, "rustc"]).args(arguments));
-        let sysroot = rustc(&["--print", "sysroot"])?;
-        let has_core = Path::new(&sysroot).join("lib/rustlib/src/rust/library/core").is_dir();
+        let sysroot = PathBuf::from(rustc(&["--print", "sysroot"])?);
+        let has_core = sysroot.join("lib/rustlib/src/rust/library/core").is_dir();
         let llvm = major_llvm(&rustc(&["--version", "--verbose"])?)?;
-        has_core.then_some(Compiler { toolchain, llvm })
+        let rustc = sysroot.join("bin/rustc");
+        has_core.then_some(Compiler { toolchain, rustc, llvm })
     })
 }
 
@@ -44,6 +46,19 @@ impl Compiler {
             _ => "rustup's nightly with rust-src",
         };
         format!("{origin}, LLVM {}", self.llvm)
+    }
+
+    /// The cargo that goes with it.
+    pub fn cargo(&self) -> Command {
+        if self.toolchain != LINKED {
+            let mut command = Command::new("rustup");
+            command.args(["run", self.toolchain, "cargo"]).env_remove("RUSTC");
+            return command;
+        }
+        // Debian's cargo is much older than this rustc, and rustup would take whichever it finds.
+        let mut command = cargo();
+        command.env("RUSTC", &self.rustc);
+        command
     }
 
     /// Whether our linker is there and fits this compiler.
