@@ -16,6 +16,8 @@
 //! - The Active_Down_Timer counts from the moment at which an advert arrived, never from the moment at which the
 //!   agent got round to it. The arrival times that the kernel half noted come in as [`Event::Restarted`]; give the
 //!   latest one before every [`VirtualRouter::handle_timeout`], and a late agent never takes over from a living Active.
+//!   A Backup gets the newest advert noted as well, as an [`Event::Advert`]: the kernel half tells of changes only, and
+//!   who was Active before we were Backup is none.
 //! - [`Action`]s are carried out in their order: what decides about traffic ([`Action::SetRole`]) comes first.
 //!
 //! The kernel half starts with its preempt flag as in [`Config::preempt`]; [`Action::SetPreempt`] tells of changes only.

@@ -134,6 +134,24 @@ fn a_repeated_stamp_does_not_hide_that_we_preempt() {
     assert_eq!(bench.router.reason(), Reason::Preempted);
 }
 
+/// The kernel half tells of changes only, and may have to drop an event. So the election hands in the newest advert
+/// that it finds noted whenever it looks at the stamp.
+#[test]
+fn the_newest_advert_may_be_told_as_often_as_one_likes() {
+    for priority in [0, 99, 100, 200] {
+        let mut bench = Bench::backup(config());
+        bench.wait(SECOND);
+        let arrival = bench.now;
+        bench.hear(priority, HIGHER);
+        let (deadline, active) = (bench.router.poll_timeout(), bench.router.active());
+        bench.wait(millis(500));
+
+        assert_eq!(bench.hear_late(priority, HIGHER, SECOND, arrival), []);
+
+        assert_eq!((bench.router.poll_timeout(), bench.router.active()), (deadline, active));
+    }
+}
+
 #[test]
 fn stamps_matter_to_a_backup_only() {
     let mut bench = Bench::active(config());

@@ -8,3 +8,4 @@ mod interface;
 mod lateness;
 mod preempt_delay;
 mod timers;
+mod words;

@@ -199,22 +199,23 @@ impl Kernel {
         }
     }
 
+    /// As the kernel half does it: everything is noted, but the agent is told of what is new, or of all if it is Active.
     fn hear(&mut self, advert: Advert, ours: Priority) {
-        let sender = |advert: Advert| (advert.source, advert.priority, advert.interval);
-        let is_news = self.latest.map(sender) != Some(sender(advert));
+        let contents = |advert: Advert| (advert.source, advert.priority, advert.interval);
+        let is_new = advert.priority.is_release() || self.latest.map(contents) != Some(contents(advert));
+        self.latest = Some(advert);
         match self.role {
-            State::Initialize => return,
+            State::Initialize => {}
             State::Active => self.events.push_back(advert),
             State::Backup => {
                 // RFC 9568 6.4.2
                 if !advert.priority.is_release() && (advert.priority >= ours || !self.preempt) {
                     self.restarted = Some((advert.received_at, advert.interval));
                 }
-                if is_news {
+                if is_new {
                     self.events.push_back(advert);
                 }
             }
         }
-        self.latest = Some(advert);
     }
 }
