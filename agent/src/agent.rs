@@ -83,6 +83,7 @@ async fn serve(
     mut signals: Signals,
 ) -> anyhow::Result<()> {
     let (mut dataplane, modes) = data_path(plans)?;
+    tokio::spawn(dataplane.forward_log()?);
     let counters = Arc::new(dataplane.take_counters()?);
     let virtual_macs: Vec<_> = plans
         .iter()

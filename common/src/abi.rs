@@ -270,6 +270,8 @@ counters! {
     EgressArpRewritten = "egress_arp_rewritten",
     /// ARP packets of this host that named a virtual address, dropped because we are not Active.
     EgressArpDropped = "egress_arp_dropped",
+    /// A virtual router has a slot beyond the maps' ends: a fault of the agent, logged by the kernel half.
+    MissingSlot = "missing_slot",
 }
 
 /// One CPU's counts for a virtual router, or for what belongs to none; indexed by [`Counter`].

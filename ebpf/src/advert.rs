@@ -104,6 +104,7 @@ fn take(key: &RouterKey, router: &Router, ip: &ipv4::Header, advert: &vrrp::Adve
         reserved: [0; 2],
     };
     let Some(entry) = maps::heard(router) else {
+        maps::report_missing_slot(router.slot);
         return;
     };
     let change = heard::record(entry, &latest, restarts_timer(router, advert));

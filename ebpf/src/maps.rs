@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_log_ebpf::error;
 use xvrrp_common::abi::{
     Counter, Counters, Event, FAMILY_IPV4, Heard, Router, RouterKey, Settings, SourceKey, VipKey, ipv4_address,
 };
@@ -50,6 +51,22 @@ pub fn count(index: CounterIndex, counter: Counter) {
     // are not interrupted by each other.
     if let Some(count) = unsafe { &mut *counters }.0.get_mut(counter as usize) {
         *count += 1;
+    }
+}
+
+/// The agent gave a virtual router a slot that the maps have not: a state that should not be. Counted each time, logged
+/// the first time on each CPU, so that no packet can flood the log.
+#[inline(never)]
+pub fn report_missing_slot(slot: u32) {
+    let index = CounterIndex::NO_ROUTER;
+    let Some(counters) = COUNTERS.get_ptr(index.0) else {
+        return;
+    };
+    // SAFETY: as in `count`.
+    let earlier = unsafe { &*counters }.0.get(Counter::MissingSlot as usize).copied();
+    count(index, Counter::MissingSlot);
+    if earlier == Some(0) {
+        error!((), "no entry for slot {} of a virtual router", slot);
     }
 }
 

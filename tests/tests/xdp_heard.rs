@@ -4,9 +4,9 @@ use anyhow::Result;
 use xvrrp_common::abi::{Advert, Counter, Event, Router, ipv4_address};
 use xvrrp_common::units::{Interval, Priority, Version};
 use xvrrp_common::wire::vrrp::{self, AdvertFrame};
-use xvrrp_tests::fixture::ROUTER;
+use xvrrp_tests::fixture::{NO_ROUTER, ROUTER};
 use xvrrp_tests::frames::{self, advert, emit};
-use xvrrp_tests::kernel_half::{KernelHalf, key, router};
+use xvrrp_tests::kernel_half::{KernelHalf, Verdict, key, router};
 
 /// Our priority in [`router`].
 const OURS: u8 = 100;
@@ -257,5 +257,21 @@ fn a_full_ring_buffer_loses_events_but_not_what_was_heard() -> Result<()> {
     assert_eq!(u64::try_from(outcome.events.len())?, 5_000 - counted);
     assert!(kernel.heard(0).latest.received_at > before);
     assert_eq!(kernel.receive(&frame)?.events.len(), 1, "there is room again");
+    Ok(())
+}
+
+#[test]
+fn a_slot_that_the_maps_have_not_is_counted_for_nobody() -> Result<()> {
+    let beyond = Router {
+        slot: 1_000,
+        ..router(Router::ROLE_BACKUP)
+    };
+    let mut kernel = KernelHalf::with(beyond)?;
+    for _ in 0..2 {
+        let outcome = kernel.receive(&emit(&from(200)))?;
+        assert_eq!(outcome.verdict, Verdict::Drop);
+        assert_eq!(outcome.counted, [(NO_ROUTER, Counter::MissingSlot)]);
+        assert_eq!(outcome.events, []);
+    }
     Ok(())
 }

@@ -19,6 +19,8 @@ pub enum DataplaneError {
     Program(#[from] ProgramError),
     #[error("cannot use a BPF map: {}", chain(.0))]
     Map(#[from] MapError),
+    #[error("cannot read the kernel half's log: {}", chain(.0))]
+    Log(#[from] aya_log::Error),
     #[error("cannot map what the kernel half heard into memory: {0}")]
     MapMemory(#[source] io::Error),
     #[error("cannot attach to {interface} (tried {tried}): {}", chain(.source))]

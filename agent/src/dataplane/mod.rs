@@ -8,9 +8,10 @@ mod counters;
 mod error;
 mod events;
 mod heard;
+mod kernel_log;
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::{fmt, io};
 
 use aya::maps::{Array, HashMap, Map, MapData};
 use aya::programs::{Program, SchedClassifier, Xdp};
@@ -120,6 +121,11 @@ impl Dataplane {
     /// The counters, to be read from any thread; they can be taken once.
     pub fn take_counters(&mut self) -> Result<CounterReader, DataplaneError> {
         CounterReader::new(take(&mut self.ebpf, map::COUNTERS)?)
+    }
+
+    /// Passes what the kernel half logs on to our own log, as long as it is polled; to be had once.
+    pub fn forward_log(&mut self) -> Result<impl Future<Output = io::Result<()>> + Send + use<>, DataplaneError> {
+        kernel_log::forward(&mut self.ebpf)
     }
 
     /// A program by its name in [`program`], for test runs.

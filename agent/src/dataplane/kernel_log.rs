@@ -1,0 +1,25 @@
+//! What the kernel half logs: states that should not be, and nothing else.
+
+use std::io;
+
+use aya::Ebpf;
+use aya_log::EbpfLogger;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::DataplaneError;
+
+/// Passes the kernel half's log on to ours, for ever.
+pub(super) fn forward(ebpf: &mut Ebpf) -> Result<impl Future<Output = io::Result<()>> + Send + use<>, DataplaneError> {
+    let logger = EbpfLogger::init(ebpf)?;
+    Ok(async move {
+        // SAFETY: the logger keeps one ring buffer, and so one descriptor, as long as it lives.
+        let mut logger =
+            unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }.map_err(io::Error::from)?;
+        loop {
+            let mut ready = logger.readable_mut().await?;
+            ready.get_inner_mut().flush();
+            ready.clear_ready();
+        }
+    })
+}
