@@ -68,7 +68,7 @@ fn v2_active_steps_down_and_learns_nothing() {
     assert_eq!(bench.takes_over_after(), nanos(3_609_375_000));
 }
 
-/// RFC 9568 6.4.3: "the primary IPvX address of the sender is greater", as unsigned integers in network order.
+/// RFC 9568 6.4.3: the primary addresses break the tie, as unsigned integers in network order.
 #[test]
 fn of_equal_priorities_the_higher_address_stays_active() {
     let mut lower = Bench::active(config());
@@ -107,7 +107,7 @@ fn addresses_compare_as_unsigned_integers_in_network_order() {
     }
 }
 
-/// RFC 9568 6.4.3: "send an ADVERTISEMENT immediately to assert the Active state". RFC 3768 6.4.3 only discards. Version 2
+/// RFC 9568 6.4.3: an advert at once asserts the Active state. RFC 3768 6.4.3 only discards. Version 2
 /// answers here too, as keepalived does: the sender would hear the same at the next interval anyway.
 #[test]
 fn a_lower_priority_is_discarded_and_answered_at_once() {

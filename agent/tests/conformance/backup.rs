@@ -75,7 +75,7 @@ fn a_priority_that_is_at_least_ours_restarts_the_timer() {
     }
 }
 
-/// RFC 9568 6.4.2: "or Preempt_Mode is FALSE".
+/// RFC 9568 6.4.2: or Preempt_Mode is off.
 #[test]
 fn any_priority_restarts_the_timer_with_preempt_off() {
     let mut bench = Bench::backup(Config {
@@ -149,8 +149,8 @@ fn shutdown_of_a_backup_is_silent() {
     assert_eq!(bench.router.poll_timeout(), None);
 }
 
-/// RFC 9568 6.1: "the router that owns the addresses always preempts, independent of the setting of this flag". It is
-/// Backup after another owner with a higher address was heard.
+/// RFC 9568 6.1: the router that owns the addresses always preempts, whatever Preempt_Mode says. It is Backup after
+/// another owner with a higher address was heard.
 #[test]
 fn an_owner_preempts_with_preempt_off() {
     let mut bench = Bench::active(Config {

@@ -74,7 +74,7 @@ fn skew_is_not_rounded_at_10_ms_adverts() {
     assert_eq!(takes_over_after(254), nanos(30_078_125));
 }
 
-/// RFC 9568 6.4.2 (and 6.1: "Active_Adver_Interval").
+/// RFC 9568 6.1, 6.4.2.
 #[test]
 fn backup_learns_active_adver_interval_from_the_adverts_it_hears() {
     let mut bench = Bench::backup(priority(100));
