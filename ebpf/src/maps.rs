@@ -88,7 +88,7 @@ pub fn router_of_vip(ifindex: u32, vlan: u16, address: [u8; 4]) -> Option<&'stat
         address: ipv4_address(address),
     };
     // SAFETY: an address keeps its virtual router as long as it has one.
-    router(unsafe { VIPS.get(&key) }?)
+    router(unsafe { VIPS.get(key) }?)
 }
 
 #[inline(always)]
@@ -97,7 +97,7 @@ pub fn is_allowed_source(router: RouterKey, source: [u8; 4]) -> bool {
         router,
         address: ipv4_address(source),
     };
-    ALLOWED_SOURCES.get_ptr(&key).is_some()
+    ALLOWED_SOURCES.get_ptr(key).is_some()
 }
 
 #[inline(always)]
