@@ -1,6 +1,7 @@
 //! A long-running program under test: its log, its signals, its end.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -10,7 +11,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::wait::eventually;
+use super::wait::{eventually, has_given_up};
+
+/// How long a daemon may take to end when it is no longer wanted.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// A child process; killed by its own id, and reaped, when this is dropped. A test that fails shows its log.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ impl Daemon {
         let log = directory.join(format!("{name}.log"));
         let out = File::options().create(true).append(true).open(&log)?;
         let child = command
+            // A group of its own: Ctrl-C is for us, who then end it in order.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out)
@@ -62,11 +68,14 @@ impl Daemon {
             let log = self.log();
             let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
             line.map(str::to_owned)
-                .ok_or_else(|| format!("{:?}, log: {log}", self.child.try_wait()))
+                .ok_or_else(|| format!("process {:?}", self.child.try_wait()))
         })
     }
 
-    pub fn signal(&self, signal: Signal) -> Result<()> {
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        if self.child.try_wait()?.is_some() {
+            bail!("{} has ended already", self.name);
+        }
         let pid = Pid::from_raw(i32::try_from(self.child.id())?);
         kill(pid, signal).with_context(|| format!("cannot send {signal} to {}", self.name))
     }
@@ -93,17 +102,19 @@ impl Daemon {
     pub fn check_alive(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => Err(anyhow!("{} has ended ({status}): {}", self.name, self.log())),
+            Some(status) => Err(anyhow!("{} has ended ({status})", self.name)),
         }
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have ended already, or be stopped. One that is asked to end takes its own children along.
+        let _ = self.signal(Signal::SIGCONT);
+        let _ = self.stop(Signal::SIGTERM, GRACE);
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if thread::panicking() {
+        if thread::panicking() || has_given_up() {
             eprintln!("--- log of {} ---\n{}", self.name, self.log());
         }
     }

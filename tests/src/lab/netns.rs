@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,6 +12,8 @@ use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Every namespace of ours is called `xv-PID-NUMBER-ROLE`.
 const PREFIX: &str = "xv-";
@@ -97,10 +100,33 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        if let Err(error) = run(Command::new("ip").args(["netns", "del", &self.name])) {
+        if let Err(error) = remove(&self.name) {
             eprintln!("cannot remove namespace {}: {error:#}", self.name);
         }
     }
+}
+
+/// Ends every process that lives in the namespace, and removes it.
+fn remove(name: &str) -> Result<()> {
+    for pid in inhabitants(name) {
+        // It may have ended by itself.
+        let _ = kill(pid, Signal::SIGKILL);
+    }
+    run(Command::new("ip").args(["netns", "del", name])).map(drop)
+}
+
+/// The processes whose main thread is in the namespace: daemons, and children of theirs that outlived them.
+fn inhabitants(name: &str) -> Vec<Pid> {
+    let inode = |path: PathBuf| fs::metadata(path).map(|metadata| metadata.ino()).ok();
+    let (Some(namespace), Ok(processes)) = (inode(Path::new(DIRECTORY).join(name)), fs::read_dir("/proc")) else {
+        return Vec::new();
+    };
+    let pids = processes
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| inode(PathBuf::from(format!("/proc/{pid}/ns/net"))) == Some(namespace))
+        .map(Pid::from_raw)
+        .collect()
 }
 
 /// Removes what test processes left that were killed.
@@ -113,7 +139,7 @@ fn sweep() {
             .and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
         if owner.is_some_and(|pid| !PathBuf::from(format!("/proc/{pid}")).exists()) {
             // Another test process may be faster.
-            let _ = run(Command::new("ip").args(["netns", "del", &name]));
+            let _ = remove(&name);
         }
     }
 }
