@@ -3,13 +3,16 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{Ordering, fence};
 
 use aya::maps::{Map, MapData};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use xvrrp_common::abi::{Heard, map};
 
 use super::DataplaneError;
+
+/// Reading again is needed only while the kernel half writes the same entry, which takes nanoseconds.
+const ATTEMPTS: usize = 8;
 
 /// The map [`map::HEARD`], readable without a system call.
 #[derive(Debug)]
@@ -42,26 +45,26 @@ impl HeardTable {
         })
     }
 
-    /// Empty for a slot that there is not.
+    /// The entry as two reads in a row found it; empty for a slot that there is not.
     pub(super) fn read(&self, slot: u32) -> Heard {
         if slot >= self.count {
             return Heard::default();
         }
         // SAFETY: the mapping holds `count` entries, and `slot` is one of them.
-        let entry = unsafe { self.entries.add(slot as usize) }.as_ptr();
-        // SAFETY: the entry is mapped as long as `self` lives, and its fields are aligned to eight bytes. The kernel half
-        // writes them on any CPU at any time: the two that a timer hangs on are read whole and in the order that `Heard`
-        // asks for, the rest is for people and may be caught half written.
-        unsafe {
-            let restart_interval = AtomicU64::from_ptr(&raw mut (*entry).restart_interval).load(Ordering::Acquire);
-            let restarted_at = AtomicU64::from_ptr(&raw mut (*entry).restarted_at).load(Ordering::Acquire);
-            Heard {
-                restarted_at,
-                restart_interval,
-                latest: (&raw const (*entry).latest).read_volatile(),
-                reserved: 0,
+        let entry = unsafe { self.entries.add(slot as usize) };
+        // SAFETY: the entry is mapped as long as `self` lives, aligned, and any bytes make a `Heard`. The kernel half
+        // writes it on any CPU at any time, therefore volatile; what was read while it wrote is found out below.
+        let read = || unsafe { entry.read_volatile() };
+        let mut heard = read();
+        for _ in 0..ATTEMPTS {
+            fence(Ordering::Acquire);
+            let again = read();
+            if again == heard {
+                break;
             }
+            heard = again;
         }
+        heard
     }
 }
 

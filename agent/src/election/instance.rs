@@ -178,7 +178,11 @@ impl Instance {
         }
     }
 
+    /// What the kernel half noted without telling us, because it was nothing new to it.
     fn hear_stamp(&mut self, dataplane: &Dataplane, now: Instant) {
+        if self.machine.state() != State::Backup {
+            return;
+        }
         let heard = dataplane.heard(self.config.kernel.slot);
         if heard.restarted_at > 0 {
             self.machine.handle_event(
@@ -188,6 +192,9 @@ impl Instance {
                 },
                 now,
             );
+        }
+        if heard.latest.received_at > 0 {
+            self.heard(&heard.latest, now);
         }
     }
 

@@ -3,6 +3,7 @@
 mod daemon;
 mod keepalived;
 mod netns;
+mod virtual_router;
 mod wait;
 mod xvrrp;
 
@@ -13,6 +14,7 @@ use anyhow::Result;
 pub use daemon::Daemon;
 pub use keepalived::{Keepalived, KeepalivedConfig};
 pub use netns::{Namespace, run};
+pub use virtual_router::VirtualRouter;
 pub use wait::{PATIENCE, eventually};
 pub use xvrrp::{Xvrrp, agent_binary};
 

@@ -1,6 +1,7 @@
 //! The agent under test.
 
 use std::env;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 
 use super::daemon::Daemon;
 use super::netns::{Namespace, run};
+use super::virtual_router::VirtualRouter;
 use super::wait::{PATIENCE, eventually};
 
 /// The agent's binary, as `cargo xtask` built it.
@@ -36,23 +38,26 @@ pub struct Xvrrp {
 }
 
 impl Xvrrp {
-    /// Starts an agent in the namespace. `virtual_routers` is TOML: `[[virtual_router]]` tables.
-    pub fn start(namespace: &Namespace, virtual_routers: &str) -> Result<Self> {
+    /// Starts an agent in the namespace.
+    pub fn start(namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<Self> {
         Self::start_in(namespace, virtual_routers, TempDir::with_prefix("xvrrp-lab-")?)
     }
 
     /// Starts another agent after this one has ended, with the same directory: as after a crash.
-    pub fn restart(self, namespace: &Namespace, virtual_routers: &str) -> Result<Self> {
+    pub fn restart(self, namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<Self> {
         let Self { daemon, directory, .. } = self;
         drop(daemon);
         Self::start_in(namespace, virtual_routers, directory)
     }
 
-    fn start_in(namespace: &Namespace, virtual_routers: &str, directory: TempDir) -> Result<Self> {
+    fn start_in(namespace: &Namespace, virtual_routers: &[VirtualRouter], directory: TempDir) -> Result<Self> {
         let config = directory.path().join("xvrrp.toml");
         let control = control(&directory);
         let router_id = namespace.name();
-        let text = format!("[agent]\nrouter_id = \"{router_id}\"\ncontrol = {control:?}\n\n{virtual_routers}\n");
+        let mut text = format!("[agent]\nrouter_id = \"{router_id}\"\ncontrol = {control:?}\n");
+        for virtual_router in virtual_routers {
+            write!(text, "\n{virtual_router}")?;
+        }
         std::fs::write(&config, text)?;
         let mut command = namespace.command(agent_binary()?)?;
         command.args(["run", "--config"]).arg(&config);
