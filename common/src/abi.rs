@@ -159,10 +159,9 @@ pub struct Advert {
 
 /// What the kernel half has heard for a virtual router.
 ///
-/// It is written while the agent reads, in the order of the fields. The agent reads `restart_interval` first and
-/// `restarted_at` after it: so it may see a new stamp with the interval of the advert before, but not an old stamp with
-/// a new interval, and a timer that was started with the old interval is put right when it is looked at again, which
-/// it always is before it may fire.
+/// It is written while the agent reads, which therefore reads until it finds the same twice. Should it all the same see a
+/// new stamp with the interval of the advert before, a timer that was started with it is put right when the entry is
+/// looked at again, as it always is before the timer may fire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Heard {
