@@ -22,17 +22,7 @@ impl AgentConfig {
 
 pub(super) fn read(root: &mut Section) -> Result<AgentConfig, Reported> {
     match root.get(&keys::AGENT) {
-        None => {
-            let (lines, problems) = (root.lines, &mut *root.problems);
-            let empty = DeTable::new();
-            read_table(&mut Section {
-                place: "agent".into(),
-                line: 1,
-                table: &empty,
-                lines,
-                problems,
-            })
-        }
+        None => read_table(&mut root.below("agent".into(), &DeTable::new(), 1)),
         Some(found) => match found.value {
             DeValue::Table(table) => read_table(&mut root.below("agent".into(), table, found.line)),
             _ => Err(root.reject_type(&keys::AGENT, found)),

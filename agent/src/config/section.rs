@@ -42,7 +42,7 @@ impl<'a, 'i> Section<'a, 'i> {
     }
 
     /// A table in this one.
-    pub fn below(&mut self, place: String, table: &'a DeTable<'i>, line: usize) -> Section<'_, 'i> {
+    pub fn below<'b>(&'b mut self, place: String, table: &'b DeTable<'i>, line: usize) -> Section<'b, 'i> {
         Section {
             place,
             line,
