@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::sys::signal::SigSet;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -231,6 +232,8 @@ struct Signals {
 
 impl Signals {
     fn listen() -> anyhow::Result<Self> {
+        // Whoever started us may have had them blocked, and a child inherits that.
+        SigSet::all().thread_unblock().context("cannot unblock signals")?;
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,

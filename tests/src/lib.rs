@@ -7,4 +7,5 @@ pub mod fixture;
 pub mod frames;
 pub mod kernel_half;
 pub mod lab;
+pub mod outage;
 pub mod probe;

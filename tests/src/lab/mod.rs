@@ -13,9 +13,9 @@ use anyhow::Result;
 
 pub use daemon::Daemon;
 pub use keepalived::{Keepalived, KeepalivedConfig};
-pub use netns::{Namespace, run};
+pub use netns::{Namespace, run, sweep};
 pub use virtual_router::VirtualRouter;
-pub use wait::{PATIENCE, eventually};
+pub use wait::{PATIENCE, eventually, interrupt, pause};
 pub use xvrrp::{Xvrrp, agent_binary};
 
 /// The virtual address of the client's side.

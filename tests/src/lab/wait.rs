@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,13 @@ use anyhow::{Result, bail};
 
 /// How long anything in the lab may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Makes every wait that is under way, or comes, end with an error: Ctrl-C was pressed.
+pub fn interrupt() {
+    INTERRUPTED.store(true, Ordering::Relaxed);
+}
 
 thread_local! {
     static GIVEN_UP: Cell<bool> = const { Cell::new(false) };
@@ -29,7 +37,22 @@ pub fn eventually<T, E: Debug>(what: &str, within: Duration, mut look: impl FnMu
                 GIVEN_UP.set(true);
                 bail!("not within {within:?}: {what}; last: {last:?}")
             }
-            Err(_) => thread::sleep(Duration::from_millis(5)),
+            Err(_) => pause(Duration::from_millis(5))?,
         }
+    }
+}
+
+/// Lets time pass, unless [`interrupt`] ends it.
+pub fn pause(length: Duration) -> Result<()> {
+    let end = Instant::now() + length;
+    loop {
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        thread::sleep(left.min(Duration::from_millis(20)));
     }
 }

@@ -145,11 +145,12 @@ impl Timeline {
         self.gaps().max_by_key(|(_, gap)| *gap)
     }
 
-    /// The longest of the gaps that end after `from`.
-    pub fn outage_after(&self, from: Instant) -> Option<(Instant, Duration)> {
-        self.gaps()
-            .filter(|(before, gap)| *before + *gap >= from)
-            .max_by_key(|(_, gap)| *gap)
+    /// The longest of the gaps that end between `from` and `until`.
+    pub fn longest_gap_between(&self, from: Instant, until: Instant) -> Option<(Instant, Duration)> {
+        let gaps = self
+            .gaps()
+            .filter(|(before, gap)| (from..until).contains(&(*before + *gap)));
+        gaps.max_by_key(|(_, gap)| *gap)
     }
 
     fn gaps(&self) -> impl Iterator<Item = (Instant, Duration)> {

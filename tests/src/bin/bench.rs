@@ -1,0 +1,55 @@
+//! `cargo xtask bench [SUBJECT...]`: measures xvrrp, beside keepalived where both can do the same.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use xvrrp_tests::lab::{agent_binary, run};
+use xvrrp_tests::{bench_xdp, outage};
+
+const SUBJECTS: &[&str] = &["outage", "xdp"];
+const RUNS: usize = 10;
+
+fn main() -> Result<()> {
+    let mut runs = RUNS;
+    let mut subjects = Vec::new();
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--runs" => runs = args.next().unwrap_or_default().parse()?,
+            known if SUBJECTS.contains(&known) => subjects.push(known.to_owned()),
+            other => bail!(
+                "unknown subject {other:?}; known: {}, and --runs N",
+                SUBJECTS.join(", ")
+            ),
+        }
+    }
+    if subjects.is_empty() {
+        subjects = SUBJECTS.iter().map(|&subject| subject.to_owned()).collect();
+    }
+    println!("{}\n", machine()?);
+    for subject in subjects {
+        match subject.as_str() {
+            "outage" => println!("{}", outage::run(runs)?),
+            _ => println!("{}", bench_xdp::run()?),
+        }
+    }
+    Ok(())
+}
+
+/// What the figures were measured on.
+fn machine() -> Result<String> {
+    let kernel = run(Command::new("uname").args(["-srm"]))?;
+    let xvrrp = run(Command::new(agent_binary()?).arg("--version"))?;
+    let keepalived = Command::new("keepalived").arg("--version").output()?;
+    let keepalived = String::from_utf8_lossy(&keepalived.stderr)
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    let cores = std::thread::available_parallelism()?;
+    Ok(format!(
+        "{}, {cores} cores; {}; {keepalived}",
+        kernel.trim(),
+        xvrrp.trim()
+    ))
+}
