@@ -93,8 +93,10 @@ fn an_active_router_without_a_virtual_mac_speaks_as_it_is() -> Result<()> {
         ..router(Router::ROLE_ACTIVE)
     };
     let mut kernel = KernelHalf::with(own_mac)?;
-    let reply = frames::arp(&said(arp::OPERATION_REPLY, INTERFACE_MAC));
-    passes("a reply", reply).check_egress(&mut kernel);
+    for mac in [INTERFACE_MAC, virtual_mac()] {
+        let reply = frames::arp(&said(arp::OPERATION_REPLY, mac));
+        passes("a reply", reply).check_egress(&mut kernel);
+    }
     Ok(())
 }
 

@@ -123,7 +123,10 @@ fn a_lower_priority_leaves_the_stamp_of_a_higher_one() -> Result<()> {
 
 #[test]
 fn a_backup_is_told_of_what_changed_and_of_nothing_else() -> Result<()> {
-    let mut kernel = KernelHalf::with(router(Router::ROLE_BACKUP))?;
+    let mut kernel = KernelHalf::with(Router {
+        slot: 3,
+        ..router(Router::ROLE_BACKUP)
+    })?;
     let steady = from(200);
     let two = frames::addresses(2);
     for (description, frame) in [
@@ -169,18 +172,14 @@ fn a_backup_is_told_of_what_changed_and_of_nothing_else() -> Result<()> {
         let outcome = kernel.receive(&emit(&frame))?;
         let event = Event {
             router: key(51, 0),
-            slot: 0,
+            slot: 3,
             reserved: 0,
-            advert: kernel.heard(0).latest,
+            advert: kernel.heard(3).latest,
         };
         assert_eq!(outcome.events, [event], "{description}");
         for _ in 0..3 {
             let outcome = kernel.receive(&emit(&frame))?;
-            assert_eq!(
-                outcome.counted,
-                [(ROUTER, Counter::AdvertAccepted)],
-                "{description}, again"
-            );
+            assert_eq!(outcome.counted, [(4, Counter::AdvertAccepted)], "{description}, again");
             assert_eq!(outcome.events, [], "{description}, again");
         }
     }

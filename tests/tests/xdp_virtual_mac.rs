@@ -159,6 +159,12 @@ fn without_accept_and_virtual_mac_the_destination_decides() -> Result<()> {
         ..router(Router::ROLE_ACTIVE)
     };
     kernel.add(key(52, 0), accepting, [192, 0, 2, 8])?;
+    let with_virtual_mac = Router {
+        slot: 2,
+        flags: Router::VIRTUAL_MAC,
+        ..router(Router::ROLE_ACTIVE)
+    };
+    kernel.add(key(53, 0), with_virtual_mac, [192, 0, 2, 6])?;
     let to_vip = frames::tcp(INTERFACE_MAC, VIP);
     let echo = frames::ipv4(INTERFACE_MAC, 64, ICMP, VIP, &[8, 0, 0xf7, 0xff, 0, 0, 0, 0]);
     for fixture in [
@@ -173,6 +179,10 @@ fn without_accept_and_virtual_mac_the_destination_decides() -> Result<()> {
         passes(
             "TCP to a router's address that accepts",
             frames::tcp(INTERFACE_MAC, [192, 0, 2, 8]),
+        ),
+        passes(
+            "TCP to the address of a router with a virtual MAC",
+            frames::tcp(INTERFACE_MAC, [192, 0, 2, 6]),
         ),
         passes("on another VLAN", frames::tagged(&to_vip, 0x8100, 7)),
         passes("a packet that ends before its destination", to_vip[..33].to_vec()),
