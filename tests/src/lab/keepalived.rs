@@ -23,6 +23,8 @@ pub struct KeepalivedConfig {
     pub advert_int: f64,
     pub auth_pass: Option<String>,
     pub use_vmac: bool,
+    /// With `use_vmac`: adverts do not use the virtual MAC.
+    pub vmac_xmit_base: bool,
     pub nopreempt: bool,
     pub addresses: Vec<(Ipv4Addr, u8)>,
 }
@@ -37,6 +39,7 @@ impl KeepalivedConfig {
             advert_int: 0.1,
             auth_pass: None,
             use_vmac: false,
+            vmac_xmit_base: false,
             nopreempt: false,
             addresses: vec![(VIP, 24)],
         }
@@ -64,7 +67,10 @@ impl KeepalivedConfig {
             );
         }
         if self.use_vmac {
-            text.push_str("  use_vmac\n  vmac_xmit_base\n");
+            text.push_str("  use_vmac\n");
+        }
+        if self.vmac_xmit_base {
+            text.push_str("  vmac_xmit_base\n");
         }
         if self.nopreempt {
             text.push_str("  nopreempt\n");
