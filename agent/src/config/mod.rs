@@ -195,7 +195,8 @@ fn report_syntax(error: &toml::de::Error, text: &str, lines: &Lines, problems: &
     let message = error
         .message()
         .replace('\n', " ")
-        .replacen(", expected ", "; expected ", 1);
+        .replacen(", expected ", "; expected ", 1)
+        .replace("duplicate key", "duplicate key; remove one");
     let Some(span) = error.span() else {
         return problems.report(None, format!("not valid TOML: {message}"));
     };

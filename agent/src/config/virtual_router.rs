@@ -170,15 +170,12 @@ fn read_advert_interval(section: &mut Section, version: Version) -> Result<Inter
         Version::V3 => (&keys::ADVERT_INTERVAL, ADVERT_INTERVALS),
     };
     let interval = section.duration(key, range, VirtualRouterConfig::DEFAULT_ADVERT_INTERVAL)?;
-    let travels = match version {
-        Version::V2 => interval.to_seconds().is_some(),
-        Version::V3 => interval.to_centiseconds().is_some(),
+    let uneven = match version {
+        Version::V2 if interval.to_seconds().is_none() => "not a whole number of seconds",
+        Version::V3 if interval.to_centiseconds().is_none() => "not a multiple of 10ms",
+        _ => return Ok(interval),
     };
-    if !travels {
-        let wrong = format!("\"{interval}\" cannot be sent");
-        return Err(section.reject(key, section.line_of(key), wrong));
-    }
-    Ok(interval)
+    Err(section.reject(key, section.line_of(key), format_args!("\"{interval}\" is {uneven}")))
 }
 
 fn read_checksum(section: &mut Section, version: Version) -> Result<Checksum, Reported> {
@@ -208,8 +205,7 @@ fn read_password(section: &mut Section, version: Version) -> Result<Option<Passw
         return Ok(None);
     };
     if version == Version::V3 {
-        let message =
-            "version 3 has no authentication (removed by RFC 5798, RFC 9568 9); remove password, or set version = 2";
+        let message = "version 3 has no authentication (RFC 5798 removed it); remove password, or set version = 2";
         return Err(section.report(&keys::PASSWORD, found.line, message));
     }
     let Some(text) = found.value.as_str() else {

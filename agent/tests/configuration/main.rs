@@ -1,0 +1,296 @@
+//! What a right configuration comes to, where the limits are, and that no text at all makes the reader panic.
+
+mod garbled;
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use xvrrp::config::{
+    self, AgentConfig, Checksum, Config, Password, Vip, VirtualRouterConfig, VirtualRouterLines, keys,
+};
+use xvrrp_common::units::{Interval, Priority, Version, Vrid};
+
+fn parse(text: &str) -> Config {
+    config::parse(Path::new("xvrrp.toml"), text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// A virtual router with nothing but what is required, and these lines.
+fn router_with(lines: &str) -> String {
+    format!(
+        "[[virtual_router]]\nname = \"lan\"\ninterface = \"eth0\"\nvrid = 51\naddresses = [\"192.0.2.1/24\"]\n{lines}\n"
+    )
+}
+
+fn is_accepted(lines: &str) {
+    parse(&router_with(lines));
+}
+
+fn vip(octets: [u8; 4], prefix_length: u8) -> Vip {
+    Vip {
+        address: Ipv4Addr::from(octets),
+        prefix_length,
+    }
+}
+
+#[test]
+fn what_is_not_said_has_its_default() {
+    let Config {
+        file,
+        agent,
+        virtual_routers,
+    } = parse(&router_with(""));
+    assert_eq!(file, Path::new("xvrrp.toml"));
+    let host_name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(
+        agent,
+        AgentConfig {
+            router_id: host_name.trim().into(),
+            control: "/run/xvrrp/xvrrp.sock".into(),
+            bpffs: "/sys/fs/bpf/xvrrp".into(),
+            realtime_priority: 50,
+        }
+    );
+    assert_eq!(
+        virtual_routers,
+        [VirtualRouterConfig {
+            name: "lan".into(),
+            interface: "eth0".into(),
+            vrid: Vrid::new(51).unwrap(),
+            version: Version::V3,
+            // RFC 9568 6.1
+            priority: Priority::new(100),
+            advert_interval: Interval::from_seconds(1),
+            addresses: vec![vip([192, 0, 2, 1], 24)],
+            preempt: true,
+            preempt_delay: Interval::ZERO,
+            accept: true,
+            virtual_mac: true,
+            checksum: Checksum::Auto,
+            allowed_sources: vec![],
+            password: None,
+            announce_count: 3,
+            announce_interval: Interval::from_seconds(1),
+            lines: VirtualRouterLines {
+                header: 1,
+                interface: 3,
+                addresses: 5
+            },
+        }]
+    );
+}
+
+#[test]
+fn everything_that_is_said_counts() {
+    let config = parse(
+        r#"
+        [agent]
+        router_id = "gw-a"
+        control = "/run/a.sock"
+        bpffs = "/sys/fs/bpf/a"
+        realtime_priority = 0
+
+        [[virtual_router]]
+        name = "v3"
+        interface = "eth0"
+        vrid = 1
+        version = 3
+        priority = 200
+        advert_interval = "40ms"
+        addresses = ["192.0.2.2/25", "198.51.100.1"]
+        preempt = true
+        preempt_delay = "1.5s"
+        accept = false
+        virtual_mac = false
+        checksum = "plain"
+        allowed_sources = ["192.0.2.8"]
+        announce_count = 5
+        announce_interval = "20ms"
+
+        [[virtual_router]]
+        name = "v2"
+        interface = "eth0"
+        vrid = 2
+        version = 2
+        preempt = false
+        addresses = ["192.0.2.1/24"]
+        advert_interval = "2m"
+        password = "secret"
+        "#,
+    );
+    assert_eq!(
+        config.agent,
+        AgentConfig {
+            router_id: "gw-a".into(),
+            control: "/run/a.sock".into(),
+            bpffs: "/sys/fs/bpf/a".into(),
+            realtime_priority: 0,
+        }
+    );
+    let [v3, v2] = &config.virtual_routers[..] else {
+        panic!("{config:?}")
+    };
+    assert_eq!(
+        *v3,
+        VirtualRouterConfig {
+            name: "v3".into(),
+            interface: "eth0".into(),
+            vrid: Vrid::new(1).unwrap(),
+            version: Version::V3,
+            priority: Priority::new(200),
+            advert_interval: Interval::from_millis(40),
+            addresses: vec![vip([192, 0, 2, 2], 25), vip([198, 51, 100, 1], 32)],
+            preempt: true,
+            preempt_delay: Interval::from_millis(1_500),
+            accept: false,
+            virtual_mac: false,
+            checksum: Checksum::Plain,
+            allowed_sources: vec![Ipv4Addr::new(192, 0, 2, 8)],
+            password: None,
+            announce_count: 5,
+            announce_interval: Interval::from_millis(20),
+            lines: VirtualRouterLines {
+                header: 8,
+                interface: 10,
+                addresses: 15
+            },
+        }
+    );
+    assert_eq!(v2.version, Version::V2);
+    assert!(!v2.preempt);
+    assert_eq!(v2.advert_interval, Interval::from_seconds(120));
+    assert_eq!(v2.password, Some(Password(*b"secret\0\0")));
+}
+
+#[test]
+fn limits_belong_to_what_is_allowed() {
+    for lines in [
+        "priority = 1",
+        "priority = 255",
+        "advert_interval = \"10ms\"",
+        "advert_interval = \"40.95s\"",
+        "version = 2\nadvert_interval = \"1000ms\"",
+        "version = 2\nadvert_interval = \"255s\"",
+        "preempt_delay = \"1000s\"",
+        "preempt = false\npreempt_delay = \"0s\"",
+        "priority = 255\npreempt_delay = \"5s\"",
+        "version = 2\npassword = \"x\"",
+        "version = 2\npassword = \"8 chars!\"",
+        "checksum = \"pseudo-header\"",
+        "allowed_sources = []",
+        "announce_count = 1\nannounce_interval = \"10ms\"",
+        "announce_count = 60\nannounce_interval = \"60s\"",
+    ] {
+        is_accepted(lines);
+    }
+    for vrid in [1, 255] {
+        parse(&router_with("").replace("51", &vrid.to_string()));
+    }
+    for name in ["x", &"n".repeat(64), "a.B_9-z"] {
+        parse(&router_with("").replace("lan", name));
+    }
+    for interface in ["x", "15-bytes-of-nam", "eth0.100", "eth0@x"] {
+        parse(&router_with("").replace("eth0", interface));
+    }
+    for realtime_priority in [0, 99] {
+        parse(&format!(
+            "[agent]\nrealtime_priority = {realtime_priority}\n{}",
+            router_with("")
+        ));
+    }
+    parse(&format!(
+        "[agent]\ncontrol = \"/run/{}\"\n{}",
+        "x".repeat(102),
+        router_with("")
+    ));
+}
+
+#[test]
+fn an_advert_has_room_for_255_addresses() {
+    // RFC 9568 5.2.5
+    let addresses: Vec<String> = (1..=255).map(|host| format!("\"10.0.0.{host}\"")).collect();
+    let config = parse(&router_with("").replace("\"192.0.2.1/24\"", &addresses.join(", ")));
+    assert_eq!(config.virtual_routers[0].addresses.len(), 255);
+    assert_eq!(config.virtual_routers[0].addresses[254], vip([10, 0, 0, 255], 32));
+}
+
+#[test]
+fn what_is_unique_on_an_interface_may_recur_on_another() {
+    // RFC 9568 5.2.3
+    let other = router_with("").replace("lan", "wan").replace("eth0", "eth1");
+    assert_eq!(parse(&(router_with("") + &other)).virtual_routers.len(), 2);
+}
+
+#[test]
+fn other_shapes_of_toml_say_the_same() {
+    let inline =
+        "virtual_router = [{ name = \"lan\", interface = 'eth0', vrid = 0x33, addresses = [\"192.0.2.1/24\",] }]";
+    let mut inline = parse(inline);
+    inline.virtual_routers[0].lines = VirtualRouterLines {
+        header: 1,
+        interface: 3,
+        addresses: 5,
+    };
+    assert_eq!(inline, parse(&router_with("")));
+    let crlf = router_with("").replace('\n', "\r\n");
+    assert_eq!(parse(&crlf), parse(&router_with("")));
+    let byte_order_mark = format!("\u{feff}{}", router_with(""));
+    assert_eq!(parse(&byte_order_mark), parse(&router_with("")));
+}
+
+#[test]
+fn passwords_stay_out_of_debug_output() {
+    let config = parse(&router_with("version = 2\npassword = \"s3cret\""));
+    assert!(!format!("{config:?}").contains("s3cret"));
+    let wrong = config::parse(
+        Path::new("x"),
+        &router_with("version = 2\npassword = \"s3cret-too-long\""),
+    )
+    .unwrap_err();
+    assert!(!format!("{wrong} {wrong:?}").contains("s3cret"));
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+#[test]
+fn the_examples_are_right() {
+    let examples: Vec<PathBuf> = fs::read_dir(repository().join("examples"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        config::load(&example).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+fn the_reference_has_every_key_and_no_other() {
+    let reference = fs::read_to_string(repository().join("docs/configuration.md")).unwrap();
+    let described: Vec<&str> = reference
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    let keys = keys::AGENT_KEYS
+        .iter()
+        .chain(keys::VIRTUAL_ROUTER_KEYS)
+        .map(|key| key.name);
+    assert_eq!(described, keys.collect::<Vec<_>>());
+}
+
+#[test]
+fn the_configurations_in_the_reference_are_right() {
+    let reference = fs::read_to_string(repository().join("docs/configuration.md")).unwrap();
+    let blocks: Vec<&str> = reference
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        parse(block);
+    }
+}
