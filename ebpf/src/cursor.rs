@@ -10,8 +10,8 @@ use xvrrp_common::wire::{MAX_SUMMED, Packet, Summed, Truncated};
 
 /// A frame that arrived, as XDP sees it.
 pub struct Frame<'a> {
-    start: usize,
-    end: usize,
+    start: *mut u8,
+    end: *mut u8,
     ifindex: u32,
     context: PhantomData<&'a XdpContext>,
 }
@@ -20,8 +20,8 @@ impl<'a> Frame<'a> {
     #[inline(always)]
     pub fn new(context: &'a XdpContext) -> Self {
         Self {
-            start: context.data(),
-            end: context.data_end(),
+            start: context.data() as *mut u8,
+            end: context.data_end() as *mut u8,
             // SAFETY: the kernel hands over a valid context.
             ifindex: unsafe { (*context.ctx).ingress_ifindex },
             context: PhantomData,
@@ -37,25 +37,28 @@ impl<'a> Frame<'a> {
     /// Writes the bytes over those at `offset`.
     #[inline(always)]
     pub fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Truncated> {
-        let at = self.at(offset, N)?;
-        // SAFETY: `at` checked that the frame has `N` bytes from `offset` on, and XDP frames are writable.
-        unsafe { ptr::write_unaligned(at as *mut [u8; N], bytes) };
+        let at = self.check(self.start.wrapping_add(offset), N)?;
+        // SAFETY: the frame has `N` bytes from `offset` on, and XDP frames are writable.
+        unsafe { ptr::write_unaligned(at.cast(), bytes) };
         Ok(())
     }
 
-    /// The address of `length` bytes that the frame has from `offset` on.
+    /// `at`, if the frame has `length` bytes there.
     #[inline(always)]
-    fn at(&self, offset: usize, length: usize) -> Result<usize, Truncated> {
-        let at = self.start + offset;
-        if at + length > self.end { Err(Truncated) } else { Ok(at) }
+    fn check(&self, at: *mut u8, length: usize) -> Result<*mut u8, Truncated> {
+        if at.wrapping_add(length) > self.end {
+            Err(Truncated)
+        } else {
+            Ok(at)
+        }
     }
 
     /// Adds `N` bytes to a sum as the kernel keeps it.
     #[inline(always)]
-    fn add<const N: u32>(&self, offset: usize, sum: u32) -> Result<u32, Truncated> {
-        let at = self.at(offset, N as usize)?;
+    fn add<const N: u32>(&self, at: *mut u8, sum: u32) -> Result<u32, Truncated> {
+        let at = self.check(at, N as usize)?;
         // SAFETY: the frame has `N` bytes there; the helper only reads them.
-        let sum = unsafe { bpf_csum_diff(ptr::null_mut(), 0, at as *mut u32, N, sum) };
+        let sum = unsafe { bpf_csum_diff(ptr::null_mut(), 0, at.cast(), N, sum) };
         // Negative for a length that is not a multiple of four or over 512, and no such is asked for.
         u32::try_from(sum).map_err(|_| Truncated)
     }
@@ -64,31 +67,34 @@ impl<'a> Frame<'a> {
 impl Packet for Frame<'_> {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Truncated> {
-        let at = self.at(offset, N)?;
-        // SAFETY: `at` checked that the frame has `N` bytes from `offset` on.
-        Ok(unsafe { ptr::read_unaligned(at as *const [u8; N]) })
+        let at = self.check(self.start.wrapping_add(offset), N)?;
+        // SAFETY: the frame has `N` bytes from `offset` on.
+        Ok(unsafe { ptr::read_unaligned(at.cast()) })
     }
 }
 
 impl Summed for Frame<'_> {
     /// The helper wants constant lengths, so the length is split into its powers of two, the largest first. Where a part
     /// starts is taken from the length's higher bits instead of being counted up: so the verifier sees the same state
-    /// behind each part, whether it was summed or not, and goes on once instead of twice.
+    /// behind each part, whether it was summed or not, and goes on once instead of twice. The two offsets are added to
+    /// the pointer one after the other: added to each other first, the compiler makes an `or` of it where their bits
+    /// cannot meet, and verifiers up to 6.1 at least know nothing of the result.
     #[inline(always)]
     fn sum(&self, offset: usize, length: usize) -> Result<Sum, Truncated> {
         macro_rules! add_parts {
-            ($sum:ident, $($part:literal)*) => {
+            ($start:ident, $sum:ident, $($part:literal)*) => {
                 $(if length & $part != 0 {
                     let before = length & (MAX_SUMMED - 1) & !(2 * $part - 1);
-                    $sum = self.add::<$part>(offset + before, $sum)?;
+                    $sum = self.add::<$part>($start.wrapping_add(before), $sum)?;
                 })*
             };
         }
         if length >= MAX_SUMMED {
             return Err(Truncated);
         }
+        let start = self.start.wrapping_add(offset);
         let mut sum = 0;
-        add_parts!(sum, 512 256 128 64 32 16 8 4);
+        add_parts!(start, sum, 512 256 128 64 32 16 8 4);
         let folded = (sum & 0xffff) + (sum >> 16);
         let folded = (folded & 0xffff) + (folded >> 16);
         // The kernel sums words as the CPU reads them; the sum of swapped words is the swapped sum (RFC 1071 2.B).
