@@ -1,11 +1,16 @@
 //! Puts the virtual addresses on the interface while a virtual router is Active, and takes off what it put there.
+//!
+//! On a thread of its own, behind the election and ahead of ordinary load: a service on a virtual address is out of
+//! reach until the address is there, however busy the host is.
 
 use std::net::Ipv4Addr;
+use std::thread::{self, JoinHandle};
 
+use anyhow::Context;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use crate::net::{AddressOutcome, Netlink};
+use crate::realtime;
 
 /// Where the virtual addresses of one virtual router go.
 #[derive(Clone, Debug)]
@@ -19,23 +24,77 @@ pub struct Placement {
 }
 
 /// Put the addresses of the virtual router with this number on its interface, or take them off.
-pub type Request = (usize, bool);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub router: usize,
+    pub install: bool,
+}
 
-/// Serves requests one after the other, until the sender is dropped and the last one is done.
-pub fn spawn(netlink: Netlink, placements: Vec<Placement>) -> (mpsc::UnboundedSender<Request>, JoinHandle<()>) {
-    let (sender, mut requests) = mpsc::unbounded_channel::<Request>();
-    let task = tokio::spawn(async move {
-        let mut routers: Vec<Router> = placements.into_iter().map(Router::new).collect();
-        while let Some((index, install)) = requests.recv().await {
-            let Some(router) = routers.get_mut(index) else { continue };
-            if install {
-                router.install(&netlink).await;
-            } else {
-                router.remove(&netlink).await;
-            }
+/// The thread that serves requests.
+#[derive(Debug)]
+pub struct Handle {
+    pub requests: mpsc::UnboundedSender<Request>,
+    thread: JoinHandle<()>,
+}
+
+impl Handle {
+    /// Waits until the last request is served, once every other sender is gone.
+    pub fn join(self) {
+        drop(self.requests);
+        self.thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+/// Starts the thread. `realtime_priority` is the election's; 0 is ordinary scheduling.
+pub fn spawn(placements: Vec<Placement>, realtime_priority: u8) -> anyhow::Result<Handle> {
+    let (sender, requests) = mpsc::unbounded_channel();
+    let (tell_ready, ready) = std::sync::mpsc::channel::<anyhow::Result<()>>();
+    let thread = thread::Builder::new().name("addresses".to_owned()).spawn(move || {
+        // Not permitted: the election thread says so, for both.
+        let _ = realtime_priority
+            .checked_sub(1)
+            .filter(|priority| *priority > 0)
+            .map(realtime::schedule_fifo);
+        // Who waits for the word is there until it has come.
+        match tokio::runtime::Builder::new_current_thread().enable_io().build() {
+            Ok(runtime) => runtime.block_on(async move {
+                match Netlink::open() {
+                    Ok(netlink) => {
+                        let _ = tell_ready.send(Ok(()));
+                        serve(&netlink, placements, requests).await;
+                    }
+                    Err(error) => drop(tell_ready.send(Err(error.into()))),
+                }
+            }),
+            Err(error) => drop(tell_ready.send(Err(error.into()))),
         }
-    });
-    (sender, task)
+    })?;
+    ready.recv().context("the address thread has ended")??;
+    Ok(Handle {
+        requests: sender,
+        thread,
+    })
+}
+
+/// One request after the other, so that the last word on a virtual router is the one that stands.
+async fn serve(netlink: &Netlink, placements: Vec<Placement>, mut requests: mpsc::UnboundedReceiver<Request>) {
+    let mut routers: Vec<Router> = placements.into_iter().map(Router::new).collect();
+    while let Some(Request { router, install }) = requests.recv().await {
+        let Some(router) = routers.get_mut(router) else {
+            continue;
+        };
+        if install {
+            router.install(netlink).await;
+        } else {
+            router.remove(netlink).await;
+        }
+    }
+    // Nobody is left to say so: an election that ended as it should has had everything removed.
+    for router in &mut routers {
+        router.remove(netlink).await;
+    }
 }
 
 struct Router {

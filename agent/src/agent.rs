@@ -16,7 +16,7 @@ use crate::addresses;
 use crate::config::{Config, host};
 use crate::control::{Request, Server, Singleton};
 use crate::dataplane::{Capacity, Dataplane, XdpMode};
-use crate::election::{self, Command, Instance, InstanceConfig, Report};
+use crate::election::{self, Command, Instance, InstanceConfig};
 use crate::inspector::Inspector;
 use crate::net::{Interface, LinkChange, LinkMonitor, Netlink, PacketSocket};
 use crate::plan::{Plan, facts, plans};
@@ -50,7 +50,7 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
     let record = config.agent.control.with_file_name(FILTER_RECORD);
     let mut filters = UnicastFilters::recover(netlink.clone(), record, &interfaces).await?;
     let plans = plans(config, &interfaces);
-    let outcome = serve(config, &plans, &netlink, &mut filters, server, links, signals).await;
+    let outcome = serve(config, &plans, &mut filters, server, links, signals).await;
     let closed = filters.close_all(&interfaces).await;
     outcome.and(closed.map_err(Into::into))
 }
@@ -77,7 +77,6 @@ async fn remove_stale_addresses(netlink: &Netlink) -> anyhow::Result<()> {
 async fn serve(
     config: &Config,
     plans: &[Plan<'_>],
-    netlink: &Netlink,
     filters: &mut UnicastFilters,
     server: Server,
     mut links: LinkMonitor,
@@ -94,10 +93,16 @@ async fn serve(
     filters.open(&virtual_macs).await?;
     let mut watching_links = true;
 
-    let mut election = election::spawn(dataplane, instances(plans)?, config.agent.realtime_priority)
-        .context("cannot start the election thread")?;
-    let (address_requests, address_task) =
-        addresses::spawn(netlink.clone(), plans.iter().map(Plan::placement).collect());
+    let realtime_priority = config.agent.realtime_priority;
+    let placements = plans.iter().map(Plan::placement).collect();
+    let addresses = addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
+    let mut election = election::spawn(
+        dataplane,
+        instances(plans)?,
+        addresses.requests.clone(),
+        realtime_priority,
+    )
+    .context("cannot start the election thread")?;
     let inspector = Inspector::new(config, plans, &modes, Arc::clone(&counters), election.commands.clone());
     let service = spawn_server(server, inspector);
     let mut reporter = Reporter::new(plans, counters);
@@ -106,7 +111,6 @@ async fn serve(
     loop {
         tokio::select! {
             report = election.reports.recv() => match report {
-                Some(Report::Addresses { router, install }) => { let _ = address_requests.send((router, install)); }
                 Some(report) => reporter.report(&report),
                 // The thread has ended, asked to or not.
                 None => break,
@@ -129,11 +133,10 @@ async fn serve(
             _ = discard_check.tick() => reporter.report_discards(),
         }
     }
-    // The addresses go while the kernel half still drops ARP for them.
-    drop(address_requests);
-    address_task.await.context("the address task failed")?;
-    service.abort();
     let (dataplane, outcome) = election.join();
+    // The addresses go while the kernel half still drops ARP for them.
+    addresses.join();
+    service.abort();
     drop(dataplane);
     outcome.map_err(Into::into)
 }

@@ -14,6 +14,7 @@ pub mod election;
 pub mod inspector;
 pub mod net;
 pub mod plan;
+pub mod realtime;
 pub mod report;
 pub mod status;
 pub mod unicast_filters;

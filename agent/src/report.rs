@@ -69,9 +69,8 @@ impl Reporter {
                 tracing::warn!(virtual_router = %name, vrid, "{problem}");
             }
             Report::NotRealtime { what, error } => {
-                tracing::warn!("the election thread may not {what}: {error}; adverts can be late under load");
+                tracing::warn!("not permitted to {what}: {error}; adverts can be late under load");
             }
-            Report::Addresses { .. } => {}
         }
     }
 

@@ -5,13 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use tokio::sync::mpsc;
 use xvrrp_common::abi::{self, RouterKey};
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version};
 use xvrrp_common::wire::{arp, vrrp as wire};
 
 use super::status::{RouterStatus, Timers};
-use super::{Problem, Report, Transition};
+use super::{Outlets, Problem, Report, Transition};
 use crate::dataplane::{Dataplane, DataplaneError};
 use crate::net::PacketSocket;
 use crate::vrrp::{Action, Advert, Config, Event, State, VirtualRouter};
@@ -131,24 +130,18 @@ impl Instance {
     }
 
     /// Carries out what the machine has decided, in its order.
-    pub(super) fn act(
-        &mut self,
-        dataplane: &mut Dataplane,
-        reports: &mpsc::UnboundedSender<Report>,
-    ) -> Result<(), DataplaneError> {
+    pub(super) fn act(&mut self, dataplane: &mut Dataplane, outlets: &Outlets) -> Result<(), DataplaneError> {
         let router = self.config.index;
-        // The receiver outlives the thread, but for the last moments of a stop that failed.
-        let report = |report| drop(reports.send(report));
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::SetRole(state) => self.tell_role(state, dataplane)?,
                 Action::SetPreempt(preempt) => self.tell_preempt(preempt, dataplane)?,
                 Action::SendAdvert { priority } => self.send_advert(priority),
                 Action::Announce => self.announce(),
-                Action::InstallAddresses => report(Report::Addresses { router, install: true }),
-                Action::RemoveAddresses => report(Report::Addresses { router, install: false }),
+                Action::InstallAddresses => outlets.request(router, true),
+                Action::RemoveAddresses => outlets.request(router, false),
                 Action::Transition { from, to, reason, at } => {
-                    report(Report::Transition {
+                    outlets.report(Report::Transition {
                         router,
                         transition: Transition { from, to, reason, at },
                     });
@@ -156,7 +149,7 @@ impl Instance {
             }
         }
         if let Some(problem) = self.pending_problem.take() {
-            report(Report::Problem { router, problem });
+            outlets.report(Report::Problem { router, problem });
         }
         Ok(())
     }

@@ -5,7 +5,6 @@
 //! or something is wrong, so that in steady state it allocates nothing and logs nothing.
 
 mod instance;
-mod realtime;
 mod status;
 mod timer;
 
@@ -15,9 +14,10 @@ use std::thread::{self, JoinHandle};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::addresses::Request;
 use crate::clock;
 use crate::dataplane::{Dataplane, DataplaneError, Events};
-use crate::vrrp;
+use crate::{realtime, vrrp};
 
 pub use instance::{Instance, InstanceConfig};
 pub use status::{RouterStatus, Timers, state_name};
@@ -40,11 +40,6 @@ pub enum Report {
     Transition {
         router: usize,
         transition: Transition,
-    },
-    /// Put the virtual addresses on the interface, or take them off.
-    Addresses {
-        router: usize,
-        install: bool,
     },
     Problem {
         router: usize,
@@ -96,6 +91,8 @@ pub enum ElectionError {
     Wait(#[from] io::Error),
     #[error(transparent)]
     Dataplane(#[from] DataplaneError),
+    #[error("the election thread panicked; the message stands above")]
+    Panicked,
 }
 
 /// The running election.
@@ -107,16 +104,24 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Waits for the thread to end; the data path stays as it is until the returned owner is dropped.
-    pub fn join(self) -> (Dataplane, Result<(), ElectionError>) {
-        self.thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    /// Waits for the thread to end; the data path stays as it is until what is returned is dropped. A thread that has
+    /// panicked has taken it along.
+    pub fn join(self) -> (Option<Dataplane>, Result<(), ElectionError>) {
+        match self.thread.join() {
+            Ok((dataplane, outcome)) => (Some(dataplane), outcome),
+            Err(_) => (None, Err(ElectionError::Panicked)),
+        }
     }
 }
 
-/// Starts the election of `instances`. `realtime_priority` 0 leaves the thread with ordinary scheduling.
-pub fn spawn(dataplane: Dataplane, instances: Vec<Instance>, realtime_priority: u8) -> io::Result<Handle> {
+/// Starts the election of `instances`, which has `addresses` installed and removed. `realtime_priority` 0 leaves the
+/// thread with ordinary scheduling.
+pub fn spawn(
+    dataplane: Dataplane,
+    instances: Vec<Instance>,
+    addresses: mpsc::UnboundedSender<Request>,
+    realtime_priority: u8,
+) -> io::Result<Handle> {
     let (commands, command_receiver) = mpsc::unbounded_channel();
     let (report_sender, reports) = mpsc::unbounded_channel();
     let thread = thread::Builder::new().name("election".to_owned()).spawn(move || {
@@ -126,7 +131,10 @@ pub fn spawn(dataplane: Dataplane, instances: Vec<Instance>, realtime_priority: 
         let mut election = Election {
             dataplane,
             instances,
-            reports: report_sender,
+            outlets: Outlets {
+                reports: report_sender,
+                addresses,
+            },
         };
         let outcome = election.run_to_end(command_receiver);
         (election.dataplane, outcome)
@@ -156,7 +164,25 @@ fn be_realtime(priority: u8, reports: &mpsc::UnboundedSender<Report>) {
 struct Election {
     dataplane: Dataplane,
     instances: Vec<Instance>,
+    outlets: Outlets,
+}
+
+/// Where the election tells others what to do and to know. None of them is ever waited for.
+struct Outlets {
     reports: mpsc::UnboundedSender<Report>,
+    addresses: mpsc::UnboundedSender<Request>,
+}
+
+impl Outlets {
+    // Whoever listens outlives the thread, but for the last moments of a stop that failed.
+
+    fn report(&self, report: Report) {
+        let _ = self.reports.send(report);
+    }
+
+    fn request(&self, router: usize, install: bool) {
+        let _ = self.addresses.send(Request { router, install });
+    }
 }
 
 impl Election {
@@ -202,7 +228,7 @@ impl Election {
                 continue;
             };
             instance.heard(&event.advert, clock::now());
-            instance.act(&mut self.dataplane, &self.reports)?;
+            instance.act(&mut self.dataplane, &self.outlets)?;
         }
         Ok(())
     }
@@ -212,7 +238,7 @@ impl Election {
         for instance in &mut self.instances {
             if instance.deadline().is_some_and(|deadline| deadline <= now) {
                 instance.fire(now, &mut self.dataplane)?;
-                instance.act(&mut self.dataplane, &self.reports)?;
+                instance.act(&mut self.dataplane, &self.outlets)?;
             }
         }
         Ok(())
@@ -238,7 +264,7 @@ impl Election {
         let now = clock::now();
         for instance in &mut self.instances {
             apply(instance, now);
-            instance.act(&mut self.dataplane, &self.reports)?;
+            instance.act(&mut self.dataplane, &self.outlets)?;
         }
         Ok(())
     }

@@ -1,10 +1,10 @@
-//! Puts the election thread ahead of ordinary load: real-time scheduling and memory that is not swapped out.
+//! Puts a thread ahead of ordinary load: real-time scheduling and memory that is not swapped out.
 
 use std::io;
 
 /// Asks for `SCHED_FIFO` at `priority` for the calling thread; its children start with ordinary scheduling again.
 /// Needs `CAP_SYS_NICE`.
-pub(super) fn schedule_fifo(priority: u8) -> io::Result<()> {
+pub fn schedule_fifo(priority: u8) -> io::Result<()> {
     let parameters = libc::sched_param {
         sched_priority: i32::from(priority),
     };
@@ -20,7 +20,7 @@ pub(super) fn schedule_fifo(priority: u8) -> io::Result<()> {
 
 /// Keeps every page that the process touches in memory from then on. Needs `CAP_IPC_LOCK` or a sufficient
 /// `RLIMIT_MEMLOCK`.
-pub(super) fn lock_memory() -> io::Result<()> {
+pub fn lock_memory() -> io::Result<()> {
     // MCL_ONFAULT: without it each thread's whole stack would be made resident at once.
     // SAFETY: mlockall(2) takes no pointers.
     let result = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
