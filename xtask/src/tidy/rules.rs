@@ -16,7 +16,7 @@ enum Demand {
     Never(&'static [&'static str]),
     /// Of the dependencies and the standard library, these only: crates, or paths in them.
     OnlyCrates(&'static [&'static str]),
-    /// Of the crate's own modules, these only.
+    /// Of the crate's own modules, these only: modules, or what lies in them.
     OnlyModules(&'static [&'static str]),
 }
 
@@ -126,7 +126,16 @@ const RULES: &[Rule] = &[
     Rule {
         within: "agent/src/election",
         except: &[],
-        demand: OnlyModules(&["election", "vrrp", "net", "dataplane", "clock"]),
+        demand: OnlyModules(&[
+            "election",
+            "vrrp",
+            "net",
+            "dataplane",
+            "clock",
+            "realtime",
+            // What goes into the queue of the addresses' thread.
+            "addresses::Request",
+        ]),
         reason: "the election does not know the management side",
     },
     Rule {
@@ -213,12 +222,9 @@ impl Demand {
             OnlyCrates(allowed) => {
                 crates.iter().any(|known| known == first) && !allowed.iter().any(|allowed| is_within(name, allowed))
             }
-            OnlyModules(allowed) => {
-                first == "crate"
-                    && words
-                        .next()
-                        .is_some_and(|module| is_module(module) && !allowed.contains(&module))
-            }
+            OnlyModules(allowed) => name.strip_prefix("crate::").is_some_and(|inside| {
+                words.next().is_some_and(is_module) && !allowed.iter().any(|allowed| is_within(inside, allowed))
+            }),
         }
     }
 }
