@@ -10,6 +10,10 @@ use tempfile::TempDir;
 
 use crate::lab::{Daemon, Namespace, PATIENCE, eventually, run};
 
+/// Which checksum Wireshark expects of version 3 over IPv4.
+const PSEUDO_HEADER: &str = "vrrp.v3_checksum_as_in_v2:FALSE";
+const PLAIN: &str = "vrrp.v3_checksum_as_in_v2:TRUE";
+
 /// A running capture. On a router, XDP takes packets before any capture sees them: capture at the switch or the client.
 #[derive(Debug)]
 pub struct Capture {
@@ -48,12 +52,16 @@ impl Capture {
 
     /// The fields of every packet that tshark's display filter lets through. Checksums are verified.
     pub fn read(&self, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
+        self.dissect(PSEUDO_HEADER, filter, fields)
+    }
+
+    fn dissect(&self, checksum: &str, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
         let mut command = Command::new("tshark");
         command
             .arg("-r")
             .arg(self.file())
             .args(["-n", "-Y", filter, "-T", "fields", "-E", "separator=|"]);
-        command.args(["-o", "ip.check_checksum:TRUE"]);
+        command.args(["-o", "ip.check_checksum:TRUE", "-o", checksum]);
         for field in fields {
             command.args(["-e", field]);
         }
@@ -64,11 +72,22 @@ impl Capture {
             .collect())
     }
 
-    /// Every advert is well-formed: no dissector complains, and its checksums are right.
+    /// Every advert is well-formed: no dissector complains, and its checksums are right. In version 3 the one of the
+    /// message covers the pseudo-header (RFC 5798 5.2.8).
     pub fn check_adverts(&self) -> Result<()> {
+        self.check(PSEUDO_HEADER)
+    }
+
+    /// The same with the checksum of version 3 over the message only (RFC 9568 5.2.8).
+    pub fn check_plain_adverts(&self) -> Result<()> {
+        self.check(PLAIN)
+    }
+
+    fn check(&self, checksum: &str) -> Result<()> {
         let all = self.read("vrrp", &["frame.number"])?.len();
         ensure!(all > 0, "no advert was captured");
-        let wrong = self.read(
+        let wrong = self.dissect(
+            checksum,
             "vrrp && (_ws.malformed || _ws.expert.severity >= 6291456 || vrrp.checksum.status != 1 || ip.checksum.status != 1)",
             &["frame.number", "_ws.expert.message", "vrrp.checksum.status"],
         )?;

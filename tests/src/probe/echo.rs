@@ -19,6 +19,8 @@ use crate::lab::Namespace;
 pub const PORT: u16 = 7007;
 /// How often a service looks whether it should end.
 const TICK: Duration = Duration::from_millis(50);
+/// How long a client may be silent: longer than any failover.
+const IDLE: Duration = Duration::from_secs(20);
 
 /// Answers each datagram, from the address that it came to, with the datagram and this host's number behind it.
 #[derive(Debug)]
@@ -73,7 +75,7 @@ fn answer(socket: &UdpSocket, host: u8) -> Result<()> {
     Ok(())
 }
 
-/// Sends back what it receives over TCP, one connection after the other.
+/// Sends back what it receives over TCP, one connection after the other. Drop clients first: it waits for them.
 #[derive(Debug)]
 pub struct TcpEcho(#[expect(dead_code, reason = "held, not used")] Service);
 
@@ -95,7 +97,7 @@ impl TcpEcho {
 
 fn echo(mut stream: std::net::TcpStream) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.set_read_timeout(Some(IDLE))?;
     let mut buffer = [0; 4096];
     loop {
         match stream.read(&mut buffer)? {

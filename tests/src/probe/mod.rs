@@ -2,8 +2,10 @@
 
 mod arp;
 mod echo;
+mod tcp;
 mod udp;
 
 pub use arp::{ArpFrame, ArpWatch, ask_for};
 pub use echo::{TcpEcho, UdpEcho};
+pub use tcp::TcpConnection;
 pub use udp::{Timeline, UdpProbe};
