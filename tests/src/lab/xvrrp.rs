@@ -119,6 +119,11 @@ impl Xvrrp {
             .count_lines(&[&format!("virtual_router={name} "), &format!("state={state} ")])
     }
 
+    /// Its control socket.
+    pub fn control(&self) -> PathBuf {
+        control(&self.directory)
+    }
+
     /// Stops it as an operator would.
     pub fn stop(&mut self) -> Result<ExitStatus> {
         self.daemon.stop(Signal::SIGTERM, PATIENCE)

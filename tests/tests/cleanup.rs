@@ -1,0 +1,269 @@
+//! What an agent leaves on its host: nothing, and it takes away nothing that is not its own.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use aya::programs::SchedClassifier;
+use aya::programs::tc::TcAttachType;
+use nix::sys::signal::Signal;
+use xvrrp_tests::lab::{Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, eventually};
+
+/// Several Active_Down_Intervals at 100 ms adverts.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// All that an agent could change on a host: addresses, routes, unicast filters, programs, qdiscs, packet sockets,
+/// promiscuity, settings.
+fn host_state(host: &Namespace) -> Result<String> {
+    let shown = host.sh("
+        ip -d -o link show
+        ip -o address show
+        ip route show table all
+        bridge fdb show
+        tc qdisc show
+        tc filter show dev eth0 ingress
+        tc filter show dev eth0 egress
+        ss --packet --all --numeric --no-header
+        ss --unix --listening --no-header
+        grep . /proc/sys/net/ipv4/conf/*/promote_secondaries /proc/sys/net/ipv4/conf/*/arp_*
+    ")?;
+    Ok(format!("{shown}TCX: {:?}", host.run(tcx_programs)?))
+}
+
+/// Of eth0. Debian 12's tc and bpftool do not know of TCX yet; kernels before 6.6 have none.
+fn tcx_programs() -> Vec<String> {
+    let directions = [TcAttachType::Ingress, TcAttachType::Egress];
+    let programs = directions.map(|direction| SchedClassifier::query_tcx("eth0", direction));
+    let programs = programs.into_iter().flatten().flat_map(|(_, programs)| programs);
+    programs
+        .map(|program| program.name_as_str().unwrap_or("?").to_owned())
+        .collect()
+}
+
+fn addresses(host: &Namespace) -> Result<String> {
+    host.ip("-4 -o address show dev eth0")
+}
+
+fn has(host: &Namespace, address: &str) -> Result<bool> {
+    Ok(addresses(host)?.contains(&format!(" {address} ")))
+}
+
+fn wait_for_address(host: &Namespace, address: &str, present: bool) -> Result<()> {
+    eventually(&format!("{address} present: {present}"), PATIENCE, || {
+        ensure!(has(host, address)? == present, "{}", addresses(host)?);
+        Ok(())
+    })
+}
+
+fn stopped_by(signal: Signal) -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = &lab.routers[0];
+    let before = host_state(host)?;
+    let both = [
+        VirtualRouter::lan(200).with("addresses", "[\"192.0.2.1/24\", \"203.0.113.1/24\"]"),
+        VirtualRouter::lan(200)
+            .with("name", "\"web\"")
+            .with("vrid", "52")
+            .with("addresses", "[\"192.0.2.10/24\"]")
+            .with("virtual_mac", "false"),
+    ];
+    let mut agent = Xvrrp::start(host, &both)?;
+    for (name, address) in [("lan", "203.0.113.1/24"), ("web", "192.0.2.10/24")] {
+        agent.wait_for_state(name, "active")?;
+        wait_for_address(host, address, true)?;
+    }
+    let during = host_state(host)?;
+    for trace in ["00:00:5e:00:01:33", "xvrrp_ingress", "xvrrp_egress", "192.0.2.1/24"] {
+        assert!(during.contains(trace), "{trace} is not in {during}");
+    }
+
+    let status = agent.daemon.stop(signal, PATIENCE)?;
+    assert_eq!(status.code(), Some(0), "{signal}");
+    assert_eq!(host_state(host)?, before, "after {signal}");
+    assert!(!agent.control().exists(), "the control socket is still there");
+    Ok(())
+}
+
+#[test]
+fn sigterm_leaves_the_host_as_it_was() -> Result<()> {
+    stopped_by(Signal::SIGTERM)
+}
+
+#[test]
+fn sigint_leaves_the_host_as_it_was() -> Result<()> {
+    stopped_by(Signal::SIGINT)
+}
+
+#[test]
+fn a_backup_leaves_the_host_as_it_was_and_the_active_router_alone() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let mut active = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(200)])?;
+    active.wait_for_state("lan", "active")?;
+    let before = host_state(&lab.routers[1])?;
+    let mut backup = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
+    backup.wait_for_state("lan", "backup")?;
+    assert!(backup.stop()?.success());
+    assert_eq!(host_state(&lab.routers[1])?, before);
+    assert_eq!(active.state("lan")?, "active");
+    assert_eq!(
+        active.counter("lan", "advert_release")?,
+        0,
+        "a Backup leaves silently (RFC 9568 6.4.2)"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_stop_without_a_carrier_leaves_the_host_as_it_was() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = &lab.routers[0];
+    let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    lab.pull(0)?;
+    agent.wait_for_state("lan", "fault")?;
+    wait_for_address(host, "192.0.2.1/24", false)?;
+    assert!(agent.stop()?.success());
+    lab.plug(0)?;
+    let after = host_state(host)?;
+    for trace in ["00:00:5e:00:01:33", "xvrrp", "192.0.2.1/24"] {
+        assert!(!after.contains(trace), "{trace} is still in {after}");
+    }
+    Ok(())
+}
+
+#[test]
+fn after_a_kill_the_next_start_removes_what_was_left() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let host = &lab.routers[0];
+    let before = host_state(host)?;
+    let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    wait_for_address(host, "192.0.2.1/24", true)?;
+    let mut other = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
+    other.wait_for_state("lan", "backup")?;
+
+    agent.kill()?;
+    other.wait_for_state("lan", "active")?;
+    assert!(has(host, "192.0.2.1/24")?, "nobody is there to take it off");
+    let worse = [VirtualRouter::lan(50)];
+    let mut agent = agent.restart(host, &worse)?;
+    agent.wait_for_state("lan", "backup")?;
+    assert!(!has(host, "192.0.2.1/24")?, "it is off before the election begins");
+    agent.daemon.wait_for_line(&["removed 192.0.2.1/24"], PATIENCE)?;
+
+    assert!(agent.stop()?.success());
+    assert_eq!(host_state(host)?, before);
+    Ok(())
+}
+
+#[test]
+fn after_a_kill_another_configuration_finds_no_trace_of_the_old_one() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = &lab.routers[0];
+    let before = host_state(host)?;
+    let old = VirtualRouter::lan(200).with("addresses", "[\"192.0.2.1/24\", \"203.0.113.1/24\"]");
+    let mut agent = Xvrrp::start(host, &[old])?;
+    agent.wait_for_state("lan", "active")?;
+    wait_for_address(host, "203.0.113.1/24", true)?;
+
+    agent.kill()?;
+    let new = [VirtualRouter::lan(200)
+        .with("vrid", "77")
+        .with("addresses", "[\"192.0.2.9/24\"]")];
+    let mut agent = agent.restart(host, &new)?;
+    agent.wait_for_state("lan", "active")?;
+    let now = host_state(host)?;
+    for trace in ["00:00:5e:00:01:33", "192.0.2.1/24", "203.0.113.1"] {
+        assert!(!now.contains(trace), "{trace} is still in {now}");
+    }
+    assert!(agent.stop()?.success());
+    assert_eq!(host_state(host)?, before);
+    Ok(())
+}
+
+/// The operator's addresses: one in the subnet of the interface's own, one in a subnet that only a virtual address
+/// has, so that the kernel counts it as the virtual address's secondary.
+const OPERATOR: [&str; 2] = ["192.0.2.77/24", "203.0.113.77/24"];
+
+fn agent_beside_the_operators_addresses(lab: &Lab) -> Result<Xvrrp> {
+    let host = &lab.routers[0];
+    let router = VirtualRouter::lan(200).with("addresses", "[\"192.0.2.1/24\", \"203.0.113.1/24\"]");
+    let mut agent = Xvrrp::start(host, &[router])?;
+    agent.wait_for_state("lan", "active")?;
+    wait_for_address(host, "203.0.113.1/24", true)?;
+    for address in OPERATOR {
+        host.ip(&format!("address add {address} dev eth0"))?;
+    }
+    let listed = addresses(host)?;
+    let secondary = listed.lines().find(|line| line.contains("203.0.113.77/24"));
+    assert!(secondary.is_some_and(|line| line.contains("secondary")), "{listed}");
+    Ok(agent)
+}
+
+#[test]
+fn a_stop_never_takes_the_operators_addresses() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = &lab.routers[0];
+    let mut agent = agent_beside_the_operators_addresses(&lab)?;
+    assert!(agent.stop()?.success());
+    for address in OPERATOR {
+        assert!(has(host, address)?, "{address} is gone: {}", addresses(host)?);
+    }
+    assert!(!has(host, "203.0.113.1/24")? && !has(host, "192.0.2.1/24")?);
+    Ok(())
+}
+
+#[test]
+fn a_start_after_a_kill_never_takes_the_operators_addresses() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = &lab.routers[0];
+    let mut agent = agent_beside_the_operators_addresses(&lab)?;
+    agent.kill()?;
+    let mut agent = agent.restart(host, &[VirtualRouter::lan(200).with("addresses", "[\"192.0.2.9/24\"]")])?;
+    agent.wait_for_state("lan", "active")?;
+    for address in OPERATOR {
+        assert!(has(host, address)?, "{address} is gone: {}", addresses(host)?);
+    }
+    assert!(!has(host, "203.0.113.1/24")? && !has(host, "192.0.2.1/24")?);
+    Ok(())
+}
+
+#[test]
+fn an_address_that_was_there_before_stays() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let host = &lab.routers[0];
+    host.ip("address add 192.0.2.1/24 dev eth0")?;
+    let before = host_state(host)?;
+    let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    thread::sleep(SETTLED);
+    assert!(agent.stop()?.success());
+    assert_eq!(host_state(host)?, before);
+
+    let mut agent = agent.restart(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    agent.kill()?;
+    let mut agent = agent.restart(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    assert!(agent.stop()?.success());
+    assert_eq!(host_state(host)?, before, "after a crash too");
+    Ok(())
+}
+
+#[test]
+fn a_second_agent_on_the_host_is_refused_and_disturbs_nothing() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = &lab.routers[0];
+    let mut first = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
+    first.wait_for_state("lan", "active")?;
+    wait_for_address(host, "192.0.2.1/24", true)?;
+    let before = host_state(host)?;
+    let other = VirtualRouter::lan(200)
+        .with("vrid", "52")
+        .with("addresses", "[\"192.0.2.10/24\"]");
+    let mut second = Xvrrp::start(host, &[other])?;
+    assert_eq!(second.daemon.wait(PATIENCE)?.code(), Some(1), "{}", second.daemon.log());
+    assert_eq!(host_state(host)?, before);
+    assert_eq!(first.state("lan")?, "active");
+    Ok(())
+}
