@@ -15,6 +15,9 @@ use crate::dataplane::{Dataplane, DataplaneError};
 use crate::net::PacketSocket;
 use crate::vrrp::{Action, Advert, Config, Event, State, VirtualRouter};
 
+/// How long after a problem with others' adverts the next one is told at the earliest.
+const PROBLEM_PAUSE: Interval = Interval::from_millis(10_000);
+
 /// Everything that a virtual router of ours is made of.
 #[derive(Debug)]
 pub struct InstanceConfig {
@@ -52,6 +55,7 @@ pub struct Instance {
     pseudo_header_checksum: bool,
     /// The last problem told with each origin, so that none is told twice in a row.
     last_advert_problem: Option<Problem>,
+    advert_problem_told: Option<Instant>,
     last_send_error: Option<Errno>,
     pending_problem: Option<Problem>,
     adverts_sent: u64,
@@ -73,6 +77,7 @@ impl Instance {
             address_sum: wire::address_sum(&octets(&config.addresses)),
             pseudo_header_checksum: config.kernel.checksum != abi::Router::CHECKSUM_PLAIN,
             last_advert_problem: None,
+            advert_problem_told: None,
             last_send_error: None,
             pending_problem: None,
             adverts_sent: 0,
@@ -101,7 +106,7 @@ impl Instance {
     pub(super) fn heard(&mut self, advert: &abi::Advert, now: Instant) {
         let source = source(advert);
         self.follow_checksum(advert);
-        self.compare(advert, source);
+        self.compare(advert, source, now);
         self.machine.handle_event(
             Event::Advert(Advert {
                 received_at: Instant::from_nanos(advert.received_at),
@@ -289,7 +294,7 @@ impl Instance {
     }
 
     /// RFC 9568 7.1: differences that the administrator should know of.
-    fn compare(&mut self, advert: &abi::Advert, router: IpAddr) {
+    fn compare(&mut self, advert: &abi::Advert, router: IpAddr, now: Instant) {
         let priority = Priority::new(advert.priority);
         let theirs = Interval::from_nanos(advert.interval);
         let ours = self.config.machine.advert_interval;
@@ -303,8 +308,13 @@ impl Instance {
         } else {
             None
         };
-        if problem != self.last_advert_problem {
+        // Routers that differ in different ways take turns; one line tells of one of them, now and then.
+        let told_lately = self
+            .advert_problem_told
+            .is_some_and(|told| now.since(told) < PROBLEM_PAUSE);
+        if problem != self.last_advert_problem && !told_lately {
             self.last_advert_problem = problem;
+            self.advert_problem_told = Some(now);
             self.pending_problem = problem.or(self.pending_problem);
         }
     }

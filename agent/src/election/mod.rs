@@ -23,6 +23,9 @@ pub use instance::{Instance, InstanceConfig};
 pub use status::{RouterStatus, Timers, state_name};
 use timer::DeadlineTimer;
 
+/// How many events are taken before deadlines are looked at again: some 100 us of work.
+const EVENTS_PER_ROUND: usize = 64;
+
 /// What the management side asks of the election.
 #[derive(Debug)]
 pub enum Command {
@@ -200,14 +203,15 @@ impl Election {
         let mut timer = DeadlineTimer::new()?;
         self.for_each(|instance, now| instance.handle(vrrp::Event::Startup, now))?;
         loop {
-            // Nothing fires before all that was heard until now is known.
-            self.drain_events(events.get_mut())?;
+            // Nothing fires before what was heard until now is known.
+            let more = self.drain_events(events.get_mut())?;
             self.fire_deadlines()?;
-            timer.arm(self.instances.iter().filter_map(Instance::deadline).min())?;
+            let next = self.instances.iter().filter_map(Instance::deadline).min();
+            timer.arm(if more { Some(clock::now()) } else { next })?;
             tokio::select! {
+                // Whatever ends the wait, events and deadlines are looked at; a flood of them must not keep us from being
+                // told to stop.
                 biased;
-                ready = events.readable_mut() => ready?.clear_ready(),
-                expired = timer.expired() => expired?,
                 command = commands.recv() => match command {
                     Some(Command::Interface { ifindex, running }) => self.interface_changed(ifindex, running)?,
                     Some(Command::Status(reply)) => {
@@ -217,12 +221,18 @@ impl Election {
                     }
                     Some(Command::Stop) | None => return Ok(()),
                 },
+                ready = events.readable_mut() => ready?.clear_ready(),
+                expired = timer.expired() => expired?,
             }
         }
     }
 
-    fn drain_events(&mut self, events: &mut Events) -> Result<(), ElectionError> {
-        while let Some(event) = events.next() {
+    /// Whether there may be more events than one round takes, so that a flood of them delays no advert.
+    fn drain_events(&mut self, events: &mut Events) -> Result<bool, ElectionError> {
+        for _ in 0..EVENTS_PER_ROUND {
+            let Some(event) = events.next() else {
+                return Ok(false);
+            };
             // Slots are handed out in the order of the instances.
             let Some(instance) = self.instances.get_mut(event.slot as usize) else {
                 continue;
@@ -230,7 +240,7 @@ impl Election {
             instance.heard(&event.advert, clock::now());
             instance.act(&mut self.dataplane, &self.outlets)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn fire_deadlines(&mut self) -> Result<(), ElectionError> {
