@@ -9,17 +9,12 @@ const OBJECT: &str = "XVRRP_EBPF_OBJECT";
 
 fn main() {
     println!("cargo::rerun-if-env-changed={OBJECT}");
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the agent lies in the workspace");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the agent lies in the workspace");
     let given = env::var_os(OBJECT);
     let object = workspace.join(given.as_ref().map_or(Path::new("target/bpf/xvrrp-ebpf"), Path::new));
     println!("cargo::rerun-if-changed={}", object.display());
     let Ok(built) = fs::metadata(&object).and_then(|metadata| metadata.modified()) else {
-        println!(
-            "cargo::error={} is missing: run `cargo xtask build`, which compiles it",
-            object.display()
-        );
+        println!("cargo::error={} is missing: run `cargo xtask build`, which compiles it", object.display());
         return;
     };
     // Whoever names an object knows how old it is.
@@ -33,10 +28,7 @@ fn warn_of_newer_sources(workspace: &Path, built: SystemTime) {
     for source in ["ebpf", "common"].map(|directory| workspace.join(directory)) {
         println!("cargo::rerun-if-changed={}", source.display());
         if newest(&source).is_some_and(|changed| changed > built) {
-            println!(
-                "cargo::warning={} is newer than the BPF object: run `cargo xtask build`",
-                source.display()
-            );
+            println!("cargo::warning={} is newer than the BPF object: run `cargo xtask build`", source.display());
         }
     }
 }
@@ -47,9 +39,5 @@ fn newest(path: &Path) -> Option<SystemTime> {
     if metadata.is_file() {
         return metadata.modified().ok();
     }
-    fs::read_dir(path)
-        .ok()?
-        .flatten()
-        .filter_map(|entry| newest(&entry.path()))
-        .max()
+    fs::read_dir(path).ok()?.flatten().filter_map(|entry| newest(&entry.path())).max()
 }

@@ -41,9 +41,7 @@ impl Handle {
     /// Waits until the last request is served, once every other sender is gone.
     pub fn join(self) {
         drop(self.requests);
-        self.thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -53,10 +51,7 @@ pub fn spawn(placements: Vec<Placement>, realtime_priority: u8) -> anyhow::Resul
     let (tell_ready, ready) = std::sync::mpsc::channel::<anyhow::Result<()>>();
     let thread = thread::Builder::new().name("addresses".to_owned()).spawn(move || {
         // Not permitted: the election thread says so, for both.
-        let _ = realtime_priority
-            .checked_sub(1)
-            .filter(|priority| *priority > 0)
-            .map(realtime::schedule_fifo);
+        let _ = realtime_priority.checked_sub(1).filter(|priority| *priority > 0).map(realtime::schedule_fifo);
         // Who waits for the word is there until it has come.
         match tokio::runtime::Builder::new_current_thread().enable_io().build() {
             Ok(runtime) => runtime.block_on(async move {
@@ -72,10 +67,7 @@ pub fn spawn(placements: Vec<Placement>, realtime_priority: u8) -> anyhow::Resul
         }
     })?;
     ready.recv().context("the address thread has ended")??;
-    Ok(Handle {
-        requests: sender,
-        thread,
-    })
+    Ok(Handle { requests: sender, thread })
 }
 
 /// One request after the other, so that the last word on a virtual router is the one that stands.
@@ -105,19 +97,11 @@ struct Router {
 
 impl Router {
     fn new(placement: Placement) -> Self {
-        Self {
-            placement,
-            added: Vec::new(),
-        }
+        Self { placement, added: Vec::new() }
     }
 
     async fn install(&mut self, netlink: &Netlink) {
-        let Placement {
-            name,
-            interface,
-            ifindex,
-            addresses,
-        } = &self.placement;
+        let Placement { name, interface, ifindex, addresses } = &self.placement;
         for &(address, prefix_length) in addresses {
             if self.added.contains(&(address, prefix_length)) {
                 continue;
@@ -134,18 +118,10 @@ impl Router {
 
     /// Goes on after a failure: what can be removed is.
     async fn remove(&mut self, netlink: &Netlink) {
-        let Placement {
-            name,
-            interface,
-            ifindex,
-            ..
-        } = &self.placement;
+        let Placement { name, interface, ifindex, .. } = &self.placement;
         // The last added goes first: the kernel then never has to promote one of ours.
         for (address, prefix_length) in self.added.drain(..).rev() {
-            if let Err(error) = netlink
-                .remove_address(interface, *ifindex, address, prefix_length)
-                .await
-            {
+            if let Err(error) = netlink.remove_address(interface, *ifindex, address, prefix_length).await {
                 tracing::error!(virtual_router = %name, "{error}");
             }
         }

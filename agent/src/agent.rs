@@ -67,10 +67,7 @@ async fn remove_stale_addresses(netlink: &Netlink) -> anyhow::Result<()> {
     for address in removed {
         tracing::warn!("removed {address}, which an agent that did not end properly had left");
     }
-    failures
-        .into_iter()
-        .next()
-        .map_or(Ok(()), |failure| Err(failure.into()))
+    failures.into_iter().next().map_or(Ok(()), |failure| Err(failure.into()))
 }
 
 /// From the first program attached to the last one detached.
@@ -85,24 +82,16 @@ async fn serve(
     let (mut dataplane, modes) = data_path(plans)?;
     tokio::spawn(dataplane.forward_log()?);
     let counters = Arc::new(dataplane.take_counters()?);
-    let virtual_macs: Vec<_> = plans
-        .iter()
-        .filter(|plan| plan.config.virtual_mac)
-        .map(|plan| (plan.interface, plan.mac))
-        .collect();
+    let virtual_macs: Vec<_> =
+        plans.iter().filter(|plan| plan.config.virtual_mac).map(|plan| (plan.interface, plan.mac)).collect();
     filters.open(&virtual_macs).await?;
     let mut watching_links = true;
 
     let realtime_priority = config.agent.realtime_priority;
     let placements = plans.iter().map(Plan::placement).collect();
     let addresses = addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
-    let mut election = election::spawn(
-        dataplane,
-        instances(plans)?,
-        addresses.requests.clone(),
-        realtime_priority,
-    )
-    .context("cannot start the election thread")?;
+    let mut election = election::spawn(dataplane, instances(plans)?, addresses.requests.clone(), realtime_priority)
+        .context("cannot start the election thread")?;
     let inspector = Inspector::new(config, plans, &modes, Arc::clone(&counters), election.commands.clone());
     let service = spawn_server(server, inspector);
     let mut reporter = Reporter::new(plans, counters);
@@ -173,9 +162,7 @@ fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {
     let mut sockets: BTreeMap<u32, Arc<PacketSocket>> = BTreeMap::new();
     let mut instances = Vec::with_capacity(plans.len());
     for plan in plans {
-        let Interface {
-            name, ifindex, running, ..
-        } = plan.interface;
+        let Interface { name, ifindex, running, .. } = plan.interface;
         let socket = match sockets.entry(*ifindex) {
             Entry::Occupied(open) => Arc::clone(open.get()),
             Entry::Vacant(vacant) => {

@@ -11,31 +11,14 @@ struct Capability {
     purpose: &'static str,
 }
 
-const NET_ADMIN: Capability = Capability {
-    name: "CAP_NET_ADMIN",
-    number: 12,
-    purpose: "attach to interfaces and put addresses on them",
-};
-const NET_RAW: Capability = Capability {
-    name: "CAP_NET_RAW",
-    number: 13,
-    purpose: "send adverts",
-};
-const SYS_ADMIN: Capability = Capability {
-    name: "CAP_SYS_ADMIN",
-    number: 21,
-    purpose: "enter another namespace (--netns)",
-};
-const PERFMON: Capability = Capability {
-    name: "CAP_PERFMON",
-    number: 38,
-    purpose: "load BPF programs that compute packet pointers",
-};
-const BPF: Capability = Capability {
-    name: "CAP_BPF",
-    number: 39,
-    purpose: "load BPF programs and use their maps",
-};
+const NET_ADMIN: Capability =
+    Capability { name: "CAP_NET_ADMIN", number: 12, purpose: "attach to interfaces and put addresses on them" };
+const NET_RAW: Capability = Capability { name: "CAP_NET_RAW", number: 13, purpose: "send adverts" };
+const SYS_ADMIN: Capability =
+    Capability { name: "CAP_SYS_ADMIN", number: 21, purpose: "enter another namespace (--netns)" };
+const PERFMON: Capability =
+    Capability { name: "CAP_PERFMON", number: 38, purpose: "load BPF programs that compute packet pointers" };
+const BPF: Capability = Capability { name: "CAP_BPF", number: 39, purpose: "load BPF programs and use their maps" };
 
 #[derive(Debug, thiserror::Error)]
 pub enum CapabilityError {
@@ -73,23 +56,17 @@ fn missing(effective: u64, enters_namespace: bool) -> Vec<Missing> {
         (SYS_ADMIN, has(SYS_ADMIN) || !enters_namespace),
     ];
     let absent = needed.into_iter().filter(|(_, present)| !present);
-    absent
-        .map(|(Capability { name, purpose, .. }, _)| Missing { name, purpose })
-        .collect()
+    absent.map(|(Capability { name, purpose, .. }, _)| Missing { name, purpose }).collect()
 }
 
 fn effective() -> io::Result<u64> {
     let status = fs::read_to_string("/proc/thread-self/status")?;
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 fn describe(missing: &[Missing]) -> String {
-    let each: Vec<String> = missing
-        .iter()
-        .map(|Missing { name, purpose }| format!("{name} (to {purpose})"))
-        .collect();
+    let each: Vec<String> = missing.iter().map(|Missing { name, purpose }| format!("{name} (to {purpose})")).collect();
     each.join(", ")
 }
 
@@ -100,24 +77,12 @@ mod tests {
     const ALL: u64 = 1 << 12 | 1 << 13 | 1 << 38 | 1 << 39;
 
     fn names(effective: u64, enters_namespace: bool) -> Vec<&'static str> {
-        missing(effective, enters_namespace)
-            .into_iter()
-            .map(|missing| missing.name)
-            .collect()
+        missing(effective, enters_namespace).into_iter().map(|missing| missing.name).collect()
     }
 
     #[test]
     fn each_missing_capability_is_named() {
-        assert_eq!(
-            names(0, true),
-            [
-                "CAP_BPF",
-                "CAP_PERFMON",
-                "CAP_NET_ADMIN",
-                "CAP_NET_RAW",
-                "CAP_SYS_ADMIN"
-            ]
-        );
+        assert_eq!(names(0, true), ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN"]);
         assert_eq!(names(ALL & !(1 << 13), false), ["CAP_NET_RAW"]);
         assert_eq!(names(ALL, false), Vec::<&str>::new());
     }

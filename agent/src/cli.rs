@@ -17,10 +17,7 @@ const NETNS_DIRECTORY: &str = "/run/netns";
 
 /// Keeps virtual IP addresses alive on a group of Linux gateways: VRRP with an XDP fast path.
 #[derive(Debug, Parser)]
-#[command(
-    version,
-    after_help = "Exit status: 0 done, 1 failed while working, 2 wrong usage or configuration."
-)]
+#[command(version, after_help = "Exit status: 0 done, 1 failed while working, 2 wrong usage or configuration.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -76,10 +73,7 @@ impl Cli {
                 management_runtime()?.block_on(agent::check(&config))?;
                 let count = config.virtual_routers.len();
                 let plural = if count == 1 { "" } else { "s" };
-                println!(
-                    "{}: configuration is valid: {count} virtual router{plural}",
-                    file.display()
-                );
+                println!("{}: configuration is valid: {count} virtual router{plural}", file.display());
                 Ok(())
             }
             Command::Status { json, control } => {
@@ -104,16 +98,9 @@ impl Namespace {
     /// Moves this thread, and so all that it will start, into the namespace.
     fn enter(&self) -> anyhow::Result<()> {
         let Some(name) = &self.netns else { return Ok(()) };
-        let path = if name.contains('/') {
-            PathBuf::from(name)
-        } else {
-            Path::new(NETNS_DIRECTORY).join(name)
-        };
+        let path = if name.contains('/') { PathBuf::from(name) } else { Path::new(NETNS_DIRECTORY).join(name) };
         let namespace = std::fs::File::open(&path).with_context(|| {
-            format!(
-                "--netns {name}: cannot open {}; `ip netns` lists the namespaces",
-                path.display()
-            )
+            format!("--netns {name}: cannot open {}; `ip netns` lists the namespaces", path.display())
         })?;
         setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
             .with_context(|| format!("--netns {name}: cannot enter {} (needs CAP_SYS_ADMIN)", path.display()))
@@ -126,8 +113,5 @@ fn load(file: &Path) -> Result<Config, ConfigError> {
 
 /// For everything but the election, which has a thread and a runtime of its own.
 fn management_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
 }

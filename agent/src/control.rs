@@ -47,10 +47,7 @@ impl Singleton {
         let name = SocketAddr::from_abstract_name("xvrrp-agent").and_then(|name| StdListener::bind_addr(&name));
         name.map(Self).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => ControlError::AgentRuns,
-            _ => ControlError::Open {
-                path: PathBuf::from("@xvrrp-agent"),
-                source,
-            },
+            _ => ControlError::Open { path: PathBuf::from("@xvrrp-agent"), source },
         })
     }
 }
@@ -65,10 +62,7 @@ pub struct Server {
 impl Server {
     /// Makes the directory too. A file that a dead agent left is replaced.
     pub fn open(path: &Path) -> Result<Self, ControlError> {
-        let open = |source| ControlError::Open {
-            path: path.to_owned(),
-            source,
-        };
+        let open = |source| ControlError::Open { path: path.to_owned(), source };
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(open)?;
         }
@@ -80,10 +74,7 @@ impl Server {
             _ => {}
         }
         let listener = UnixListener::bind(path).map_err(open)?;
-        let server = Self {
-            listener,
-            path: path.to_owned(),
-        };
+        let server = Self { listener, path: path.to_owned() };
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(open)?;
         Ok(server)
     }
@@ -116,9 +107,7 @@ impl Client {
     async fn serve_patiently<A: Serialize>(&mut self, answer: impl AsyncFnOnce(Request) -> A) -> io::Result<()> {
         let (reader, mut writer) = self.0.split();
         let mut line = String::new();
-        tokio::io::BufReader::new(reader.take(MAX_REQUEST))
-            .read_line(&mut line)
-            .await?;
+        tokio::io::BufReader::new(reader.take(MAX_REQUEST)).read_line(&mut line).await?;
         let mut reply = match serde_json::from_str(&line) {
             Ok(request) => serde_json::to_vec(&answer(request).await)?,
             Err(error) => serde_json::to_vec(&serde_json::json!({ "error": format!("bad request: {error}") }))?,
@@ -130,10 +119,8 @@ impl Client {
 
 /// Asks the agent at `path`, from a command.
 pub fn ask(path: &Path, request: &Request) -> Result<serde_json::Value, ControlError> {
-    let mut stream = StdStream::connect(path).map_err(|source| ControlError::NoAgent {
-        path: path.to_owned(),
-        source,
-    })?;
+    let mut stream =
+        StdStream::connect(path).map_err(|source| ControlError::NoAgent { path: path.to_owned(), source })?;
     let mut exchange = || -> io::Result<serde_json::Value> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -144,10 +131,7 @@ pub fn ask(path: &Path, request: &Request) -> Result<serde_json::Value, ControlE
         BufReader::new(&stream).take(64 << 20).read_line(&mut reply)?;
         Ok(serde_json::from_str(&reply)?)
     };
-    exchange().map_err(|source| ControlError::Answer {
-        path: path.to_owned(),
-        source,
-    })
+    exchange().map_err(|source| ControlError::Answer { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -162,9 +146,7 @@ mod tests {
 
     async fn serve_one(server: &Server) {
         let client = server.accept().await.unwrap();
-        client
-            .serve(async |request| serde_json::json!({ "asked": request }))
-            .await;
+        client.serve(async |request| serde_json::json!({ "asked": request })).await;
     }
 
     #[tokio::test]

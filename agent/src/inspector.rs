@@ -53,18 +53,10 @@ impl Inspector {
             vrid: plan.config.vrid.get(),
             version: plan.config.version as u8,
             interface: plan.interface.name.clone(),
-            xdp_mode: modes
-                .get(&plan.interface.ifindex)
-                .map(XdpMode::to_string)
-                .unwrap_or_default(),
+            xdp_mode: modes.get(&plan.interface.ifindex).map(XdpMode::to_string).unwrap_or_default(),
             advert_interval: plan.config.advert_interval,
             virtual_mac: plan.config.virtual_mac.then(|| plan.mac.to_string()),
-            addresses: plan
-                .config
-                .addresses
-                .iter()
-                .map(|vip| with_prefix(&(vip.address, vip.prefix_length)))
-                .collect(),
+            addresses: plan.config.addresses.iter().map(|vip| with_prefix(&(vip.address, vip.prefix_length))).collect(),
             primary: std::net::IpAddr::V4(plan.primary),
             slot: plan.slot(),
         };
@@ -85,12 +77,7 @@ impl Inspector {
             schema: SCHEMA,
             router_id: self.router_id.clone(),
             pid: std::process::id(),
-            virtual_routers: self
-                .routers
-                .iter()
-                .zip(&elected)
-                .map(|pair| self.virtual_router(pair))
-                .collect(),
+            virtual_routers: self.routers.iter().zip(&elected).map(|pair| self.virtual_router(pair)).collect(),
             counters: self.counted(CounterReader::NO_ROUTER),
         }
     }
@@ -139,8 +126,5 @@ impl Inspector {
 }
 
 fn unix_time() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

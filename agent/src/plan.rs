@@ -52,18 +52,9 @@ impl<'a> Plan<'a> {
             index,
             config,
             interface,
-            key: RouterKey {
-                ifindex: interface.ifindex,
-                vlan: 0,
-                family: FAMILY_IPV4,
-                vrid: config.vrid.get(),
-            },
+            key: RouterKey { ifindex: interface.ifindex, vlan: 0, family: FAMILY_IPV4, vrid: config.vrid.get() },
             primary,
-            mac: if config.virtual_mac {
-                MacAddress::virtual_ipv4(config.vrid)
-            } else {
-                interface.mac
-            },
+            mac: if config.virtual_mac { MacAddress::virtual_ipv4(config.vrid) } else { interface.mac },
         }
     }
 
@@ -100,9 +91,7 @@ impl<'a> Plan<'a> {
     }
 
     pub fn vips(&self) -> impl Iterator<Item = VipKey> {
-        let RouterKey {
-            ifindex, vlan, family, ..
-        } = self.key;
+        let RouterKey { ifindex, vlan, family, .. } = self.key;
         self.config.addresses.iter().map(move |vip| VipKey {
             ifindex,
             vlan,
@@ -114,10 +103,10 @@ impl<'a> Plan<'a> {
 
     pub fn allowed_sources(&self) -> impl Iterator<Item = SourceKey> {
         let router = self.key;
-        self.config.allowed_sources.iter().map(move |source| SourceKey {
-            router,
-            address: ipv4_address(source.octets()),
-        })
+        self.config
+            .allowed_sources
+            .iter()
+            .map(move |source| SourceKey { router, address: ipv4_address(source.octets()) })
     }
 
     pub fn machine(&self) -> vrrp::Config {
@@ -147,11 +136,7 @@ impl<'a> Plan<'a> {
             name: self.config.name.clone(),
             interface: self.interface.name.clone(),
             ifindex: self.interface.ifindex,
-            addresses: if self.accepts() {
-                addresses.collect()
-            } else {
-                Vec::new()
-            },
+            addresses: if self.accepts() { addresses.collect() } else { Vec::new() },
         }
     }
 }

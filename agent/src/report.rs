@@ -46,10 +46,7 @@ impl Reporter {
             slot: plan.slot(),
             counted: Counters::default(),
         };
-        Self {
-            routers: plans.iter().map(known).collect(),
-            counters,
-        }
+        Self { routers: plans.iter().map(known).collect(), counters }
     }
 
     pub fn report(&self, report: &Report) {
@@ -77,13 +74,7 @@ impl Reporter {
     /// One line for each virtual router and reason that has counted since the last look, so that a flood of bad
     /// adverts is no flood of lines.
     pub fn report_discards(&mut self) {
-        for Known {
-            name,
-            vrid,
-            slot,
-            counted,
-        } in &mut self.routers
-        {
+        for Known { name, vrid, slot, counted } in &mut self.routers {
             let Ok(now) = self.counters.read(CounterReader::router(*slot)) else {
                 continue;
             };

@@ -74,9 +74,7 @@ pub fn milliseconds(interval: Interval) -> f64 {
 
 /// By name, without those at zero.
 pub fn counted(counters: &Counters) -> BTreeMap<String, u64> {
-    let all = Counter::ALL
-        .iter()
-        .map(|&counter| (counter.name().to_owned(), counters.0[counter as usize]));
+    let all = Counter::ALL.iter().map(|&counter| (counter.name().to_owned(), counters.0[counter as usize]));
     all.filter(|&(_, count)| count > 0).collect()
 }
 
@@ -96,24 +94,8 @@ impl fmt::Display for AgentStatus {
 
 impl fmt::Display for VirtualRouterStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            name,
-            vrid,
-            version,
-            interface,
-            xdp_mode,
-            state,
-            reason,
-            priority,
-            timers,
-            ..
-        } = self;
-        writeln!(
-            f,
-            "{name}: {} for {} ({reason})",
-            state.to_uppercase(),
-            span(self.in_state_ms)
-        )?;
+        let Self { name, vrid, version, interface, xdp_mode, state, reason, priority, timers, .. } = self;
+        writeln!(f, "{name}: {} for {} ({reason})", state.to_uppercase(), span(self.in_state_ms))?;
         writeln!(
             f,
             "  router      VRID {vrid}, version {version}, priority {priority}, on {interface} (XDP mode {xdp_mode})"

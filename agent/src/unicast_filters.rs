@@ -38,32 +38,21 @@ impl UnicastFilters {
     /// Closes what a predecessor left open. `record` is the file that it, and we, write down entries in.
     pub async fn recover(netlink: Netlink, record: PathBuf, interfaces: &[Interface]) -> Result<Self, FilterError> {
         let opened = read(&record)?;
-        let mut filters = Self {
-            netlink,
-            record,
-            opened,
-        };
+        let mut filters = Self { netlink, record, opened };
         filters.close_all(interfaces).await?;
         Ok(filters)
     }
 
     /// Opens the filters for all of `wanted`, (interface, MAC).
     pub async fn open(&mut self, wanted: &[(&Interface, MacAddress)]) -> Result<(), FilterError> {
-        self.opened = wanted
-            .iter()
-            .map(|(interface, mac)| Entry {
-                interface: interface.name.clone(),
-                mac: mac.0,
-            })
-            .collect();
+        self.opened =
+            wanted.iter().map(|(interface, mac)| Entry { interface: interface.name.clone(), mac: mac.0 }).collect();
         if self.opened.is_empty() {
             return Ok(());
         }
         write(&self.record, &self.opened)?;
         for (interface, mac) in wanted {
-            self.netlink
-                .open_unicast_filter(&interface.name, interface.ifindex, *mac)
-                .await?;
+            self.netlink.open_unicast_filter(&interface.name, interface.ifindex, *mac).await?;
         }
         Ok(())
     }
@@ -76,18 +65,14 @@ impl UnicastFilters {
                 continue;
             };
             let mac = MacAddress(entry.mac);
-            let closed = self
-                .netlink
-                .close_unicast_filter(&interface.name, interface.ifindex, mac)
-                .await;
+            let closed = self.netlink.close_unicast_filter(&interface.name, interface.ifindex, mac).await;
             outcome = outcome.and(closed);
         }
         outcome?;
         match fs::remove_file(&self.record) {
-            Err(source) if source.kind() != ErrorKind::NotFound => Err(FilterError::Record {
-                path: self.record.clone(),
-                source,
-            }),
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                Err(FilterError::Record { path: self.record.clone(), source })
+            }
             _ => Ok(()),
         }
     }
@@ -98,10 +83,7 @@ fn read(record: &Path) -> Result<Vec<Entry>, FilterError> {
         // A record that a crash cut short was followed by no entry.
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_default()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(FilterError::Record {
-            path: record.to_owned(),
-            source,
-        }),
+        Err(source) => Err(FilterError::Record { path: record.to_owned(), source }),
     }
 }
 
@@ -109,8 +91,5 @@ fn write(record: &Path, entries: &[Entry]) -> Result<(), FilterError> {
     let bytes = serde_json::to_vec(entries).map_err(io::Error::from);
     bytes
         .and_then(|bytes| fs::write(record, bytes))
-        .map_err(|source| FilterError::Record {
-            path: record.to_owned(),
-            source,
-        })
+        .map_err(|source| FilterError::Record { path: record.to_owned(), source })
 }

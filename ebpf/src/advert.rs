@@ -29,12 +29,7 @@ pub fn handle(frame: &Frame, header: &ethernet::Header) -> Verdict {
     let Some(vrid) = vrrp::vrid(frame, &ip) else {
         return foreign(Counter::AdvertLength);
     };
-    let key = RouterKey {
-        ifindex: frame.ifindex(),
-        vlan: header.vlan,
-        family: FAMILY_IPV4,
-        vrid,
-    };
+    let key = RouterKey { ifindex: frame.ifindex(), vlan: header.vlan, family: FAMILY_IPV4, vrid };
     let Some(router) = maps::router(&key) else {
         return foreign(Counter::AdvertUnknownVrid);
     };
@@ -108,13 +103,7 @@ fn take(key: &RouterKey, router: &Router, ip: &ipv4::Header, advert: &vrrp::Adve
         return;
     };
     let change = heard::record(entry, &latest, restarts_timer(router, advert));
-    if matters(router, advert, change)
-        && !tell(Event {
-            router: *key,
-            slot: router.slot,
-            reserved: 0,
-            advert: latest,
-        })
+    if matters(router, advert, change) && !tell(Event { router: *key, slot: router.slot, reserved: 0, advert: latest })
     {
         count(index, Counter::EventLost);
     }

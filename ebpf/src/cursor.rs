@@ -46,11 +46,7 @@ impl<'a> Frame<'a> {
     /// `at`, if the frame has `length` bytes there.
     #[inline(always)]
     fn check(&self, at: *mut u8, length: usize) -> Result<*mut u8, Truncated> {
-        if at.wrapping_add(length) > self.end {
-            Err(Truncated)
-        } else {
-            Ok(at)
-        }
+        if at.wrapping_add(length) > self.end { Err(Truncated) } else { Ok(at) }
     }
 
     /// Adds `N` bytes to a sum as the kernel keeps it.

@@ -30,9 +30,6 @@ pub fn record(entry: *mut Heard, advert: &Advert, restarts_timer: bool) -> Chang
 
 #[inline(always)]
 fn compare(before: &Advert, advert: &Advert) -> Change {
-    let same = Advert {
-        received_at: before.received_at,
-        ..*advert
-    } == *before;
+    let same = Advert { received_at: before.received_at, ..*advert } == *before;
     if same { Change::Same } else { Change::Different }
 }

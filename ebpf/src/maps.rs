@@ -80,23 +80,14 @@ pub fn router(key: &RouterKey) -> Option<&'static Router> {
 /// The virtual router that an address belongs to.
 #[inline(always)]
 pub fn router_of_vip(ifindex: u32, vlan: u16, address: [u8; 4]) -> Option<&'static Router> {
-    let key = VipKey {
-        ifindex,
-        vlan,
-        family: FAMILY_IPV4,
-        reserved: 0,
-        address: ipv4_address(address),
-    };
+    let key = VipKey { ifindex, vlan, family: FAMILY_IPV4, reserved: 0, address: ipv4_address(address) };
     // SAFETY: an address keeps its virtual router as long as it has one.
     router(unsafe { VIPS.get(key) }?)
 }
 
 #[inline(always)]
 pub fn is_allowed_source(router: RouterKey, source: [u8; 4]) -> bool {
-    let key = SourceKey {
-        router,
-        address: ipv4_address(source),
-    };
+    let key = SourceKey { router, address: ipv4_address(source) };
     ALLOWED_SOURCES.get_ptr(key).is_some()
 }
 
@@ -108,9 +99,7 @@ pub fn heard(router: &Router) -> Option<*mut Heard> {
 /// Whether packets must be looked up by their destination.
 #[inline(always)]
 pub fn refuse_by_destination() -> bool {
-    SETTINGS
-        .get(0)
-        .is_some_and(|settings| settings.refuse_by_destination != 0)
+    SETTINGS.get(0).is_some_and(|settings| settings.refuse_by_destination != 0)
 }
 
 /// Tells the agent; false if the ring buffer is full.

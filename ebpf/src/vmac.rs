@@ -22,12 +22,7 @@ pub fn admit(frame: &mut Frame, header: &ethernet::Header, vrid: Vrid) -> Result
     if ethernet::is_tag(header.ether_type) {
         return Ok(Admission::NotOurs);
     }
-    let key = RouterKey {
-        ifindex: frame.ifindex(),
-        vlan: header.vlan,
-        family: FAMILY_IPV4,
-        vrid: vrid.get(),
-    };
+    let key = RouterKey { ifindex: frame.ifindex(), vlan: header.vlan, family: FAMILY_IPV4, vrid: vrid.get() };
     let Some(router) = maps::router(&key).filter(|router| router.flags & Router::VIRTUAL_MAC != 0) else {
         return Ok(Admission::NotOurs);
     };

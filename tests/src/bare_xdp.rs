@@ -51,19 +51,9 @@ impl BarePass {
     pub fn load() -> Result<Self> {
         let program = [
             // r0 = XDP_PASS
-            Instruction {
-                code: 0xb7,
-                registers: 0,
-                offset: 0,
-                immediate: 2,
-            },
+            Instruction { code: 0xb7, registers: 0, offset: 0, immediate: 2 },
             // exit
-            Instruction {
-                code: 0x95,
-                registers: 0,
-                offset: 0,
-                immediate: 0,
-            },
+            Instruction { code: 0x95, registers: 0, offset: 0, immediate: 0 },
         ];
         let mut attributes = Load {
             program_type: TYPE_XDP,

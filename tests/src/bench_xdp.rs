@@ -65,23 +65,14 @@ impl fmt::Display for Report {
         for Row { name, nanoseconds } in &self.rows {
             let Spread { min, median } = nanoseconds;
             let hundredths = median * 100 / bare;
-            writeln!(
-                f,
-                "{name:<44} {min:>6} {median:>8} {:>4}.{:02}",
-                hundredths / 100,
-                hundredths % 100
-            )?;
+            writeln!(f, "{name:<44} {min:>6} {median:>8} {:>4}.{:02}", hundredths / 100, hundredths % 100)?;
         }
         writeln!(
             f,
             "passthrough over bare XDP_PASS: {} ns (target: at most {PASSTHROUGH_TARGET})",
             self.passthrough_cost()
         )?;
-        write!(
-            f,
-            "loading the object: min {:.1?}, median {:.1?}",
-            self.load.min, self.load.median
-        )
+        write!(f, "loading the object: min {:.1?}, median {:.1?}", self.load.min, self.load.median)
     }
 }
 
@@ -89,21 +80,12 @@ impl fmt::Display for Report {
 pub fn run() -> Result<Report> {
     let bare = BarePass::load().context("load a bare XDP_PASS")?;
     let tcp = frames::tcp(MacAddress([2, 0, 0, 0, 0, 3]), [203, 0, 113, 5]);
-    let mut rows = vec![Row {
-        name: "bare XDP_PASS",
-        nanoseconds: rounds(|| bare.nanoseconds(&tcp, REPEATS))?,
-    }];
+    let mut rows = vec![Row { name: "bare XDP_PASS", nanoseconds: rounds(|| bare.nanoseconds(&tcp, REPEATS))? }];
     for (name, role, frame, verdict) in repeatable(&tcp) {
-        let mut kernel = KernelHalf::with(Router {
-            interface_mac: virtual_mac().0,
-            ..router(role)
-        })?;
+        let mut kernel = KernelHalf::with(Router { interface_mac: virtual_mac().0, ..router(role) })?;
         for _ in 0..2 {
             let outcome = kernel.receive(&frame)?;
-            ensure!(
-                outcome.verdict == verdict && outcome.frame == frame,
-                "{name}: {outcome:?}"
-            );
+            ensure!(outcome.verdict == verdict && outcome.frame == frame, "{name}: {outcome:?}");
         }
         let nanoseconds = rounds(|| kernel.nanoseconds(&frame, REPEATS))?;
         rows.push(Row { name, nanoseconds });
@@ -120,64 +102,30 @@ pub fn run() -> Result<Report> {
         loads.push(start.elapsed());
         drop(kernel);
     }
-    Ok(Report {
-        rows,
-        load: spread(loads),
-    })
+    Ok(Report { rows, load: spread(loads) })
 }
 
 /// Frames that come out as they go in: name, our role, frame, what becomes of it.
 fn repeatable(tcp: &[u8]) -> Vec<(&'static str, u8, Vec<u8>, Verdict)> {
     let with = |count| {
         let addresses = frames::addresses(count);
-        emit(&AdvertFrame {
-            addresses: &addresses,
-            ..advert()
-        })
+        emit(&AdvertFrame { addresses: &addresses, ..advert() })
     };
     let valid = with(1);
-    let unknown = AdvertFrame {
-        vrid: Vrid::new(99).expect("not zero"),
-        ..advert()
-    };
+    let unknown = AdvertFrame { vrid: Vrid::new(99).expect("not zero"), ..advert() };
     let active = Router::ROLE_ACTIVE;
     let backup = Router::ROLE_BACKUP;
     let to_virtual_mac = frames::tcp(virtual_mac(), [203, 0, 113, 5]);
     vec![
         ("TCP/IPv4 to the interface, passed", active, tcp.to_vec(), Verdict::Pass),
-        (
-            "TCP/IPv4 on a VLAN, passed",
-            active,
-            frames::tagged(tcp, 0x8100, 7),
-            Verdict::Pass,
-        ),
-        (
-            "TCP/IPv4 to the virtual MAC, admitted",
-            active,
-            to_virtual_mac.clone(),
-            Verdict::Pass,
-        ),
-        (
-            "TCP/IPv4 to the virtual MAC, dropped",
-            backup,
-            to_virtual_mac,
-            Verdict::Drop,
-        ),
+        ("TCP/IPv4 on a VLAN, passed", active, frames::tagged(tcp, 0x8100, 7), Verdict::Pass),
+        ("TCP/IPv4 to the virtual MAC, admitted", active, to_virtual_mac.clone(), Verdict::Pass),
+        ("TCP/IPv4 to the virtual MAC, dropped", backup, to_virtual_mac, Verdict::Drop),
         ("valid advert, 1 address", backup, valid.clone(), Verdict::Drop),
         ("valid advert, 20 addresses", backup, with(20), Verdict::Drop),
         ("valid advert, 255 addresses", backup, with(255), Verdict::Drop),
-        (
-            "bogus advert: TTL 254",
-            backup,
-            frames::with_ip_byte(&valid, 8, 254),
-            Verdict::Drop,
-        ),
-        (
-            "bogus advert: checksum",
-            backup,
-            frames::with_byte(&valid, frames::MESSAGE + 6, 0),
-            Verdict::Drop,
-        ),
+        ("bogus advert: TTL 254", backup, frames::with_ip_byte(&valid, 8, 254), Verdict::Drop),
+        ("bogus advert: checksum", backup, frames::with_byte(&valid, frames::MESSAGE + 6, 0), Verdict::Drop),
         ("bogus advert: unknown VRID", backup, emit(&unknown), Verdict::Pass),
     ]
 }
@@ -191,10 +139,7 @@ fn answered_arp(bare: &BarePass, bare_median: u64) -> Result<Spread<u64>> {
         target: [192, 0, 2, 1],
     });
     let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
-    ensure!(
-        kernel.receive(&request)?.verdict == Verdict::Transmit,
-        "the request is not answered"
-    );
+    ensure!(kernel.receive(&request)?.verdict == Verdict::Transmit, "the request is not answered");
     let mut alone = Vec::with_capacity(SINGLE_RUNS);
     let mut answered = Vec::with_capacity(SINGLE_RUNS);
     for _ in 0..SINGLE_RUNS {
@@ -214,8 +159,5 @@ fn rounds(mut measure: impl FnMut() -> Result<u64>) -> Result<Spread<u64>> {
 /// Of at least one value.
 fn spread<T: Ord + Copy>(mut values: Vec<T>) -> Spread<T> {
     values.sort_unstable();
-    Spread {
-        min: values[0],
-        median: values[values.len() / 2],
-    }
+    Spread { min: values[0], median: values[values.len() / 2] }
 }

@@ -27,9 +27,7 @@ impl Capture {
         let directory = TempDir::with_prefix("xvrrp-lab-capture-")?;
         let mut command = namespace.command("tcpdump")?;
         command.args(["-i", interface, "-U", "--immediate-mode", "-Z", "root", "-w"]);
-        command
-            .arg(directory.path().join("capture.pcap"))
-            .args(filter.split_whitespace());
+        command.arg(directory.path().join("capture.pcap")).args(filter.split_whitespace());
         let mut daemon = Daemon::start("tcpdump", &mut command, directory.path())?;
         daemon.wait_for_line(&["listening on"], PATIENCE)?;
         Ok(Self { daemon, directory })
@@ -57,19 +55,13 @@ impl Capture {
 
     fn dissect(&self, checksum: &str, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
         let mut command = Command::new("tshark");
-        command
-            .arg("-r")
-            .arg(self.file())
-            .args(["-n", "-Y", filter, "-T", "fields", "-E", "separator=|"]);
+        command.arg("-r").arg(self.file()).args(["-n", "-Y", filter, "-T", "fields", "-E", "separator=|"]);
         command.args(["-o", "ip.check_checksum:TRUE", "-o", checksum]);
         for field in fields {
             command.args(["-e", field]);
         }
         let text = run(&mut command)?;
-        Ok(text
-            .lines()
-            .map(|line| line.split('|').map(str::to_owned).collect())
-            .collect())
+        Ok(text.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect())
     }
 
     /// Every advert is well-formed: no dissector complains, and its checksums are right. In version 3 the one of the
@@ -91,11 +83,7 @@ impl Capture {
             "vrrp && (_ws.malformed || _ws.expert.severity >= 6291456 || vrrp.checksum.status != 1 || ip.checksum.status != 1)",
             &["frame.number", "_ws.expert.message", "vrrp.checksum.status"],
         )?;
-        ensure!(
-            wrong.is_empty(),
-            "{} of {all} adverts are wrong: {wrong:?}",
-            wrong.len()
-        );
+        ensure!(wrong.is_empty(), "{} of {all} adverts are wrong: {wrong:?}", wrong.len());
         Ok(())
     }
 

@@ -44,20 +44,11 @@ pub fn changed(
     output: Vec<u8>,
     counter: Counter,
 ) -> Fixture {
-    Fixture {
-        output: Some(output),
-        ..becomes(description, input, verdict, &[(ROUTER, counter)])
-    }
+    Fixture { output: Some(output), ..becomes(description, input, verdict, &[(ROUTER, counter)]) }
 }
 
 fn becomes(description: &'static str, input: Vec<u8>, verdict: Verdict, counted: &[(u32, Counter)]) -> Fixture {
-    Fixture {
-        description,
-        input,
-        verdict,
-        output: None,
-        counted: counted.to_vec(),
-    }
+    Fixture { description, input, verdict, output: None, counted: counted.to_vec() }
 }
 
 impl Fixture {
@@ -77,22 +68,12 @@ impl Fixture {
 
     #[track_caller]
     fn check(self, outcome: Result<Outcome>) {
-        let Self {
-            description,
-            input,
-            verdict,
-            output,
-            counted,
-        } = self;
+        let Self { description, input, verdict, output, counted } = self;
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(error) => panic!("{description}: {error:#}"),
         };
-        assert_eq!(
-            outcome.verdict, verdict,
-            "{description}: verdict; counted {:?}",
-            outcome.counted
-        );
+        assert_eq!(outcome.verdict, verdict, "{description}: verdict; counted {:?}", outcome.counted);
         assert_eq!(outcome.counted, counted, "{description}: counters");
         assert_eq!(outcome.frame, output.unwrap_or(input), "{description}: frame");
         assert_eq!(outcome.events, [], "{description}: events");

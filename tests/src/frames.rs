@@ -42,19 +42,13 @@ pub fn addresses(count: u8) -> Vec<[u8; 4]> {
 
 /// An ARP packet in a frame from its sender, broadcast unless it is a reply.
 pub fn arp(arp: &Arp) -> Vec<u8> {
-    let destination = if arp.operation == arp::OPERATION_REPLY {
-        arp.target_mac
-    } else {
-        MacAddress::BROADCAST
-    };
+    let destination = if arp.operation == arp::OPERATION_REPLY { arp.target_mac } else { MacAddress::BROADCAST };
     [&destination.0[..], &arp.sender_mac.0, &[0x08, 0x06], &arp.emit()].concat()
 }
 
 /// The start of a TCP connection to this address.
 pub fn tcp(destination_mac: MacAddress, destination: [u8; 4]) -> Vec<u8> {
-    let tcp = [
-        0xc0, 0x00, 0x00, 0x50, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0x72, 0x10, 0, 0, 0, 0,
-    ];
+    let tcp = [0xc0, 0x00, 0x00, 0x50, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0x72, 0x10, 0, 0, 0, 0];
     ipv4(destination_mac, 64, 6, destination, &tcp)
 }
 

@@ -58,12 +58,7 @@ pub fn virtual_mac() -> MacAddress {
 }
 
 pub fn key(vrid: u8, vlan: u16) -> RouterKey {
-    RouterKey {
-        ifindex: IFINDEX,
-        vlan,
-        family: FAMILY_IPV4,
-        vrid,
-    }
+    RouterKey { ifindex: IFINDEX, vlan, family: FAMILY_IPV4, vrid }
 }
 
 /// The loaded kernel half.
@@ -76,16 +71,8 @@ pub struct KernelHalf {
 
 impl KernelHalf {
     pub fn load() -> Result<Self> {
-        let mut dataplane = Dataplane::load(Capacity {
-            routers: ROUTERS,
-            vips: 16,
-            sources: 4,
-        })?;
-        Ok(Self {
-            counters: dataplane.take_counters()?,
-            events: dataplane.take_events()?,
-            dataplane,
-        })
+        let mut dataplane = Dataplane::load(Capacity { routers: ROUTERS, vips: 16, sources: 4 })?;
+        Ok(Self { counters: dataplane.take_counters()?, events: dataplane.take_events()?, dataplane })
     }
 
     /// With one virtual router, VRID 51 on no VLAN, whose address is 192.0.2.1.
@@ -172,12 +159,7 @@ impl KernelHalf {
         output: Option<&mut [u8]>,
         repeat: u32,
     ) -> Result<aya::programs::TestRunResult> {
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            data_out: output,
-            repeat,
-            ..TestRunOptions::new()
-        };
+        let options = TestRunOptions { data_in: Some(frame), data_out: output, repeat, ..TestRunOptions::new() };
         let result = match self.dataplane.program(name) {
             Some(Program::Xdp(program)) => program.test_run(options),
             Some(Program::SchedClassifier(program)) => program.test_run(options),

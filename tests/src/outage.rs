@@ -54,11 +54,7 @@ pub fn run(runs: usize) -> Result<Report> {
         for program in [Program::Xvrrp, Program::Keepalived] {
             let outages =
                 outages(program, interval, runs).with_context(|| format!("{} every {interval:?}", program.name()))?;
-            rows.push(Row {
-                program,
-                interval,
-                outages,
-            });
+            rows.push(Row { program, interval, outages });
         }
     }
     Ok(Report { runs, rows })
@@ -79,9 +75,7 @@ fn outages(program: Program, interval: Duration, runs: usize) -> Result<Vec<Dura
         lab.pull(0)?;
         probe.wait_for_answer_from(1, PATIENCE)?;
         let seen = probe.finish();
-        let (_, outage) = seen
-            .longest_gap_between(cut, Instant::now())
-            .context("the client got no answers")?;
+        let (_, outage) = seen.longest_gap_between(cut, Instant::now()).context("the client got no answers")?;
         outages.push(outage);
         lab.plug(0)?;
     }
@@ -180,15 +174,8 @@ impl fmt::Display for Report {
         for pair in self.rows.chunks_exact(2) {
             let [xvrrp, keepalived] = pair else { continue };
             let ratio = xvrrp.median().as_secs_f64() / keepalived.median().as_secs_f64();
-            writeln!(
-                f,
-                "every {:?}: median outage of xvrrp / keepalived = {ratio:.3}",
-                xvrrp.interval
-            )?;
+            writeln!(f, "every {:?}: median outage of xvrrp / keepalived = {ratio:.3}", xvrrp.interval)?;
         }
-        writeln!(
-            f,
-            "target: median at most ADI, each run at most {EXCESS_TARGET:?} above it"
-        )
+        writeln!(f, "target: median at most ADI, each run at most {EXCESS_TARGET:?} above it")
     }
 }

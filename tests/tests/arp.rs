@@ -19,9 +19,7 @@ fn virtual_mac() -> MacAddress {
 
 fn mac_of(host: &Namespace) -> Result<String> {
     let link = host.ip(&format!("-o link show {INTERFACE}"))?;
-    let mac = link
-        .split_once("link/ether ")
-        .and_then(|(_, rest)| rest.split(' ').next());
+    let mac = link.split_once("link/ether ").and_then(|(_, rest)| rest.split(' ').next());
     mac.map(str::to_owned).context("an interface without a MAC")
 }
 
@@ -35,14 +33,10 @@ fn settled_pair(lab: &Lab) -> Result<(Xvrrp, Xvrrp)> {
 
 /// The router talks to the client from the virtual address, and has to ask for the client's MAC first.
 fn talk_from_the_virtual_address(router: &Namespace) -> Result<()> {
-    eventually(
-        "the router reaches the client from the virtual address",
-        PATIENCE,
-        || {
-            router.ip(&format!("neigh flush dev {INTERFACE}"))?;
-            router.sh("ping -n -q -c 3 -i 0.05 -W 1 -I 192.0.2.1 192.0.2.100")
-        },
-    )?;
+    eventually("the router reaches the client from the virtual address", PATIENCE, || {
+        router.ip(&format!("neigh flush dev {INTERFACE}"))?;
+        router.sh("ping -n -q -c 3 -i 0.05 -W 1 -I 192.0.2.1 192.0.2.100")
+    })?;
     Ok(())
 }
 
@@ -72,10 +66,7 @@ fn the_client_sees_the_virtual_address_at_the_virtual_mac_only() -> Result<()> {
     assert!(neighbor.contains(&virtual_mac().to_string()), "{neighbor}");
     let claims: Vec<_> = watch.finish().into_iter().filter(|frame| frame.claims(VIP)).collect();
     assert!(claims.len() >= 4, "{claims:?}");
-    let macs: BTreeSet<_> = claims
-        .iter()
-        .flat_map(|frame| [frame.source, frame.arp.sender_mac])
-        .collect();
+    let macs: BTreeSet<_> = claims.iter().flat_map(|frame| [frame.source, frame.arp.sender_mac]).collect();
     assert_eq!(macs, BTreeSet::from([virtual_mac()]), "{claims:?}");
     Ok(())
 }
@@ -90,10 +81,7 @@ fn only_the_active_router_answers_for_the_virtual_address_and_with_the_virtual_m
     for _ in 0..3 {
         let answers = ask_for(&lab.client, INTERFACE, VIP, ANSWER_TIME)?;
         assert_eq!(answers.len(), 1, "{answers:?}");
-        assert_eq!(
-            (answers[0].source, answers[0].arp.sender_mac),
-            (virtual_mac(), virtual_mac())
-        );
+        assert_eq!((answers[0].source, answers[0].arp.sender_mac), (virtual_mac(), virtual_mac()));
     }
     for agent in [backup, third] {
         assert!(agent.counter("lan", "arp_suppressed")? >= 3);
@@ -148,10 +136,7 @@ fn frames_for_the_virtual_mac_that_reach_a_backup_are_dropped() -> Result<()> {
     probe.wait_for_answer_from(0, PATIENCE)?;
 
     // The switch errs, whatever the Active router sends.
-    lab.switch().sh(&format!(
-        "bridge fdb replace {} dev p1 master static sticky",
-        virtual_mac()
-    ))?;
+    lab.switch().sh(&format!("bridge fdb replace {} dev p1 master static sticky", virtual_mac()))?;
     eventually("the frames reach the Backup", PATIENCE, || {
         let dropped = backup.counter("lan", "virtual_mac_dropped")?;
         ensure!(dropped > 50, "{dropped} dropped");
@@ -170,9 +155,7 @@ fn a_packet_to_the_virtual_address_at_the_backups_own_mac_is_not_accepted() -> R
     let _service = UdpEcho::start(&lab.routers[1], 1)?;
     let (_active, _backup) = settled_pair(&lab)?;
     let mac = mac_of(&lab.routers[1])?;
-    lab.client.ip(&format!(
-        "neigh replace {VIP} lladdr {mac} dev {INTERFACE} nud permanent"
-    ))?;
+    lab.client.ip(&format!("neigh replace {VIP} lladdr {mac} dev {INTERFACE} nud permanent"))?;
     let probe = UdpProbe::start(&lab.client, VIP, PACE)?;
     std::thread::sleep(ANSWER_TIME);
     let timeline = probe.finish();
@@ -195,21 +178,12 @@ fn a_takeover_is_announced_by_gratuitous_arp_as_often_as_configured() -> Result<
     capture.wait_for("arp.isgratuitous", 8)?;
     std::thread::sleep(ANSWER_TIME);
     capture.finish()?;
-    let fields = [
-        "arp.src.proto_ipv4",
-        "arp.dst.proto_ipv4",
-        "eth.src",
-        "eth.dst",
-        "arp.src.hw_mac",
-    ];
+    let fields = ["arp.src.proto_ipv4", "arp.dst.proto_ipv4", "eth.src", "eth.dst", "arp.src.hw_mac"];
     let mut announcements = capture.read("arp.isgratuitous", &fields)?;
     announcements.sort();
     let mac = virtual_mac().to_string();
-    let announcement = |address: &str| {
-        [address, address, mac.as_str(), "ff:ff:ff:ff:ff:ff", mac.as_str()]
-            .map(str::to_owned)
-            .to_vec()
-    };
+    let announcement =
+        |address: &str| [address, address, mac.as_str(), "ff:ff:ff:ff:ff:ff", mac.as_str()].map(str::to_owned).to_vec();
     let expected = [vec![announcement("192.0.2.1"); 4], vec![announcement("192.0.2.10"); 4]].concat();
     assert_eq!(announcements, expected);
     Ok(())

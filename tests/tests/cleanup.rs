@@ -35,9 +35,7 @@ fn tcx_programs() -> Vec<String> {
     let directions = [TcAttachType::Ingress, TcAttachType::Egress];
     let programs = directions.map(|direction| SchedClassifier::query_tcx("eth0", direction));
     let programs = programs.into_iter().flatten().flat_map(|(_, programs)| programs);
-    programs
-        .map(|program| program.name_as_str().unwrap_or("?").to_owned())
-        .collect()
+    programs.map(|program| program.name_as_str().unwrap_or("?").to_owned()).collect()
 }
 
 fn addresses(host: &Namespace) -> Result<String> {
@@ -105,11 +103,7 @@ fn a_backup_leaves_the_host_as_it_was_and_the_active_router_alone() -> Result<()
     assert!(backup.stop()?.success());
     assert_eq!(host_state(&lab.routers[1])?, before);
     assert_eq!(active.state("lan")?, "active");
-    assert_eq!(
-        active.counter("lan", "advert_release")?,
-        0,
-        "a Backup leaves silently (RFC 9568 6.4.2)"
-    );
+    assert_eq!(active.counter("lan", "advert_release")?, 0, "a Backup leaves silently (RFC 9568 6.4.2)");
     Ok(())
 }
 
@@ -167,9 +161,7 @@ fn after_a_kill_another_configuration_finds_no_trace_of_the_old_one() -> Result<
     wait_for_address(host, "203.0.113.1/24", true)?;
 
     agent.kill()?;
-    let new = [VirtualRouter::lan(200)
-        .with("vrid", "77")
-        .with("addresses", "[\"192.0.2.9/24\"]")];
+    let new = [VirtualRouter::lan(200).with("vrid", "77").with("addresses", "[\"192.0.2.9/24\"]")];
     let mut agent = agent.restart(host, &new)?;
     agent.wait_for_state("lan", "active")?;
     let now = host_state(host)?;
@@ -258,9 +250,7 @@ fn a_second_agent_on_the_host_is_refused_and_disturbs_nothing() -> Result<()> {
     first.wait_for_state("lan", "active")?;
     wait_for_address(host, "192.0.2.1/24", true)?;
     let before = host_state(host)?;
-    let other = VirtualRouter::lan(200)
-        .with("vrid", "52")
-        .with("addresses", "[\"192.0.2.10/24\"]");
+    let other = VirtualRouter::lan(200).with("vrid", "52").with("addresses", "[\"192.0.2.10/24\"]");
     let mut second = Xvrrp::start(host, &[other])?;
     assert_eq!(second.daemon.wait(PATIENCE)?.code(), Some(1), "{}", second.daemon.log());
     assert_eq!(host_state(host)?, before);

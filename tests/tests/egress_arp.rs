@@ -14,13 +14,7 @@ const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
 
 /// What the network stack says from the virtual address.
 fn said(operation: u16, mac: MacAddress) -> Arp {
-    Arp {
-        operation,
-        sender_mac: mac,
-        sender: VIP,
-        target_mac: CLIENT_MAC,
-        target: [192, 0, 2, 9],
-    }
+    Arp { operation, sender_mac: mac, sender: VIP, target_mac: CLIENT_MAC, target: [192, 0, 2, 9] }
 }
 
 #[test]
@@ -66,16 +60,8 @@ fn a_router_that_is_not_active_says_nothing_of_the_address() -> Result<()> {
                 for fixture in [
                     dropped("a request", request.clone(), Counter::EgressArpDropped),
                     dropped("a reply", reply, Counter::EgressArpDropped),
-                    dropped(
-                        "an announcement",
-                        arp::gratuitous(mac, VIP).to_vec(),
-                        Counter::EgressArpDropped,
-                    ),
-                    dropped(
-                        "a priority tag",
-                        frames::tagged(&request, 0x8100, 0),
-                        Counter::EgressArpDropped,
-                    ),
+                    dropped("an announcement", arp::gratuitous(mac, VIP).to_vec(), Counter::EgressArpDropped),
+                    dropped("a priority tag", frames::tagged(&request, 0x8100, 0), Counter::EgressArpDropped),
                 ] {
                     fixture.check_egress(&mut kernel);
                 }
@@ -87,11 +73,7 @@ fn a_router_that_is_not_active_says_nothing_of_the_address() -> Result<()> {
 
 #[test]
 fn an_active_router_without_a_virtual_mac_speaks_as_it_is() -> Result<()> {
-    let own_mac = Router {
-        flags: Router::ACCEPT,
-        answer_mac: INTERFACE_MAC.0,
-        ..router(Router::ROLE_ACTIVE)
-    };
+    let own_mac = Router { flags: Router::ACCEPT, answer_mac: INTERFACE_MAC.0, ..router(Router::ROLE_ACTIVE) };
     let mut kernel = KernelHalf::with(own_mac)?;
     for mac in [INTERFACE_MAC, virtual_mac()] {
         let reply = frames::arp(&said(arp::OPERATION_REPLY, mac));
@@ -106,24 +88,15 @@ fn everything_else_leaves_untouched() -> Result<()> {
         let mut kernel = KernelHalf::with(router(role))?;
         let ours = said(arp::OPERATION_REQUEST, INTERFACE_MAC);
         let from_vip = frames::arp(&ours);
-        let from_host = frames::arp(&Arp {
-            sender: [192, 0, 2, 3],
-            ..ours
-        });
+        let from_host = frames::arp(&Arp { sender: [192, 0, 2, 3], ..ours });
         for fixture in [
             passes("ARP from the host's own address", from_host),
             passes("ARP on a VLAN", frames::tagged(&from_vip, 0x8100, 7)),
-            passes(
-                "ARP behind two tags",
-                frames::tagged(&frames::tagged(&from_vip, 0x8100, 0), 0x8100, 0),
-            ),
+            passes("ARP behind two tags", frames::tagged(&frames::tagged(&from_vip, 0x8100, 0), 0x8100, 0)),
             passes("ARP behind a service tag", frames::tagged(&from_vip, 0x88a8, 0)),
             passes("ARP for other hardware", frames::with_byte(&from_vip, 15, 6)),
             passes("TCP", frames::tcp(CLIENT_MAC, [192, 0, 2, 9])),
-            passes(
-                "TCP on a VLAN",
-                frames::tagged(&frames::tcp(CLIENT_MAC, [192, 0, 2, 9]), 0x8100, 0),
-            ),
+            passes("TCP on a VLAN", frames::tagged(&frames::tcp(CLIENT_MAC, [192, 0, 2, 9]), 0x8100, 0)),
             passes("an advert", frames::emit(&frames::advert())),
         ] {
             fixture.check_egress(&mut kernel);

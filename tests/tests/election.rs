@@ -17,9 +17,7 @@ fn agents(lab: &Lab, priorities: &[u8]) -> Result<Vec<Xvrrp>> {
 }
 
 fn has_vip(lab: &Lab, router: usize) -> Result<bool> {
-    Ok(lab.routers[router]
-        .ip("-4 -o addr show dev eth0")?
-        .contains("192.0.2.1/24"))
+    Ok(lab.routers[router].ip("-4 -o addr show dev eth0")?.contains("192.0.2.1/24"))
 }
 
 /// Exactly this router is Active and has the address, and goes on so.
@@ -46,10 +44,7 @@ fn the_highest_priority_becomes_active_and_stays_it() -> Result<()> {
     thread::sleep(SETTLED);
     assert_only_active(&lab, &mut agents, 1)?;
     assert_eq!(agents[1].transitions("lan", "active"), 1);
-    assert_eq!(
-        agents[0].transitions("lan", "active") + agents[2].transitions("lan", "active"),
-        0
-    );
+    assert_eq!(agents[0].transitions("lan", "active") + agents[2].transitions("lan", "active"), 0);
     Ok(())
 }
 
@@ -86,9 +81,7 @@ fn a_backup_takes_over_from_one_that_lost_its_cable_and_the_better_one_comes_bac
     lab.plug(0)?;
     assert_only_active(&lab, &mut agents, 0)?;
     // It came back as a Backup that heard the other one, not as a second Active router.
-    agents[0]
-        .daemon
-        .wait_for_line(&["virtual_router=lan ", "state=active ", "reason=preempted"], PATIENCE)?;
+    agents[0].daemon.wait_for_line(&["virtual_router=lan ", "state=active ", "reason=preempted"], PATIENCE)?;
     Ok(())
 }
 
@@ -102,9 +95,7 @@ fn a_router_that_was_cut_off_behind_its_carrier_yields_or_wins_when_it_is_back()
     assert_eq!(agents[0].state("lan")?, "active", "nothing tells it that it is alone");
     lab.rejoin(0)?;
     assert_only_active(&lab, &mut agents, 0)?;
-    agents[1]
-        .daemon
-        .wait_for_line(&["state=backup ", "reason=higher_priority"], PATIENCE)?;
+    agents[1].daemon.wait_for_line(&["state=backup ", "reason=higher_priority"], PATIENCE)?;
     Ok(())
 }
 
@@ -169,9 +160,7 @@ fn a_graceful_stop_moves_the_address_long_before_the_active_down_interval() -> R
     best.stop()?;
     // Skew_Time is 117 ms here, Active_Down_Interval 15.1 s.
     probe.wait_for_answer_from(1, Duration::from_secs(5))?;
-    backup
-        .daemon
-        .wait_for_line(&["state=active ", "reason=active_released"], PATIENCE)?;
+    backup.daemon.wait_for_line(&["state=active ", "reason=active_released"], PATIENCE)?;
     Ok(())
 }
 
@@ -179,10 +168,7 @@ fn a_graceful_stop_moves_the_address_long_before_the_active_down_interval() -> R
 fn the_backup_learns_the_interval_of_the_active_router() -> Result<()> {
     // RFC 9568 6.4.2
     let lab = Lab::new(2)?;
-    let mut active = Xvrrp::start(
-        &lab.routers[0],
-        &[VirtualRouter::lan(200).with("advert_interval", "\"250ms\"")],
-    )?;
+    let mut active = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(200).with("advert_interval", "\"250ms\"")])?;
     let mut backup = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
     active.wait_for_state("lan", "active")?;
     eventually("the interval is learned", PATIENCE, || {
@@ -191,9 +177,7 @@ fn the_backup_learns_the_interval_of_the_active_router() -> Result<()> {
         ensure!(timers["advert_interval_ms"] == 100.0, "{timers}");
         Ok(())
     })?;
-    backup
-        .daemon
-        .wait_for_line(&["virtual_router=lan", "the configurations differ"], PATIENCE)?;
+    backup.daemon.wait_for_line(&["virtual_router=lan", "the configurations differ"], PATIENCE)?;
     lab.pull(0)?;
     backup.wait_for_state("lan", "active")
 }
@@ -203,10 +187,7 @@ fn two_hosts_are_each_active_for_one_address_and_for_both_when_the_other_is_gone
     let lab = Lab::new(2)?;
     let crosswise = |first, second| {
         let second = VirtualRouter::lan(second).with("name", "\"web\"").with("vrid", "52");
-        [
-            VirtualRouter::lan(first),
-            second.with("addresses", "[\"192.0.2.10/24\"]"),
-        ]
+        [VirtualRouter::lan(first), second.with("addresses", "[\"192.0.2.10/24\"]")]
     };
     let mut left = Xvrrp::start(&lab.routers[0], &crosswise(200, 100))?;
     let mut right = Xvrrp::start(&lab.routers[1], &crosswise(100, 200))?;
@@ -221,11 +202,7 @@ fn two_hosts_are_each_active_for_one_address_and_for_both_when_the_other_is_gone
     lab.plug(1)?;
     right.wait_for_state("web", "active")?;
     left.wait_for_state("web", "backup")?;
-    assert_eq!(
-        left.transitions("lan", "active"),
-        1,
-        "the other virtual router was not concerned"
-    );
+    assert_eq!(left.transitions("lan", "active"), 1, "the other virtual router was not concerned");
     Ok(())
 }
 
@@ -233,23 +210,12 @@ fn two_hosts_are_each_active_for_one_address_and_for_both_when_the_other_is_gone
 fn the_owner_is_active_at_once_and_keeps_its_own_address() -> Result<()> {
     // RFC 9568 6.4.1
     let lab = Lab::new(2)?;
-    let mut backup = Xvrrp::start(
-        &lab.routers[1],
-        &[VirtualRouter::lan(100).with("addresses", "[\"192.0.2.2/24\"]")],
-    )?;
+    let mut backup = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100).with("addresses", "[\"192.0.2.2/24\"]")])?;
     backup.wait_for_state("lan", "active")?;
-    let mut owner = Xvrrp::start(
-        &lab.routers[0],
-        &[VirtualRouter::lan(255).with("addresses", "[\"192.0.2.2/24\"]")],
-    )?;
-    owner
-        .daemon
-        .wait_for_line(&["state=active ", "reason=owner"], PATIENCE)?;
+    let mut owner = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(255).with("addresses", "[\"192.0.2.2/24\"]")])?;
+    owner.daemon.wait_for_line(&["state=active ", "reason=owner"], PATIENCE)?;
     backup.wait_for_state("lan", "backup")?;
     owner.stop()?;
-    assert!(
-        lab.routers[0].ip("-4 -o addr show dev eth0")?.contains("192.0.2.2/24"),
-        "it was not ours to take away"
-    );
+    assert!(lab.routers[0].ip("-4 -o addr show dev eth0")?.contains("192.0.2.2/24"), "it was not ours to take away");
     backup.wait_for_state("lan", "active")
 }

@@ -21,9 +21,7 @@ const COMPLAINTS: &[&str] = &[
 
 fn ensure_understood(keepalived: &Keepalived) -> Result<()> {
     let log = keepalived.daemon.log();
-    let complaint = log
-        .lines()
-        .find(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)));
+    let complaint = log.lines().find(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)));
     ensure!(complaint.is_none(), "keepalived complains: {complaint:?}");
     Ok(())
 }
@@ -34,27 +32,20 @@ fn ensure_heard(xvrrp: &Xvrrp) -> Result<()> {
     let counters = counters.as_object().expect("an object of counters");
     ensure!(counters.contains_key("advert_accepted"), "{counters:?}");
     let known = ["advert_accepted", "advert_release"];
-    let wrong = counters
-        .keys()
-        .find(|name| name.starts_with("advert_") && !known.contains(&name.as_str()));
+    let wrong = counters.keys().find(|name| name.starts_with("advert_") && !known.contains(&name.as_str()));
     ensure!(wrong.is_none(), "{counters:?}");
     Ok(())
 }
 
 fn ping_the_address(lab: &Lab) -> Result<()> {
-    eventually("the client reaches the address", PATIENCE, || {
-        lab.client.sh("ping -n -c 3 -i 0.05 -W 1 192.0.2.1")
-    })
-    .map(drop)
+    eventually("the client reaches the address", PATIENCE, || lab.client.sh("ping -n -c 3 -i 0.05 -W 1 192.0.2.1"))
+        .map(drop)
 }
 
 /// keepalived on the first router is the better one, and comes, leaves, comes back and dies.
 fn better_keepalived(keepalived: &KeepalivedConfig, xvrrp: VirtualRouter) -> Result<()> {
     let lab = Lab::new(2)?;
-    let config = KeepalivedConfig {
-        priority: 200,
-        ..keepalived.clone()
-    };
+    let config = KeepalivedConfig { priority: 200, ..keepalived.clone() };
     let mut ours = Xvrrp::start(&lab.routers[1], &[xvrrp.with("priority", "100")])?;
     ours.wait_for_state("lan", "active")?;
     ping_the_address(&lab)?;
@@ -64,17 +55,13 @@ fn better_keepalived(keepalived: &KeepalivedConfig, xvrrp: VirtualRouter) -> Res
     ours.wait_for_state("lan", "backup")?;
     eventually("the Active router is known", PATIENCE, || {
         let active = ours.virtual_router("lan")?["active"].clone();
-        ensure!(
-            active["address"] == "192.0.2.2" && active["priority"] == 200,
-            "{active}"
-        );
+        ensure!(active["address"] == "192.0.2.2" && active["priority"] == 200, "{active}");
         Ok(())
     })?;
     ping_the_address(&lab)?;
 
     theirs.stop()?;
-    ours.daemon
-        .wait_for_line(&["state=active ", "reason=active_released"], PATIENCE)?;
+    ours.daemon.wait_for_line(&["state=active ", "reason=active_released"], PATIENCE)?;
     ping_the_address(&lab)?;
     ensure_understood(&theirs)?;
 
@@ -83,8 +70,7 @@ fn better_keepalived(keepalived: &KeepalivedConfig, xvrrp: VirtualRouter) -> Res
     ours.wait_for_state("lan", "backup")?;
     lab.pull(0)?;
     ours.wait_for_state("lan", "active")?;
-    ours.daemon
-        .wait_for_line(&["state=active ", "reason=active_down"], PATIENCE)?;
+    ours.daemon.wait_for_line(&["state=active ", "reason=active_down"], PATIENCE)?;
     ping_the_address(&lab)?;
     ensure_understood(&theirs)?;
     ensure_heard(&ours)
@@ -93,10 +79,7 @@ fn better_keepalived(keepalived: &KeepalivedConfig, xvrrp: VirtualRouter) -> Res
 /// keepalived on the first router is the worse one: xvrrp comes, leaves, comes back and dies.
 fn worse_keepalived(keepalived: &KeepalivedConfig, xvrrp: VirtualRouter) -> Result<()> {
     let lab = Lab::new(2)?;
-    let config = KeepalivedConfig {
-        priority: 100,
-        ..keepalived.clone()
-    };
+    let config = KeepalivedConfig { priority: 100, ..keepalived.clone() };
     let xvrrp = [xvrrp.with("priority", "200")];
     let mut theirs = Keepalived::start(&lab.routers[0], &config)?;
     theirs.wait_for_state("MASTER")?;
@@ -104,8 +87,7 @@ fn worse_keepalived(keepalived: &KeepalivedConfig, xvrrp: VirtualRouter) -> Resu
 
     let mut ours = Xvrrp::start(&lab.routers[1], &xvrrp)?;
     ours.wait_for_state("lan", "active")?;
-    ours.daemon
-        .wait_for_line(&["state=active ", "reason=preempted"], PATIENCE)?;
+    ours.daemon.wait_for_line(&["state=active ", "reason=preempted"], PATIENCE)?;
     theirs.wait_for_state("BACKUP")?;
     ping_the_address(&lab)?;
     ensure_heard(&ours)?;
@@ -124,17 +106,11 @@ fn worse_keepalived(keepalived: &KeepalivedConfig, xvrrp: VirtualRouter) -> Resu
 }
 
 fn with_vmac(config: KeepalivedConfig) -> KeepalivedConfig {
-    KeepalivedConfig {
-        use_vmac: true,
-        ..config
-    }
+    KeepalivedConfig { use_vmac: true, ..config }
 }
 
 fn with_password(config: KeepalivedConfig) -> KeepalivedConfig {
-    KeepalivedConfig {
-        auth_pass: Some("s3cret".to_owned()),
-        ..config
-    }
+    KeepalivedConfig { auth_pass: Some("s3cret".to_owned()), ..config }
 }
 
 fn v3() -> VirtualRouter {
@@ -142,9 +118,7 @@ fn v3() -> VirtualRouter {
 }
 
 fn v2() -> VirtualRouter {
-    VirtualRouter::lan(100)
-        .with("version", "2")
-        .with("advert_interval", "\"1s\"")
+    VirtualRouter::lan(100).with("version", "2").with("advert_interval", "\"1s\"")
 }
 
 #[test]
@@ -181,10 +155,7 @@ fn version_3_without_any_virtual_mac_with_a_worse_keepalived() -> Result<()> {
 /// hands such frames to its macvlan interface, and it listens on the other one.
 #[test]
 fn version_3_without_any_virtual_mac_with_a_worse_keepalived_that_keeps_it_out_of_its_adverts() -> Result<()> {
-    let theirs = KeepalivedConfig {
-        vmac_xmit_base: true,
-        ..with_vmac(KeepalivedConfig::v3(51, 0))
-    };
+    let theirs = KeepalivedConfig { vmac_xmit_base: true, ..with_vmac(KeepalivedConfig::v3(51, 0)) };
     worse_keepalived(&theirs, v3().with("virtual_mac", "false"))
 }
 

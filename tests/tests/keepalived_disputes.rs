@@ -30,10 +30,7 @@ fn a_better_keepalived_with_nopreempt_leaves_a_worse_xvrrp_alone() -> Result<()>
     let lab = Lab::new(2)?;
     let mut ours = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
     ours.wait_for_state("lan", "active")?;
-    let config = KeepalivedConfig {
-        nopreempt: true,
-        ..KeepalivedConfig::v3(51, 200)
-    };
+    let config = KeepalivedConfig { nopreempt: true, ..KeepalivedConfig::v3(51, 200) };
     let mut theirs = Keepalived::start(&lab.routers[0], &config)?;
     theirs.wait_for_state("BACKUP")?;
     thread::sleep(SETTLED);
@@ -59,8 +56,7 @@ fn of_equal_priorities_xvrrp_yields_to_the_higher_address() -> Result<()> {
     // RFC 9568 6.4.3
     let lab = Lab::new(2)?;
     let (mut ours, mut theirs) = reunited_with_equal_priorities(&lab, 0, 1)?;
-    ours.daemon
-        .wait_for_line(&["state=backup ", "reason=higher_address"], PATIENCE)?;
+    ours.daemon.wait_for_line(&["state=backup ", "reason=higher_address"], PATIENCE)?;
     thread::sleep(SETTLED);
     assert_eq!(ours.state("lan")?, "backup");
     theirs.wait_for_state("MASTER")
@@ -83,16 +79,11 @@ fn a_wrong_password_is_counted_and_changes_nothing() -> Result<()> {
     // RFC 2338 7.1. An Active keepalived sends one advert and no more here: whatever it hears, valid or not, starts its
     // advertisement timer anew.
     let lab = Lab::new(2)?;
-    let ours = VirtualRouter::lan(100)
-        .with("version", "2")
-        .with("advert_interval", "\"1s\"")
-        .with("password", "\"s3cret\"");
+    let ours =
+        VirtualRouter::lan(100).with("version", "2").with("advert_interval", "\"1s\"").with("password", "\"s3cret\"");
     let mut ours = Xvrrp::start(&lab.routers[1], &[ours])?;
     ours.wait_for_state("lan", "active")?;
-    let config = KeepalivedConfig {
-        auth_pass: Some("guess".to_owned()),
-        ..KeepalivedConfig::v2(51, 200)
-    };
+    let config = KeepalivedConfig { auth_pass: Some("guess".to_owned()), ..KeepalivedConfig::v2(51, 200) };
     let mut theirs = Keepalived::start(&lab.routers[0], &config)?;
     theirs.wait_for_state("MASTER")?;
     eventually("the adverts are counted", PATIENCE, || {

@@ -53,19 +53,13 @@ fn a_backup_that_slept_does_not_take_over_from_a_living_active_router() -> Resul
 #[test]
 fn a_backup_that_slept_takes_over_if_the_active_router_died_meanwhile() -> Result<()> {
     let lab = Lab::new(2)?;
-    let Pair {
-        active: _active,
-        mut backup,
-    } = settled_pair(&lab)?;
+    let Pair { active: _active, mut backup } = settled_pair(&lab)?;
     backup.daemon.signal(Signal::SIGSTOP)?;
     lab.pull(0)?;
     thread::sleep(STOPPED);
     assert_eq!(backup.transitions("lan", "active"), 0);
     backup.daemon.signal(Signal::SIGCONT)?;
-    backup.daemon.wait_for_line(
-        &["virtual_router=lan ", "state=active ", "reason=active_down"],
-        PATIENCE,
-    )?;
+    backup.daemon.wait_for_line(&["virtual_router=lan ", "state=active ", "reason=active_down"], PATIENCE)?;
     Ok(())
 }
 

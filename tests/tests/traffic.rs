@@ -58,10 +58,7 @@ fn the_virtual_address_serves_ping_udp_and_tcp_before_and_after_a_takeover() -> 
 
     assert_eq!(probe.finish().hosts(), [0, 1]);
     for agent in [active, backup] {
-        assert!(
-            agent.counter("lan", "virtual_mac_admitted")? > 0,
-            "it came by the virtual MAC"
-        );
+        assert!(agent.counter("lan", "virtual_mac_admitted")? > 0, "it came by the virtual MAC");
     }
     Ok(())
 }

@@ -57,19 +57,7 @@ fn an_advert_of_version_3_says_what_is_configured() -> Result<()> {
     let addresses = "192.0.2.20,192.0.2.1,203.0.113.9";
     assert_eq!(
         distinct(&capture, FIELDS)?,
-        only(&[
-            VIRTUAL_MAC,
-            GROUP_MAC,
-            "192.0.2.2",
-            GROUP,
-            "255",
-            "112",
-            "3",
-            "1",
-            "51",
-            "3",
-            addresses
-        ])
+        only(&[VIRTUAL_MAC, GROUP_MAC, "192.0.2.2", GROUP, "255", "112", "3", "1", "51", "3", addresses])
     );
     // Centiseconds; 4 reserved bits before them; the frame ends with the last address.
     let form = ["vrrp.short_adver_int", "vrrp.reserved_mbz", "ip.len"];
@@ -81,27 +69,13 @@ fn an_advert_of_version_3_says_what_is_configured() -> Result<()> {
 fn an_advert_of_version_2_says_what_is_configured() -> Result<()> {
     // RFC 3768 5.3
     let lab = Lab::new(1)?;
-    let router = VirtualRouter::lan(213)
-        .with("version", "2")
-        .with("advert_interval", "\"1s\"");
+    let router = VirtualRouter::lan(213).with("version", "2").with("advert_interval", "\"1s\"");
     let capture = life(&lab, router, 2)?;
 
     capture.check_adverts()?;
     assert_eq!(
         distinct(&capture, FIELDS)?,
-        only(&[
-            VIRTUAL_MAC,
-            GROUP_MAC,
-            "192.0.2.2",
-            GROUP,
-            "255",
-            "112",
-            "2",
-            "1",
-            "51",
-            "1",
-            "192.0.2.1"
-        ])
+        only(&[VIRTUAL_MAC, GROUP_MAC, "192.0.2.2", GROUP, "255", "112", "2", "1", "51", "1", "192.0.2.1"])
     );
     // Seconds; no authentication, but its eight bytes are there.
     let form = ["vrrp.adver_int", "vrrp.auth_type", "ip.len"];
@@ -113,10 +87,8 @@ fn an_advert_of_version_2_says_what_is_configured() -> Result<()> {
 fn an_advert_of_version_2_carries_the_password() -> Result<()> {
     // RFC 2338 5.3.6, 5.3.10
     let lab = Lab::new(1)?;
-    let router = VirtualRouter::lan(213)
-        .with("version", "2")
-        .with("advert_interval", "\"1s\"")
-        .with("password", "\"s3cret\"");
+    let router =
+        VirtualRouter::lan(213).with("version", "2").with("advert_interval", "\"1s\"").with("password", "\"s3cret\"");
     let capture = life(&lab, router, 2)?;
 
     capture.check_adverts()?;
@@ -135,10 +107,7 @@ fn without_a_virtual_mac_adverts_leave_from_the_interfaces_own() -> Result<()> {
     let sources = distinct(&capture, &["eth.src"])?;
     assert_eq!(sources.len(), 1, "{sources:?}");
     for source in sources.iter().flatten() {
-        assert!(
-            own.contains(&format!("link/ether {source} ")),
-            "{source} is not in {own}"
-        );
+        assert!(own.contains(&format!("link/ether {source} ")), "{source} is not in {own}");
     }
     Ok(())
 }
@@ -171,11 +140,7 @@ fn adverts_keep_the_interval() -> Result<()> {
     let mut intervals: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     intervals.sort_by(f64::total_cmp);
     let median = intervals[intervals.len() / 2];
-    assert!(
-        times.len() > 20 && (0.09..0.11).contains(&median),
-        "{} adverts, median {median}",
-        times.len()
-    );
+    assert!(times.len() > 20 && (0.09..0.11).contains(&median), "{} adverts, median {median}", times.len());
     Ok(())
 }
 

@@ -40,15 +40,8 @@ fn unicast(frame: &[u8], to: MacAddress) -> Vec<u8> {
 
 /// Of a router with the virtual MAC and of one without.
 fn kernels(role: u8) -> Result<[(KernelHalf, MacAddress); 2]> {
-    let own_mac = Router {
-        flags: Router::ACCEPT | Router::PREEMPT,
-        answer_mac: INTERFACE_MAC.0,
-        ..router(role)
-    };
-    Ok([
-        (KernelHalf::with(router(role))?, virtual_mac()),
-        (KernelHalf::with(own_mac)?, INTERFACE_MAC),
-    ])
+    let own_mac = Router { flags: Router::ACCEPT | Router::PREEMPT, answer_mac: INTERFACE_MAC.0, ..router(role) };
+    Ok([(KernelHalf::with(router(role))?, virtual_mac()), (KernelHalf::with(own_mac)?, INTERFACE_MAC)])
 }
 
 #[test]
@@ -56,10 +49,7 @@ fn an_active_router_answers_for_its_address() -> Result<()> {
     // RFC 9568 6.4.3, 8.1.2
     for (mut kernel, mac) in kernels(Router::ROLE_ACTIVE)? {
         let asked = frames::arp(&request(VIP));
-        let probe = Arp {
-            sender: [0; 4],
-            ..request(VIP)
-        };
+        let probe = Arp { sender: [0; 4], ..request(VIP) };
         let answered =
             |description, input, output| changed(description, input, Verdict::Transmit, output, Counter::ArpAnswered);
         let padding = |mut frame: Vec<u8>| {
@@ -69,11 +59,7 @@ fn an_active_router_answers_for_its_address() -> Result<()> {
         for fixture in [
             answered("a broadcast request", asked.clone(), answer(mac, CLIENT)),
             answered("a padded request", frames::padded(&asked), padding(answer(mac, CLIENT))),
-            answered(
-                "a request to our own MAC",
-                unicast(&asked, INTERFACE_MAC),
-                answer(mac, CLIENT),
-            ),
+            answered("a request to our own MAC", unicast(&asked, INTERFACE_MAC), answer(mac, CLIENT)),
             // RFC 5227 2.1.1: a probe asks for an address that someone wants to use; it is taken.
             answered("a probe", frames::arp(&probe), answer(mac, [0; 4])),
             answered(
@@ -94,10 +80,7 @@ fn a_request_to_the_virtual_mac_is_admitted_and_answered() -> Result<()> {
     let outcome = kernel.receive(&unicast(&frames::arp(&request(VIP)), virtual_mac()))?;
     assert_eq!(outcome.verdict, Verdict::Transmit);
     assert_eq!(outcome.frame, answer(virtual_mac(), CLIENT));
-    assert_eq!(
-        outcome.counted,
-        [(ROUTER, Counter::ArpAnswered), (ROUTER, Counter::VirtualMacAdmitted)]
-    );
+    assert_eq!(outcome.counted, [(ROUTER, Counter::ArpAnswered), (ROUTER, Counter::VirtualMacAdmitted)]);
     Ok(())
 }
 
@@ -107,24 +90,13 @@ fn a_router_that_is_not_active_is_silent_and_keeps_its_stack_silent() -> Result<
     for role in [Router::ROLE_BACKUP, Router::ROLE_INITIALIZE] {
         for (mut kernel, _) in kernels(role)? {
             let asked = frames::arp(&request(VIP));
-            let probe = Arp {
-                sender: [0; 4],
-                ..request(VIP)
-            };
+            let probe = Arp { sender: [0; 4], ..request(VIP) };
             for fixture in [
                 dropped("a broadcast request", asked.clone(), Counter::ArpSuppressed),
-                dropped(
-                    "a unicast request",
-                    unicast(&asked, INTERFACE_MAC),
-                    Counter::ArpSuppressed,
-                ),
+                dropped("a unicast request", unicast(&asked, INTERFACE_MAC), Counter::ArpSuppressed),
                 dropped("a probe", frames::arp(&probe), Counter::ArpSuppressed),
                 dropped("a padded request", frames::padded(&asked), Counter::ArpSuppressed),
-                dropped(
-                    "a priority tag",
-                    frames::tagged(&asked, 0x8100, 0),
-                    Counter::ArpSuppressed,
-                ),
+                dropped("a priority tag", frames::tagged(&asked, 0x8100, 0), Counter::ArpSuppressed),
             ] {
                 fixture.check_ingress(&mut kernel);
             }
@@ -139,21 +111,14 @@ fn what_asks_nothing_of_us_passes_in_every_role() -> Result<()> {
         let mut kernel = KernelHalf::with(router(role))?;
         let gratuitous = arp::gratuitous(virtual_mac(), VIP).to_vec();
         let asked = frames::arp(&request(VIP));
-        let reply = Arp {
-            operation: arp::OPERATION_REPLY,
-            target_mac: INTERFACE_MAC,
-            ..request(VIP)
-        };
+        let reply = Arp { operation: arp::OPERATION_REPLY, target_mac: INTERFACE_MAC, ..request(VIP) };
         for fixture in [
             passes("a request for another address", frames::arp(&request([192, 0, 2, 7]))),
             passes("the announcement of an active router with our virtual MAC", gratuitous),
             passes("a reply to the virtual address", frames::arp(&reply)),
             passes("a request on a VLAN", frames::tagged(&asked, 0x8100, 7)),
             passes("a request behind a service tag", frames::tagged(&asked, 0x88a8, 0)),
-            passes(
-                "a request behind two tags",
-                frames::tagged(&frames::tagged(&asked, 0x8100, 0), 0x8100, 0),
-            ),
+            passes("a request behind two tags", frames::tagged(&frames::tagged(&asked, 0x8100, 0), 0x8100, 0)),
             passes("ARP for other hardware", frames::with_byte(&asked, 15, 6)),
             passes("ARP for another protocol", frames::with_byte(&asked, 16, 0x86)),
             passes("an unknown operation", frames::with_byte(&asked, 21, 9)),
@@ -169,23 +134,14 @@ fn what_asks_nothing_of_us_passes_in_every_role() -> Result<()> {
 fn a_claim_of_our_address_with_another_mac_is_counted_and_passes() -> Result<()> {
     for role in [Router::ROLE_INITIALIZE, Router::ROLE_BACKUP, Router::ROLE_ACTIVE] {
         let mut kernel = KernelHalf::with(router(role))?;
-        let claim = Arp {
-            sender: VIP,
-            ..request([192, 0, 2, 7])
-        };
-        let reply = Arp {
-            operation: arp::OPERATION_REPLY,
-            ..claim
-        };
+        let claim = Arp { sender: VIP, ..request([192, 0, 2, 7]) };
+        let reply = Arp { operation: arp::OPERATION_REPLY, ..claim };
         let rival = |description, frame| passes_counted(description, frame, ROUTER, Counter::ArpRivalClaim);
         for fixture in [
             rival("an announcement", arp::gratuitous(CLIENT_MAC, VIP).to_vec()),
             rival("a request from our address", frames::arp(&claim)),
             rival("a reply from our address", frames::arp(&reply)),
-            passes(
-                "an announcement on another VLAN",
-                frames::tagged(&arp::gratuitous(CLIENT_MAC, VIP), 0x8100, 7),
-            ),
+            passes("an announcement on another VLAN", frames::tagged(&arp::gratuitous(CLIENT_MAC, VIP), 0x8100, 7)),
         ] {
             fixture.check_ingress(&mut kernel);
         }
@@ -195,11 +151,7 @@ fn a_claim_of_our_address_with_another_mac_is_counted_and_passes() -> Result<()>
 
 #[test]
 fn without_a_virtual_mac_only_an_active_router_knows_a_rival() -> Result<()> {
-    let own_mac = |role| Router {
-        flags: Router::ACCEPT,
-        answer_mac: INTERFACE_MAC.0,
-        ..router(role)
-    };
+    let own_mac = |role| Router { flags: Router::ACCEPT, answer_mac: INTERFACE_MAC.0, ..router(role) };
     let announcement = arp::gratuitous(CLIENT_MAC, VIP).to_vec();
     let mut kernel = KernelHalf::with(own_mac(Router::ROLE_BACKUP))?;
     passes("the active router's announcement", announcement.clone()).check_ingress(&mut kernel);

@@ -7,11 +7,7 @@ use xvrrp_common::abi::program;
 use xvrrp_tests::lab::Namespace;
 
 fn load() -> Result<Dataplane> {
-    let capacity = Capacity {
-        routers: 1,
-        vips: 1,
-        sources: 0,
-    };
+    let capacity = Capacity { routers: 1, vips: 1, sources: 0 };
     Ok(Dataplane::load(capacity)?)
 }
 

@@ -12,11 +12,7 @@ use xvrrp_tests::kernel_half::{KernelHalf, Verdict, key, router};
 const OURS: u8 = 100;
 
 fn from(priority: u8) -> AdvertFrame<'static> {
-    AdvertFrame {
-        priority: Priority::new(priority),
-        interval: Interval::from_centiseconds(20),
-        ..advert()
-    }
+    AdvertFrame { priority: Priority::new(priority), interval: Interval::from_centiseconds(20), ..advert() }
 }
 
 fn now() -> Result<u64> {
@@ -32,19 +28,10 @@ fn the_latest_advert_is_written_down_whole() -> Result<()> {
         (Router::ROLE_ACTIVE, Version::V3, Interval::from_centiseconds(20)),
         (Router::ROLE_BACKUP, Version::V2, Interval::from_seconds(1)),
     ] {
-        let mut kernel = KernelHalf::with(Router {
-            version: version as u8,
-            slot: 5,
-            ..router(role)
-        })?;
+        let mut kernel = KernelHalf::with(Router { version: version as u8, slot: 5, ..router(role) })?;
         let addresses = frames::addresses(9);
         let before = now()?;
-        kernel.receive(&emit(&AdvertFrame {
-            version,
-            interval,
-            addresses: &addresses,
-            ..from(7)
-        }))?;
+        kernel.receive(&emit(&AdvertFrame { version, interval, addresses: &addresses, ..from(7) }))?;
         let latest = kernel.heard(5).latest;
         assert!((before..=now()?).contains(&latest.received_at));
         let expected = Advert {
@@ -90,11 +77,7 @@ fn a_backups_timer_is_restarted_as_the_rfc_says_and_never_in_another_role() -> R
         let mut kernel = KernelHalf::with(Router { flags, ..router(role) })?;
         kernel.receive(&emit(&from(priority)))?;
         let heard = kernel.heard(0);
-        let expected = if restarts {
-            (heard.latest.received_at, 200_000_000)
-        } else {
-            (0, 0)
-        };
+        let expected = if restarts { (heard.latest.received_at, 200_000_000) } else { (0, 0) };
         assert_eq!(
             (heard.restarted_at, heard.restart_interval),
             expected,
@@ -112,10 +95,7 @@ fn a_lower_priority_leaves_the_stamp_of_a_higher_one() -> Result<()> {
     let first = kernel.heard(0);
     kernel.receive(&emit(&from(50)))?;
     let second = kernel.heard(0);
-    assert_eq!(
-        (second.restarted_at, second.restart_interval),
-        (first.restarted_at, first.restart_interval)
-    );
+    assert_eq!((second.restarted_at, second.restart_interval), (first.restarted_at, first.restart_interval));
     assert_eq!(second.latest.priority, 50);
     assert!(second.latest.received_at > first.latest.received_at);
     Ok(())
@@ -123,59 +103,21 @@ fn a_lower_priority_leaves_the_stamp_of_a_higher_one() -> Result<()> {
 
 #[test]
 fn a_backup_is_told_of_what_changed_and_of_nothing_else() -> Result<()> {
-    let mut kernel = KernelHalf::with(Router {
-        slot: 3,
-        ..router(Router::ROLE_BACKUP)
-    })?;
+    let mut kernel = KernelHalf::with(Router { slot: 3, ..router(Router::ROLE_BACKUP) })?;
     let steady = from(200);
     let two = frames::addresses(2);
     for (description, frame) in [
         ("the first", steady),
         ("another priority", from(201)),
-        (
-            "another source",
-            AdvertFrame {
-                source: [192, 0, 2, 7],
-                ..steady
-            },
-        ),
-        (
-            "another interval",
-            AdvertFrame {
-                interval: Interval::from_centiseconds(21),
-                ..steady
-            },
-        ),
-        (
-            "another address",
-            AdvertFrame {
-                addresses: &[[192, 0, 2, 8]],
-                ..steady
-            },
-        ),
-        (
-            "another number of addresses",
-            AdvertFrame {
-                addresses: &two,
-                ..steady
-            },
-        ),
-        (
-            "another form of the checksum",
-            AdvertFrame {
-                pseudo_header_checksum: false,
-                ..steady
-            },
-        ),
+        ("another source", AdvertFrame { source: [192, 0, 2, 7], ..steady }),
+        ("another interval", AdvertFrame { interval: Interval::from_centiseconds(21), ..steady }),
+        ("another address", AdvertFrame { addresses: &[[192, 0, 2, 8]], ..steady }),
+        ("another number of addresses", AdvertFrame { addresses: &two, ..steady }),
+        ("another form of the checksum", AdvertFrame { pseudo_header_checksum: false, ..steady }),
         ("a lower priority", from(50)),
     ] {
         let outcome = kernel.receive(&emit(&frame))?;
-        let event = Event {
-            router: key(51, 0),
-            slot: 3,
-            reserved: 0,
-            advert: kernel.heard(3).latest,
-        };
+        let event = Event { router: key(51, 0), slot: 3, reserved: 0, advert: kernel.heard(3).latest };
         assert_eq!(outcome.events, [event], "{description}");
         for _ in 0..3 {
             let outcome = kernel.receive(&emit(&frame))?;
@@ -193,10 +135,7 @@ fn a_release_is_told_each_time_and_counted_besides() -> Result<()> {
         let mut kernel = KernelHalf::with(router(role))?;
         for _ in 0..3 {
             let outcome = kernel.receive(&emit(&from(0)))?;
-            assert_eq!(
-                outcome.counted,
-                [(ROUTER, Counter::AdvertAccepted), (ROUTER, Counter::AdvertRelease)]
-            );
+            assert_eq!(outcome.counted, [(ROUTER, Counter::AdvertAccepted), (ROUTER, Counter::AdvertRelease)]);
             assert_eq!(outcome.events.len(), 1);
             assert_eq!(outcome.events[0].advert.priority, 0);
         }
@@ -249,10 +188,7 @@ fn a_full_ring_buffer_loses_events_but_not_what_was_heard() -> Result<()> {
     assert!(counted > 0);
     assert_eq!(kernel.count(ROUTER, Counter::AdvertAccepted)?, 5_000);
     let outcome = kernel.receive(&frame)?;
-    assert_eq!(
-        outcome.counted,
-        [(ROUTER, Counter::AdvertAccepted), (ROUTER, Counter::EventLost)]
-    );
+    assert_eq!(outcome.counted, [(ROUTER, Counter::AdvertAccepted), (ROUTER, Counter::EventLost)]);
     assert_eq!(u64::try_from(outcome.events.len())?, 5_000 - counted);
     assert!(kernel.heard(0).latest.received_at > before);
     assert_eq!(kernel.receive(&frame)?.events.len(), 1, "there is room again");
@@ -261,10 +197,7 @@ fn a_full_ring_buffer_loses_events_but_not_what_was_heard() -> Result<()> {
 
 #[test]
 fn a_slot_that_the_maps_have_not_is_counted_for_nobody() -> Result<()> {
-    let beyond = Router {
-        slot: 1_000,
-        ..router(Router::ROLE_BACKUP)
-    };
+    let beyond = Router { slot: 1_000, ..router(Router::ROLE_BACKUP) };
     let mut kernel = KernelHalf::with(beyond)?;
     for _ in 0..2 {
         let outcome = kernel.receive(&emit(&from(200)))?;

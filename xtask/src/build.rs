@@ -20,9 +20,7 @@ pub fn run(release: bool) -> Result<PathBuf> {
         build.arg("--release");
     }
     check(&mut build)?;
-    Ok(target_directory()
-        .join(if release { "release" } else { "debug" })
-        .join("xvrrp"))
+    Ok(target_directory().join(if release { "release" } else { "debug" }).join("xvrrp"))
 }
 
 /// Compiles `ebpf/` to `target/bpf/xvrrp-ebpf`, where the agent's build looks for it.
@@ -33,23 +31,14 @@ pub fn kernel_half() -> Result<()> {
     let target = workspace.join("target/bpf-build");
     let mut build = compiler.cargo();
     build.args(["build", "--package", "xvrrp-ebpf", "--release", "--target", TARGET]);
-    build
-        .args(["-Z", "build-std=core", "--target-dir"])
-        .arg(&target)
-        .current_dir(workspace);
+    build.args(["-Z", "build-std=core", "--target-dir"]).arg(&target).current_dir(workspace);
     build.env("PATH", toolchain::path_with(&toolchain::directory().join("bin")));
     build.env("RUSTC_BOOTSTRAP", "1");
     // The object carries type information (BTF), which maps with typed keys and readable verifier logs need.
     build.env("RUSTFLAGS", "-C debuginfo=2 -C link-arg=--btf");
     build.env("CARGO_PROFILE_RELEASE_LTO", "false");
     // What is meant for the host would mislead this compiler.
-    for variable in [
-        "CARGO",
-        "RUSTC_WRAPPER",
-        "RUSTUP_TOOLCHAIN",
-        "CARGO_ENCODED_RUSTFLAGS",
-        "CARGO_BUILD_TARGET",
-    ] {
+    for variable in ["CARGO", "RUSTC_WRAPPER", "RUSTUP_TOOLCHAIN", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
         build.env_remove(variable);
     }
     check(&mut build)?;

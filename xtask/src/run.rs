@@ -17,19 +17,7 @@ pub fn lab(program: &str, args: &[String]) -> Result<()> {
     setup::ensure()?;
     build::kernel_half()?;
     // Together, so that both are built from the same objects.
-    check(cargo().args([
-        "build",
-        "--release",
-        "--package",
-        "xvrrp",
-        "--package",
-        "xvrrp-tests",
-        "--bins",
-    ]))?;
+    check(cargo().args(["build", "--release", "--package", "xvrrp", "--package", "xvrrp-tests", "--bins"]))?;
     let directory = build::target_directory().join("release");
-    become_program(
-        as_root(directory.join(program))
-            .args(args)
-            .env("XVRRP_AGENT", directory.join("xvrrp")),
-    )
+    become_program(as_root(directory.join(program)).args(args).env("XVRRP_AGENT", directory.join("xvrrp")))
 }

@@ -76,11 +76,7 @@ fn missing() -> Vec<Step> {
         }
     }
     if compiler.is_none() {
-        steps.push(if is_debian() {
-            Step::LinkToolchain
-        } else {
-            Step::InstallNightly
-        });
+        steps.push(if is_debian() { Step::LinkToolchain } else { Step::InstallNightly });
     }
     if !has_linker {
         steps.push(Step::BuildLinker);
@@ -96,11 +92,7 @@ fn is_debian() -> bool {
 fn absent(wanted: Vec<String>) -> Vec<String> {
     let query = ["-W", "-f", "${db:Status-Status} ${Package}\n"];
     let installed = output(Command::new("dpkg-query").args(query)).unwrap_or_default();
-    let is_installed = |package: &str| {
-        installed
-            .lines()
-            .any(|line| line.strip_prefix("installed ") == Some(package))
-    };
+    let is_installed = |package: &str| installed.lines().any(|line| line.strip_prefix("installed ") == Some(package));
     wanted.into_iter().filter(|package| !is_installed(package)).collect()
 }
 
@@ -115,10 +107,7 @@ impl Step {
             Self::LinkToolchain => format!("make Debian's rustc known to rustup as the toolchain {LINKED}"),
             Self::InstallNightly => format!("install rustup's {NIGHTLY} toolchain with rust-src"),
             Self::BuildLinker => {
-                format!(
-                    "build bpf-linker {LINKER_VERSION} into {}",
-                    toolchain::directory().display()
-                )
+                format!("build bpf-linker {LINKER_VERSION} into {}", toolchain::directory().display())
             }
         }
     }
@@ -137,34 +126,18 @@ impl Step {
 fn install_packages(packages: &[String]) -> Result<()> {
     let script = workspace().join("scripts/install-packages");
     if !is_root() && !has_sudo() {
-        bail!(
-            "that needs root; run this as root, then set up again:\n  {} {}",
-            script.display(),
-            packages.join(" ")
-        );
+        bail!("that needs root; run this as root, then set up again:\n  {} {}", script.display(), packages.join(" "));
     }
     check(as_root(script).args(packages))
 }
 
 fn link_toolchain() -> Result<()> {
     let directory = toolchain::make_link_directory().context("cannot make a toolchain of Debian's rustc")?;
-    check(
-        Command::new("rustup")
-            .args(["toolchain", "link", LINKED])
-            .arg(directory),
-    )
+    check(Command::new("rustup").args(["toolchain", "link", LINKED]).arg(directory))
 }
 
 fn install_nightly() -> Result<()> {
-    let install = [
-        "toolchain",
-        "install",
-        NIGHTLY,
-        "--profile",
-        "minimal",
-        "--component",
-        "rust-src",
-    ];
+    let install = ["toolchain", "install", NIGHTLY, "--profile", "minimal", "--component", "rust-src"];
     check(Command::new("rustup").args(install))
         .context("the BPF target needs the source of core: on Debian from packages, elsewhere from rustup's nightly")
 }
@@ -184,14 +157,7 @@ fn build_linker() -> Result<()> {
     };
     let build = directory.join("build");
     let mut install = cargo();
-    install.args([
-        "install",
-        "bpf-linker",
-        "--version",
-        LINKER_VERSION,
-        "--locked",
-        "--force",
-    ]);
+    install.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"]);
     install.args(["--no-default-features", "--features", &format!("llvm-{llvm}")]);
     install.arg("--root").arg(&directory).arg("--target-dir").arg(&build);
     install.env("PATH", toolchain::path_with(&llvm_config));

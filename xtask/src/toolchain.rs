@@ -88,9 +88,7 @@ impl Compiler {
 }
 
 fn major_llvm(rustc_version: &str) -> Option<String> {
-    let llvm = rustc_version
-        .lines()
-        .find_map(|line| line.strip_prefix("LLVM version: "))?;
+    let llvm = rustc_version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
     llvm.split('.').next().map(str::to_owned)
 }
 

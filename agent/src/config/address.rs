@@ -54,9 +54,7 @@ pub(super) fn parse_vip(text: &str, version: Version) -> Result<Vip, String> {
 pub(super) fn parse_source(text: &str) -> Result<Ipv4Addr, String> {
     let shown = quote(text);
     if text.parse::<Ipv6Addr>().is_ok() {
-        return Err(format!(
-            "{shown}: IPv6 is not supported by this version of xvrrp; expected an IPv4 address"
-        ));
+        return Err(format!("{shown}: IPv6 is not supported by this version of xvrrp; expected an IPv4 address"));
     }
     let address: Ipv4Addr = text.parse().map_err(|_| match text.split_once('/') {
         Some((address, _)) if address.parse::<Ipv4Addr>().is_ok() => {
@@ -70,10 +68,7 @@ pub(super) fn parse_source(text: &str) -> Result<Ipv4Addr, String> {
 
 fn parse_prefix_length(digits: &str) -> Option<u8> {
     let all_digits = !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits
-        .parse()
-        .ok()
-        .filter(|length| all_digits && (1..=32).contains(length))
+    digits.parse().ok().filter(|length| all_digits && (1..=32).contains(length))
 }
 
 /// The error names the kind of address.
@@ -104,13 +99,8 @@ fn check_host_part(vip: Vip) -> Result<(), String> {
         host if host == host_mask => "the broadcast address of its network",
         _ => return Ok(()),
     };
-    let example = Vip {
-        address: Ipv4Addr::from_bits(network + 1),
-        ..vip
-    };
-    Err(format!(
-        "\"{vip}\" is {kind}; expected a host's address, such as \"{example}\""
-    ))
+    let example = Vip { address: Ipv4Addr::from_bits(network + 1), ..vip };
+    Err(format!("\"{vip}\" is {kind}; expected a host's address, such as \"{example}\""))
 }
 
 #[cfg(test)]
@@ -132,18 +122,7 @@ mod tests {
             let text = format!("192.0.2.1/{length}");
             assert_eq!(vip(&text), Ok(text));
         }
-        for wrong in [
-            "0",
-            "33",
-            "024",
-            "+24",
-            "-1",
-            "",
-            "24 ",
-            "255.255.255.0",
-            "256",
-            "24/24",
-        ] {
+        for wrong in ["0", "33", "024", "+24", "-1", "", "24 ", "255.255.255.0", "256", "24/24"] {
             assert!(vip(&format!("192.0.2.1/{wrong}")).is_err(), "{wrong:?}");
         }
     }
@@ -160,13 +139,7 @@ mod tests {
 
     #[test]
     fn only_unicast_addresses_are_taken() {
-        for wrong in [
-            "0.0.0.0",
-            "127.0.0.1",
-            "224.0.0.18",
-            "239.255.255.255",
-            "255.255.255.255",
-        ] {
+        for wrong in ["0.0.0.0", "127.0.0.1", "224.0.0.18", "239.255.255.255", "255.255.255.255"] {
             assert!(vip(wrong).is_err(), "{wrong}");
             assert!(parse_source(wrong).is_err(), "{wrong}");
         }

@@ -45,9 +45,7 @@ fn read_table(section: &mut Section) -> Result<AgentConfig, Reported> {
 }
 
 fn host_name() -> String {
-    nix::unistd::gethostname()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn absolute_path(section: &mut Section, key: &Key, max_length: usize, default: &str) -> Result<PathBuf, Reported> {

@@ -32,9 +32,7 @@ impl Malformed {
 }
 
 pub(super) fn parse(text: &str) -> Result<Interval, Malformed> {
-    let number_length = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let number_length = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(number_length);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     if whole.is_empty() || fraction.is_empty() || fraction.contains('.') {
@@ -43,16 +41,11 @@ pub(super) fn parse(text: &str) -> Result<Interval, Malformed> {
     if unit.is_empty() {
         return Err(Malformed::NoUnit);
     }
-    let (_, nanos_per_unit) = UNITS
-        .into_iter()
-        .find(|(name, _)| *name == unit)
-        .ok_or(Malformed::Unit)?;
+    let (_, nanos_per_unit) = UNITS.into_iter().find(|(name, _)| *name == unit).ok_or(Malformed::Unit)?;
 
     let whole: u64 = whole.parse().map_err(|_| Malformed::TooLong)?;
     let nanos = whole.checked_mul(nanos_per_unit).ok_or(Malformed::TooLong)?;
-    let nanos = nanos
-        .checked_add(fraction_of(nanos_per_unit, fraction)?)
-        .ok_or(Malformed::TooLong)?;
+    let nanos = nanos.checked_add(fraction_of(nanos_per_unit, fraction)?).ok_or(Malformed::TooLong)?;
     Ok(Interval::from_nanos(nanos))
 }
 
@@ -60,13 +53,8 @@ pub(super) fn parse(text: &str) -> Result<Interval, Malformed> {
 fn fraction_of(nanos_per_unit: u64, fraction: &str) -> Result<u64, Malformed> {
     let digits = fraction.trim_end_matches('0');
     // Minutes have the most digits that can matter: 11.
-    let places = u32::try_from(digits.len())
-        .ok()
-        .filter(|places| *places <= 11)
-        .ok_or(Malformed::TooFine)?;
-    let numerator = digits
-        .bytes()
-        .fold(0, |number, digit| number * 10 + u128::from(digit - b'0'));
+    let places = u32::try_from(digits.len()).ok().filter(|places| *places <= 11).ok_or(Malformed::TooFine)?;
+    let numerator = digits.bytes().fold(0, |number, digit| number * 10 + u128::from(digit - b'0'));
     let (product, denominator) = (numerator * u128::from(nanos_per_unit), 10_u128.pow(places));
     if !product.is_multiple_of(denominator) {
         return Err(Malformed::TooFine);
@@ -82,14 +70,9 @@ mod tests {
 
     #[test]
     fn durations_carry_their_unit() {
-        for (text, millis) in [
-            ("100ms", 100),
-            ("1s", 1_000),
-            ("1.5s", 1_500),
-            ("40.950s", 40_950),
-            ("2m", 120_000),
-            ("0s", 0),
-        ] {
+        for (text, millis) in
+            [("100ms", 100), ("1s", 1_000), ("1.5s", 1_500), ("40.950s", 40_950), ("2m", 120_000), ("0s", 0)]
+        {
             assert_eq!(parse(text), Ok(Interval::from_millis(millis)), "{text}");
         }
     }

@@ -53,10 +53,7 @@ pub(super) struct Problems(Vec<Problem>);
 
 impl Problems {
     pub fn report(&mut self, line: impl Into<Option<usize>>, message: String) -> Reported {
-        self.0.push(Problem {
-            line: line.into(),
-            message,
-        });
+        self.0.push(Problem { line: line.into(), message });
         Reported(())
     }
 
@@ -67,10 +64,7 @@ impl Problems {
             Ok(_) | Err(Reported(())) => {
                 // Stable: problems of one line stay in the order in which they were found.
                 self.0.sort_by_key(|problem| problem.line);
-                Err(ConfigError {
-                    file: file.to_owned(),
-                    problems: self.0,
-                })
+                Err(ConfigError { file: file.to_owned(), problems: self.0 })
             }
         }
     }
@@ -82,11 +76,7 @@ pub(super) struct Lines(Vec<usize>);
 
 impl Lines {
     pub fn new(text: &str) -> Self {
-        let after_newlines = text
-            .bytes()
-            .enumerate()
-            .filter(|(_, byte)| *byte == b'\n')
-            .map(|(at, _)| at + 1);
+        let after_newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         Self(std::iter::once(0).chain(after_newlines).collect())
     }
 

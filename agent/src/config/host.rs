@@ -45,11 +45,7 @@ pub fn primary_address(config: &Config, interface: &HostInterface) -> Option<Ipv
         .filter(|router| router.interface == interface.name && !router.priority.is_owner())
         .flat_map(|router| router.addresses.iter().map(|vip| vip.address))
         .collect();
-    interface
-        .addresses
-        .iter()
-        .copied()
-        .find(|address| !borrowed.contains(address))
+    interface.addresses.iter().copied().find(|address| !borrowed.contains(address))
 }
 
 struct Facts<'a> {
@@ -71,11 +67,7 @@ fn check_router(
     let Some(Facts { interface, primary }) = facts.get(router.interface.as_str()) else {
         let mut names: Vec<&str> = facts.keys().copied().collect();
         names.sort_unstable();
-        return report(
-            line,
-            keys::INTERFACE,
-            format!("there is no {name}; this host has {}", enumerate(&names)),
-        );
+        return report(line, keys::INTERFACE, format!("there is no {name}; this host has {}", enumerate(&names)));
     };
     if interface.loopback {
         let message = format!("{name} is a loopback interface; expected an Ethernet interface");
@@ -135,12 +127,7 @@ mod tests {
 
     fn eth0(addresses: &[[u8; 4]]) -> HostInterface {
         let addresses = addresses.iter().map(|octets| Ipv4Addr::from(*octets)).collect();
-        HostInterface {
-            name: "eth0".into(),
-            ethernet: true,
-            loopback: false,
-            addresses,
-        }
+        HostInterface { name: "eth0".into(), ethernet: true, loopback: false, addresses }
     }
 
     #[test]

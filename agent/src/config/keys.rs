@@ -13,49 +13,34 @@ const fn key(name: &'static str, expected: &'static str) -> Key {
 }
 
 pub(super) const AGENT: Key = key("agent", "a table [agent]");
-pub(super) const VIRTUAL_ROUTER: Key = key(
-    "virtual_router",
-    "at least one table [[virtual_router]], in double brackets",
-);
+pub(super) const VIRTUAL_ROUTER: Key =
+    key("virtual_router", "at least one table [[virtual_router]], in double brackets");
 
 pub(super) const ROUTER_ID: Key = key("router_id", "1 to 64 characters out of A-Z a-z 0-9 . _ - in quotes");
 pub(super) const CONTROL: Key = key("control", "the absolute path of a socket, at most 107 bytes, in quotes");
 pub(super) const BPFFS: Key = key("bpffs", "the absolute path of a directory, in quotes");
-pub(super) const REALTIME_PRIORITY: Key = key(
-    "realtime_priority",
-    "an integer from 0 (ordinary scheduling) to 99 (sched(7))",
-);
+pub(super) const REALTIME_PRIORITY: Key =
+    key("realtime_priority", "an integer from 0 (ordinary scheduling) to 99 (sched(7))");
 
 pub(super) const NAME: Key = key("name", "1 to 64 characters out of A-Z a-z 0-9 . _ - in quotes");
 pub(super) const INTERFACE: Key = key("interface", "the name of a network interface, 1 to 15 bytes, in quotes");
 pub(super) const VRID: Key = key("vrid", "an integer from 1 to 255 (RFC 9568 5.2.3)");
 pub(super) const VERSION: Key = key("version", "the integer 2 (RFC 3768) or 3 (RFC 9568)");
 pub(super) const PRIORITY: Key = key("priority", "an integer from 1 to 255 (RFC 9568 5.2.4)");
-pub(super) const ADVERT_INTERVAL: Key = key(
-    "advert_interval",
-    "a duration from \"10ms\" to \"40.95s\" in steps of 10ms (RFC 9568 5.2.7)",
-);
-pub(super) const ADVERT_INTERVAL_V2: Key = key(
-    "advert_interval",
-    "whole seconds from \"1s\" to \"255s\" in version 2 (RFC 3768 5.3.7)",
-);
-pub(super) const ADDRESSES: Key = key(
-    "addresses",
-    "a list of 1 to 255 IPv4 addresses with prefix length, such as [\"192.0.2.1/24\"]",
-);
+pub(super) const ADVERT_INTERVAL: Key =
+    key("advert_interval", "a duration from \"10ms\" to \"40.95s\" in steps of 10ms (RFC 9568 5.2.7)");
+pub(super) const ADVERT_INTERVAL_V2: Key =
+    key("advert_interval", "whole seconds from \"1s\" to \"255s\" in version 2 (RFC 3768 5.3.7)");
+pub(super) const ADDRESSES: Key =
+    key("addresses", "a list of 1 to 255 IPv4 addresses with prefix length, such as [\"192.0.2.1/24\"]");
 pub(super) const PREEMPT: Key = key("preempt", "true or false");
 pub(super) const PREEMPT_DELAY: Key = key("preempt_delay", "a duration from \"0s\" to \"1000s\"");
 pub(super) const ACCEPT: Key = key("accept", "true or false");
 pub(super) const VIRTUAL_MAC: Key = key("virtual_mac", "true or false");
 pub(super) const CHECKSUM: Key = key("checksum", "\"auto\", \"pseudo-header\" or \"plain\"");
-pub(super) const ALLOWED_SOURCES: Key = key(
-    "allowed_sources",
-    "a list of at most 255 IPv4 addresses, such as [\"192.0.2.2\"]",
-);
-pub(super) const PASSWORD: Key = key(
-    "password",
-    "1 to 8 printable ASCII characters in quotes (RFC 2338 5.3.10)",
-);
+pub(super) const ALLOWED_SOURCES: Key =
+    key("allowed_sources", "a list of at most 255 IPv4 addresses, such as [\"192.0.2.2\"]");
+pub(super) const PASSWORD: Key = key("password", "1 to 8 printable ASCII characters in quotes (RFC 2338 5.3.10)");
 pub(super) const ANNOUNCE_COUNT: Key = key("announce_count", "an integer from 1 to 60");
 pub(super) const ANNOUNCE_INTERVAL: Key = key("announce_interval", "a duration from \"10ms\" to \"60s\"");
 
@@ -103,10 +88,7 @@ pub(super) fn remedy(unknown: &str, table: &[Key]) -> String {
         return format!("xvrrp calls it {ours}");
     }
     let elsewhere = [(AGENT_KEYS, "[agent]"), (VIRTUAL_ROUTER_KEYS, "[[virtual_router]]")];
-    if let Some((_, home)) = elsewhere
-        .iter()
-        .find(|(keys, _)| keys.iter().any(|key| key.name == unknown))
-    {
+    if let Some((_, home)) = elsewhere.iter().find(|(keys, _)| keys.iter().any(|key| key.name == unknown)) {
         return format!("it belongs below {home}");
     }
     let nearest = table.iter().map(|key| (distance(unknown, key.name), key.name)).min();
@@ -178,9 +160,6 @@ mod tests {
 
     #[test]
     fn anything_else_gets_the_list() {
-        assert_eq!(
-            remedy("colour", AGENT_KEYS),
-            "expected one of router_id, control, bpffs, realtime_priority"
-        );
+        assert_eq!(remedy("colour", AGENT_KEYS), "expected one of router_id, control, bpffs, realtime_priority");
     }
 }

@@ -145,10 +145,7 @@ fn read(path: &Path, problems: &mut Problems) -> Result<String, Reported> {
     let size = File::open(path).and_then(|file| file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes));
     match size {
         Ok(size) if size as u64 > MAX_FILE_SIZE => {
-            let message = format!(
-                "is larger than {} MiB; give the path of a configuration",
-                MAX_FILE_SIZE >> 20
-            );
+            let message = format!("is larger than {} MiB; give the path of a configuration", MAX_FILE_SIZE >> 20);
             Err(problems.report(None, message))
         }
         Ok(_) => String::from_utf8(bytes).map_err(|error| {
@@ -172,22 +169,12 @@ fn read(path: &Path, problems: &mut Problems) -> Result<String, Reported> {
 fn document(path: &Path, text: &str, problems: &mut Problems) -> Result<Config, Reported> {
     let lines = Lines::new(text);
     let root = DeTable::parse(text).map_err(|error| report_syntax(&error, text, &lines, problems))?;
-    let mut root = Section {
-        place: String::new(),
-        line: 1,
-        table: root.get_ref(),
-        lines: &lines,
-        problems,
-    };
+    let mut root = Section { place: String::new(), line: 1, table: root.get_ref(), lines: &lines, problems };
 
     let agent = agent::read(&mut root);
     let virtual_routers = virtual_router::read_all(&mut root);
     root.report_unknown_keys(keys::TOP_LEVEL);
-    Ok(Config {
-        file: path.to_owned(),
-        agent: agent?,
-        virtual_routers: virtual_routers?,
-    })
+    Ok(Config { file: path.to_owned(), agent: agent?, virtual_routers: virtual_routers? })
 }
 
 /// The parser goes on after an error, but what it then complains about is mostly a consequence: the first one only.

@@ -35,21 +35,12 @@ impl<'a, 'i> Section<'a, 'i> {
     }
 
     fn found(&self, value: &'a Spanned<DeValue<'i>>) -> Found<'a, 'i> {
-        Found {
-            value: value.get_ref(),
-            line: self.lines.line(value.span().start),
-        }
+        Found { value: value.get_ref(), line: self.lines.line(value.span().start) }
     }
 
     /// A table in this one.
     pub fn below<'b>(&'b mut self, place: String, table: &'b DeTable<'i>, line: usize) -> Section<'b, 'i> {
-        Section {
-            place,
-            line,
-            table,
-            lines: self.lines,
-            problems: self.problems,
-        }
+        Section { place, line, table, lines: self.lines, problems: self.problems }
     }
 
     /// The line of a key's value, or else of the table.
@@ -60,8 +51,7 @@ impl<'a, 'i> Section<'a, 'i> {
     /// `PLACE: KEY: message`
     pub fn report(&mut self, key: &Key, line: usize, message: impl Display) -> Reported {
         let separator = if self.place.is_empty() { "" } else { ": " };
-        self.problems
-            .report(line, format!("{}{separator}{}: {message}", self.place, key.name))
+        self.problems.report(line, format!("{}{separator}{}: {message}", self.place, key.name))
     }
 
     /// What is wrong with a value, completed by what was expected.
@@ -84,9 +74,7 @@ impl<'a, 'i> Section<'a, 'i> {
     }
 
     pub fn string(&mut self, key: &Key) -> Result<Option<&'a str>, Reported> {
-        self.get(key)
-            .map(|found| found.value.as_str().ok_or_else(|| self.reject_type(key, found)))
-            .transpose()
+        self.get(key).map(|found| found.value.as_str().ok_or_else(|| self.reject_type(key, found))).transpose()
     }
 
     /// A string that can stand in log lines, file names and commands without quotes.
@@ -117,11 +105,7 @@ impl<'a, 'i> Section<'a, 'i> {
         };
         match u8::from_str_radix(integer.as_str(), integer.radix()) {
             Ok(number) if range.contains(&number) => Ok(Some(number)),
-            _ => Err(self.reject(
-                key,
-                found.line,
-                format_args!("{} is out of range", shorten(&integer.to_string())),
-            )),
+            _ => Err(self.reject(key, found.line, format_args!("{} is out of range", shorten(&integer.to_string())))),
         }
     }
 
@@ -142,11 +126,9 @@ impl<'a, 'i> Section<'a, 'i> {
             Ok(interval) if range.contains(&interval) => Ok(interval),
             Ok(_) => Err(self.reject(key, found.line, format_args!("{} is out of range", quote(text)))),
             Err(duration::Malformed::NoUnit) => Err(self.reject_unitless(key, found.line, text, &range)),
-            Err(malformed) => Err(self.reject(
-                key,
-                found.line,
-                format_args!("{} {}", quote(text), malformed.describe()),
-            )),
+            Err(malformed) => {
+                Err(self.reject(key, found.line, format_args!("{} {}", quote(text), malformed.describe())))
+            }
         }
     }
 
@@ -162,11 +144,7 @@ impl<'a, 'i> Section<'a, 'i> {
         if fitting.is_empty() {
             self.reject(key, line, format_args!("{number} has no unit"))
         } else {
-            self.report(
-                key,
-                line,
-                format_args!("{number} has no unit; write {}", fitting.join(" or ")),
-            )
+            self.report(key, line, format_args!("{number} has no unit; write {}", fitting.join(" or ")))
         }
     }
 
@@ -176,10 +154,7 @@ impl<'a, 'i> Section<'a, 'i> {
         let DeValue::Array(array) = found.value else {
             return Err(self.reject_type(key, found));
         };
-        Ok(Some((
-            array.iter().map(|element| self.found(element)).collect(),
-            found.line,
-        )))
+        Ok(Some((array.iter().map(|element| self.found(element)).collect(), found.line)))
     }
 
     /// All elements of a list, with their lines, or a report for each that is wrong.
@@ -213,8 +188,7 @@ impl<'a, 'i> Section<'a, 'i> {
             let line = self.lines.line(name.span().start);
             let remedy = keys::remedy(name.get_ref(), keys);
             let name = bare_or_quoted(name.get_ref());
-            self.problems
-                .report(line, format!("{}{separator}{name}: unknown key; {remedy}", self.place));
+            self.problems.report(line, format!("{}{separator}{name}: unknown key; {remedy}", self.place));
         }
     }
 }

@@ -33,11 +33,7 @@ impl Taken {
                 Ok(())
             }
             Entry::Occupied(first) => {
-                let message = format!(
-                    "{} is already taken on line {}; choose another",
-                    quote(name),
-                    first.get()
-                );
+                let message = format!("{} is already taken on line {}; choose another", quote(name), first.get());
                 Err(section.report(&keys::NAME, line, message))
             }
         }
@@ -49,10 +45,7 @@ impl Taken {
         let line = section.line_of(&keys::VRID);
         match self.vrids.entry((interface.to_owned(), vrid)) {
             Entry::Vacant(vacant) => {
-                vacant.insert(Holder {
-                    place: section.place.clone(),
-                    line,
-                });
+                vacant.insert(Holder { place: section.place.clone(), line });
             }
             Entry::Occupied(first) => {
                 let message = format!(
@@ -69,20 +62,14 @@ impl Taken {
     pub fn claim_address(&mut self, section: &mut Section, interface: &str, address: Ipv4Addr, line: usize) {
         match self.addresses.entry((interface.to_owned(), address)) {
             Entry::Vacant(vacant) => {
-                vacant.insert(Holder {
-                    place: section.place.clone(),
-                    line,
-                });
+                vacant.insert(Holder { place: section.place.clone(), line });
             }
             Entry::Occupied(first) => {
                 let first = first.get();
                 let message = if first.place == section.place {
                     format!("{address} is listed twice, first on line {}; remove one", first.line)
                 } else {
-                    format!(
-                        "{address} is already used on interface {} by {first}; remove one",
-                        quote(interface)
-                    )
+                    format!("{address} is already used on interface {} by {first}; remove one", quote(interface))
                 };
                 section.report(&keys::ADDRESSES, line, message);
             }

@@ -37,10 +37,7 @@ pub(super) fn read_all(root: &mut Section) -> Result<Vec<VirtualRouterConfig>, R
         return Err(root.reject(&keys::VIRTUAL_ROUTER, line, "the list is empty"));
     }
     if let Some(first_too_many) = elements.get(MAX_VIRTUAL_ROUTERS) {
-        let message = format!(
-            "{} are too many; expected at most {MAX_VIRTUAL_ROUTERS} in a file",
-            elements.len()
-        );
+        let message = format!("{} are too many; expected at most {MAX_VIRTUAL_ROUTERS} in a file", elements.len());
         return Err(root.report(&keys::VIRTUAL_ROUTER, first_too_many.line, message));
     }
 
@@ -75,9 +72,8 @@ fn read_table(section: &mut Section, taken: &mut Taken) -> Result<VirtualRouterC
     let interface = read_interface(section);
     let vrid = read_vrid(section);
     let version = read_version(section);
-    let priority = section
-        .integer(&keys::PRIORITY, 1..=255)
-        .map(|priority| priority.map_or(Priority::DEFAULT, Priority::new));
+    let priority =
+        section.integer(&keys::PRIORITY, 1..=255).map(|priority| priority.map_or(Priority::DEFAULT, Priority::new));
     // What version 2 and 3 do differently makes sense only once the version is known.
     let advert_interval = version.and_then(|version| read_advert_interval(section, version));
     let checksum = version.and_then(|version| read_checksum(section, version));
@@ -89,11 +85,8 @@ fn read_table(section: &mut Section, taken: &mut Taken) -> Result<VirtualRouterC
     let virtual_mac = section.boolean(&keys::VIRTUAL_MAC, true);
     let allowed_sources = read_allowed_sources(section);
     let announce_count = section.integer(&keys::ANNOUNCE_COUNT, 1..=60);
-    let announce_interval = section.duration(
-        &keys::ANNOUNCE_INTERVAL,
-        ANNOUNCE_INTERVALS,
-        VirtualRouterConfig::DEFAULT_ANNOUNCE_INTERVAL,
-    );
+    let announce_interval =
+        section.duration(&keys::ANNOUNCE_INTERVAL, ANNOUNCE_INTERVALS, VirtualRouterConfig::DEFAULT_ANNOUNCE_INTERVAL);
     section.report_unknown_keys(keys::VIRTUAL_ROUTER_KEYS);
 
     if let (Ok(priority), Ok(preempt), Ok(preempt_delay)) = (priority, preempt, preempt_delay) {
@@ -191,11 +184,7 @@ fn read_checksum(section: &mut Section, version: Version) -> Result<Checksum, Re
         "auto" => Ok(Checksum::Auto),
         "pseudo-header" => Ok(Checksum::PseudoHeader),
         "plain" => Ok(Checksum::Plain),
-        _ => Err(section.reject(
-            &keys::CHECKSUM,
-            line,
-            format_args!("{} is not a form of checksum", quote(text)),
-        )),
+        _ => Err(section.reject(&keys::CHECKSUM, line, format_args!("{} is not a form of checksum", quote(text)))),
     }
 }
 
@@ -218,11 +207,7 @@ fn read_password(section: &mut Section, version: Version) -> Result<Option<Passw
     match padded.get_mut(..text.len()) {
         Some(start) if !text.is_empty() => start.copy_from_slice(text.as_bytes()),
         _ => {
-            return Err(section.reject(
-                &keys::PASSWORD,
-                found.line,
-                format_args!("has {} characters", text.len()),
-            ));
+            return Err(section.reject(&keys::PASSWORD, found.line, format_args!("has {} characters", text.len())));
         }
     }
     Ok(Some(Password(padded)))

@@ -56,11 +56,9 @@ pub(super) fn ingress(
     match program.attach_to_if_index(ifindex, AyaMode::Skb) {
         Ok(_) => Ok(XdpMode::Generic),
         Err(error) if is_taken(&error) => Err(taken(interface, OTHER.to_owned())),
-        Err(source) => Err(DataplaneError::Attach {
-            interface: interface.to_owned(),
-            tried: "driver and generic mode",
-            source,
-        }),
+        Err(source) => {
+            Err(DataplaneError::Attach { interface: interface.to_owned(), tried: "driver and generic mode", source })
+        }
     }
 }
 
@@ -69,10 +67,7 @@ const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
 
 /// Attaches the TC program behind everything else that this host sends.
 pub(super) fn egress(classifier: &mut SchedClassifier, interface: &str) -> Result<(), DataplaneError> {
-    let failed = |reason: String| DataplaneError::AttachEgress {
-        interface: interface.to_owned(),
-        reason,
-    };
+    let failed = |reason: String| DataplaneError::AttachEgress { interface: interface.to_owned(), reason };
     if !KernelVersion::current().is_ok_and(|version| version >= TCX) {
         match tc::qdisc_add_clsact(interface) {
             Ok(()) | Err(TcError::AlreadyAttached) => {}
@@ -81,9 +76,7 @@ pub(super) fn egress(classifier: &mut SchedClassifier, interface: &str) -> Resul
         // Such a filter outlives the process that made it. None of ours there is no error.
         let _ = tc::qdisc_detach_program(interface, TcAttachType::Egress, program::EGRESS);
     }
-    classifier
-        .attach(interface, TcAttachType::Egress)
-        .map_err(|error| failed(chain(&error)))?;
+    classifier.attach(interface, TcAttachType::Egress).map_err(|error| failed(chain(&error)))?;
     Ok(())
 }
 
@@ -99,10 +92,7 @@ fn is_taken(error: &ProgramError) -> bool {
 const OTHER: &str = "another program";
 
 fn taken(interface: &str, holder: String) -> DataplaneError {
-    DataplaneError::HookTaken {
-        interface: interface.to_owned(),
-        holder,
-    }
+    DataplaneError::HookTaken { interface: interface.to_owned(), holder }
 }
 
 /// The name needs `CAP_SYS_ADMIN`; without it the number has to do.
@@ -126,11 +116,7 @@ fn driver(interface: &str) -> Option<String> {
         rest: [u8; 160],
     }
 
-    let mut info = DriverInfo {
-        command: ETHTOOL_GDRVINFO,
-        driver: [0; 32],
-        rest: [0; 160],
-    };
+    let mut info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
     // SAFETY: all zero is a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if interface.len() >= request.ifr_name.len() {

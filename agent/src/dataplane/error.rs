@@ -24,11 +24,7 @@ pub enum DataplaneError {
     #[error("cannot map what the kernel half heard into memory: {0}")]
     MapMemory(#[source] io::Error),
     #[error("cannot attach to {interface} (tried {tried}): {}", chain(.source))]
-    Attach {
-        interface: String,
-        tried: &'static str,
-        source: ProgramError,
-    },
+    Attach { interface: String, tried: &'static str, source: ProgramError },
     #[error("cannot attach to the egress side of {interface}: {reason}")]
     AttachEgress { interface: String, reason: String },
     #[error(
@@ -43,13 +39,8 @@ fn program(error: &ProgramError) -> String {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             let lines: Vec<&str> = log.lines().collect();
-            let end = lines
-                .get(lines.len().saturating_sub(VERIFIER_LINES)..)
-                .unwrap_or_default();
-            format!(
-                "the kernel refuses a BPF program: {io_error}; end of the verifier's log:\n{}",
-                end.join("\n")
-            )
+            let end = lines.get(lines.len().saturating_sub(VERIFIER_LINES)..).unwrap_or_default();
+            format!("the kernel refuses a BPF program: {io_error}; end of the verifier's log:\n{}", end.join("\n"))
         }
         other => format!("cannot use a BPF program: {}", chain(other)),
     }

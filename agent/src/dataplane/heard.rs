@@ -37,12 +37,7 @@ impl HeardTable {
         // SAFETY: a new mapping, at an address that the kernel chooses.
         let memory = unsafe { mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, map.fd(), 0) };
         let memory = memory.map_err(|errno| DataplaneError::MapMemory(errno.into()))?;
-        Ok(Self {
-            entries: memory.cast(),
-            length,
-            count,
-            _map: map,
-        })
+        Ok(Self { entries: memory.cast(), length, count, _map: map })
     }
 
     /// The entry as two reads in a row found it; empty for a slot that there is not.

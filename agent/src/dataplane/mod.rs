@@ -87,13 +87,7 @@ impl Dataplane {
     pub fn set_router(&mut self, key: RouterKey, router: &Router) -> Result<(), DataplaneError> {
         self.routers.insert(key, router, 0)?;
         if router.flags & (Router::VIRTUAL_MAC | Router::ACCEPT) == 0 && self.refusing.insert(key) {
-            self.settings.set(
-                0,
-                Settings {
-                    refuse_by_destination: 1,
-                },
-                0,
-            )?;
+            self.settings.set(0, Settings { refuse_by_destination: 1 }, 0)?;
         }
         Ok(())
     }
@@ -145,15 +139,11 @@ fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, DataplaneError> {
 }
 
 fn ingress(ebpf: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
-    let program = ebpf
-        .program_mut(program::INGRESS)
-        .ok_or(DataplaneError::Missing(program::INGRESS))?;
+    let program = ebpf.program_mut(program::INGRESS).ok_or(DataplaneError::Missing(program::INGRESS))?;
     Ok(program.try_into()?)
 }
 
 fn egress(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, DataplaneError> {
-    let program = ebpf
-        .program_mut(program::EGRESS)
-        .ok_or(DataplaneError::Missing(program::EGRESS))?;
+    let program = ebpf.program_mut(program::EGRESS).ok_or(DataplaneError::Missing(program::EGRESS))?;
     Ok(program.try_into()?)
 }

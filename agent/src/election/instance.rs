@@ -69,11 +69,7 @@ impl Instance {
             kernel: config.kernel,
             advert: Vec::new(),
             release: Vec::new(),
-            announcements: config
-                .addresses
-                .iter()
-                .map(|vip| arp::gratuitous(config.mac, vip.octets()))
-                .collect(),
+            announcements: config.addresses.iter().map(|vip| arp::gratuitous(config.mac, vip.octets())).collect(),
             address_sum: wire::address_sum(&octets(&config.addresses)),
             pseudo_header_checksum: config.kernel.checksum != abi::Router::CHECKSUM_PLAIN,
             last_advert_problem: None,
@@ -146,10 +142,7 @@ impl Instance {
                 Action::InstallAddresses => outlets.request(router, true),
                 Action::RemoveAddresses => outlets.request(router, false),
                 Action::Transition { from, to, reason, at } => {
-                    outlets.report(Report::Transition {
-                        router,
-                        transition: Transition { from, to, reason, at },
-                    });
+                    outlets.report(Report::Transition { router, transition: Transition { from, to, reason, at } });
                 }
             }
         }
@@ -197,9 +190,7 @@ impl Instance {
     }
 
     fn takeover_is_due(&self, now: Instant) -> bool {
-        self.machine
-            .active_down_deadline()
-            .is_some_and(|deadline| deadline <= now)
+        self.machine.active_down_deadline().is_some_and(|deadline| deadline <= now)
     }
 
     fn tell_role(&mut self, state: State, dataplane: &mut Dataplane) -> Result<(), DataplaneError> {
@@ -212,11 +203,8 @@ impl Instance {
     }
 
     fn tell_preempt(&mut self, preempt: bool, dataplane: &mut Dataplane) -> Result<(), DataplaneError> {
-        let flags = if preempt {
-            self.kernel.flags | abi::Router::PREEMPT
-        } else {
-            self.kernel.flags & !abi::Router::PREEMPT
-        };
+        let flags =
+            if preempt { self.kernel.flags | abi::Router::PREEMPT } else { self.kernel.flags & !abi::Router::PREEMPT };
         self.tell_kernel(abi::Router { flags, ..self.kernel }, dataplane)
     }
 
@@ -229,28 +217,19 @@ impl Instance {
     }
 
     fn send_advert(&mut self, priority: Priority) {
-        let frame = if priority.is_release() {
-            &self.release
-        } else {
-            &self.advert
-        };
+        let frame = if priority.is_release() { &self.release } else { &self.advert };
         let sent = self.config.socket.send(frame);
         self.adverts_sent += u64::from(sent.is_ok());
         self.note_send(sent);
     }
 
     fn announce(&mut self) {
-        let sent = self
-            .announcements
-            .iter()
-            .try_for_each(|frame| self.config.socket.send(frame));
+        let sent = self.announcements.iter().try_for_each(|frame| self.config.socket.send(frame));
         self.note_send(sent);
     }
 
     fn note_send(&mut self, sent: io::Result<()>) {
-        let error = sent
-            .err()
-            .map(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)));
+        let error = sent.err().map(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)));
         if error != self.last_send_error {
             self.last_send_error = error;
             self.pending_problem = error.map(Problem::CannotSend).or(self.pending_problem);
@@ -270,10 +249,9 @@ impl Instance {
 
     fn build_adverts(&mut self) -> io::Result<()> {
         let addresses = octets(&self.config.addresses);
-        for (frame, priority) in [
-            (&mut self.advert, self.config.machine.priority),
-            (&mut self.release, Priority::RELEASE),
-        ] {
+        for (frame, priority) in
+            [(&mut self.advert, self.config.machine.priority), (&mut self.release, Priority::RELEASE)]
+        {
             frame.resize(wire::MAX_FRAME, 0);
             let length = wire::AdvertFrame {
                 source_mac: self.config.mac,
@@ -309,9 +287,7 @@ impl Instance {
             None
         };
         // Routers that differ in different ways take turns; one line tells of one of them, now and then.
-        let told_lately = self
-            .advert_problem_told
-            .is_some_and(|told| now.since(told) < PROBLEM_PAUSE);
+        let told_lately = self.advert_problem_told.is_some_and(|told| now.since(told) < PROBLEM_PAUSE);
         if problem != self.last_advert_problem && !told_lately {
             self.last_advert_problem = problem;
             self.advert_problem_told = Some(now);

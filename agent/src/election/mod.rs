@@ -79,10 +79,7 @@ pub enum Problem {
     },
     /// RFC 9568 7.1: we own the addresses, so nobody else should advertise them.
     #[error("{router} advertises with priority {priority} although this host owns the addresses")]
-    OwnerContested {
-        router: std::net::IpAddr,
-        priority: xvrrp_common::units::Priority,
-    },
+    OwnerContested { router: std::net::IpAddr, priority: xvrrp_common::units::Priority },
     #[error("cannot send on the interface: {0}")]
     CannotSend(nix::errno::Errno),
 }
@@ -131,36 +128,19 @@ pub fn spawn(
         if realtime_priority > 0 {
             be_realtime(realtime_priority, &report_sender);
         }
-        let mut election = Election {
-            dataplane,
-            instances,
-            outlets: Outlets {
-                reports: report_sender,
-                addresses,
-            },
-        };
+        let mut election = Election { dataplane, instances, outlets: Outlets { reports: report_sender, addresses } };
         let outcome = election.run_to_end(command_receiver);
         (election.dataplane, outcome)
     })?;
-    Ok(Handle {
-        commands,
-        reports,
-        thread,
-    })
+    Ok(Handle { commands, reports, thread })
 }
 
 fn be_realtime(priority: u8, reports: &mpsc::UnboundedSender<Report>) {
     if let Err(error) = realtime::lock_memory() {
-        let _ = reports.send(Report::NotRealtime {
-            what: "lock its memory (CAP_IPC_LOCK)",
-            error,
-        });
+        let _ = reports.send(Report::NotRealtime { what: "lock its memory (CAP_IPC_LOCK)", error });
     }
     if let Err(error) = realtime::schedule_fifo(priority) {
-        let _ = reports.send(Report::NotRealtime {
-            what: "use real-time scheduling (CAP_SYS_NICE)",
-            error,
-        });
+        let _ = reports.send(Report::NotRealtime { what: "use real-time scheduling (CAP_SYS_NICE)", error });
     }
 }
 
@@ -255,11 +235,7 @@ impl Election {
     }
 
     fn interface_changed(&mut self, ifindex: u32, running: bool) -> Result<(), ElectionError> {
-        let event = if running {
-            vrrp::Event::InterfaceUp
-        } else {
-            vrrp::Event::InterfaceDown
-        };
+        let event = if running { vrrp::Event::InterfaceUp } else { vrrp::Event::InterfaceDown };
         self.for_each(|instance, now| {
             if instance.ifindex() == ifindex {
                 instance.handle(event, now);

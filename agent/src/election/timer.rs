@@ -18,10 +18,7 @@ pub(super) struct DeadlineTimer {
 
 impl DeadlineTimer {
     pub(super) fn new() -> io::Result<Self> {
-        let fd = TimerFd::new(
-            ClockId::CLOCK_BOOTTIME,
-            TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
-        )?;
+        let fd = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
         // SAFETY: `Descriptor` owns the descriptor, and keeps it until it is dropped.
         let fd = unsafe { AsyncFd::register(Descriptor(fd)) }?;
         Ok(Self { fd, armed: None })
@@ -36,10 +33,7 @@ impl DeadlineTimer {
             // Zero would disarm the timer.
             Some(deadline) => {
                 let at = TimeSpec::from_duration(Duration::from_nanos(deadline.as_nanos().max(1)));
-                self.fd
-                    .get_ref()
-                    .0
-                    .set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+                self.fd.get_ref().0.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
             }
             None => self.fd.get_ref().0.unset()?,
         }

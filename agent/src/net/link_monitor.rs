@@ -48,16 +48,12 @@ impl fmt::Debug for LinkMonitor {
 
 fn link_change(message: &RouteNetlinkMessage) -> Option<LinkChange> {
     match message {
-        RouteNetlinkMessage::NewLink(link) => Some(LinkChange {
-            ifindex: link.header.index,
-            running: is_running(link),
-        }),
+        RouteNetlinkMessage::NewLink(link) => {
+            Some(LinkChange { ifindex: link.header.index, running: is_running(link) })
+        }
         // Of family AF_BRIDGE, it only says that the interface has left its bridge.
         RouteNetlinkMessage::DelLink(link) if link.header.interface_family != AddressFamily::Bridge => {
-            Some(LinkChange {
-                ifindex: link.header.index,
-                running: false,
-            })
+            Some(LinkChange { ifindex: link.header.index, running: false })
         }
         _ => None,
     }

@@ -19,25 +19,11 @@ pub enum NetError {
     #[error("cannot open a netlink socket: {0}")]
     Open(#[source] std::io::Error),
     #[error("cannot list {what}: {source}")]
-    List {
-        what: &'static str,
-        source: rtnetlink::Error,
-    },
+    List { what: &'static str, source: rtnetlink::Error },
     #[error("cannot {verb} address {address}/{prefix_length} on {interface}: {source}")]
-    Address {
-        verb: &'static str,
-        address: Ipv4Addr,
-        prefix_length: u8,
-        interface: String,
-        source: rtnetlink::Error,
-    },
+    Address { verb: &'static str, address: Ipv4Addr, prefix_length: u8, interface: String, source: rtnetlink::Error },
     #[error("cannot {verb} the unicast filter of {interface} for {mac}: {source}")]
-    UnicastFilter {
-        verb: &'static str,
-        interface: String,
-        mac: MacAddress,
-        source: rtnetlink::Error,
-    },
+    UnicastFilter { verb: &'static str, interface: String, mac: MacAddress, source: rtnetlink::Error },
 }
 
 /// An interface of this network namespace.
@@ -87,20 +73,14 @@ impl Netlink {
     }
 
     pub async fn interfaces(&self) -> Result<Vec<Interface>, NetError> {
-        let links: Vec<LinkMessage> =
-            (self.handle.link().get().execute().try_collect().await).map_err(|source| NetError::List {
-                what: "interfaces",
-                source,
-            })?;
+        let links: Vec<LinkMessage> = (self.handle.link().get().execute().try_collect().await)
+            .map_err(|source| NetError::List { what: "interfaces", source })?;
         let mut interfaces: Vec<Interface> = links.iter().filter_map(interface).collect();
         for message in self.address_messages().await? {
             let Some(address) = interface_address(&message) else {
                 continue;
             };
-            if let Some(interface) = interfaces
-                .iter_mut()
-                .find(|known| known.ifindex == message.header.index)
-            {
+            if let Some(interface) = interfaces.iter_mut().find(|known| known.ifindex == message.header.index) {
                 interface.addresses.push(address);
             }
         }
@@ -116,20 +96,13 @@ impl Netlink {
         prefix_length: u8,
     ) -> Result<AddressOutcome, NetError> {
         let mut request = self.handle.address().add(ifindex, IpAddr::V4(address), prefix_length);
-        request
-            .message_mut()
-            .attributes
-            .push(AddressAttribute::Protocol(ADDRESS_PROTOCOL));
+        request.message_mut().attributes.push(AddressAttribute::Protocol(ADDRESS_PROTOCOL));
         match request.execute().await {
             Ok(()) => Ok(AddressOutcome::Added),
             Err(source) if has_errno(&source, libc::EEXIST) => Ok(AddressOutcome::Existed),
-            Err(source) => Err(NetError::Address {
-                verb: "add",
-                address,
-                prefix_length,
-                interface: interface.to_owned(),
-                source,
-            }),
+            Err(source) => {
+                Err(NetError::Address { verb: "add", address, prefix_length, interface: interface.to_owned(), source })
+            }
         }
     }
 
@@ -141,12 +114,7 @@ impl Netlink {
         address: Ipv4Addr,
         prefix_length: u8,
     ) -> Result<(), NetError> {
-        let message = self
-            .handle
-            .address()
-            .add(ifindex, IpAddr::V4(address), prefix_length)
-            .message_mut()
-            .clone();
+        let message = self.handle.address().add(ifindex, IpAddr::V4(address), prefix_length).message_mut().clone();
         self.delete(interface, message, address, prefix_length).await
     }
 
@@ -160,10 +128,8 @@ impl Netlink {
                 continue;
             };
             let ifindex = message.header.index;
-            let name = interfaces
-                .iter()
-                .find(|known| known.ifindex == ifindex)
-                .map_or("?", |interface| &interface.name);
+            let name =
+                interfaces.iter().find(|known| known.ifindex == ifindex).map_or("?", |interface| &interface.name);
             match self.delete(name, message, found.address, found.prefix_length).await {
                 Ok(()) => removed.push(format!("{}/{} on {name}", found.address, found.prefix_length)),
                 Err(error) => failures.push(error),
@@ -181,12 +147,9 @@ impl Netlink {
             .flags(NeighbourFlags::Own)
             .state(NeighbourState::Permanent);
         match request.execute().await {
-            Err(source) if !has_errno(&source, libc::EEXIST) => Err(NetError::UnicastFilter {
-                verb: "open",
-                interface: interface.to_owned(),
-                mac,
-                source,
-            }),
+            Err(source) if !has_errno(&source, libc::EEXIST) => {
+                Err(NetError::UnicastFilter { verb: "open", interface: interface.to_owned(), mac, source })
+            }
             _ => Ok(()),
         }
     }
@@ -198,27 +161,18 @@ impl Netlink {
         message.header.ifindex = ifindex;
         message.header.state = NeighbourState::Permanent;
         message.header.flags = NeighbourFlags::Own;
-        message
-            .attributes
-            .push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+        message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
         match self.handle.neighbours().del(message).execute().await {
             Err(source) if !has_errno(&source, libc::ENOENT) && !has_errno(&source, libc::ENODEV) => {
-                Err(NetError::UnicastFilter {
-                    verb: "close",
-                    interface: interface.to_owned(),
-                    mac,
-                    source,
-                })
+                Err(NetError::UnicastFilter { verb: "close", interface: interface.to_owned(), mac, source })
             }
             _ => Ok(()),
         }
     }
 
     async fn address_messages(&self) -> Result<Vec<AddressMessage>, NetError> {
-        (self.handle.address().get().execute().try_collect().await).map_err(|source| NetError::List {
-            what: "addresses",
-            source,
-        })
+        (self.handle.address().get().execute().try_collect().await)
+            .map_err(|source| NetError::List { what: "addresses", source })
     }
 
     async fn delete(
@@ -289,14 +243,8 @@ fn interface_address(message: &AddressMessage) -> Option<InterfaceAddress> {
         AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
         _ => None,
     })?;
-    let ours = message
-        .attributes
-        .contains(&AddressAttribute::Protocol(ADDRESS_PROTOCOL));
-    Some(InterfaceAddress {
-        address,
-        prefix_length: message.header.prefix_len,
-        ours,
-    })
+    let ours = message.attributes.contains(&AddressAttribute::Protocol(ADDRESS_PROTOCOL));
+    Some(InterfaceAddress { address, prefix_length: message.header.prefix_len, ours })
 }
 
 fn has_errno(error: &rtnetlink::Error, errno: i32) -> bool {

@@ -19,13 +19,7 @@ impl PacketSocket {
     /// Needs `CAP_NET_RAW`.
     pub fn open(ifindex: u32) -> io::Result<Self> {
         // SAFETY: socket(2) takes no pointers.
-        let fd = unsafe {
-            libc::socket(
-                libc::AF_PACKET,
-                libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
-                0,
-            )
-        };
+        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -62,9 +56,5 @@ fn bind(fd: &OwnedFd, ifindex: u32) -> io::Result<()> {
             libc::socklen_t::try_from(size_of_val(&address)).map_err(|_| io::ErrorKind::InvalidInput)?,
         )
     };
-    if bound < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

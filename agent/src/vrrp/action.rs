@@ -21,12 +21,7 @@ pub enum Action {
     RemoveAddresses,
     /// The change is made: tell those who want to know. Also sent, with `to` equal to `from`, when a virtual router
     /// is started on an interface that is down.
-    Transition {
-        from: State,
-        to: State,
-        reason: Reason,
-        at: Instant,
-    },
+    Transition { from: State, to: State, reason: Reason, at: Instant },
 }
 
 /// RFC 9568 6.3.

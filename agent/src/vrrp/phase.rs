@@ -51,14 +51,12 @@ impl Phase {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Initialize => None,
-            Self::Backup(backup) => [Some(backup.active_down_timer), backup.preemption.ends_at()]
-                .into_iter()
-                .flatten()
-                .min(),
-            Self::Active(active) => [Some(active.adver_timer.next()), active.next_announcement()]
-                .into_iter()
-                .flatten()
-                .min(),
+            Self::Backup(backup) => {
+                [Some(backup.active_down_timer), backup.preemption.ends_at()].into_iter().flatten().min()
+            }
+            Self::Active(active) => {
+                [Some(active.adver_timer.next()), active.next_announcement()].into_iter().flatten().min()
+            }
         }
     }
 }

@@ -184,22 +184,12 @@ impl VirtualRouter {
     fn handle_in_active(&mut self, event: Event, now: Instant) {
         match event {
             Event::Shutdown => {
-                let actions = [
-                    Action::SendAdvert {
-                        priority: Priority::RELEASE,
-                    },
-                    Action::RemoveAddresses,
-                ];
+                let actions = [Action::SendAdvert { priority: Priority::RELEASE }, Action::RemoveAddresses];
                 self.enter(Phase::Initialize, Reason::Shutdown, now, &actions);
             }
             // A priority 0 would not get out.
             Event::InterfaceDown => {
-                self.enter(
-                    Phase::Initialize,
-                    Reason::InterfaceDown,
-                    now,
-                    &[Action::RemoveAddresses],
-                );
+                self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[Action::RemoveAddresses]);
             }
             Event::Advert(advert) => self.hear_in_active(advert, now),
             Event::Startup | Event::InterfaceUp | Event::Restarted { .. } => {}
@@ -236,11 +226,8 @@ impl VirtualRouter {
             if advert.received_at + intervals.active_down() <= now {
                 return;
             }
-            let reason = if advert.priority > self.config.priority {
-                Reason::HigherPriority
-            } else {
-                Reason::HigherAddress
-            };
+            let reason =
+                if advert.priority > self.config.priority { Reason::HigherPriority } else { Reason::HigherAddress };
             self.intervals = intervals;
             self.become_backup(
                 advert.received_at,
@@ -258,9 +245,7 @@ impl VirtualRouter {
     fn send_advert(&mut self, now: Instant) {
         let Phase::Active(active) = &mut self.phase else { return };
         active.advert_sent_at = now;
-        self.actions.push_back(Action::SendAdvert {
-            priority: self.config.priority,
-        });
+        self.actions.push_back(Action::SendAdvert { priority: self.config.priority });
     }
 
     // Changes of state
@@ -268,15 +253,8 @@ impl VirtualRouter {
     fn become_active(&mut self, reason: Reason, now: Instant) {
         self.intervals = self.own_intervals();
         let active = Active::new(&self.config, now);
-        let advert = Action::SendAdvert {
-            priority: self.config.priority,
-        };
-        self.enter(
-            Phase::Active(active),
-            reason,
-            now,
-            &[advert, Action::Announce, Action::InstallAddresses],
-        );
+        let advert = Action::SendAdvert { priority: self.config.priority };
+        self.enter(Phase::Active(active), reason, now, &[advert, Action::Announce, Action::InstallAddresses]);
     }
 
     /// `timed_from` is when the advert that made us Backup arrived, if one did.
@@ -308,12 +286,7 @@ impl VirtualRouter {
         self.actions.push_back(Action::SetRole(to));
         self.tell_preempt();
         self.actions.extend(actions);
-        self.actions.push_back(Action::Transition {
-            from,
-            to,
-            reason,
-            at: now,
-        });
+        self.actions.push_back(Action::Transition { from, to, reason, at: now });
     }
 
     /// Matters to the kernel half while we are Backup only.

@@ -13,11 +13,7 @@ pub(super) struct Intervals {
 impl Intervals {
     /// Until another Active is heard, its interval is taken to be ours (RFC 9568 6.4.1).
     pub(super) fn new(version: Version, priority: Priority, advert_interval: Interval) -> Self {
-        Self {
-            version,
-            priority,
-            active_adver: advert_interval,
-        }
+        Self { version, priority, active_adver: advert_interval }
     }
 
     /// As an advert with this interval makes them (RFC 9568 6.4.2, 6.4.3). Version 2 learns nothing: there all routers
@@ -26,10 +22,7 @@ impl Intervals {
     pub(super) fn learned(self, interval: Interval) -> Self {
         match self.version {
             Version::V2 => self,
-            Version::V3 => Self {
-                active_adver: interval,
-                ..self
-            },
+            Version::V3 => Self { active_adver: interval, ..self },
         }
     }
 
@@ -60,10 +53,7 @@ pub(super) struct Periodic {
 
 impl Periodic {
     pub(super) fn starting(now: Instant, interval: Interval) -> Self {
-        Self {
-            next: now + interval,
-            interval,
-        }
+        Self { next: now + interval, interval }
     }
 
     pub(super) fn next(self) -> Instant {

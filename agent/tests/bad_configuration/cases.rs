@@ -41,10 +41,7 @@ pub fn wrong_on_the_host() -> Vec<Case> {
 }
 
 fn cases(table: &'static str) -> Vec<Case> {
-    let blocks = table
-        .strip_prefix("== ")
-        .expect("a table begins with a case")
-        .split("\n== ");
+    let blocks = table.strip_prefix("== ").expect("a table begins with a case").split("\n== ");
     blocks.map(case).collect()
 }
 
@@ -55,14 +52,6 @@ fn case(block: &'static str) -> Case {
         Some(messages) => ("", messages),
         None => rest.split_once("\n--\n").expect("two dashes end the configuration"),
     };
-    let configuration = if configuration.is_empty() {
-        String::new()
-    } else {
-        format!("{configuration}\n")
-    };
-    Case {
-        title,
-        configuration,
-        messages: messages.trim_end().to_owned(),
-    }
+    let configuration = if configuration.is_empty() { String::new() } else { format!("{configuration}\n") };
+    Case { title, configuration, messages: messages.trim_end().to_owned() }
 }

@@ -47,24 +47,13 @@ fn complaints(text: &[u8]) -> String {
 
 fn assert_exact_messages(cases: &[Case]) {
     let mut failures = Vec::new();
-    for Case {
-        title,
-        configuration,
-        messages,
-    } in cases
-    {
+    for Case { title, configuration, messages } in cases {
         let said = complaints(configuration.as_bytes()).replace(INTERFACES, "INTERFACES");
         if said != *messages {
             failures.push(format!("== {title}\nexpected:\n{messages}\nsaid:\n{said}\n"));
         }
     }
-    assert!(
-        failures.is_empty(),
-        "{} of {}:\n{}",
-        failures.len(),
-        cases.len(),
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), cases.len(), failures.join("\n"));
 }
 
 #[test]
@@ -81,10 +70,7 @@ fn what_the_host_lacks_is_told() {
 fn no_case_is_there_twice() {
     let cases = wrong_anywhere().into_iter().chain(wrong_on_the_host());
     let mut titles = HashSet::new();
-    let twice: Vec<_> = cases
-        .filter(|case| !titles.insert(case.title))
-        .map(|case| case.title)
-        .collect();
+    let twice: Vec<_> = cases.filter(|case| !titles.insert(case.title)).map(|case| case.title).collect();
     assert_eq!(twice, [""; 0]);
 }
 
@@ -93,14 +79,8 @@ fn a_file_that_cannot_be_read_is_told_apart() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing.toml");
     for (path, message) in [
-        (
-            missing.as_path(),
-            "cannot be read: there is no such file; give the path of a configuration",
-        ),
-        (
-            directory.path(),
-            "cannot be read: it is a directory; give the path of a file in it",
-        ),
+        (missing.as_path(), "cannot be read: there is no such file; give the path of a configuration"),
+        (directory.path(), "cannot be read: it is a directory; give the path of a file in it"),
     ] {
         let error = load(path).unwrap_err().to_string();
         assert_eq!(error, format!("{}: {message}", path.display()));
@@ -131,10 +111,7 @@ fn more_virtual_routers_than_there_is_room_for_are_told_once() {
         ) + &format!("addresses = [\"10.0.{}.{}\"]\n", number / 255, number % 255 + 1)
     };
     let text: String = (0..4080).map(router).collect();
-    assert_eq!(
-        config::parse(Path::new("FILE"), &text).unwrap().virtual_routers.len(),
-        4080
-    );
+    assert_eq!(config::parse(Path::new("FILE"), &text).unwrap().virtual_routers.len(), 4080);
     let error = config::parse(Path::new("FILE"), &(text + &router(4080))).unwrap_err();
     let message = "FILE:20401: virtual_router: 4081 are too many; expected at most 4080 in a file";
     assert_eq!(error.to_string(), message);

@@ -55,24 +55,13 @@ fn value() -> impl Strategy<Value = String> {
         any::<String>().prop_map(|text| format!("{text:?}")),
         "[0-9.]{1,12}(ms|s|m|h)?".prop_map(|text| format!("{text:?}")),
         "[0-9.:/]{1,20}".prop_map(|text| format!("[{text:?}, {text:?}]")),
-        select(vec![
-            "[]",
-            "{}",
-            "[[]]",
-            "[1, \"x\", {}]",
-            "\"auto\"",
-            "\"2001:db8::1/64\"",
-            "07:32:00"
-        ])
-        .prop_map(str::to_owned),
+        select(vec!["[]", "{}", "[[]]", "[1, \"x\", {}]", "\"auto\"", "\"2001:db8::1/64\"", "07:32:00"])
+            .prop_map(str::to_owned),
     ]
 }
 
 fn key() -> impl Strategy<Value = &'static str> {
-    let all = keys::TOP_LEVEL
-        .iter()
-        .chain(keys::AGENT_KEYS)
-        .chain(keys::VIRTUAL_ROUTER_KEYS);
+    let all = keys::TOP_LEVEL.iter().chain(keys::AGENT_KEYS).chain(keys::VIRTUAL_ROUTER_KEYS);
     select(all.map(|key| key.name).collect::<Vec<_>>())
 }
 
@@ -85,21 +74,10 @@ fn check(text: &str) -> Result<(), TestCaseError> {
     let lines = text.lines().count() + 1;
     let mut last = 0;
     for line in error.to_string().split('\n') {
-        let rest = line
-            .strip_prefix("FILE:")
-            .ok_or_else(|| TestCaseError::fail(format!("{line:?}")))?;
-        let (number, message) = rest
-            .split_once(": ")
-            .ok_or_else(|| TestCaseError::fail(format!("{line:?}")))?;
-        let number = if number.is_empty() {
-            last
-        } else {
-            number.parse().unwrap_or(usize::MAX)
-        };
-        prop_assert!(
-            (last..=lines).contains(&number),
-            "{line:?} after line {last} of {lines}"
-        );
+        let rest = line.strip_prefix("FILE:").ok_or_else(|| TestCaseError::fail(format!("{line:?}")))?;
+        let (number, message) = rest.split_once(": ").ok_or_else(|| TestCaseError::fail(format!("{line:?}")))?;
+        let number = if number.is_empty() { last } else { number.parse().unwrap_or(usize::MAX) };
+        prop_assert!((last..=lines).contains(&number), "{line:?} after line {last} of {lines}");
         prop_assert!(!message.chars().any(char::is_control), "{line:?}");
         prop_assert!(message.len() < 1000, "{line:?}");
         last = number;

@@ -27,19 +27,12 @@ fn is_accepted(lines: &str) {
 }
 
 fn vip(octets: [u8; 4], prefix_length: u8) -> Vip {
-    Vip {
-        address: Ipv4Addr::from(octets),
-        prefix_length,
-    }
+    Vip { address: Ipv4Addr::from(octets), prefix_length }
 }
 
 #[test]
 fn what_is_not_said_has_its_default() {
-    let Config {
-        file,
-        agent,
-        virtual_routers,
-    } = parse(&router_with(""));
+    let Config { file, agent, virtual_routers } = parse(&router_with(""));
     assert_eq!(file, Path::new("xvrrp.toml"));
     let host_name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert_eq!(
@@ -71,11 +64,7 @@ fn what_is_not_said_has_its_default() {
             password: None,
             announce_count: 3,
             announce_interval: Interval::from_seconds(1),
-            lines: VirtualRouterLines {
-                header: 1,
-                interface: 3,
-                addresses: 5
-            },
+            lines: VirtualRouterLines { header: 1, interface: 3, addresses: 5 },
         }]
     );
 }
@@ -127,9 +116,7 @@ fn everything_that_is_said_counts() {
             realtime_priority: 0,
         }
     );
-    let [v3, v2] = &config.virtual_routers[..] else {
-        panic!("{config:?}")
-    };
+    let [v3, v2] = &config.virtual_routers[..] else { panic!("{config:?}") };
     assert_eq!(
         *v3,
         VirtualRouterConfig {
@@ -149,11 +136,7 @@ fn everything_that_is_said_counts() {
             password: None,
             announce_count: 5,
             announce_interval: Interval::from_millis(20),
-            lines: VirtualRouterLines {
-                header: 8,
-                interface: 10,
-                addresses: 15
-            },
+            lines: VirtualRouterLines { header: 8, interface: 10, addresses: 15 },
         }
     );
     assert_eq!(v2.version, Version::V2);
@@ -193,16 +176,9 @@ fn limits_belong_to_what_is_allowed() {
         parse(&router_with("").replace("eth0", interface));
     }
     for realtime_priority in [0, 99] {
-        parse(&format!(
-            "[agent]\nrealtime_priority = {realtime_priority}\n{}",
-            router_with("")
-        ));
+        parse(&format!("[agent]\nrealtime_priority = {realtime_priority}\n{}", router_with("")));
     }
-    parse(&format!(
-        "[agent]\ncontrol = \"/run/{}\"\n{}",
-        "x".repeat(102),
-        router_with("")
-    ));
+    parse(&format!("[agent]\ncontrol = \"/run/{}\"\n{}", "x".repeat(102), router_with("")));
 }
 
 #[test]
@@ -226,11 +202,7 @@ fn other_shapes_of_toml_say_the_same() {
     let inline =
         "virtual_router = [{ name = \"lan\", interface = 'eth0', vrid = 0x33, addresses = [\"192.0.2.1/24\",] }]";
     let mut inline = parse(inline);
-    inline.virtual_routers[0].lines = VirtualRouterLines {
-        header: 1,
-        interface: 3,
-        addresses: 5,
-    };
+    inline.virtual_routers[0].lines = VirtualRouterLines { header: 1, interface: 3, addresses: 5 };
     assert_eq!(inline, parse(&router_with("")));
     let crlf = router_with("").replace('\n', "\r\n");
     assert_eq!(parse(&crlf), parse(&router_with("")));
@@ -242,11 +214,7 @@ fn other_shapes_of_toml_say_the_same() {
 fn passwords_stay_out_of_debug_output() {
     let config = parse(&router_with("version = 2\npassword = \"s3cret\""));
     assert!(!format!("{config:?}").contains("s3cret"));
-    let wrong = config::parse(
-        Path::new("x"),
-        &router_with("version = 2\npassword = \"s3cret-too-long\""),
-    )
-    .unwrap_err();
+    let wrong = config::parse(Path::new("x"), &router_with("version = 2\npassword = \"s3cret-too-long\"")).unwrap_err();
     assert!(!format!("{wrong} {wrong:?}").contains("s3cret"));
 }
 
@@ -270,25 +238,16 @@ fn the_examples_are_right() {
 #[test]
 fn the_reference_has_every_key_and_no_other() {
     let reference = fs::read_to_string(repository().join("docs/configuration.md")).unwrap();
-    let described: Vec<&str> = reference
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-        .collect();
-    let keys = keys::AGENT_KEYS
-        .iter()
-        .chain(keys::VIRTUAL_ROUTER_KEYS)
-        .map(|key| key.name);
+    let described: Vec<&str> =
+        reference.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let keys = keys::AGENT_KEYS.iter().chain(keys::VIRTUAL_ROUTER_KEYS).map(|key| key.name);
     assert_eq!(described, keys.collect::<Vec<_>>());
 }
 
 #[test]
 fn the_configurations_in_the_reference_are_right() {
     let reference = fs::read_to_string(repository().join("docs/configuration.md")).unwrap();
-    let blocks: Vec<&str> = reference
-        .split("```toml\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .collect();
+    let blocks: Vec<&str> = reference.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!blocks.is_empty());
     for block in blocks {
         parse(block);

@@ -12,10 +12,7 @@ const ACTIVE_DOWN: Interval = nanos(3_609_375_000);
 /// role that it was told; that comes before all else, and a Backup announces nothing.
 #[test]
 fn backup_gives_up_its_role_in_the_kernel_first_and_announces_nothing() {
-    let mut bench = Bench::active(Config {
-        announce_count: 5,
-        ..config()
-    });
+    let mut bench = Bench::active(Config { announce_count: 5, ..config() });
 
     let actions = bench.hear(200, HIGHER);
 
@@ -78,10 +75,7 @@ fn a_priority_that_is_at_least_ours_restarts_the_timer() {
 /// RFC 9568 6.4.2: or Preempt_Mode is off.
 #[test]
 fn any_priority_restarts_the_timer_with_preempt_off() {
-    let mut bench = Bench::backup(Config {
-        preempt: false,
-        ..config()
-    });
+    let mut bench = Bench::backup(Config { preempt: false, ..config() });
     bench.wait(millis(3_000));
 
     assert_eq!(bench.hear_interval(1, LOWER, millis(500)), []);
@@ -122,12 +116,7 @@ fn backup_becomes_active_with_advert_and_announcements_once_the_timer_ends() {
         send(100),
         Action::Announce,
         Action::InstallAddresses,
-        Action::Transition {
-            from: State::Backup,
-            to: State::Active,
-            reason: Reason::ActiveDown,
-            at,
-        },
+        Action::Transition { from: State::Backup, to: State::Active, reason: Reason::ActiveDown, at },
     ];
     assert_eq!(actions, expected.map(|action| (ACTIVE_DOWN, action)));
     assert_eq!((bench.router.state(), bench.router.since()), (State::Active, at));
@@ -142,10 +131,7 @@ fn shutdown_of_a_backup_is_silent() {
     let actions = bench.event(Event::Shutdown);
 
     assert_eq!(without_transition(actions), [Action::SetRole(State::Initialize)]);
-    assert_eq!(
-        (bench.router.state(), bench.router.reason()),
-        (State::Initialize, Reason::Shutdown)
-    );
+    assert_eq!((bench.router.state(), bench.router.reason()), (State::Initialize, Reason::Shutdown));
     assert_eq!(bench.router.poll_timeout(), None);
 }
 

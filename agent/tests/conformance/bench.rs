@@ -37,17 +37,12 @@ pub const fn nanos(nanos: u64) -> Interval {
 }
 
 pub fn send(priority: u8) -> Action {
-    Action::SendAdvert {
-        priority: Priority::new(priority),
-    }
+    Action::SendAdvert { priority: Priority::new(priority) }
 }
 
 /// The actions without the one that only tells of the change.
 pub fn without_transition(actions: Vec<Action>) -> Vec<Action> {
-    actions
-        .into_iter()
-        .filter(|action| !matches!(action, Action::Transition { .. }))
-        .collect()
+    actions.into_iter().filter(|action| !matches!(action, Action::Transition { .. })).collect()
 }
 
 #[derive(Debug)]
@@ -58,10 +53,7 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(config: Config) -> Self {
-        Self {
-            router: VirtualRouter::new(config),
-            now: Instant::from_nanos(1_000_000_000_000),
-        }
+        Self { router: VirtualRouter::new(config), now: Instant::from_nanos(1_000_000_000_000) }
     }
 
     pub fn backup(config: Config) -> Self {
@@ -97,12 +89,7 @@ impl Bench {
     /// An advert that arrived before the agent got round to it.
     pub fn hear_late(&mut self, priority: u8, source: IpAddr, interval: Interval, at: Instant) -> Vec<Action> {
         let priority = Priority::new(priority);
-        self.event(Event::Advert(Advert {
-            received_at: at,
-            source,
-            priority,
-            interval,
-        }))
+        self.event(Event::Advert(Advert { received_at: at, source, priority, interval }))
     }
 
     /// Lets time pass; every timer fires when it is due. Each action comes with the time passed until then.
@@ -144,10 +131,7 @@ impl Bench {
         assert_eq!(self.actions(), [], "fired before its deadline");
         self.now = deadline;
         self.router.handle_timeout(deadline);
-        assert!(
-            self.router.poll_timeout().is_none_or(|next| next > deadline),
-            "the timer stands still"
-        );
+        assert!(self.router.poll_timeout().is_none_or(|next| next > deadline), "the timer stands still");
         self.actions()
     }
 

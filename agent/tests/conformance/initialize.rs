@@ -8,10 +8,7 @@ use crate::bench::{Bench, HIGHER, OURS, config, nanos, send};
 /// RFC 9568 6.4.1.
 #[test]
 fn priority_255_becomes_active_at_once_with_advert_and_announcements() {
-    let mut bench = Bench::new(Config {
-        priority: Priority::OWNER,
-        ..config()
-    });
+    let mut bench = Bench::new(Config { priority: Priority::OWNER, ..config() });
 
     let actions = bench.event(Event::Startup);
 
@@ -22,12 +19,7 @@ fn priority_255_becomes_active_at_once_with_advert_and_announcements() {
             send(255),
             Action::Announce,
             Action::InstallAddresses,
-            Action::Transition {
-                from: State::Initialize,
-                to: State::Active,
-                reason: Reason::Owner,
-                at: bench.now
-            },
+            Action::Transition { from: State::Initialize, to: State::Active, reason: Reason::Owner, at: bench.now },
         ]
     );
     assert_eq!(bench.router.active(), Some((OURS, Priority::OWNER)));
@@ -37,10 +29,7 @@ fn priority_255_becomes_active_at_once_with_advert_and_announcements() {
 #[test]
 fn any_other_priority_becomes_backup_for_a_full_active_down_interval() {
     for priority in [1, 100, 254] {
-        let mut bench = Bench::new(Config {
-            priority: Priority::new(priority),
-            ..config()
-        });
+        let mut bench = Bench::new(Config { priority: Priority::new(priority), ..config() });
 
         let actions = bench.event(Event::Startup);
 
@@ -68,13 +57,7 @@ fn nothing_happens_before_startup() {
     let mut bench = Bench::new(config());
     assert_eq!(bench.hear(200, HIGHER), []);
     assert_eq!(bench.hear(0, HIGHER), []);
-    assert_eq!(
-        bench.event(Event::Restarted {
-            at: bench.now,
-            interval: nanos(1)
-        }),
-        []
-    );
+    assert_eq!(bench.event(Event::Restarted { at: bench.now, interval: nanos(1) }), []);
     assert_eq!(bench.event(Event::Shutdown), []);
     assert_eq!(bench.router.poll_timeout(), None);
     assert_eq!(bench.router.state(), State::Initialize);

@@ -66,10 +66,7 @@ fn it_starts_again_once_the_interface_is_up() {
 /// RFC 9568 6.4.1.
 #[test]
 fn an_owner_is_active_again_once_the_interface_is_up() {
-    let mut bench = Bench::active(Config {
-        priority: Priority::OWNER,
-        ..config()
-    });
+    let mut bench = Bench::active(Config { priority: Priority::OWNER, ..config() });
     bench.event(Event::InterfaceDown);
     assert!(bench.event(Event::InterfaceUp).contains(&send(255)));
     assert_eq!(bench.router.state(), State::Active);
@@ -83,15 +80,7 @@ fn started_on_an_interface_that_is_down_it_says_so_and_waits() {
     let actions = bench.event(Event::Startup);
 
     let (from, to, reason) = (State::Initialize, State::Initialize, Reason::InterfaceDown);
-    assert_eq!(
-        actions.last(),
-        Some(&Action::Transition {
-            from,
-            to,
-            reason,
-            at: bench.now
-        })
-    );
+    assert_eq!(actions.last(), Some(&Action::Transition { from, to, reason, at: bench.now }));
     assert_eq!(bench.router.poll_timeout(), None);
     bench.event(Event::InterfaceUp);
     assert_eq!(bench.router.state(), State::Backup);

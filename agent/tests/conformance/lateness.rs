@@ -100,10 +100,7 @@ fn adverts_told_out_of_order_leave_the_newest_in_force() {
 /// The stamp tells when, the event tells who: both count, in whatever order.
 #[test]
 fn an_event_older_than_the_stamp_still_tells_who_is_active() {
-    let mut bench = Bench::backup(Config {
-        preempt_delay: Interval::from_seconds(10),
-        ..config()
-    });
+    let mut bench = Bench::backup(Config { preempt_delay: Interval::from_seconds(10), ..config() });
     let first_heard_at = bench.now + SECOND;
     bench.wait(Interval::from_seconds(3));
     bench.event(restarted(bench.now, SECOND));
@@ -175,21 +172,11 @@ fn lateness_does_not_add_up() {
 /// A machine that was suspended, or an agent that was starved.
 #[test]
 fn adverts_missed_are_not_made_up_for() {
-    let mut bench = Bench::active(Config {
-        announce_count: 3,
-        ..config()
-    });
+    let mut bench = Bench::active(Config { announce_count: 3, ..config() });
     let actions = bench.oversleep(Interval::from_seconds(200));
     assert_eq!(actions, [send(100), Action::Announce]);
     let adverts = bench.wait(Interval::from_seconds(2));
-    assert_eq!(
-        adverts,
-        [
-            (SECOND, send(100)),
-            (SECOND, Action::Announce),
-            (Interval::from_seconds(2), send(100))
-        ]
-    );
+    assert_eq!(adverts, [(SECOND, send(100)), (SECOND, Action::Announce), (Interval::from_seconds(2), send(100))]);
 }
 
 #[test]
@@ -225,10 +212,7 @@ fn active_ignores_a_higher_priority_that_is_told_an_active_down_interval_late() 
     let mut bench = Bench::active(config());
     bench.wait(Interval::from_seconds(5));
     assert_eq!(bench.hear_late(200, HIGHER, SECOND, bench.now - ACTIVE_DOWN), []);
-    assert_eq!(
-        (bench.router.state(), bench.router.active_adver_interval()),
-        (State::Active, SECOND)
-    );
+    assert_eq!((bench.router.state(), bench.router.active_adver_interval()), (State::Active, SECOND));
 
     bench.hear_late(200, HIGHER, SECOND, bench.now - ACTIVE_DOWN + nanos(1));
     assert_eq!(bench.router.state(), State::Backup);

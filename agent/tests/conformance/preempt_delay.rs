@@ -11,10 +11,7 @@ const ACTIVE_DOWN: Interval = nanos(3_609_375_000);
 const DELAY: Interval = Interval::from_seconds(10);
 
 fn delayed() -> Config {
-    Config {
-        preempt_delay: DELAY,
-        ..config()
-    }
+    Config { preempt_delay: DELAY, ..config() }
 }
 
 /// An Active with priority 99 advertises every second for so long.
@@ -31,10 +28,7 @@ fn lower_active_for(bench: &mut Bench, seconds: u8) -> Vec<Action> {
 fn the_kernel_half_regards_lower_priorities_from_the_start() {
     let mut bench = Bench::new(delayed());
     let actions = bench.event(Event::Startup);
-    assert_eq!(
-        actions[..2],
-        [Action::SetRole(State::Backup), Action::SetPreempt(false)]
-    );
+    assert_eq!(actions[..2], [Action::SetRole(State::Backup), Action::SetPreempt(false)]);
 }
 
 #[test]
@@ -108,14 +102,7 @@ fn leaving_backup_begins_the_delay_anew() {
 
     let actions = bench.hear(200, HIGHER);
 
-    assert_eq!(
-        actions[..3],
-        [
-            Action::SetRole(State::Backup),
-            Action::SetPreempt(false),
-            Action::RemoveAddresses
-        ]
-    );
+    assert_eq!(actions[..3], [Action::SetRole(State::Backup), Action::SetPreempt(false), Action::RemoveAddresses]);
     assert_eq!(lower_active_for(&mut bench, 9), []);
     assert_eq!(bench.router.state(), State::Backup);
 }
@@ -131,10 +118,7 @@ fn another_lower_active_does_not_begin_the_delay_anew() {
 
 #[test]
 fn without_preempt_there_is_nothing_to_delay() {
-    let mut bench = Bench::backup(Config {
-        preempt: false,
-        ..delayed()
-    });
+    let mut bench = Bench::backup(Config { preempt: false, ..delayed() });
     assert_eq!(lower_active_for(&mut bench, 30), []);
     assert_eq!(bench.router.state(), State::Backup);
 }
@@ -146,9 +130,6 @@ fn without_delay_the_kernel_half_is_told_nothing_new() {
         let mut actions = bench.event(Event::Startup);
         actions.extend(lower_active_for(&mut bench, 10));
         actions.extend(bench.hear(200, HIGHER));
-        assert!(
-            !actions.iter().any(|action| matches!(action, Action::SetPreempt(_))),
-            "{actions:?}"
-        );
+        assert!(!actions.iter().any(|action| matches!(action, Action::SetPreempt(_))), "{actions:?}");
     }
 }

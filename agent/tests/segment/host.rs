@@ -58,11 +58,7 @@ impl Host {
     /// When there is something for the agent to do.
     pub fn due_at(&self, now: Instant) -> Option<Instant> {
         let agent = self.agent.as_ref()?;
-        if self.kernel.events.is_empty() {
-            agent.poll_timeout()
-        } else {
-            Some(now)
-        }
+        if self.kernel.events.is_empty() { agent.poll_timeout() } else { Some(now) }
     }
 
     /// These return the priorities of the adverts that are sent, in order.
@@ -91,14 +87,7 @@ impl Host {
 
     pub fn set_carrier(&mut self, carrier: bool, now: Instant) -> Vec<Priority> {
         self.carrier = carrier;
-        self.tell(
-            if carrier {
-                Event::InterfaceUp
-            } else {
-                Event::InterfaceDown
-            },
-            now,
-        )
+        self.tell(if carrier { Event::InterfaceUp } else { Event::InterfaceDown }, now)
     }
 
     /// Whether the agent is to be told of it.
@@ -117,11 +106,7 @@ impl Host {
         while let Some(advert) = self.kernel.events.pop_front() {
             sent.extend(self.tell(Event::Advert(advert), now));
         }
-        let is_due = self
-            .agent
-            .as_ref()
-            .and_then(VirtualRouter::poll_timeout)
-            .is_some_and(|due| due <= now);
+        let is_due = self.agent.as_ref().and_then(VirtualRouter::poll_timeout).is_some_and(|due| due <= now);
         if is_due && self.kernel.role == State::Backup {
             if let Some((at, interval)) = self.kernel.restarted {
                 sent.extend(self.tell(Event::Restarted { at, interval }, now));
@@ -132,10 +117,7 @@ impl Host {
         }
         if let Some(agent) = &mut self.agent {
             agent.handle_timeout(now);
-            assert!(
-                agent.poll_timeout().is_none_or(|due| due > now),
-                "a timer is still due after it was handled"
-            );
+            assert!(agent.poll_timeout().is_none_or(|due| due > now), "a timer is still due after it was handled");
         }
         sent.extend(self.carry_out());
         sent
@@ -159,11 +141,7 @@ impl Host {
                     self.kernel.preempt = preempt;
                 }
                 Action::SendAdvert { priority } => {
-                    assert!(
-                        priority.is_release() != self.is_active(),
-                        "an advert as {}",
-                        self.kernel.role
-                    );
+                    assert!(priority.is_release() != self.is_active(), "an advert as {}", self.kernel.role);
                     sent.push(priority);
                 }
                 Action::Announce => assert!(self.is_active(), "an announcement as {}", self.kernel.role),
@@ -179,10 +157,7 @@ impl Host {
                 Action::Transition { to, .. } => assert_eq!(to, self.kernel.role),
             }
         }
-        assert_eq!(
-            self.kernel.role,
-            self.agent.as_ref().map_or(State::Initialize, VirtualRouter::state)
-        );
+        assert_eq!(self.kernel.role, self.agent.as_ref().map_or(State::Initialize, VirtualRouter::state));
         assert_eq!(self.addresses_installed, self.is_active());
         sent
     }

@@ -64,11 +64,7 @@ fn with_an_active(configs: Vec<Config>, lateness: Vec<Interval>, weather: Weathe
 fn watch(mut segment: Segment, takeovers: u32) {
     segment.run_until(segment.now + LONG, |segment| {
         for host in &segment.hosts[1..] {
-            assert!(
-                !host.is_active(),
-                "{} took over from a living Active",
-                host.config.primary
-            );
+            assert!(!host.is_active(), "{} took over from a living Active", host.config.primary);
         }
     });
     assert!(segment.hosts[0].is_active());

@@ -45,23 +45,15 @@ pub fn intervals() -> impl Strategy<Value = Interval> {
 /// Two to five routers. Version 2 requires one interval for all (RFC 3768 7.1).
 pub fn routers(preempt: Preempt) -> impl Strategy<Value = Vec<Config>> {
     let versions = prop_oneof![Just(Version::V2), Just(Version::V3)];
-    (
-        versions,
-        intervals(),
-        prop::collection::vec((priorities(), intervals(), preemption(preempt)), 2..=5),
-    )
-        .prop_map(|(version, common_interval, routers)| {
+    (versions, intervals(), prop::collection::vec((priorities(), intervals(), preemption(preempt)), 2..=5)).prop_map(
+        |(version, common_interval, routers)| {
             (1..)
                 .zip(routers)
                 .map(|(number, (priority, interval, (preempt, preempt_delay)))| Config {
                     vrid: Vrid::new(51).unwrap(),
                     version,
                     priority,
-                    advert_interval: if version == Version::V2 {
-                        common_interval
-                    } else {
-                        interval
-                    },
+                    advert_interval: if version == Version::V2 { common_interval } else { interval },
                     preempt,
                     preempt_delay,
                     primary: IpAddr::V4(Ipv4Addr::new(192, 0, 2, number)),
@@ -69,7 +61,8 @@ pub fn routers(preempt: Preempt) -> impl Strategy<Value = Vec<Config>> {
                     announce_interval: Interval::from_millis(100),
                 })
                 .collect()
-        })
+        },
+    )
 }
 
 fn preemption(preempt: Preempt) -> BoxedStrategy<(bool, Interval)> {
@@ -113,11 +106,8 @@ pub fn faults() -> impl Strategy<Value = Vec<(Interval, usize, Fault)>> {
     ];
     let start = |host| (0..2_000_u64).prop_map(move |when| (Interval::from_millis(when), host, Fault::Start));
     let starts = [start(0), start(1), start(2), start(3), start(4)];
-    (
-        starts,
-        prop::collection::vec((0..60_usize, trouble, within(STORM), within(MOST_TROUBLE)), 0..=15),
-    )
-        .prop_map(|(starts, troubles)| {
+    (starts, prop::collection::vec((0..60_usize, trouble, within(STORM), within(MOST_TROUBLE)), 0..=15)).prop_map(
+        |(starts, troubles)| {
             let mut faults = Vec::from(starts);
             for (host, (begin, end), begins_at, lasts) in troubles {
                 faults.push((begins_at, host, begin));
@@ -128,5 +118,6 @@ pub fn faults() -> impl Strategy<Value = Vec<(Interval, usize, Fault)>> {
             }
             faults.sort_by_key(|(when, _, _)| *when);
             faults
-        })
+        },
+    )
 }

@@ -19,18 +19,11 @@ const REACTION: Interval = Interval::from_millis(5);
 fn longest_active_down_interval(configs: &[Config]) -> Interval {
     let longest_for = |priority| {
         configs.iter().map(move |config| {
-            let config = Config {
-                priority,
-                ..config.clone()
-            };
+            let config = Config { priority, ..config.clone() };
             VirtualRouter::new(config).active_down_interval()
         })
     };
-    configs
-        .iter()
-        .flat_map(|config| longest_for(config.priority))
-        .max()
-        .unwrap_or_default()
+    configs.iter().flat_map(|config| longest_for(config.priority)).max().unwrap_or_default()
 }
 
 /// How long routers that all preempt without delay take to settle, counted from the moment at which faults end and the
@@ -49,11 +42,7 @@ fn longest_active_down_interval(configs: &[Config]) -> Interval {
 ///
 /// Each of the steps 2 to 5 costs a reaction more than said; step 5 two.
 fn settling_time(configs: &[Config]) -> Interval {
-    let longest_interval = configs
-        .iter()
-        .map(|config| config.advert_interval)
-        .max()
-        .unwrap_or_default();
+    let longest_interval = configs.iter().map(|config| config.advert_interval).max().unwrap_or_default();
     STORM_DELAY + longest_active_down_interval(configs) + longest_interval + REACTION.saturating_mul(6)
 }
 
@@ -61,11 +50,7 @@ fn settling_time(configs: &[Config]) -> Interval {
 /// or, having heard the same one before, when it next looks at what arrived, one Active_Down_Interval later. Then its
 /// delay passes, and once more the Active_Down_Interval.
 fn settling_time_with_delays(configs: &[Config]) -> Interval {
-    let longest_delay = configs
-        .iter()
-        .map(|config| config.preempt_delay)
-        .max()
-        .unwrap_or_default();
+    let longest_delay = configs.iter().map(|config| config.preempt_delay).max().unwrap_or_default();
     settling_time(configs) + longest_active_down_interval(configs).saturating_mul(2) + longest_delay
 }
 
@@ -85,9 +70,7 @@ fn weather_the_storm(segment: &mut Segment, faults: &[(Interval, usize, Fault)])
 }
 
 fn actives(segment: &Segment) -> Vec<usize> {
-    (0..segment.hosts.len())
-        .filter(|&n| segment.hosts[n].is_reachable() && segment.hosts[n].is_active())
-        .collect()
+    (0..segment.hosts.len()).filter(|&n| segment.hosts[n].is_reachable() && segment.hosts[n].is_active()).collect()
 }
 
 /// From `settled_at` on, and for a few Active_Down_Intervals, one and the same router is Active; the one returned.
@@ -98,9 +81,7 @@ fn assert_settled(segment: &mut Segment, settled_at: Instant, configs: &[Config]
     assert_eq!(settled.len(), usize::from(anybody), "Active: {settled:?}");
 
     let watch_until = settled_at + longest_active_down_interval(configs).saturating_mul(3);
-    segment.run_until(watch_until, |segment| {
-        assert_eq!(actives(segment), settled, "at {:?}", segment.now)
-    });
+    segment.run_until(watch_until, |segment| assert_eq!(actives(segment), settled, "at {:?}", segment.now));
 
     for host in segment.hosts.iter().filter(|host| !host.is_reachable()) {
         // Whoever is cut off is alone on its part of the segment; without a carrier, or without an agent, nobody serves.
@@ -110,12 +91,7 @@ fn assert_settled(segment: &mut Segment, settled_at: Instant, configs: &[Config]
 }
 
 fn assert_best(segment: &Segment, active: Option<usize>) {
-    let best = segment
-        .hosts
-        .iter()
-        .filter(|host| host.is_reachable())
-        .map(|host| host.config.priority)
-        .max();
+    let best = segment.hosts.iter().filter(|host| host.is_reachable()).map(|host| host.config.priority).max();
     // Equal priorities do not preempt each other (RFC 9568 6.4.2): any of the best will do.
     assert_eq!(active.map(|active| segment.hosts[active].config.priority), best);
 }

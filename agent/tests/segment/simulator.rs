@@ -24,13 +24,7 @@ pub struct Weather {
 
 impl Weather {
     pub const fn calm(most_delay: Interval) -> Self {
-        Self {
-            loss_percent: 0,
-            most_losses_in_a_row: 0,
-            duplicate_percent: 0,
-            most_delay,
-            simultaneous: true,
-        }
+        Self { loss_percent: 0, most_losses_in_a_row: 0, duplicate_percent: 0, most_delay, simultaneous: true }
     }
 }
 
@@ -111,9 +105,7 @@ impl Segment {
     /// Lets time pass until `end`, with a look after every happening.
     pub fn run_until(&mut self, end: Instant, mut look: impl FnMut(&Self)) {
         loop {
-            let wake = (0..self.hosts.len())
-                .filter_map(|index| Some((self.wake_at[index]?, index)))
-                .min();
+            let wake = (0..self.hosts.len()).filter_map(|index| Some((self.wake_at[index]?, index))).min();
             let arrival = self.frames.peek().map(|Reverse(frame)| frame.arrives_at);
             match (wake, arrival) {
                 (Some((at, index)), _) if at <= end && arrival.is_none_or(|arrival| at < arrival) => {
@@ -141,12 +133,7 @@ impl Segment {
         let host = &mut self.hosts[frame.to];
         if host.is_reachable() {
             let (source, priority, interval) = (frame.source, frame.priority, frame.interval);
-            let advert = Advert {
-                received_at: frame.arrives_at,
-                source,
-                priority,
-                interval,
-            };
+            let advert = Advert { received_at: frame.arrives_at, source, priority, interval };
             if host.receive(advert) {
                 self.plan_to_wake(frame.to);
             }

@@ -47,11 +47,7 @@ impl Header {
     pub fn decode<P: Packet + ?Sized>(packet: &P) -> Result<Self, Truncated> {
         let ether_type = u16::from_be_bytes(packet.read(TYPE_OFFSET)?);
         if ether_type != TYPE_VLAN {
-            return Ok(Self {
-                ether_type,
-                vlan: 0,
-                payload: HEADER,
-            });
+            return Ok(Self { ether_type, vlan: 0, payload: HEADER });
         }
         let [tci @ .., high, low] = packet.read::<TAG>(HEADER)?;
         Ok(Self {
@@ -102,11 +98,7 @@ mod tests {
     #[test]
     fn an_untagged_frame_is_on_no_vlan() {
         let frame = emit(MacAddress::BROADCAST, HOST, TYPE_ARP);
-        let expected = Header {
-            ether_type: TYPE_ARP,
-            vlan: 0,
-            payload: 14,
-        };
+        let expected = Header { ether_type: TYPE_ARP, vlan: 0, payload: 14 };
         assert_eq!(Header::decode(frame.as_slice()), Ok(expected));
         assert_eq!(destination(frame.as_slice()), Ok(MacAddress::BROADCAST));
         assert_eq!(source(frame.as_slice()), Ok(HOST));
@@ -116,11 +108,7 @@ mod tests {
     fn a_tag_gives_the_vlan_without_priority_bits() {
         let mut frame = emit(MacAddress::BROADCAST, HOST, TYPE_VLAN).to_vec();
         frame.extend([0xe0, 0x07, 0x08, 0x00]);
-        let expected = Header {
-            ether_type: TYPE_IPV4,
-            vlan: 7,
-            payload: 18,
-        };
+        let expected = Header { ether_type: TYPE_IPV4, vlan: 7, payload: 18 };
         assert_eq!(Header::decode(frame.as_slice()), Ok(expected));
         frame[14..16].copy_from_slice(&[0xe0, 0x00]);
         assert_eq!(Header::decode(frame.as_slice()).map(|header| header.vlan), Ok(0));

@@ -83,28 +83,8 @@ impl Header {
     #[inline(always)]
     pub fn decode<P: Summed + ?Sized>(packet: &P, offset: usize) -> Result<Self, Error> {
         let bytes = packet.read::<HEADER>(offset)?;
-        let [
-            version_ihl,
-            _,
-            tl0,
-            tl1,
-            _,
-            _,
-            fr0,
-            fr1,
-            time_to_live,
-            protocol,
-            _,
-            _,
-            s0,
-            s1,
-            s2,
-            s3,
-            d0,
-            d1,
-            d2,
-            d3,
-        ] = bytes;
+        let [version_ihl, _, tl0, tl1, _, _, fr0, fr1, time_to_live, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] =
+            bytes;
         let header_length = usize::from(version_ihl & 0x0f) * 4;
         let total_length = usize::from(u16::from_be_bytes([tl0, tl1]));
         if version_ihl >> 4 != 4 || header_length < HEADER || total_length < header_length {
@@ -241,11 +221,7 @@ mod tests {
             if at != 8 {
                 fix_checksum(&mut wrong);
             }
-            assert_eq!(
-                Header::decode(wrong.as_slice(), 0),
-                Err(Error::Malformed),
-                "byte {at} = {value:#04x}"
-            );
+            assert_eq!(Header::decode(wrong.as_slice(), 0), Err(Error::Malformed), "byte {at} = {value:#04x}");
         }
     }
 

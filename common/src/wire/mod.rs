@@ -34,10 +34,7 @@ pub const MAX_SUMMED: usize = 1024;
 
 impl Packet for [u8] {
     fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Truncated> {
-        self.get(offset..)
-            .and_then(|rest| rest.first_chunk())
-            .copied()
-            .ok_or(Truncated)
+        self.get(offset..).and_then(|rest| rest.first_chunk()).copied().ok_or(Truncated)
     }
 }
 

@@ -17,10 +17,7 @@ fn main() -> Result<()> {
         match arg.as_str() {
             "--runs" => runs = args.next().unwrap_or_default().parse()?,
             known if SUBJECTS.contains(&known) => subjects.push(known.to_owned()),
-            other => bail!(
-                "unknown subject {other:?}; known: {}, and --runs N",
-                SUBJECTS.join(", ")
-            ),
+            other => bail!("unknown subject {other:?}; known: {}, and --runs N", SUBJECTS.join(", ")),
         }
     }
     if subjects.is_empty() {
@@ -41,15 +38,7 @@ fn machine() -> Result<String> {
     let kernel = run(Command::new("uname").args(["-srm"]))?;
     let xvrrp = run(Command::new(agent_binary()?).arg("--version"))?;
     let keepalived = Command::new("keepalived").arg("--version").output()?;
-    let keepalived = String::from_utf8_lossy(&keepalived.stderr)
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_owned();
+    let keepalived = String::from_utf8_lossy(&keepalived.stderr).lines().next().unwrap_or_default().to_owned();
     let cores = std::thread::available_parallelism()?;
-    Ok(format!(
-        "{}, {cores} cores; {}; {keepalived}",
-        kernel.trim(),
-        xvrrp.trim()
-    ))
+    Ok(format!("{}, {cores} cores; {}; {keepalived}", kernel.trim(), xvrrp.trim()))
 }

@@ -63,46 +63,19 @@ fn main() -> Result<()> {
     story.hear(&agents);
 
     let seen = probe.finish();
-    println!(
-        "\nWhat the client saw ({} datagrams, {} without an answer):",
-        seen.sent,
-        seen.lost()
-    );
+    println!("\nWhat the client saw ({} datagrams, {} without an answer):", seen.sent, seen.lost());
     println!("  {:30} {:>12}   what the protocol allows", "event", "outage");
-    outage(
-        &seen,
-        "cable cut",
-        cut,
-        back,
-        &format!("Active_Down_Interval of gw-b: {ACTIVE_DOWN_INTERVAL_MS:.1} ms"),
-    )?;
-    outage(
-        &seen,
-        "cable back, gw-a preempts",
-        back,
-        stop,
-        "nothing need be lost: gw-b serves until gw-a does",
-    )?;
-    outage(
-        &seen,
-        "graceful stop",
-        stop,
-        Instant::now(),
-        &format!("Skew_Time of gw-b: {SKEW_TIME_MS:.1} ms"),
-    )?;
-    println!(
-        "\nWho answered, {} ms a character (a: gw-a, b: gw-b, .: nobody):",
-        BAR_STEP.as_millis()
-    );
+    outage(&seen, "cable cut", cut, back, &format!("Active_Down_Interval of gw-b: {ACTIVE_DOWN_INTERVAL_MS:.1} ms"))?;
+    outage(&seen, "cable back, gw-a preempts", back, stop, "nothing need be lost: gw-b serves until gw-a does")?;
+    outage(&seen, "graceful stop", stop, Instant::now(), &format!("Skew_Time of gw-b: {SKEW_TIME_MS:.1} ms"))?;
+    println!("\nWho answered, {} ms a character (a: gw-a, b: gw-b, .: nobody):", BAR_STEP.as_millis());
     println!("  {}", bar(&seen));
     agents[1].stop()?;
     Ok(())
 }
 
 fn outage(seen: &Timeline, event: &str, from: Instant, until: Instant, allowed: &str) -> Result<()> {
-    let (_, gap) = seen
-        .longest_gap_between(from, until)
-        .context("the client got no answers")?;
+    let (_, gap) = seen.longest_gap_between(from, until).context("the client got no answers")?;
     println!("  {event:30} {:>9.1} ms   {allowed}", gap.as_secs_f64() * 1000.0);
     Ok(())
 }
@@ -133,15 +106,8 @@ struct Story {
 
 impl Story {
     fn begin() -> Self {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs_f64();
-        Self {
-            start: Instant::now(),
-            start_of_day: now % 86_400.0,
-            heard: [0; 2],
-        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        Self { start: Instant::now(), start_of_day: now % 86_400.0, heard: [0; 2] }
     }
 
     fn tell(&self, who: &str, what: &str) -> Instant {
@@ -181,14 +147,8 @@ fn parse(line: &str) -> Option<(f64, String)> {
     let (time, _) = time.split_once('Z')?;
     let mut parts = time.split(':').map(|part| part.parse::<f64>().unwrap_or_default());
     let seconds = parts.next()? * 3600.0 + parts.next()? * 60.0 + parts.next()?;
-    let field = |name: &str| {
-        line.split_whitespace()
-            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
-    };
-    Some((
-        seconds,
-        format!("is {:6} ({})", field("state")?.to_uppercase(), field("reason")?),
-    ))
+    let field = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    Some((seconds, format!("is {:6} ({})", field("state")?.to_uppercase(), field("reason")?)))
 }
 
 /// Ctrl-C ends the demo at the next wait, and the guards clean up.

@@ -37,11 +37,7 @@ impl Daemon {
             .stderr(out)
             .spawn();
         let child = child.with_context(|| format!("cannot start {command:?}"))?;
-        Ok(Self {
-            name: name.to_owned(),
-            child,
-            log,
-        })
+        Ok(Self { name: name.to_owned(), child, log })
     }
 
     pub fn pid(&self) -> u32 {
@@ -55,10 +51,7 @@ impl Daemon {
 
     /// How many of its lines contain all of these words.
     pub fn count_lines(&self, words: &[&str]) -> usize {
-        self.log()
-            .lines()
-            .filter(|line| words.iter().all(|word| line.contains(word)))
-            .count()
+        self.log().lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
     }
 
     /// Waits for a line that contains all of these words.
@@ -67,8 +60,7 @@ impl Daemon {
         eventually(&format!("{name} prints a line with {words:?}"), within, || {
             let log = self.log();
             let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
-            line.map(str::to_owned)
-                .ok_or_else(|| format!("process {:?}", self.child.try_wait()))
+            line.map(str::to_owned).ok_or_else(|| format!("process {:?}", self.child.try_wait()))
         })
     }
 

@@ -47,11 +47,7 @@ impl KeepalivedConfig {
 
     /// Version 2 every second with the lab's address.
     pub fn v2(vrid: u8, priority: u8) -> Self {
-        Self {
-            version: 2,
-            advert_int: 1.0,
-            ..Self::v3(vrid, priority)
-        }
+        Self { version: 2, advert_int: 1.0, ..Self::v3(vrid, priority) }
     }
 
     fn text(&self) -> String {
@@ -61,10 +57,7 @@ impl KeepalivedConfig {
             self.version, self.vrid, self.priority, self.advert_int
         );
         if let Some(password) = &self.auth_pass {
-            let _ = writeln!(
-                text,
-                "  authentication {{\n    auth_type PASS\n    auth_pass {password}\n  }}"
-            );
+            let _ = writeln!(text, "  authentication {{\n    auth_type PASS\n    auth_pass {password}\n  }}");
         }
         if self.use_vmac {
             text.push_str("  use_vmac\n");
@@ -99,16 +92,9 @@ impl Keepalived {
         let mut command: Command = namespace.command("keepalived")?;
         command.args(["--dont-fork", "--log-console", "--log-detail", "--vrrp"]);
         command.arg("--use-file").arg(file("keepalived.conf"));
-        command
-            .arg("--pid")
-            .arg(file("pid"))
-            .arg("--vrrp_pid")
-            .arg(file("vrrp.pid"));
+        command.arg("--pid").arg(file("pid")).arg("--vrrp_pid").arg(file("vrrp.pid"));
         let daemon = Daemon::start("keepalived", &mut command, directory.path())?;
-        Ok(Self {
-            daemon,
-            _directory: directory,
-        })
+        Ok(Self { daemon, _directory: directory })
     }
 
     /// Waits until its latest state is `MASTER`, `BACKUP` or `FAULT`.
@@ -116,11 +102,7 @@ impl Keepalived {
         eventually(&format!("keepalived enters {state}"), PATIENCE, || {
             let log = self.daemon.log();
             let latest = log.lines().rfind(|line| line.contains(" STATE"));
-            if latest.is_some_and(|line| line.contains(&format!("{state} STATE"))) {
-                Ok(())
-            } else {
-                Err(log)
-            }
+            if latest.is_some_and(|line| line.contains(&format!("{state} STATE"))) { Ok(()) } else { Err(log) }
         })
     }
 

@@ -47,9 +47,7 @@ impl Lab {
         let switch = Namespace::new("switch")?;
         let client = Namespace::new("client")?;
         let lab = Self {
-            routers: (0..routers)
-                .map(|index| Namespace::new(&format!("router{index}")))
-                .collect::<Result<_>>()?,
+            routers: (0..routers).map(|index| Namespace::new(&format!("router{index}"))).collect::<Result<_>>()?,
             switch,
             client,
             server: None,
@@ -70,13 +68,7 @@ impl Lab {
         let mut lab = Self::new(routers)?;
         lab.bridge("br1")?;
         for (index, router) in lab.routers.iter().enumerate() {
-            lab.plug_in(
-                router,
-                &format!("u{index}"),
-                UPSTREAM,
-                "br1",
-                Self::upstream_address(index),
-            )?;
+            lab.plug_in(router, &format!("u{index}"), UPSTREAM, "br1", Self::upstream_address(index))?;
             router.sysctl("net.ipv4.ip_forward", "1")?;
             router.sysctl("net.ipv4.conf.all.send_redirects", "0")?;
         }
@@ -115,9 +107,7 @@ impl Lab {
 
     /// Undoes [`Self::isolate`].
     pub fn rejoin(&self, router: usize) -> Result<()> {
-        self.switch
-            .ip(&format!("link set {} master br0", port(router)))
-            .map(drop)
+        self.switch.ip(&format!("link set {} master br0", port(router))).map(drop)
     }
 
     /// The switch, which sees what passes between all hosts.
@@ -126,18 +116,13 @@ impl Lab {
     }
 
     fn bridge(&self, name: &str) -> Result<()> {
-        self.switch.ip(&format!(
-            "link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
-        ))?;
+        self.switch.ip(&format!("link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"))?;
         self.switch.ip(&format!("link set {name} up")).map(drop)
     }
 
     fn plug_in(&self, host: &Namespace, port: &str, interface: &str, bridge: &str, address: Ipv4Addr) -> Result<()> {
         let switch = &self.switch;
-        switch.ip(&format!(
-            "link add {port} type veth peer name {interface} netns {}",
-            host.name()
-        ))?;
+        switch.ip(&format!("link add {port} type veth peer name {interface} netns {}", host.name()))?;
         switch.ip(&format!("link set {port} master {bridge} up"))?;
         host.ip(&format!("addr add {address}/24 dev {interface}"))?;
         host.ip(&format!("link set {interface} up")).map(drop)

@@ -37,9 +37,7 @@ impl Namespace {
         );
         SWEEP.call_once(sweep);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let namespace = Self {
-            name: format!("{PREFIX}{}-{number}-{role}", std::process::id()),
-        };
+        let namespace = Self { name: format!("{PREFIX}{}-{number}-{role}", std::process::id()) };
         run(Command::new("ip").args(["netns", "add", &namespace.name]))?;
         namespace.ip("link set lo up")?;
         // A segment without IPv6 chatter shows what we send, and nothing else.
@@ -81,9 +79,7 @@ impl Namespace {
 
     /// Runs `ip` with these words; what it prints.
     pub fn ip(&self, words: &str) -> Result<String> {
-        run(Command::new("ip")
-            .args(["-n", &self.name])
-            .args(words.split_whitespace()))
+        run(Command::new("ip").args(["-n", &self.name]).args(words.split_whitespace()))
     }
 
     /// Runs a shell command inside; what it prints.
@@ -121,9 +117,7 @@ fn inhabitants(name: &str) -> Vec<Pid> {
     let (Some(namespace), Ok(processes)) = (inode(Path::new(DIRECTORY).join(name)), fs::read_dir("/proc")) else {
         return Vec::new();
     };
-    let pids = processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|pid| inode(PathBuf::from(format!("/proc/{pid}/ns/net"))) == Some(namespace))
         .map(Pid::from_raw)
         .collect()
@@ -134,9 +128,7 @@ pub fn sweep() {
     let Ok(entries) = fs::read_dir(DIRECTORY) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name
-            .strip_prefix(PREFIX)
-            .and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
         if owner.is_some_and(|pid| !PathBuf::from(format!("/proc/{pid}")).exists()) {
             // Another test process may be faster.
             let _ = remove(&name);
@@ -148,11 +140,7 @@ pub fn sweep() {
 pub fn run(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     if !output.status.success() {
-        bail!(
-            "{command:?} failed ({}): {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("{command:?} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

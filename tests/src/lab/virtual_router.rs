@@ -32,8 +32,6 @@ impl VirtualRouter {
 impl fmt::Display for VirtualRouter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "[[virtual_router]]")?;
-        self.0
-            .iter()
-            .try_for_each(|(key, value)| writeln!(f, "{key} = {value}"))
+        self.0.iter().try_for_each(|(key, value)| writeln!(f, "{key} = {value}"))
     }
 }

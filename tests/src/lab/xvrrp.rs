@@ -21,11 +21,7 @@ pub fn agent_binary() -> Result<PathBuf> {
     let built = env::var_os("XVRRP_AGENT").map(PathBuf::from);
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/xvrrp");
     let binary = built.unwrap_or(default);
-    ensure!(
-        binary.exists(),
-        "{} is missing; run the tests by `cargo xtask test`",
-        binary.display()
-    );
+    ensure!(binary.exists(), "{} is missing; run the tests by `cargo xtask test`", binary.display());
     Ok(binary)
 }
 
@@ -62,40 +58,27 @@ impl Xvrrp {
         let mut command = namespace.command(agent_binary()?)?;
         command.args(["run", "--config"]).arg(&config);
         let daemon = Daemon::start("xvrrp", &mut command, directory.path())?;
-        Ok(Self {
-            daemon,
-            directory,
-            namespace: router_id.to_owned(),
-        })
+        Ok(Self { daemon, directory, namespace: router_id.to_owned() })
     }
 
     /// The agent's own account of itself.
     pub fn status(&self) -> Result<Value> {
         let mut command = std::process::Command::new(agent_binary()?);
-        command
-            .args(["status", "--json", "--control"])
-            .arg(control(&self.directory));
+        command.args(["status", "--json", "--control"]).arg(control(&self.directory));
         Ok(serde_json::from_str(&run(&mut command)?)?)
     }
 
     /// The account of one virtual router.
     pub fn virtual_router(&self, name: &str) -> Result<Value> {
         let status = self.status()?;
-        let routers = status["virtual_routers"]
-            .as_array()
-            .context("status without virtual_routers")?;
+        let routers = status["virtual_routers"].as_array().context("status without virtual_routers")?;
         let found = routers.iter().find(|router| router["name"] == name);
-        found
-            .cloned()
-            .with_context(|| format!("no virtual router {name} in {status}"))
+        found.cloned().with_context(|| format!("no virtual router {name} in {status}"))
     }
 
     /// `active`, `backup`, `fault` or `init`.
     pub fn state(&self, name: &str) -> Result<String> {
-        Ok(self.virtual_router(name)?["state"]
-            .as_str()
-            .context("status without state")?
-            .to_owned())
+        Ok(self.virtual_router(name)?["state"].as_str().context("status without state")?.to_owned())
     }
 
     /// What the kernel half counted for a virtual router, by the counter's name.
@@ -115,8 +98,7 @@ impl Xvrrp {
 
     /// How many times the log says that a virtual router has come into a state.
     pub fn transitions(&self, name: &str, state: &str) -> usize {
-        self.daemon
-            .count_lines(&[&format!("virtual_router={name} "), &format!("state={state} ")])
+        self.daemon.count_lines(&[&format!("virtual_router={name} "), &format!("state={state} ")])
     }
 
     /// Its control socket.

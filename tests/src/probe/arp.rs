@@ -121,10 +121,7 @@ fn receive(socket: &OwnedFd) -> Option<ArpFrame> {
         return None;
     }
     let arp = Arp::decode(frame, ethernet::HEADER).ok()??;
-    Some(ArpFrame {
-        source: ethernet::source(frame).ok()?,
-        arp,
-    })
+    Some(ArpFrame { source: ethernet::source(frame).ok()?, arp })
 }
 
 /// A packet socket for ARP on one interface; it waits at most 20 ms.
@@ -133,13 +130,7 @@ fn open(namespace: &Namespace, interface: &str) -> Result<OwnedFd> {
     namespace.run(move || -> Result<OwnedFd> {
         let protocol = ethernet::TYPE_ARP.to_be();
         // SAFETY: socket(2) takes no pointers.
-        let fd = unsafe {
-            libc::socket(
-                libc::AF_PACKET,
-                libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-                i32::from(protocol),
-            )
-        };
+        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, i32::from(protocol)) };
         if fd < 0 {
             return Err(io::Error::last_os_error()).context("cannot open a packet socket");
         }

@@ -54,24 +54,14 @@ fn answer(socket: &UdpSocket, host: u8) -> Result<()> {
             ControlMessageOwned::Ipv4PacketInfo(info) => Some(info),
             _ => None,
         });
-        (
-            message.bytes,
-            message.address.context("a datagram without a sender")?,
-            info,
-        )
+        (message.bytes, message.address.context("a datagram without a sender")?, info)
     };
     let mut info = info.context("a datagram without a destination")?;
     info.ipi_spec_dst = info.ipi_addr;
     info.ipi_ifindex = 0;
     buffer[length] = host;
     let parts = [IoSlice::new(&buffer[..=length])];
-    sendmsg(
-        socket.as_raw_fd(),
-        &parts,
-        &[ControlMessage::Ipv4PacketInfo(&info)],
-        MsgFlags::empty(),
-        Some(&sender),
-    )?;
+    sendmsg(socket.as_raw_fd(), &parts, &[ControlMessage::Ipv4PacketInfo(&info)], MsgFlags::empty(), Some(&sender))?;
     Ok(())
 }
 
@@ -118,10 +108,7 @@ impl Service {
     pub(super) fn start(work: impl FnOnce(&AtomicBool) + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
-        Self {
-            stop,
-            thread: Some(thread::spawn(move || work(&told))),
-        }
+        Self { stop, thread: Some(thread::spawn(move || work(&told))) }
     }
 
     pub(super) fn finish(&mut self) {

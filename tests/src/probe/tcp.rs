@@ -33,12 +33,8 @@ impl TcpConnection {
         for (number, start) in (0..length).step_by(CHUNK).enumerate() {
             let chunk = vec![u8::try_from(number % 251)?; CHUNK.min(length - start)];
             let returned = &mut returned[..chunk.len()];
-            self.0
-                .write_all(&chunk)
-                .with_context(|| format!("sending from byte {start}"))?;
-            self.0
-                .read_exact(returned)
-                .with_context(|| format!("receiving from byte {start}"))?;
+            self.0.write_all(&chunk).with_context(|| format!("sending from byte {start}"))?;
+            self.0.read_exact(returned).with_context(|| format!("receiving from byte {start}"))?;
             ensure!(*returned == *chunk, "other bytes came back from byte {start} on");
         }
         Ok(())

@@ -43,13 +43,7 @@ impl UdpProbe {
             let seen = Arc::clone(&seen);
             Service::start(move |stop| receive(&socket, &seen, stop))
         };
-        Ok(Self {
-            sender,
-            receiver,
-            seen,
-            start,
-            interval,
-        })
+        Ok(Self { sender, receiver, seen, start, interval })
     }
 
     /// Waits until a host has answered a datagram that was sent from now on.
@@ -61,10 +55,7 @@ impl UdpProbe {
             if answered {
                 Ok(())
             } else {
-                Err(seen
-                    .answers
-                    .last_key_value()
-                    .map(|(number, (_, host))| (*number, *host)))
+                Err(seen.answers.last_key_value().map(|(number, (_, host))| (*number, *host)))
             }
         })
     }
@@ -75,12 +66,7 @@ impl UdpProbe {
         thread::sleep(Duration::from_millis(100));
         self.receiver.finish();
         let seen = std::mem::take(&mut *self.lock());
-        Timeline {
-            start: self.start,
-            interval: self.interval,
-            sent: seen.sent,
-            answers: seen.answers,
-        }
+        Timeline { start: self.start, interval: self.interval, sent: seen.sent, answers: seen.answers }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -147,9 +133,7 @@ impl Timeline {
 
     /// The longest of the gaps that end between `from` and `until`.
     pub fn longest_gap_between(&self, from: Instant, until: Instant) -> Option<(Instant, Duration)> {
-        let gaps = self
-            .gaps()
-            .filter(|(before, gap)| (from..until).contains(&(*before + *gap)));
+        let gaps = self.gaps().filter(|(before, gap)| (from..until).contains(&(*before + *gap)));
         gaps.max_by_key(|(_, gap)| *gap)
     }
 
@@ -191,8 +175,6 @@ impl Timeline {
     /// The first answer of a host.
     pub fn first_answer_of(&self, host: u8) -> Result<Instant> {
         let first = self.answers.values().find(|(_, answering)| *answering == host);
-        first
-            .map(|(at, _)| *at)
-            .with_context(|| format!("host {host} never answered"))
+        first.map(|(at, _)| *at).with_context(|| format!("host {host} never answered"))
     }
 }

@@ -42,17 +42,10 @@ pub fn check(path: &str, text: &str) -> Result<Vec<Complaint>> {
 
 /// The names that a path in the source can start with to lead out of its crate.
 pub fn crates(workspace_manifest: &str) -> Result<Vec<String>> {
-    let manifest: Table = workspace_manifest
-        .parse()
-        .context("the workspace's Cargo.toml is no TOML")?;
-    let workspace = manifest
-        .get("workspace")
-        .and_then(Value::as_table)
-        .context("there is no [workspace]")?;
+    let manifest: Table = workspace_manifest.parse().context("the workspace's Cargo.toml is no TOML")?;
+    let workspace = manifest.get("workspace").and_then(Value::as_table).context("there is no [workspace]")?;
     let dependencies = table(workspace, "dependencies").map(|(name, _)| name.replace('-', "_"));
-    Ok(dependencies
-        .chain(["alloc", "core", "std"].map(str::to_owned))
-        .collect())
+    Ok(dependencies.chain(["alloc", "core", "std"].map(str::to_owned)).collect())
 }
 
 fn table<'a>(of: &'a Table, key: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
@@ -66,30 +59,19 @@ mod tests {
     #[test]
     fn a_dependency_that_is_not_allowed_is_complained_of() {
         for (path, text, line) in [
-            (
-                "common/Cargo.toml",
-                "[dependencies]\nzerocopy = \"0.8\"\ntokio = { workspace = true }\n",
-                3,
-            ),
+            ("common/Cargo.toml", "[dependencies]\nzerocopy = \"0.8\"\ntokio = { workspace = true }\n", 3),
             ("common/Cargo.toml", "[dependencies]\naya = { workspace = true }\n", 2),
             ("ebpf/Cargo.toml", "[dependencies]\nxvrrp.workspace = true\n", 2),
         ] {
             let complaints = check(path, text).expect("the snippet is TOML");
-            assert_eq!(
-                complaints.iter().map(|complaint| complaint.line).collect::<Vec<_>>(),
-                [line],
-                "{text}"
-            );
+            assert_eq!(complaints.iter().map(|complaint| complaint.line).collect::<Vec<_>>(), [line], "{text}");
         }
     }
 
     #[test]
     fn an_allowed_dependency_is_left_alone() {
         for (path, text) in [
-            (
-                "common/Cargo.toml",
-                "[dependencies]\naya = { version = \"1\", optional = true }\nzerocopy = \"0.8\"",
-            ),
+            ("common/Cargo.toml", "[dependencies]\naya = { version = \"1\", optional = true }\nzerocopy = \"0.8\""),
             ("common/Cargo.toml", "[dev-dependencies]\nproptest = \"1\""),
             ("ebpf/Cargo.toml", "[dependencies]\naya-ebpf = \"0.2\""),
             ("agent/Cargo.toml", "[dependencies]\ntokio = \"1\""),
@@ -101,9 +83,6 @@ mod tests {
     #[test]
     fn crates_are_named_as_in_the_source() {
         let manifest = "[workspace.dependencies]\nxvrrp-common = { path = \"common\" }";
-        assert_eq!(
-            crates(manifest).expect("the snippet is TOML"),
-            ["xvrrp_common", "alloc", "core", "std"]
-        );
+        assert_eq!(crates(manifest).expect("the snippet is TOML"), ["xvrrp_common", "alloc", "core", "std"]);
     }
 }

@@ -13,14 +13,8 @@ pub struct Mention {
 
 /// Of the file at `path` in the workspace, whose text is `source`.
 pub fn of(path: &str, source: &str) -> Result<Vec<Mention>> {
-    let tokens: TokenStream = source
-        .parse()
-        .ok()
-        .with_context(|| format!("{path} is no Rust source"))?;
-    let mut scan = Scan {
-        module: module_of(path),
-        mentions: Vec::new(),
-    };
+    let tokens: TokenStream = source.parse().ok().with_context(|| format!("{path} is no Rust source"))?;
+    let mut scan = Scan { module: module_of(path), mentions: Vec::new() };
     scan.code(tokens);
     Ok(scan.mentions)
 }
@@ -30,10 +24,7 @@ fn module_of(path: &str) -> Vec<String> {
     let inside = path.split_once("src/").map_or(path, |(_, inside)| inside);
     let mut module = vec!["crate".to_owned()];
     module.extend(inside.trim_end_matches(".rs").split('/').map(str::to_owned));
-    if module
-        .last()
-        .is_some_and(|last| ["mod", "lib", "main"].contains(&last.as_str()))
-    {
+    if module.last().is_some_and(|last| ["mod", "lib", "main"].contains(&last.as_str())) {
         module.pop();
     }
     module
@@ -189,13 +180,7 @@ mod tests {
         let source = "use crate::{net, dataplane::{self, Map as M}, vrrp::*}; use aya;";
         assert_eq!(
             names("agent/src/x.rs", source),
-            [
-                "crate::net",
-                "crate::dataplane::self",
-                "crate::dataplane::Map",
-                "crate::vrrp",
-                "aya"
-            ]
+            ["crate::net", "crate::dataplane::self", "crate::dataplane::Map", "crate::vrrp", "aya"]
         );
     }
 
@@ -204,11 +189,7 @@ mod tests {
         let source = "use super::status; mod tests { use super::super::net; fn f() { self::g() } }";
         assert_eq!(
             names("agent/src/vrrp/router.rs", source),
-            [
-                "crate::vrrp::status",
-                "crate::vrrp::net",
-                "crate::vrrp::router::tests::g"
-            ]
+            ["crate::vrrp::status", "crate::vrrp::net", "crate::vrrp::router::tests::g"]
         );
         assert_eq!(names("agent/src/vrrp/mod.rs", "use super::net;"), ["crate::net"]);
     }
@@ -218,28 +199,16 @@ mod tests {
         let source =
             "#[tokio::main]\nfn f() {\n  vec![std::time::Instant::now()];\n  println!(\"{}\", x.data_end());\n}";
         let found = of("agent/src/x.rs", source).expect("the snippet is Rust");
-        let found: Vec<_> = found
-            .iter()
-            .map(|mention| (mention.line, mention.name.as_str()))
-            .collect();
+        let found: Vec<_> = found.iter().map(|mention| (mention.line, mention.name.as_str())).collect();
         assert_eq!(
             found,
-            [
-                (1, "tokio::main"),
-                (3, "vec!"),
-                (3, "std::time::Instant::now"),
-                (4, "println!"),
-                (4, ".data_end()")
-            ]
+            [(1, "tokio::main"), (3, "vec!"), (3, "std::time::Instant::now"), (4, "println!"), (4, ".data_end()")]
         );
     }
 
     #[test]
     fn words_fields_strings_and_comments_are_nothing() {
-        assert_eq!(
-            names("agent/src/x.rs", "// aya::Ebpf\nlet aya = tokio.data; f(\"aya::x\");"),
-            Vec::<String>::new()
-        );
+        assert_eq!(names("agent/src/x.rs", "// aya::Ebpf\nlet aya = tokio.data; f(\"aya::x\");"), Vec::<String>::new());
     }
 
     #[test]

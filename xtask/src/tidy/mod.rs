@@ -56,15 +56,8 @@ pub fn run() -> Result<()> {
 /// Where the workspace and its user live; a directory at the root, as in a container, is too common a name to tell.
 fn directories_of_this_machine() -> Vec<String> {
     let home = env::var("HOME").unwrap_or_default();
-    let directories = [
-        workspace().to_string_lossy().into_owned(),
-        format!("{home}/.cargo"),
-        format!("{home}/.rustup"),
-    ];
-    directories
-        .into_iter()
-        .filter(|directory| Path::new(directory).components().count() > 2)
-        .collect()
+    let directories = [workspace().to_string_lossy().into_owned(), format!("{home}/.cargo"), format!("{home}/.rustup")];
+    directories.into_iter().filter(|directory| Path::new(directory).components().count() > 2).collect()
 }
 
 /// Every file of the repository.

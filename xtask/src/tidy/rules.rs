@@ -35,12 +35,7 @@ const RULES: &[Rule] = &[
         demand: OnlyCrates(&["core", "alloc", "std", "xvrrp_common", "proptest"]),
         reason: PURE,
     },
-    Rule {
-        within: "agent/src/vrrp",
-        except: &[],
-        demand: OnlyModules(&["vrrp"]),
-        reason: PURE,
-    },
+    Rule { within: "agent/src/vrrp", except: &[], demand: OnlyModules(&["vrrp"]), reason: PURE },
     Rule {
         within: "agent/src/vrrp",
         except: &[],
@@ -75,42 +70,12 @@ const RULES: &[Rule] = &[
         ]),
         reason: CONFIG,
     },
-    Rule {
-        within: "agent/src/config",
-        except: &[],
-        demand: OnlyModules(&["config"]),
-        reason: CONFIG,
-    },
-    Rule {
-        within: "agent/src/dataplane",
-        except: &[],
-        demand: OnlyModules(&["dataplane"]),
-        reason: SIBLINGS,
-    },
-    Rule {
-        within: "agent/src/metrics",
-        except: &[],
-        demand: OnlyModules(&["metrics"]),
-        reason: SIBLINGS,
-    },
-    Rule {
-        within: "agent/src/net",
-        except: &[],
-        demand: OnlyModules(&["net"]),
-        reason: SIBLINGS,
-    },
-    Rule {
-        within: "agent/src/notify",
-        except: &[],
-        demand: OnlyModules(&["notify"]),
-        reason: SIBLINGS,
-    },
-    Rule {
-        within: "agent/src/status",
-        except: &[],
-        demand: OnlyModules(&["status"]),
-        reason: SIBLINGS,
-    },
+    Rule { within: "agent/src/config", except: &[], demand: OnlyModules(&["config"]), reason: CONFIG },
+    Rule { within: "agent/src/dataplane", except: &[], demand: OnlyModules(&["dataplane"]), reason: SIBLINGS },
+    Rule { within: "agent/src/metrics", except: &[], demand: OnlyModules(&["metrics"]), reason: SIBLINGS },
+    Rule { within: "agent/src/net", except: &[], demand: OnlyModules(&["net"]), reason: SIBLINGS },
+    Rule { within: "agent/src/notify", except: &[], demand: OnlyModules(&["notify"]), reason: SIBLINGS },
+    Rule { within: "agent/src/status", except: &[], demand: OnlyModules(&["status"]), reason: SIBLINGS },
     Rule {
         within: "agent/src",
         except: &["agent/src/net"],
@@ -156,18 +121,8 @@ const RULES: &[Rule] = &[
         demand: OnlyCrates(&["core", "alloc", "zerocopy", "aya"]),
         reason: COMMON,
     },
-    Rule {
-        within: "common/src/units",
-        except: &[],
-        demand: OnlyModules(&["units"]),
-        reason: BOTTOM_UP,
-    },
-    Rule {
-        within: "common/src/wire",
-        except: &[],
-        demand: OnlyModules(&["units", "wire"]),
-        reason: BOTTOM_UP,
-    },
+    Rule { within: "common/src/units", except: &[], demand: OnlyModules(&["units"]), reason: BOTTOM_UP },
+    Rule { within: "common/src/wire", except: &[], demand: OnlyModules(&["units", "wire"]), reason: BOTTOM_UP },
     Rule {
         within: "ebpf/src",
         except: &[],
@@ -180,12 +135,7 @@ const RULES: &[Rule] = &[
         demand: Never(&[".data()", ".data_end()"]),
         reason: "packet pointers are computed in ebpf/src/cursor.rs only",
     },
-    Rule {
-        within: "",
-        except: &[],
-        demand: Never(&["#[ignore]"]),
-        reason: "a test that does not run is no test",
-    },
+    Rule { within: "", except: &[], demand: Never(&["#[ignore]"]), reason: "a test that does not run is no test" },
 ];
 
 /// `crates`: the names that a path may start with to lead out of its crate.
@@ -193,10 +143,7 @@ pub fn check(path: &str, mentions: &[Mention], crates: &[String]) -> Vec<Complai
     let applies = |rule: &&Rule| is_in(path, rule.within) && !rule.except.iter().any(|except| is_in(path, except));
     let mut complaints = Vec::new();
     for rule in RULES.iter().filter(applies) {
-        for mention in mentions
-            .iter()
-            .filter(|mention| rule.demand.forbids(&mention.name, crates))
-        {
+        for mention in mentions.iter().filter(|mention| rule.demand.forbids(&mention.name, crates)) {
             complaints.push(Complaint {
                 path: path.to_owned(),
                 line: mention.line,
@@ -230,8 +177,7 @@ impl Demand {
 }
 
 fn is_within(name: &str, path: &str) -> bool {
-    name.strip_prefix(path)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 /// A type or function at a crate's root is no module.
@@ -258,24 +204,14 @@ mod tests {
             let sources: Vec<String> = match rule.demand {
                 Never(names) => names.iter().map(|name| snippet(name)).collect(),
                 OnlyCrates(_) => vec!["use tokio::net;".to_owned(), "type T = xvrrp::agent::T;".to_owned()],
-                OnlyModules(_) => vec![
-                    "use crate::{cli};".to_owned(),
-                    "fn f() { crate::agent::run() }".to_owned(),
-                ],
+                OnlyModules(_) => vec!["use crate::{cli};".to_owned(), "fn f() { crate::agent::run() }".to_owned()],
             };
-            let path = if rule.within.ends_with(".rs") {
-                rule.within.to_owned()
-            } else {
-                format!("{}/x.rs", rule.within)
-            };
+            let path =
+                if rule.within.ends_with(".rs") { rule.within.to_owned() } else { format!("{}/x.rs", rule.within) };
             for source in sources {
                 let found = complaints(&path, &format!("\n{source}"));
                 let ours = found.iter().find(|complaint| complaint.what.ends_with(rule.reason));
-                assert_eq!(
-                    ours.map(|complaint| complaint.line),
-                    Some(2),
-                    "{path}: {source}: {found:?}"
-                );
+                assert_eq!(ours.map(|complaint| complaint.line), Some(2), "{path}: {source}: {found:?}");
             }
         }
     }
@@ -293,31 +229,18 @@ mod tests {
     fn what_is_allowed_is_left_alone() {
         for (path, source) in [
             ("agent/src/netns.rs", "use crate::cli;"),
-            (
-                "agent/src/net/netlink.rs",
-                "use rtnetlink::Handle; use super::promote; use crate::net::packet;",
-            ),
-            (
-                "agent/src/dataplane/mod.rs",
-                "use aya::Ebpf; use self::maps::M; use crate::Shared;",
-            ),
+            ("agent/src/net/netlink.rs", "use rtnetlink::Handle; use super::promote; use crate::net::packet;"),
+            ("agent/src/dataplane/mod.rs", "use aya::Ebpf; use self::maps::M; use crate::Shared;"),
             (
                 "agent/src/vrrp/router.rs",
                 "use core::fmt; use super::config; use std::collections::VecDeque; use std_x::time;",
             ),
-            (
-                "agent/src/election/mod.rs",
-                "use crate::{vrrp, net::PacketSocket, clock}; use tokio::sync;",
-            ),
+            ("agent/src/election/mod.rs", "use crate::{vrrp, net::PacketSocket, clock}; use tokio::sync;"),
             ("common/src/abi.rs", "unsafe impl aya::Pod for X {}"),
             ("ebpf/src/cursor.rs", "fn f() { context.data_end() }"),
             ("ebpf/src/arp.rs", "fn f() { frame.data }"),
         ] {
-            assert!(
-                complaints(path, source).is_empty(),
-                "{path}: {:?}",
-                complaints(path, source)
-            );
+            assert!(complaints(path, source).is_empty(), "{path}: {:?}", complaints(path, source));
         }
     }
 }

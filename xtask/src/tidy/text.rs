@@ -9,19 +9,10 @@ pub const TOO_LONG: usize = 600;
 /// `machine`: directories of this machine, which nothing in the repository may name.
 pub fn check(path: &str, text: &str, machine: &[String]) -> Vec<Complaint> {
     let mut complaints = Vec::new();
-    let mut complain = |line: usize, what: String| {
-        complaints.push(Complaint {
-            path: path.to_owned(),
-            line,
-            what,
-        })
-    };
+    let mut complain = |line: usize, what: String| complaints.push(Complaint { path: path.to_owned(), line, what });
     let is_source = path.ends_with(".rs");
     if is_source && text.lines().count() > TOO_LONG {
-        complain(
-            TOO_LONG + 1,
-            format!("more than {TOO_LONG} lines: a file has one subject"),
-        );
+        complain(TOO_LONG + 1, format!("more than {TOO_LONG} lines: a file has one subject"));
     }
     for (index, line) in text.lines().enumerate() {
         if let Some(directory) = machine.iter().find(|directory| names_directory(line, directory)) {
@@ -62,12 +53,7 @@ mod tests {
     #[test]
     fn a_directory_of_this_machine_is_complained_of() {
         let machine = ["/build/xvrrp".to_owned()];
-        let lines = |text| {
-            check("README.md", text, &machine)
-                .iter()
-                .map(|found| found.line)
-                .collect::<Vec<_>>()
-        };
+        let lines = |text| check("README.md", text, &machine).iter().map(|found| found.line).collect::<Vec<_>>();
         assert_eq!(lines("a\ncd /build/xvrrp\n"), [2]);
         assert_eq!(lines("\"/build/xvrrp/target\""), [1]);
         assert_eq!(lines("/build/xvrrp-2 and some/build/xvrrp"), Vec::<usize>::new());
@@ -75,9 +61,6 @@ mod tests {
 
     #[test]
     fn an_ignored_example_is_complained_of() {
-        assert_eq!(
-            check("agent/src/x.rs", &format!("fn f() {{}}\n/// {IGNORED_EXAMPLE}\n"), &[])[0].line,
-            2
-        );
+        assert_eq!(check("agent/src/x.rs", &format!("fn f() {{}}\n/// {IGNORED_EXAMPLE}\n"), &[])[0].line, 2);
     }
 }

@@ -202,9 +202,7 @@ impl Message {
     /// send. Reserved bits are ignored (RFC 9568 5.2.6).
     #[inline(always)]
     fn check_v3(&self, ip: &ipv4::Header, accepted: Checksums) -> Result<(ChecksumForm, Interval), Discard> {
-        let covered = self
-            .sum
-            .add(pseudo_header(ip.source, ip.destination, ip.payload_length));
+        let covered = self.sum.add(pseudo_header(ip.source, ip.destination, ip.payload_length));
         let form = if covered.is_valid() && accepted != Checksums::Only(ChecksumForm::Plain) {
             ChecksumForm::PseudoHeader
         } else if self.sum.is_valid() && accepted != Checksums::Only(ChecksumForm::PseudoHeader) {

@@ -60,16 +60,7 @@ impl AdvertFrame<'_> {
 
         let version_type = (self.version as u8) << 4 | TYPE_ADVERTISEMENT;
         let (header, body) = message.split_at_mut(HEADER);
-        header.copy_from_slice(&[
-            version_type,
-            self.vrid.get(),
-            self.priority.get(),
-            address_count,
-            b4,
-            b5,
-            0,
-            0,
-        ]);
+        header.copy_from_slice(&[version_type, self.vrid.get(), self.priority.get(), address_count, b4, b5, 0, 0]);
         let (addresses, trailer) = body.split_at_mut(ADDRESS * self.addresses.len());
         addresses.copy_from_slice(self.addresses.as_flattened());
         trailer.copy_from_slice(authentication);
@@ -93,11 +84,7 @@ impl AdvertFrame<'_> {
                 Some((high, low))
             }
             Version::V2 => {
-                let auth_type = if self.password.is_some() {
-                    AUTH_SIMPLE
-                } else {
-                    AUTH_NONE
-                };
+                let auth_type = if self.password.is_some() { AUTH_SIMPLE } else { AUTH_NONE };
                 Some((auth_type, self.interval.to_seconds()?))
             }
         }

@@ -44,7 +44,5 @@ pub enum ChecksumForm {
 #[inline(always)]
 fn pseudo_header(source: [u8; 4], destination: [u8; 4], message_length: usize) -> Sum {
     let [.., l0, l1] = message_length.to_be_bytes();
-    Sum::of(&source)
-        .add(Sum::of(&destination))
-        .add(Sum::of(&[0, PROTOCOL, l0, l1]))
+    Sum::of(&source).add(Sum::of(&destination)).add(Sum::of(&[0, PROTOCOL, l0, l1]))
 }

@@ -69,26 +69,17 @@ fn a_version_3_frame_has_the_bytes_of_the_rfc() {
 #[test]
 fn the_plain_form_differs_by_the_pseudo_header_only() {
     // RFC 9568 5.2.8 against RFC 5798 5.2.8
-    let plain = AdvertFrame {
-        pseudo_header_checksum: false,
-        ..frame(Version::V3, &[[192, 0, 2, 1]])
-    };
+    let plain = AdvertFrame { pseudo_header_checksum: false, ..frame(Version::V3, &[[192, 0, 2, 1]]) };
     let expected = !Sum::of(&[0x31, 51, 200, 1, 0x00, 0x64, 192, 0, 2, 1]).get();
     let packet = emitted(&plain);
     assert_eq!(packet[MESSAGE + 6..MESSAGE + 8], expected.to_be_bytes());
-    assert_eq!(
-        decoded(&packet, Version::V3, policy()).unwrap().checksum,
-        ChecksumForm::Plain
-    );
+    assert_eq!(decoded(&packet, Version::V3, policy()).unwrap().checksum, ChecksumForm::Plain);
 }
 
 #[test]
 fn a_version_2_frame_ends_with_its_password() {
     // RFC 3768 5.1, RFC 2338 5.3.6, 5.3.10
-    let sent = AdvertFrame {
-        password: Some(*b"secret\0\0"),
-        ..frame(Version::V2, &[[192, 0, 2, 1]])
-    };
+    let sent = AdvertFrame { password: Some(*b"secret\0\0"), ..frame(Version::V2, &[[192, 0, 2, 1]]) };
     let packet = emitted(&sent);
     assert_eq!(packet.len(), MESSAGE + 20);
     assert_eq!(packet[MESSAGE..MESSAGE + 6], [0x21, 51, 200, 1, 1, 1]);
@@ -105,26 +96,11 @@ fn what_cannot_be_said_is_not_emitted() {
     let v2 = frame(Version::V2, &one);
     let mut buffer = [0; MAX_FRAME + 4];
     for refused in [
-        AdvertFrame {
-            interval: Interval::from_millis(15),
-            ..v3
-        },
-        AdvertFrame {
-            interval: Interval::ZERO,
-            ..v3
-        },
-        AdvertFrame {
-            interval: Interval::from_millis(40_960),
-            ..v3
-        },
-        AdvertFrame {
-            interval: Interval::from_millis(100),
-            ..v2
-        },
-        AdvertFrame {
-            interval: Interval::ZERO,
-            ..v2
-        },
+        AdvertFrame { interval: Interval::from_millis(15), ..v3 },
+        AdvertFrame { interval: Interval::ZERO, ..v3 },
+        AdvertFrame { interval: Interval::from_millis(40_960), ..v3 },
+        AdvertFrame { interval: Interval::from_millis(100), ..v2 },
+        AdvertFrame { interval: Interval::ZERO, ..v2 },
         AdvertFrame { addresses: &[], ..v3 },
         AdvertFrame { addresses: &many, ..v3 },
     ] {
@@ -138,18 +114,8 @@ fn what_cannot_be_said_is_not_emitted() {
 fn the_longest_frame_fits_the_buffer_exactly() {
     let addresses = [[192, 0, 2, 1]; MAX_ADDRESSES];
     assert_eq!(emitted(&frame(Version::V2, &addresses)).len(), MAX_FRAME);
-    assert_eq!(
-        decoded(&emitted(&frame(Version::V2, &addresses)), Version::V2, policy())
-            .unwrap()
-            .address_count,
-        255
-    );
-    assert_eq!(
-        decoded(&emitted(&frame(Version::V3, &addresses)), Version::V3, policy())
-            .unwrap()
-            .address_count,
-        255
-    );
+    assert_eq!(decoded(&emitted(&frame(Version::V2, &addresses)), Version::V2, policy()).unwrap().address_count, 255);
+    assert_eq!(decoded(&emitted(&frame(Version::V3, &addresses)), Version::V3, policy()).unwrap().address_count, 255);
 }
 
 #[test]
@@ -159,10 +125,7 @@ fn the_checksum_is_taken_in_the_configured_forms_only() {
         (true, ChecksumForm::PseudoHeader, ChecksumForm::Plain),
         (false, ChecksumForm::Plain, ChecksumForm::PseudoHeader),
     ] {
-        let packet = emitted(&AdvertFrame {
-            pseudo_header_checksum,
-            ..frame(Version::V3, &[[192, 0, 2, 1]])
-        });
+        let packet = emitted(&AdvertFrame { pseudo_header_checksum, ..frame(Version::V3, &[[192, 0, 2, 1]]) });
         let accepting = |checksums| {
             let policy = Policy { checksums, ..policy() };
             decoded(&packet, Version::V3, policy)
@@ -208,33 +171,21 @@ fn reserved_bits_are_ignored() {
 #[test]
 fn a_password_must_match_in_type_and_data() {
     // RFC 2338 7.1
-    let sent = AdvertFrame {
-        password: Some(*b"secret\0\0"),
-        ..frame(Version::V2, &[[192, 0, 2, 1]])
-    };
+    let sent = AdvertFrame { password: Some(*b"secret\0\0"), ..frame(Version::V2, &[[192, 0, 2, 1]]) };
     let packet = emitted(&sent);
     let with = |authentication| {
-        let policy = Policy {
-            authentication,
-            ..policy()
-        };
+        let policy = Policy { authentication, ..policy() };
         decoded(&packet, Version::V2, policy)
     };
     assert!(with(Authentication::Password(*b"secret\0\0")).is_ok());
-    assert_eq!(
-        with(Authentication::Password(*b"secret\0x")),
-        Err(Discard::Authentication)
-    );
+    assert_eq!(with(Authentication::Password(*b"secret\0x")), Err(Discard::Authentication));
     assert_eq!(with(Authentication::None), Err(Discard::Authentication));
 }
 
 #[test]
 fn an_advert_from_our_own_address_is_not_a_peer() {
     let packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
-    let own = Policy {
-        own_source: SOURCE,
-        ..policy()
-    };
+    let own = Policy { own_source: SOURCE, ..policy() };
     assert_eq!(decoded(&packet, Version::V3, own), Err(Discard::OwnSource));
 }
 
@@ -260,20 +211,9 @@ fn an_advert_cut_anywhere_is_never_taken() {
         let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
         for end in MESSAGE..packet.len() {
             let cut = &packet[..end];
-            assert_eq!(
-                Advert::decode(cut, &ip, version, policy),
-                Err(Discard::Length),
-                "{end} bytes"
-            );
-            let shorter = ipv4::Header {
-                payload_length: end - MESSAGE,
-                ..ip
-            };
-            assert_eq!(
-                Advert::decode(cut, &shorter, version, policy),
-                Err(Discard::Length),
-                "{end} bytes"
-            );
+            assert_eq!(Advert::decode(cut, &ip, version, policy), Err(Discard::Length), "{end} bytes");
+            let shorter = ipv4::Header { payload_length: end - MESSAGE, ..ip };
+            assert_eq!(Advert::decode(cut, &shorter, version, policy), Err(Discard::Length), "{end} bytes");
         }
     }
 }
@@ -284,16 +224,7 @@ fn the_vrid_is_found_only_inside_the_payload() {
     let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
     assert_eq!(vrid(packet.as_slice(), &ip), Some(51));
     // Ethernet padding behind a payload of one byte is no VRID.
-    assert_eq!(
-        vrid(
-            packet.as_slice(),
-            &ipv4::Header {
-                payload_length: 1,
-                ..ip
-            }
-        ),
-        None
-    );
+    assert_eq!(vrid(packet.as_slice(), &ipv4::Header { payload_length: 1, ..ip }), None);
     assert_eq!(vrid(&packet[..MESSAGE + 1], &ip), None);
 }
 
