@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use anyhow::{Result, ensure};
 use cases::{Case, wrong_anywhere, wrong_on_the_host};
 use tempfile::TempDir;
-use xvrrp_tests::lab::{Namespace, PATIENCE, VirtualRouter, Xvrrp, agent_binary, eventually};
+use xvrrp_tests::lab::{Namespace, PATIENCE, VirtualRouter, Xvrrp, agent_binary, eventually, host_state};
 
 /// Done.
 const EXIT_DONE: i32 = 0;
@@ -74,10 +74,7 @@ impl Host {
 
     /// Everything that an agent could have changed, line by line.
     fn snapshot(&self) -> Result<Vec<String>> {
-        let host = self
-            .namespace
-            .sh("ip -d addr; ip -d link; ip route show table all; ip neigh; ip maddr; bridge fdb; bpftool net; \
-             tc qdisc show; cat /proc/net/packet; grep -r . /proc/sys/net/ipv4/conf 2>/dev/null | sort")?;
+        let host = host_state(&self.namespace)?;
         let mut lines: Vec<_> = host.lines().map(str::to_owned).collect();
         for entry in fs::read_dir(self.directory.path())? {
             let path = entry?.path();

@@ -4,39 +4,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use aya::programs::SchedClassifier;
-use aya::programs::tc::TcAttachType;
 use nix::sys::signal::Signal;
-use xvrrp_tests::lab::{Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, eventually};
+use xvrrp_tests::lab::{Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, eventually, host_state};
 
 /// Several Active_Down_Intervals at 100 ms adverts.
 const SETTLED: Duration = Duration::from_secs(2);
-
-/// All that an agent could change on a host: addresses, routes, unicast filters, programs, qdiscs, packet sockets,
-/// promiscuity, settings.
-fn host_state(host: &Namespace) -> Result<String> {
-    let shown = host.sh("
-        ip -d -o link show
-        ip -o address show
-        ip route show table all
-        bridge fdb show
-        tc qdisc show
-        tc filter show dev eth0 ingress
-        tc filter show dev eth0 egress
-        ss --packet --all --numeric --no-header
-        ss --unix --listening --no-header
-        grep . /proc/sys/net/ipv4/conf/*/promote_secondaries /proc/sys/net/ipv4/conf/*/arp_*
-    ")?;
-    Ok(format!("{shown}TCX: {:?}", host.run(tcx_programs)?))
-}
-
-/// Of eth0. Debian 12's tc and bpftool do not know of TCX yet; kernels before 6.6 have none.
-fn tcx_programs() -> Vec<String> {
-    let directions = [TcAttachType::Ingress, TcAttachType::Egress];
-    let programs = directions.map(|direction| SchedClassifier::query_tcx("eth0", direction));
-    let programs = programs.into_iter().flatten().flat_map(|(_, programs)| programs);
-    programs.map(|program| program.name_as_str().unwrap_or("?").to_owned()).collect()
-}
 
 fn addresses(host: &Namespace) -> Result<String> {
     host.ip("-4 -o address show dev eth0")

@@ -1,6 +1,7 @@
 //! A laboratory of network namespaces: a switch, routers, a client and, if wanted, a server behind the routers.
 
 mod daemon;
+mod host_state;
 mod keepalived;
 mod netns;
 mod virtual_router;
@@ -12,6 +13,7 @@ use std::net::Ipv4Addr;
 use anyhow::Result;
 
 pub use daemon::Daemon;
+pub use host_state::host_state;
 pub use keepalived::{Keepalived, KeepalivedConfig};
 pub use netns::{Namespace, run, sweep};
 pub use virtual_router::VirtualRouter;
