@@ -50,8 +50,6 @@ pub struct AgentConfig {
     pub router_id: String,
     /// The control socket. Default: [`AgentConfig::DEFAULT_CONTROL`].
     pub control: PathBuf,
-    /// Directory for pinned BPF objects, below a bpffs. Default: [`AgentConfig::DEFAULT_BPFFS`].
-    pub bpffs: PathBuf,
     /// `SCHED_FIFO` priority of the election thread, 1 to 99; 0: ordinary scheduling. Default: 50.
     pub realtime_priority: u8,
 }

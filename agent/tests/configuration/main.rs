@@ -40,7 +40,6 @@ fn what_is_not_said_has_its_default() {
         AgentConfig {
             router_id: host_name.trim().into(),
             control: "/run/xvrrp/xvrrp.sock".into(),
-            bpffs: "/sys/fs/bpf/xvrrp".into(),
             realtime_priority: 50,
         }
     );
@@ -76,7 +75,7 @@ fn everything_that_is_said_counts() {
         [agent]
         router_id = "gw-a"
         control = "/run/a.sock"
-        bpffs = "/sys/fs/bpf/a"
+
         realtime_priority = 0
 
         [[virtual_router]]
@@ -112,7 +111,6 @@ fn everything_that_is_said_counts() {
         AgentConfig {
             router_id: "gw-a".into(),
             control: "/run/a.sock".into(),
-            bpffs: "/sys/fs/bpf/a".into(),
             realtime_priority: 0,
         }
     );
