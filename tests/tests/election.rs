@@ -40,11 +40,15 @@ fn assert_only_active(lab: &Lab, agents: &mut [Xvrrp], active: usize) -> Result<
 fn the_highest_priority_becomes_active_and_stays_it() -> Result<()> {
     let lab = Lab::new(3)?;
     let mut agents = agents(&lab, &[100, 200, 150])?;
+    // On a slow machine one that started earlier may have been Active first.
     assert_only_active(&lab, &mut agents, 1)?;
+    let elected =
+        |agents: &[Xvrrp]| -> Vec<_> { agents.iter().map(|agent| agent.transitions("lan", "active")).collect() };
+    let once = elected(&agents);
     thread::sleep(SETTLED);
     assert_only_active(&lab, &mut agents, 1)?;
-    assert_eq!(agents[1].transitions("lan", "active"), 1);
-    assert_eq!(agents[0].transitions("lan", "active") + agents[2].transitions("lan", "active"), 0);
+    assert_eq!(elected(&agents), once);
+    assert_eq!(once[1], 1);
     Ok(())
 }
 
