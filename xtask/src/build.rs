@@ -15,7 +15,8 @@ const TARGET: &str = "bpfel-unknown-none";
 pub fn run(release: bool) -> Result<PathBuf> {
     kernel_half()?;
     let mut build = cargo();
-    build.args(["build", "--package", "xvrrp"]);
+    // Not `--package`: with the features that the whole workspace asks for, the tests use the same objects.
+    build.args(["build", "--bin", "xvrrp"]);
     if release {
         build.arg("--release");
     }

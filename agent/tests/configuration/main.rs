@@ -108,11 +108,7 @@ fn everything_that_is_said_counts() {
     );
     assert_eq!(
         config.agent,
-        AgentConfig {
-            router_id: "gw-a".into(),
-            control: "/run/a.sock".into(),
-            realtime_priority: 0,
-        }
+        AgentConfig { router_id: "gw-a".into(), control: "/run/a.sock".into(), realtime_priority: 0 }
     );
     let [v3, v2] = &config.virtual_routers[..] else { panic!("{config:?}") };
     assert_eq!(
