@@ -10,7 +10,7 @@ mod xvrrp;
 
 use std::net::Ipv4Addr;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 pub use daemon::Daemon;
 pub use host_state::host_state;
@@ -62,6 +62,7 @@ impl Lab {
             router.sysctl("net.ipv4.conf.all.rp_filter", "0")?;
             router.sysctl("net.ipv4.conf.default.rp_filter", "0")?;
         }
+        lab.wait_for_links(INTERFACE)?;
         Ok(lab)
     }
 
@@ -79,6 +80,7 @@ impl Lab {
         server.ip(&format!("route add default via {UPSTREAM_VIP}"))?;
         lab.client.ip(&format!("route add default via {VIP}"))?;
         lab.server = Some(server);
+        lab.wait_for_links(UPSTREAM)?;
         Ok(lab)
     }
 
@@ -128,6 +130,21 @@ impl Lab {
         switch.ip(&format!("link set {port} master {bridge} up"))?;
         host.ip(&format!("addr add {address}/24 dev {interface}"))?;
         host.ip(&format!("link set {interface} up")).map(drop)
+    }
+
+    /// The kernel takes note of a carrier a moment after it is there.
+    fn wait_for_links(&self, interface: &str) -> Result<()> {
+        let hosts = self.routers.iter().chain([&self.client]).chain(&self.server);
+        for host in hosts {
+            // The client is on one side only, as the server is.
+            eventually(&format!("{interface} of {} is up", host.name()), PATIENCE, || {
+                let links = host.ip("-o link show")?;
+                let link = links.lines().find(|line| line.contains(&format!(": {interface}@")));
+                ensure!(link.is_none_or(|link| link.contains(" state UP ")), "{links}");
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 }
 
