@@ -9,10 +9,12 @@ mod status;
 mod timer;
 
 use std::io;
+use std::net::IpAddr;
 use std::thread::{self, JoinHandle};
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
+use xvrrp_common::units::{Instant, Interval, Priority};
 
 use crate::addresses::Request;
 use crate::clock;
@@ -61,7 +63,7 @@ pub struct Transition {
     pub from: vrrp::State,
     pub to: vrrp::State,
     pub reason: vrrp::Reason,
-    pub at: xvrrp_common::units::Instant,
+    pub at: Instant,
 }
 
 /// Something an operator should look at; told once, and again only after it has changed.
@@ -69,17 +71,13 @@ pub struct Transition {
 pub enum Problem {
     /// RFC 9568 7.1: "the administrator should be notified".
     #[error("{router} advertises {count} addresses that are not ours: the configurations differ")]
-    AddressesDiffer { router: std::net::IpAddr, count: u8 },
+    AddressesDiffer { router: IpAddr, count: u8 },
     /// RFC 9568 7.1.
     #[error("{router} advertises every {theirs}, we every {ours}: the configurations differ")]
-    IntervalsDiffer {
-        router: std::net::IpAddr,
-        theirs: xvrrp_common::units::Interval,
-        ours: xvrrp_common::units::Interval,
-    },
+    IntervalsDiffer { router: IpAddr, theirs: Interval, ours: Interval },
     /// RFC 9568 7.1: we own the addresses, so nobody else should advertise them.
     #[error("{router} advertises with priority {priority} although this host owns the addresses")]
-    OwnerContested { router: std::net::IpAddr, priority: xvrrp_common::units::Priority },
+    OwnerContested { router: IpAddr, priority: Priority },
     #[error("cannot send on the interface: {0}")]
     CannotSend(nix::errno::Errno),
 }
@@ -243,15 +241,14 @@ impl Election {
         })
     }
 
-    fn for_each(
-        &mut self,
-        mut apply: impl FnMut(&mut Instance, xvrrp_common::units::Instant),
-    ) -> Result<(), ElectionError> {
+    /// Goes on after a failure, and returns the first.
+    fn for_each(&mut self, mut apply: impl FnMut(&mut Instance, Instant)) -> Result<(), ElectionError> {
         let now = clock::now();
+        let mut outcome = Ok(());
         for instance in &mut self.instances {
             apply(instance, now);
-            instance.act(&mut self.dataplane, &self.outlets)?;
+            outcome = outcome.and(instance.act(&mut self.dataplane, &self.outlets));
         }
-        Ok(())
+        Ok(outcome?)
     }
 }
