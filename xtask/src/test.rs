@@ -8,6 +8,9 @@ use crate::{build, setup};
 /// The kernel half has no tests of its own: `tests/` feeds it frames.
 const WORKSPACE: &[&str] = &["--workspace", "--exclude", "xvrrp-ebpf"];
 
+/// How many tests of one file run at a time.
+const THREADS: &str = "RUST_TEST_THREADS";
+
 pub fn run(args: &[String]) -> Result<()> {
     setup::ensure()?;
     build::kernel_half()?;
@@ -16,6 +19,10 @@ pub fn run(args: &[String]) -> Result<()> {
     let mut test = cargo();
     test.arg("test").args(WORKSPACE).arg("--no-fail-fast");
     test.env("XVRRP_AGENT", build::target_directory().join("debug/xvrrp"));
+    // The tests in namespaces wait far more than they compute.
+    if std::env::var_os(THREADS).is_none() {
+        test.env(THREADS, "6");
+    }
     if is_root() {
         return become_program(test.args(args));
     }
