@@ -116,14 +116,14 @@ impl Router {
         }
     }
 
-    /// Goes on after a failure: what can be removed is.
     async fn remove(&mut self, netlink: &Netlink) {
         let Placement { name, interface, ifindex, .. } = &self.placement;
-        // The last added goes first: the kernel then never has to promote one of ours.
-        for (address, prefix_length) in self.added.drain(..).rev() {
-            if let Err(error) = netlink.remove_address(interface, *ifindex, address, prefix_length).await {
-                tracing::error!(virtual_router = %name, "{error}");
-            }
+        let added = std::mem::take(&mut self.added);
+        if added.is_empty() {
+            return;
+        }
+        for error in netlink.remove_addresses(interface, *ifindex, &added).await {
+            tracing::error!(virtual_router = %name, "{error}");
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::plan::Plan;
 
 /// The reasons for which the kernel half throws adverts away (RFC 9568 7.1: "discard the packet").
 const DISCARDS: &[Counter] = &[
+    Counter::AdvertFragment,
     Counter::AdvertTimeToLive,
     Counter::AdvertVersion,
     Counter::AdvertType,
@@ -19,6 +20,7 @@ const DISCARDS: &[Counter] = &[
     Counter::AdvertIntervalMismatch,
     Counter::AdvertNoAddress,
     Counter::AdvertAuthentication,
+    Counter::AdvertOwnSource,
     Counter::AdvertForbiddenSource,
 ];
 

@@ -107,13 +107,22 @@ impl fmt::Display for VirtualRouterStatus {
         };
         writeln!(f, "  Active      {active}")?;
         let mac = self.virtual_mac.as_deref().unwrap_or("the interface's MAC");
-        writeln!(f, "  addresses   {} at {mac}", self.addresses.join(", "))?;
+        writeln!(f, "  addresses   at {mac}")?;
+        for address in &self.addresses {
+            writeln!(f, "              {address}")?;
+        }
         writeln!(
             f,
-            "  timers      advert {}, skew {}, Active_Down_Interval {}",
+            "  intervals   ours {}, Active_Adver_Interval {}",
+            span(timers.advert_interval_ms),
             span(timers.active_adver_interval_ms),
-            span(timers.skew_ms),
+        )?;
+        writeln!(
+            f,
+            "  timers      Active_Down_Interval {}, Skew_Time {}, next in {}",
             span(timers.active_down_interval_ms),
+            span(timers.skew_ms),
+            timers.next_ms.map_or("-".to_owned(), span),
         )?;
         writeln!(f, "  adverts     {} sent", self.adverts_sent)?;
         if !self.counters.is_empty() {
@@ -196,8 +205,10 @@ xvrrp on gw-a (pid 4711)
 lan: BACKUP for 12 s (startup)
   router      VRID 51, version 3, priority 100, on eth0 (XDP mode driver)
   Active      192.0.2.2, priority 200
-  addresses   192.0.2.1/24 at 00:00:5e:00:01:33
-  timers      advert 100.0 ms, skew 60.9 ms, Active_Down_Interval 360.9 ms
+  addresses   at 00:00:5e:00:01:33
+              192.0.2.1/24
+  intervals   ours 100.0 ms, Active_Adver_Interval 100.0 ms
+  timers      Active_Down_Interval 360.9 ms, Skew_Time 60.9 ms, next in 300.0 ms
   adverts     0 sent
   counted     advert_accepted 120
               arp_suppressed 2

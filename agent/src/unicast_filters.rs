@@ -51,8 +51,16 @@ impl UnicastFilters {
             return Ok(());
         }
         write(&self.record, &self.opened)?;
+        let mut foreign = Vec::new();
         for (interface, mac) in wanted {
-            self.netlink.open_unicast_filter(&interface.name, interface.ifindex, *mac).await?;
+            if !self.netlink.open_unicast_filter(&interface.name, interface.ifindex, *mac).await? {
+                foreign.push(Entry { interface: interface.name.clone(), mac: mac.0 });
+            }
+        }
+        // What somebody else has opened is not ours to close.
+        if !foreign.is_empty() {
+            self.opened.retain(|entry| !foreign.contains(entry));
+            write(&self.record, &self.opened)?;
         }
         Ok(())
     }

@@ -117,6 +117,12 @@ impl Routers {
     }
 }
 
+impl Report {
+    pub fn meets_target(&self) -> bool {
+        self.rows.iter().all(|row| row.program != Program::Xvrrp || row.meets_target())
+    }
+}
+
 impl Row {
     /// Of the router that takes over (RFC 9568 6.1).
     fn active_down_interval(&self) -> Duration {

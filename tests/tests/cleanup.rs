@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
+use xvrrp::dataplane::{Capacity, Dataplane};
 use xvrrp_tests::lab::{Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, eventually, host_state};
 
 /// Several Active_Down_Intervals at 100 ms adverts.
@@ -211,6 +212,53 @@ fn an_address_that_was_there_before_stays() -> Result<()> {
     agent.wait_for_state("lan", "active")?;
     assert!(agent.stop()?.success());
     assert_eq!(host_state(host)?, before, "after a crash too");
+    Ok(())
+}
+
+#[test]
+fn an_address_that_was_put_there_anew_is_the_operators() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = &lab.routers[0];
+    let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    wait_for_address(host, "192.0.2.1/24", true)?;
+    host.ip("address del 192.0.2.1/24 dev eth0")?;
+    host.ip("address add 192.0.2.1/24 dev eth0")?;
+    assert!(agent.stop()?.success());
+    assert!(has(host, "192.0.2.1/24")?, "{}", addresses(host)?);
+    Ok(())
+}
+
+#[test]
+fn a_unicast_filter_that_somebody_else_has_opened_stays_open() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = &lab.routers[0];
+    host.sh("bridge fdb add 00:00:5e:00:01:33 dev eth0 self permanent")?;
+    let before = host_state(host)?;
+    let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    assert!(agent.stop()?.success());
+    assert_eq!(host_state(host)?, before);
+    Ok(())
+}
+
+#[test]
+fn an_agent_that_finds_the_hook_taken_names_the_holder_and_changes_nothing() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = &lab.routers[0];
+    let _holder = host.run(|| -> Result<Dataplane> {
+        let mut holder = Dataplane::load(Capacity { routers: 1, vips: 1, sources: 0 })?;
+        holder.attach("eth0", nix::net::if_::if_nametoindex("eth0")?, None)?;
+        Ok(holder)
+    })??;
+    let before = host_state(host)?;
+    let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
+    assert_eq!(agent.daemon.wait(PATIENCE)?.code(), Some(1));
+    let log = agent.daemon.log();
+    let named = "the XDP hook of eth0 is taken by program \"xvrrp_ingress\" (id ";
+    assert!(log.contains(named) && log.contains("generic mode"), "{log}");
+    assert_eq!(host_state(host)?, before);
+    assert!(!agent.control().exists(), "the control socket is still there");
     Ok(())
 }
 

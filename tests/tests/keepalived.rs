@@ -180,3 +180,25 @@ fn version_2_and_a_password_with_a_worse_keepalived_on_the_virtual_mac() -> Resu
     let theirs = with_vmac(with_password(KeepalivedConfig::v2(51, 0)));
     worse_keepalived(&theirs, v2().with("password", "\"s3cret\""))
 }
+
+#[test]
+fn version_2_with_a_better_keepalived_on_the_virtual_mac() -> Result<()> {
+    better_keepalived(&with_vmac(KeepalivedConfig::v2(51, 0)), v2())
+}
+
+#[test]
+fn version_2_with_a_worse_keepalived_on_the_virtual_mac() -> Result<()> {
+    worse_keepalived(&with_vmac(KeepalivedConfig::v2(51, 0)), v2())
+}
+
+#[test]
+fn version_2_and_a_password_with_a_better_keepalived_on_the_virtual_mac() -> Result<()> {
+    let theirs = with_vmac(with_password(KeepalivedConfig::v2(51, 0)));
+    better_keepalived(&theirs, v2().with("password", "\"s3cret\""))
+}
+
+#[test]
+fn version_2_and_a_password_with_a_worse_keepalived() -> Result<()> {
+    let theirs = with_password(KeepalivedConfig::v2(51, 0));
+    worse_keepalived(&theirs, v2().with("password", "\"s3cret\""))
+}

@@ -44,6 +44,22 @@ fn interfaces_without_a_driver_for_it_get_generic_mode_until_the_dataplane_goes(
 }
 
 #[test]
+fn an_interface_whose_driver_can_gets_driver_mode() -> Result<()> {
+    let namespace = Namespace::new("driver")?;
+    namespace.ip("tuntap add dev lan mode tap")?;
+    let dataplane = namespace.run(|| -> Result<_> {
+        let mut dataplane = load()?;
+        assert_eq!(dataplane.attach("lan", ifindex("lan")?, None)?, XdpMode::Driver);
+        Ok(dataplane)
+    })??;
+    let shown = link(&namespace, "lan")?;
+    assert!(shown.contains("xdp") && !shown.contains("xdpgeneric"), "{shown}");
+    drop(dataplane);
+    assert!(!link(&namespace, "lan")?.contains("xdp"));
+    Ok(())
+}
+
+#[test]
 fn a_taken_hook_is_an_error_that_names_interface_holder_and_remedy() -> Result<()> {
     let namespace = with_veth("taken")?;
     namespace.run(|| -> Result<()> {

@@ -56,9 +56,7 @@ pub(super) fn ingress(
     match program.attach_to_if_index(ifindex, AyaMode::Skb) {
         Ok(_) => Ok(XdpMode::Generic),
         Err(error) if is_taken(&error) => Err(taken(interface, OTHER.to_owned())),
-        Err(source) => {
-            Err(DataplaneError::Attach { interface: interface.to_owned(), tried: "driver and generic mode", source })
-        }
+        Err(source) => Err(DataplaneError::Attach { interface: interface.to_owned(), source }),
     }
 }
 

@@ -23,8 +23,8 @@ pub enum DataplaneError {
     Log(#[from] aya_log::Error),
     #[error("cannot map what the kernel half heard into memory: {0}")]
     MapMemory(#[source] io::Error),
-    #[error("cannot attach to {interface} (tried {tried}): {}", chain(.source))]
-    Attach { interface: String, tried: &'static str, source: ProgramError },
+    #[error("cannot attach to {interface}, in generic mode neither: {}", chain(.source))]
+    Attach { interface: String, source: ProgramError },
     #[error("cannot attach to the egress side of {interface}: {reason}")]
     AttachEgress { interface: String, reason: String },
     #[error(

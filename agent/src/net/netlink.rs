@@ -1,6 +1,7 @@
 //! Interfaces, addresses and unicast filters, by rtnetlink.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::LazyLock;
 
 use futures_util::TryStreamExt;
 use netlink_packet_route::AddressFamily;
@@ -13,6 +14,14 @@ use super::promote;
 
 /// Marks an address as ours (`IFA_PROTO`, Linux 5.18): the protocol number of VRRP (RFC 9568 5.1.1.4).
 const ADDRESS_PROTOCOL: AddressProtocol = AddressProtocol::Other(112);
+
+/// Whether the kernel keeps that mark. One that does not cannot tell ours from another's of the same value.
+static MARKS_LAST: LazyLock<bool> = LazyLock::new(|| {
+    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
+    let mut numbers =
+        release.iter().flat_map(|release| release.split(['.', '-'])).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5_u32, 18_u32)
+});
 
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
@@ -106,16 +115,23 @@ impl Netlink {
         }
     }
 
-    /// Takes an address off the interface that [`Self::add_address`] added; that it is gone already is no error.
-    pub async fn remove_address(
-        &self,
-        interface: &str,
-        ifindex: u32,
-        address: Ipv4Addr,
-        prefix_length: u8,
-    ) -> Result<(), NetError> {
-        let message = self.handle.address().add(ifindex, IpAddr::V4(address), prefix_length).message_mut().clone();
-        self.delete(interface, message, address, prefix_length).await
+    /// Takes addresses off the interface that [`Self::add_address`] added. One that is gone, or that somebody has put
+    /// there anew in the meantime, is left alone. Goes on after a failure; returns every failure.
+    pub async fn remove_addresses(&self, interface: &str, ifindex: u32, added: &[(Ipv4Addr, u8)]) -> Vec<NetError> {
+        let messages = match self.address_messages().await {
+            Ok(messages) => messages,
+            Err(error) => return vec![error],
+        };
+        let mut failures = Vec::new();
+        for message in messages.into_iter().filter(|message| message.header.index == ifindex) {
+            let Some(found) = interface_address(&message).filter(|found| found.ours || !*MARKS_LAST) else {
+                continue;
+            };
+            if added.contains(&(found.address, found.prefix_length)) {
+                failures.extend(self.delete(interface, message, found.address, found.prefix_length).await.err());
+            }
+        }
+        failures
     }
 
     /// Takes off every address that an agent put on any interface and did not live to take off itself.
@@ -138,8 +154,9 @@ impl Netlink {
         Ok((removed, failures))
     }
 
-    /// Lets frames for `mac` through the interface's unicast filter, beyond the life of this process.
-    pub async fn open_unicast_filter(&self, interface: &str, ifindex: u32, mac: MacAddress) -> Result<(), NetError> {
+    /// Lets frames for `mac` through the interface's unicast filter, beyond the life of this process. False if somebody
+    /// else lets them through already.
+    pub async fn open_unicast_filter(&self, interface: &str, ifindex: u32, mac: MacAddress) -> Result<bool, NetError> {
         let request = self
             .handle
             .neighbours()
@@ -147,10 +164,9 @@ impl Netlink {
             .flags(NeighbourFlags::Own)
             .state(NeighbourState::Permanent);
         match request.execute().await {
-            Err(source) if !has_errno(&source, libc::EEXIST) => {
-                Err(NetError::UnicastFilter { verb: "open", interface: interface.to_owned(), mac, source })
-            }
-            _ => Ok(()),
+            Ok(()) => Ok(true),
+            Err(source) if has_errno(&source, libc::EEXIST) => Ok(false),
+            Err(source) => Err(NetError::UnicastFilter { verb: "open", interface: interface.to_owned(), mac, source }),
         }
     }
 

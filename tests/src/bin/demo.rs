@@ -1,10 +1,11 @@
 //! `cargo xtask demo`: two gateways and a client in network namespaces; a cable is cut, and the virtual address moves.
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use xvrrp_tests::lab::{Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, interrupt, pause};
+use xvrrp_tests::lab::{Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, interrupt, is_interrupted, pause};
 use xvrrp_tests::probe::{Timeline, UdpEcho, UdpProbe};
 
 const NAMES: [&str; 2] = ["gw-a", "gw-b"];
@@ -13,11 +14,26 @@ const PRIORITIES: [u8; 2] = [200, 100];
 const ACTIVE_DOWN_INTERVAL_MS: f64 = 360.9375;
 /// Of gw-b: what it waits for after a graceful stop.
 const SKEW_TIME_MS: f64 = 60.9375;
+/// As a shell shows a program that SIGINT has ended.
+const EXIT_INTERRUPTED: u8 = 130;
 /// One character of the bar in the end.
 const BAR_STEP: Duration = Duration::from_millis(100);
 
-fn main() -> Result<()> {
-    watch_for_signals()?;
+fn main() -> ExitCode {
+    match watch_for_signals().and_then(|()| show()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) if is_interrupted() => {
+            println!("\n  interrupted; everything is taken down again");
+            ExitCode::from(EXIT_INTERRUPTED)
+        }
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show() -> Result<()> {
     println!("Two gateways, a switch and a client, each in a network namespace of its own.");
     println!(
         "  gw-a  {}  priority {}      gw-b  {}  priority {}",

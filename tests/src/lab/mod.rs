@@ -17,7 +17,7 @@ pub use host_state::host_state;
 pub use keepalived::{Keepalived, KeepalivedConfig};
 pub use netns::{Namespace, run, sweep};
 pub use virtual_router::VirtualRouter;
-pub use wait::{PATIENCE, eventually, interrupt, pause};
+pub use wait::{PATIENCE, eventually, interrupt, is_interrupted, pause};
 pub use xvrrp::{Xvrrp, agent_binary};
 
 /// The virtual address of the client's side.

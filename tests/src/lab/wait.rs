@@ -18,6 +18,11 @@ pub fn interrupt() {
     INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
+/// Whether [`interrupt`] was called.
+pub fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
 thread_local! {
     static GIVEN_UP: Cell<bool> = const { Cell::new(false) };
 }
@@ -46,7 +51,7 @@ pub fn eventually<T, E: Debug>(what: &str, within: Duration, mut look: impl FnMu
 pub fn pause(length: Duration) -> Result<()> {
     let end = Instant::now() + length;
     loop {
-        if INTERRUPTED.load(Ordering::Relaxed) {
+        if is_interrupted() {
             bail!("interrupted");
         }
         let left = end.saturating_duration_since(Instant::now());
