@@ -3,9 +3,9 @@
 
 use proptest::prelude::*;
 use xvrrp::vrrp::{Config, VirtualRouter};
-use xvrrp_common::units::{Instant, Interval};
+use xvrrp_common::units::{Instant, Interval, Priority};
 
-use crate::scenario::{Preempt, STORM, STORM_DELAY, faults, proptest_config, routers, storms};
+use crate::scenario::{Preempt, STORM, STORM_DELAY, faults, intervals, proptest_config, routers, storms};
 use crate::simulator::{Fault, Segment, Weather};
 
 /// Once the network behaves, a frame takes at most this long.
@@ -96,8 +96,60 @@ fn assert_best(segment: &Segment, active: Option<usize>) {
     assert_eq!(active.map(|active| segment.hosts[active].config.priority), best);
 }
 
+/// A network that never gets better: it loses up to two of one sender's adverts in a row, duplicates others, and delays
+/// them, each by its own time, for less than what Active_Down_Interval leaves beyond three intervals to a priority of 128
+/// or less. A third advert in a row that is lost is a dead Active to the protocol (RFC 9568 6.1).
+fn lasting_storm(interval: Interval, loss_percent: u8) -> Weather {
+    let slack = Interval::from_nanos(interval.as_nanos() / 2);
+    Weather {
+        loss_percent,
+        most_losses_in_a_row: 2,
+        duplicate_percent: 10,
+        most_delay: slack.saturating_sub(LATENESS.saturating_mul(2)),
+        simultaneous: false,
+    }
+}
+
+/// Of routers that share an interval and preempt without delay, in a lasting storm.
+///
+/// 1. The best one hears nothing that restarts its timer, and is Active after one Active_Down_Interval.
+/// 2. Every other Active hears it at its third advert at the latest, and steps down.
+/// 3. A Backup may miss two adverts of one that stepped down and two of the best one in a row, and so take over once; it
+///    hears the best one again within three adverts, whose gaps Active_Down_Interval bounds.
+fn settling_time_in_a_storm(configs: &[Config]) -> Interval {
+    longest_active_down_interval(configs).saturating_mul(4) + REACTION.saturating_mul(6)
+}
+
 proptest! {
     #![proptest_config(proptest_config())]
+
+    /// RFC 9568 6.1, 6.4.
+    #[test]
+    fn in_a_storm_that_lasts_the_best_router_is_the_only_active_all_the_same(
+        configs in routers(Preempt::Always),
+        interval in intervals(),
+        starts in prop::collection::vec(0..2_000_u64, 5),
+        loss_percent in 0..=90_u8,
+        seed: u64,
+    ) {
+        let mut configs = configs;
+        for (config, rank) in configs.iter_mut().zip(1..) {
+            config.advert_interval = interval;
+            // All different, and low enough for the slack.
+            config.priority = Priority::new(config.priority.get() % 25 * 5 + rank);
+        }
+        let mut segment = segment(&configs, lasting_storm(interval, loss_percent), seed);
+        let start = segment.now;
+        let mut starts: Vec<_> = starts.into_iter().map(Interval::from_millis).zip(0..configs.len()).collect();
+        starts.sort();
+        for (when, host) in starts {
+            segment.run_until(start + when, |_| {});
+            segment.befall(host, Fault::Start);
+        }
+        let settled_at = segment.now + settling_time_in_a_storm(&configs);
+        let active = assert_settled(&mut segment, settled_at, &configs);
+        assert_best(&segment, active);
+    }
 
     /// RFC 9568 6.4.
     #[test]
