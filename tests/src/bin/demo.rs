@@ -82,7 +82,7 @@ fn show() -> Result<()> {
     println!("\nWhat the client saw ({} datagrams, {} without an answer):", seen.sent, seen.lost());
     println!("  {:30} {:>12}   what the protocol allows", "event", "outage");
     outage(&seen, "cable cut", cut, back, &format!("Active_Down_Interval of gw-b: {ACTIVE_DOWN_INTERVAL_MS:.1} ms"))?;
-    outage(&seen, "cable back, gw-a preempts", back, stop, "gw-b serves until gw-a does; its address follows its role")?;
+    outage(&seen, "cable back, gw-a preempts", back, stop, "gw-b serves until gw-a does")?;
     outage(&seen, "graceful stop", stop, Instant::now(), &format!("Skew_Time of gw-b: {SKEW_TIME_MS:.1} ms"))?;
     println!("\nWho answered, {} ms a character (a: gw-a, b: gw-b, .: nobody):", BAR_STEP.as_millis());
     println!("  {}", bar(&seen));
