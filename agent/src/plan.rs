@@ -117,6 +117,7 @@ impl<'a> Plan<'a> {
             advert_interval: self.config.advert_interval,
             preempt: self.config.preempt,
             preempt_delay: self.config.preempt_delay,
+            lease: self.config.lease,
             primary: IpAddr::V4(self.primary),
             announce_count: self.config.announce_count,
             announce_interval: self.config.announce_interval,

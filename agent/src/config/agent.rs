@@ -12,8 +12,12 @@ use super::section::{Section, quote};
 /// What fits `sun_path` of `sockaddr_un`, with the zero at its end (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
 
+/// What is left of `PATH_MAX` for the names of the pins.
+const MAX_PATH: usize = 3072;
+
 impl AgentConfig {
     pub const DEFAULT_CONTROL: &'static str = "/run/xvrrp/xvrrp.sock";
+    pub const DEFAULT_BPFFS: &'static str = "/sys/fs/bpf/xvrrp";
     pub const DEFAULT_REALTIME_PRIORITY: u8 = 50;
 }
 
@@ -30,11 +34,13 @@ pub(super) fn read(root: &mut Section) -> Result<AgentConfig, Reported> {
 fn read_table(section: &mut Section) -> Result<AgentConfig, Reported> {
     let router_id = section.identifier(&keys::ROUTER_ID);
     let control = absolute_path(section, &keys::CONTROL, MAX_SOCKET_PATH, AgentConfig::DEFAULT_CONTROL);
+    let bpffs = absolute_path(section, &keys::BPFFS, MAX_PATH, AgentConfig::DEFAULT_BPFFS);
     let realtime_priority = section.integer(&keys::REALTIME_PRIORITY, 0..=99);
     section.report_unknown_keys(keys::AGENT_KEYS);
     Ok(AgentConfig {
         router_id: router_id?.map_or_else(host_name, str::to_owned),
         control: control?,
+        bpffs: bpffs?,
         realtime_priority: realtime_priority?.unwrap_or(AgentConfig::DEFAULT_REALTIME_PRIORITY),
     })
 }

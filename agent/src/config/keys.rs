@@ -18,6 +18,7 @@ pub(super) const VIRTUAL_ROUTER: Key =
 
 pub(super) const ROUTER_ID: Key = key("router_id", "1 to 64 characters out of A-Z a-z 0-9 . _ - in quotes");
 pub(super) const CONTROL: Key = key("control", "the absolute path of a socket, at most 107 bytes, in quotes");
+pub(super) const BPFFS: Key = key("bpffs", "the absolute path of a directory in a BPF file system, in quotes");
 pub(super) const REALTIME_PRIORITY: Key =
     key("realtime_priority", "an integer from 0 (ordinary scheduling) to 99 (sched(7))");
 
@@ -35,6 +36,7 @@ pub(super) const ADDRESSES: Key =
 pub(super) const PREEMPT: Key = key("preempt", "true or false");
 pub(super) const PREEMPT_DELAY: Key = key("preempt_delay", "a duration from \"0s\" to \"1000s\"");
 pub(super) const ACCEPT: Key = key("accept", "true or false");
+pub(super) const LEASE: Key = key("lease", "\"on\" or \"off\"");
 pub(super) const VIRTUAL_MAC: Key = key("virtual_mac", "true or false");
 pub(super) const CHECKSUM: Key = key("checksum", "\"auto\", \"pseudo-header\" or \"plain\"");
 pub(super) const ALLOWED_SOURCES: Key =
@@ -47,7 +49,7 @@ pub(super) const ANNOUNCE_INTERVAL: Key = key("announce_interval", "a duration f
 pub const TOP_LEVEL: &[Key] = &[AGENT, VIRTUAL_ROUTER];
 
 /// The keys of `[agent]`.
-pub const AGENT_KEYS: &[Key] = &[ROUTER_ID, CONTROL, REALTIME_PRIORITY];
+pub const AGENT_KEYS: &[Key] = &[ROUTER_ID, CONTROL, BPFFS, REALTIME_PRIORITY];
 
 /// The keys of `[[virtual_router]]`.
 pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
@@ -61,6 +63,7 @@ pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
     PREEMPT,
     PREEMPT_DELAY,
     ACCEPT,
+    LEASE,
     VIRTUAL_MAC,
     CHECKSUM,
     ALLOWED_SOURCES,
@@ -159,6 +162,6 @@ mod tests {
 
     #[test]
     fn anything_else_gets_the_list() {
-        assert_eq!(remedy("colour", AGENT_KEYS), "expected one of router_id, control, realtime_priority");
+        assert_eq!(remedy("colour", AGENT_KEYS), "expected one of router_id, control, bpffs, realtime_priority");
     }
 }

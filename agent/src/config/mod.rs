@@ -50,6 +50,8 @@ pub struct AgentConfig {
     pub router_id: String,
     /// The control socket. Default: [`AgentConfig::DEFAULT_CONTROL`].
     pub control: PathBuf,
+    /// Where programs, links and maps are pinned. Default: [`AgentConfig::DEFAULT_BPFFS`].
+    pub bpffs: PathBuf,
     /// `SCHED_FIFO` priority of the election thread, 1 to 99; 0: ordinary scheduling. Default: 50.
     pub realtime_priority: u8,
 }
@@ -78,6 +80,8 @@ pub struct VirtualRouterConfig {
     pub preempt_delay: Interval,
     /// `Accept_Mode` (RFC 9568 6.1). Default: true, where the RFC has false.
     pub accept: bool,
+    /// Whether this host serves only as long as its own adverts are sent. Default: true.
+    pub lease: bool,
     /// Whether the addresses live on the virtual router MAC address (RFC 9568 7.3). Default: true.
     pub virtual_mac: bool,
     /// Which forms of the checksum version 3 takes and sends (RFC 9568 5.2.8, RFC 5798 5.2.8). Default: auto.

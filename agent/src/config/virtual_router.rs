@@ -82,6 +82,7 @@ fn read_table(section: &mut Section, taken: &mut Taken) -> Result<VirtualRouterC
     let preempt = section.boolean(&keys::PREEMPT, true);
     let preempt_delay = section.duration(&keys::PREEMPT_DELAY, PREEMPT_DELAYS, Interval::ZERO);
     let accept = section.boolean(&keys::ACCEPT, true);
+    let lease = read_lease(section);
     let virtual_mac = section.boolean(&keys::VIRTUAL_MAC, true);
     let allowed_sources = read_allowed_sources(section);
     let announce_count = section.integer(&keys::ANNOUNCE_COUNT, 1..=60);
@@ -112,6 +113,7 @@ fn read_table(section: &mut Section, taken: &mut Taken) -> Result<VirtualRouterC
         preempt: preempt?,
         preempt_delay: preempt_delay?,
         accept: accept?,
+        lease: lease?,
         virtual_mac: virtual_mac?,
         checksum: checksum?,
         allowed_sources: allowed_sources?,
@@ -169,6 +171,18 @@ fn read_advert_interval(section: &mut Section, version: Version) -> Result<Inter
         _ => return Ok(interval),
     };
     Err(section.reject(key, section.line_of(key), format_args!("\"{interval}\" is {uneven}")))
+}
+
+fn read_lease(section: &mut Section) -> Result<bool, Reported> {
+    match section.string(&keys::LEASE)? {
+        None | Some("on") => Ok(true),
+        Some("off") => Ok(false),
+        Some(other) => Err(section.reject(
+            &keys::LEASE,
+            section.line_of(&keys::LEASE),
+            format_args!("{} is neither", quote(other)),
+        )),
+    }
 }
 
 fn read_checksum(section: &mut Section, version: Version) -> Result<Checksum, Reported> {

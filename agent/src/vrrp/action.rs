@@ -55,12 +55,16 @@ pub enum Reason {
     Startup,
     /// Backup: entered the election again, the interface is up.
     InterfaceUp,
+    /// Backup: none of our adverts was sent for so long that another may be Active.
+    LeaseExpired,
     /// Backup: another Active has a higher priority.
     HigherPriority,
     /// Backup: another Active has our priority and a higher address.
     HigherAddress,
     /// Active: we own the virtual addresses.
     Owner,
+    /// Active: so was the agent before us, and its lease still runs.
+    Resumed,
     /// Active: none was heard for Active_Down_Interval.
     ActiveDown,
     /// Active: the last one gave up its role with priority 0.
@@ -77,9 +81,11 @@ impl fmt::Display for Reason {
             Self::InterfaceDown => "interface_down",
             Self::Startup => "startup",
             Self::InterfaceUp => "interface_up",
+            Self::LeaseExpired => "lease_expired",
             Self::HigherPriority => "higher_priority",
             Self::HigherAddress => "higher_address",
             Self::Owner => "owner",
+            Self::Resumed => "resumed",
             Self::ActiveDown => "active_down",
             Self::ActiveReleased => "active_released",
             Self::Preempted => "preempted",

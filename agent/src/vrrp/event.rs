@@ -8,6 +8,8 @@ use xvrrp_common::units::{Instant, Interval, Priority};
 pub enum Event {
     /// Take part in the election (RFC 9568 6.4.1).
     Startup,
+    /// The same, after a predecessor on this host that was Active and whose lease ends at `lease_until`: go on from there.
+    Resume { lease_until: Instant },
     /// Leave the election (RFC 9568 6.4.2, 6.4.3).
     Shutdown,
     /// The interface can send and receive again. It counts as up until told otherwise.

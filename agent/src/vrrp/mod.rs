@@ -18,6 +18,8 @@
 //!   latest one before every [`VirtualRouter::handle_timeout`], and a late agent never takes over from a living Active.
 //!   A Backup gets the newest advert noted as well, as an [`Event::Advert`]: the kernel half tells of changes only, and
 //!   who was Active before we were Backup is none.
+//! - An Active router serves on a lease that only its adverts renew: tell of each by [`VirtualRouter::advert_sent`]. Where
+//!   the lease has ended, whatever comes next makes it a Backup first ([`Config::lease`]).
 //! - [`Action`]s are carried out in their order: what decides about traffic ([`Action::SetRole`]) comes first.
 //!
 //! The kernel half starts with its preempt flag as in [`Config::preempt`]; [`Action::SetPreempt`] tells of changes only.

@@ -34,6 +34,8 @@ pub(super) struct Backup {
 pub(super) struct Active {
     pub(super) adver_timer: Periodic,
     pub(super) advert_sent_at: Instant,
+    /// Until when no other router can have taken over; `None` without a lease.
+    pub(super) lease_until: Option<Instant>,
     announce_timer: Periodic,
     announcements_left: u8,
 }
@@ -63,13 +65,18 @@ impl Phase {
 
 impl Active {
     /// The first advert and the first announcement leave now.
-    pub(super) fn new(config: &Config, now: Instant) -> Self {
+    pub(super) fn new(config: &Config, lease_until: Instant, now: Instant) -> Self {
         Self {
             adver_timer: Periodic::starting(now, config.advert_interval),
             advert_sent_at: now,
+            lease_until: config.lease.then_some(lease_until),
             announce_timer: Periodic::starting(now, config.announce_interval),
             announcements_left: config.announce_count.saturating_sub(1),
         }
+    }
+
+    pub(super) fn lease_has_ended(&self, now: Instant) -> bool {
+        self.lease_until.is_some_and(|until| until <= now)
     }
 
     /// Whether the virtual addresses are to be announced again.

@@ -48,7 +48,7 @@ impl VirtualRouter {
 
     pub fn handle_event(&mut self, event: Event, now: Instant) {
         match event {
-            Event::Startup => self.started = true,
+            Event::Startup | Event::Resume { .. } => self.started = true,
             Event::Shutdown => self.started = false,
             Event::InterfaceUp => self.interface_up = true,
             Event::InterfaceDown => self.interface_up = false,
@@ -56,6 +56,7 @@ impl VirtualRouter {
             Event::Advert(advert) if advert.source == self.config.primary => return,
             Event::Advert(_) | Event::Restarted { .. } => {}
         }
+        self.end_lapsed_lease(now);
         match self.phase {
             Phase::Initialize => self.handle_in_initialize(event, now),
             Phase::Backup(_) => self.handle_in_backup(event, now),
@@ -65,6 +66,7 @@ impl VirtualRouter {
 
     /// Fires every timer that is due, each once. Finds none due if an arrival came to be known in the meantime.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.end_lapsed_lease(now);
         match self.phase {
             Phase::Initialize => {}
             Phase::Backup(_) => self.fire_in_backup(now),
@@ -87,6 +89,7 @@ impl VirtualRouter {
     fn handle_in_initialize(&mut self, event: Event, now: Instant) {
         match event {
             Event::Startup => self.start(Reason::Startup, now),
+            Event::Resume { lease_until } => self.resume(lease_until, now),
             Event::InterfaceUp => self.start(Reason::InterfaceUp, now),
             Event::Shutdown => self.reason = Reason::Shutdown,
             Event::InterfaceDown | Event::Advert(_) | Event::Restarted { .. } => {}
@@ -100,10 +103,19 @@ impl VirtualRouter {
         if !self.interface_up {
             self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[]);
         } else if self.config.priority.is_owner() {
-            self.become_active(Reason::Owner, now);
+            self.take_over(Reason::Owner, now);
         } else {
             self.intervals = self.own_intervals();
             self.become_backup(now, None, reason, now, &[]);
+        }
+    }
+
+    fn resume(&mut self, lease_until: Instant, now: Instant) {
+        if self.interface_up && now < lease_until {
+            self.become_active(Reason::Resumed, lease_until, now);
+        } else {
+            self.actions.push_back(Action::RemoveAddresses);
+            self.start(Reason::Startup, now);
         }
     }
 
@@ -115,7 +127,7 @@ impl VirtualRouter {
             Event::InterfaceDown => self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[]),
             Event::Advert(advert) => self.hear_in_backup(advert),
             Event::Restarted { at, interval } => self.hear_of_restart(at, interval),
-            Event::Startup | Event::InterfaceUp => {}
+            Event::Startup | Event::Resume { .. } | Event::InterfaceUp => {}
         }
     }
 
@@ -123,7 +135,7 @@ impl VirtualRouter {
         let Phase::Backup(backup) = &mut self.phase else { return };
         if backup.active_down_timer <= now {
             let reason = backup.outlook;
-            self.become_active(reason, now);
+            self.take_over(reason, now);
         } else if backup.preemption.fires(now) {
             backup.outlook = Reason::Preempted;
             self.tell_preempt();
@@ -192,7 +204,7 @@ impl VirtualRouter {
                 self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[Action::RemoveAddresses]);
             }
             Event::Advert(advert) => self.hear_in_active(advert, now),
-            Event::Startup | Event::InterfaceUp | Event::Restarted { .. } => {}
+            Event::Startup | Event::Resume { .. } | Event::InterfaceUp | Event::Restarted { .. } => {}
         }
     }
 
@@ -248,11 +260,27 @@ impl VirtualRouter {
         self.actions.push_back(Action::SendAdvert { priority: self.config.priority });
     }
 
+    // The lease, which is no matter of the RFC: an Active router that cannot make itself heard is given up by the others
+    // after Active_Down_Interval, and has to know that by itself.
+
+    /// Another router may be Active by now: before anything else is done, we are not. Then we listen like any Backup.
+    fn end_lapsed_lease(&mut self, now: Instant) {
+        if self.lease_has_ended(now) {
+            self.intervals = self.own_intervals();
+            self.become_backup(now, None, Reason::LeaseExpired, now, &[Action::RemoveAddresses]);
+        }
+    }
+
     // Changes of state
 
-    fn become_active(&mut self, reason: Reason, now: Instant) {
+    fn take_over(&mut self, reason: Reason, now: Instant) {
+        // The kernel half grants no lease before an advert has been sent; this is how long we try.
+        self.become_active(reason, now + self.own_intervals().lease(), now);
+    }
+
+    fn become_active(&mut self, reason: Reason, lease_until: Instant, now: Instant) {
         self.intervals = self.own_intervals();
-        let active = Active::new(&self.config, now);
+        let active = Active::new(&self.config, lease_until, now);
         let advert = Action::SendAdvert { priority: self.config.priority };
         self.enter(Phase::Active(active), reason, now, &[advert, Action::Announce, Action::InstallAddresses]);
     }
@@ -309,6 +337,26 @@ impl VirtualRouter {
 
     fn own_intervals(&self) -> Intervals {
         Intervals::new(self.config.version, self.config.priority, self.config.advert_interval)
+    }
+}
+
+/// The lease.
+impl VirtualRouter {
+    /// Whether we must not send an advert as Active any more: the lease ended while the agent was not looking. The next
+    /// event or timeout makes us Backup.
+    pub fn lease_has_ended(&self, now: Instant) -> bool {
+        matches!(&self.phase, Phase::Active(active) if active.lease_has_ended(now))
+    }
+
+    /// An advert of [`Action::SendAdvert`] was handed to the network at this moment or later. Returns until when we may
+    /// serve on account of it, if we are Active and have a lease: no other router gives us up before, as each waits for
+    /// its Skew_Time longer (RFC 9568 6.1).
+    pub fn advert_sent(&mut self, at: Instant) -> Option<Instant> {
+        let lease = self.own_intervals().lease();
+        let Phase::Active(active) = &mut self.phase else { return None };
+        let until = active.lease_until.as_mut()?;
+        *until = (*until).max(at + lease);
+        Some(*until)
     }
 }
 

@@ -38,9 +38,14 @@ impl Intervals {
         }
     }
 
+    /// How long after an advert of ours its sender may serve: what every Active_Down_Interval exceeds by Skew_Time.
+    pub(super) fn lease(self) -> Interval {
+        self.active_adver.saturating_mul(3)
+    }
+
     /// Active_Down_Interval (RFC 9568 6.1), Master_Down_Interval (RFC 3768 6.1).
     pub(super) fn active_down(self) -> Interval {
-        self.active_adver.saturating_mul(3) + self.skew()
+        self.lease() + self.skew()
     }
 }
 

@@ -40,6 +40,7 @@ fn what_is_not_said_has_its_default() {
         AgentConfig {
             router_id: host_name.trim().into(),
             control: "/run/xvrrp/xvrrp.sock".into(),
+            bpffs: "/sys/fs/bpf/xvrrp".into(),
             realtime_priority: 50,
         }
     );
@@ -57,6 +58,7 @@ fn what_is_not_said_has_its_default() {
             preempt: true,
             preempt_delay: Interval::ZERO,
             accept: true,
+            lease: true,
             virtual_mac: true,
             checksum: Checksum::Auto,
             allowed_sources: vec![],
@@ -75,6 +77,7 @@ fn everything_that_is_said_counts() {
         [agent]
         router_id = "gw-a"
         control = "/run/a.sock"
+        bpffs = "/sys/fs/bpf/other"
 
         realtime_priority = 0
 
@@ -89,6 +92,7 @@ fn everything_that_is_said_counts() {
         preempt = true
         preempt_delay = "1.5s"
         accept = false
+        lease = "off"
         virtual_mac = false
         checksum = "plain"
         allowed_sources = ["192.0.2.8"]
@@ -108,7 +112,12 @@ fn everything_that_is_said_counts() {
     );
     assert_eq!(
         config.agent,
-        AgentConfig { router_id: "gw-a".into(), control: "/run/a.sock".into(), realtime_priority: 0 }
+        AgentConfig {
+            router_id: "gw-a".into(),
+            control: "/run/a.sock".into(),
+            bpffs: "/sys/fs/bpf/other".into(),
+            realtime_priority: 0
+        }
     );
     let [v3, v2] = &config.virtual_routers[..] else { panic!("{config:?}") };
     assert_eq!(
@@ -124,13 +133,14 @@ fn everything_that_is_said_counts() {
             preempt: true,
             preempt_delay: Interval::from_millis(1_500),
             accept: false,
+            lease: false,
             virtual_mac: false,
             checksum: Checksum::Plain,
             allowed_sources: vec![Ipv4Addr::new(192, 0, 2, 8)],
             password: None,
             announce_count: 5,
             announce_interval: Interval::from_millis(20),
-            lines: VirtualRouterLines { header: 8, interface: 10, addresses: 15 },
+            lines: VirtualRouterLines { header: 9, interface: 11, addresses: 16 },
         }
     );
     assert_eq!(v2.version, Version::V2);

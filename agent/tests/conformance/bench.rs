@@ -23,6 +23,7 @@ pub fn config() -> Config {
         preempt: true,
         preempt_delay: Interval::ZERO,
         primary: OURS,
+        lease: false,
         announce_count: 1,
         announce_interval: SECOND,
     }

@@ -58,6 +58,7 @@ pub fn routers(preempt: Preempt) -> impl Strategy<Value = Vec<Config>> {
                     preempt_delay,
                     primary: IpAddr::V4(Ipv4Addr::new(192, 0, 2, number)),
                     announce_count: 3,
+                    lease: false,
                     announce_interval: Interval::from_millis(100),
                 })
                 .collect()
