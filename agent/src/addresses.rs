@@ -21,13 +21,19 @@ pub struct Placement {
     pub ifindex: u32,
     /// Address and prefix length.
     pub addresses: Vec<(Ipv4Addr, u8)>,
+    /// Those of them that a predecessor has put there, and that stay for now.
+    pub installed: Vec<(Ipv4Addr, u8)>,
 }
 
-/// Put the addresses of the virtual router with this number on its interface, or take them off.
+/// What to do with the addresses of the virtual router with this number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    pub router: usize,
-    pub install: bool,
+pub enum Request {
+    /// Put them on its interface.
+    Install(usize),
+    /// Take them off.
+    Remove(usize),
+    /// Leave all that are there to a successor.
+    Leave,
 }
 
 /// The thread that serves requests.
@@ -73,14 +79,19 @@ pub fn spawn(placements: Vec<Placement>, realtime_priority: u8) -> anyhow::Resul
 /// One request after the other, so that the last word on a virtual router is the one that stands.
 async fn serve(netlink: &Netlink, placements: Vec<Placement>, mut requests: mpsc::UnboundedReceiver<Request>) {
     let mut routers: Vec<Router> = placements.into_iter().map(Router::new).collect();
-    while let Some(Request { router, install }) = requests.recv().await {
-        let Some(router) = routers.get_mut(router) else {
-            continue;
-        };
-        if install {
-            router.install(netlink).await;
-        } else {
-            router.remove(netlink).await;
+    while let Some(request) = requests.recv().await {
+        match request {
+            Request::Install(index) => {
+                if let Some(router) = routers.get_mut(index) {
+                    router.install(netlink).await;
+                }
+            }
+            Request::Remove(index) => {
+                if let Some(router) = routers.get_mut(index) {
+                    router.remove(netlink).await;
+                }
+            }
+            Request::Leave => return,
         }
     }
     // Nobody is left to say so: an election that ended as it should has had everything removed.
@@ -91,17 +102,17 @@ async fn serve(netlink: &Netlink, placements: Vec<Placement>, mut requests: mpsc
 
 struct Router {
     placement: Placement,
-    /// What this process has added, and nothing else: an address that was there before is not ours to take away.
+    /// What we, or the agent before us, have added, and nothing else: another's address is not ours to take away.
     added: Vec<(Ipv4Addr, u8)>,
 }
 
 impl Router {
     fn new(placement: Placement) -> Self {
-        Self { placement, added: Vec::new() }
+        Self { added: placement.installed.clone(), placement }
     }
 
     async fn install(&mut self, netlink: &Netlink) {
-        let Placement { name, interface, ifindex, addresses } = &self.placement;
+        let Placement { name, interface, ifindex, addresses, .. } = &self.placement;
         for &(address, prefix_length) in addresses {
             if self.added.contains(&(address, prefix_length)) {
                 continue;

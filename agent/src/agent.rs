@@ -1,6 +1,7 @@
 //! The management side: brings the agent up in order, reports and serves while it runs, and takes it down again.
 //!
-//! Whatever it puts on the host it undoes on every way out of [`run`]; what a crash left is undone by the next start.
+//! Whatever it puts on the host it undoes on every way out of [`run`], unless a successor takes it over; what a crash left
+//! is taken over or undone by the next start.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -10,18 +11,21 @@ use std::time::Duration;
 use anyhow::Context;
 use nix::sys::signal::SigSet;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::addresses;
+use crate::adoption::adopt;
+use crate::attachment_watch::AttachmentWatch;
 use crate::config::{Config, host};
-use crate::control::{Request, Server, Singleton};
-use crate::dataplane::{Capacity, Dataplane, XdpMode};
-use crate::election::{self, Command, Instance, InstanceConfig};
+use crate::control::{Answer, Request, Server, Singleton};
+use crate::dataplane::{Attachments, Capacity, Dataplane, Pins, Predecessor, Tables, XdpMode};
+use crate::election::{self, Command, Ending, Instance, InstanceConfig};
 use crate::inspector::Inspector;
 use crate::net::{Interface, LinkChange, LinkMonitor, Netlink, PacketSocket};
 use crate::plan::{Plan, facts, plans};
-use crate::report::Reporter;
+use crate::report::{self, Reporter};
 use crate::unicast_filters::UnicastFilters;
+use crate::{addresses, clock, handover};
 
 /// How often the counters are looked through for discarded packets, to tell of them.
 const DISCARD_CHECK: Duration = Duration::from_secs(10);
@@ -36,23 +40,44 @@ pub async fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the agent until SIGTERM or SIGINT.
-pub async fn run(config: &Config) -> anyhow::Result<()> {
+/// Runs the agent until SIGTERM or SIGINT, or until a successor takes over from it. With `replace` it takes over itself,
+/// from the agent that runs, if one does.
+pub async fn run(config: &Config, replace: bool) -> anyhow::Result<()> {
     let netlink = Netlink::open()?;
     // Before the interfaces are looked at: no change after that look is missed.
     let links = LinkMonitor::open()?;
     let interfaces = checked_interfaces(config, &netlink).await?;
-    let _singleton = Singleton::claim()?;
+    let mut plans = plans(config, &interfaces);
+    let capacity = capacity(&plans)?;
+    let pins = Pins::below(&config.agent.bpffs)?;
+    // Loading takes longest: where that can be done beside the other agent, it is done before that one goes.
+    let loaded = match pins.predecessor(capacity) {
+        Predecessor::Compatible(_) if replace => Some(Dataplane::open(capacity, &pins)?),
+        _ => None,
+    };
+    let _singleton = if replace { handover::take_over(&config.agent.control).await? } else { Singleton::claim()? };
     let server = Server::open(&config.agent.control)?;
     let signals = Signals::listen()?;
+    let mut filters = UnicastFilters::recover(netlink.clone(), config.agent.control.with_file_name(FILTER_RECORD))?;
+    let (Dataplane { mut attachments, tables }, predecessor) = match loaded {
+        Some(loaded) => loaded,
+        None => Dataplane::open(capacity, &pins)?,
+    };
+    report::tell_of_predecessor(&predecessor);
 
-    remove_stale_addresses(&netlink).await?;
-    let record = config.agent.control.with_file_name(FILTER_RECORD);
-    let mut filters = UnicastFilters::recover(netlink.clone(), record, &interfaces).await?;
-    let plans = plans(config, &interfaces);
-    let outcome = serve(config, &plans, &mut filters, server, links, signals).await;
+    let host = Host { config, netlink: &netlink, interfaces: &interfaces };
+    let outcome = host.serve(&mut plans, tables, &mut attachments, &mut filters, server, links, signals).await;
+    if let Ok(Ending::HandedOver) = outcome {
+        tracing::info!("handed over to a successor");
+        attachments.leave();
+        return Ok(());
+    }
+    // The addresses are gone; until now the kernel half has dropped ARP for them.
+    let detached = attachments.detach_all();
     let closed = filters.close_all(&interfaces).await;
-    outcome.and(closed.map_err(Into::into))
+    outcome?;
+    closed?;
+    Ok(detached?)
 }
 
 async fn checked_interfaces(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<Interface>> {
@@ -62,100 +87,116 @@ async fn checked_interfaces(config: &Config, netlink: &Netlink) -> anyhow::Resul
     Ok(interfaces)
 }
 
-async fn remove_stale_addresses(netlink: &Netlink) -> anyhow::Result<()> {
-    let (removed, failures) = netlink.remove_stale_addresses().await?;
-    for address in removed {
-        tracing::warn!("removed {address}, which an agent that did not end properly had left");
-    }
-    failures.into_iter().next().map_or(Ok(()), |failure| Err(failure.into()))
-}
-
-/// From the first program attached to the last one detached.
-async fn serve(
-    config: &Config,
-    plans: &[Plan<'_>],
-    filters: &mut UnicastFilters,
-    server: Server,
-    mut links: LinkMonitor,
-    mut signals: Signals,
-) -> anyhow::Result<()> {
-    let (mut dataplane, modes) = data_path(plans)?;
-    tokio::spawn(dataplane.forward_log()?);
-    let counters = Arc::new(dataplane.take_counters()?);
-    let virtual_macs: Vec<_> =
-        plans.iter().filter(|plan| plan.config.virtual_mac).map(|plan| (plan.interface, plan.mac)).collect();
-    filters.open(&virtual_macs).await?;
-    let mut watching_links = true;
-
-    let realtime_priority = config.agent.realtime_priority;
-    let placements = plans.iter().map(Plan::placement).collect();
-    let addresses = addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
-    let mut election = election::spawn(dataplane, instances(plans)?, addresses.requests.clone(), realtime_priority)
-        .context("cannot start the election thread")?;
-    let inspector = Inspector::new(config, plans, &modes, Arc::clone(&counters), election.commands.clone());
-    let service = spawn_server(server, inspector);
-    let mut reporter = Reporter::new(plans, counters);
-    let mut discard_check = tokio::time::interval(DISCARD_CHECK);
-
-    loop {
-        tokio::select! {
-            report = election.reports.recv() => match report {
-                Some(report) => reporter.report(&report),
-                // The thread has ended, asked to or not.
-                None => break,
-            },
-            change = links.next(), if watching_links => match change {
-                Some(LinkChange { ifindex, running }) => {
-                    let _ = election.commands.send(Command::Interface { ifindex, running });
-                }
-                None => {
-                    watching_links = false;
-                    tracing::error!("the kernel's link notifications have ended: a lost carrier goes unnoticed");
-                }
-            },
-            (name, stop) = signals.next() => if stop {
-                tracing::info!("{name}: giving up every role");
-                let _ = election.commands.send(Command::Stop);
-            } else {
-                tracing::warn!("{name}: this version cannot reload its configuration; restart it instead");
-            },
-            _ = discard_check.tick() => reporter.report_discards(),
-        }
-    }
-    let (dataplane, outcome) = election.join();
-    // The addresses go while the kernel half still drops ARP for them.
-    addresses.join();
-    service.abort();
-    drop(dataplane);
-    outcome.map_err(Into::into)
-}
-
-/// Attaches the kernel half to every interface that has a virtual router, with no role yet.
-fn data_path(plans: &[Plan<'_>]) -> anyhow::Result<(Dataplane, BTreeMap<u32, XdpMode>)> {
+fn capacity(plans: &[Plan<'_>]) -> anyhow::Result<Capacity> {
     let count = |numbers: &mut dyn Iterator<Item = usize>| u32::try_from(numbers.sum::<usize>());
-    let mut dataplane = Dataplane::load(Capacity {
+    Ok(Capacity {
         routers: count(&mut plans.iter().map(|_| 1))?,
         vips: count(&mut plans.iter().map(|plan| plan.config.addresses.len()))?,
         sources: count(&mut plans.iter().map(|plan| plan.config.allowed_sources.len()))?,
-    })?;
-    for plan in plans {
-        dataplane.set_router(plan.key, &plan.kernel())?;
-        for vip in plan.vips() {
-            dataplane.add_vip(vip, plan.key)?;
+    })
+}
+
+/// What stays as it is from start to end.
+struct Host<'a> {
+    config: &'a Config,
+    netlink: &'a Netlink,
+    interfaces: &'a [Interface],
+}
+
+impl Host<'_> {
+    /// From the first program attached to the last role given up.
+    #[expect(clippy::too_many_arguments, reason = "each thing that was opened, once")]
+    async fn serve(
+        &self,
+        plans: &mut [Plan<'_>],
+        mut tables: Tables,
+        attachments: &mut Attachments,
+        filters: &mut UnicastFilters,
+        server: Server,
+        mut links: LinkMonitor,
+        mut signals: Signals,
+    ) -> anyhow::Result<Ending> {
+        adopt(plans, &mut tables, clock::now())?;
+        let plans = &*plans;
+        let modes = attach(plans, attachments)?;
+        self.remove_stale_addresses(plans).await?;
+        tokio::spawn(attachments.forward_log()?);
+        let virtual_macs: Vec<_> =
+            plans.iter().filter(|plan| plan.config.virtual_mac).map(|plan| (plan.interface, plan.mac)).collect();
+        filters.open(&virtual_macs, self.interfaces).await?;
+
+        let counters = Arc::new(tables.take_counters()?);
+        let realtime_priority = self.config.agent.realtime_priority;
+        let placements = plans.iter().map(Plan::placement).collect();
+        let addresses = addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
+        let mut election = election::spawn(tables, instances(plans)?, addresses.requests.clone(), realtime_priority)
+            .context("cannot start the election thread")?;
+        let inspector = Inspector::new(self.config, plans, &modes, Arc::clone(&counters), election.commands.clone());
+        let service = spawn_server(server, inspector, election.commands.clone());
+        let mut reporter = Reporter::new(plans, counters);
+        let mut discard_check = tokio::time::interval(DISCARD_CHECK);
+        let mut watch = AttachmentWatch::new(plans);
+        let mut watching_links = true;
+
+        loop {
+            tokio::select! {
+                report = election.reports.recv() => match report {
+                    Some(report) => reporter.report(&report),
+                    // The thread has ended, asked to or not.
+                    None => break,
+                },
+                change = links.next(), if watching_links => match change {
+                    Some(LinkChange { ifindex, running, mac }) => {
+                        let running = running && !watch.has_lost(ifindex);
+                        let _ = election.commands.send(Command::Interface { ifindex, running, mac });
+                    }
+                    None => {
+                        watching_links = false;
+                        tracing::error!("the kernel's link notifications have ended: a lost carrier goes unnoticed");
+                    }
+                },
+                (name, stop) = signals.next() => if stop {
+                    tracing::info!("{name}: giving up every role");
+                    let _ = election.commands.send(Command::Stop);
+                } else {
+                    tracing::warn!("{name}: this version cannot reload its configuration; restart it instead");
+                },
+                _ = discard_check.tick() => reporter.report_discards(),
+                () = watch.tick() => watch.check(attachments, self.netlink, &election.commands).await,
+            }
         }
-        for source in plan.allowed_sources() {
-            dataplane.allow_source(source)?;
-        }
+        let (_tables, outcome) = election.join();
+        addresses.join();
+        service.abort();
+        Ok(outcome?)
     }
+
+    /// Of an agent that did not end as it should, but for those of virtual routers that go on.
+    async fn remove_stale_addresses(&self, plans: &[Plan<'_>]) -> anyhow::Result<()> {
+        let keep = plans.iter().flat_map(|plan| {
+            let placement = plan.placement();
+            placement.installed.into_iter().map(move |(address, _)| (placement.ifindex, address))
+        });
+        let (removed, failures) = self.netlink.remove_stale_addresses(&keep.collect()).await?;
+        for address in removed {
+            tracing::warn!("removed {address}, which an agent that did not end properly had left");
+        }
+        failures.into_iter().next().map_or(Ok(()), |failure| Err(failure.into()))
+    }
+}
+
+/// Attaches the kernel half to every interface that has a virtual router.
+fn attach(plans: &[Plan<'_>], attachments: &mut Attachments) -> anyhow::Result<BTreeMap<u32, XdpMode>> {
     let mut modes = BTreeMap::new();
     for Plan { interface, .. } in plans {
         if let Entry::Vacant(vacant) = modes.entry(interface.ifindex) {
-            let mode = dataplane.attach(&interface.name, interface.ifindex, interface.xdp)?;
+            let mode = attachments.attach(&interface.name, interface.ifindex, interface.xdp)?;
             tracing::info!(interface = %interface.name, xdp_mode = %mode, "kernel half attached");
             vacant.insert(mode);
         }
     }
-    Ok((dataplane, modes))
+    attachments.detach_others();
+    Ok(modes)
 }
 
 fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {
@@ -180,6 +221,7 @@ fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {
             mac: plan.mac,
             password: plan.config.password.map(|password| password.0),
             socket,
+            resume: plan.resume,
             running: *running,
         });
         instances.push(
@@ -190,17 +232,21 @@ fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {
 }
 
 /// Answers clients until aborted, each in a task of its own: a silent one holds nobody up.
-fn spawn_server(server: Server, inspector: Inspector) -> JoinHandle<()> {
+fn spawn_server(server: Server, inspector: Inspector, election: mpsc::UnboundedSender<Command>) -> JoinHandle<()> {
     let inspector = Arc::new(inspector);
     tokio::spawn(async move {
         loop {
             match server.accept().await {
                 Ok(client) => {
-                    let inspector = Arc::clone(&inspector);
+                    let (inspector, election) = (Arc::clone(&inspector), election.clone());
                     tokio::spawn(async move {
                         client
                             .serve(async |request| match request {
-                                Request::Status => inspector.status().await,
+                                Request::Status => Answer::Status(inspector.status().await),
+                                Request::HandOver => {
+                                    let _ = election.send(Command::HandOver);
+                                    Answer::HandingOver { handing_over: true }
+                                }
                             })
                             .await;
                     });

@@ -30,6 +30,9 @@ enum Command {
         /// The configuration
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Take over from the agent that runs, without a failover: for an upgrade, or another configuration
+        #[arg(long)]
+        replace: bool,
         #[command(flatten)]
         namespace: Namespace,
     },
@@ -61,11 +64,11 @@ struct Namespace {
 impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
-            Command::Run { config, namespace } => {
+            Command::Run { config, replace, namespace } => {
                 let config = load(&config)?;
                 capabilities::check(namespace.netns.is_some())?;
                 namespace.enter()?;
-                management_runtime()?.block_on(agent::run(&config))
+                management_runtime()?.block_on(agent::run(&config, replace))
             }
             Command::Check { file, namespace } => {
                 let config = load(&file)?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use crate::status::AgentStatus;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -22,11 +23,23 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     Status,
+    /// End, and leave roles, addresses and pins to the agent that asks.
+    HandOver,
+}
+
+/// What it gets.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    Status(AgentStatus),
+    HandingOver { handing_over: bool },
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    #[error("another xvrrp agent runs in this network namespace; stop it first")]
+    #[error(
+        "another xvrrp agent runs in this network namespace; stop it first, or take over from it with `xvrrp run --replace`"
+    )]
     AgentRuns,
     #[error("another xvrrp agent answers at {0}; stop it first, or set another agent.control")]
     SocketTaken(PathBuf),

@@ -58,7 +58,7 @@ impl Inspector {
             virtual_mac: plan.config.virtual_mac.then(|| plan.mac.to_string()),
             addresses: plan.config.addresses.iter().map(|vip| with_prefix(&(vip.address, vip.prefix_length))).collect(),
             primary: std::net::IpAddr::V4(plan.primary),
-            slot: plan.slot(),
+            slot: plan.slot,
         };
         Self {
             router_id: config.agent.router_id.clone(),

@@ -3,7 +3,9 @@
 //! Start with [`agent`] (start and stop), [`election`] (the real-time loop) and [`vrrp`] (the protocol).
 
 pub mod addresses;
+pub mod adoption;
 pub mod agent;
+pub mod attachment_watch;
 pub mod capabilities;
 pub mod cli;
 pub mod clock;
@@ -11,6 +13,7 @@ pub mod config;
 pub mod control;
 pub mod dataplane;
 pub mod election;
+pub mod handover;
 pub mod inspector;
 pub mod net;
 pub mod plan;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use xvrrp_common::abi::{self, FAMILY_IPV4, RouterKey, SourceKey, VipKey, ipv4_address};
-use xvrrp_common::units::MacAddress;
+use xvrrp_common::units::{Instant, MacAddress};
 
 use crate::addresses::Placement;
 use crate::config::{Checksum, Config, VirtualRouterConfig, host};
@@ -13,11 +13,15 @@ use crate::vrrp;
 /// One virtual router, thought out.
 #[derive(Debug)]
 pub struct Plan<'a> {
-    /// Its place in the configuration, its slot in the maps and its number in the election.
+    /// Its place in the configuration, and its number in the election.
     pub index: usize,
     pub config: &'a VirtualRouterConfig,
     pub interface: &'a Interface,
     pub key: RouterKey,
+    /// In the maps: its place in the configuration, unless a predecessor gave it another.
+    pub slot: u32,
+    /// The predecessor was Active, and this is the end of its lease.
+    pub resume: Option<Instant>,
     /// Source of our adverts.
     pub primary: Ipv4Addr,
     /// The MAC that the virtual addresses are reached at.
@@ -52,13 +56,15 @@ impl<'a> Plan<'a> {
             index,
             config,
             interface,
+            slot: u32::try_from(index).expect("a configuration has at most 4080 virtual routers"),
+            resume: None,
             key: RouterKey { ifindex: interface.ifindex, vlan: 0, family: FAMILY_IPV4, vrid: config.vrid.get() },
             primary,
             mac: if config.virtual_mac { MacAddress::virtual_ipv4(config.vrid) } else { interface.mac },
         }
     }
 
-    /// What the kernel half gets to know, with no role yet.
+    /// What the kernel half gets to know, with no role unless it is to be kept.
     pub fn kernel(&self) -> abi::Router {
         let config = self.config;
         let flag = |set, flag| if set { flag } else { 0 };
@@ -66,8 +72,8 @@ impl<'a> Plan<'a> {
             primary: ipv4_address(self.primary.octets()),
             auth_data: config.password.map_or([0; 8], |password| password.0),
             advert_interval: config.advert_interval.as_nanos(),
-            slot: self.slot(),
-            role: abi::Router::ROLE_INITIALIZE,
+            slot: self.slot,
+            role: if self.resume.is_some() { abi::Router::ROLE_ACTIVE } else { abi::Router::ROLE_INITIALIZE },
             flags: flag(config.virtual_mac, abi::Router::VIRTUAL_MAC)
                 | flag(self.accepts(), abi::Router::ACCEPT)
                 | flag(config.preempt, abi::Router::PREEMPT)
@@ -84,10 +90,6 @@ impl<'a> Plan<'a> {
             interface_mac: self.interface.mac.0,
             reserved: [0; 2],
         }
-    }
-
-    pub fn slot(&self) -> u32 {
-        u32::try_from(self.index).expect("a configuration has at most 4080 virtual routers")
     }
 
     pub fn vips(&self) -> impl Iterator<Item = VipKey> {
@@ -133,11 +135,15 @@ impl<'a> Plan<'a> {
     /// on this host may take packets for them.
     pub fn placement(&self) -> Placement {
         let addresses = self.config.addresses.iter().map(|vip| (vip.address, vip.prefix_length));
+        let addresses: Vec<_> = if self.accepts() { addresses.collect() } else { Vec::new() };
+        let left = self.interface.addresses.iter().filter(|found| found.ours && self.resume.is_some());
+        let left = left.map(|found| (found.address, found.prefix_length)).filter(|found| addresses.contains(found));
         Placement {
             name: self.config.name.clone(),
             interface: self.interface.name.clone(),
             ifindex: self.interface.ifindex,
-            addresses: if self.accepts() { addresses.collect() } else { Vec::new() },
+            installed: left.collect(),
+            addresses,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use xvrrp_common::abi::{Counter, Counters};
 
-use crate::dataplane::CounterReader;
+use crate::dataplane::{CounterReader, Predecessor};
 use crate::election::{Report, Transition, state_name};
 use crate::plan::Plan;
 
@@ -23,6 +23,17 @@ const DISCARDS: &[Counter] = &[
     Counter::AdvertOwnSource,
     Counter::AdvertForbiddenSource,
 ];
+
+/// What was found of an earlier agent's kernel half.
+pub fn tell_of_predecessor(predecessor: &Predecessor) {
+    match predecessor {
+        Predecessor::None => {}
+        Predecessor::Compatible(version) => tracing::info!("going on with the maps of xvrrp {version}"),
+        Predecessor::Incompatible(reason) => {
+            tracing::warn!("an earlier agent's kernel half cannot be gone on with: {reason}; replaced it whole");
+        }
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -45,8 +56,9 @@ impl Reporter {
         let known = |plan: &Plan<'_>| Known {
             name: plan.config.name.clone(),
             vrid: plan.config.vrid.get(),
-            slot: plan.slot(),
-            counted: Counters::default(),
+            slot: plan.slot,
+            // A predecessor has told of its own.
+            counted: counters.read(CounterReader::router(plan.slot)).unwrap_or_default(),
         };
         Self { routers: plans.iter().map(known).collect(), counters }
     }

@@ -35,26 +35,36 @@ struct Entry {
 }
 
 impl UnicastFilters {
-    /// Closes what a predecessor left open. `record` is the file that it, and we, write down entries in.
-    pub async fn recover(netlink: Netlink, record: PathBuf, interfaces: &[Interface]) -> Result<Self, FilterError> {
+    /// Finds what a predecessor left open. `record` is the file that it, and we, write down entries in.
+    pub fn recover(netlink: Netlink, record: PathBuf) -> Result<Self, FilterError> {
         let opened = read(&record)?;
-        let mut filters = Self { netlink, record, opened };
-        filters.close_all(interfaces).await?;
-        Ok(filters)
+        Ok(Self { netlink, record, opened })
     }
 
-    /// Opens the filters for all of `wanted`, (interface, MAC).
-    pub async fn open(&mut self, wanted: &[(&Interface, MacAddress)]) -> Result<(), FilterError> {
-        self.opened =
-            wanted.iter().map(|(interface, mac)| Entry { interface: interface.name.clone(), mac: mac.0 }).collect();
+    /// Opens the filters for all of `wanted`, (interface, MAC), and closes the others. What is open already stays so
+    /// without a gap.
+    pub async fn open(
+        &mut self,
+        wanted: &[(&Interface, MacAddress)],
+        interfaces: &[Interface],
+    ) -> Result<(), FilterError> {
+        let entry =
+            |(interface, mac): &(&Interface, MacAddress)| Entry { interface: interface.name.clone(), mac: mac.0 };
+        let left = std::mem::take(&mut self.opened);
+        self.opened = wanted.iter().map(entry).collect();
+        let unwanted = left.iter().filter(|entry| !self.opened.contains(entry));
+        for entry in unwanted.clone() {
+            self.close(entry, interfaces).await?;
+        }
         if self.opened.is_empty() {
-            return Ok(());
+            return self.remove_record();
         }
         write(&self.record, &self.opened)?;
         let mut foreign = Vec::new();
-        for (interface, mac) in wanted {
-            if !self.netlink.open_unicast_filter(&interface.name, interface.ifindex, *mac).await? {
-                foreign.push(Entry { interface: interface.name.clone(), mac: mac.0 });
+        for pair @ (interface, mac) in wanted {
+            let opened = self.netlink.open_unicast_filter(&interface.name, interface.ifindex, *mac).await?;
+            if !opened && !left.contains(&entry(pair)) {
+                foreign.push(entry(pair));
             }
         }
         // What somebody else has opened is not ours to close.
@@ -68,15 +78,22 @@ impl UnicastFilters {
     /// Closes all that is open; tries every one, and returns the first failure.
     pub async fn close_all(&mut self, interfaces: &[Interface]) -> Result<(), FilterError> {
         let mut outcome = Ok(());
-        for entry in self.opened.drain(..) {
-            let Some(interface) = interfaces.iter().find(|interface| interface.name == entry.interface) else {
-                continue;
-            };
-            let mac = MacAddress(entry.mac);
-            let closed = self.netlink.close_unicast_filter(&interface.name, interface.ifindex, mac).await;
-            outcome = outcome.and(closed);
+        for entry in std::mem::take(&mut self.opened) {
+            outcome = outcome.and(self.close(&entry, interfaces).await);
         }
-        outcome?;
+        outcome.and_then(|()| self.remove_record())
+    }
+
+    async fn close(&self, entry: &Entry, interfaces: &[Interface]) -> Result<(), FilterError> {
+        // An interface that is gone has taken its filter along.
+        let Some(interface) = interfaces.iter().find(|interface| interface.name == entry.interface) else {
+            return Ok(());
+        };
+        let mac = MacAddress(entry.mac);
+        Ok(self.netlink.close_unicast_filter(&interface.name, interface.ifindex, mac).await?)
+    }
+
+    fn remove_record(&self) -> Result<(), FilterError> {
         match fs::remove_file(&self.record) {
             Err(source) if source.kind() != ErrorKind::NotFound => {
                 Err(FilterError::Record { path: self.record.clone(), source })

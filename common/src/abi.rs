@@ -9,9 +9,11 @@
 //! | [`map::VIPS`] | hash | [`VipKey`] | [`RouterKey`] | agent |
 //! | [`map::ALLOWED_SOURCES`] | hash | [`SourceKey`] | `u8` (unused) | agent |
 //! | [`map::HEARD`] | array, mmapable | [`Router::slot`] | [`Heard`] | kernel half |
+//! | [`map::LEASES`] | array, mmapable | [`Router::slot`] | [`Lease`] | agent; the kernel half ends them |
 //! | [`map::COUNTERS`] | per-CPU array | 0: no router of ours; else [`Router::slot`] + 1 | [`Counters`] | kernel half |
 //! | [`map::EVENTS`] | ring buffer | | [`Event`] | kernel half |
 //! | [`map::SETTINGS`] | array of one | 0 | [`Settings`] | agent |
+//! | [`map::STAMP`] | array of one | 0 | [`Stamp`] | agent |
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -21,9 +23,14 @@ pub mod map {
     pub const VIPS: &str = "VIPS";
     pub const ALLOWED_SOURCES: &str = "ALLOWED_SOURCES";
     pub const HEARD: &str = "HEARD";
+    pub const LEASES: &str = "LEASES";
     pub const COUNTERS: &str = "COUNTERS";
     pub const EVENTS: &str = "EVENTS";
     pub const SETTINGS: &str = "SETTINGS";
+    pub const STAMP: &str = "STAMP";
+
+    /// All of them.
+    pub const ALL: &[&str] = &[ROUTERS, VIPS, ALLOWED_SOURCES, HEARD, LEASES, COUNTERS, EVENTS, SETTINGS, STAMP];
 }
 
 /// The names of the programs in the BPF object.
@@ -175,6 +182,15 @@ pub struct Heard {
     pub reserved: u64,
 }
 
+/// Until when an Active router may serve, on the boot-time clock in nanoseconds: past it, the kernel half answers and
+/// admits nothing on its behalf, whatever the role says. Both sides write it as one word.
+pub type Lease = u64;
+
+/// No lease: nothing is served.
+pub const LEASE_ENDED: Lease = 0;
+/// A lease that never ends (`lease = "off"`).
+pub const LEASE_UNLIMITED: Lease = Lease::MAX;
+
 /// Sent when an advert changes something, or when our role makes every advert matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -186,13 +202,27 @@ pub struct Event {
     pub advert: Advert,
 }
 
+/// What the maps were made by, so that a later agent can tell whether they are fit for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Stamp {
+    /// [`LAYOUT`]; 0 in maps that are not complete yet.
+    pub layout: u32,
+    /// The agent's version, zero-padded: for the log.
+    pub version: [u8; 28],
+}
+
+/// The form and meaning of all the maps in this file. Any change that a program of the version before would not
+/// understand makes it another number. Stamp and number themselves never change their place.
+pub const LAYOUT: u32 = 1;
+
 /// What the kernel half must know before it looks for a virtual router.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Settings {
-    /// Not zero if some virtual router has neither [`Router::VIRTUAL_MAC`] nor [`Router::ACCEPT`]: then every IPv4
-    /// packet's destination is looked up. Zero spares ordinary traffic the look-up.
-    pub refuse_by_destination: u32,
+    /// Not zero if some virtual router has no [`Router::VIRTUAL_MAC`]: then every IPv4 packet's destination is looked
+    /// up. Zero spares ordinary traffic the look-up.
+    pub look_up_destinations: u32,
 }
 
 macro_rules! counters {
@@ -254,20 +284,21 @@ counters! {
     EventLost = "event_lost",
     /// ARP requests for a virtual address, answered.
     ArpAnswered = "arp_answered",
-    /// ARP requests for a virtual address, dropped because we are not Active (RFC 9568 6.4.2).
+    /// ARP requests for a virtual address, dropped because we are not Active (RFC 9568 6.4.2) or our lease has ended.
     ArpSuppressed = "arp_suppressed",
     /// ARP packets in which another host claims a virtual address with a MAC that is not the virtual one, or, without
     /// a virtual MAC, that is not ours while we are Active.
     ArpRivalClaim = "arp_rival_claim",
     /// Frames to the virtual MAC, let in.
     VirtualMacAdmitted = "virtual_mac_admitted",
-    /// Frames to the virtual MAC, dropped because we are not Active (RFC 9568 6.4.2).
+    /// Frames to the virtual MAC, dropped because we are not Active (RFC 9568 6.4.2) or our lease has ended.
     VirtualMacDropped = "virtual_mac_dropped",
-    /// Packets addressed to a virtual address, dropped because `accept` is off (RFC 9568 6.4.3).
+    /// Packets addressed to a virtual address, dropped because `accept` is off (RFC 9568 6.4.3), or, without a virtual
+    /// MAC, because we are not Active or our lease has ended.
     NotAccepted = "not_accepted",
     /// ARP packets of this host that named a virtual address: sender set to the virtual MAC.
     EgressArpRewritten = "egress_arp_rewritten",
-    /// ARP packets of this host that named a virtual address, dropped because we are not Active.
+    /// ARP packets of this host that named a virtual address, dropped because we are not Active or our lease has ended.
     EgressArpDropped = "egress_arp_dropped",
     /// A virtual router has a slot beyond the maps' ends: a fault of the agent, logged by the kernel half.
     MissingSlot = "missing_slot",
@@ -276,11 +307,14 @@ counters! {
 /// One CPU's counts for a virtual router, or for what belongs to none; indexed by [`Counter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Counters(pub [u64; Counter::ALL.len()]);
+pub struct Counters(pub [u64; MAX_COUNTERS]);
+
+/// With room to spare, so that a new counter does not change the layout.
+pub const MAX_COUNTERS: usize = 40;
 
 impl Default for Counters {
     fn default() -> Self {
-        Self([0; Counter::ALL.len()])
+        Self([0; MAX_COUNTERS])
     }
 }
 
@@ -293,12 +327,13 @@ const _: () = {
     assert!(size_of::<Heard>() == 64);
     assert!(size_of::<Event>() == 56);
     assert!(size_of::<Settings>() == 4);
-    assert!(size_of::<Counters>() == 8 * Counter::ALL.len());
+    assert!(size_of::<Stamp>() == 32);
+    assert!(Counter::ALL.len() <= MAX_COUNTERS);
 };
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Counters, Event, Heard, Router, RouterKey, Settings, SourceKey, VipKey};
+    use super::{Counters, Event, Heard, Router, RouterKey, Settings, SourceKey, Stamp, VipKey};
 
     // SAFETY: all of these are `repr(C)`, free of padding and valid for every bit pattern: zerocopy's `FromBytes`
     // and `IntoBytes`, derived above, prove both at compile time.
@@ -317,4 +352,6 @@ mod pod {
     unsafe impl aya::Pod for Counters {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Settings {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Stamp {}
 }

@@ -1,4 +1,5 @@
-//! `Accept_Mode` off: what is addressed to a virtual address is not for this host.
+//! What is addressed to a virtual address, where this host may not take it: `Accept_Mode` is off, or there is no virtual
+//! MAC whose frames could be refused as a whole.
 
 use xvrrp_common::abi::{Counter, Router};
 use xvrrp_common::wire::{Truncated, ethernet, ipv4};
@@ -21,20 +22,25 @@ pub enum Rule {
 /// Of an IPv4 packet.
 #[inline(always)]
 pub fn handle(frame: &Frame, header: &ethernet::Header, rule: Rule) -> Result<Verdict, Truncated> {
-    let concerned = match rule {
+    match rule {
         Rule::Everything => return Ok(Verdict::Pass),
-        Rule::ByVirtualAddress => Router::ACCEPT,
-        Rule::BySettings if !maps::refuse_by_destination() => return Ok(Verdict::Pass),
-        Rule::BySettings => Router::ACCEPT | Router::VIRTUAL_MAC,
-    };
+        Rule::BySettings if !maps::look_up_destinations() => return Ok(Verdict::Pass),
+        Rule::BySettings | Rule::ByVirtualAddress => {}
+    }
     let destination = ipv4::destination(frame, header.payload)?;
     let Some(router) = maps::router_of_vip(frame.ifindex(), header.vlan, destination) else {
         return Ok(Verdict::Pass);
     };
-    // RFC 9568 6.4.3: MUST NOT accept packets addressed to the virtual addresses if Accept_Mode is False.
-    if router.role == Router::ROLE_ACTIVE && router.flags & concerned == 0 {
-        count(CounterIndex::of(router), Counter::NotAccepted);
-        return Ok(Verdict::Drop);
+    // RFC 9568 6.4.3: MUST NOT accept packets addressed to the virtual addresses if Accept_Mode is False. 6.4.2: a Backup
+    // MUST NOT in any case; where they come to the virtual MAC, they do not get here.
+    let flag = |flag| router.flags & flag != 0;
+    let accepted = match rule {
+        Rule::ByVirtualAddress => flag(Router::ACCEPT),
+        _ => flag(Router::VIRTUAL_MAC) || flag(Router::ACCEPT) && maps::serves(router),
+    };
+    if accepted {
+        return Ok(Verdict::Pass);
     }
-    Ok(Verdict::Pass)
+    count(CounterIndex::of(router), Counter::NotAccepted);
+    Ok(Verdict::Drop)
 }

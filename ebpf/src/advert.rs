@@ -1,6 +1,5 @@
 //! Adverts: judged, recorded and consumed, so that no junk reaches a socket and a steady peer wakes nobody.
 
-use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use xvrrp_common::abi::{self, Counter, Event, FAMILY_IPV4, Router, RouterKey, ipv4_address};
 use xvrrp_common::units::{Interval, Version};
 use xvrrp_common::wire::vrrp::{self, Authentication, ChecksumForm, Checksums, Discard, Policy};
@@ -84,8 +83,7 @@ fn take(key: &RouterKey, router: &Router, ip: &ipv4::Header, advert: &vrrp::Adve
         count(index, Counter::AdvertRelease);
     }
     let latest = abi::Advert {
-        // SAFETY: the helper has no preconditions.
-        received_at: unsafe { bpf_ktime_get_boot_ns() },
+        received_at: maps::now(),
         interval: advert.interval.as_nanos(),
         source: ipv4_address(ip.source),
         address_sum: advert.address_sum,
@@ -98,6 +96,9 @@ fn take(key: &RouterKey, router: &Router, ip: &ipv4::Header, advert: &vrrp::Adve
         },
         reserved: [0; 2],
     };
+    if router.role == Router::ROLE_ACTIVE && wins(router, ip, advert) {
+        maps::end_lease(router);
+    }
     let Some(entry) = maps::heard(router) else {
         maps::report_missing_slot(router.slot);
         return;
@@ -107,6 +108,14 @@ fn take(key: &RouterKey, router: &Router, ip: &ipv4::Header, advert: &vrrp::Adve
     {
         count(index, Counter::EventLost);
     }
+}
+
+/// RFC 9568 6.4.3: whether its sender stays Active, and we do not.
+#[inline(always)]
+fn wins(router: &Router, ip: &ipv4::Header, advert: &vrrp::Advert) -> bool {
+    let [a, b, c, d, ..] = router.primary;
+    let (theirs, ours) = (advert.priority.get(), router.priority);
+    theirs > ours || theirs == ours && u32::from_be_bytes(ip.source) > u32::from_be_bytes([a, b, c, d])
 }
 
 /// RFC 9568 6.4.2: a Backup restarts its Active_Down_Timer on an advert of at least its own priority, or of any if it

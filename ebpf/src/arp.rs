@@ -29,7 +29,7 @@ pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, T
         return Ok(Verdict::Pass);
     };
     // RFC 9568 6.4.2: a Backup MUST NOT respond; nor may its network stack, should the address have been left on it.
-    if router.role != Router::ROLE_ACTIVE {
+    if !maps::serves(router) {
         count(CounterIndex::of(router), Counter::ArpSuppressed);
         return Ok(Verdict::Drop);
     }

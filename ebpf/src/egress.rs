@@ -38,7 +38,7 @@ pub fn handle(skb: &mut Skb) -> Result<Verdict, Truncated> {
     let Some(router) = maps::router_of_vip(skb.ifindex(), vlan, arp.sender) else {
         return Ok(Verdict::Pass);
     };
-    if router.role != Router::ROLE_ACTIVE {
+    if !maps::serves(router) {
         count(CounterIndex::of(router), Counter::EgressArpDropped);
         return Ok(Verdict::Drop);
     }

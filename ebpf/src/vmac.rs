@@ -27,7 +27,7 @@ pub fn admit(frame: &mut Frame, header: &ethernet::Header, vrid: Vrid) -> Result
         return Ok(Admission::NotOurs);
     };
     // RFC 9568 6.4.2: a Backup MUST discard frames to the virtual MAC.
-    if router.role != Router::ROLE_ACTIVE {
+    if !maps::serves(router) {
         count(CounterIndex::of(router), Counter::VirtualMacDropped);
         return Ok(Admission::Refused);
     }

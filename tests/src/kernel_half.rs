@@ -3,9 +3,10 @@
 
 use anyhow::{Context, Result, bail};
 use aya::programs::{Program, TestRun, TestRunOptions};
-use xvrrp::dataplane::{Capacity, CounterReader, Dataplane, Events};
+use xvrrp::dataplane::{Attachments, Capacity, CounterReader, Dataplane, Events, Tables};
 use xvrrp_common::abi::{
-    Counter, Event, FAMILY_IPV4, Heard, Router, RouterKey, SourceKey, VipKey, ipv4_address, program,
+    Counter, Event, FAMILY_IPV4, Heard, LEASE_UNLIMITED, Lease, Router, RouterKey, SourceKey, VipKey, ipv4_address,
+    program,
 };
 use xvrrp_common::units::{Interval, MacAddress, Version, Vrid};
 
@@ -64,15 +65,17 @@ pub fn key(vrid: u8, vlan: u16) -> RouterKey {
 /// The loaded kernel half.
 #[derive(Debug)]
 pub struct KernelHalf {
-    dataplane: Dataplane,
+    attachments: Attachments,
+    tables: Tables,
     counters: CounterReader,
     events: Events,
 }
 
 impl KernelHalf {
     pub fn load() -> Result<Self> {
-        let mut dataplane = Dataplane::load(Capacity { routers: ROUTERS, vips: 16, sources: 4 })?;
-        Ok(Self { counters: dataplane.take_counters()?, events: dataplane.take_events()?, dataplane })
+        let Dataplane { attachments, mut tables } =
+            Dataplane::load(Capacity { routers: ROUTERS, vips: 16, sources: 4 })?;
+        Ok(Self { counters: tables.take_counters()?, events: tables.take_events()?, attachments, tables })
     }
 
     /// With one virtual router, VRID 51 on no VLAN, whose address is 192.0.2.1.
@@ -84,7 +87,7 @@ impl KernelHalf {
 
     /// Adds a virtual router with one address.
     pub fn add(&mut self, key: RouterKey, router: Router, address: [u8; 4]) -> Result<()> {
-        self.dataplane.set_router(key, &router)?;
+        self.set(key, router)?;
         let vip = VipKey {
             ifindex: key.ifindex,
             vlan: key.vlan,
@@ -92,21 +95,31 @@ impl KernelHalf {
             reserved: 0,
             address: ipv4_address(address),
         };
-        Ok(self.dataplane.add_vip(vip, key)?)
+        Ok(self.tables.add_vip(vip, key)?)
     }
 
-    /// Changes a virtual router.
+    /// Changes a virtual router. Its lease never ends, unless [`Self::set_lease`] says otherwise afterwards.
     pub fn set(&mut self, key: RouterKey, router: Router) -> Result<()> {
-        Ok(self.dataplane.set_router(key, &router)?)
+        self.tables.set_lease(router.slot, LEASE_UNLIMITED);
+        Ok(self.tables.set_router(key, &router)?)
+    }
+
+    /// Says until when the virtual router in this slot may serve.
+    pub fn set_lease(&mut self, slot: u32, until: Lease) {
+        self.tables.set_lease(slot, until);
+    }
+
+    pub fn lease(&self, slot: u32) -> Lease {
+        self.tables.lease(slot)
     }
 
     pub fn allow_source(&mut self, router: RouterKey, source: [u8; 4]) -> Result<()> {
         let address = ipv4_address(source);
-        Ok(self.dataplane.allow_source(SourceKey { router, address })?)
+        Ok(self.tables.allow_source(SourceKey { router, address })?)
     }
 
     pub fn heard(&self, slot: u32) -> Heard {
-        self.dataplane.heard(slot)
+        self.tables.heard(slot)
     }
 
     /// How often something was counted, on all CPUs.
@@ -160,7 +173,7 @@ impl KernelHalf {
         repeat: u32,
     ) -> Result<aya::programs::TestRunResult> {
         let options = TestRunOptions { data_in: Some(frame), data_out: output, repeat, ..TestRunOptions::new() };
-        let result = match self.dataplane.program(name) {
+        let result = match self.attachments.program(name) {
             Some(Program::Xdp(program)) => program.test_run(options),
             Some(Program::SchedClassifier(program)) => program.test_run(options),
             _ => bail!("no program {name}"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
-use xvrrp::dataplane::{Capacity, Dataplane};
+use xvrrp::dataplane::{Attachments, Capacity, Dataplane};
 use xvrrp_tests::lab::{Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, eventually, host_state};
 
 /// Several Active_Down_Intervals at 100 ms adverts.
@@ -246,8 +246,8 @@ fn a_unicast_filter_that_somebody_else_has_opened_stays_open() -> Result<()> {
 fn an_agent_that_finds_the_hook_taken_names_the_holder_and_changes_nothing() -> Result<()> {
     let lab = Lab::new(1)?;
     let host = &lab.routers[0];
-    let _holder = host.run(|| -> Result<Dataplane> {
-        let mut holder = Dataplane::load(Capacity { routers: 1, vips: 1, sources: 0 })?;
+    let _holder = host.run(|| -> Result<Attachments> {
+        let mut holder = Dataplane::load(Capacity { routers: 1, vips: 1, sources: 0 })?.attachments;
         holder.attach("eth0", nix::net::if_::if_nametoindex("eth0")?, None)?;
         Ok(holder)
     })??;

@@ -2,13 +2,13 @@
 
 use anyhow::{Context, Result};
 use aya::programs::Program;
-use xvrrp::dataplane::{Capacity, Dataplane, DataplaneError, XdpMode};
+use xvrrp::dataplane::{Attachments, Capacity, Dataplane, DataplaneError, XdpMode};
 use xvrrp_common::abi::program;
 use xvrrp_tests::lab::Namespace;
 
-fn load() -> Result<Dataplane> {
+fn load() -> Result<Attachments> {
     let capacity = Capacity { routers: 1, vips: 1, sources: 0 };
-    Ok(Dataplane::load(capacity)?)
+    Ok(Dataplane::load(capacity)?.attachments)
 }
 
 /// What `ip link` says of the interface.

@@ -139,6 +139,7 @@ fn without_accept_and_virtual_mac_the_destination_decides() -> Result<()> {
     }
     let backup = Router { flags, ..router(Router::ROLE_BACKUP) };
     kernel.set(key(51, 0), backup)?;
-    passes("a Backup has no address to refuse", to_vip).check_ingress(&mut kernel);
+    // RFC 9568 6.4.2
+    dropped("TCP to the address of a Backup", to_vip, Counter::NotAccepted).check_ingress(&mut kernel);
     Ok(())
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::os::fd::AsRawFd;
 
-use aya::programs::tc::{self, SchedClassifier, TcAttachType, TcError};
+use aya::programs::tc::{self, SchedClassifier, SchedClassifierLinkId, TcAttachType, TcError};
+use aya::programs::xdp::XdpLinkId;
 use aya::programs::{ProgramError, ProgramInfo, Xdp, XdpMode as AyaMode, loaded_programs};
 use aya::sys::SyscallError;
 use aya::util::KernelVersion;
@@ -39,7 +40,7 @@ pub(super) fn ingress(
     interface: &str,
     ifindex: u32,
     occupant: Option<Occupant>,
-) -> Result<XdpMode, DataplaneError> {
+) -> Result<(XdpMode, XdpLinkId), DataplaneError> {
     if let Some(occupant) = occupant {
         return Err(taken(interface, describe(occupant)));
     }
@@ -47,14 +48,14 @@ pub(super) fn ingress(
     // destination XDP has rewritten.
     if driver(interface).as_deref() != Some("veth") {
         match program.attach_to_if_index(ifindex, AyaMode::Driver) {
-            Ok(_) => return Ok(XdpMode::Driver),
+            Ok(link) => return Ok((XdpMode::Driver, link)),
             Err(error) if is_taken(&error) => return Err(taken(interface, OTHER.to_owned())),
             // The driver has no XDP, or not for this MTU or channel set-up.
             Err(_) => {}
         }
     }
     match program.attach_to_if_index(ifindex, AyaMode::Skb) {
-        Ok(_) => Ok(XdpMode::Generic),
+        Ok(link) => Ok((XdpMode::Generic, link)),
         Err(error) if is_taken(&error) => Err(taken(interface, OTHER.to_owned())),
         Err(source) => Err(DataplaneError::Attach { interface: interface.to_owned(), source }),
     }
@@ -64,9 +65,12 @@ pub(super) fn ingress(
 const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
 
 /// Attaches the TC program behind everything else that this host sends.
-pub(super) fn egress(classifier: &mut SchedClassifier, interface: &str) -> Result<(), DataplaneError> {
+pub(super) fn egress(
+    classifier: &mut SchedClassifier,
+    interface: &str,
+) -> Result<SchedClassifierLinkId, DataplaneError> {
     let failed = |reason: String| DataplaneError::AttachEgress { interface: interface.to_owned(), reason };
-    if !KernelVersion::current().is_ok_and(|version| version >= TCX) {
+    if !has_tcx() {
         match tc::qdisc_add_clsact(interface) {
             Ok(()) | Err(TcError::AlreadyAttached) => {}
             Err(error) => return Err(failed(chain(&error))),
@@ -74,8 +78,11 @@ pub(super) fn egress(classifier: &mut SchedClassifier, interface: &str) -> Resul
         // Such a filter outlives the process that made it. None of ours there is no error.
         let _ = tc::qdisc_detach_program(interface, TcAttachType::Egress, program::EGRESS);
     }
-    classifier.attach(interface, TcAttachType::Egress).map_err(|error| failed(chain(&error)))?;
-    Ok(())
+    classifier.attach(interface, TcAttachType::Egress).map_err(|error| failed(chain(&error)))
+}
+
+pub(super) fn has_tcx() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= TCX)
 }
 
 fn is_taken(error: &ProgramError) -> bool {

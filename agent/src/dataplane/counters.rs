@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use aya::maps::{Map, MapData, PerCpuArray};
+use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
+use aya::util::nr_cpus;
 use xvrrp_common::abi::Counters;
 
 use super::DataplaneError;
@@ -21,6 +22,16 @@ impl CounterReader {
 
     pub(super) fn new(map: Map) -> Result<Self, DataplaneError> {
         Ok(Self(map.try_into()?))
+    }
+
+    /// Starts counting anew at this index.
+    pub(super) fn clear(&mut self, index: u32) -> Result<(), DataplaneError> {
+        let cpus = nr_cpus().map_err(|(_, error)| DataplaneError::Cpus(error))?;
+        Ok(self.0.set(
+            index,
+            PerCpuValues::try_from(vec![Counters::default(); cpus]).map_err(DataplaneError::Cpus)?,
+            0,
+        )?)
     }
 
     /// The counts at this index, of all CPUs together.

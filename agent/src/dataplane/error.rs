@@ -1,10 +1,12 @@
 //! What can go wrong with the kernel half.
 
 use std::io;
+use std::path::PathBuf;
 
 use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
+use aya::programs::links::LinkError;
 
 /// How many lines of the verifier's log an error shows: the refusal stands at the end.
 const VERIFIER_LINES: usize = 12;
@@ -21,8 +23,21 @@ pub enum DataplaneError {
     Map(#[from] MapError),
     #[error("cannot read the kernel half's log: {}", chain(.0))]
     Log(#[from] aya_log::Error),
-    #[error("cannot map what the kernel half heard into memory: {0}")]
+    #[error("cannot map a BPF array into memory: {0}")]
     MapMemory(#[source] io::Error),
+    #[error("cannot count the CPUs: {0}")]
+    Cpus(#[source] io::Error),
+    #[error("cannot use a pinned link: {}", chain(.0))]
+    Link(#[from] LinkError),
+    #[error(
+        "cannot use {path} for pins: {source}; agent.bpffs must be in a BPF file system that the agent may write to"
+    )]
+    Pins { path: PathBuf, source: io::Error },
+    #[error(
+        "there is no BPF file system at {path}, and none can be mounted: {source}; mount one (`mount -t bpf bpf {path}`), \
+         or run with CAP_SYS_ADMIN"
+    )]
+    Mount { path: PathBuf, source: io::Error },
     #[error("cannot attach to {interface}, in generic mode neither: {}", chain(.source))]
     Attach { interface: String, source: ProgramError },
     #[error("cannot attach to the egress side of {interface}: {reason}")]

@@ -5,13 +5,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use xvrrp_common::abi::{self, RouterKey};
+use xvrrp_common::abi::{self, LEASE_ENDED, LEASE_UNLIMITED, Lease, RouterKey};
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version};
 use xvrrp_common::wire::{arp, vrrp as wire};
 
 use super::status::{RouterStatus, Timers};
 use super::{Outlets, Problem, Report, Transition};
-use crate::dataplane::{Dataplane, DataplaneError};
+use crate::addresses::Request;
+use crate::clock;
+use crate::dataplane::{DataplaneError, Tables};
 use crate::net::PacketSocket;
 use crate::vrrp::{Action, Advert, Config, Event, State, VirtualRouter};
 
@@ -24,7 +26,7 @@ pub struct InstanceConfig {
     /// Its place in the configuration; also its slot in the maps.
     pub index: usize,
     pub key: RouterKey,
-    /// As the kernel half sees it, in the role [`abi::Router::ROLE_INITIALIZE`].
+    /// As the kernel half sees it, in the role [`abi::Router::ROLE_INITIALIZE`], or with [`Self::resume`] Active.
     pub kernel: abi::Router,
     pub machine: Config,
     pub primary: Ipv4Addr,
@@ -34,6 +36,8 @@ pub struct InstanceConfig {
     /// Version 2: simple password (RFC 2338 5.3.10).
     pub password: Option<[u8; 8]>,
     pub socket: Arc<PacketSocket>,
+    /// Go on as Active, on a lease that ends then.
+    pub resume: Option<Instant>,
     /// Whether the interface is up and has a carrier at the start.
     pub running: bool,
 }
@@ -45,6 +49,8 @@ pub struct Instance {
     machine: VirtualRouter,
     /// The role and flags that the kernel half last got.
     kernel: abi::Router,
+    /// The lease that we last gave the kernel half.
+    lease: Lease,
     /// The adverts, ready to be sent: with our priority, and with priority 0.
     advert: Vec<u8>,
     release: Vec<u8>,
@@ -67,9 +73,10 @@ impl Instance {
         let mut instance = Self {
             machine: VirtualRouter::new(config.machine.clone()),
             kernel: config.kernel,
+            lease: config.resume.map_or(LEASE_ENDED, Instant::as_nanos),
             advert: Vec::new(),
             release: Vec::new(),
-            announcements: config.addresses.iter().map(|vip| arp::gratuitous(config.mac, vip.octets())).collect(),
+            announcements: announcements(&config),
             address_sum: wire::address_sum(&octets(&config.addresses)),
             pseudo_header_checksum: config.kernel.checksum != abi::Router::CHECKSUM_PLAIN,
             last_advert_problem: None,
@@ -86,8 +93,38 @@ impl Instance {
         Ok(instance)
     }
 
-    pub(super) fn ifindex(&self) -> u32 {
-        self.config.key.ifindex
+    pub(super) fn key(&self) -> RouterKey {
+        self.config.key
+    }
+
+    pub(super) fn slot(&self) -> u32 {
+        self.kernel.slot
+    }
+
+    /// The interface has this address of its own now. Without a virtual MAC the virtual addresses move to it.
+    pub(super) fn set_interface_mac(&mut self, mac: MacAddress, tables: &mut Tables) -> Result<(), DataplaneError> {
+        if mac.0 == self.kernel.interface_mac {
+            return Ok(());
+        }
+        let mut kernel = abi::Router { interface_mac: mac.0, ..self.kernel };
+        let moves = self.kernel.flags & abi::Router::VIRTUAL_MAC == 0;
+        if moves {
+            kernel.answer_mac = mac.0;
+            self.config.mac = mac;
+            self.announcements = announcements(&self.config);
+            // The frames held these values before, so they do now.
+            let _ = self.build_adverts();
+        }
+        self.tell_kernel(kernel, tables)?;
+        if moves && self.machine.state() == State::Active {
+            self.announce();
+        }
+        Ok(())
+    }
+
+    pub(super) fn start(&mut self, now: Instant) {
+        let event = self.config.resume.map_or(Event::Startup, |lease_until| Event::Resume { lease_until });
+        self.machine.handle_event(event, now);
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -115,15 +152,15 @@ impl Instance {
     }
 
     /// Lets the machine act on a deadline that has passed, unless the kernel half has heard better in the meantime.
-    pub(super) fn fire(&mut self, now: Instant, dataplane: &mut Dataplane) -> Result<(), DataplaneError> {
-        self.hear_stamp(dataplane, now);
+    pub(super) fn fire(&mut self, now: Instant, tables: &mut Tables) -> Result<(), DataplaneError> {
+        self.hear_stamp(tables, now);
         if self.takeover_is_due(now) {
             // From the moment that the kernel half knows the role it tells of every advert. One that came between the
             // stamp read above and that moment shows in the stamp read here; none goes unnoticed.
-            self.tell_role(State::Active, dataplane)?;
-            self.hear_stamp(dataplane, now);
+            self.tell_role(State::Active, tables)?;
+            self.hear_stamp(tables, now);
             if !self.takeover_is_due(now) {
-                self.tell_role(State::Backup, dataplane)?;
+                self.tell_role(State::Backup, tables)?;
             }
         }
         self.machine.handle_timeout(now);
@@ -131,16 +168,16 @@ impl Instance {
     }
 
     /// Carries out what the machine has decided, in its order.
-    pub(super) fn act(&mut self, dataplane: &mut Dataplane, outlets: &Outlets) -> Result<(), DataplaneError> {
+    pub(super) fn act(&mut self, tables: &mut Tables, outlets: &Outlets) -> Result<(), DataplaneError> {
         let router = self.config.index;
         while let Some(action) = self.machine.poll_action() {
             match action {
-                Action::SetRole(state) => self.tell_role(state, dataplane)?,
-                Action::SetPreempt(preempt) => self.tell_preempt(preempt, dataplane)?,
-                Action::SendAdvert { priority } => self.send_advert(priority),
+                Action::SetRole(state) => self.take_role(state, tables)?,
+                Action::SetPreempt(preempt) => self.tell_preempt(preempt, tables)?,
+                Action::SendAdvert { priority } => self.send_advert(priority, tables),
                 Action::Announce => self.announce(),
-                Action::InstallAddresses => outlets.request(router, true),
-                Action::RemoveAddresses => outlets.request(router, false),
+                Action::InstallAddresses => outlets.request(Request::Install(router)),
+                Action::RemoveAddresses => outlets.request(Request::Remove(router)),
                 Action::Transition { from, to, reason, at } => {
                     outlets.report(Report::Transition { router, transition: Transition { from, to, reason, at } });
                 }
@@ -170,11 +207,11 @@ impl Instance {
     }
 
     /// What the kernel half noted without telling us, because it was nothing new to it.
-    fn hear_stamp(&mut self, dataplane: &Dataplane, now: Instant) {
+    fn hear_stamp(&mut self, tables: &Tables, now: Instant) {
         if self.machine.state() != State::Backup {
             return;
         }
-        let heard = dataplane.heard(self.config.kernel.slot);
+        let heard = tables.heard(self.config.kernel.slot);
         if heard.restarted_at > 0 {
             self.machine.handle_event(
                 Event::Restarted {
@@ -193,34 +230,70 @@ impl Instance {
         self.machine.active_down_deadline().is_some_and(|deadline| deadline <= now)
     }
 
-    fn tell_role(&mut self, state: State, dataplane: &mut Dataplane) -> Result<(), DataplaneError> {
+    fn take_role(&mut self, state: State, tables: &mut Tables) -> Result<(), DataplaneError> {
+        let serves_for_ever = state == State::Active && !self.config.machine.lease;
+        if state != State::Active {
+            self.set_lease(LEASE_ENDED, tables);
+        }
+        self.tell_role(state, tables)?;
+        if serves_for_ever {
+            self.set_lease(LEASE_UNLIMITED, tables);
+        }
+        Ok(())
+    }
+
+    fn set_lease(&mut self, until: Lease, tables: &Tables) {
+        self.lease = until;
+        tables.set_lease(self.kernel.slot, until);
+    }
+
+    fn tell_role(&mut self, state: State, tables: &mut Tables) -> Result<(), DataplaneError> {
         let role = match state {
             State::Initialize => abi::Router::ROLE_INITIALIZE,
             State::Backup => abi::Router::ROLE_BACKUP,
             State::Active => abi::Router::ROLE_ACTIVE,
         };
-        self.tell_kernel(abi::Router { role, ..self.kernel }, dataplane)
+        self.tell_kernel(abi::Router { role, ..self.kernel }, tables)
     }
 
-    fn tell_preempt(&mut self, preempt: bool, dataplane: &mut Dataplane) -> Result<(), DataplaneError> {
+    fn tell_preempt(&mut self, preempt: bool, tables: &mut Tables) -> Result<(), DataplaneError> {
         let flags =
             if preempt { self.kernel.flags | abi::Router::PREEMPT } else { self.kernel.flags & !abi::Router::PREEMPT };
-        self.tell_kernel(abi::Router { flags, ..self.kernel }, dataplane)
+        self.tell_kernel(abi::Router { flags, ..self.kernel }, tables)
     }
 
-    fn tell_kernel(&mut self, router: abi::Router, dataplane: &mut Dataplane) -> Result<(), DataplaneError> {
+    fn tell_kernel(&mut self, router: abi::Router, tables: &mut Tables) -> Result<(), DataplaneError> {
         if self.kernel != router {
-            dataplane.set_router(self.config.key, &router)?;
+            tables.set_router(self.config.key, &router)?;
             self.kernel = router;
         }
         Ok(())
     }
 
-    fn send_advert(&mut self, priority: Priority) {
+    fn send_advert(&mut self, priority: Priority, tables: &Tables) {
+        let at = clock::now();
+        // We were held up since the machine decided: to be Active is no longer ours to say.
+        if self.machine.lease_has_ended(at) {
+            return;
+        }
         let frame = if priority.is_release() { &self.release } else { &self.advert };
         let sent = self.config.socket.send(frame);
         self.adverts_sent += u64::from(sent.is_ok());
+        if sent.is_ok() && !self.machine.lease_has_ended(clock::now()) {
+            self.renew_lease(at, tables);
+        }
         self.note_send(sent);
+    }
+
+    /// An advert was sent at this moment or later.
+    fn renew_lease(&mut self, at: Instant, tables: &Tables) {
+        let Some(until) = self.machine.advert_sent(at).map(Instant::as_nanos) else { return };
+        // The kernel half has heard an advert that wins: its event is on the way. Should that be lost, our next advert
+        // brings the next one.
+        match tables.renew_lease(self.kernel.slot, self.lease, until) {
+            Ok(()) => self.lease = until,
+            Err(ended) => self.lease = ended,
+        }
     }
 
     fn announce(&mut self) {
@@ -299,6 +372,11 @@ impl Instance {
 fn source(advert: &abi::Advert) -> IpAddr {
     let [a, b, c, d, ..] = advert.source;
     IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
+
+/// A gratuitous ARP for each virtual address.
+fn announcements(config: &InstanceConfig) -> Vec<[u8; 42]> {
+    config.addresses.iter().map(|vip| arp::gratuitous(config.mac, vip.octets())).collect()
 }
 
 fn octets(addresses: &[Ipv4Addr]) -> Vec<[u8; 4]> {

@@ -8,17 +8,18 @@ mod instance;
 mod status;
 mod timer;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::thread::{self, JoinHandle};
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
-use xvrrp_common::units::{Instant, Interval, Priority};
+use xvrrp_common::units::{Instant, Interval, MacAddress, Priority};
 
 use crate::addresses::Request;
 use crate::clock;
-use crate::dataplane::{Dataplane, DataplaneError, Events};
+use crate::dataplane::{DataplaneError, Events, Tables};
 use crate::{realtime, vrrp};
 
 pub use instance::{Instance, InstanceConfig};
@@ -31,12 +32,14 @@ const EVENTS_PER_ROUND: usize = 64;
 /// What the management side asks of the election.
 #[derive(Debug)]
 pub enum Command {
-    /// An interface has got or lost its carrier.
-    Interface { ifindex: u32, running: bool },
+    /// An interface has got or lost its carrier, or another address of its own.
+    Interface { ifindex: u32, running: bool, mac: Option<MacAddress> },
     /// How things stand, one entry for each virtual router, in the order of the configuration.
     Status(oneshot::Sender<Vec<RouterStatus>>),
     /// Give up every role and end.
     Stop,
+    /// End, and leave everything as it is to a successor.
+    HandOver,
 }
 
 /// What the election tells the management side. `router` counts the virtual routers in the configuration's order.
@@ -93,20 +96,28 @@ pub enum ElectionError {
     Panicked,
 }
 
+/// How the election ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// No role is left.
+    Stopped,
+    /// Roles, leases and addresses are left to a successor.
+    HandedOver,
+}
+
 /// The running election.
 #[derive(Debug)]
 pub struct Handle {
     pub commands: mpsc::UnboundedSender<Command>,
     pub reports: mpsc::UnboundedReceiver<Report>,
-    thread: JoinHandle<(Dataplane, Result<(), ElectionError>)>,
+    thread: JoinHandle<(Tables, Result<Ending, ElectionError>)>,
 }
 
 impl Handle {
-    /// Waits for the thread to end; the data path stays as it is until what is returned is dropped. A thread that has
-    /// panicked has taken it along.
-    pub fn join(self) -> (Option<Dataplane>, Result<(), ElectionError>) {
+    /// Waits for the thread to end. A thread that has panicked has taken the maps along.
+    pub fn join(self) -> (Option<Tables>, Result<Ending, ElectionError>) {
         match self.thread.join() {
-            Ok((dataplane, outcome)) => (Some(dataplane), outcome),
+            Ok((tables, outcome)) => (Some(tables), outcome),
             Err(_) => (None, Err(ElectionError::Panicked)),
         }
     }
@@ -115,7 +126,7 @@ impl Handle {
 /// Starts the election of `instances`, which has `addresses` installed and removed. `realtime_priority` 0 leaves the
 /// thread with ordinary scheduling.
 pub fn spawn(
-    dataplane: Dataplane,
+    tables: Tables,
     instances: Vec<Instance>,
     addresses: mpsc::UnboundedSender<Request>,
     realtime_priority: u8,
@@ -126,9 +137,9 @@ pub fn spawn(
         if realtime_priority > 0 {
             be_realtime(realtime_priority, &report_sender);
         }
-        let mut election = Election { dataplane, instances, outlets: Outlets { reports: report_sender, addresses } };
+        let mut election = Election { tables, instances, outlets: Outlets { reports: report_sender, addresses } };
         let outcome = election.run_to_end(command_receiver);
-        (election.dataplane, outcome)
+        (election.tables, outcome)
     })?;
     Ok(Handle { commands, reports, thread })
 }
@@ -143,7 +154,7 @@ fn be_realtime(priority: u8, reports: &mpsc::UnboundedSender<Report>) {
 }
 
 struct Election {
-    dataplane: Dataplane,
+    tables: Tables,
     instances: Vec<Instance>,
     outlets: Outlets,
 }
@@ -161,28 +172,34 @@ impl Outlets {
         let _ = self.reports.send(report);
     }
 
-    fn request(&self, router: usize, install: bool) {
-        let _ = self.addresses.send(Request { router, install });
+    fn request(&self, request: Request) {
+        let _ = self.addresses.send(request);
     }
 }
 
 impl Election {
-    fn run_to_end(&mut self, commands: mpsc::UnboundedReceiver<Command>) -> Result<(), ElectionError> {
+    fn run_to_end(&mut self, commands: mpsc::UnboundedReceiver<Command>) -> Result<Ending, ElectionError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let outcome = runtime.block_on(self.run(commands));
+        if let Ok(Ending::HandedOver) = outcome {
+            self.outlets.request(Request::Leave);
+            return outcome;
+        }
         // Whatever happened, no role is kept that nobody attends to.
         let stopped = self.for_each(|instance, now| instance.handle(vrrp::Event::Shutdown, now));
-        outcome.and(stopped)
+        outcome.and_then(|ending| stopped.map(|()| ending))
     }
 
-    async fn run(&mut self, mut commands: mpsc::UnboundedReceiver<Command>) -> Result<(), ElectionError> {
+    async fn run(&mut self, mut commands: mpsc::UnboundedReceiver<Command>) -> Result<Ending, ElectionError> {
         // SAFETY: `Events` owns the descriptor, and keeps it until it is dropped.
-        let mut events = unsafe { AsyncFd::register(self.dataplane.take_events()?) }.map_err(io::Error::from)?;
+        let mut events = unsafe { AsyncFd::register(self.tables.take_events()?) }.map_err(io::Error::from)?;
         let mut timer = DeadlineTimer::new()?;
-        self.for_each(|instance, now| instance.handle(vrrp::Event::Startup, now))?;
+        let by_slot: BTreeMap<u32, usize> =
+            (0..).zip(&self.instances).map(|(index, instance)| (instance.slot(), index)).collect();
+        self.for_each(Instance::start)?;
         loop {
             // Nothing fires before what was heard until now is known.
-            let more = self.drain_events(events.get_mut())?;
+            let more = self.drain_events(events.get_mut(), &by_slot)?;
             self.fire_deadlines()?;
             let next = self.instances.iter().filter_map(Instance::deadline).min();
             timer.arm(if more { Some(clock::now()) } else { next })?;
@@ -191,13 +208,14 @@ impl Election {
                 // told to stop.
                 biased;
                 command = commands.recv() => match command {
-                    Some(Command::Interface { ifindex, running }) => self.interface_changed(ifindex, running)?,
+                    Some(Command::Interface { ifindex, running, mac }) => self.interface_changed(ifindex, running, mac)?,
                     Some(Command::Status(reply)) => {
                         let now = clock::now();
                         // Who asked may have gone; that is all the same to us.
                         let _ = reply.send(self.instances.iter().map(|instance| instance.status(now)).collect());
                     }
-                    Some(Command::Stop) | None => return Ok(()),
+                    Some(Command::Stop) | None => return Ok(Ending::Stopped),
+                    Some(Command::HandOver) => return Ok(Ending::HandedOver),
                 },
                 ready = events.readable_mut() => ready?.clear_ready(),
                 expired = timer.expired() => expired?,
@@ -206,17 +224,18 @@ impl Election {
     }
 
     /// Whether there may be more events than one round takes, so that a flood of them delays no advert.
-    fn drain_events(&mut self, events: &mut Events) -> Result<bool, ElectionError> {
+    fn drain_events(&mut self, events: &mut Events, by_slot: &BTreeMap<u32, usize>) -> Result<bool, ElectionError> {
         for _ in 0..EVENTS_PER_ROUND {
             let Some(event) = events.next() else {
                 return Ok(false);
             };
-            // Slots are handed out in the order of the instances.
-            let Some(instance) = self.instances.get_mut(event.slot as usize) else {
+            // A predecessor may have had a virtual router that we have not.
+            let instance = by_slot.get(&event.slot).and_then(|&index| self.instances.get_mut(index));
+            let Some(instance) = instance.filter(|instance| instance.key() == event.router) else {
                 continue;
             };
             instance.heard(&event.advert, clock::now());
-            instance.act(&mut self.dataplane, &self.outlets)?;
+            instance.act(&mut self.tables, &self.outlets)?;
         }
         Ok(true)
     }
@@ -225,17 +244,22 @@ impl Election {
         let now = clock::now();
         for instance in &mut self.instances {
             if instance.deadline().is_some_and(|deadline| deadline <= now) {
-                instance.fire(now, &mut self.dataplane)?;
-                instance.act(&mut self.dataplane, &self.outlets)?;
+                instance.fire(now, &mut self.tables)?;
+                instance.act(&mut self.tables, &self.outlets)?;
             }
         }
         Ok(())
     }
 
-    fn interface_changed(&mut self, ifindex: u32, running: bool) -> Result<(), ElectionError> {
+    fn interface_changed(&mut self, ifindex: u32, running: bool, mac: Option<MacAddress>) -> Result<(), ElectionError> {
+        for instance in self.instances.iter_mut().filter(|instance| instance.key().ifindex == ifindex) {
+            if let Some(mac) = mac {
+                instance.set_interface_mac(mac, &mut self.tables)?;
+            }
+        }
         let event = if running { vrrp::Event::InterfaceUp } else { vrrp::Event::InterfaceDown };
         self.for_each(|instance, now| {
-            if instance.ifindex() == ifindex {
+            if instance.key().ifindex == ifindex {
                 instance.handle(event, now);
             }
         })
@@ -247,7 +271,7 @@ impl Election {
         let mut outcome = Ok(());
         for instance in &mut self.instances {
             apply(instance, now);
-            outcome = outcome.and(instance.act(&mut self.dataplane, &self.outlets));
+            outcome = outcome.and(instance.act(&mut self.tables, &self.outlets));
         }
         Ok(outcome?)
     }

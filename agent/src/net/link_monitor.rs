@@ -8,7 +8,9 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::NetlinkPayload;
 
-use super::netlink::{NetError, is_running};
+use xvrrp_common::units::MacAddress;
+
+use super::netlink::{NetError, is_running, mac};
 
 /// An interface's state as the kernel just reported it; not necessarily another one than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub struct LinkChange {
     pub ifindex: u32,
     /// Administratively up and with a carrier.
     pub running: bool,
+    /// Its own address; `None` if it is gone.
+    pub mac: Option<MacAddress>,
 }
 
 /// The kernel's link notifications in the namespace of the thread that opened this.
@@ -49,11 +53,11 @@ impl fmt::Debug for LinkMonitor {
 fn link_change(message: &RouteNetlinkMessage) -> Option<LinkChange> {
     match message {
         RouteNetlinkMessage::NewLink(link) => {
-            Some(LinkChange { ifindex: link.header.index, running: is_running(link) })
+            Some(LinkChange { ifindex: link.header.index, running: is_running(link), mac: mac(link) })
         }
         // Of family AF_BRIDGE, it only says that the interface has left its bridge.
         RouteNetlinkMessage::DelLink(link) if link.header.interface_family != AddressFamily::Bridge => {
-            Some(LinkChange { ifindex: link.header.index, running: false })
+            Some(LinkChange { ifindex: link.header.index, running: false, mac: None })
         }
         _ => None,
     }

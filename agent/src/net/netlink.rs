@@ -1,5 +1,6 @@
 //! Interfaces, addresses and unicast filters, by rtnetlink.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::LazyLock;
 
@@ -134,9 +135,13 @@ impl Netlink {
         failures
     }
 
-    /// Takes off every address that an agent put on any interface and did not live to take off itself.
-    /// Goes on after a failure; returns what was removed, as `address/prefix`, and every failure.
-    pub async fn remove_stale_addresses(&self) -> Result<(Vec<String>, Vec<NetError>), NetError> {
+    /// Takes off every address that an agent put on any interface and did not live to take off itself, but for those to
+    /// `keep` (interface index, address). Goes on after a failure; returns what was removed, as `address/prefix`, and
+    /// every failure.
+    pub async fn remove_stale_addresses(
+        &self,
+        keep: &BTreeSet<(u32, Ipv4Addr)>,
+    ) -> Result<(Vec<String>, Vec<NetError>), NetError> {
         let interfaces = self.interfaces().await?;
         let (mut removed, mut failures) = (Vec::new(), Vec::new());
         for message in self.address_messages().await? {
@@ -144,6 +149,9 @@ impl Netlink {
                 continue;
             };
             let ifindex = message.header.index;
+            if keep.contains(&(ifindex, found.address)) {
+                continue;
+            }
             let name =
                 interfaces.iter().find(|known| known.ifindex == ifindex).map_or("?", |interface| &interface.name);
             match self.delete(name, message, found.address, found.prefix_length).await {
@@ -220,15 +228,19 @@ pub(super) fn is_running(message: &LinkMessage) -> bool {
     message.header.flags.contains(LinkFlags::Up | LinkFlags::Running)
 }
 
+pub(super) fn mac(message: &LinkMessage) -> Option<MacAddress> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(address) => address.as_slice().try_into().ok().map(MacAddress),
+        _ => None,
+    })
+}
+
 fn interface(message: &LinkMessage) -> Option<Interface> {
     let name = message.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name.clone()),
         _ => None,
     })?;
-    let mac = message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Address(address) => address.as_slice().try_into().ok().map(MacAddress),
-        _ => None,
-    });
+    let mac = mac(message);
     Some(Interface {
         name,
         ifindex: message.header.index,

@@ -14,6 +14,8 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use xvrrp::config::AgentConfig;
+use xvrrp::dataplane::Pins;
 
 /// Every namespace of ours is called `xv-PID-NUMBER-ROLE`.
 const PREFIX: &str = "xv-";
@@ -48,6 +50,11 @@ impl Namespace {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where an agent inside pins its kernel half, unless its configuration says otherwise.
+    pub fn pins(&self) -> Result<PathBuf> {
+        pins(&self.name)
     }
 
     fn path(&self) -> PathBuf {
@@ -102,13 +109,29 @@ impl Drop for Namespace {
     }
 }
 
-/// Ends every process that lives in the namespace, and removes it.
+/// Ends every process that lives in the namespace, and removes it with what an agent has pinned for it.
 fn remove(name: &str) -> Result<()> {
+    let pins = pins(name);
     for pid in inhabitants(name) {
         // It may have ended by itself.
         let _ = kill(pid, Signal::SIGKILL);
     }
+    if let Ok(pins) = pins {
+        let _ = fs::remove_dir_all(pins);
+    }
     run(Command::new("ip").args(["netns", "del", name])).map(drop)
+}
+
+/// Where an agent in the namespace pins its kernel half.
+fn pins(name: &str) -> Result<PathBuf> {
+    let namespace = File::open(Path::new(DIRECTORY).join(name))?;
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| -> Result<PathBuf> {
+            setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
+            Ok(Pins::below(Path::new(AgentConfig::DEFAULT_BPFFS))?.directory().to_owned())
+        });
+        inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// The processes whose main thread is in the namespace: daemons, and children of theirs that outlived them.

@@ -1,0 +1,59 @@
+//! What a predecessor has left in the maps, and what of it we go on with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use xvrrp_common::abi::{LEASE_ENDED, Router, RouterKey};
+use xvrrp_common::units::Instant;
+
+use crate::dataplane::{DataplaneError, Tables};
+use crate::plan::Plan;
+
+/// Gives every virtual router its slot, which is the predecessor's where it had one, and writes the maps anew. One that
+/// was Active and whose lease still runs stays so ([`Plan::resume`]); the others have no role yet, and what is no longer
+/// configured goes.
+pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Result<(), DataplaneError> {
+    let known = tables.routers()?;
+    for key in known.keys().filter(|key| !plans.iter().any(|plan| plan.key == **key)) {
+        tables.remove_router(key)?;
+    }
+    give_slots(plans, &known, tables)?;
+    for plan in &mut *plans {
+        let lease = Instant::from_nanos(tables.lease(plan.slot));
+        let active = known.get(&plan.key).is_some_and(|router| router.role == Router::ROLE_ACTIVE);
+        plan.resume = (active && now < lease).then_some(lease);
+        if plan.resume.is_none() {
+            tables.set_lease(plan.slot, LEASE_ENDED);
+        }
+        tables.set_router(plan.key, &plan.kernel())?;
+        for vip in plan.vips() {
+            tables.add_vip(vip, plan.key)?;
+        }
+        for source in plan.allowed_sources() {
+            tables.allow_source(source)?;
+        }
+    }
+    let vips: BTreeSet<_> = plans.iter().flat_map(Plan::vips).collect();
+    let sources: BTreeSet<_> = plans.iter().flat_map(Plan::allowed_sources).collect();
+    tables.retain(&vips, &sources)
+}
+
+fn give_slots(
+    plans: &mut [Plan<'_>],
+    known: &BTreeMap<RouterKey, Router>,
+    tables: &mut Tables,
+) -> Result<(), DataplaneError> {
+    let kept = |plan: &Plan<'_>| known.get(&plan.key).map(|router| router.slot);
+    let taken: BTreeSet<u32> = plans.iter().filter_map(kept).collect();
+    let mut free = (0..).filter(|slot| !taken.contains(slot));
+    for plan in plans {
+        plan.slot = match kept(plan) {
+            Some(slot) => slot,
+            None => {
+                let slot = free.next().unwrap_or(u32::MAX);
+                tables.clear_slot(slot)?;
+                slot
+            }
+        };
+    }
+    Ok(())
+}

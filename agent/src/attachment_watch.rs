@@ -1,0 +1,79 @@
+//! Looks whether the kernel half is still attached, and attaches it again.
+//!
+//! A router without it is deaf: a Backup would take over from a living Active router. So the look comes twice at least
+//! within the shortest Active_Down_Interval.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
+
+use crate::dataplane::Attachments;
+use crate::election::Command;
+use crate::net::Netlink;
+use crate::plan::Plan;
+
+const SHORTEST: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug)]
+pub struct AttachmentWatch {
+    timer: Interval,
+    /// Where it could not be attached again, which was told.
+    lost: BTreeSet<u32>,
+}
+
+impl AttachmentWatch {
+    pub fn new(plans: &[Plan<'_>]) -> Self {
+        // Active_Down_Interval is more than three advertisement intervals (RFC 9568 6.1).
+        let shortest = plans.iter().map(|plan| Duration::from(plan.config.advert_interval)).min();
+        let mut timer = tokio::time::interval(shortest.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST));
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { timer, lost: BTreeSet::new() }
+    }
+
+    /// Whether the interface is without the kernel half.
+    pub fn has_lost(&self, ifindex: u32) -> bool {
+        self.lost.contains(&ifindex)
+    }
+
+    /// The next moment for [`Self::check`].
+    pub async fn tick(&mut self) {
+        self.timer.tick().await;
+    }
+
+    pub async fn check(
+        &mut self,
+        attachments: &mut Attachments,
+        netlink: &Netlink,
+        election: &mpsc::UnboundedSender<Command>,
+    ) {
+        for (ifindex, interface) in attachments.detached() {
+            match attachments.attach(&interface, ifindex, None) {
+                Ok(mode) => {
+                    tracing::warn!(%interface, xdp_mode = %mode, "the kernel half had been detached: attached it again");
+                    if self.lost.remove(&ifindex) {
+                        self.tell_restored(ifindex, netlink, election).await;
+                    }
+                }
+                Err(error) => {
+                    if self.lost.insert(ifindex) {
+                        tracing::error!("the kernel half has been detached from {interface}: {error}");
+                        let _ = election.send(Command::Interface { ifindex, running: false, mac: None });
+                    }
+                }
+            }
+        }
+    }
+
+    async fn tell_restored(&self, ifindex: u32, netlink: &Netlink, election: &mpsc::UnboundedSender<Command>) {
+        let interfaces = netlink.interfaces().await.unwrap_or_default();
+        let found = interfaces.iter().find(|interface| interface.ifindex == ifindex);
+        if let Some(interface) = found {
+            let (running, mac) = (interface.running, Some(interface.mac));
+            let _ = election.send(Command::Interface { ifindex, running, mac });
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The programs, and where they are attached. With pins, they stay there when the agent dies.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
+
+use aya::Ebpf;
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::SchedClassifierLink;
+use aya::programs::xdp::XdpLink;
+use aya::programs::{Program, SchedClassifier, Xdp};
+use xvrrp_common::abi::program;
+
+use super::attach::{self, Occupant, XdpMode};
+use super::pins::{LinkProbe, Pins};
+use super::{DataplaneError, kernel_log};
+
+/// How pins of links are named.
+const INGRESS: &str = "ingress";
+const EGRESS: &str = "egress";
+
+/// See the module. The management side owns it.
+pub struct Attachments {
+    ebpf: Ebpf,
+    pins: Option<Pins>,
+    interfaces: BTreeMap<u32, Attached>,
+}
+
+/// An interface that both programs are attached to.
+#[derive(Debug)]
+struct Attached {
+    interface: String,
+    /// None of them without pins, or where the kernel knows no links: then aya keeps what there is.
+    links: Vec<Link>,
+}
+
+/// A pinned link.
+#[derive(Debug)]
+struct Link {
+    path: PathBuf,
+    _open: FdLink,
+    probe: LinkProbe,
+}
+
+impl Attachments {
+    pub(super) fn new(mut ebpf: Ebpf, pins: Option<Pins>) -> Result<Self, DataplaneError> {
+        ingress(&mut ebpf)?.load()?;
+        egress(&mut ebpf)?.load()?;
+        Ok(Self { ebpf, pins, interfaces: BTreeMap::new() })
+    }
+
+    /// Attaches both programs to an interface, once; in place of a predecessor's, without a gap. Driver mode where it
+    /// works, else generic mode. Another's program, the `occupant` of the hook, is an error that names it.
+    pub fn attach(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        occupant: Option<Occupant>,
+    ) -> Result<XdpMode, DataplaneError> {
+        let (mode, mut links) = self.attach_ingress(interface, ifindex, occupant)?;
+        // On failure the ingress program goes again, with its link or with all of them.
+        match self.attach_egress(interface, ifindex) {
+            Ok(egress) => links.extend(egress),
+            Err(error) => {
+                links.iter().for_each(Link::unpin);
+                return Err(error);
+            }
+        }
+        self.interfaces.insert(ifindex, Attached { interface: interface.to_owned(), links });
+        Ok(mode)
+    }
+
+    fn attach_ingress(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        occupant: Option<Occupant>,
+    ) -> Result<(XdpMode, Vec<Link>), DataplaneError> {
+        let pin = self.pins.as_ref().map(|pins| pins.link(INGRESS, ifindex));
+        let program = ingress(&mut self.ebpf)?;
+        if let Some(pin) = &pin
+            && let Some(link) = adopt::<XdpLink>(pin)
+            && let Ok(id) = program.attach_to_link(link)
+        {
+            let mode = if matches!(occupant, Some((_, "driver"))) { XdpMode::Driver } else { XdpMode::Generic };
+            return Ok((mode, vec![Link::open(pin, program.take_link(id)?.try_into()?)?]));
+        }
+        let (mode, id) = attach::ingress(program, interface, ifindex, occupant)?;
+        let Some(pin) = pin else { return Ok((mode, Vec::new())) };
+        Ok((mode, vec![Link::pin(&pin, program.take_link(id)?.try_into()?)?]))
+    }
+
+    fn attach_egress(&mut self, interface: &str, ifindex: u32) -> Result<Option<Link>, DataplaneError> {
+        let pin = self.pins.as_ref().map(|pins| pins.link(EGRESS, ifindex));
+        let program = egress(&mut self.ebpf)?;
+        if let Some(pin) = &pin
+            && let Some(link) = adopt::<SchedClassifierLink>(pin)
+            && let Ok(id) = program.attach_to_link(link)
+        {
+            return Ok(Some(Link::open(pin, program.take_link(id)?.try_into()?)?));
+        }
+        let id = attach::egress(program, interface)?;
+        match pin {
+            Some(pin) if attach::has_tcx() => Ok(Some(Link::pin(&pin, program.take_link(id)?.try_into()?)?)),
+            // A filter of the older kind outlives the process by itself.
+            _ => Ok(None),
+        }
+    }
+
+    /// The interfaces where one of the programs is no longer attached, with their names. Somebody has detached it by
+    /// hand, or the interface is gone.
+    pub fn detached(&self) -> Vec<(u32, String)> {
+        let lost = |attached: &&Attached| !attached.links.iter().all(|link| link.probe.is_attached());
+        let interfaces = self.interfaces.iter().filter(|(_, attached)| lost(attached));
+        interfaces.map(|(ifindex, attached)| (*ifindex, attached.interface.clone())).collect()
+    }
+
+    /// Detaches from interfaces that a predecessor was on, and we are not.
+    pub fn detach_others(&self) {
+        let Some(pins) = &self.pins else { return };
+        for kind in [INGRESS, EGRESS] {
+            for ifindex in pins.linked(kind).into_iter().filter(|ifindex| !self.interfaces.contains_key(ifindex)) {
+                let _ = fs::remove_file(pins.link(kind, ifindex));
+            }
+        }
+    }
+
+    /// Detaches from every interface, and takes all pins away.
+    pub fn detach_all(mut self) -> Result<(), DataplaneError> {
+        self.interfaces.clear();
+        self.pins.as_ref().map_or(Ok(()), Pins::remove)
+    }
+
+    /// Leaves everything attached, for a successor.
+    pub fn leave(self) {
+        // What is not pinned would be detached with it. The process ends now.
+        std::mem::forget(self);
+    }
+
+    /// Passes what the kernel half logs on to our own log, as long as it is polled; to be had once.
+    pub fn forward_log(&mut self) -> Result<impl Future<Output = io::Result<()>> + Send + use<>, DataplaneError> {
+        kernel_log::forward(&mut self.ebpf)
+    }
+
+    /// A program by its name in [`program`], for test runs.
+    pub fn program(&self, name: &str) -> Option<&Program> {
+        self.ebpf.program(name)
+    }
+}
+
+impl fmt::Debug for Attachments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attachments").field("interfaces", &self.interfaces).finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    /// Pins a new link. The name may belong to one whose interface is gone.
+    fn pin(path: &Path, link: FdLink) -> Result<Self, DataplaneError> {
+        let failed = |source| DataplaneError::Pins { path: path.to_owned(), source };
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let link = link.pin(path).map_err(|error| failed(io::Error::other(error)))?;
+        Self::open(path, link.into())
+    }
+
+    fn open(path: &Path, link: FdLink) -> Result<Self, DataplaneError> {
+        let probe = LinkProbe::open(path).map_err(|source| DataplaneError::Pins { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), _open: link, probe })
+    }
+
+    fn unpin(&self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A predecessor's link; `None` if there is none of use.
+fn adopt<L: TryFrom<FdLink>>(pin: &Path) -> Option<L> {
+    FdLink::from(PinnedLink::from_pin(pin).ok()?).try_into().ok()
+}
+
+fn ingress(ebpf: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
+    let program = ebpf.program_mut(program::INGRESS).ok_or(DataplaneError::Missing(program::INGRESS))?;
+    Ok(program.try_into()?)
+}
+
+fn egress(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, DataplaneError> {
+    let program = ebpf.program_mut(program::EGRESS).ok_or(DataplaneError::Missing(program::EGRESS))?;
+    Ok(program.try_into()?)
+}

@@ -1,0 +1,237 @@
+//! The names under which programs and maps outlive the agent, in a BPF file system.
+//!
+//! One directory for each network namespace, below the configured one, holds the maps by their names and the links by
+//! interface. It is touched only by whoever holds the namespace's singleton.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use aya::maps::{Array, Map, MapData, MapInfo};
+use nix::mount::{MsFlags, mount};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::sys::statfs::{FsType, statfs};
+use xvrrp_common::abi::{Counters, Heard, LAYOUT, Lease, Router, RouterKey, Settings, SourceKey, Stamp, VipKey, map};
+
+use super::{Capacity, CounterReader, DataplaneError};
+
+/// `BPF_FS_MAGIC` of linux/magic.h.
+const BPF_FS: FsType = FsType(0xcafe_4a11);
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    /// Of all agents of this host.
+    base: PathBuf,
+    /// Of this network namespace.
+    directory: PathBuf,
+}
+
+/// What a predecessor has left.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Predecessor {
+    None,
+    /// Maps that we can go on with, by an agent of this version.
+    Compatible(String),
+    /// Maps that we cannot go on with, and why.
+    Incompatible(String),
+}
+
+impl Pins {
+    /// Of the calling thread's network namespace, below `base`. Touches nothing: there may be none.
+    pub fn below(base: &Path) -> Result<Self, DataplaneError> {
+        let cookie = namespace_cookie().map_err(|source| DataplaneError::Pins { path: base.to_owned(), source })?;
+        Ok(Self { base: base.to_owned(), directory: base.join(format!("netns-{cookie}")) })
+    }
+
+    /// Makes the directory. Mounts a BPF file system on the parent of the base if there is none.
+    pub(super) fn create(&self) -> Result<(), DataplaneError> {
+        let failed = |path: &Path, source| DataplaneError::Pins { path: path.to_owned(), source };
+        let parent = self.base.parent().unwrap_or(&self.base);
+        fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
+        let kind = statfs(parent).map_err(|errno| failed(parent, errno.into()))?.filesystem_type();
+        if kind != BPF_FS {
+            let mounted = mount(Some("bpf"), parent, Some("bpf"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, None::<&str>);
+            mounted.map_err(|errno| DataplaneError::Mount { path: parent.to_owned(), source: errno.into() })?;
+        }
+        fs::create_dir_all(&self.directory).map_err(|error| failed(&self.directory, error))
+    }
+
+    /// Where the pins of this network namespace are, or would be.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    pub(super) fn link(&self, kind: &str, ifindex: u32) -> PathBuf {
+        self.directory.join(format!("{kind}-{ifindex}"))
+    }
+
+    /// Looks at what is pinned, and changes nothing.
+    pub fn predecessor(&self, capacity: Capacity) -> Predecessor {
+        if !map::ALL.iter().any(|name| self.map(name).exists()) {
+            return Predecessor::None;
+        }
+        match self.compatible_version(capacity) {
+            Ok(version) => Predecessor::Compatible(version),
+            Err(reason) => Predecessor::Incompatible(reason),
+        }
+    }
+
+    fn compatible_version(&self, capacity: Capacity) -> Result<String, String> {
+        let layout = self.stamp().ok_or("it is incomplete")?;
+        if layout.layout != LAYOUT {
+            return Err(format!("its maps have layout {}, ours {LAYOUT}", layout.layout));
+        }
+        for (name, key, value, entries) in forms(capacity) {
+            let info = MapInfo::from_pin(self.map(name)).map_err(|_| format!("it has no map {name}"))?;
+            let fits = info.key_size() as usize == key && info.value_size() as usize == value;
+            if !fits {
+                return Err(format!("its map {name} has another form"));
+            }
+            if info.max_entries() < entries {
+                return Err(format!("its map {name} is too small for this configuration"));
+            }
+        }
+        let version = layout.version.split(|&byte| byte == 0).next().unwrap_or_default();
+        Ok(String::from_utf8_lossy(version).into_owned())
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        let stamp = MapData::from_pin(self.map(map::STAMP)).ok()?;
+        let stamp: Array<_, Stamp> = Map::Array(stamp).try_into().ok()?;
+        stamp.get(&0, 0).ok()
+    }
+
+    /// The interfaces that a link of this kind is pinned for.
+    pub(super) fn linked(&self, kind: &str) -> Vec<u32> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.file_name().to_str()?.strip_prefix(kind)?.strip_prefix('-')?.parse().ok())
+            .collect()
+    }
+
+    /// Whether anything is pinned.
+    pub fn exist(&self) -> bool {
+        fs::read_dir(&self.directory).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    /// Removes every pin of this namespace, and with them what nobody has open: programs are detached, maps freed.
+    pub fn remove(&self) -> Result<(), DataplaneError> {
+        let failed = |source| DataplaneError::Pins { path: self.directory.clone(), source };
+        let entries = match fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut names =
+            entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        // Links first: nothing is answered for with half of the maps.
+        names.sort_by_key(|name| map::ALL.iter().any(|map| OsStr::new(map) == name));
+        for name in names {
+            fs::remove_file(self.directory.join(name)).map_err(failed)?;
+        }
+        fs::remove_dir(&self.directory).map_err(failed)?;
+        // Another namespace's agent may have its own there.
+        let _ = fs::remove_dir(&self.base);
+        Ok(())
+    }
+}
+
+/// Name, size of key and value, and least number of entries of every map that a successor goes on with.
+fn forms(capacity: Capacity) -> [(&'static str, usize, usize, u32); 7] {
+    let index = size_of::<u32>();
+    [
+        (map::ROUTERS, size_of::<RouterKey>(), size_of::<Router>(), capacity.routers),
+        (map::VIPS, size_of::<VipKey>(), size_of::<RouterKey>(), capacity.vips),
+        (map::ALLOWED_SOURCES, size_of::<SourceKey>(), size_of::<u8>(), capacity.sources),
+        (map::HEARD, index, size_of::<Heard>(), capacity.routers),
+        (map::LEASES, index, size_of::<Lease>(), capacity.routers),
+        (map::COUNTERS, index, size_of::<Counters>(), CounterReader::router(capacity.routers)),
+        (map::SETTINGS, index, size_of::<Settings>(), 1),
+    ]
+}
+
+/// Names a network namespace, unlike its inode, for as long as the kernel runs (`SO_NETNS_COOKIE`, Linux 5.14).
+fn namespace_cookie() -> io::Result<u64> {
+    let any = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let mut cookie = 0_u64;
+    let mut length = libc::socklen_t::try_from(size_of_val(&cookie)).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: pointer and length describe `cookie`, which outlives the call.
+    let result = unsafe {
+        libc::getsockopt(
+            any.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
+}
+
+/// A link that was opened by its pin, to be asked whether it is still on its interface.
+#[derive(Debug)]
+pub(super) struct LinkProbe(OwnedFd);
+
+impl LinkProbe {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let path =
+            std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        /// The part of `union bpf_attr` for `BPF_OBJ_GET`.
+        #[repr(C)]
+        struct Attributes {
+            pathname: u64,
+            bpf_fd: u32,
+            file_flags: u32,
+        }
+        const BPF_OBJ_GET: libc::c_long = 7;
+        let attributes = Attributes { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+        // SAFETY: the attributes are those of the command and point to a string; both outlive the call.
+        let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const attributes, size_of_val(&attributes)) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let fd = i32::try_from(fd).map_err(|_| io::ErrorKind::InvalidData)?;
+        // SAFETY: a descriptor that was just opened and belongs to nobody else.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// False once somebody has detached it by hand, or its interface is gone. Waits for the kernel's network lock.
+    pub(super) fn is_attached(&self) -> bool {
+        /// The part of `struct bpf_link_info` that a link of XDP or TCX has.
+        #[repr(C)]
+        #[derive(Default)]
+        struct Info {
+            kind: u32,
+            id: u32,
+            program: u32,
+            padding: u32,
+            ifindex: u32,
+            rest: [u32; 27],
+        }
+        /// The part of `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
+        #[repr(C)]
+        struct Attributes {
+            bpf_fd: i32,
+            info_len: u32,
+            info: u64,
+        }
+        const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+        let mut info = Info::default();
+        let attributes = Attributes {
+            bpf_fd: self.0.as_raw_fd(),
+            info_len: u32::try_from(size_of::<Info>()).unwrap_or_default(),
+            info: (&raw mut info) as u64,
+        };
+        // SAFETY: the attributes are those of the command and describe `info`, which outlives the call.
+        let result = unsafe {
+            libc::syscall(libc::SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &raw const attributes, size_of_val(&attributes))
+        };
+        result == 0 && info.ifindex != 0
+    }
+}
