@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use xvrrp_common::abi::{LEASE_ENDED, Router, RouterKey};
+use xvrrp_common::abi::{Lease, Router, RouterKey};
 use xvrrp_common::units::Instant;
 
 use crate::dataplane::{DataplaneError, Tables};
@@ -22,7 +22,7 @@ pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Resul
         let active = known.get(&plan.key).is_some_and(|router| router.role == Router::ROLE_ACTIVE);
         plan.resume = (active && now < lease).then_some(lease);
         if plan.resume.is_none() {
-            tables.set_lease(plan.slot, LEASE_ENDED);
+            tables.set_lease(plan.slot, Lease::ENDED);
         }
         tables.set_router(plan.key, &plan.kernel())?;
         for vip in plan.vips() {

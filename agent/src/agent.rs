@@ -32,7 +32,7 @@ const DISCARD_CHECK: Duration = Duration::from_secs(10);
 /// After a failure to accept a client, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Where opened unicast filters are written down, beside the control socket.
-const FILTER_RECORD: &str = "unicast-filters.json";
+pub const FILTER_RECORD: &str = "unicast-filters.json";
 
 /// Checks the configuration against the host, without touching it.
 pub async fn check(config: &Config) -> anyhow::Result<()> {

@@ -7,10 +7,10 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use nix::sched::{CloneFlags, setns};
 
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, AgentConfig, Config, ConfigError};
 use crate::control::{self, Request};
 use crate::status::AgentStatus;
-use crate::{agent, capabilities};
+use crate::{agent, capabilities, cleanup};
 
 /// Where `ip netns add` puts a handle of a network namespace.
 const NETNS_DIRECTORY: &str = "/run/netns";
@@ -40,6 +40,14 @@ enum Command {
     Check {
         /// The configuration
         file: PathBuf,
+        #[command(flatten)]
+        namespace: Namespace,
+    },
+    /// Take off this host what a crashed agent has left, where none will be started again
+    Cleanup {
+        /// The configuration that the agent ran with, unless its [agent] table had only defaults
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
         #[command(flatten)]
         namespace: Namespace,
     },
@@ -77,6 +85,19 @@ impl Cli {
                 let count = config.virtual_routers.len();
                 let plural = if count == 1 { "" } else { "s" };
                 println!("{}: configuration is valid: {count} virtual router{plural}", file.display());
+                Ok(())
+            }
+            Command::Cleanup { config, namespace } => {
+                let agent =
+                    config.as_deref().map(load).transpose()?.map_or_else(AgentConfig::default, |config| config.agent);
+                namespace.enter()?;
+                let removed = management_runtime()?.block_on(cleanup::run(&agent))?;
+                if removed.is_empty() {
+                    println!("nothing was left");
+                }
+                for what in removed {
+                    println!("removed {what}");
+                }
                 Ok(())
             }
             Command::Status { json, control } => {

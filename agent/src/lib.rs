@@ -7,6 +7,7 @@ pub mod adoption;
 pub mod agent;
 pub mod attachment_watch;
 pub mod capabilities;
+pub mod cleanup;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -75,6 +75,11 @@ impl UnicastFilters {
         Ok(())
     }
 
+    /// What is open, for a reader: `MAC on INTERFACE`.
+    pub fn open_ones(&self) -> impl Iterator<Item = String> {
+        self.opened.iter().map(|entry| format!("{} on {}", MacAddress(entry.mac), entry.interface))
+    }
+
     /// Closes all that is open; tries every one, and returns the first failure.
     pub async fn close_all(&mut self, interfaces: &[Interface]) -> Result<(), FilterError> {
         let mut outcome = Ok(());

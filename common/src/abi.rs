@@ -182,14 +182,27 @@ pub struct Heard {
     pub reserved: u64,
 }
 
-/// Until when an Active router may serve, on the boot-time clock in nanoseconds: past it, the kernel half answers and
-/// admits nothing on its behalf, whatever the role says. Both sides write it as one word.
-pub type Lease = u64;
+/// Until when an Active router may serve: past it, the kernel half answers and admits nothing on its behalf, whatever the
+/// role says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Lease {
+    /// On the boot-time clock in nanoseconds. Both sides write it as one word; no two leases end at the same moment.
+    pub until: u64,
+    /// The kernel half's own: as long as the kernel's tick counter is below [`Self::sure_before`], the lease that ends at
+    /// this moment runs, and the clock need not be read.
+    pub sure_of: u64,
+    pub sure_before: u64,
+    /// Zero.
+    pub reserved: u64,
+}
 
-/// No lease: nothing is served.
-pub const LEASE_ENDED: Lease = 0;
-/// A lease that never ends (`lease = "off"`).
-pub const LEASE_UNLIMITED: Lease = Lease::MAX;
+impl Lease {
+    /// [`Self::until`] of no lease: nothing is served.
+    pub const ENDED: u64 = 0;
+    /// [`Self::until`] of a lease that never ends (`lease = "off"`).
+    pub const UNLIMITED: u64 = u64::MAX;
+}
 
 /// Sent when an advert changes something, or when our role makes every advert matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -223,6 +236,8 @@ pub struct Settings {
     /// Not zero if some virtual router has no [`Router::VIRTUAL_MAC`]: then every IPv4 packet's destination is looked
     /// up. Zero spares ordinary traffic the look-up.
     pub look_up_destinations: u32,
+    /// How long the kernel's tick is, in nanoseconds; not zero.
+    pub tick: u32,
 }
 
 macro_rules! counters {
@@ -326,7 +341,8 @@ const _: () = {
     assert!(size_of::<Advert>() == 40);
     assert!(size_of::<Heard>() == 64);
     assert!(size_of::<Event>() == 56);
-    assert!(size_of::<Settings>() == 4);
+    assert!(size_of::<Settings>() == 8);
+    assert!(size_of::<Lease>() == 32);
     assert!(size_of::<Stamp>() == 32);
     assert!(Counter::ALL.len() <= MAX_COUNTERS);
 };

@@ -6,6 +6,7 @@ use xvrrp_common::wire::{Truncated, ethernet, ipv4};
 
 use crate::Verdict;
 use crate::cursor::Frame;
+use crate::lease;
 use crate::maps::{self, CounterIndex, count};
 
 /// What is known of a packet before its destination is looked at.
@@ -24,7 +25,9 @@ pub enum Rule {
 pub fn handle(frame: &Frame, header: &ethernet::Header, rule: Rule) -> Result<Verdict, Truncated> {
     match rule {
         Rule::Everything => return Ok(Verdict::Pass),
-        Rule::BySettings if !maps::look_up_destinations() => return Ok(Verdict::Pass),
+        Rule::BySettings if maps::settings().is_none_or(|settings| settings.look_up_destinations == 0) => {
+            return Ok(Verdict::Pass);
+        }
         Rule::BySettings | Rule::ByVirtualAddress => {}
     }
     let destination = ipv4::destination(frame, header.payload)?;
@@ -36,7 +39,7 @@ pub fn handle(frame: &Frame, header: &ethernet::Header, rule: Rule) -> Result<Ve
     let flag = |flag| router.flags & flag != 0;
     let accepted = match rule {
         Rule::ByVirtualAddress => flag(Router::ACCEPT),
-        _ => flag(Router::VIRTUAL_MAC) || flag(Router::ACCEPT) && maps::serves(router),
+        _ => flag(Router::VIRTUAL_MAC) || flag(Router::ACCEPT) && lease::surely_runs(router),
     };
     if accepted {
         return Ok(Verdict::Pass);

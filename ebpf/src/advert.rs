@@ -8,6 +8,7 @@ use xvrrp_common::wire::{ethernet, ipv4};
 use crate::Verdict;
 use crate::cursor::Frame;
 use crate::heard::{self, Change};
+use crate::lease;
 use crate::maps::{self, CounterIndex, count, tell};
 
 /// Of an IPv4 packet with VRRP's protocol number. What belongs to no virtual router of ours passes: another daemon may
@@ -83,7 +84,7 @@ fn take(key: &RouterKey, router: &Router, ip: &ipv4::Header, advert: &vrrp::Adve
         count(index, Counter::AdvertRelease);
     }
     let latest = abi::Advert {
-        received_at: maps::now(),
+        received_at: lease::now(),
         interval: advert.interval.as_nanos(),
         source: ipv4_address(ip.source),
         address_sum: advert.address_sum,
@@ -97,7 +98,7 @@ fn take(key: &RouterKey, router: &Router, ip: &ipv4::Header, advert: &vrrp::Adve
         reserved: [0; 2],
     };
     if router.role == Router::ROLE_ACTIVE && wins(router, ip, advert) {
-        maps::end_lease(router);
+        lease::end(router);
     }
     let Some(entry) = maps::heard(router) else {
         maps::report_missing_slot(router.slot);

@@ -7,6 +7,7 @@ use xvrrp_common::wire::{Truncated, ethernet};
 
 use crate::Verdict;
 use crate::cursor::Frame;
+use crate::lease;
 use crate::maps::{self, CounterIndex, count};
 
 #[inline(always)]
@@ -29,7 +30,7 @@ pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, T
         return Ok(Verdict::Pass);
     };
     // RFC 9568 6.4.2: a Backup MUST NOT respond; nor may its network stack, should the address have been left on it.
-    if !maps::serves(router) {
+    if !lease::runs(router) {
         count(CounterIndex::of(router), Counter::ArpSuppressed);
         return Ok(Verdict::Drop);
     }

@@ -8,6 +8,7 @@ use xvrrp_common::wire::arp::{Arp, SENDER_MAC_OFFSET};
 use xvrrp_common::wire::{Truncated, ethernet};
 
 use crate::cursor::Skb;
+use crate::lease;
 use crate::maps::{self, CounterIndex, count};
 
 /// What becomes of a frame that leaves.
@@ -38,7 +39,7 @@ pub fn handle(skb: &mut Skb) -> Result<Verdict, Truncated> {
     let Some(router) = maps::router_of_vip(skb.ifindex(), vlan, arp.sender) else {
         return Ok(Verdict::Pass);
     };
-    if !maps::serves(router) {
+    if !lease::runs(router) {
         count(CounterIndex::of(router), Counter::EgressArpDropped);
         return Ok(Verdict::Drop);
     }

@@ -13,6 +13,7 @@ mod arp;
 mod cursor;
 mod egress;
 mod heard;
+mod lease;
 mod maps;
 mod vmac;
 

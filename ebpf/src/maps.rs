@@ -1,15 +1,12 @@
 //! Every map, and what is asked of them. `EbpfLoader` sets the real sizes.
 
-use core::ptr;
-
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_log_ebpf::error;
 use xvrrp_common::abi::{
-    Counter, Counters, Event, FAMILY_IPV4, Heard, LEASE_ENDED, Lease, Router, RouterKey, Settings, SourceKey, Stamp,
-    VipKey, ipv4_address,
+    Counter, Counters, Event, FAMILY_IPV4, Heard, Lease, Router, RouterKey, Settings, SourceKey, Stamp, VipKey,
+    ipv4_address,
 };
 
 /// What the agent's sizes replace.
@@ -104,36 +101,14 @@ pub fn heard(router: &Router) -> Option<*mut Heard> {
     HEARD.get_ptr_mut(router.slot)
 }
 
-/// Now, on the clock of leases and stamps: it goes on while the machine is suspended.
 #[inline(always)]
-pub fn now() -> u64 {
-    // SAFETY: the helper has no preconditions.
-    unsafe { bpf_ktime_get_boot_ns() }
+pub fn lease(router: &Router) -> Option<*mut Lease> {
+    LEASES.get_ptr_mut(router.slot)
 }
 
-/// Whether this host may serve the virtual router: it is Active, and its lease still runs.
 #[inline(always)]
-pub fn serves(router: &Router) -> bool {
-    router.role == Router::ROLE_ACTIVE
-        && LEASES.get_ptr(router.slot).is_some_and(|lease| {
-            // SAFETY: an entry of the map, one aligned word, which the agent writes at any time: hence volatile.
-            now() < unsafe { ptr::read_volatile(lease) }
-        })
-}
-
-/// Another router has won: we serve no longer, however long it takes the agent to find out.
-#[inline(always)]
-pub fn end_lease(router: &Router) {
-    if let Some(lease) = LEASES.get_ptr_mut(router.slot) {
-        // SAFETY: as above.
-        unsafe { ptr::write_volatile(lease, LEASE_ENDED) };
-    }
-}
-
-/// Whether packets must be looked up by their destination.
-#[inline(always)]
-pub fn look_up_destinations() -> bool {
-    SETTINGS.get(0).is_some_and(|settings| settings.look_up_destinations != 0)
+pub fn settings() -> Option<&'static Settings> {
+    SETTINGS.get(0)
 }
 
 /// Tells the agent; false if the ring buffer is full.

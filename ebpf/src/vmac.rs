@@ -6,6 +6,7 @@ use xvrrp_common::wire::{Truncated, ethernet};
 
 use crate::accept;
 use crate::cursor::Frame;
+use crate::lease;
 use crate::maps::{self, CounterIndex, count};
 
 pub enum Admission {
@@ -27,7 +28,7 @@ pub fn admit(frame: &mut Frame, header: &ethernet::Header, vrid: Vrid) -> Result
         return Ok(Admission::NotOurs);
     };
     // RFC 9568 6.4.2: a Backup MUST discard frames to the virtual MAC.
-    if !maps::serves(router) {
+    if !lease::surely_runs(router) {
         count(CounterIndex::of(router), Counter::VirtualMacDropped);
         return Ok(Admission::Refused);
     }

@@ -5,8 +5,7 @@ use anyhow::{Context, Result, bail};
 use aya::programs::{Program, TestRun, TestRunOptions};
 use xvrrp::dataplane::{Attachments, Capacity, CounterReader, Dataplane, Events, Tables};
 use xvrrp_common::abi::{
-    Counter, Event, FAMILY_IPV4, Heard, LEASE_UNLIMITED, Lease, Router, RouterKey, SourceKey, VipKey, ipv4_address,
-    program,
+    Counter, Event, FAMILY_IPV4, Heard, Lease, Router, RouterKey, SourceKey, VipKey, ipv4_address, program,
 };
 use xvrrp_common::units::{Interval, MacAddress, Version, Vrid};
 
@@ -100,16 +99,16 @@ impl KernelHalf {
 
     /// Changes a virtual router. Its lease never ends, unless [`Self::set_lease`] says otherwise afterwards.
     pub fn set(&mut self, key: RouterKey, router: Router) -> Result<()> {
-        self.tables.set_lease(router.slot, LEASE_UNLIMITED);
+        self.tables.set_lease(router.slot, Lease::UNLIMITED);
         Ok(self.tables.set_router(key, &router)?)
     }
 
     /// Says until when the virtual router in this slot may serve.
-    pub fn set_lease(&mut self, slot: u32, until: Lease) {
+    pub fn set_lease(&mut self, slot: u32, until: u64) {
         self.tables.set_lease(slot, until);
     }
 
-    pub fn lease(&self, slot: u32) -> Lease {
+    pub fn lease(&self, slot: u32) -> u64 {
         self.tables.lease(slot)
     }
 

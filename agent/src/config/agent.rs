@@ -21,6 +21,18 @@ impl AgentConfig {
     pub const DEFAULT_REALTIME_PRIORITY: u8 = 50;
 }
 
+impl Default for AgentConfig {
+    /// As without an `[agent]` table.
+    fn default() -> Self {
+        Self {
+            router_id: host_name(),
+            control: Self::DEFAULT_CONTROL.into(),
+            bpffs: Self::DEFAULT_BPFFS.into(),
+            realtime_priority: Self::DEFAULT_REALTIME_PRIORITY,
+        }
+    }
+}
+
 pub(super) fn read(root: &mut Section) -> Result<AgentConfig, Reported> {
     match root.get(&keys::AGENT) {
         None => read_table(&mut root.below("agent".into(), &DeTable::new(), 1)),

@@ -93,33 +93,34 @@ impl HeardTable {
     }
 }
 
-/// The leases: one word each, which the kernel half reads for every frame and may end at any time.
+/// The ends of leases, which the kernel half reads for every frame and may set to [`Lease::ENDED`] at any time.
 #[derive(Debug)]
-pub(super) struct LeaseTable(Mapped<AtomicU64>);
+pub(super) struct LeaseTable(Mapped<Lease>);
 
 impl LeaseTable {
     pub(super) fn new(name: &'static str, map: Map) -> Result<Self, DataplaneError> {
         Mapped::new(name, map).map(Self)
     }
 
-    pub(super) fn lease(&self, slot: u32) -> Option<&AtomicU64> {
+    fn until(&self, slot: u32) -> Option<&AtomicU64> {
+        let lease = self.0.entry(slot)?.as_ptr();
         // SAFETY: mapped as long as `self` lives, and aligned. The kernel half accesses it as one word, too.
-        self.0.entry(slot).map(|entry| unsafe { entry.as_ref() })
+        Some(unsafe { AtomicU64::from_ptr(&raw mut (*lease).until) })
     }
 
-    pub(super) fn get(&self, slot: u32) -> Lease {
-        self.lease(slot).map_or(0, |lease| lease.load(Ordering::Acquire))
+    pub(super) fn get(&self, slot: u32) -> u64 {
+        self.until(slot).map_or(Lease::ENDED, |lease| lease.load(Ordering::Acquire))
     }
 
-    pub(super) fn set(&self, slot: u32, until: Lease) {
-        if let Some(lease) = self.lease(slot) {
+    pub(super) fn set(&self, slot: u32, until: u64) {
+        if let Some(lease) = self.until(slot) {
             lease.store(until, Ordering::Release);
         }
     }
 
     /// Moves the end of the lease, unless it is not `from` any more: then what it is instead.
-    pub(super) fn renew(&self, slot: u32, from: Lease, until: Lease) -> Result<(), Lease> {
-        let Some(lease) = self.lease(slot) else { return Err(0) };
+    pub(super) fn renew(&self, slot: u32, from: u64, until: u64) -> Result<(), u64> {
+        let Some(lease) = self.until(slot) else { return Err(Lease::ENDED) };
         lease.compare_exchange(from, until, Ordering::AcqRel, Ordering::Acquire).map(drop)
     }
 }

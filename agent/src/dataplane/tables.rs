@@ -6,10 +6,14 @@ use std::hash::Hash;
 
 use aya::maps::{Array, HashMap, MapData};
 use aya::{Ebpf, Pod};
+use nix::time::{ClockId, clock_getres};
 use xvrrp_common::abi::{Heard, Lease, Router, RouterKey, Settings, SourceKey, VipKey, map};
 
 use super::mapped::{HeardTable, LeaseTable};
 use super::{CounterReader, DataplaneError, Events};
+
+/// The kernel's longest tick in nanoseconds (`CONFIG_HZ_100`).
+const MOST_TICK: i64 = 10_000_000;
 
 /// See the module. The election owns it.
 pub struct Tables {
@@ -44,6 +48,7 @@ impl Tables {
                 tables.without_virtual_mac.insert(key);
             }
         }
+        tables.set_settings()?;
         Ok(tables)
     }
 
@@ -71,7 +76,10 @@ impl Tables {
 
     fn set_settings(&mut self) -> Result<(), DataplaneError> {
         let look_up_destinations = u32::from(!self.without_virtual_mac.is_empty());
-        Ok(self.settings.set(0, Settings { look_up_destinations }, 0)?)
+        // What the coarse clocks can tell apart is the kernel's tick.
+        let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(MOST_TICK, |tick| tick.tv_nsec());
+        let tick = u32::try_from(tick).unwrap_or_default();
+        Ok(self.settings.set(0, Settings { look_up_destinations, tick }, 0)?)
     }
 
     /// Says to which virtual router an address belongs.
@@ -96,24 +104,24 @@ impl Tables {
     }
 
     /// Until when the virtual router in this slot may serve; without a system call.
-    pub fn lease(&self, slot: u32) -> Lease {
+    pub fn lease(&self, slot: u32) -> u64 {
         self.leases.get(slot)
     }
 
     /// Sets it; without a system call.
-    pub fn set_lease(&self, slot: u32, until: Lease) {
+    pub fn set_lease(&self, slot: u32, until: u64) {
         self.leases.set(slot, until);
     }
 
     /// Moves it, unless the kernel half has ended it and it is not `from` any more: then what it is.
-    pub fn renew_lease(&self, slot: u32, from: Lease, until: Lease) -> Result<(), Lease> {
+    pub fn renew_lease(&self, slot: u32, from: u64, until: u64) -> Result<(), u64> {
         self.leases.renew(slot, from, until)
     }
 
     /// Makes a slot ready for a virtual router that did not have it.
     pub fn clear_slot(&mut self, slot: u32) -> Result<(), DataplaneError> {
         self.heard.clear(slot);
-        self.leases.set(slot, 0);
+        self.leases.set(slot, Lease::ENDED);
         self.counters.as_mut().map_or(Ok(()), |counters| counters.clear(CounterReader::router(slot)))
     }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use xvrrp_common::abi::{self, LEASE_ENDED, LEASE_UNLIMITED, Lease, RouterKey};
+use xvrrp_common::abi::{self, Lease, RouterKey};
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version};
 use xvrrp_common::wire::{arp, vrrp as wire};
 
@@ -50,7 +50,7 @@ pub struct Instance {
     /// The role and flags that the kernel half last got.
     kernel: abi::Router,
     /// The lease that we last gave the kernel half.
-    lease: Lease,
+    lease: u64,
     /// The adverts, ready to be sent: with our priority, and with priority 0.
     advert: Vec<u8>,
     release: Vec<u8>,
@@ -73,7 +73,7 @@ impl Instance {
         let mut instance = Self {
             machine: VirtualRouter::new(config.machine.clone()),
             kernel: config.kernel,
-            lease: config.resume.map_or(LEASE_ENDED, Instant::as_nanos),
+            lease: config.resume.map_or(Lease::ENDED, Instant::as_nanos),
             advert: Vec::new(),
             release: Vec::new(),
             announcements: announcements(&config),
@@ -233,16 +233,16 @@ impl Instance {
     fn take_role(&mut self, state: State, tables: &mut Tables) -> Result<(), DataplaneError> {
         let serves_for_ever = state == State::Active && !self.config.machine.lease;
         if state != State::Active {
-            self.set_lease(LEASE_ENDED, tables);
+            self.set_lease(Lease::ENDED, tables);
         }
         self.tell_role(state, tables)?;
         if serves_for_ever {
-            self.set_lease(LEASE_UNLIMITED, tables);
+            self.set_lease(Lease::UNLIMITED, tables);
         }
         Ok(())
     }
 
-    fn set_lease(&mut self, until: Lease, tables: &Tables) {
+    fn set_lease(&mut self, until: u64, tables: &Tables) {
         self.lease = until;
         tables.set_lease(self.kernel.slot, until);
     }

@@ -1,0 +1,35 @@
+//! `xvrrp cleanup`: takes off the host what a crashed agent left, where none will start again.
+
+use anyhow::Context;
+
+use crate::agent::FILTER_RECORD;
+use crate::config::AgentConfig;
+use crate::control::{Server, Singleton};
+use crate::dataplane::Pins;
+use crate::net::Netlink;
+use crate::unicast_filters::UnicastFilters;
+
+/// Removes everything of this network namespace that can be told to be an agent's, and says what that was.
+pub async fn run(config: &AgentConfig) -> anyhow::Result<Vec<String>> {
+    let _singleton = Singleton::claim().context("nothing to clean up after")?;
+    let netlink = Netlink::open()?;
+    let interfaces = netlink.interfaces().await?;
+    let mut removed = Vec::new();
+    // First, while the kernel half still drops ARP for them.
+    let (addresses, failures) = netlink.remove_stale_addresses(&Default::default()).await?;
+    removed.extend(addresses.into_iter().map(|address| format!("address {address}")));
+    let pins = Pins::below(&config.bpffs)?;
+    if pins.exist() {
+        pins.remove()?;
+        removed.push(format!("programs and maps in {}", pins.directory().display()));
+    }
+    let mut filters = UnicastFilters::recover(netlink, config.control.with_file_name(FILTER_RECORD))?;
+    removed.extend(filters.open_ones().map(|filter| format!("unicast filter {filter}")));
+    filters.close_all(&interfaces).await?;
+    if config.control.exists() {
+        // Makes sure that nobody answers there; its file goes with it.
+        drop(Server::open(&config.control)?);
+        removed.push(format!("control socket {}", config.control.display()));
+    }
+    failures.into_iter().next().map_or(Ok(removed), |failure| Err(failure.into()))
+}

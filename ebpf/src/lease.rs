@@ -1,0 +1,74 @@
+//! Until when this host may serve: what keeps a router whose agent is dead or late from serving beside its successor.
+
+use core::ptr;
+
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
+use xvrrp_common::abi::{Lease, Router};
+
+use crate::maps;
+
+/// Now, on the clock of leases and stamps: it goes on while the machine is suspended.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Whether this host may speak for the virtual router: it is Active, and its lease runs at this very moment.
+#[inline(always)]
+pub fn runs(router: &Router) -> bool {
+    router.role == Router::ROLE_ACTIVE && maps::lease(router).is_some_and(|lease| now() < until(lease))
+}
+
+/// The same for every frame of a gateway's traffic, which a look at the clock would cost more than all the rest. Once
+/// looked at, the clock is left alone until the kernel's tick counter, which costs nothing to read, comes near the end
+/// of that lease. Should the counter stand still, on a machine whose processors are held up, that end comes as much later;
+/// nobody is answered by then, since [`runs`] looks at the clock.
+#[inline(always)]
+pub fn surely_runs(router: &Router) -> bool {
+    router.role == Router::ROLE_ACTIVE
+        && maps::lease(router).is_some_and(|lease| {
+            let until = until(lease);
+            // SAFETY: the helper has no preconditions; for the entry see `until`.
+            let ticks = unsafe { bpf_jiffies64() };
+            // SAFETY: as in `until`.
+            let (sure_of, sure_before) = unsafe {
+                (ptr::read_volatile(&raw const (*lease).sure_of), ptr::read_volatile(&raw const (*lease).sure_before))
+            };
+            (sure_of == until && ticks < sure_before) || look_at_clock(lease, until, ticks)
+        })
+}
+
+#[inline(never)]
+fn look_at_clock(lease: *mut Lease, until: u64, ticks: u64) -> bool {
+    let now = now();
+    let Some(settings) = maps::settings() else { return false };
+    if now >= until || settings.tick == 0 {
+        return now < until;
+    }
+    // At `ticks + n`, less than n + 1 ticks have passed since. One is left to spare.
+    let sure_before = ticks + ((until - now) / u64::from(settings.tick)).saturating_sub(1);
+    // SAFETY: as in `until`. In this order, and with `sure_of` written by whoever computed for that end: what is mixed
+    // from two leases is found to be of another than the present one, or counts to the end of the earlier.
+    unsafe {
+        ptr::write_volatile(&raw mut (*lease).sure_before, sure_before);
+        ptr::write_volatile(&raw mut (*lease).sure_of, until);
+    }
+    true
+}
+
+/// Another router has won: we serve no longer, however long it takes the agent to find out.
+#[inline(always)]
+pub fn end(router: &Router) {
+    if let Some(lease) = maps::lease(router) {
+        // SAFETY: as in `until`.
+        unsafe { ptr::write_volatile(&raw mut (*lease).until, Lease::ENDED) };
+    }
+}
+
+#[inline(always)]
+fn until(lease: *mut Lease) -> u64 {
+    // SAFETY: an entry of the map, which is there as long as the program runs; aligned words, each written whole at any time
+    // by the agent or on another CPU, hence volatile.
+    unsafe { ptr::read_volatile(&raw const (*lease).until) }
+}
