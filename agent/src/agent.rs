@@ -66,7 +66,8 @@ pub async fn run(config: &Config, replace: bool) -> anyhow::Result<()> {
     report::tell_of_predecessor(&predecessor);
 
     let host = Host { config, netlink: &netlink, interfaces: &interfaces };
-    let outcome = host.serve(&mut plans, tables, &mut attachments, &mut filters, server, links, signals).await;
+    let outcome =
+        host.serve(&mut plans, (tables, &predecessor), &mut attachments, &mut filters, server, links, signals).await;
     if let Ok(Ending::HandedOver) = outcome {
         tracing::info!("handed over to a successor");
         attachments.leave();
@@ -109,7 +110,7 @@ impl Host<'_> {
     async fn serve(
         &self,
         plans: &mut [Plan<'_>],
-        mut tables: Tables,
+        (mut tables, predecessor): (Tables, &Predecessor),
         attachments: &mut Attachments,
         filters: &mut UnicastFilters,
         server: Server,
@@ -118,7 +119,7 @@ impl Host<'_> {
     ) -> anyhow::Result<Ending> {
         adopt(plans, &mut tables, clock::now())?;
         let plans = &*plans;
-        let modes = attach(plans, attachments)?;
+        let modes = attach(plans, attachments, predecessor)?;
         self.remove_stale_addresses(plans).await?;
         tokio::spawn(attachments.forward_log()?);
         let virtual_macs: Vec<_> =
@@ -186,11 +187,17 @@ impl Host<'_> {
 }
 
 /// Attaches the kernel half to every interface that has a virtual router.
-fn attach(plans: &[Plan<'_>], attachments: &mut Attachments) -> anyhow::Result<BTreeMap<u32, XdpMode>> {
+fn attach(
+    plans: &[Plan<'_>],
+    attachments: &mut Attachments,
+    predecessor: &Predecessor,
+) -> anyhow::Result<BTreeMap<u32, XdpMode>> {
     let mut modes = BTreeMap::new();
     for Plan { interface, .. } in plans {
         if let Entry::Vacant(vacant) = modes.entry(interface.ifindex) {
-            let mode = attachments.attach(&interface.name, interface.ifindex, interface.xdp)?;
+            // What was seen there before may have been a predecessor's, and is gone now.
+            let occupant = interface.xdp.filter(|_| !matches!(predecessor, Predecessor::Incompatible(_)));
+            let mode = attachments.attach(&interface.name, interface.ifindex, occupant)?;
             tracing::info!(interface = %interface.name, xdp_mode = %mode, "kernel half attached");
             vacant.insert(mode);
         }

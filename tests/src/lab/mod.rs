@@ -1,5 +1,6 @@
 //! A laboratory of network namespaces: a switch, routers, a client and, if wanted, a server behind the routers.
 
+mod bpf_link;
 mod daemon;
 mod host_state;
 mod keepalived;
@@ -12,6 +13,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Result, ensure};
 
+pub use bpf_link::detach_link;
 pub use daemon::Daemon;
 pub use host_state::host_state;
 pub use keepalived::{Keepalived, KeepalivedConfig};

@@ -4,6 +4,7 @@ use std::env;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -29,34 +30,61 @@ pub fn agent_binary() -> Result<PathBuf> {
 #[derive(Debug)]
 pub struct Xvrrp {
     pub daemon: Daemon,
-    directory: TempDir,
+    /// Shared with successors.
+    directory: Arc<TempDir>,
     namespace: String,
 }
 
 impl Xvrrp {
     /// Starts an agent in the namespace.
     pub fn start(namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<Self> {
-        Self::start_in(namespace, virtual_routers, TempDir::with_prefix("xvrrp-lab-")?)
+        Self::start_in(namespace, virtual_routers, scratch()?, &How::default())
+    }
+
+    /// Starts an agent in the namespace, with a mount namespace of its own and its pins below `bpffs`.
+    pub fn start_unshared(namespace: &Namespace, virtual_routers: &[VirtualRouter], bpffs: &Path) -> Result<Self> {
+        let keys = format!("bpffs = {bpffs:?}\n");
+        let how = How { wrapper: &["unshare", "--mount"], keys: &keys, ..How::default() };
+        Self::start_in(namespace, virtual_routers, scratch()?, &how)
     }
 
     /// Starts another agent after this one has ended, with the same directory: as after a crash.
     pub fn restart(self, namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<Self> {
         let Self { daemon, directory, .. } = self;
         drop(daemon);
-        Self::start_in(namespace, virtual_routers, directory)
+        Self::start_in(namespace, virtual_routers, directory, &How::default())
     }
 
-    fn start_in(namespace: &Namespace, virtual_routers: &[VirtualRouter], directory: TempDir) -> Result<Self> {
+    /// Starts another agent that takes over from this one, which then ends by itself.
+    pub fn replace(&self, namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<Self> {
+        let how = How { options: &["--replace"], ..How::default() };
+        Self::start_in(namespace, virtual_routers, Arc::clone(&self.directory), &how)
+    }
+
+    fn start_in(
+        namespace: &Namespace,
+        virtual_routers: &[VirtualRouter],
+        directory: Arc<TempDir>,
+        how: &How<'_>,
+    ) -> Result<Self> {
         let config = directory.path().join("xvrrp.toml");
         let control = control(&directory);
         let router_id = namespace.name();
-        let mut text = format!("[agent]\nrouter_id = \"{router_id}\"\ncontrol = {control:?}\n");
+        let mut text = format!("[agent]\nrouter_id = \"{router_id}\"\ncontrol = {control:?}\n{}", how.keys);
         for virtual_router in virtual_routers {
             write!(text, "\n{virtual_router}")?;
         }
         std::fs::write(&config, text)?;
-        let mut command = namespace.command(agent_binary()?)?;
-        command.args(["run", "--config"]).arg(&config);
+        let agent = agent_binary()?;
+        let mut command = match how.wrapper {
+            [] => namespace.command(agent)?,
+            [wrapper, arguments @ ..] => {
+                let mut command = namespace.command(wrapper)?;
+                command.args(arguments).arg(agent);
+                command
+            }
+        };
+        command.args(["run", "--config"]).arg(&config).args(how.options);
         let daemon = Daemon::start("xvrrp", &mut command, directory.path())?;
         Ok(Self { daemon, directory, namespace: router_id.to_owned() })
     }
@@ -101,6 +129,11 @@ impl Xvrrp {
         self.daemon.count_lines(&[&format!("virtual_router={name} "), &format!("state={state} ")])
     }
 
+    /// Its configuration.
+    pub fn config(&self) -> PathBuf {
+        self.directory.path().join("xvrrp.toml")
+    }
+
     /// Its control socket.
     pub fn control(&self) -> PathBuf {
         control(&self.directory)
@@ -115,6 +148,21 @@ impl Xvrrp {
     pub fn kill(&mut self) -> Result<ExitStatus> {
         self.daemon.stop(Signal::SIGKILL, Duration::from_secs(5))
     }
+}
+
+/// What differs from start to start.
+#[derive(Default)]
+struct How<'a> {
+    /// A program that runs the agent, with its own arguments.
+    wrapper: &'a [&'a str],
+    /// More keys of `[agent]`.
+    keys: &'a str,
+    /// More options of `xvrrp run`.
+    options: &'a [&'a str],
+}
+
+fn scratch() -> Result<Arc<TempDir>> {
+    Ok(Arc::new(TempDir::with_prefix("xvrrp-lab-")?))
 }
 
 fn control(directory: &TempDir) -> PathBuf {
