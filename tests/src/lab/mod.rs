@@ -59,7 +59,7 @@ impl Lab {
         lab.bridge("br0")?;
         lab.plug_in(&lab.client, "client", INTERFACE, "br0", CLIENT)?;
         for (index, router) in lab.routers.iter().enumerate() {
-            lab.plug_in(router, &port(index), INTERFACE, "br0", Self::address(index))?;
+            lab.plug_in(router, &Self::port(index), INTERFACE, "br0", Self::address(index))?;
             // With the address on two interfaces, or none, the host must not speak for it by itself.
             router.sysctl("net.ipv4.conf.all.rp_filter", "0")?;
             router.sysctl("net.ipv4.conf.default.rp_filter", "0")?;
@@ -96,24 +96,29 @@ impl Lab {
         Ipv4Addr::new(198, 51, 100, host_number(router))
     }
 
+    /// The switch's port for the router, on the client's side.
+    pub fn port(router: usize) -> String {
+        format!("p{router}")
+    }
+
     /// Pulls the router's cable out of the switch: no carrier on either end.
     pub fn pull(&self, router: usize) -> Result<()> {
-        self.switch.ip(&format!("link set {} down", port(router))).map(drop)
+        self.switch.ip(&format!("link set {} down", Self::port(router))).map(drop)
     }
 
     /// Puts it back.
     pub fn plug(&self, router: usize) -> Result<()> {
-        self.switch.ip(&format!("link set {} up", port(router))).map(drop)
+        self.switch.ip(&format!("link set {} up", Self::port(router))).map(drop)
     }
 
     /// Cuts the router off behind its switch port: the carrier stays.
     pub fn isolate(&self, router: usize) -> Result<()> {
-        self.switch.ip(&format!("link set {} nomaster", port(router))).map(drop)
+        self.switch.ip(&format!("link set {} nomaster", Self::port(router))).map(drop)
     }
 
     /// Undoes [`Self::isolate`].
     pub fn rejoin(&self, router: usize) -> Result<()> {
-        self.switch.ip(&format!("link set {} master br0", port(router))).map(drop)
+        self.switch.ip(&format!("link set {} master br0", Self::port(router))).map(drop)
     }
 
     /// The switch, which sees what passes between all hosts.
@@ -148,10 +153,6 @@ impl Lab {
         }
         Ok(())
     }
-}
-
-fn port(router: usize) -> String {
-    format!("p{router}")
 }
 
 fn host_number(router: usize) -> u8 {

@@ -16,6 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use xvrrp::config::AgentConfig;
 use xvrrp::dataplane::Pins;
+use xvrrp_common::units::MacAddress;
 
 /// Every namespace of ours is called `xv-PID-NUMBER-ROLE`.
 const PREFIX: &str = "xv-";
@@ -92,6 +93,15 @@ impl Namespace {
     /// Runs a shell command inside; what it prints.
     pub fn sh(&self, line: &str) -> Result<String> {
         run(self.command("sh")?.args(["-c", line]))
+    }
+
+    /// The MAC address of an interface.
+    pub fn mac(&self, interface: &str) -> Result<MacAddress> {
+        let link = self.ip(&format!("-o link show dev {interface}"))?;
+        let mac = link.split_whitespace().skip_while(|&word| word != "link/ether").nth(1);
+        let mac = mac.with_context(|| format!("no MAC address: {link}"))?;
+        let bytes = mac.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<Vec<_>, _>>()?;
+        Ok(MacAddress(*bytes.first_chunk().with_context(|| format!("a short MAC address: {mac}"))?))
     }
 
     pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {

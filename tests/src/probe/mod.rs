@@ -2,10 +2,12 @@
 
 mod arp;
 mod echo;
+mod serving;
 mod tcp;
 mod udp;
 
 pub use arp::{ArpFrame, ArpWatch, ask_for};
 pub use echo::{TcpEcho, UdpEcho};
+pub use serving::{Destination, Gap, Hosts, Kind, Reign, Sample, Serving, ServingTimeline};
 pub use tcp::TcpConnection;
 pub use udp::{Timeline, UdpProbe};
