@@ -129,12 +129,19 @@ impl Router {
 
     async fn remove(&mut self, netlink: &Netlink) {
         let Placement { name, interface, ifindex, .. } = &self.placement;
-        let added = std::mem::take(&mut self.added);
-        if added.is_empty() {
+        if self.added.is_empty() {
             return;
         }
-        for error in netlink.remove_addresses(interface, *ifindex, &added).await {
-            tracing::error!(virtual_router = %name, "{error}");
+        // What could not be removed is tried again with the next request, and at the end.
+        match netlink.remove_addresses(interface, *ifindex, &self.added).await {
+            Ok(failures) => {
+                self.added.clear();
+                for (address, error) in failures {
+                    tracing::error!(virtual_router = %name, "{error}");
+                    self.added.push(address);
+                }
+            }
+            Err(error) => tracing::error!(virtual_router = %name, "{error}"),
         }
     }
 }

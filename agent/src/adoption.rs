@@ -17,12 +17,20 @@ pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Resul
         tables.remove_router(key)?;
     }
     give_slots(plans, &known, tables)?;
+    let vips: BTreeSet<_> = plans.iter().flat_map(Plan::vips).collect();
+    let sources: BTreeSet<_> = plans.iter().flat_map(Plan::allowed_sources).collect();
+    // First, to make room.
+    tables.retain(&vips, &sources)?;
     for plan in &mut *plans {
-        let lease = Instant::from_nanos(tables.lease(plan.slot));
+        let left = Instant::from_nanos(tables.lease(plan.slot));
+        // With another configuration than before it may be longer than any that we would give.
+        let lease = left.min(now + plan.config.advert_interval.saturating_mul(3));
         let active = known.get(&plan.key).is_some_and(|router| router.role == Router::ROLE_ACTIVE);
         plan.resume = (active && now < lease).then_some(lease);
         if plan.resume.is_none() {
             tables.set_lease(plan.slot, Lease::ENDED);
+        } else if lease != left {
+            tables.set_lease(plan.slot, lease.as_nanos());
         }
         tables.set_router(plan.key, &plan.kernel())?;
         for vip in plan.vips() {
@@ -32,9 +40,7 @@ pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Resul
             tables.allow_source(source)?;
         }
     }
-    let vips: BTreeSet<_> = plans.iter().flat_map(Plan::vips).collect();
-    let sources: BTreeSet<_> = plans.iter().flat_map(Plan::allowed_sources).collect();
-    tables.retain(&vips, &sources)
+    Ok(())
 }
 
 fn give_slots(

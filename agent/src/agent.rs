@@ -3,8 +3,9 @@
 //! Whatever it puts on the host it undoes on every way out of [`run`], unless a successor takes it over; what a crash left
 //! is taken over or undone by the next start.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::control::{Answer, Request, Server, Singleton};
 use crate::dataplane::{Attachments, Capacity, Dataplane, Pins, Predecessor, Tables, XdpMode};
 use crate::election::{self, Command, Ending, Instance, InstanceConfig};
 use crate::inspector::Inspector;
-use crate::net::{Interface, LinkChange, LinkMonitor, Netlink, PacketSocket};
+use crate::net::{Interface, LinkChange, LinkMonitor, LinkNews, Netlink, PacketSocket};
 use crate::plan::{Plan, facts, plans};
 use crate::report::{self, Reporter};
 use crate::unicast_filters::UnicastFilters;
@@ -47,8 +48,7 @@ pub async fn run(config: &Config, replace: bool) -> anyhow::Result<()> {
     // Before the interfaces are looked at: no change after that look is missed.
     let links = LinkMonitor::open()?;
     let interfaces = checked_interfaces(config, &netlink).await?;
-    let mut plans = plans(config, &interfaces);
-    let capacity = capacity(&plans)?;
+    let capacity = capacity(config)?;
     let pins = Pins::below(&config.agent.bpffs)?;
     // Loading takes longest: where that can be done beside the other agent, it is done before that one goes.
     let loaded = match pins.predecessor(capacity) {
@@ -56,12 +56,21 @@ pub async fn run(config: &Config, replace: bool) -> anyhow::Result<()> {
         _ => None,
     };
     let _singleton = if replace { handover::take_over(&config.agent.control).await? } else { Singleton::claim()? };
+    // The other agent may have changed them since.
+    let interfaces = if replace { checked_interfaces(config, &netlink).await? } else { interfaces };
+    let mut plans = plans(config, &interfaces);
     let server = Server::open(&config.agent.control)?;
     let signals = Signals::listen()?;
     let mut filters = UnicastFilters::recover(netlink.clone(), config.agent.control.with_file_name(FILTER_RECORD))?;
     let (Dataplane { mut attachments, tables }, predecessor) = match loaded {
         Some(loaded) => loaded,
-        None => Dataplane::open(capacity, &pins)?,
+        None => {
+            if let Predecessor::Incompatible(_) = pins.predecessor(capacity) {
+                // Before the kernel half goes that drops ARP for them.
+                remove_stale_addresses(&netlink, &BTreeSet::new()).await?;
+            }
+            Dataplane::open(capacity, &pins)?
+        }
     };
     report::tell_of_predecessor(&predecessor);
 
@@ -73,10 +82,12 @@ pub async fn run(config: &Config, replace: bool) -> anyhow::Result<()> {
         attachments.leave();
         return Ok(());
     }
-    // The addresses are gone; until now the kernel half has dropped ARP for them.
+    // Until the addresses are gone, the kernel half drops ARP for them. A start that failed has left a predecessor's.
+    let removed = remove_stale_addresses(&netlink, &BTreeSet::new()).await;
     let detached = attachments.detach_all();
     let closed = filters.close_all(&interfaces).await;
     outcome?;
+    removed?;
     closed?;
     Ok(detached?)
 }
@@ -88,12 +99,13 @@ async fn checked_interfaces(config: &Config, netlink: &Netlink) -> anyhow::Resul
     Ok(interfaces)
 }
 
-fn capacity(plans: &[Plan<'_>]) -> anyhow::Result<Capacity> {
+fn capacity(config: &Config) -> anyhow::Result<Capacity> {
+    let routers = &config.virtual_routers;
     let count = |numbers: &mut dyn Iterator<Item = usize>| u32::try_from(numbers.sum::<usize>());
     Ok(Capacity {
-        routers: count(&mut plans.iter().map(|_| 1))?,
-        vips: count(&mut plans.iter().map(|plan| plan.config.addresses.len()))?,
-        sources: count(&mut plans.iter().map(|plan| plan.config.allowed_sources.len()))?,
+        routers: u32::try_from(routers.len())?,
+        vips: count(&mut routers.iter().map(|router| router.addresses.len()))?,
+        sources: count(&mut routers.iter().map(|router| router.allowed_sources.len()))?,
     })
 }
 
@@ -120,7 +132,11 @@ impl Host<'_> {
         adopt(plans, &mut tables, clock::now())?;
         let plans = &*plans;
         let modes = attach(plans, attachments, predecessor)?;
-        self.remove_stale_addresses(plans).await?;
+        let going_on = plans.iter().flat_map(|plan| {
+            let placement = plan.placement();
+            placement.installed.into_iter().map(move |(address, _)| (placement.ifindex, address))
+        });
+        remove_stale_addresses(self.netlink, &going_on.collect()).await?;
         tokio::spawn(attachments.forward_log()?);
         let virtual_macs: Vec<_> =
             plans.iter().filter(|plan| plan.config.virtual_mac).map(|plan| (plan.interface, plan.mac)).collect();
@@ -128,9 +144,10 @@ impl Host<'_> {
 
         let counters = Arc::new(tables.take_counters()?);
         let realtime_priority = self.config.agent.realtime_priority;
+        let instances = instances(plans)?;
         let placements = plans.iter().map(Plan::placement).collect();
         let addresses = addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
-        let mut election = election::spawn(tables, instances(plans)?, addresses.requests.clone(), realtime_priority)
+        let mut election = election::spawn(tables, instances, addresses.requests.clone(), realtime_priority)
             .context("cannot start the election thread")?;
         let inspector = Inspector::new(self.config, plans, &modes, Arc::clone(&counters), election.commands.clone());
         let service = spawn_server(server, inspector, election.commands.clone());
@@ -147,9 +164,11 @@ impl Host<'_> {
                     None => break,
                 },
                 change = links.next(), if watching_links => match change {
-                    Some(LinkChange { ifindex, running, mac }) => {
-                        let running = running && !watch.has_lost(ifindex);
-                        let _ = election.commands.send(Command::Interface { ifindex, running, mac });
+                    Some(LinkNews::Change(change)) => tell_of_link(change, &watch, &election.commands),
+                    Some(LinkNews::Missed) => {
+                        for interface in self.netlink.interfaces().await.unwrap_or_default() {
+                            tell_of_link(interface.link(), &watch, &election.commands);
+                        }
                     }
                     None => {
                         watching_links = false;
@@ -171,19 +190,21 @@ impl Host<'_> {
         service.abort();
         Ok(outcome?)
     }
+}
 
-    /// Of an agent that did not end as it should, but for those of virtual routers that go on.
-    async fn remove_stale_addresses(&self, plans: &[Plan<'_>]) -> anyhow::Result<()> {
-        let keep = plans.iter().flat_map(|plan| {
-            let placement = plan.placement();
-            placement.installed.into_iter().map(move |(address, _)| (placement.ifindex, address))
-        });
-        let (removed, failures) = self.netlink.remove_stale_addresses(&keep.collect()).await?;
-        for address in removed {
-            tracing::warn!("removed {address}, which an agent that did not end properly had left");
-        }
-        failures.into_iter().next().map_or(Ok(()), |failure| Err(failure.into()))
+/// Removes addresses of an agent that did not end as it should, but for those to `keep`.
+async fn remove_stale_addresses(netlink: &Netlink, keep: &BTreeSet<(u32, Ipv4Addr)>) -> anyhow::Result<()> {
+    let (removed, failures) = netlink.remove_stale_addresses(keep).await?;
+    for address in removed {
+        tracing::warn!("removed {address}, which an agent that did not end properly had left");
     }
+    failures.into_iter().next().map_or(Ok(()), |failure| Err(failure.into()))
+}
+
+fn tell_of_link(change: LinkChange, watch: &AttachmentWatch, election: &mpsc::UnboundedSender<Command>) {
+    let LinkChange { ifindex, running, mac } = change;
+    let running = running && !watch.has_lost(ifindex);
+    let _ = election.send(Command::Interface { ifindex, running, mac });
 }
 
 /// Attaches the kernel half to every interface that has a virtual router.
@@ -207,17 +228,11 @@ fn attach(
 }
 
 fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {
-    let mut sockets: BTreeMap<u32, Arc<PacketSocket>> = BTreeMap::new();
     let mut instances = Vec::with_capacity(plans.len());
     for plan in plans {
         let Interface { name, ifindex, running, .. } = plan.interface;
-        let socket = match sockets.entry(*ifindex) {
-            Entry::Occupied(open) => Arc::clone(open.get()),
-            Entry::Vacant(vacant) => {
-                let socket = PacketSocket::open(*ifindex).with_context(|| format!("cannot send on {name}"))?;
-                Arc::clone(vacant.insert(Arc::new(socket)))
-            }
-        };
+        // One each: what one of them sends takes no room from another's adverts.
+        let socket = PacketSocket::open(*ifindex).with_context(|| format!("cannot send on {name}"))?;
         let instance = Instance::new(InstanceConfig {
             index: plan.index,
             key: plan.key,
@@ -247,15 +262,20 @@ fn spawn_server(server: Server, inspector: Inspector, election: mpsc::UnboundedS
                 Ok(client) => {
                     let (inspector, election) = (Arc::clone(&inspector), election.clone());
                     tokio::spawn(async move {
-                        client
+                        let mut handing_over = false;
+                        let answered = client
                             .serve(async |request| match request {
                                 Request::Status => Answer::Status(inspector.status().await),
                                 Request::HandOver => {
-                                    let _ = election.send(Command::HandOver);
-                                    Answer::HandingOver { handing_over: true }
+                                    handing_over = true;
+                                    Answer::HandingOver { handing_over }
                                 }
                             })
                             .await;
+                        // Whoever has gone in the meantime will not follow us.
+                        if answered && handing_over {
+                            let _ = election.send(Command::HandOver);
+                        }
                     });
                 }
                 Err(error) => {

@@ -111,10 +111,11 @@ impl Drop for Server {
 pub struct Client(UnixStream);
 
 impl Client {
-    /// Reads the request, has it answered and sends the answer. A client that is slow or silent is left.
-    pub async fn serve<A: Serialize>(mut self, answer: impl AsyncFnOnce(Request) -> A) {
+    /// Reads the request, has it answered and sends the answer, and says whether that went well. A client that is slow or
+    /// silent is left.
+    pub async fn serve<A: Serialize>(mut self, answer: impl AsyncFnOnce(Request) -> A) -> bool {
         // Whoever hangs up early does not want the answer.
-        let _ = tokio::time::timeout(PATIENCE, self.serve_patiently(answer)).await;
+        matches!(tokio::time::timeout(PATIENCE, self.serve_patiently(answer)).await, Ok(Ok(())))
     }
 
     async fn serve_patiently<A: Serialize>(&mut self, answer: impl AsyncFnOnce(Request) -> A) -> io::Result<()> {

@@ -7,12 +7,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use xvrrp_common::units::Interval;
 
+use crate::clock;
 use crate::config::Config;
 use crate::dataplane::{CounterReader, XdpMode};
 use crate::election::{Command, RouterStatus, state_name};
 use crate::plan::Plan;
 use crate::status::{
-    ActiveRouter, AgentStatus, SCHEMA, TimerStatus, VirtualRouterStatus, counted, milliseconds, with_prefix,
+    ActiveRouter, AgentStatus, RivalClaim, SCHEMA, TimerStatus, VirtualRouterStatus, counted, milliseconds, with_prefix,
 };
 
 /// See the module.
@@ -110,6 +111,11 @@ impl Inspector {
             virtual_mac: known.virtual_mac.clone(),
             addresses: known.addresses.clone(),
             adverts_sent: elected.adverts_sent,
+            rival: elected.rival.map(|rival| RivalClaim {
+                address: rival.address,
+                mac: rival.mac.to_string(),
+                ago_ms: milliseconds(clock::now().since(rival.at)),
+            }),
             counters: self.counted(CounterReader::router(known.slot)),
         }
     }

@@ -7,7 +7,7 @@ use xvrrp_common::units::{Instant, MacAddress};
 
 use crate::addresses::Placement;
 use crate::config::{Checksum, Config, VirtualRouterConfig, host};
-use crate::net::Interface;
+use crate::net::{Interface, MARKS_LAST};
 use crate::vrrp;
 
 /// One virtual router, thought out.
@@ -136,7 +136,8 @@ impl<'a> Plan<'a> {
     pub fn placement(&self) -> Placement {
         let addresses = self.config.addresses.iter().map(|vip| (vip.address, vip.prefix_length));
         let addresses: Vec<_> = if self.accepts() { addresses.collect() } else { Vec::new() };
-        let left = self.interface.addresses.iter().filter(|found| found.ours && self.resume.is_some());
+        let left =
+            self.interface.addresses.iter().filter(|found| (found.ours || !*MARKS_LAST) && self.resume.is_some());
         let left = left.map(|found| (found.address, found.prefix_length)).filter(|found| addresses.contains(found));
         Placement {
             name: self.config.name.clone(),

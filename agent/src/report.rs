@@ -1,11 +1,13 @@
 //! The log of what happens to the virtual routers. Written by the management side: a log that blocks delays no advert.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use xvrrp_common::abi::{Counter, Counters};
+use xvrrp_common::units::{Instant, Interval, MacAddress};
 
 use crate::dataplane::{CounterReader, Predecessor};
-use crate::election::{Report, Transition, state_name};
+use crate::election::{Report, Rival, Transition, state_name};
 use crate::plan::Plan;
 
 /// The reasons for which the kernel half throws adverts away (RFC 9568 7.1: "discard the packet").
@@ -40,6 +42,27 @@ pub fn tell_of_predecessor(predecessor: &Predecessor) {
 pub struct Reporter {
     routers: Vec<Known>,
     counters: Arc<CounterReader>,
+    rivals: Rivals,
+}
+
+/// Who has claimed an address lately, and when that was told.
+#[derive(Debug, Default)]
+struct Rivals(BTreeMap<(usize, MacAddress), Instant>);
+
+impl Rivals {
+    /// One line for each claimant in this time.
+    const PAUSE: Interval = Interval::from_seconds(60);
+    /// More claimants than this within a pause are not told of: somebody makes them up.
+    const MOST: usize = 64;
+
+    fn is_news(&mut self, claimant: (usize, MacAddress), now: Instant) -> bool {
+        self.0.retain(|_, told| now.since(*told) < Self::PAUSE);
+        let news = self.0.len() < Self::MOST && !self.0.contains_key(&claimant);
+        if news {
+            self.0.insert(claimant, now);
+        }
+        news
+    }
 }
 
 #[derive(Debug)]
@@ -60,10 +83,10 @@ impl Reporter {
             // A predecessor has told of its own.
             counted: counters.read(CounterReader::router(plan.slot)).unwrap_or_default(),
         };
-        Self { routers: plans.iter().map(known).collect(), counters }
+        Self { routers: plans.iter().map(known).collect(), counters, rivals: Rivals::default() }
     }
 
-    pub fn report(&self, report: &Report) {
+    pub fn report(&mut self, report: &Report) {
         match report {
             Report::Transition { router, transition } => {
                 let Some(Known { name, vrid, .. }) = self.routers.get(*router) else {
@@ -78,6 +101,14 @@ impl Reporter {
                     return;
                 };
                 tracing::warn!(virtual_router = %name, vrid, "{problem}");
+            }
+            Report::RivalClaim { router, rival: Rival { mac, address, at } } => {
+                let Some(Known { name, vrid, .. }) = self.routers.get(*router) else {
+                    return;
+                };
+                if self.rivals.is_news((*router, *mac), *at) {
+                    tracing::warn!(virtual_router = %name, vrid, claimant = %mac, "another host claims {address}");
+                }
             }
             Report::NotRealtime { what, error } => {
                 tracing::warn!("not permitted to {what}: {error}; adverts can be late under load");
@@ -100,5 +131,23 @@ impl Reporter {
             }
             *counted = now;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claimant_is_news_once_a_minute_and_a_flood_of_made_up_ones_is_not() {
+        let mut rivals = Rivals::default();
+        let start = Instant::from_nanos(1_000_000_000_000);
+        let mac = |last| MacAddress([2, 0, 0, 0, 0, last]);
+        assert!(rivals.is_news((0, mac(1)), start));
+        assert!(!rivals.is_news((0, mac(1)), start + Interval::from_seconds(59)));
+        assert!(rivals.is_news((1, mac(1)), start), "another virtual router's");
+        assert!(rivals.is_news((0, mac(1)), start + Interval::from_seconds(60)));
+        let told = (0..=255).filter(|&last| rivals.is_news((0, mac(last)), start + Interval::from_seconds(61))).count();
+        assert!(told < 64, "{told} lines");
     }
 }

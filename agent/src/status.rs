@@ -44,8 +44,18 @@ pub struct VirtualRouterStatus {
     pub virtual_mac: Option<String>,
     pub addresses: Vec<String>,
     pub adverts_sent: u64,
+    /// The latest claim of another host on one of the addresses, while Active.
+    pub rival: Option<RivalClaim>,
     /// Frames that belong to this virtual router, by what the kernel half made of them.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// Another host says in ARP that an address is at its MAC. How often that happened, counts `arp_rival_claim`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RivalClaim {
+    pub address: IpAddr,
+    pub mac: String,
+    pub ago_ms: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,6 +135,9 @@ impl fmt::Display for VirtualRouterStatus {
             timers.next_ms.map_or("-".to_owned(), span),
         )?;
         writeln!(f, "  adverts     {} sent", self.adverts_sent)?;
+        if let Some(RivalClaim { address, mac, ago_ms }) = &self.rival {
+            writeln!(f, "  RIVAL       {mac} claimed {address} {} ago", span(*ago_ms))?;
+        }
         if !self.counters.is_empty() {
             writeln!(f, "  counted     {}", list(&self.counters))?;
         }
@@ -191,6 +204,11 @@ mod tests {
                 virtual_mac: Some("00:00:5e:00:01:33".to_owned()),
                 addresses: vec!["192.0.2.1/24".to_owned()],
                 adverts_sent: 0,
+                rival: Some(RivalClaim {
+                    address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+                    mac: "02:00:00:00:00:09".to_owned(),
+                    ago_ms: 1500.0,
+                }),
                 counters: BTreeMap::from([("advert_accepted".to_owned(), 120), ("arp_suppressed".to_owned(), 2)]),
             }],
             counters: BTreeMap::new(),
@@ -210,6 +228,7 @@ lan: BACKUP for 12 s (startup)
   intervals   ours 100.0 ms, Active_Adver_Interval 100.0 ms
   timers      Active_Down_Interval 360.9 ms, Skew_Time 60.9 ms, next in 300.0 ms
   adverts     0 sent
+  RIVAL       02:00:00:00:00:09 claimed 192.0.2.1 1500.0 ms ago
   counted     advert_accepted 120
               arp_suppressed 2
 ";

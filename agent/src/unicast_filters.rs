@@ -50,12 +50,13 @@ impl UnicastFilters {
     ) -> Result<(), FilterError> {
         let entry =
             |(interface, mac): &(&Interface, MacAddress)| Entry { interface: interface.name.clone(), mac: mac.0 };
-        let left = std::mem::take(&mut self.opened);
-        self.opened = wanted.iter().map(entry).collect();
-        let unwanted = left.iter().filter(|entry| !self.opened.contains(entry));
-        for entry in unwanted.clone() {
-            self.close(entry, interfaces).await?;
+        let left = self.opened.clone();
+        let wanted_ones: Vec<Entry> = wanted.iter().map(entry).collect();
+        for unwanted in left.iter().filter(|entry| !wanted_ones.contains(entry)) {
+            self.close(unwanted, interfaces).await?;
+            self.opened.retain(|entry| entry != unwanted);
         }
+        self.opened = wanted_ones;
         if self.opened.is_empty() {
             return self.remove_record();
         }
@@ -119,7 +120,10 @@ fn read(record: &Path) -> Result<Vec<Entry>, FilterError> {
 
 fn write(record: &Path, entries: &[Entry]) -> Result<(), FilterError> {
     let bytes = serde_json::to_vec(entries).map_err(io::Error::from);
+    // A crash leaves the one or the other.
+    let new = record.with_extension("new");
     bytes
-        .and_then(|bytes| fs::write(record, bytes))
+        .and_then(|bytes| fs::write(&new, bytes))
+        .and_then(|()| fs::rename(&new, record))
         .map_err(|source| FilterError::Record { path: record.to_owned(), source })
 }

@@ -178,8 +178,8 @@ pub struct Heard {
     pub restart_interval: u64,
     /// The last valid advert of any priority.
     pub latest: Advert,
-    /// Zero; makes one cache line of it.
-    pub reserved: u64,
+    /// The kernel half's own: when the last [`Claim`] was told.
+    pub claim_told_at: u64,
 }
 
 /// Until when an Active router may serve: past it, the kernel half answers and admits nothing on its behalf, whatever the
@@ -213,6 +213,25 @@ pub struct Event {
     /// Zero.
     pub reserved: u32,
     pub advert: Advert,
+}
+
+/// Sent when another host claims a virtual address while we are Active, at most once in [`Claim::PAUSE`] for each virtual
+/// router. In the ring buffer it differs from an [`Event`] by its length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Claim {
+    /// The virtual address.
+    pub address: Address,
+    pub slot: u32,
+    /// Where the claimant says that it is.
+    pub mac: [u8; 6],
+    /// Zero.
+    pub reserved: [u8; 6],
+}
+
+impl Claim {
+    /// In nanoseconds: 100 ms.
+    pub const PAUSE: u64 = 100_000_000;
 }
 
 /// What the maps were made by, so that a later agent can tell whether they are fit for it.
@@ -341,6 +360,7 @@ const _: () = {
     assert!(size_of::<Advert>() == 40);
     assert!(size_of::<Heard>() == 64);
     assert!(size_of::<Event>() == 56);
+    assert!(size_of::<Claim>() == 32);
     assert!(size_of::<Settings>() == 8);
     assert!(size_of::<Lease>() == 32);
     assert!(size_of::<Stamp>() == 32);

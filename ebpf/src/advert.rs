@@ -97,14 +97,17 @@ fn take(key: &RouterKey, router: &Router, ip: &ipv4::Header, advert: &vrrp::Adve
         },
         reserved: [0; 2],
     };
-    if router.role == Router::ROLE_ACTIVE && wins(router, ip, advert) {
-        lease::end(router);
-    }
     let Some(entry) = maps::heard(router) else {
         maps::report_missing_slot(router.slot);
         return;
     };
     let change = heard::record(entry, &latest, restarts_timer(router, advert));
+    // The agent may be taking over at this moment: it writes the role, then reads the entry. We have written the entry, and
+    // read the role again: one of us sees what the other did.
+    let Some(router) = maps::router(key) else { return };
+    if router.role == Router::ROLE_ACTIVE && wins(router, ip, advert) {
+        lease::end(router);
+    }
     if matters(router, advert, change) && !tell(Event { router: *key, slot: router.slot, reserved: 0, advert: latest })
     {
         count(index, Counter::EventLost);

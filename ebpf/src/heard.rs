@@ -1,8 +1,11 @@
 //! The entries that the agent reads while they are written.
 
 use core::ptr;
+use core::sync::atomic::{Ordering, compiler_fence};
 
-use xvrrp_common::abi::{Advert, Heard};
+use xvrrp_common::abi::{Advert, Claim, Heard};
+
+use crate::lease;
 
 /// What an advert says compared with the one before it, leaving its time of arrival aside.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -11,7 +14,8 @@ pub enum Change {
     Different,
 }
 
-/// Writes down an advert, and that it restarts a Backup's timer if it does.
+/// Writes down an advert, and that it restarts a Backup's timer if it does. What is read afterwards stays behind the writes,
+/// as far as a compiler can see to it: a processor may still be some nanoseconds late in showing them to others.
 #[inline(always)]
 pub fn record(entry: *mut Heard, advert: &Advert, restarts_timer: bool) -> Change {
     // SAFETY: `entry` points into the map, as long as the program runs. The agent reads at the same time and counts on
@@ -24,7 +28,22 @@ pub fn record(entry: *mut Heard, advert: &Advert, restarts_timer: bool) -> Chang
         }
         let change = compare(&(*entry).latest, advert);
         (*entry).latest = *advert;
+        compiler_fence(Ordering::SeqCst);
         change
+    }
+}
+
+/// Whether the agent may be told of another claim now; if so, the next one has to wait.
+#[inline(always)]
+pub fn claim_is_due(entry: *mut Heard) -> bool {
+    let now = lease::now();
+    // SAFETY: as in `record`; should two CPUs find it due at once, the agent is told twice.
+    unsafe {
+        let due = now.wrapping_sub((*entry).claim_told_at) >= Claim::PAUSE;
+        if due {
+            (*entry).claim_told_at = now;
+        }
+        due
     }
 }
 

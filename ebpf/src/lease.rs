@@ -57,10 +57,11 @@ fn look_at_clock(lease: *mut Lease, until: u64, ticks: u64) -> bool {
     true
 }
 
-/// Another router has won: we serve no longer, however long it takes the agent to find out.
+/// Another router has won: we serve no longer, however long it takes the agent to find out. A lease without an end is not
+/// ours to end: nobody would give a new one.
 #[inline(always)]
 pub fn end(router: &Router) {
-    if let Some(lease) = maps::lease(router) {
+    if let Some(lease) = maps::lease(router).filter(|lease| until(*lease) != Lease::UNLIMITED) {
         // SAFETY: as in `until`.
         unsafe { ptr::write_volatile(&raw mut (*lease).until, Lease::ENDED) };
     }

@@ -5,8 +5,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_log_ebpf::error;
 use xvrrp_common::abi::{
-    Counter, Counters, Event, FAMILY_IPV4, Heard, Lease, Router, RouterKey, Settings, SourceKey, Stamp, VipKey,
-    ipv4_address,
+    Counter, Counters, FAMILY_IPV4, Heard, Lease, Router, RouterKey, Settings, SourceKey, Stamp, VipKey, ipv4_address,
 };
 
 /// What the agent's sizes replace.
@@ -113,8 +112,8 @@ pub fn settings() -> Option<&'static Settings> {
 
 /// Tells the agent; false if the ring buffer is full.
 #[inline(always)]
-pub fn tell(event: Event) -> bool {
-    let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
+pub fn tell<T: 'static>(event: T) -> bool {
+    let Some(mut entry) = EVENTS.reserve::<T>(0) else {
         return false;
     };
     entry.write(event);

@@ -3,9 +3,9 @@
 
 use anyhow::{Context, Result, bail};
 use aya::programs::{Program, TestRun, TestRunOptions};
-use xvrrp::dataplane::{Attachments, Capacity, CounterReader, Dataplane, Events, Tables};
+use xvrrp::dataplane::{Attachments, Capacity, CounterReader, Dataplane, Events, Tables, Told};
 use xvrrp_common::abi::{
-    Counter, Event, FAMILY_IPV4, Heard, Lease, Router, RouterKey, SourceKey, VipKey, ipv4_address, program,
+    Claim, Counter, Event, FAMILY_IPV4, Heard, Lease, Router, RouterKey, SourceKey, VipKey, ipv4_address, program,
 };
 use xvrrp_common::units::{Interval, MacAddress, Version, Vrid};
 
@@ -30,6 +30,7 @@ pub struct Outcome {
     /// What was counted, where (as [`CounterReader`] has it).
     pub counted: Vec<(u32, Counter)>,
     pub events: Vec<Event>,
+    pub claims: Vec<Claim>,
 }
 
 /// A virtual router as the tests want it: VRID 51, version 3, priority 100, one second, with a virtual MAC, accepting
@@ -148,6 +149,13 @@ impl KernelHalf {
         let result = self.test_run(name, frame, Some(&mut output), 1)?;
         output.truncate(usize::try_from(result.data_size_out)?);
         let after = self.all_counters()?;
+        let (mut events, mut claims) = (Vec::new(), Vec::new());
+        while let Some(told) = self.events.next() {
+            match told {
+                Told::Advert(event) => events.push(event),
+                Told::Claim(claim) => claims.push(claim),
+            }
+        }
         let mut counted = Vec::new();
         for (index, (before, after)) in (0_u32..).zip(before.iter().zip(&after)) {
             for (counter, (before, after)) in Counter::ALL.iter().zip(before.iter().zip(after)) {
@@ -156,12 +164,7 @@ impl KernelHalf {
                 }
             }
         }
-        Ok(Outcome {
-            verdict: verdict(name, result.return_value)?,
-            frame: output,
-            counted,
-            events: std::iter::from_fn(|| self.events.next()).collect(),
-        })
+        Ok(Outcome { verdict: verdict(name, result.return_value)?, frame: output, counted, events, claims })
     }
 
     fn test_run(

@@ -1,7 +1,7 @@
 //! ARP for a virtual address, as the XDP program treats it in each role.
 
 use anyhow::Result;
-use xvrrp_common::abi::{Counter, Router};
+use xvrrp_common::abi::{Claim, Counter, Router, ipv4_address};
 use xvrrp_common::units::MacAddress;
 use xvrrp_common::wire::arp::{self, Arp};
 use xvrrp_tests::fixture::{ROUTER, changed, dropped, passes, passes_counted};
@@ -146,6 +146,21 @@ fn a_claim_of_our_address_with_another_mac_is_counted_and_passes() -> Result<()>
             fixture.check_ingress(&mut kernel);
         }
     }
+    Ok(())
+}
+
+#[test]
+fn the_agent_is_told_of_a_claim_now_and_then_while_we_are_active() -> Result<()> {
+    let claim = arp::gratuitous(CLIENT_MAC, VIP);
+    let mut backup = KernelHalf::with(router(Router::ROLE_BACKUP))?;
+    assert_eq!(backup.receive(&claim)?.claims, []);
+    let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
+    let told = kernel.receive(&claim)?.claims;
+    let expected = Claim { address: ipv4_address(VIP), slot: 0, mac: CLIENT_MAC.0, reserved: [0; 6] };
+    assert_eq!(told, [expected]);
+    assert_eq!(kernel.receive(&claim)?.claims, [], "at once after the first one");
+    std::thread::sleep(std::time::Duration::from_nanos(Claim::PAUSE));
+    assert_eq!(kernel.receive(&claim)?.claims, [expected]);
     Ok(())
 }
 

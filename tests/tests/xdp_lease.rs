@@ -117,6 +117,7 @@ fn the_advert_that_wins_ends_the_lease_at_once() -> Result<()> {
     ];
     for (name, frame, wins) in cases {
         let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
+        kernel.set_lease(0, now() + 10_000_000_000);
         let heard = kernel.receive(&frame)?;
         assert_eq!(heard.events.len(), 1, "{name}: the agent is told");
         assert_eq!(kernel.lease(0) == Lease::ENDED, wins, "{name}");
@@ -126,6 +127,9 @@ fn the_advert_that_wins_ends_the_lease_at_once() -> Result<()> {
     let mut backup = KernelHalf::with(router(Router::ROLE_BACKUP))?;
     backup.receive(&from(255, [192, 0, 2, 9]))?;
     assert_eq!(backup.lease(0), Lease::UNLIMITED, "a Backup has none to lose");
+    let mut alone = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
+    alone.receive(&from(255, [192, 0, 2, 9]))?;
+    assert_eq!(alone.lease(0), Lease::UNLIMITED, "nobody would give it another one");
     Ok(())
 }
 

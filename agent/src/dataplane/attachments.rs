@@ -40,6 +40,8 @@ struct Link {
     path: PathBuf,
     _open: FdLink,
     probe: LinkProbe,
+    /// Made by us, and not by a predecessor.
+    new: bool,
 }
 
 impl Attachments {
@@ -57,12 +59,13 @@ impl Attachments {
         ifindex: u32,
         occupant: Option<Occupant>,
     ) -> Result<XdpMode, DataplaneError> {
-        let (mode, mut links) = self.attach_ingress(interface, ifindex, occupant)?;
-        // On failure the ingress program goes again, with its link or with all of them.
+        let (mode, ingress) = self.attach_ingress(interface, ifindex, occupant)?;
+        let mut links: Vec<_> = ingress.into_iter().collect();
         match self.attach_egress(interface, ifindex) {
             Ok(egress) => links.extend(egress),
             Err(error) => {
-                links.iter().for_each(Link::unpin);
+                // What was attached just now goes again; a predecessor's stays where it was.
+                links.iter().filter(|link| link.new).for_each(Link::unpin);
                 return Err(error);
             }
         }
@@ -75,7 +78,7 @@ impl Attachments {
         interface: &str,
         ifindex: u32,
         occupant: Option<Occupant>,
-    ) -> Result<(XdpMode, Vec<Link>), DataplaneError> {
+    ) -> Result<(XdpMode, Option<Link>), DataplaneError> {
         let pin = self.pins.as_ref().map(|pins| pins.link(INGRESS, ifindex));
         let program = ingress(&mut self.ebpf)?;
         if let Some(pin) = &pin
@@ -83,11 +86,11 @@ impl Attachments {
             && let Ok(id) = program.attach_to_link(link)
         {
             let mode = if matches!(occupant, Some((_, "driver"))) { XdpMode::Driver } else { XdpMode::Generic };
-            return Ok((mode, vec![Link::open(pin, program.take_link(id)?.try_into()?)?]));
+            return Ok((mode, Some(Link::open(pin, program.take_link(id)?.try_into()?, false)?)));
         }
         let (mode, id) = attach::ingress(program, interface, ifindex, occupant)?;
-        let Some(pin) = pin else { return Ok((mode, Vec::new())) };
-        Ok((mode, vec![Link::pin(&pin, program.take_link(id)?.try_into()?)?]))
+        let Some(pin) = pin else { return Ok((mode, None)) };
+        Ok((mode, Some(Link::pin(&pin, program.take_link(id)?.try_into()?)?)))
     }
 
     fn attach_egress(&mut self, interface: &str, ifindex: u32) -> Result<Option<Link>, DataplaneError> {
@@ -97,7 +100,7 @@ impl Attachments {
             && let Some(link) = adopt::<SchedClassifierLink>(pin)
             && let Ok(id) = program.attach_to_link(link)
         {
-            return Ok(Some(Link::open(pin, program.take_link(id)?.try_into()?)?));
+            return Ok(Some(Link::open(pin, program.take_link(id)?.try_into()?, false)?));
         }
         let id = attach::egress(program, interface)?;
         match pin {
@@ -163,12 +166,12 @@ impl Link {
             _ => {}
         }
         let link = link.pin(path).map_err(|error| failed(io::Error::other(error)))?;
-        Self::open(path, link.into())
+        Self::open(path, link.into(), true)
     }
 
-    fn open(path: &Path, link: FdLink) -> Result<Self, DataplaneError> {
+    fn open(path: &Path, link: FdLink, new: bool) -> Result<Self, DataplaneError> {
         let probe = LinkProbe::open(path).map_err(|source| DataplaneError::Pins { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), _open: link, probe })
+        Ok(Self { path: path.to_owned(), _open: link, probe, new })
     }
 
     fn unpin(&self) {

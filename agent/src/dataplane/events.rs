@@ -4,10 +4,17 @@ use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
 
 use aya::maps::{Map, MapData, RingBuf};
-use xvrrp_common::abi::Event;
+use xvrrp_common::abi::{Claim, Event};
 use zerocopy::FromBytes;
 
 use super::DataplaneError;
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Advert(Event),
+    Claim(Claim),
+}
 
 /// The ring buffer; its descriptor is readable while there are events.
 pub struct Events(RingBuf<MapData>);
@@ -19,12 +26,15 @@ impl Events {
 
     /// The oldest event that has not been taken; `None` if there is none.
     #[expect(clippy::should_implement_trait, reason = "not an iterator: there may be more later")]
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn next(&mut self) -> Option<Told> {
         loop {
             let item = self.0.next()?;
             // A record of another length cannot come from our program.
             if let Ok(event) = Event::read_from_bytes(&item) {
-                return Some(event);
+                return Some(Told::Advert(event));
+            }
+            if let Ok(claim) = Claim::read_from_bytes(&item) {
+                return Some(Told::Claim(claim));
             }
         }
     }

@@ -21,7 +21,7 @@ pub use attach::{Occupant, XdpMode};
 pub use attachments::Attachments;
 pub use counters::CounterReader;
 pub use error::DataplaneError;
-pub use events::Events;
+pub use events::{Events, Told};
 pub use pins::{Pins, Predecessor};
 pub use tables::Tables;
 

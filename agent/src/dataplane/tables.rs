@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::Hash;
 
-use aya::maps::{Array, HashMap, MapData};
+use aya::maps::{Array, HashMap, Map, MapData};
 use aya::{Ebpf, Pod};
 use nix::time::{ClockId, clock_getres};
 use xvrrp_common::abi::{Heard, Lease, Router, RouterKey, Settings, SourceKey, VipKey, map};
@@ -25,7 +25,8 @@ pub struct Tables {
     without_virtual_mac: BTreeSet<RouterKey>,
     heard: HeardTable,
     leases: LeaseTable,
-    events: Option<Events>,
+    /// Not opened before they are taken: a predecessor may still be reading.
+    events: Option<Map>,
     counters: Option<CounterReader>,
 }
 
@@ -40,7 +41,7 @@ impl Tables {
             without_virtual_mac: BTreeSet::new(),
             heard: HeardTable::new(map::HEARD, take(map::HEARD)?)?,
             leases: LeaseTable::new(map::LEASES, take(map::LEASES)?)?,
-            events: Some(Events::new(take(map::EVENTS)?)?),
+            events: Some(take(map::EVENTS)?),
             counters: Some(CounterReader::new(take(map::COUNTERS)?)?),
         };
         for (key, router) in tables.routers()? {
@@ -127,7 +128,7 @@ impl Tables {
 
     /// The events, to be waited for; they can be taken once.
     pub fn take_events(&mut self) -> Result<Events, DataplaneError> {
-        self.events.take().ok_or(DataplaneError::Missing(map::EVENTS))
+        Events::new(self.events.take().ok_or(DataplaneError::Missing(map::EVENTS))?)
     }
 
     /// The counters, to be read from any thread; they can be taken once.

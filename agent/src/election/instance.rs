@@ -2,14 +2,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
 use nix::errno::Errno;
-use xvrrp_common::abi::{self, Lease, RouterKey};
+use xvrrp_common::abi::{self, Lease, RouterKey, ipv4_address};
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version};
 use xvrrp_common::wire::{arp, vrrp as wire};
 
-use super::status::{RouterStatus, Timers};
+use super::status::{Rival, RouterStatus, Timers};
 use super::{Outlets, Problem, Report, Transition};
 use crate::addresses::Request;
 use crate::clock;
@@ -35,7 +34,7 @@ pub struct InstanceConfig {
     pub mac: MacAddress,
     /// Version 2: simple password (RFC 2338 5.3.10).
     pub password: Option<[u8; 8]>,
-    pub socket: Arc<PacketSocket>,
+    pub socket: PacketSocket,
     /// Go on as Active, on a lease that ends then.
     pub resume: Option<Instant>,
     /// Whether the interface is up and has a carrier at the start.
@@ -62,9 +61,12 @@ pub struct Instance {
     /// The last problem told with each origin, so that none is told twice in a row.
     last_advert_problem: Option<Problem>,
     advert_problem_told: Option<Instant>,
-    last_send_error: Option<Errno>,
+    send_error_told: Option<Instant>,
     pending_problem: Option<Problem>,
     adverts_sent: u64,
+    rival: Option<Rival>,
+    /// When to announce an address once more because of it.
+    second_answer: Option<(Instant, Ipv4Addr)>,
 }
 
 impl Instance {
@@ -81,9 +83,11 @@ impl Instance {
             pseudo_header_checksum: config.kernel.checksum != abi::Router::CHECKSUM_PLAIN,
             last_advert_problem: None,
             advert_problem_told: None,
-            last_send_error: None,
+            send_error_told: None,
             pending_problem: None,
             adverts_sent: 0,
+            rival: None,
+            second_answer: None,
             config,
         };
         instance.build_adverts()?;
@@ -117,7 +121,7 @@ impl Instance {
         }
         self.tell_kernel(kernel, tables)?;
         if moves && self.machine.state() == State::Active {
-            self.announce();
+            self.announce(tables);
         }
         Ok(())
     }
@@ -128,7 +132,8 @@ impl Instance {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.machine.poll_timeout()
+        let second_answer = self.second_answer.map(|(at, _)| at);
+        self.machine.poll_timeout().into_iter().chain(second_answer).min()
     }
 
     pub(super) fn handle(&mut self, event: Event, now: Instant) {
@@ -151,10 +156,41 @@ impl Instance {
         );
     }
 
+    /// Another host claims one of our addresses: whoever has believed it hears from us at once. For a while the kernel half
+    /// tells of no further claim; after that time we answer those that may have been made meanwhile.
+    pub(super) fn contest(&mut self, claim: &abi::Claim, now: Instant, outlets: &Outlets) {
+        let claimed = |vip: &&Ipv4Addr| ipv4_address(vip.octets()) == claim.address;
+        let Some(&address) = self.config.addresses.iter().find(claimed) else { return };
+        if self.machine.state() != State::Active {
+            return;
+        }
+        self.announce_one(address);
+        self.second_answer = Some((now + Interval::from_nanos(abi::Claim::PAUSE), address));
+        let rival = Rival { mac: MacAddress(claim.mac), address: IpAddr::V4(address), at: now };
+        self.rival = Some(rival);
+        outlets.report(Report::RivalClaim { router: self.config.index, rival });
+    }
+
+    fn answer_again(&mut self, now: Instant) {
+        if let Some((_, address)) = self.second_answer.take_if(|(at, _)| *at <= now)
+            && self.machine.state() == State::Active
+        {
+            self.announce_one(address);
+        }
+    }
+
+    fn announce_one(&mut self, address: Ipv4Addr) {
+        let sent = self.config.socket.send(&arp::gratuitous(self.config.mac, address.octets()));
+        self.note_send(sent);
+    }
+
     /// Lets the machine act on a deadline that has passed, unless the kernel half has heard better in the meantime.
     pub(super) fn fire(&mut self, now: Instant, tables: &mut Tables) -> Result<(), DataplaneError> {
+        self.answer_again(now);
         self.hear_stamp(tables, now);
         if self.takeover_is_due(now) {
+            // Not in force, but not ended either: the kernel half can still end it before the first advert is sent.
+            self.set_lease(now.as_nanos(), tables);
             // From the moment that the kernel half knows the role it tells of every advert. One that came between the
             // stamp read above and that moment shows in the stamp read here; none goes unnoticed.
             self.tell_role(State::Active, tables)?;
@@ -175,7 +211,7 @@ impl Instance {
                 Action::SetRole(state) => self.take_role(state, tables)?,
                 Action::SetPreempt(preempt) => self.tell_preempt(preempt, tables)?,
                 Action::SendAdvert { priority } => self.send_advert(priority, tables),
-                Action::Announce => self.announce(),
+                Action::Announce => self.announce(tables),
                 Action::InstallAddresses => outlets.request(Request::Install(router)),
                 Action::RemoveAddresses => outlets.request(Request::Remove(router)),
                 Action::Transition { from, to, reason, at } => {
@@ -203,6 +239,7 @@ impl Instance {
                 next: self.machine.poll_timeout().map(|deadline| deadline.since(now)),
             },
             adverts_sent: self.adverts_sent,
+            rival: self.rival,
         }
     }
 
@@ -234,6 +271,8 @@ impl Instance {
         let serves_for_ever = state == State::Active && !self.config.machine.lease;
         if state != State::Active {
             self.set_lease(Lease::ENDED, tables);
+        } else if self.lease == Lease::ENDED {
+            self.set_lease(clock::now().as_nanos(), tables);
         }
         self.tell_role(state, tables)?;
         if serves_for_ever {
@@ -296,16 +335,26 @@ impl Instance {
         }
     }
 
-    fn announce(&mut self) {
-        let sent = self.announcements.iter().try_for_each(|frame| self.config.socket.send(frame));
-        self.note_send(sent);
+    fn announce(&mut self, tables: &Tables) {
+        let mut outcome = Ok(());
+        for frame in &self.announcements {
+            outcome = outcome.and(self.config.socket.send(frame));
+        }
+        // Without a lease, the kernel half has let none of them out.
+        if outcome.is_err() || tables.lease(self.kernel.slot) <= clock::now().as_nanos() {
+            self.machine.announcement_failed();
+        }
+        self.note_send(outcome);
     }
 
     fn note_send(&mut self, sent: io::Result<()>) {
-        let error = sent.err().map(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)));
-        if error != self.last_send_error {
-            self.last_send_error = error;
-            self.pending_problem = error.map(Problem::CannotSend).or(self.pending_problem);
+        let Err(error) = sent else { return };
+        let error = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
+        let now = clock::now();
+        let told_lately = self.send_error_told.is_some_and(|told| now.since(told) < PROBLEM_PAUSE);
+        if !told_lately {
+            self.send_error_told = Some(now);
+            self.pending_problem = Some(Problem::CannotSend(error));
         }
     }
 

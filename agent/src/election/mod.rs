@@ -19,11 +19,11 @@ use xvrrp_common::units::{Instant, Interval, MacAddress, Priority};
 
 use crate::addresses::Request;
 use crate::clock;
-use crate::dataplane::{DataplaneError, Events, Tables};
+use crate::dataplane::{DataplaneError, Events, Tables, Told};
 use crate::{realtime, vrrp};
 
 pub use instance::{Instance, InstanceConfig};
-pub use status::{RouterStatus, Timers, state_name};
+pub use status::{Rival, RouterStatus, Timers, state_name};
 use timer::DeadlineTimer;
 
 /// How many events are taken before deadlines are looked at again: some 100 us of work.
@@ -52,6 +52,11 @@ pub enum Report {
     Problem {
         router: usize,
         problem: Problem,
+    },
+    /// Another host says that it has one of our addresses.
+    RivalClaim {
+        router: usize,
+        rival: Rival,
     },
     /// The thread could not be put ahead of ordinary load.
     NotRealtime {
@@ -226,15 +231,22 @@ impl Election {
     /// Whether there may be more events than one round takes, so that a flood of them delays no advert.
     fn drain_events(&mut self, events: &mut Events, by_slot: &BTreeMap<u32, usize>) -> Result<bool, ElectionError> {
         for _ in 0..EVENTS_PER_ROUND {
-            let Some(event) = events.next() else {
+            let Some(told) = events.next() else {
                 return Ok(false);
             };
             // A predecessor may have had a virtual router that we have not.
-            let instance = by_slot.get(&event.slot).and_then(|&index| self.instances.get_mut(index));
-            let Some(instance) = instance.filter(|instance| instance.key() == event.router) else {
+            let slot = match told {
+                Told::Advert(event) => event.slot,
+                Told::Claim(claim) => claim.slot,
+            };
+            let Some(instance) = by_slot.get(&slot).and_then(|&index| self.instances.get_mut(index)) else {
                 continue;
             };
-            instance.heard(&event.advert, clock::now());
+            match told {
+                Told::Advert(event) if instance.key() == event.router => instance.heard(&event.advert, clock::now()),
+                Told::Advert(_) => {}
+                Told::Claim(claim) => instance.contest(&claim, clock::now(), &self.outlets),
+            }
             instance.act(&mut self.tables, &self.outlets)?;
         }
         Ok(true)

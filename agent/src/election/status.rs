@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use xvrrp_common::units::{Interval, Priority};
+use xvrrp_common::units::{Instant, Interval, MacAddress, Priority};
 
 use crate::vrrp::{Reason, State};
 
@@ -17,6 +17,16 @@ pub struct RouterStatus {
     pub active: Option<(IpAddr, Priority)>,
     pub timers: Timers,
     pub adverts_sent: u64,
+    /// The latest claim on one of our addresses.
+    pub rival: Option<Rival>,
+}
+
+/// Another host claims one of our addresses in ARP, while we are Active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rival {
+    pub mac: MacAddress,
+    pub address: IpAddr,
+    pub at: Instant,
 }
 
 /// RFC 9568 6.1.

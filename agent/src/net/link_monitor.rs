@@ -22,8 +22,16 @@ pub struct LinkChange {
     pub mac: Option<MacAddress>,
 }
 
+/// What the kernel tells of links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkNews {
+    Change(LinkChange),
+    /// There were more changes than we could take: all interfaces have to be looked at.
+    Missed,
+}
+
 /// The kernel's link notifications in the namespace of the thread that opened this.
-pub struct LinkMonitor(BoxStream<'static, LinkChange>);
+pub struct LinkMonitor(BoxStream<'static, LinkNews>);
 
 impl LinkMonitor {
     /// Opens the subscription and drives it on the current tokio runtime.
@@ -32,14 +40,15 @@ impl LinkMonitor {
             rtnetlink::new_multicast_connection(&[MulticastGroup::Link]).map_err(NetError::Open)?;
         tokio::spawn(connection);
         let changes = messages.filter_map(async |(message, _)| match message.payload {
-            NetlinkPayload::InnerMessage(message) => link_change(&message),
+            NetlinkPayload::InnerMessage(message) => link_change(&message).map(LinkNews::Change),
+            NetlinkPayload::Overrun(_) => Some(LinkNews::Missed),
             _ => None,
         });
         Ok(Self(changes.boxed()))
     }
 
     /// The next notification; `None` once the subscription has ended.
-    pub async fn next(&mut self) -> Option<LinkChange> {
+    pub async fn next(&mut self) -> Option<LinkNews> {
         self.0.next().await
     }
 }

@@ -5,6 +5,6 @@ mod netlink;
 mod packet;
 mod promote;
 
-pub use link_monitor::{LinkChange, LinkMonitor};
-pub use netlink::{AddressOutcome, Interface, InterfaceAddress, NetError, Netlink};
+pub use link_monitor::{LinkChange, LinkMonitor, LinkNews};
+pub use netlink::{AddressOutcome, Interface, InterfaceAddress, MARKS_LAST, NetError, Netlink};
 pub use packet::PacketSocket;

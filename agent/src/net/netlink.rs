@@ -11,13 +11,14 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMe
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
 use xvrrp_common::units::MacAddress;
 
+use super::link_monitor::LinkChange;
 use super::promote;
 
 /// Marks an address as ours (`IFA_PROTO`, Linux 5.18): the protocol number of VRRP (RFC 9568 5.1.1.4).
 const ADDRESS_PROTOCOL: AddressProtocol = AddressProtocol::Other(112);
 
 /// Whether the kernel keeps that mark. One that does not cannot tell ours from another's of the same value.
-static MARKS_LAST: LazyLock<bool> = LazyLock::new(|| {
+pub static MARKS_LAST: LazyLock<bool> = LazyLock::new(|| {
     let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
     let mut numbers =
         release.iter().flat_map(|release| release.split(['.', '-'])).map(|number| number.parse().unwrap_or(0));
@@ -51,6 +52,13 @@ pub struct Interface {
     pub addresses: Vec<InterfaceAddress>,
     /// The XDP program that is attached, by its kernel-wide number, and in which mode.
     pub xdp: Option<(u32, &'static str)>,
+}
+
+impl Interface {
+    /// As a notification would tell it.
+    pub fn link(&self) -> LinkChange {
+        LinkChange { ifindex: self.ifindex, running: self.running, mac: Some(self.mac) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,22 +125,27 @@ impl Netlink {
     }
 
     /// Takes addresses off the interface that [`Self::add_address`] added. One that is gone, or that somebody has put
-    /// there anew in the meantime, is left alone. Goes on after a failure; returns every failure.
-    pub async fn remove_addresses(&self, interface: &str, ifindex: u32, added: &[(Ipv4Addr, u8)]) -> Vec<NetError> {
-        let messages = match self.address_messages().await {
-            Ok(messages) => messages,
-            Err(error) => return vec![error],
-        };
+    /// there anew in the meantime, is left alone. Goes on after a failure; returns those that are still there, and why.
+    pub async fn remove_addresses(
+        &self,
+        interface: &str,
+        ifindex: u32,
+        added: &[(Ipv4Addr, u8)],
+    ) -> Result<Vec<((Ipv4Addr, u8), NetError)>, NetError> {
+        let messages = self.address_messages().await?;
         let mut failures = Vec::new();
         for message in messages.into_iter().filter(|message| message.header.index == ifindex) {
             let Some(found) = interface_address(&message).filter(|found| found.ours || !*MARKS_LAST) else {
                 continue;
             };
-            if added.contains(&(found.address, found.prefix_length)) {
-                failures.extend(self.delete(interface, message, found.address, found.prefix_length).await.err());
+            let address = (found.address, found.prefix_length);
+            if added.contains(&address)
+                && let Err(error) = self.delete(interface, message, found.address, found.prefix_length).await
+            {
+                failures.push((address, error));
             }
         }
-        failures
+        Ok(failures)
     }
 
     /// Takes off every address that an agent put on any interface and did not live to take off itself, but for those to

@@ -86,6 +86,11 @@ impl Active {
         announces
     }
 
+    /// One of them did not get out: there will be another.
+    pub(super) fn announcement_failed(&mut self) {
+        self.announcements_left = self.announcements_left.saturating_add(1);
+    }
+
     fn next_announcement(&self) -> Option<Instant> {
         (self.announcements_left > 0).then(|| self.announce_timer.next())
     }

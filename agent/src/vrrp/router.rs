@@ -267,7 +267,13 @@ impl VirtualRouter {
     fn end_lapsed_lease(&mut self, now: Instant) {
         if self.lease_has_ended(now) {
             self.intervals = self.own_intervals();
+            let Phase::Active(Active { advert_sent_at, .. }) = self.phase else { return };
             self.become_backup(now, None, Reason::LeaseExpired, now, &[Action::RemoveAddresses]);
+            // Its adverts may have been waiting for us. Whatever came after our own last one counts.
+            if let Phase::Backup(backup) = &mut self.phase {
+                backup.heard_at = advert_sent_at;
+                backup.timed_from = advert_sent_at;
+            }
         }
     }
 
@@ -355,8 +361,18 @@ impl VirtualRouter {
         let lease = self.own_intervals().lease();
         let Phase::Active(active) = &mut self.phase else { return None };
         let until = active.lease_until.as_mut()?;
-        *until = (*until).max(at + lease);
+        *until = at + lease;
         Some(*until)
+    }
+}
+
+/// The announcements.
+impl VirtualRouter {
+    /// The last [`Action::Announce`] did not reach the network, or only in part: there will be one more.
+    pub fn announcement_failed(&mut self) {
+        if let Phase::Active(active) = &mut self.phase {
+            active.announcement_failed();
+        }
     }
 }
 

@@ -1,0 +1,120 @@
+//! Another host claims the virtual address while we are Active.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use xvrrp::net::PacketSocket;
+use xvrrp_common::units::MacAddress;
+use xvrrp_common::wire::arp;
+use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, eventually};
+
+const VIRTUAL_MAC: &str = "00:00:5e:00:01:33";
+
+/// A host on the segment that can send any frame.
+struct Segment(PacketSocket);
+
+impl Segment {
+    fn new(lab: &Lab) -> Result<Self> {
+        let server = &lab.routers[1];
+        let socket =
+            server.run(|| -> Result<_> { Ok(PacketSocket::open(nix::net::if_::if_nametoindex(INTERFACE)?)?) })??;
+        Ok(Self(socket))
+    }
+
+    fn claim(&self, last: u8) -> Result<()> {
+        Ok(self.0.send(&arp::gratuitous(MacAddress([2, 0, 0, 0, 0, last]), VIP.octets()))?)
+    }
+}
+
+fn neighbor(lab: &Lab) -> Result<String> {
+    lab.client.ip(&format!("neigh show {VIP} dev {INTERFACE}"))
+}
+
+#[test]
+fn a_claim_is_answered_at_once_logged_once_and_shown() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(200).with("announce_count", "1")])?;
+    agent.wait_for_state("lan", "active")?;
+    // Gratuitous ARP changes an entry that is there; the kernel ignores a change within a second of the last one.
+    lab.client.sysctl("net.ipv4.neigh.eth0.locktime", "0")?;
+    lab.client.sh(&format!("ping -c 1 -W 5 {VIP}"))?;
+    ensure!(neighbor(&lab)?.contains(VIRTUAL_MAC), "{}", neighbor(&lab)?);
+
+    let segment = Segment::new(&lab)?;
+    let claims = 20;
+    for _ in 0..claims {
+        segment.claim(9)?;
+        eventually("the client believes us again", PATIENCE, || {
+            let neighbor = neighbor(&lab)?;
+            ensure!(neighbor.contains(VIRTUAL_MAC), "{neighbor}");
+            Ok(())
+        })?;
+        thread::sleep(Duration::from_millis(20));
+    }
+    agent.daemon.wait_for_line(&["WARN", "claimant=02:00:00:00:00:09", "another host claims 192.0.2.1"], PATIENCE)?;
+    segment.claim(10)?;
+    thread::sleep(Duration::from_millis(150));
+    segment.claim(10)?;
+    agent.daemon.wait_for_line(&["WARN", "claimant=02:00:00:00:00:0a"], PATIENCE)?;
+    ensure!(agent.daemon.count_lines(&["another host claims"]) == 2, "{}", agent.daemon.log());
+    ensure!(agent.counter("lan", "arp_rival_claim")? == claims + 2);
+    let rival = agent.virtual_router("lan")?["rival"].clone();
+    ensure!(rival["mac"] == "02:00:00:00:00:0a" && rival["address"] == "192.0.2.1", "{rival}");
+    ensure!(rival["ago_ms"].as_f64().context("no age")? < 60_000.0, "{rival}");
+    Ok(())
+}
+
+#[test]
+fn a_flood_of_claims_is_counted_and_answered_now_and_then() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(200).with("announce_count", "1")])?;
+    agent.wait_for_state("lan", "active")?;
+    let capture = lab.client.run(|| -> Result<_> { AnnouncementCounter::open() })??;
+    let segment = Segment::new(&lab)?;
+    let length = Duration::from_secs(2);
+    let start = std::time::Instant::now();
+    let mut claims = 0_u64;
+    while start.elapsed() < length {
+        // A full queue is no failure.
+        claims += (0..=255).map(|last| u64::from(segment.claim(last).is_ok())).sum::<u64>();
+        thread::sleep(Duration::from_millis(10));
+    }
+    eventually("all are counted", PATIENCE, || {
+        let counted = agent.counter("lan", "arp_rival_claim")?;
+        ensure!(counted == claims, "{counted} of {claims}");
+        Ok(())
+    })?;
+    let answers = capture.count()?;
+    // At most two in 100 ms, as the kernel half tells of one; and the client hears some.
+    ensure!((2..=50).contains(&answers), "{answers} announcements for {claims} claims");
+    ensure!(agent.daemon.count_lines(&["another host claims"]) <= 64);
+    ensure!(agent.transitions("lan", "active") == 1);
+    Ok(())
+}
+
+/// Counts what the virtual MAC announces.
+struct AnnouncementCounter(std::os::fd::OwnedFd);
+
+impl AnnouncementCounter {
+    fn open() -> Result<Self> {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt};
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)?;
+        setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20))?;
+        Ok(Self(socket))
+    }
+
+    fn count(&self) -> Result<usize> {
+        use std::os::fd::AsRawFd;
+        let mut frame = [0; 2048];
+        let mut found = 0;
+        while let Ok(length) =
+            nix::sys::socket::recv(self.0.as_raw_fd(), &mut frame, nix::sys::socket::MsgFlags::empty())
+        {
+            let from_us = frame[..length].get(6..14) == Some(&[0, 0, 0x5e, 0, 1, 0x33, 8, 6]);
+            found += usize::from(from_us);
+        }
+        Ok(found)
+    }
+}
