@@ -73,8 +73,13 @@ pub struct KernelHalf {
 
 impl KernelHalf {
     pub fn load() -> Result<Self> {
+        Self::with_room(ROUTERS)
+    }
+
+    /// With maps for this many virtual routers and, beyond a few, as many addresses.
+    pub fn with_room(routers: u32) -> Result<Self> {
         let Dataplane { attachments, mut tables } =
-            Dataplane::load(Capacity { routers: ROUTERS, vips: 16, sources: 4 })?;
+            Dataplane::load(Capacity { routers, vips: routers.max(16), sources: 4 })?;
         Ok(Self { counters: tables.take_counters()?, events: tables.take_events()?, attachments, tables })
     }
 

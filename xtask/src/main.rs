@@ -47,7 +47,8 @@ enum Command {
     },
     /// Measure xvrrp beside keepalived in the same lab
     Bench {
-        /// What to measure, such as `outage` or `xdp`; everything unless said
+        /// What to measure, such as `outage` or `xdp`; everything unless said. `--runs N`: how many times; `--quick`:
+        /// only whether the bench works; `--help`: what there is
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },

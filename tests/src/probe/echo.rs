@@ -99,13 +99,13 @@ fn echo(mut stream: std::net::TcpStream) -> std::io::Result<()> {
 
 /// A thread that ends with its guard.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(crate) struct Service {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Service {
-    pub(super) fn start(work: impl FnOnce(&AtomicBool) + Send + 'static) -> Self {
+    pub(crate) fn start(work: impl FnOnce(&AtomicBool) + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
         Self {
@@ -118,7 +118,7 @@ impl Service {
         }
     }
 
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             // A panic in it was printed when it happened.

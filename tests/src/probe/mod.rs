@@ -7,6 +7,7 @@ mod tcp;
 mod udp;
 
 pub use arp::{ArpFrame, ArpWatch, ask_for};
+pub(crate) use echo::Service;
 pub use echo::{TcpEcho, UdpEcho};
 pub use serving::{Destination, Gap, Hosts, Kind, Reign, Sample, Serving, ServingTimeline};
 pub use tcp::TcpConnection;

@@ -1,0 +1,236 @@
+//! What the bench has found, apart from how it is shown.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::machine::Machine;
+use super::plot::Plot;
+use super::samples::Samples;
+use super::{html, text};
+
+/// Everything about one run of the bench.
+#[derive(Debug)]
+pub struct Report {
+    pub machine: Machine,
+    /// Tiny sizes, whose figures mean nothing: targets are not judged.
+    pub quick: bool,
+    pub sections: Vec<Section>,
+}
+
+/// What became of one subject.
+#[derive(Debug)]
+pub struct Section {
+    /// As on the command line.
+    pub name: &'static str,
+    pub title: &'static str,
+    pub took: Duration,
+    /// Or why there are none.
+    pub findings: Result<Findings, String>,
+}
+
+/// What a subject has found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// One sentence or two: what was measured, how, by which resolution.
+    pub how: String,
+    pub rows: Vec<Row>,
+    /// What the reader must know: what is not comparable, what disturbs.
+    pub notes: Vec<String>,
+    pub plots: Vec<Plot>,
+}
+
+/// One thing that was measured, of one program or more.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub what: String,
+    pub unit: &'static str,
+    pub figures: Vec<Figure>,
+    /// What the figures are compared with; their ratio is that of the medians.
+    pub reference: Option<Figure>,
+    pub target: Option<Target>,
+}
+
+/// What was measured of one program, or in one variant.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    pub program: String,
+    pub samples: Samples,
+}
+
+/// What a figure should be.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Such as `median at most 1 ms`.
+    pub what: String,
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Met,
+    Missed,
+    /// With the reason.
+    NotComparable(String),
+    /// A quick run.
+    NotJudged,
+}
+
+impl Row {
+    /// `what` is unique among the rows of a subject, and at most 44 characters long.
+    pub fn new(what: impl Into<String>, unit: &'static str) -> Self {
+        Self { what: what.into(), unit, figures: Vec::new(), reference: None, target: None }
+    }
+
+    #[must_use]
+    pub fn figure(mut self, program: impl Into<String>, samples: Samples) -> Self {
+        self.figures.push(Figure { program: program.into(), samples });
+        self
+    }
+
+    /// What the figures are compared with.
+    #[must_use]
+    pub fn beside(mut self, program: impl Into<String>, samples: Samples) -> Self {
+        self.reference = Some(Figure { program: program.into(), samples });
+        self
+    }
+
+    #[must_use]
+    pub fn target(mut self, what: impl Into<String>, met: bool) -> Self {
+        let outcome = if met { Outcome::Met } else { Outcome::Missed };
+        self.target = Some(Target { what: what.into(), outcome });
+        self
+    }
+
+    #[must_use]
+    pub fn not_comparable(mut self, what: impl Into<String>, reason: impl Into<String>) -> Self {
+        self.target = Some(Target { what: what.into(), outcome: Outcome::NotComparable(reason.into()) });
+        self
+    }
+
+    /// Median to the reference's median, for one of the figures.
+    pub fn ratio(&self, figure: &Figure) -> Option<f64> {
+        let reference = self.reference.as_ref()?.samples.median();
+        (reference != 0.0).then(|| figure.samples.median() / reference)
+    }
+}
+
+impl Target {
+    /// In a word.
+    pub fn verdict(&self) -> &'static str {
+        match self.outcome {
+            Outcome::Met => "met",
+            Outcome::Missed => "MISSED",
+            Outcome::NotComparable(_) => "n/c",
+            Outcome::NotJudged => "-",
+        }
+    }
+}
+
+impl Section {
+    pub fn rows(&self) -> &[Row] {
+        self.findings.as_ref().map_or(&[], |findings| &findings.rows)
+    }
+}
+
+impl Report {
+    /// Forgets whether targets are met.
+    pub fn unjudge(&mut self) {
+        let findings = self.sections.iter_mut().filter_map(|section| section.findings.as_mut().ok());
+        for target in findings.flat_map(|findings| &mut findings.rows).filter_map(|row| row.target.as_mut()) {
+            target.outcome = Outcome::NotJudged;
+        }
+    }
+
+    /// Every target, with its subject and row.
+    pub fn targets(&self) -> impl Iterator<Item = (&Section, &Row, &Target)> {
+        let rows = self.sections.iter().flat_map(|section| section.rows().iter().map(move |row| (section, row)));
+        rows.filter_map(|(section, row)| Some((section, row, row.target.as_ref()?)))
+    }
+
+    pub fn missed(&self) -> usize {
+        self.targets().filter(|(_, _, target)| target.outcome == Outcome::Missed).count()
+    }
+
+    /// The subjects that could not be measured.
+    pub fn failed(&self) -> Vec<&'static str> {
+        self.sections.iter().filter(|section| section.findings.is_err()).map(|section| section.name).collect()
+    }
+
+    /// Writes `report.json`, `report.html` and each plot as an SVG file.
+    pub fn write(&self, directory: &Path) -> Result<()> {
+        fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let write = |name: &str, text: &str| {
+            let path = directory.join(name);
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        };
+        write("report.json", &format!("{:#}\n", self.json()))?;
+        write("report.html", &html::page(self))?;
+        write("report.txt", &text::report(self))?;
+        for section in &self.sections {
+            let plots = section.findings.as_ref().map_or(&[][..], |findings| &findings.plots);
+            for (number, plot) in (1..).zip(plots) {
+                write(&format!("{}-{number}.svg", section.name), &plot.svg())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "machine": self.machine.json(),
+            "quick": self.quick,
+            "subjects": self.sections.iter().map(Section::json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Section {
+    fn json(&self) -> Value {
+        let mut value = json!({"name": self.name, "title": self.title, "seconds": self.took.as_secs_f64()});
+        match &self.findings {
+            Ok(findings) => {
+                value["how"] = json!(findings.how);
+                value["notes"] = json!(findings.notes);
+                value["rows"] = findings.rows.iter().map(Row::json).collect();
+            }
+            Err(error) => value["error"] = json!(error),
+        }
+        value
+    }
+}
+
+impl Row {
+    fn json(&self) -> Value {
+        let figure = |figure: &Figure| {
+            let samples = &figure.samples;
+            json!({
+                "program": figure.program,
+                "count": samples.count(),
+                "min": samples.min(),
+                "median": samples.median(),
+                "p99": samples.p99(),
+                "max": samples.max(),
+                "ratio": self.ratio(figure),
+                "values": samples.values(),
+            })
+        };
+        let target = self.target.as_ref().map(|target| {
+            let reason = match &target.outcome {
+                Outcome::NotComparable(reason) => Some(reason),
+                _ => None,
+            };
+            json!({"what": target.what, "verdict": target.verdict(), "reason": reason})
+        });
+        json!({
+            "what": self.what,
+            "unit": self.unit,
+            "figures": self.figures.iter().map(figure).collect::<Vec<_>>(),
+            "reference": self.reference.as_ref().map(figure),
+            "target": target,
+        })
+    }
+}
