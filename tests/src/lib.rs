@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod capture;
+pub mod fencing;
 pub mod fixture;
 pub mod frames;
 pub mod kernel_half;

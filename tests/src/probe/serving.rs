@@ -97,6 +97,11 @@ impl Serving {
         ServingTimeline::new(self.start, std::mem::take(&mut *self.lock()))
     }
 
+    /// Who answered the last request that is known of for certain; `None` before the first.
+    pub fn latest(&self, kind: Kind) -> Option<Hosts> {
+        self.lock().last().map(|sample| sample.answering(kind))
+    }
+
     /// Waits until every sample that was asked before now is known for certain.
     pub fn settle() {
         thread::sleep(PATIENCE + 20 * PACE);
