@@ -93,6 +93,11 @@ impl Bench {
         self.event(Event::Advert(Advert { received_at: at, source, priority, interval }))
     }
 
+    /// The advert that was ordered last left at once.
+    pub fn sent_now(&mut self) {
+        self.router.advert_sent(self.now);
+    }
+
     /// Lets time pass; every timer fires when it is due. Each action comes with the time passed until then.
     pub fn wait(&mut self, interval: Interval) -> Vec<(Interval, Action)> {
         let (start, end) = (self.now, self.now + interval);

@@ -6,6 +6,7 @@ mod bench;
 mod initialize;
 mod interface;
 mod lateness;
+mod lease;
 mod preempt_delay;
 mod timers;
 mod words;
