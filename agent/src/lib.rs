@@ -20,6 +20,7 @@ pub mod net;
 pub mod plan;
 pub mod realtime;
 pub mod report;
+pub mod service;
 pub mod status;
 pub mod unicast_filters;
 pub mod vrrp;

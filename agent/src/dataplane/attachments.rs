@@ -12,12 +12,8 @@ use aya::programs::{Program, SchedClassifier, Xdp};
 use xvrrp_common::abi::program;
 
 use super::attach::{self, Occupant, XdpMode};
-use super::pins::{LinkProbe, Pins};
+use super::pins::{EGRESS, INGRESS, LinkProbe, Pins};
 use super::{DataplaneError, kernel_log};
-
-/// How pins of links are named.
-const INGRESS: &str = "ingress";
-const EGRESS: &str = "egress";
 
 /// See the module. The management side owns it.
 pub struct Attachments {
@@ -126,12 +122,6 @@ impl Attachments {
                 let _ = fs::remove_file(pins.link(kind, ifindex));
             }
         }
-    }
-
-    /// Detaches from every interface, and takes all pins away.
-    pub fn detach_all(mut self) -> Result<(), DataplaneError> {
-        self.interfaces.clear();
-        self.pins.as_ref().map_or(Ok(()), Pins::remove)
     }
 
     /// Leaves everything attached, for a successor.

@@ -59,19 +59,11 @@ impl Dataplane {
     }
 
     /// Loads the programs, with the maps that a predecessor has left, or else new ones of at least this capacity; they
-    /// will outlive this process. Nothing is attached or written yet: a predecessor may still be at work.
-    pub fn open(capacity: Capacity, pins: &Pins) -> Result<(Self, Predecessor), DataplaneError> {
-        let predecessor = pins.predecessor(capacity);
-        if let Predecessor::Incompatible(_) = predecessor {
-            pins.remove()?;
-        }
+    /// will outlive this process. Nothing is attached or written yet. A predecessor is [`Predecessor::Compatible`], or has
+    /// been removed.
+    pub fn open(capacity: Capacity, pins: &Pins) -> Result<Self, DataplaneError> {
         pins.create()?;
-        let loaded = Self::load_with(capacity.with_room(), Some(pins.clone()));
-        if loaded.is_err() && !matches!(predecessor, Predecessor::Compatible(_)) {
-            // The error that counts is the first one.
-            let _ = pins.remove();
-        }
-        Ok((loaded?, predecessor))
+        Self::load_with(capacity.with_room(), Some(pins.clone()))
     }
 
     fn load_with(capacity: Capacity, pins: Option<Pins>) -> Result<Self, DataplaneError> {
@@ -91,7 +83,7 @@ impl Dataplane {
         let mut ebpf = loader.load(OBJECT)?;
         let mut stamp: Array<MapData, Stamp> =
             ebpf.take_map(map::STAMP).ok_or(DataplaneError::Missing(map::STAMP))?.try_into()?;
-        let tables = Tables::take(&mut ebpf)?;
+        let tables = Tables::of(|name| ebpf.take_map(name).ok_or(DataplaneError::Missing(name)))?;
         let attachments = Attachments::new(ebpf, pins)?;
         // Last: maps without it are not complete.
         stamp.set(0, Stamp { layout: LAYOUT, version: version() }, 0)?;

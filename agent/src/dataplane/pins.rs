@@ -19,6 +19,10 @@ use super::{Capacity, CounterReader, DataplaneError};
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS: FsType = FsType(0xcafe_4a11);
 
+/// How pins of links are named.
+pub(super) const INGRESS: &str = "ingress";
+pub(super) const EGRESS: &str = "egress";
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Pins {
@@ -113,6 +117,12 @@ impl Pins {
         entries
             .filter_map(|entry| entry.file_name().to_str()?.strip_prefix(kind)?.strip_prefix('-')?.parse().ok())
             .collect()
+    }
+
+    /// Whether a predecessor's programs are on the interface, both of them.
+    pub fn are_attached(&self, ifindex: u32) -> bool {
+        let attached = |kind| LinkProbe::open(&self.link(kind, ifindex)).is_ok_and(|link| link.is_attached());
+        [INGRESS, EGRESS].into_iter().all(attached)
     }
 
     /// Whether anything is pinned.

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::Hash;
 
+use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData};
-use aya::{Ebpf, Pod};
 use nix::time::{ClockId, clock_getres};
 use xvrrp_common::abi::{Heard, Lease, Router, RouterKey, Settings, SourceKey, VipKey, map};
 
 use super::mapped::{HeardTable, LeaseTable};
-use super::{CounterReader, DataplaneError, Events};
+use super::{CounterReader, DataplaneError, Events, Pins};
 
 /// The kernel's longest tick in nanoseconds (`CONFIG_HZ_100`).
 const MOST_TICK: i64 = 10_000_000;
@@ -31,8 +31,14 @@ pub struct Tables {
 }
 
 impl Tables {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, DataplaneError> {
-        let mut take = |name: &'static str| ebpf.take_map(name).ok_or(DataplaneError::Missing(name));
+    /// The maps that a predecessor has left, and that are known to fit.
+    pub fn open(pins: &Pins) -> Result<Self, DataplaneError> {
+        Self::of(|name| Ok(Map::from_map_data(MapData::from_pin(pins.map(name))?)?))
+    }
+
+    pub(super) fn of(
+        mut take: impl FnMut(&'static str) -> Result<Map, DataplaneError>,
+    ) -> Result<Self, DataplaneError> {
         let mut tables = Self {
             routers: take(map::ROUTERS)?.try_into()?,
             vips: take(map::VIPS)?.try_into()?,

@@ -1,0 +1,250 @@
+//! The management side while the agent runs: starts the threads, reports what they do, and answers who asks.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::adoption::adopt;
+use crate::agent::{Signals, remove_stale_addresses};
+use crate::attachment_watch::AttachmentWatch;
+use crate::config::Config;
+use crate::control::{Answer, Request, Server};
+use crate::dataplane::{Attachments, Capacity, Dataplane, Pins, Predecessor, Tables, XdpMode};
+use crate::election::{self, Command, Ending, Instance, InstanceConfig};
+use crate::inspector::Inspector;
+use crate::net::{Interface, LinkChange, LinkMonitor, LinkNews, Netlink, PacketSocket};
+use crate::plan::Plan;
+use crate::report::Reporter;
+use crate::unicast_filters::UnicastFilters;
+use crate::{addresses, clock};
+
+/// How often the counters are looked through for discarded packets, to tell of them.
+const DISCARD_CHECK: Duration = Duration::from_secs(10);
+/// After a failure to accept a client, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What stays as it is from start to end.
+#[derive(Debug)]
+pub struct Host<'a> {
+    pub config: &'a Config,
+    pub capacity: Capacity,
+    pub pins: &'a Pins,
+    pub predecessor: Predecessor,
+    pub netlink: &'a Netlink,
+    pub interfaces: &'a [Interface],
+}
+
+/// Where others reach us.
+#[derive(Debug)]
+pub struct Doors {
+    pub server: Server,
+    pub links: LinkMonitor,
+    pub signals: Signals,
+}
+
+type Modes = BTreeMap<u32, XdpMode>;
+
+impl Host<'_> {
+    /// From the first program attached to the last role given up. `attachments` is there afterwards if anything is
+    /// attached by us.
+    pub async fn serve(
+        &self,
+        plans: &mut [Plan<'_>],
+        attachments: &mut Option<Attachments>,
+        filters: &mut UnicastFilters,
+        doors: Doors,
+    ) -> anyhow::Result<Ending> {
+        let Doors { server, mut links, mut signals } = doors;
+        let mut tables = self.tables(plans, attachments)?;
+        adopt(plans, &mut tables, clock::now())?;
+        let plans = &*plans;
+        let modes = match attachments {
+            Some(attachments) => Some(self.attach(plans, attachments, filters).await?),
+            None => None,
+        };
+        let going_on = plans.iter().flat_map(|plan| {
+            let placement = plan.placement();
+            placement.installed.into_iter().map(move |(address, _)| (placement.ifindex, address))
+        });
+        remove_stale_addresses(self.netlink, &going_on.collect()).await?;
+
+        let counters = Arc::new(tables.take_counters()?);
+        let realtime_priority = self.config.agent.realtime_priority;
+        let instances = instances(plans)?;
+        let placements = plans.iter().map(Plan::placement).collect();
+        let addresses = addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
+        let mut election = election::spawn(tables, instances, addresses.requests.clone(), realtime_priority)
+            .context("cannot start the election thread")?;
+        let modes = match modes {
+            Some(modes) => Ok(modes),
+            // A predecessor's programs have been at work all the time, and adverts go out again: now ours.
+            None => self.replace(plans, attachments, filters).await,
+        };
+        let (Ok(modes), Some(attachments)) = (&modes, attachments) else {
+            let _ = election.commands.send(Command::Stop);
+            let _ = election.join();
+            addresses.join();
+            return Err(modes.err().unwrap_or_else(|| anyhow::anyhow!("the kernel half is not attached")));
+        };
+        tokio::spawn(attachments.forward_log()?);
+
+        let inspector = Inspector::new(self.config, plans, modes, Arc::clone(&counters), election.commands.clone());
+        let service = spawn_server(server, inspector, election.commands.clone());
+        let mut reporter = Reporter::new(plans, counters);
+        let mut discard_check = tokio::time::interval(DISCARD_CHECK);
+        let mut watch = AttachmentWatch::new(plans);
+        let mut watching_links = true;
+
+        loop {
+            tokio::select! {
+                report = election.reports.recv() => match report {
+                    Some(report) => reporter.report(&report),
+                    // The thread has ended, asked to or not.
+                    None => break,
+                },
+                change = links.next(), if watching_links => match change {
+                    Some(LinkNews::Change(change)) => tell_of_link(change, &watch, &election.commands),
+                    Some(LinkNews::Missed) => {
+                        for interface in self.netlink.interfaces().await.unwrap_or_default() {
+                            tell_of_link(interface.link(), &watch, &election.commands);
+                        }
+                    }
+                    None => {
+                        watching_links = false;
+                        tracing::error!("the kernel's link notifications have ended: a lost carrier goes unnoticed");
+                    }
+                },
+                (name, stop) = signals.next() => if stop {
+                    tracing::info!("{name}: giving up every role");
+                    let _ = election.commands.send(Command::Stop);
+                } else {
+                    tracing::warn!("{name}: this version cannot reload its configuration; restart it instead");
+                },
+                _ = discard_check.tick() => reporter.report_discards(),
+                () = watch.tick() => watch.check(attachments, self.netlink, &election.commands).await,
+            }
+        }
+        let (_tables, outcome) = election.join();
+        addresses.join();
+        service.abort();
+        Ok(outcome?)
+    }
+
+    /// The maps: a predecessor's as they are, if its programs are on all of our interfaces, so that there is no hurry to
+    /// replace these; else with our programs, loaded.
+    fn tables(&self, plans: &[Plan<'_>], attachments: &mut Option<Attachments>) -> anyhow::Result<Tables> {
+        let compatible = matches!(self.predecessor, Predecessor::Compatible(_));
+        if compatible && plans.iter().all(|plan| self.pins.are_attached(plan.interface.ifindex)) {
+            return Ok(Tables::open(self.pins)?);
+        }
+        let loaded = Dataplane::open(self.capacity, self.pins)?;
+        *attachments = Some(loaded.attachments);
+        Ok(loaded.tables)
+    }
+
+    /// Puts our programs in the place of a predecessor's.
+    async fn replace(
+        &self,
+        plans: &[Plan<'_>],
+        attachments: &mut Option<Attachments>,
+        filters: &mut UnicastFilters,
+    ) -> anyhow::Result<Modes> {
+        let attachments = attachments.insert(Dataplane::open(self.capacity, self.pins)?.attachments);
+        self.attach(plans, attachments, filters).await
+    }
+
+    /// Attaches the kernel half to every interface that has a virtual router.
+    async fn attach(
+        &self,
+        plans: &[Plan<'_>],
+        attachments: &mut Attachments,
+        filters: &mut UnicastFilters,
+    ) -> anyhow::Result<Modes> {
+        let mut modes = Modes::new();
+        for Plan { interface, .. } in plans {
+            if let Entry::Vacant(vacant) = modes.entry(interface.ifindex) {
+                // What was seen there before may have been a predecessor's, and is gone now.
+                let occupant = interface.xdp.filter(|_| !matches!(self.predecessor, Predecessor::Incompatible(_)));
+                let mode = attachments.attach(&interface.name, interface.ifindex, occupant)?;
+                tracing::info!(interface = %interface.name, xdp_mode = %mode, "kernel half attached");
+                vacant.insert(mode);
+            }
+        }
+        attachments.detach_others();
+        let virtual_macs: Vec<_> =
+            plans.iter().filter(|plan| plan.config.virtual_mac).map(|plan| (plan.interface, plan.mac)).collect();
+        filters.open(&virtual_macs, self.interfaces).await?;
+        Ok(modes)
+    }
+}
+
+fn tell_of_link(change: LinkChange, watch: &AttachmentWatch, election: &mpsc::UnboundedSender<Command>) {
+    let LinkChange { ifindex, running, mac } = change;
+    let running = running && !watch.has_lost(ifindex);
+    let _ = election.send(Command::Interface { ifindex, running, mac });
+}
+
+fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {
+    let mut instances = Vec::with_capacity(plans.len());
+    for plan in plans {
+        let Interface { name, ifindex, running, .. } = plan.interface;
+        // One each: what one of them sends takes no room from another's adverts.
+        let socket = PacketSocket::open(*ifindex).with_context(|| format!("cannot send on {name}"))?;
+        let instance = Instance::new(InstanceConfig {
+            index: plan.index,
+            key: plan.key,
+            kernel: plan.kernel(),
+            machine: plan.machine(),
+            primary: plan.primary,
+            addresses: plan.config.addresses.iter().map(|vip| vip.address).collect(),
+            mac: plan.mac,
+            password: plan.config.password.map(|password| password.0),
+            socket,
+            resume: plan.resume,
+            running: *running,
+        });
+        instances.push(
+            instance.with_context(|| format!("virtual_router \"{}\": no advert can be built", plan.config.name))?,
+        );
+    }
+    Ok(instances)
+}
+
+/// Answers clients until aborted, each in a task of its own: a silent one holds nobody up.
+fn spawn_server(server: Server, inspector: Inspector, election: mpsc::UnboundedSender<Command>) -> JoinHandle<()> {
+    let inspector = Arc::new(inspector);
+    tokio::spawn(async move {
+        loop {
+            match server.accept().await {
+                Ok(client) => {
+                    let (inspector, election) = (Arc::clone(&inspector), election.clone());
+                    tokio::spawn(async move {
+                        let mut handing_over = false;
+                        let answered = client
+                            .serve(async |request| match request {
+                                Request::Status => Answer::Status(inspector.status().await),
+                                Request::HandOver => {
+                                    handing_over = true;
+                                    Answer::HandingOver { handing_over }
+                                }
+                            })
+                            .await;
+                        // Whoever has gone in the meantime will not follow us.
+                        if answered && handing_over {
+                            let _ = election.send(Command::HandOver);
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::error!("the control socket fails: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    })
+}
