@@ -3,6 +3,7 @@
 //! A subject is one file with a [`Subject`], which [`SUBJECTS`] lists. It measures, and hands over [`Findings`]; how they
 //! are shown, judged and written is not its concern.
 
+mod arp;
 mod bare_xdp;
 mod html;
 mod machine;
@@ -11,8 +12,13 @@ mod plot;
 mod report;
 mod routers;
 mod samples;
+mod scale;
 mod tap;
 mod text;
+mod throughput;
+mod usage;
+mod vips;
+mod wires;
 mod xdp;
 
 use std::fs;
@@ -30,7 +36,8 @@ pub use samples::Samples;
 use crate::lab::agent_binary;
 
 /// Everything that can be measured, in the order of the report.
-pub const SUBJECTS: &[Subject] = &[outage::SUBJECT, xdp::SUBJECT];
+pub const SUBJECTS: &[Subject] =
+    &[outage::SUBJECT, vips::SUBJECT, scale::SUBJECT, xdp::SUBJECT, arp::SUBJECT, throughput::SUBJECT];
 
 /// One thing to measure.
 #[derive(Clone, Copy, Debug)]

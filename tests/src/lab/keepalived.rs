@@ -86,11 +86,20 @@ pub struct Keepalived {
 
 impl Keepalived {
     pub fn start(namespace: &Namespace, config: &KeepalivedConfig) -> Result<Self> {
+        Self::launch(namespace, &config.text(), &["--log-detail"])
+    }
+
+    /// Starts it with a configuration in its own words; its log has no line for each announcement.
+    pub fn start_with(namespace: &Namespace, config: &str) -> Result<Self> {
+        Self::launch(namespace, config, &[])
+    }
+
+    fn launch(namespace: &Namespace, config: &str, more: &[&str]) -> Result<Self> {
         let directory = TempDir::with_prefix("xvrrp-lab-keepalived-")?;
         let file = |name: &str| directory.path().join(name);
-        std::fs::write(file("keepalived.conf"), config.text())?;
+        std::fs::write(file("keepalived.conf"), config)?;
         let mut command: Command = namespace.command("keepalived")?;
-        command.args(["--dont-fork", "--log-console", "--log-detail", "--vrrp"]);
+        command.args(["--dont-fork", "--log-console", "--vrrp"]).args(more);
         command.arg("--use-file").arg(file("keepalived.conf"));
         command.arg("--pid").arg(file("pid")).arg("--vrrp_pid").arg(file("vrrp.pid"));
         let daemon = Daemon::start("keepalived", &mut command, directory.path())?;
