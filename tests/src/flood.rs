@@ -66,7 +66,7 @@ impl Flood {
             }
             let due = match self.per_second {
                 None => u64::MAX,
-                Some(per_second) => (passed.as_secs_f64() * f64::from(per_second)) as u64,
+                Some(per_second) => u64::try_from(passed.as_micros() * u128::from(per_second) / 1_000_000)?,
             };
             match usize::try_from(due.saturating_sub(frames)).unwrap_or(BATCH) {
                 0 => std::thread::sleep(TICK),
