@@ -5,9 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use anyhow::Context;
 use nix::sys::signal::SigSet;
+use nix::unistd::{AccessFlags, access};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Config, host};
@@ -79,7 +81,8 @@ pub async fn run(config: &Config, replace: bool) -> anyhow::Result<()> {
 async fn checked_interfaces(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<Interface>> {
     let interfaces = netlink.interfaces().await?;
     let facts: Vec<_> = interfaces.iter().map(facts).collect();
-    host::check(config, &facts)?;
+    let is_executable = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
+    host::check(config, &facts, is_executable)?;
     Ok(interfaces)
 }
 

@@ -17,6 +17,7 @@ pub mod election;
 pub mod handover;
 pub mod inspector;
 pub mod net;
+pub mod notify;
 pub mod plan;
 pub mod realtime;
 pub mod report;

@@ -15,9 +15,10 @@ use crate::attachment_watch::AttachmentWatch;
 use crate::config::Config;
 use crate::control::{Answer, Request, Server};
 use crate::dataplane::{Attachments, Capacity, Dataplane, Pins, Predecessor, Tables, XdpMode};
-use crate::election::{self, Command, Ending, Instance, InstanceConfig};
+use crate::election::{self, Command, Ending, Instance, InstanceConfig, Report};
 use crate::inspector::Inspector;
 use crate::net::{Interface, LinkChange, LinkMonitor, LinkNews, Netlink, PacketSocket};
+use crate::notify::Notifier;
 use crate::plan::Plan;
 use crate::report::Reporter;
 use crate::unicast_filters::UnicastFilters;
@@ -96,6 +97,7 @@ impl Host<'_> {
         let inspector = Inspector::new(self.config, plans, modes, Arc::clone(&counters), election.commands.clone());
         let service = spawn_server(server, inspector, election.commands.clone());
         let mut reporter = Reporter::new(plans, counters);
+        let notifier = Notifier::new(plans);
         let mut discard_check = tokio::time::interval(DISCARD_CHECK);
         let mut watch = AttachmentWatch::new(plans);
         let mut watching_links = true;
@@ -103,7 +105,12 @@ impl Host<'_> {
         loop {
             tokio::select! {
                 report = election.reports.recv() => match report {
-                    Some(report) => reporter.report(&report),
+                    Some(report) => {
+                        reporter.report(&report);
+                        if let Report::Transition { router, transition } = report {
+                            notifier.notify(router, transition);
+                        }
+                    }
                     // The thread has ended, asked to or not.
                     None => break,
                 },
@@ -132,6 +139,9 @@ impl Host<'_> {
         let (_tables, outcome) = election.join();
         addresses.join();
         service.abort();
+        if !matches!(outcome, Ok(Ending::HandedOver)) {
+            notifier.finish().await;
+        }
         Ok(outcome?)
     }
 

@@ -1,13 +1,11 @@
 //! `[agent]`.
 
-use std::path::{Path, PathBuf};
-
 use toml::de::{DeTable, DeValue};
 
 use super::AgentConfig;
 use super::error::Reported;
-use super::keys::{self, Key};
-use super::section::{Section, quote};
+use super::keys;
+use super::section::Section;
 
 /// What fits `sun_path` of `sockaddr_un`, with the zero at its end (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
@@ -45,35 +43,18 @@ pub(super) fn read(root: &mut Section) -> Result<AgentConfig, Reported> {
 
 fn read_table(section: &mut Section) -> Result<AgentConfig, Reported> {
     let router_id = section.identifier(&keys::ROUTER_ID);
-    let control = absolute_path(section, &keys::CONTROL, MAX_SOCKET_PATH, AgentConfig::DEFAULT_CONTROL);
-    let bpffs = absolute_path(section, &keys::BPFFS, MAX_PATH, AgentConfig::DEFAULT_BPFFS);
+    let control = section.absolute_path(&keys::CONTROL, MAX_SOCKET_PATH);
+    let bpffs = section.absolute_path(&keys::BPFFS, MAX_PATH);
     let realtime_priority = section.integer(&keys::REALTIME_PRIORITY, 0..=99);
     section.report_unknown_keys(keys::AGENT_KEYS);
     Ok(AgentConfig {
         router_id: router_id?.map_or_else(host_name, str::to_owned),
-        control: control?,
-        bpffs: bpffs?,
+        control: control?.unwrap_or_else(|| AgentConfig::DEFAULT_CONTROL.into()),
+        bpffs: bpffs?.unwrap_or_else(|| AgentConfig::DEFAULT_BPFFS.into()),
         realtime_priority: realtime_priority?.unwrap_or(AgentConfig::DEFAULT_REALTIME_PRIORITY),
     })
 }
 
 fn host_name() -> String {
     nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-fn absolute_path(section: &mut Section, key: &Key, max_length: usize, default: &str) -> Result<PathBuf, Reported> {
-    let Some(text) = section.string(key)? else {
-        return Ok(default.into());
-    };
-    let path = Path::new(text);
-    let wrong = if !path.is_absolute() {
-        format!("{} is not absolute", quote(text))
-    } else if text.len() > max_length {
-        format!("{} is {} bytes long", quote(text), text.len())
-    } else if path.file_name().is_none() || text.contains('\0') {
-        format!("{} does not name a file", quote(text))
-    } else {
-        return Ok(path.to_owned());
-    };
-    Err(section.reject(key, section.line_of(key), wrong))
 }

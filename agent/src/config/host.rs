@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use super::error::{ConfigError, Problems, Reported};
 use super::keys::{self, Key};
@@ -19,8 +20,12 @@ pub struct HostInterface {
     pub addresses: Vec<Ipv4Addr>,
 }
 
-/// Finds everything in the configuration that this host cannot do.
-pub fn check(config: &Config, interfaces: &[HostInterface]) -> Result<(), ConfigError> {
+/// Finds everything in the configuration that this host cannot do. `is_executable` says it of a path.
+pub fn check(
+    config: &Config,
+    interfaces: &[HostInterface],
+    is_executable: impl Fn(&Path) -> bool,
+) -> Result<(), ConfigError> {
     let facts: HashMap<&str, Facts> = interfaces
         .iter()
         .map(|interface| {
@@ -32,6 +37,12 @@ pub fn check(config: &Config, interfaces: &[HostInterface]) -> Result<(), Config
     let mut outcome = Ok(());
     for router in &config.virtual_routers {
         outcome = outcome.and(check_router(router, &facts, &mut problems));
+        if let Some(program) = router.notify.as_deref().filter(|program| !is_executable(program)) {
+            let place = format!("virtual_router {}: {}", quote(&router.name), keys::NOTIFY.name);
+            let program = quote(&program.to_string_lossy());
+            let message = format!("{place}: {program} is no program that can be run; give the path of one");
+            outcome = Err(problems.report(router.lines.notify, message));
+        }
     }
     problems.conclude(&config.file, outcome)
 }
@@ -135,7 +146,7 @@ mod tests {
         let config = config(&router(1, 100, "192.0.2.1/24"));
         let interface = eth0(&[[192, 0, 2, 1], [192, 0, 2, 10], [192, 0, 2, 11]]);
         assert_eq!(primary_address(&config, &interface), Some(Ipv4Addr::new(192, 0, 2, 10)));
-        assert_eq!(check(&config, &[interface]), Ok(()));
+        assert_eq!(check(&config, &[interface], |_| true), Ok(()));
     }
 
     #[test]
@@ -144,19 +155,19 @@ mod tests {
         let config = config(&router(1, 255, "192.0.2.1/24"));
         let interface = eth0(&[[192, 0, 2, 1]]);
         assert_eq!(primary_address(&config, &interface), Some(Ipv4Addr::new(192, 0, 2, 1)));
-        assert_eq!(check(&config, &[interface]), Ok(()));
+        assert_eq!(check(&config, &[interface], |_| true), Ok(()));
     }
 
     #[test]
     fn a_virtual_address_alone_is_no_address_to_send_from() {
         let config = config(&router(1, 100, "192.0.2.1/24"));
-        assert!(check(&config, &[eth0(&[[192, 0, 2, 1]])]).is_err());
+        assert!(check(&config, &[eth0(&[[192, 0, 2, 1]])], |_| true).is_err());
     }
 
     #[test]
     fn every_virtual_router_is_checked() {
         let config = config(&(router(1, 100, "192.0.2.1/24") + &router(2, 100, "192.0.2.2/24")));
-        let error = check(&config, &[]).unwrap_err();
+        let error = check(&config, &[], |_| true).unwrap_err();
         assert_eq!(error.problems().len(), 2);
     }
 

@@ -42,6 +42,7 @@ pub(super) const CHECKSUM: Key = key("checksum", "\"auto\", \"pseudo-header\" or
 pub(super) const ALLOWED_SOURCES: Key =
     key("allowed_sources", "a list of at most 255 IPv4 addresses, such as [\"192.0.2.2\"]");
 pub(super) const PASSWORD: Key = key("password", "1 to 8 printable ASCII characters in quotes (RFC 2338 5.3.10)");
+pub(super) const NOTIFY: Key = key("notify", "the absolute path of a program, in quotes");
 pub(super) const ANNOUNCE_COUNT: Key = key("announce_count", "an integer from 1 to 60");
 pub(super) const ANNOUNCE_INTERVAL: Key = key("announce_interval", "a duration from \"10ms\" to \"60s\"");
 
@@ -70,6 +71,7 @@ pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
     PASSWORD,
     ANNOUNCE_COUNT,
     ANNOUNCE_INTERVAL,
+    NOTIFY,
 ];
 
 /// What keepalived calls it, and what we do.

@@ -94,6 +94,8 @@ pub struct VirtualRouterConfig {
     pub announce_count: u8,
     /// Time between those: 10 ms to 60 s. Default: 1 s.
     pub announce_interval: Interval,
+    /// The program that is run at each change of state. Default: none.
+    pub notify: Option<PathBuf>,
     /// Where it stands in the file.
     pub lines: VirtualRouterLines,
 }
@@ -104,6 +106,7 @@ pub struct VirtualRouterLines {
     pub header: usize,
     pub interface: usize,
     pub addresses: usize,
+    pub notify: usize,
 }
 
 /// The form of the checksum of version 3 over IPv4, where RFC 9568 and RFC 5798 5.2.8 differ.

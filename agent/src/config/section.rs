@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -89,6 +90,22 @@ impl<'a, 'i> Section<'a, 'i> {
             format!("is {} characters long", text.len())
         } else {
             return Ok(Some(text));
+        };
+        Err(self.reject(key, self.line_of(key), wrong))
+    }
+
+    /// Of something that has a name, as long as `max_length` bytes at most.
+    pub fn absolute_path(&mut self, key: &Key, max_length: usize) -> Result<Option<PathBuf>, Reported> {
+        let Some(text) = self.string(key)? else { return Ok(None) };
+        let path = Path::new(text);
+        let wrong = if !path.is_absolute() {
+            format!("{} is not absolute", quote(text))
+        } else if text.len() > max_length {
+            format!("{} is {} bytes long", quote(text), text.len())
+        } else if path.file_name().is_none() || text.contains('\0') {
+            format!("{} does not name a file", quote(text))
+        } else {
+            return Ok(Some(path.to_owned()));
         };
         Err(self.reject(key, self.line_of(key), wrong))
     }

@@ -19,6 +19,9 @@ const ADVERT_INTERVALS_V2: RangeInclusive<Interval> = Interval::from_seconds(1).
 const PREEMPT_DELAYS: RangeInclusive<Interval> = Interval::ZERO..=Interval::from_millis(1_000_000);
 const ANNOUNCE_INTERVALS: RangeInclusive<Interval> = Interval::from_millis(10)..=Interval::from_seconds(60);
 
+/// `PATH_MAX` of linux/limits.h, without the zero at the end.
+const MAX_PATH: usize = 4095;
+
 impl VirtualRouterConfig {
     /// RFC 9568 6.1
     pub const DEFAULT_ADVERT_INTERVAL: Interval = Interval::from_seconds(1);
@@ -88,6 +91,7 @@ fn read_table(section: &mut Section, taken: &mut Taken) -> Result<VirtualRouterC
     let announce_count = section.integer(&keys::ANNOUNCE_COUNT, 1..=60);
     let announce_interval =
         section.duration(&keys::ANNOUNCE_INTERVAL, ANNOUNCE_INTERVALS, VirtualRouterConfig::DEFAULT_ANNOUNCE_INTERVAL);
+    let notify = section.absolute_path(&keys::NOTIFY, MAX_PATH);
     section.report_unknown_keys(keys::VIRTUAL_ROUTER_KEYS);
 
     if let (Ok(priority), Ok(preempt), Ok(preempt_delay)) = (priority, preempt, preempt_delay) {
@@ -120,10 +124,12 @@ fn read_table(section: &mut Section, taken: &mut Taken) -> Result<VirtualRouterC
         password: password?,
         announce_count: announce_count?.unwrap_or(VirtualRouterConfig::DEFAULT_ANNOUNCE_COUNT),
         announce_interval: announce_interval?,
+        notify: notify?,
         lines: VirtualRouterLines {
             header: section.line,
             interface: section.line_of(&keys::INTERFACE),
             addresses: section.line_of(&keys::ADDRESSES),
+            notify: section.line_of(&keys::NOTIFY),
         },
     })
 }

@@ -65,7 +65,8 @@ fn what_is_not_said_has_its_default() {
             password: None,
             announce_count: 3,
             announce_interval: Interval::from_seconds(1),
-            lines: VirtualRouterLines { header: 1, interface: 3, addresses: 5 },
+            notify: None,
+            lines: VirtualRouterLines { header: 1, interface: 3, addresses: 5, notify: 1 },
         }]
     );
 }
@@ -98,6 +99,7 @@ fn everything_that_is_said_counts() {
         allowed_sources = ["192.0.2.8"]
         announce_count = 5
         announce_interval = "20ms"
+        notify = "/etc/xvrrp/notify"
 
         [[virtual_router]]
         name = "v2"
@@ -140,7 +142,8 @@ fn everything_that_is_said_counts() {
             password: None,
             announce_count: 5,
             announce_interval: Interval::from_millis(20),
-            lines: VirtualRouterLines { header: 9, interface: 11, addresses: 16 },
+            notify: Some("/etc/xvrrp/notify".into()),
+            lines: VirtualRouterLines { header: 9, interface: 11, addresses: 16, notify: 26 },
         }
     );
     assert_eq!(v2.version, Version::V2);
@@ -206,7 +209,7 @@ fn other_shapes_of_toml_say_the_same() {
     let inline =
         "virtual_router = [{ name = \"lan\", interface = 'eth0', vrid = 0x33, addresses = [\"192.0.2.1/24\",] }]";
     let mut inline = parse(inline);
-    inline.virtual_routers[0].lines = VirtualRouterLines { header: 1, interface: 3, addresses: 5 };
+    inline.virtual_routers[0].lines = VirtualRouterLines { header: 1, interface: 3, addresses: 5, notify: 1 };
     assert_eq!(inline, parse(&router_with("")));
     let crlf = router_with("").replace('\n', "\r\n");
     assert_eq!(parse(&crlf), parse(&router_with("")));

@@ -1,0 +1,138 @@
+//! Runs the notify programs: one after the other for each virtual router, and nobody waits for them but we.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::election::{Transition, state_name};
+use crate::plan::Plan;
+use crate::vrrp::{Reason, State};
+
+/// How long a program may run; then it is killed with its children.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the agent's end waits for programs that still run, or have to.
+const LAST: Duration = Duration::from_secs(5);
+/// How many changes of a virtual router wait at most while a program runs.
+const WAITING: usize = 16;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Notifier {
+    /// Of each virtual router that has a program.
+    queues: Vec<Option<mpsc::Sender<Transition>>>,
+    tasks: JoinSet<()>,
+}
+
+/// What a program gets to know of its virtual router.
+#[derive(Debug)]
+struct Subject {
+    program: PathBuf,
+    name: String,
+    vrid: u8,
+    interface: String,
+    priority: u8,
+}
+
+impl Notifier {
+    /// Starts a task for each virtual router that has a program, on the current runtime.
+    pub fn new(plans: &[Plan<'_>]) -> Self {
+        let mut tasks = JoinSet::new();
+        let queues = plans.iter().map(|plan| {
+            let subject = Subject {
+                program: plan.config.notify.clone()?,
+                name: plan.config.name.clone(),
+                vrid: plan.config.vrid.get(),
+                interface: plan.config.interface.clone(),
+                priority: plan.config.priority.get(),
+            };
+            let (queue, changes) = mpsc::channel(WAITING);
+            tasks.spawn(subject.serve(changes));
+            Some(queue)
+        });
+        Self { queues: queues.collect(), tasks }
+    }
+
+    /// The virtual router with this number has changed its state.
+    pub fn notify(&self, router: usize, transition: Transition) {
+        if let Some(Some(queue)) = self.queues.get(router)
+            && queue.try_send(transition).is_err()
+        {
+            tracing::warn!("a notify program is far behind: it is not told of the change to {}", transition.to);
+        }
+    }
+
+    /// Waits for a while until everything that happened has been told.
+    pub async fn finish(mut self) {
+        self.queues.clear();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST, all).await.is_err() {
+            tracing::warn!("notify programs still run after {LAST:?}: left to themselves");
+        }
+    }
+}
+
+impl Subject {
+    async fn serve(self, mut changes: mpsc::Receiver<Transition>) {
+        while let Some(change) = changes.recv().await {
+            self.run(change).await;
+        }
+    }
+
+    async fn run(&self, Transition { to, reason, .. }: Transition) {
+        let Self { program, name, vrid, interface, priority } = self;
+        let shown = program.display();
+        let started = Command::new(program)
+            // As keepalived's notify scripts get them.
+            .args(["INSTANCE", name, keepalived_state(to, reason)])
+            .arg(priority.to_string())
+            .env("XVRRP_VIRTUAL_ROUTER", name)
+            .env("XVRRP_VRID", vrid.to_string())
+            .env("XVRRP_INTERFACE", interface)
+            .env("XVRRP_STATE", state_name(to, reason))
+            .env("XVRRP_REASON", reason.to_string())
+            .stdin(Stdio::null())
+            .process_group(0)
+            .spawn();
+        let mut child = match started {
+            Ok(child) => child,
+            Err(error) => {
+                tracing::error!(virtual_router = %name, "cannot run {shown}: {error}");
+                return;
+            }
+        };
+        let group = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+        match tokio::time::timeout(TIMEOUT, child.wait()).await {
+            Ok(Ok(status)) if status.success() => {}
+            Ok(Ok(status)) => match status.signal() {
+                Some(signal) => tracing::warn!(virtual_router = %name, "{shown} was ended by signal {signal}"),
+                None => tracing::warn!(virtual_router = %name, "{shown} failed: {status}"),
+            },
+            Ok(Err(error)) => tracing::error!(virtual_router = %name, "cannot wait for {shown}: {error}"),
+            Err(_) => {
+                tracing::warn!(virtual_router = %name, "{shown} ran for {TIMEOUT:?}: killed");
+                if let Some(group) = group {
+                    // It may end at this very moment.
+                    let _ = killpg(group, Signal::SIGKILL);
+                }
+                let _ = child.wait().await;
+            }
+        }
+    }
+}
+
+/// The words of keepalived.conf(5).
+fn keepalived_state(to: State, reason: Reason) -> &'static str {
+    match (to, reason) {
+        (State::Active, _) => "MASTER",
+        (State::Backup, _) => "BACKUP",
+        (State::Initialize, Reason::InterfaceDown) => "FAULT",
+        (State::Initialize, _) => "STOP",
+    }
+}

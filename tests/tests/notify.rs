@@ -1,0 +1,89 @@
+//! Notify programs: told of every change, in order, and never waited for by the election.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use tempfile::TempDir;
+use xvrrp_tests::lab::{Lab, PATIENCE, VirtualRouter, Xvrrp, eventually, pause};
+
+/// A program in a directory of its own.
+fn program(directory: &TempDir, script: &str) -> Result<PathBuf> {
+    let path = directory.path().join("notify");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+fn router(priority: u8, program: &Path) -> VirtualRouter {
+    VirtualRouter::lan(priority).with("notify", &format!("{program:?}"))
+}
+
+#[test]
+fn every_change_is_told_in_order_in_keepaliveds_words() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = tempfile::tempdir()?;
+    let told = directory.path().join("told");
+    let script = format!("echo \"$@ $XVRRP_STATE $XVRRP_REASON $XVRRP_VRID $XVRRP_INTERFACE\" >> {}", told.display());
+    let mut agent = Xvrrp::start(&lab.routers[0], &[router(200, &program(&directory, &script)?)])?;
+    agent.wait_for_state("lan", "active")?;
+    lab.pull(0)?;
+    agent.wait_for_state("lan", "fault")?;
+    lab.plug(0)?;
+    agent.wait_for_state("lan", "active")?;
+    ensure!(agent.stop()?.success());
+    let expected = "\
+INSTANCE lan BACKUP 200 backup startup 51 eth0
+INSTANCE lan MASTER 200 active active_down 51 eth0
+INSTANCE lan FAULT 200 fault interface_down 51 eth0
+INSTANCE lan BACKUP 200 backup interface_up 51 eth0
+INSTANCE lan MASTER 200 active active_down 51 eth0
+INSTANCE lan STOP 200 init shutdown 51 eth0
+";
+    ensure!(fs::read_to_string(&told)? == expected, "{}", fs::read_to_string(&told)?);
+    Ok(())
+}
+
+#[test]
+fn a_program_that_fails_is_logged() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = tempfile::tempdir()?;
+    let mut agent = Xvrrp::start(&lab.routers[0], &[router(200, &program(&directory, "exit 3")?)])?;
+    agent.daemon.wait_for_line(&["WARN", "virtual_router=lan", "notify failed: exit status: 3"], PATIENCE)?;
+    agent.wait_for_state("lan", "active")
+}
+
+#[test]
+fn a_program_that_hangs_holds_up_neither_adverts_nor_status_nor_the_next_change() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let directory = tempfile::tempdir()?;
+    let every_10_ms = |router: VirtualRouter| router.with("advert_interval", "\"10ms\"");
+    let hangs = program(&directory, "trap '' TERM; sleep 1000 & sleep 1000")?;
+    let mut active = Xvrrp::start(&lab.routers[0], &[every_10_ms(router(200, &hangs))])?;
+    active.wait_for_state("lan", "active")?;
+    let mut backup = Xvrrp::start(&lab.routers[1], &[every_10_ms(VirtualRouter::lan(100))])?;
+    backup.wait_for_state("lan", "backup")?;
+    let sent = || -> Result<u64> { Ok(active.virtual_router("lan")?["adverts_sent"].as_u64().unwrap_or(0)) };
+    let before = sent()?;
+    let start = Instant::now();
+    pause(Duration::from_secs(2))?;
+    // Adverts go on at their pace, and the Backup has missed none for Active_Down_Interval.
+    let due = u64::try_from(start.elapsed().as_millis() / 10)?;
+    let more = sent()? - before;
+    ensure!(more > due / 2, "{more} adverts of {due}");
+    ensure!(backup.transitions("lan", "active") == 0, "{}", backup.daemon.log());
+    // A change is carried out although the last one is still being told.
+    lab.pull(0)?;
+    backup.wait_for_state("lan", "active")?;
+    active.wait_for_state("lan", "fault")?;
+    // And so is the end, after a short wait.
+    ensure!(active.stop()?.success());
+    ensure!(active.daemon.count_lines(&["WARN", "notify programs still run"]) == 1, "{}", active.daemon.log());
+    eventually("the address is gone", PATIENCE, || {
+        let addresses = lab.routers[0].ip("-4 -o address show dev eth0")?;
+        ensure!(!addresses.contains("192.0.2.1/"), "{addresses}");
+        Ok(())
+    })
+}
