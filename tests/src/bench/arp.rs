@@ -1,21 +1,16 @@
 //! A flood of ARP requests for the virtual address: how many are answered, and what an answer costs, by the XDP program
 //! and by the kernel's own stack.
 
-use std::io;
-use std::mem;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::libc;
 use xvrrp_common::units::MacAddress;
 use xvrrp_common::wire::arp::{self, Arp};
 
 use super::usage::received;
 use super::wires::Wires;
 use super::{Body, Findings, Group, Options, Plot, Row, Samples, Subject};
+use crate::flood::Flood;
 use crate::frames;
 use crate::lab::{Namespace, VirtualRouter, Xvrrp, pause};
 
@@ -24,8 +19,6 @@ pub const SUBJECT: Subject = Subject { name: "arp", title: "answers to a flood o
 /// How many senders there are, and how much less an answer must cost than the kernel's.
 const SENDERS: [(u16, f64); 2] = [(1, 4.0), (4096, 100.0)];
 const VIP: [u8; 4] = [10, 0, 64, 1];
-/// Frames that one system call sends.
-const BATCH: usize = 64;
 
 /// What one window has counted.
 struct Window {
@@ -47,7 +40,7 @@ fn run(options: &Options) -> Result<Findings> {
     let windows = options.runs(7, 1);
     let mut findings = Findings {
         how: format!(
-            "Two hosts and a cable; one thread sends {BATCH} requests per system call for {window:?}, {windows} times; \
+            "Two hosts and a cable; one thread sends requests as fast as it can for {window:?}, {windows} times; \
              counted is what comes back. On a veth cable sender, answer and the answer's reception share one core. So the \
              cost of an answer is the time per answer, less the time that the same thread takes to send a frame that the \
              other host throws away. Targets are for that cost: sending is in nobody's."
@@ -143,94 +136,12 @@ fn nobodys(frame: &[u8]) -> Vec<u8> {
     frames::with_byte(&frame, 13, 0xb5)
 }
 
-/// Sends the frames in turn for this long, from one thread.
+/// Sends the frames in turn for this long, from one thread; what was under way has come back when it is over.
 fn flood(from: &Namespace, frames: &[Vec<u8>], window: Duration) -> Result<Window> {
-    let socket = open(from)?;
-    let stop = AtomicBool::new(false);
-    let sent = AtomicU64::new(0);
-    let window = std::thread::scope(|scope| {
-        let sender = scope.spawn(|| send(&socket, frames, &sent, &stop));
-        let counted = (|| -> Result<Window> {
-            pause(window / 5)?;
-            let (start, sent_before, before) = (Instant::now(), sent.load(Ordering::Relaxed), received(from, "eth0")?);
-            pause(window)?;
-            let (sent_after, after) = (sent.load(Ordering::Relaxed), received(from, "eth0")?);
-            let seconds = start.elapsed().as_secs_f64();
-            let sent = f64::from(u32::try_from(sent_after - sent_before)?);
-            Ok(Window { seconds, sent, answered: after - before })
-        })();
-        stop.store(true, Ordering::Relaxed);
-        match sender.join() {
-            Ok(Ok(())) => counted,
-            Ok(Err(error)) => Err(error.into()),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })?;
-    Ok(window)
-}
-
-fn send(socket: &OwnedFd, frames: &[Vec<u8>], sent: &AtomicU64, stop: &AtomicBool) -> io::Result<()> {
-    let mut parts: Vec<libc::iovec> = frames
-        .iter()
-        .cycle()
-        .take(frames.len().next_multiple_of(BATCH))
-        .map(|frame| libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() })
-        .collect();
-    let mut messages: Vec<libc::mmsghdr> = parts
-        .iter_mut()
-        .map(|part| {
-            // SAFETY: all zero is a message without a name, parts or control data.
-            let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
-            message.msg_hdr.msg_iov = ptr::from_mut(part);
-            message.msg_hdr.msg_iovlen = 1;
-            message
-        })
-        .collect();
-    loop {
-        for batch in messages.chunks_mut(BATCH) {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            // SAFETY: the messages point to parts, and those to frames, which all outlive the call; nothing writes to them.
-            let count = unsafe {
-                libc::sendmmsg(socket.as_raw_fd(), batch.as_mut_ptr(), u32::try_from(batch.len()).unwrap_or(0), 0)
-            };
-            match u64::try_from(count) {
-                Ok(count) => drop(sent.fetch_add(count, Ordering::Relaxed)),
-                Err(_) => match io::Error::last_os_error() {
-                    // The send buffer is full of frames that are under way.
-                    error if error.raw_os_error() == Some(libc::ENOBUFS) => {}
-                    error => return Err(error),
-                },
-            }
-        }
-    }
-}
-
-/// A packet socket that sends on `eth0`, and receives nothing.
-fn open(namespace: &Namespace) -> Result<OwnedFd> {
-    namespace.run(|| -> Result<OwnedFd> {
-        // SAFETY: socket(2) takes no pointers.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error()).context("cannot open a packet socket");
-        }
-        // SAFETY: just opened, and nobody else's.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        let address = libc::sockaddr_ll {
-            sll_family: u16::try_from(libc::AF_PACKET)?,
-            sll_protocol: 0,
-            sll_ifindex: i32::try_from(nix::net::if_::if_nametoindex("eth0")?)?,
-            sll_hatype: 0,
-            sll_pkttype: 0,
-            sll_halen: 0,
-            sll_addr: [0; 8],
-        };
-        let length = libc::socklen_t::try_from(size_of_val(&address))?;
-        // SAFETY: the pointer and length describe `address`, which outlives the call.
-        if unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) } < 0 {
-            return Err(io::Error::last_os_error()).context("cannot bind a packet socket");
-        }
-        Ok(fd)
-    })?
+    let before = received(from, "eth0")?;
+    let handed = Flood::of(frames.iter().cloned()).send(from, "eth0", window)?;
+    pause(Duration::from_millis(50))?;
+    let answered = received(from, "eth0")? - before;
+    let sent = f64::from(u32::try_from(handed.frames)?);
+    Ok(Window { seconds: handed.took.as_secs_f64(), sent, answered })
 }
