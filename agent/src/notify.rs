@@ -11,10 +11,6 @@ use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::election::{Transition, state_name};
-use crate::plan::Plan;
-use crate::vrrp::{Reason, State};
-
 /// How long a program may run; then it is killed with its children.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the agent's end waits for programs that still run, or have to.
@@ -26,45 +22,48 @@ const WAITING: usize = 16;
 #[derive(Debug)]
 pub struct Notifier {
     /// Of each virtual router that has a program.
-    queues: Vec<Option<mpsc::Sender<Transition>>>,
+    queues: Vec<Option<mpsc::Sender<Change>>>,
     tasks: JoinSet<()>,
 }
 
-/// What a program gets to know of its virtual router.
-#[derive(Debug)]
-struct Subject {
-    program: PathBuf,
-    name: String,
-    vrid: u8,
-    interface: String,
-    priority: u8,
+/// The program of a virtual router, and what it gets to know of that.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub path: PathBuf,
+    pub name: String,
+    pub vrid: u8,
+    pub interface: String,
+    pub priority: u8,
+}
+
+/// A change of state that has happened.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// `MASTER`, `BACKUP`, `FAULT` or `STOP`, the words of keepalived.conf(5).
+    pub keepalived_state: &'static str,
+    /// Ours.
+    pub state: &'static str,
+    pub reason: String,
 }
 
 impl Notifier {
     /// Starts a task for each virtual router that has a program, on the current runtime.
-    pub fn new(plans: &[Plan<'_>]) -> Self {
+    pub fn new(programs: impl IntoIterator<Item = Option<Program>>) -> Self {
         let mut tasks = JoinSet::new();
-        let queues = plans.iter().map(|plan| {
-            let subject = Subject {
-                program: plan.config.notify.clone()?,
-                name: plan.config.name.clone(),
-                vrid: plan.config.vrid.get(),
-                interface: plan.config.interface.clone(),
-                priority: plan.config.priority.get(),
-            };
+        let queues = programs.into_iter().map(|program| {
             let (queue, changes) = mpsc::channel(WAITING);
-            tasks.spawn(subject.serve(changes));
+            tasks.spawn(program?.serve(changes));
             Some(queue)
         });
         Self { queues: queues.collect(), tasks }
     }
 
     /// The virtual router with this number has changed its state.
-    pub fn notify(&self, router: usize, transition: Transition) {
-        if let Some(Some(queue)) = self.queues.get(router)
-            && queue.try_send(transition).is_err()
-        {
-            tracing::warn!("a notify program is far behind: it is not told of the change to {}", transition.to);
+    pub fn notify(&self, router: usize, change: Change) {
+        let Some(Some(queue)) = self.queues.get(router) else { return };
+        let state = change.state;
+        if queue.try_send(change).is_err() {
+            tracing::warn!("a notify program is far behind: it is not told of the change to {state}");
         }
     }
 
@@ -78,25 +77,25 @@ impl Notifier {
     }
 }
 
-impl Subject {
-    async fn serve(self, mut changes: mpsc::Receiver<Transition>) {
+impl Program {
+    async fn serve(self, mut changes: mpsc::Receiver<Change>) {
         while let Some(change) = changes.recv().await {
             self.run(change).await;
         }
     }
 
-    async fn run(&self, Transition { to, reason, .. }: Transition) {
-        let Self { program, name, vrid, interface, priority } = self;
-        let shown = program.display();
-        let started = Command::new(program)
+    async fn run(&self, Change { keepalived_state, state, reason }: Change) {
+        let Self { path, name, vrid, interface, priority } = self;
+        let shown = path.display();
+        let started = Command::new(path)
             // As keepalived's notify scripts get them.
-            .args(["INSTANCE", name, keepalived_state(to, reason)])
+            .args(["INSTANCE", name, keepalived_state])
             .arg(priority.to_string())
             .env("XVRRP_VIRTUAL_ROUTER", name)
             .env("XVRRP_VRID", vrid.to_string())
             .env("XVRRP_INTERFACE", interface)
-            .env("XVRRP_STATE", state_name(to, reason))
-            .env("XVRRP_REASON", reason.to_string())
+            .env("XVRRP_STATE", state)
+            .env("XVRRP_REASON", reason)
             .stdin(Stdio::null())
             .process_group(0)
             .spawn();
@@ -124,15 +123,5 @@ impl Subject {
                 let _ = child.wait().await;
             }
         }
-    }
-}
-
-/// The words of keepalived.conf(5).
-fn keepalived_state(to: State, reason: Reason) -> &'static str {
-    match (to, reason) {
-        (State::Active, _) => "MASTER",
-        (State::Backup, _) => "BACKUP",
-        (State::Initialize, Reason::InterfaceDown) => "FAULT",
-        (State::Initialize, _) => "STOP",
     }
 }

@@ -8,7 +8,7 @@ use xvrrp_common::units::{Instant, MacAddress};
 use crate::addresses::Placement;
 use crate::config::{Checksum, Config, VirtualRouterConfig, host};
 use crate::net::{Interface, MARKS_LAST};
-use crate::vrrp;
+use crate::{notify, vrrp};
 
 /// One virtual router, thought out.
 #[derive(Debug)]
@@ -129,6 +129,16 @@ impl<'a> Plan<'a> {
     /// Accept_Mode; the owner always accepts (RFC 9568 6.1, 6.4.3).
     fn accepts(&self) -> bool {
         self.config.accept || self.config.priority.is_owner()
+    }
+
+    pub fn notify_program(&self) -> Option<notify::Program> {
+        Some(notify::Program {
+            path: self.config.notify.clone()?,
+            name: self.config.name.clone(),
+            vrid: self.config.vrid.get(),
+            interface: self.config.interface.clone(),
+            priority: self.config.priority.get(),
+        })
     }
 
     /// With `accept = false` the addresses stay off the interface: the kernel half answers ARP for them, and nothing

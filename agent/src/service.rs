@@ -15,13 +15,14 @@ use crate::attachment_watch::AttachmentWatch;
 use crate::config::Config;
 use crate::control::{Answer, Request, Server};
 use crate::dataplane::{Attachments, Capacity, Dataplane, Pins, Predecessor, Tables, XdpMode};
-use crate::election::{self, Command, Ending, Instance, InstanceConfig, Report};
+use crate::election::{self, Command, Ending, Instance, InstanceConfig, Report, Transition, state_name};
 use crate::inspector::Inspector;
 use crate::net::{Interface, LinkChange, LinkMonitor, LinkNews, Netlink, PacketSocket};
-use crate::notify::Notifier;
+use crate::notify::{self, Notifier};
 use crate::plan::Plan;
 use crate::report::Reporter;
 use crate::unicast_filters::UnicastFilters;
+use crate::vrrp::{Reason, State};
 use crate::{addresses, clock};
 
 /// How often the counters are looked through for discarded packets, to tell of them.
@@ -97,7 +98,7 @@ impl Host<'_> {
         let inspector = Inspector::new(self.config, plans, modes, Arc::clone(&counters), election.commands.clone());
         let service = spawn_server(server, inspector, election.commands.clone());
         let mut reporter = Reporter::new(plans, counters);
-        let notifier = Notifier::new(plans);
+        let notifier = Notifier::new(plans.iter().map(Plan::notify_program));
         let mut discard_check = tokio::time::interval(DISCARD_CHECK);
         let mut watch = AttachmentWatch::new(plans);
         let mut watching_links = true;
@@ -108,7 +109,7 @@ impl Host<'_> {
                     Some(report) => {
                         reporter.report(&report);
                         if let Report::Transition { router, transition } = report {
-                            notifier.notify(router, transition);
+                            notifier.notify(router, change(&transition));
                         }
                     }
                     // The thread has ended, asked to or not.
@@ -223,6 +224,17 @@ fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {
         );
     }
     Ok(instances)
+}
+
+fn change(transition: &Transition) -> notify::Change {
+    let Transition { to, reason, .. } = *transition;
+    let keepalived_state = match (to, reason) {
+        (State::Active, _) => "MASTER",
+        (State::Backup, _) => "BACKUP",
+        (State::Initialize, Reason::InterfaceDown) => "FAULT",
+        (State::Initialize, _) => "STOP",
+    };
+    notify::Change { keepalived_state, state: state_name(to, reason), reason: reason.to_string() }
 }
 
 /// Answers clients until aborted, each in a task of its own: a silent one holds nobody up.
