@@ -10,3 +10,4 @@ pub mod kernel_half;
 pub mod lab;
 pub mod load;
 pub mod probe;
+pub mod soak;

@@ -39,6 +39,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Random faults on three agents in network namespaces, and two that never serve at once
+    Soak {
+        /// `--minutes N`, `--seed S`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Run every test; namespaces, BPF and peers need root
     Test {
         /// For `cargo test`, such as a test's name
@@ -62,6 +68,7 @@ fn main() -> ExitCode {
         Command::Build { release } => setup::ensure().and_then(|()| build::run(release).map(drop)),
         Command::Run { args } => run::agent(&args),
         Command::Demo { args } => run::lab("demo", &args),
+        Command::Soak { args } => run::lab("soak", &args),
         Command::Test { args } => test::run(&args),
         Command::Bench { args } => run::lab("bench", &args),
         Command::Tidy => tidy::run(),

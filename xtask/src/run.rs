@@ -1,4 +1,4 @@
-//! `cargo xtask run`, `demo` and `bench`: build, then hand over to the program.
+//! `cargo xtask run`, `demo`, `soak` and `bench`: build, then hand over to the program.
 
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ pub fn agent(args: &[String]) -> Result<()> {
     become_program(as_root(agent).args(args))
 }
 
-/// A program of the lab: `demo` or `bench`. Both show speed, so both run an optimized agent.
+/// A program of the lab: `demo`, `soak` or `bench`. They show speed, so they run an optimized agent.
 pub fn lab(program: &str, args: &[String]) -> Result<()> {
     setup::ensure()?;
     build::kernel_half()?;

@@ -4,8 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use xvrrp_tests::lab::{Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, interrupt, is_interrupted, pause};
+use xvrrp_tests::lab::{Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, interrupt_on_signals, is_interrupted, pause};
 use xvrrp_tests::probe::{Timeline, UdpEcho, UdpProbe};
 
 const NAMES: [&str; 2] = ["gw-a", "gw-b"];
@@ -20,7 +19,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 const BAR_STEP: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
-    match watch_for_signals().and_then(|()| show()) {
+    match interrupt_on_signals().and_then(|()| show()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) if is_interrupted() => {
             println!("\n  interrupted; everything is taken down again");
@@ -165,17 +164,4 @@ fn parse(line: &str) -> Option<(f64, String)> {
     let seconds = parts.next()? * 3600.0 + parts.next()? * 60.0 + parts.next()?;
     let field = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
     Some((seconds, format!("is {:6} ({})", field("state")?.to_uppercase(), field("reason")?)))
-}
-
-/// Ctrl-C ends the demo at the next wait, and the guards clean up.
-fn watch_for_signals() -> Result<()> {
-    extern "C" fn note(_: i32) {
-        interrupt();
-    }
-    let action = SigAction::new(SigHandler::Handler(note), SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
-        unsafe { sigaction(signal, &action) }?;
-    }
-    Ok(())
 }

@@ -19,7 +19,7 @@ pub use host_state::host_state;
 pub use keepalived::{Keepalived, KeepalivedConfig};
 pub use netns::{Namespace, run, sweep};
 pub use virtual_router::VirtualRouter;
-pub use wait::{PATIENCE, eventually, interrupt, is_interrupted, pause};
+pub use wait::{PATIENCE, eventually, interrupt_on_signals, is_interrupted, pause};
 pub use xvrrp::{Xvrrp, agent_binary};
 
 /// The virtual address of the client's side.

@@ -7,18 +7,27 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 /// How long anything in the lab may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Makes every wait that is under way, or comes, end with an error: Ctrl-C was pressed.
-pub fn interrupt() {
-    INTERRUPTED.store(true, Ordering::Relaxed);
+/// From now on Ctrl-C makes every wait that is under way, or comes, end with an error, and the guards clean up.
+pub fn interrupt_on_signals() -> Result<()> {
+    extern "C" fn note(_: i32) {
+        INTERRUPTED.store(true, Ordering::Relaxed);
+    }
+    let action = SigAction::new(SigHandler::Handler(note), SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
+        unsafe { sigaction(signal, &action) }?;
+    }
+    Ok(())
 }
 
-/// Whether [`interrupt`] was called.
+/// Whether such a signal came; see [`interrupt_on_signals`].
 pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
@@ -47,7 +56,7 @@ pub fn eventually<T, E: Debug>(what: &str, within: Duration, mut look: impl FnMu
     }
 }
 
-/// Lets time pass, unless [`interrupt`] ends it.
+/// Lets time pass, unless a signal ends it.
 pub fn pause(length: Duration) -> Result<()> {
     let end = Instant::now() + length;
     loop {

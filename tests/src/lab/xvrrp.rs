@@ -55,6 +55,12 @@ impl Xvrrp {
         Self::start_in(namespace, virtual_routers, directory, &How::default())
     }
 
+    /// The same, for one that has ended already.
+    pub fn start_again(&mut self, namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<()> {
+        *self = Self::start_in(namespace, virtual_routers, Arc::clone(&self.directory), &How::default())?;
+        Ok(())
+    }
+
     /// Starts another agent that takes over from this one, which then ends by itself.
     pub fn replace(&self, namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<Self> {
         let how = How { options: &["--replace"], ..How::default() };

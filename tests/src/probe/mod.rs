@@ -2,6 +2,7 @@
 
 mod arp;
 mod echo;
+pub(crate) mod port;
 mod serving;
 mod tcp;
 mod udp;

@@ -4,7 +4,7 @@
 //! it, from a client that is not there; what comes back out of that port is that router's. The switch keeps what it has
 //! learned of the virtual MAC up to date by these answers, as it does by those to any client.
 
-mod port;
+mod seat;
 mod timeline;
 
 use std::collections::VecDeque;
@@ -20,9 +20,10 @@ use xvrrp_common::wire::arp::{Arp, OPERATION_REPLY, OPERATION_REQUEST};
 use xvrrp_common::wire::checksum::Sum;
 use xvrrp_common::wire::ethernet;
 
-use self::port::Port;
+use self::seat::Seat;
 pub use self::timeline::{Asked, Gap, Hosts, Kind, Reign, Sample, ServingTimeline};
 use super::echo::{PORT, Service};
+use super::port::NOBODY;
 use crate::lab::{INTERFACE, Lab, Namespace, VIP};
 
 /// How often everybody is asked.
@@ -33,10 +34,8 @@ const IN_TIME: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_millis(100);
 /// The client that is not there. A service on a router knows its MAC, see [`Serving::introduce`].
 const ASKER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
-/// How the MAC addresses of that client start: locally administered, and nobody else's. The rest is 0, and in the body of
-/// an ARP request the number of the sample.
-const ASKER_PREFIX: [u8; 2] = [0x02, 0xf0];
-const ASKER_MAC: MacAddress = MacAddress([0x02, 0xf0, 0, 0, 0, 0]);
+/// Its MAC address; in the body of an ARP request it ends with the number of the sample.
+const ASKER_MAC: MacAddress = MacAddress([NOBODY[0], NOBODY[1], 0, 0, 0, 0]);
 /// The port of its datagrams.
 const ASKER_PORT: u16 = 7008;
 
@@ -70,7 +69,7 @@ impl Serving {
                 }
                 Destination::OwnMac => router.mac(INTERFACE)?,
             };
-            places.push(Place { port: Port::open(lab.switch(), &Lab::port(index))?, datagram: datagram(mac) });
+            places.push(Place { seat: Seat::at(lab.switch(), &Lab::port(index))?, datagram: datagram(mac) });
         }
         // Answers end in the switch, which otherwise would send them to everybody.
         lab.switch().sh(&format!("bridge fdb replace {ASKER_MAC} dev br0 self local"))?;
@@ -121,7 +120,7 @@ impl Serving {
 
 /// A router, as seen from its switch port.
 struct Place {
-    port: Port,
+    seat: Seat,
     /// To be completed by the number of the sample.
     datagram: Vec<u8>,
 }
@@ -155,7 +154,7 @@ impl Sampler {
             let end = place.datagram.len() - size_of::<u64>();
             place.datagram[end..].copy_from_slice(&u64::from(number).to_be_bytes());
             // A port that is down takes nothing.
-            if place.port.send(&place.datagram).is_err() || place.port.send(&request).is_err() {
+            if place.seat.send(&place.datagram).is_err() || place.seat.send(&request).is_err() {
                 unreachable.insert(host);
             }
         }
@@ -165,7 +164,7 @@ impl Sampler {
 
     fn collect(&mut self) {
         for (host, place) in (0..).zip(&mut self.places) {
-            while let Some((at, kind, number)) = place.port.receive(answer) {
+            while let Some((at, kind, number)) = place.seat.receive(answer) {
                 let sample = self.pending.iter_mut().rev().find(|sample| sample.number == number);
                 // One that comes later than anybody would wait for it counts for nothing.
                 if let Some(sample) = sample {
@@ -185,7 +184,7 @@ impl Sampler {
 
 /// An ARP request for the virtual address.
 fn request(number: u32) -> Vec<u8> {
-    let [a, b] = ASKER_PREFIX;
+    let [a, b] = NOBODY;
     let [c, d, e, f] = number.to_be_bytes();
     let request = Arp {
         operation: OPERATION_REQUEST,

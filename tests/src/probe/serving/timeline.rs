@@ -83,12 +83,18 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// One that nobody has answered yet, of a sampler that keeps up.
+    pub fn unanswered(number: u32, at: Instant) -> Self {
+        Self::new(number, at, Asked::InTime, Hosts::default())
+    }
+
     pub(super) fn new(number: u32, at: Instant, asked: Asked, unreachable: Hosts) -> Self {
         let [arp, udp, arp_late, udp_late] = [Hosts::default(); 4];
         Self { number, at, asked, unreachable, arp, udp, arp_late, udp_late }
     }
 
-    pub(super) fn answered(&mut self, host: usize, kind: Kind, in_time: bool) {
+    /// A host has answered.
+    pub fn answered(&mut self, host: usize, kind: Kind, in_time: bool) {
         let hosts = match (kind, in_time && self.asked == Asked::InTime) {
             (Kind::Arp, true) => &mut self.arp,
             (Kind::Arp, false) => &mut self.arp_late,
@@ -194,6 +200,17 @@ impl ServingTimeline {
         self.gaps(kind).into_iter().max_by_key(Gap::length)
     }
 
+    /// Since when one host, and always the same, has answered everything; `None` if that is not so at the end.
+    pub fn sole_server_since(&self) -> Option<Instant> {
+        let host = |sample: &Sample| {
+            let [arp, udp] = [Kind::Arp, Kind::Udp].map(|kind| sample.answering(kind));
+            (arp == udp && arp.len() == 1).then_some(arp)
+        };
+        let last = host(self.samples.last()?)?;
+        let alone = self.samples.iter().rev().take_while(|sample| host(sample) == Some(last));
+        alone.last().map(|sample| sample.at)
+    }
+
     /// Who answered from when to when, nobody included.
     pub fn reigns(&self, kind: Kind) -> Vec<Reign> {
         let mut reigns: Vec<Reign> = Vec::new();
@@ -215,12 +232,17 @@ impl ServingTimeline {
         hosts
     }
 
-    /// The share of the moments of which it says something certain: neither left out nor late. From 0 to 1.
+    /// Of how many moments it should say something, and of how many it does for certain: neither left out nor late.
+    pub fn moments(&self) -> (u32, u32) {
+        let (Some(first), Some(last)) = (self.samples.first(), self.samples.last()) else { return (0, 0) };
+        let certain = (0..).zip(self.samples.iter().filter(|sample| !sample.is_late())).last();
+        (last.number - first.number + 1, certain.map_or(0, |(count, _)| count + 1))
+    }
+
+    /// The share of the moments of which it says something certain. From 0 to 1.
     pub fn certainty(&self) -> f64 {
-        let (Some(first), Some(last)) = (self.samples.first(), self.samples.last()) else { return 0.0 };
-        let due = f64::from(last.number - first.number + 1);
-        let late = self.samples.iter().filter(|sample| sample.is_late()).count();
-        (self.samples.len() - late) as f64 / due
+        let (due, certain) = self.moments();
+        f64::from(certain) / f64::from(due.max(1))
     }
 
     /// The longest time without a sample.
@@ -258,7 +280,7 @@ mod tests {
     fn timeline(picture: &str) -> ServingTimeline {
         let start = Instant::now();
         let samples = picture.chars().zip(0..).map(|(who, number)| {
-            let mut sample = Sample::new(number, start + PACE * number, Asked::InTime, Hosts::default());
+            let mut sample = Sample::unanswered(number, start + PACE * number);
             let hosts: &[usize] = match who {
                 '0' => &[0],
                 '1' => &[1],

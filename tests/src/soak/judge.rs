@@ -1,0 +1,181 @@
+//! What must never be seen, and what is put up with.
+//!
+//! At most one router serves in any sample, except:
+//!
+//! - **Apart.** While a router is cut off behind its switch port, or its cable is being changed, it is a segment of its own, where it may serve: among the
+//!   others, one at most. When it is back, both may serve until each had time for an advert ([`Judge::reunion`]).
+//! - **Impaired.** While adverts are late or lost on a cable, and for as long after that as they may be under way, a router
+//!   that takes over by its priority and the one that has to hear of it may serve both, once for [`Judge::overlap`] at most.
+//!   No advert is so late, and no two of a router in a row are lost, that a Backup might take a living Active router for
+//!   dead, so there is no other reason for two to serve.
+//!
+//! A fault of an agent, of an interface, or a pulled cable excuses nothing.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::probe::{Hosts, Sample};
+
+/// Why two may serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excuse {
+    Apart {
+        router: usize,
+    },
+    Impaired {
+        /// How late adverts may be.
+        latest: Duration,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    excuse: Excuse,
+    from: Instant,
+    until: Instant,
+}
+
+/// Two served, and there is no excuse.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    pub sample: Sample,
+    /// Since when, without a break.
+    pub since: Instant,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sample, since } = self;
+        write!(f, "two served in sample {} (for {:?} already): {sample:?}", sample.number, sample.at - *since)
+    }
+}
+
+#[derive(Debug)]
+pub struct Judge {
+    /// Between adverts.
+    interval: Duration,
+    /// For what the machine may be late.
+    slack: Duration,
+    windows: Vec<Window>,
+    /// Since when two have served without a break.
+    twice_since: Option<Instant>,
+    pub excused: u32,
+}
+
+impl Judge {
+    pub fn new(interval: Duration, slack: Duration) -> Self {
+        Self { interval, slack, windows: Vec::new(), twice_since: None, excused: 0 }
+    }
+
+    /// There was an excuse in this time.
+    pub fn excuse(&mut self, excuse: Excuse, from: Instant, until: Instant) {
+        self.windows.push(Window { excuse, from, until });
+    }
+
+    /// How long after a router is back two may serve: the other cable may lose one advert.
+    pub fn reunion(&self) -> Duration {
+        self.interval * 2 + self.slack
+    }
+
+    /// How long a router may serve beside one that has taken over from it, if adverts are late by so much.
+    pub fn overlap(&self, latest: Duration) -> Duration {
+        self.interval + latest * 2 + self.slack
+    }
+
+    /// Looks at the samples that followed the last ones. Every excuse for them must have been told.
+    pub fn look_at(&mut self, samples: &[Sample]) -> Option<Violation> {
+        samples.iter().find_map(|sample| self.judge(sample))
+    }
+
+    fn judge(&mut self, sample: &Sample) -> Option<Violation> {
+        let serving = sample.serving();
+        let together = (0..Hosts::MOST).filter(|&host| serving.contains(host) && !self.is_apart(host, sample.at));
+        if together.count() < 2 {
+            self.twice_since = None;
+            return None;
+        }
+        let since = *self.twice_since.get_or_insert(sample.at);
+        let excused = self.patience(sample.at).is_some_and(|patience| sample.at - since <= patience);
+        self.excused += u32::from(excused);
+        (!excused).then_some(Violation { sample: *sample, since })
+    }
+
+    fn is_apart(&self, host: usize, at: Instant) -> bool {
+        let excuse = Excuse::Apart { router: host };
+        self.windows.iter().any(|window| window.excuse == excuse && (window.from..window.until).contains(&at))
+    }
+
+    /// How long two may serve at that moment.
+    fn patience(&self, at: Instant) -> Option<Duration> {
+        let excused = self.windows.iter().filter_map(|window| {
+            let (from, long) = match window.excuse {
+                Excuse::Apart { .. } => (window.until, self.reunion()),
+                Excuse::Impaired { latest } => (window.from, self.overlap(latest)),
+            };
+            (from..window.until + long).contains(&at).then_some(long)
+        });
+        excused.max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::Kind;
+
+    const INTERVAL: Duration = Duration::from_millis(100);
+
+    struct Court {
+        judge: Judge,
+        start: Instant,
+    }
+
+    impl Court {
+        fn new() -> Self {
+            Self { judge: Judge::new(INTERVAL, Duration::ZERO), start: Instant::now() }
+        }
+
+        fn at(&self, milliseconds: u64) -> Instant {
+            self.start + Duration::from_millis(milliseconds)
+        }
+
+        /// When the first violation is if these serve all the time.
+        fn verdict(&mut self, hosts: &[usize], from: u64, until: u64) -> Option<u64> {
+            let samples = (from..until).map(|number| {
+                let mut sample = Sample::unanswered(u32::try_from(number).expect("small"), self.at(number));
+                hosts.iter().for_each(|&host| sample.answered(host, Kind::Udp, true));
+                sample
+            });
+            let samples: Vec<_> = samples.collect();
+            self.judge.look_at(&samples).map(|violation| u64::from(violation.sample.number))
+        }
+    }
+
+    #[test]
+    fn two_that_serve_at_once_are_a_violation_in_the_first_sample() {
+        let mut court = Court::new();
+        assert_eq!(court.verdict(&[1], 0, 10), None);
+        assert_eq!(court.verdict(&[0, 1], 10, 20), Some(10));
+    }
+
+    #[test]
+    fn one_that_is_apart_may_serve_and_a_little_longer_but_two_others_may_not() {
+        let mut court = Court::new();
+        court.judge.excuse(Excuse::Apart { router: 0 }, court.at(0), court.at(1000));
+        assert_eq!(court.verdict(&[0, 1], 0, 1000), None);
+        assert_eq!(court.verdict(&[0, 1], 1000, 1500), Some(1200));
+        let mut court = Court::new();
+        court.judge.excuse(Excuse::Apart { router: 0 }, court.at(0), court.at(1000));
+        assert_eq!(court.verdict(&[1, 2], 500, 1000), Some(500));
+    }
+
+    #[test]
+    fn late_adverts_excuse_a_short_overlap_and_no_long_one() {
+        let mut court = Court::new();
+        let latest = Duration::from_millis(50);
+        court.judge.excuse(Excuse::Impaired { latest }, court.at(0), court.at(1000));
+        assert_eq!(court.verdict(&[0, 1], 100, 250), None);
+        assert_eq!(court.verdict(&[0], 250, 300), None);
+        assert_eq!(court.verdict(&[0, 1], 300, 600), Some(501));
+    }
+}
