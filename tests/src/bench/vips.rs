@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::routers::{PRIORITIES, Program};
 use super::{Body, Findings, Line, Options, Plot, Row, Samples, Subject};
@@ -28,6 +28,8 @@ struct Outages {
     first: Samples,
     last: Samples,
     lag: Samples,
+    /// Why there were no more of them.
+    cut_short: Option<String>,
 }
 
 fn run(options: &Options) -> Result<Findings> {
@@ -58,6 +60,7 @@ fn run(options: &Options) -> Result<Findings> {
             outages(program, count, runs).with_context(|| format!("{} with {count} addresses", program.name()))
         };
         let (xvrrp, keepalived) = (measure(Program::Xvrrp)?, measure(Program::Keepalived)?);
+        findings.notes.extend(keepalived.cut_short);
         let medians = [&xvrrp.first, &xvrrp.last, &keepalived.first, &keepalived.last].map(Samples::median);
         for (line, median) in lines.iter_mut().zip(medians) {
             line.points.push((f64::from(u32::try_from(count)?), median));
@@ -102,10 +105,15 @@ fn outages(program: Program, count: usize, runs: usize) -> Result<Outages> {
     drop(last);
     let _backup = start(program, &lab.routers[1], PRIORITIES[1], count)?;
     let (mut firsts, mut lasts, mut lags) = (Vec::new(), Vec::new(), Vec::new());
+    let mut cut_short = None;
     for run in 0..runs {
         let probes = [0, count - 1].map(|number| UdpProbe::start(&lab.client, address(number), PROBE));
         let probes = probes.into_iter().collect::<Result<Vec<_>>>()?;
-        probes.iter().try_for_each(|probe| probe.wait_for_answer_from(0, PATIENCE))?;
+        if let Err(error) = probes.iter().try_for_each(|probe| probe.wait_for_answer_from(0, PATIENCE)) {
+            ensure!(program == Program::Keepalived && run > 0, "after {run} takeovers: {error:#}");
+            cut_short = Some(format!("with {count} addresses keepalived did not come back after {run} takeovers"));
+            break;
+        }
         // Longer than the other host takes to remove thousands of addresses.
         let share = u32::try_from(run)? * 37 % 100;
         thread::sleep(Duration::from_millis(1500) + INTERVAL * share / 100);
@@ -123,7 +131,7 @@ fn outages(program: Program, count: usize, runs: usize) -> Result<Outages> {
         lags.push(gaps[1] - gaps[0]);
         lab.plug(0)?;
     }
-    Ok(Outages { first: Samples::of(firsts)?, last: Samples::of(lasts)?, lag: Samples::of(lags)? })
+    Ok(Outages { first: Samples::of(firsts)?, last: Samples::of(lasts)?, lag: Samples::of(lags)?, cut_short })
 }
 
 /// 10.0.0.1 and so on, none of which ends in 0 or 255.
