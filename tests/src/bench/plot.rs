@@ -136,7 +136,7 @@ impl Plot {
             line(&mut svg, (LEFT, y), (LEFT + inner, y), "g");
             text(&mut svg, LEFT - 8.0, y + 4.0, "end", "q", &number(tick));
         }
-        text(&mut svg, LEFT, TOP - 10.0, "end", "q", &self.axis);
+        text(&mut svg, WIDTH - 14.0, 46.0, "end", "q", &self.axis);
         for tick in across.ticks() {
             text(&mut svg, across.at(tick), TOP + LINES_HEIGHT + 16.0, "middle", "q", &number(tick));
         }
