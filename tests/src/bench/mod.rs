@@ -10,6 +10,7 @@ mod machine;
 mod outage;
 mod plot;
 mod report;
+mod restart;
 mod routers;
 mod samples;
 mod scale;
@@ -36,8 +37,15 @@ pub use samples::Samples;
 use crate::lab::agent_binary;
 
 /// Everything that can be measured, in the order of the report.
-pub const SUBJECTS: &[Subject] =
-    &[outage::SUBJECT, vips::SUBJECT, scale::SUBJECT, xdp::SUBJECT, arp::SUBJECT, throughput::SUBJECT];
+pub const SUBJECTS: &[Subject] = &[
+    outage::SUBJECT,
+    vips::SUBJECT,
+    scale::SUBJECT,
+    xdp::SUBJECT,
+    arp::SUBJECT,
+    throughput::SUBJECT,
+    restart::SUBJECT,
+];
 
 /// One thing to measure.
 #[derive(Clone, Copy, Debug)]

@@ -53,6 +53,13 @@ impl AdvertTap {
         ours.next_back().map(|(at, _)| *at).with_context(|| format!("no advert from {source} was seen"))
     }
 
+    /// When the first one passed after `from`.
+    pub fn first_after(&self, source: Ipv4Addr, from: Instant) -> Result<Instant> {
+        let stamps = self.stamps.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut ours = stamps.iter().filter(|(at, sender)| *sender == source && *at > from);
+        ours.next().map(|(at, _)| *at).with_context(|| format!("no advert from {source} was seen"))
+    }
+
     /// Forgets what it has seen.
     pub fn forget(&self) {
         self.stamps.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
