@@ -42,7 +42,7 @@ impl Fault {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill -9",
-            Self::Stop => "SIGSTOP, SIGCONT",
+            Self::Stop => "SIGSTOP/CONT",
             Self::Pull => "cable pulled",
             Self::Isolate => "isolated",
         }

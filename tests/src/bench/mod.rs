@@ -5,6 +5,7 @@
 
 mod arp;
 mod bare_xdp;
+mod fencing;
 mod html;
 mod machine;
 mod outage;
