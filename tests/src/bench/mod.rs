@@ -40,6 +40,7 @@ use crate::lab::agent_binary;
 /// Everything that can be measured, in the order of the report.
 pub const SUBJECTS: &[Subject] = &[
     outage::SUBJECT,
+    fencing::SUBJECT,
     vips::SUBJECT,
     scale::SUBJECT,
     xdp::SUBJECT,
