@@ -15,7 +15,7 @@ use xvrrp_common::wire::arp::{Arp, OPERATION_REQUEST};
 use xvrrp_common::wire::vrrp::{AdvertFrame, GROUP, PROTOCOL};
 use xvrrp_tests::flood::{Flood, Handed, dropped};
 use xvrrp_tests::frames::{self, MESSAGE};
-use xvrrp_tests::lab::{INTERFACE, Lab, VIP, VirtualRouter, Xvrrp};
+use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, eventually};
 use xvrrp_tests::probe::{Destination, Hosts, Kind, Serving, UdpEcho};
 
 /// How long each flood lasts.
@@ -85,9 +85,13 @@ impl Pair {
             Xvrrp::start(router, &[lan.with("allowed_sources", "[\"192.0.2.2\", \"192.0.2.3\", \"192.0.2.9\"]")])
         });
         let mut pair = Self { agents: agents.collect::<Result<_>>()?, _echoes: echoes, lab, _turn: turn };
-        for (router, state) in ROUTERS {
-            pair.agents[router].wait_for_state("lan", state)?;
-        }
+        // Starting together, either may be the first.
+        pair.agents[0].wait_for_state("lan", "active")?;
+        eventually("the Backup hears the Active router", PATIENCE, || {
+            let router = pair.agents[1].virtual_router("lan")?;
+            ensure!(router["state"] == "backup" && router["active"]["priority"] == 200, "{router}");
+            Ok(())
+        })?;
         Ok(pair)
     }
 

@@ -34,6 +34,7 @@ pub use machine::Machine;
 pub use plot::{Body, Group, Line, Plot};
 pub use report::{Figure, Findings, Outcome, Report, Row, Section, Target};
 pub use samples::Samples;
+pub use tap::AdvertTap;
 
 use crate::lab::agent_binary;
 

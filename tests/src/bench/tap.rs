@@ -60,6 +60,16 @@ impl AdvertTap {
         ours.next().map(|(at, _)| *at).with_context(|| format!("no advert from {source} was seen"))
     }
 
+    /// How long no advert from this source passed, at the most, between two moments; from the first moment to the last
+    /// if there was none.
+    pub fn longest_pause(&self, source: Ipv4Addr, from: Instant, until: Instant) -> Duration {
+        let stamps = self.stamps.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let ours = stamps.iter().filter(|(at, sender)| *sender == source && (from..until).contains(at));
+        let mut moments: Vec<_> = ours.map(|(at, _)| *at).chain([from, until]).collect();
+        moments.sort();
+        moments.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    }
+
     /// Forgets what it has seen.
     pub fn forget(&self) {
         self.stamps.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();

@@ -41,11 +41,21 @@ impl Xvrrp {
         Self::start_in(namespace, virtual_routers, scratch()?, &How::default())
     }
 
+    /// Starts an agent in the namespace by a program that runs what its further arguments say, or by none; `keys` are more
+    /// lines of `[agent]`.
+    pub fn start_by(
+        namespace: &Namespace,
+        virtual_routers: &[VirtualRouter],
+        wrapper: &[&str],
+        keys: &str,
+    ) -> Result<Self> {
+        Self::start_in(namespace, virtual_routers, scratch()?, &How { wrapper, keys, ..How::default() })
+    }
+
     /// Starts an agent in the namespace, with a mount namespace of its own and its pins below `bpffs`.
     pub fn start_unshared(namespace: &Namespace, virtual_routers: &[VirtualRouter], bpffs: &Path) -> Result<Self> {
         let keys = format!("bpffs = {bpffs:?}\n");
-        let how = How { wrapper: &["unshare", "--mount"], keys: &keys, ..How::default() };
-        Self::start_in(namespace, virtual_routers, scratch()?, &how)
+        Self::start_by(namespace, virtual_routers, &["unshare", "--mount"], &keys)
     }
 
     /// Starts another agent after this one has ended, with the same directory: as after a crash.
