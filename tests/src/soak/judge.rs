@@ -2,12 +2,15 @@
 //!
 //! At most one router serves in any sample, except:
 //!
-//! - **Apart.** While a router is cut off behind its switch port, or its cable is being changed, it is a segment of its own, where it may serve: among the
-//!   others, one at most. When it is back, both may serve until each had time for an advert ([`Judge::reunion`]).
-//! - **Impaired.** While adverts are late or lost on a cable, and for as long after that as they may be under way, a router
-//!   that takes over by its priority and the one that has to hear of it may serve both, once for [`Judge::overlap`] at most.
-//!   No advert is so late, and no two of a router in a row are lost, that a Backup might take a living Active router for
-//!   dead, so there is no other reason for two to serve.
+//! - **Apart.** While a router is cut off behind its switch port, or its cable is being changed, it is a segment of its own,
+//!   where it may serve: among the others, one at most.
+//! - **Reunion.** When it is back, both may serve for [`Judge::reunion`]: until each had time for an advert; and if the router
+//!   dies at that very moment, for as long as the lease lasts that it got for adverts that nobody heard.
+//! - **Impaired.** While adverts are late or lost on a cable, and for a lease's length after that, two may serve for
+//!   [`Judge::overlap`] at most. A router that takes over by its priority serves beside one that hears of it late. And a
+//!   lease counts from the last advert that was sent, Active_Down_Interval from the last one that was heard: if the Active
+//!   router dies right after one that was lost, both overlap by an advertisement interval less Skew_Time. No advert is so
+//!   late, and no two of a router in a row are lost, that a Backup might take a living Active router for dead.
 //!
 //! A fault of an agent, of an interface, or a pulled cable excuses nothing.
 
@@ -72,14 +75,14 @@ impl Judge {
         self.windows.push(Window { excuse, from, until });
     }
 
-    /// How long after a router is back two may serve: the other cable may lose one advert.
+    /// How long after a router is back two may serve: a lease's length.
     pub fn reunion(&self) -> Duration {
-        self.interval * 2 + self.slack
+        self.interval * 3 + self.slack
     }
 
-    /// How long a router may serve beside one that has taken over from it, if adverts are late by so much.
+    /// How long two may serve if adverts are late by so much, one is lost on the cable, and one more while it is changed.
     pub fn overlap(&self, latest: Duration) -> Duration {
-        self.interval + latest * 2 + self.slack
+        self.interval * 2 + latest * 2 + self.slack
     }
 
     /// Looks at the samples that followed the last ones. Every excuse for them must have been told.
@@ -112,7 +115,7 @@ impl Judge {
                 Excuse::Apart { .. } => (window.until, self.reunion()),
                 Excuse::Impaired { latest } => (window.from, self.overlap(latest)),
             };
-            (from..window.until + long).contains(&at).then_some(long)
+            (from..window.until + self.reunion()).contains(&at).then_some(long)
         });
         excused.max()
     }
@@ -163,7 +166,7 @@ mod tests {
         let mut court = Court::new();
         court.judge.excuse(Excuse::Apart { router: 0 }, court.at(0), court.at(1000));
         assert_eq!(court.verdict(&[0, 1], 0, 1000), None);
-        assert_eq!(court.verdict(&[0, 1], 1000, 1500), Some(1200));
+        assert_eq!(court.verdict(&[0, 1], 1000, 1500), Some(1300));
         let mut court = Court::new();
         court.judge.excuse(Excuse::Apart { router: 0 }, court.at(0), court.at(1000));
         assert_eq!(court.verdict(&[1, 2], 500, 1000), Some(500));
@@ -176,6 +179,6 @@ mod tests {
         court.judge.excuse(Excuse::Impaired { latest }, court.at(0), court.at(1000));
         assert_eq!(court.verdict(&[0, 1], 100, 250), None);
         assert_eq!(court.verdict(&[0], 250, 300), None);
-        assert_eq!(court.verdict(&[0, 1], 300, 600), Some(501));
+        assert_eq!(court.verdict(&[0, 1], 300, 900), Some(601));
     }
 }

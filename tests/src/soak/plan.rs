@@ -116,6 +116,8 @@ const MOST_FAULTS: usize = 6;
 const SPREAD: Duration = Duration::from_millis(1500);
 const SHORTEST: Duration = Duration::from_millis(4);
 const LONGEST: Duration = Duration::from_millis(2500);
+/// About as long as a lease lasts and a Backup waits: where a little more or less makes a difference.
+const CRITICAL: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(420));
 /// Long enough for some adverts to be concerned.
 const SHORTEST_IMPAIRMENT: Duration = Duration::from_millis(600);
 /// An advert late by more, after one that was lost while the cable was changed, would let a Backup take over.
@@ -157,8 +159,12 @@ impl Planned {
             here
         });
         let fault = drawn.map_or(Fault::Kill, |&(_, fault)| fault).with_any_strength(chance);
-        let least = if fault.is_impairment() { SHORTEST_IMPAIRMENT } else { SHORTEST };
-        Self { after, lasting: chance.any_length(least, LONGEST), router, fault }
+        let (least, most) = match fault {
+            Fault::Impair(_) => (SHORTEST_IMPAIRMENT, LONGEST),
+            _ if chance.happens(25) => CRITICAL,
+            _ => (SHORTEST, LONGEST),
+        };
+        Self { after, lasting: chance.any_length(least, most), router, fault }
     }
 }
 
