@@ -11,6 +11,8 @@
 //!   lease counts from the last advert that was sent, Active_Down_Interval from the last one that was heard: if the Active
 //!   router dies right after one that was lost, both overlap by an advertisement interval less Skew_Time. No advert is so
 //!   late, and no two of a router in a row are lost, that a Backup might take a living Active router for dead.
+//! - **Deaf.** From the moment that XDP is detached by hand until the agent has put it back, which it does within an
+//!   advertisement interval, a router hears nothing: an advert that comes then is a lost one, as above.
 //!
 //! A fault of an agent, of an interface, or a pulled cable excuses nothing.
 
@@ -73,6 +75,11 @@ impl Judge {
     /// There was an excuse in this time.
     pub fn excuse(&mut self, excuse: Excuse, from: Instant, until: Instant) {
         self.windows.push(Window { excuse, from, until });
+    }
+
+    /// XDP was detached from a router at this moment.
+    pub fn excuse_deafness(&mut self, from: Instant) {
+        self.excuse(Excuse::Impaired { latest: Duration::ZERO }, from, from + self.interval + self.slack);
     }
 
     /// How long after a router is back two may serve: a lease's length.

@@ -50,7 +50,7 @@ pub struct Options {
 #[derive(Debug, Default)]
 pub struct Report {
     pub episodes: u64,
-    pub faults: BTreeMap<String, u32>,
+    pub faults: BTreeMap<&'static str, u32>,
     /// Moments for which there should be a sample, and those of which it was certain.
     pub moments: u64,
     pub certain: u64,
@@ -129,9 +129,7 @@ impl Soak {
         outcome?;
         self.report.episodes += 1;
         for planned in &episode.faults {
-            let name = format!("{:?}", planned.fault);
-            let name = name.split(['(', ' ']).take(2).collect::<Vec<_>>().join(" ");
-            *self.report.faults.entry(name).or_default() += 1;
+            *self.report.faults.entry(planned.fault.kind()).or_default() += 1;
         }
         Ok(())
     }

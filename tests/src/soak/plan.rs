@@ -75,20 +75,38 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Without its strength.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Kill => "kill -9",
+            Self::Stop => "SIGSTOP",
+            Self::Restart => "graceful stop",
+            Self::Replace => "replace",
+            Self::Pull => "pull the cable",
+            Self::Isolate => "isolate",
+            Self::InterfaceDown => "interface down",
+            Self::MacAddress => "another MAC address",
+            Self::Detach => "detach XDP",
+            Self::Impair(Impairment::Delay { .. }) => "delay",
+            Self::Impair(Impairment::Loss { .. }) => "loss",
+            Self::Impair(Impairment::Duplicate { .. }) => "duplicate",
+            Self::Impair(Impairment::Reorder { .. }) => "reorder",
+            Self::WallClock(_) => "wall clock",
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind())?;
         match self {
-            Self::Kill => f.write_str("kill -9"),
-            Self::Stop => f.write_str("SIGSTOP"),
-            Self::Restart => f.write_str("graceful stop"),
-            Self::Replace => f.write_str("replace"),
-            Self::Pull => f.write_str("pull the cable"),
-            Self::Isolate => f.write_str("isolate"),
-            Self::InterfaceDown => f.write_str("interface down"),
-            Self::MacAddress => f.write_str("another MAC address"),
-            Self::Detach => f.write_str("detach XDP"),
-            Self::Impair(impairment) => write!(f, "{impairment:?}"),
-            Self::WallClock(by) => write!(f, "wall clock by {by} ms"),
+            Self::Impair(Impairment::Delay { by }) => write!(f, " by {by:?}"),
+            Self::Impair(Impairment::Loss { percent }) => write!(f, " of {percent} %"),
+            Self::Impair(Impairment::Duplicate { percent, later }) => write!(f, " of {percent} % {later:?} later"),
+            Self::Impair(Impairment::Reorder { within }) => write!(f, " within {within:?}"),
+            Self::WallClock(by) => write!(f, " by {by} ms"),
+            _ => Ok(()),
         }
     }
 }

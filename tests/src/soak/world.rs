@@ -28,6 +28,7 @@ pub struct World {
     sampler: Serving,
     _echoes: Vec<UdpEcho>,
     lab: Lab,
+    wall_clock: WallClock,
     seed: u64,
 }
 
@@ -61,7 +62,7 @@ impl World {
             places.push(Place { agent, running: true, predecessor: None, shim: None, apart_since: None, mac });
         }
         let sampler = Serving::start(&lab, Destination::VirtualMac(VRID))?;
-        Ok(Self { places, sampler, _echoes: echoes, lab, seed })
+        Ok(Self { places, sampler, _echoes: echoes, lab, wall_clock: WallClock::default(), seed })
     }
 
     pub fn sampler(&self) -> &Serving {
@@ -137,13 +138,15 @@ impl World {
             Fault::Detach => {
                 let pins = fs::read_dir(host.pins()?)?.flatten().map(|entry| entry.path());
                 let ingress = pins.into_iter().find(|path| path.to_string_lossy().contains("ingress-"));
-                detach_link(&ingress.context("no link is pinned")?)
+                detach_link(&ingress.context("no link is pinned")?)?;
+                judge.excuse_deafness(Instant::now());
+                Ok(())
             }
             Fault::Impair(impairment) => {
                 place.shim = Some(Shim::insert(&self.lab, router, impairment, self.seed, judge)?);
                 Ok(())
             }
-            Fault::WallClock(milliseconds) => step_wall_clock(milliseconds),
+            Fault::WallClock(milliseconds) => self.wall_clock.step(milliseconds),
         }
     }
 
@@ -181,7 +184,7 @@ impl World {
                 let shim = place.shim.take().context("there is no other cable")?;
                 return Ok(format!("{} adverts were concerned", shim.remove(&self.lab, judge)?));
             }
-            Fault::WallClock(milliseconds) => step_wall_clock(-milliseconds)?,
+            Fault::WallClock(milliseconds) => self.wall_clock.step(-milliseconds)?,
         }
         Ok(String::new())
     }
@@ -219,9 +222,26 @@ fn set_mac(host: &Namespace, mac: MacAddress) -> Result<()> {
     Serving::introduce(host)
 }
 
-/// The clock of the whole machine.
-fn step_wall_clock(milliseconds: i64) -> Result<()> {
-    let now = clock_gettime(ClockId::CLOCK_REALTIME)?;
-    let step = TimeSpec::new(milliseconds.div_euclid(1000), milliseconds.rem_euclid(1000) * 1_000_000);
-    clock_settime(ClockId::CLOCK_REALTIME, now + step).context("cannot set the wall clock")
+/// The clock of the whole machine, and by how many milliseconds it is wrong; put right when this is dropped.
+#[derive(Debug, Default)]
+struct WallClock(i64);
+
+impl WallClock {
+    fn step(&mut self, milliseconds: i64) -> Result<()> {
+        let now = clock_gettime(ClockId::CLOCK_REALTIME)?;
+        let step = TimeSpec::new(milliseconds.div_euclid(1000), milliseconds.rem_euclid(1000) * 1_000_000);
+        clock_settime(ClockId::CLOCK_REALTIME, now + step).context("cannot set the wall clock")?;
+        self.0 += milliseconds;
+        Ok(())
+    }
+}
+
+impl Drop for WallClock {
+    fn drop(&mut self) {
+        if self.0 != 0
+            && let Err(error) = self.step(-self.0)
+        {
+            eprintln!("the wall clock stays wrong by {} ms: {error:#}", self.0);
+        }
+    }
 }
