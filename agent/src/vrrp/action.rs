@@ -5,7 +5,7 @@ use core::fmt;
 use xvrrp_common::units::{Instant, Priority};
 
 /// To be carried out in the order in which they come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// For the kernel half, which decides by it what is answered and forwarded; the first action of every change.
     SetRole(State),

@@ -9,14 +9,14 @@ use super::config::Config;
 use super::preempt::Preemption;
 use super::timers::Periodic;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) enum Phase {
     Initialize,
     Backup(Backup),
     Active(Active),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Backup {
     pub(super) active_down_timer: Instant,
     /// What the end of the timer will mean.
@@ -30,7 +30,7 @@ pub(super) struct Backup {
     pub(super) preemption: Preemption,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Active {
     pub(super) adver_timer: Periodic,
     pub(super) advert_sent_at: Instant,

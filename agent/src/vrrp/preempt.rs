@@ -7,7 +7,7 @@ use xvrrp_common::units::{Instant, Interval};
 /// The delay is no matter of the RFC. It gives a router that has come back time to get ready (routes, sessions, state)
 /// while somebody else serves. It counts from the first advert of a lower priority. It never holds up the takeover
 /// from an Active that has died: all it does is to let lower-priority adverts restart the Active_Down_Timer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Preemption {
     /// Let it be Active.
     Off,

@@ -1,5 +1,6 @@
 //! The state machine: one section of the RFC after the other, each with its events in the RFC's order.
 
+use core::hash::{Hash, Hasher};
 use core::net::IpAddr;
 use std::collections::VecDeque;
 
@@ -13,7 +14,7 @@ use super::preempt::Preemption;
 use super::timers::Intervals;
 
 /// A virtual router as this host sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct VirtualRouter {
     config: Config,
     phase: Phase,
@@ -363,6 +364,16 @@ impl VirtualRouter {
         let until = active.lease_until.as_mut()?;
         *until = at + lease;
         Some(*until)
+    }
+}
+
+/// What it will do, for a search through all that can happen: what it only tells (since when, and why) counts as little as
+/// the configuration, which never changes.
+impl Hash for VirtualRouter {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let Self { config: _, phase, since: _, reason: _, started, interface_up, intervals, told_preempt, actions } =
+            self;
+        (phase, started, interface_up, intervals, told_preempt, actions).hash(hasher);
     }
 }
 

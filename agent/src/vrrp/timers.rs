@@ -3,7 +3,7 @@
 use xvrrp_common::units::{Instant, Interval, Priority, Version};
 
 /// Active_Adver_Interval and what follows from it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Intervals {
     version: Version,
     priority: Priority,
@@ -50,7 +50,7 @@ impl Intervals {
 }
 
 /// A timer that fires again and again at a distance from its last deadline, so that it does not drift.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Periodic {
     next: Instant,
     interval: Interval,

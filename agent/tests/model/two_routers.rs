@@ -1,0 +1,56 @@
+//! Two routers on a segment that loses nothing. A new Active serves from its first advert on, so one that preempts, or two
+//! that take over at once, serve together until that advert has arrived: for one delay, and never longer.
+
+use crate::rules::{FOR_EVER, Faults, Setting};
+use crate::{HIGH, LOW, MIDDLE, assert_overlap, setting, thorough};
+
+#[test]
+fn where_frames_take_no_time_two_never_serve() {
+    for routers in [[HIGH, MIDDLE], [HIGH, HIGH], [HIGH.no_preempt(), LOW.no_preempt()]] {
+        assert_overlap(0, setting(routers, Faults::NONE));
+    }
+}
+
+#[test]
+fn two_serve_for_one_delay_at_most() {
+    for routers in [[HIGH, MIDDLE], [HIGH, HIGH], [MIDDLE, LOW]] {
+        for delay in [1, 2] {
+            assert_overlap(delay, Setting { delay, ..setting(routers, Faults::NONE) });
+        }
+    }
+}
+
+/// Killed at any point of its program, and stopped gracefully; started again at any time or never.
+#[test]
+fn whenever_an_agent_dies_two_never_serve() {
+    assert_overlap(0, setting([HIGH, MIDDLE], Faults::A_DEATH));
+}
+
+/// Within its lease it goes on as if nothing had been.
+#[test]
+fn whenever_an_agent_dies_two_serve_for_one_delay_at_most() {
+    assert_overlap(1, Setting { delay: 1, ..setting([HIGH, MIDDLE], Faults::A_DEATH) });
+}
+
+/// At any point of its program, for any time.
+#[test]
+fn whenever_an_agent_hangs_two_never_serve() {
+    assert_overlap(0, setting([HIGH, MIDDLE], Faults::A_HANG));
+}
+
+#[test]
+fn whenever_frames_are_duplicated_and_overtake_each_other_two_serve_for_one_delay_at_most() {
+    let faults = Faults { duplicates: FOR_EVER, ..Faults::NONE };
+    assert_overlap(2, Setting { delay: 2, ..setting([HIGH, MIDDLE], faults) });
+}
+
+#[test]
+fn whatever_happens_to_agents_two_serve_for_one_delay_at_most() {
+    if thorough() {
+        let both = Faults { deaths: 1, hangs: 1, duplicates: 0 };
+        assert_overlap(0, Setting { together: true, ..setting([HIGH, MIDDLE], both) });
+        assert_overlap(1, Setting { delay: 1, ..setting([HIGH, HIGH], Faults::A_DEATH) });
+    }
+    let together = !thorough();
+    assert_overlap(1, Setting { delay: 1, together, ..setting([HIGH, HIGH], Faults::A_HANG) });
+}
