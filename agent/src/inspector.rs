@@ -107,6 +107,7 @@ impl Inspector {
                 skew_ms: milliseconds(timers.skew),
                 active_down_interval_ms: milliseconds(timers.active_down_interval),
                 next_ms: timers.next.map(milliseconds),
+                lease_ms: timers.lease.map(milliseconds),
             },
             virtual_mac: known.virtual_mac.clone(),
             addresses: known.addresses.clone(),

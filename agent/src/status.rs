@@ -76,6 +76,8 @@ pub struct TimerStatus {
     pub active_down_interval_ms: f64,
     /// Until the next advert is sent, or until the Active_Down_Timer could end.
     pub next_ms: Option<f64>,
+    /// How long an Active router may still serve without another advert of its own; null without a lease.
+    pub lease_ms: Option<f64>,
 }
 
 pub fn milliseconds(interval: Interval) -> f64 {
@@ -134,6 +136,9 @@ impl fmt::Display for VirtualRouterStatus {
             span(timers.skew_ms),
             timers.next_ms.map_or("-".to_owned(), span),
         )?;
+        if let Some(left) = timers.lease_ms {
+            writeln!(f, "  lease       serves for {} without another advert", span(left))?;
+        }
         writeln!(f, "  adverts     {} sent", self.adverts_sent)?;
         if let Some(RivalClaim { address, mac, ago_ms }) = &self.rival {
             writeln!(f, "  RIVAL       {mac} claimed {address} {} ago", span(*ago_ms))?;
@@ -200,6 +205,7 @@ mod tests {
                     skew_ms: 60.9375,
                     active_down_interval_ms: 360.9375,
                     next_ms: Some(300.0),
+                    lease_ms: Some(280.0),
                 },
                 virtual_mac: Some("00:00:5e:00:01:33".to_owned()),
                 addresses: vec!["192.0.2.1/24".to_owned()],
@@ -227,6 +233,7 @@ lan: BACKUP for 12 s (startup)
               192.0.2.1/24
   intervals   ours 100.0 ms, Active_Adver_Interval 100.0 ms
   timers      Active_Down_Interval 360.9 ms, Skew_Time 60.9 ms, next in 300.0 ms
+  lease       serves for 280.0 ms without another advert
   adverts     0 sent
   RIVAL       02:00:00:00:00:09 claimed 192.0.2.1 1500.0 ms ago
   counted     advert_accepted 120

@@ -4,10 +4,12 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use nix::errno::Errno;
-use xvrrp_common::abi::{self, Lease, RouterKey, ipv4_address};
+use xvrrp_common::abi::{self, RouterKey, ipv4_address};
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version};
 use xvrrp_common::wire::{arp, vrrp as wire};
 
+use super::comparison::Comparison;
+use super::entry::Entry;
 use super::status::{Rival, RouterStatus, Timers};
 use super::{Outlets, Problem, Report, Transition};
 use crate::addresses::Request;
@@ -17,12 +19,12 @@ use crate::net::PacketSocket;
 use crate::vrrp::{Action, Advert, Config, Event, State, VirtualRouter};
 
 /// How long after a problem with others' adverts the next one is told at the earliest.
-const PROBLEM_PAUSE: Interval = Interval::from_millis(10_000);
+pub(super) const PROBLEM_PAUSE: Interval = Interval::from_millis(10_000);
 
 /// Everything that a virtual router of ours is made of.
 #[derive(Debug)]
 pub struct InstanceConfig {
-    /// Its place in the configuration; also its slot in the maps.
+    /// Its place in the configuration.
     pub index: usize,
     pub key: RouterKey,
     /// As the kernel half sees it, in the role [`abi::Router::ROLE_INITIALIZE`], or with [`Self::resume`] Active.
@@ -46,21 +48,15 @@ pub struct InstanceConfig {
 pub struct Instance {
     config: InstanceConfig,
     machine: VirtualRouter,
-    /// The role and flags that the kernel half last got.
-    kernel: abi::Router,
-    /// The lease that we last gave the kernel half.
-    lease: u64,
+    entry: Entry,
     /// The adverts, ready to be sent: with our priority, and with priority 0.
     advert: Vec<u8>,
     release: Vec<u8>,
     /// A gratuitous ARP for each virtual address, ready to be sent.
     announcements: Vec<[u8; 42]>,
-    address_sum: u16,
     /// The form of the checksum that the adverts have.
     pseudo_header_checksum: bool,
-    /// The last problem told with each origin, so that none is told twice in a row.
-    last_advert_problem: Option<Problem>,
-    advert_problem_told: Option<Instant>,
+    comparison: Comparison,
     send_error_told: Option<Instant>,
     pending_problem: Option<Problem>,
     adverts_sent: u64,
@@ -74,15 +70,12 @@ impl Instance {
     pub fn new(config: InstanceConfig) -> io::Result<Self> {
         let mut instance = Self {
             machine: VirtualRouter::new(config.machine.clone()),
-            kernel: config.kernel,
-            lease: config.resume.map_or(Lease::ENDED, Instant::as_nanos),
+            entry: Entry::new(config.key, config.kernel, config.resume),
             advert: Vec::new(),
             release: Vec::new(),
             announcements: announcements(&config),
-            address_sum: wire::address_sum(&octets(&config.addresses)),
             pseudo_header_checksum: config.kernel.checksum != abi::Router::CHECKSUM_PLAIN,
-            last_advert_problem: None,
-            advert_problem_told: None,
+            comparison: Comparison::new(&config.addresses),
             send_error_told: None,
             pending_problem: None,
             adverts_sent: 0,
@@ -102,24 +95,21 @@ impl Instance {
     }
 
     pub(super) fn slot(&self) -> u32 {
-        self.kernel.slot
+        self.entry.slot()
     }
 
     /// The interface has this address of its own now. Without a virtual MAC the virtual addresses move to it.
     pub(super) fn set_interface_mac(&mut self, mac: MacAddress, tables: &mut Tables) -> Result<(), DataplaneError> {
-        if mac.0 == self.kernel.interface_mac {
+        let moves = self.config.kernel.flags & abi::Router::VIRTUAL_MAC == 0;
+        if !self.entry.set_interface_mac(mac, moves, tables)? {
             return Ok(());
         }
-        let mut kernel = abi::Router { interface_mac: mac.0, ..self.kernel };
-        let moves = self.kernel.flags & abi::Router::VIRTUAL_MAC == 0;
         if moves {
-            kernel.answer_mac = mac.0;
             self.config.mac = mac;
             self.announcements = announcements(&self.config);
             // The frames held these values before, so they do now.
             let _ = self.build_adverts();
         }
-        self.tell_kernel(kernel, tables)?;
         if moves && self.machine.state() == State::Active {
             self.announce(tables);
         }
@@ -144,7 +134,8 @@ impl Instance {
     pub(super) fn heard(&mut self, advert: &abi::Advert, now: Instant) {
         let source = source(advert);
         self.follow_checksum(advert);
-        self.compare(advert, source, now);
+        let problem = self.comparison.compare(&self.config, advert, source, now);
+        self.pending_problem = problem.or(self.pending_problem);
         self.machine.handle_event(
             Event::Advert(Advert {
                 received_at: Instant::from_nanos(advert.received_at),
@@ -190,13 +181,13 @@ impl Instance {
         self.hear_stamp(tables, now);
         if self.takeover_is_due(now) {
             // Not in force, but not ended either: the kernel half can still end it before the first advert is sent.
-            self.set_lease(now.as_nanos(), tables);
+            self.entry.set_lease(now.as_nanos(), tables);
             // From the moment that the kernel half knows the role it tells of every advert. One that came between the
             // stamp read above and that moment shows in the stamp read here; none goes unnoticed.
-            self.tell_role(State::Active, tables)?;
+            self.entry.set_role(State::Active, tables)?;
             self.hear_stamp(tables, now);
             if !self.takeover_is_due(now) {
-                self.tell_role(State::Backup, tables)?;
+                self.entry.set_role(State::Backup, tables)?;
             }
         }
         self.machine.handle_timeout(now);
@@ -208,8 +199,8 @@ impl Instance {
         let router = self.config.index;
         while let Some(action) = self.machine.poll_action() {
             match action {
-                Action::SetRole(state) => self.take_role(state, tables)?,
-                Action::SetPreempt(preempt) => self.tell_preempt(preempt, tables)?,
+                Action::SetRole(state) => self.entry.take_role(state, self.config.machine.lease, tables)?,
+                Action::SetPreempt(preempt) => self.entry.set_preempt(preempt, tables)?,
                 Action::SendAdvert { priority } => self.send_advert(priority, tables),
                 Action::Announce => self.announce(tables),
                 Action::InstallAddresses => outlets.request(Request::Install(router)),
@@ -237,6 +228,7 @@ impl Instance {
                 skew: self.machine.skew(),
                 active_down_interval: self.machine.active_down_interval(),
                 next: self.machine.poll_timeout().map(|deadline| deadline.since(now)),
+                lease: self.machine.lease_until().map(|until| until.since(now)),
             },
             adverts_sent: self.adverts_sent,
             rival: self.rival,
@@ -248,7 +240,7 @@ impl Instance {
         if self.machine.state() != State::Backup {
             return;
         }
-        let heard = tables.heard(self.config.kernel.slot);
+        let heard = tables.heard(self.entry.slot());
         if heard.restarted_at > 0 {
             self.machine.handle_event(
                 Event::Restarted {
@@ -267,48 +259,6 @@ impl Instance {
         self.machine.active_down_deadline().is_some_and(|deadline| deadline <= now)
     }
 
-    fn take_role(&mut self, state: State, tables: &mut Tables) -> Result<(), DataplaneError> {
-        let serves_for_ever = state == State::Active && !self.config.machine.lease;
-        if state != State::Active {
-            self.set_lease(Lease::ENDED, tables);
-        } else if self.lease == Lease::ENDED {
-            self.set_lease(clock::now().as_nanos(), tables);
-        }
-        self.tell_role(state, tables)?;
-        if serves_for_ever {
-            self.set_lease(Lease::UNLIMITED, tables);
-        }
-        Ok(())
-    }
-
-    fn set_lease(&mut self, until: u64, tables: &Tables) {
-        self.lease = until;
-        tables.set_lease(self.kernel.slot, until);
-    }
-
-    fn tell_role(&mut self, state: State, tables: &mut Tables) -> Result<(), DataplaneError> {
-        let role = match state {
-            State::Initialize => abi::Router::ROLE_INITIALIZE,
-            State::Backup => abi::Router::ROLE_BACKUP,
-            State::Active => abi::Router::ROLE_ACTIVE,
-        };
-        self.tell_kernel(abi::Router { role, ..self.kernel }, tables)
-    }
-
-    fn tell_preempt(&mut self, preempt: bool, tables: &mut Tables) -> Result<(), DataplaneError> {
-        let flags =
-            if preempt { self.kernel.flags | abi::Router::PREEMPT } else { self.kernel.flags & !abi::Router::PREEMPT };
-        self.tell_kernel(abi::Router { flags, ..self.kernel }, tables)
-    }
-
-    fn tell_kernel(&mut self, router: abi::Router, tables: &mut Tables) -> Result<(), DataplaneError> {
-        if self.kernel != router {
-            tables.set_router(self.config.key, &router)?;
-            self.kernel = router;
-        }
-        Ok(())
-    }
-
     fn send_advert(&mut self, priority: Priority, tables: &Tables) {
         let at = clock::now();
         // We were held up since the machine decided: to be Active is no longer ours to say.
@@ -318,21 +268,13 @@ impl Instance {
         let frame = if priority.is_release() { &self.release } else { &self.advert };
         let sent = self.config.socket.send(frame);
         self.adverts_sent += u64::from(sent.is_ok());
-        if sent.is_ok() && !self.machine.lease_has_ended(clock::now()) {
-            self.renew_lease(at, tables);
+        if sent.is_ok()
+            && !self.machine.lease_has_ended(clock::now())
+            && let Some(until) = self.machine.advert_sent(at)
+        {
+            self.entry.renew_lease(until, tables);
         }
         self.note_send(sent);
-    }
-
-    /// An advert was sent at this moment or later.
-    fn renew_lease(&mut self, at: Instant, tables: &Tables) {
-        let Some(until) = self.machine.advert_sent(at).map(Instant::as_nanos) else { return };
-        // The kernel half has heard an advert that wins: its event is on the way. Should that be lost, our next advert
-        // brings the next one.
-        match tables.renew_lease(self.kernel.slot, self.lease, until) {
-            Ok(()) => self.lease = until,
-            Err(ended) => self.lease = ended,
-        }
     }
 
     fn announce(&mut self, tables: &Tables) {
@@ -341,7 +283,7 @@ impl Instance {
             outcome = outcome.and(self.config.socket.send(frame));
         }
         // Without a lease, the kernel half has let none of them out.
-        if outcome.is_err() || tables.lease(self.kernel.slot) <= clock::now().as_nanos() {
+        if outcome.is_err() || !self.entry.lease_runs(clock::now(), tables) {
             self.machine.announcement_failed();
         }
         self.note_send(outcome);
@@ -392,30 +334,6 @@ impl Instance {
         }
         Ok(())
     }
-
-    /// RFC 9568 7.1: differences that the administrator should know of.
-    fn compare(&mut self, advert: &abi::Advert, router: IpAddr, now: Instant) {
-        let priority = Priority::new(advert.priority);
-        let theirs = Interval::from_nanos(advert.interval);
-        let ours = self.config.machine.advert_interval;
-        let count = advert.address_count;
-        let problem = if self.config.machine.priority.is_owner() && !priority.is_release() {
-            Some(Problem::OwnerContested { router, priority })
-        } else if usize::from(count) != self.config.addresses.len() || advert.address_sum != self.address_sum {
-            Some(Problem::AddressesDiffer { router, count })
-        } else if theirs != ours {
-            Some(Problem::IntervalsDiffer { router, theirs, ours })
-        } else {
-            None
-        };
-        // Routers that differ in different ways take turns; one line tells of one of them, now and then.
-        let told_lately = self.advert_problem_told.is_some_and(|told| now.since(told) < PROBLEM_PAUSE);
-        if problem != self.last_advert_problem && !told_lately {
-            self.last_advert_problem = problem;
-            self.advert_problem_told = Some(now);
-            self.pending_problem = problem.or(self.pending_problem);
-        }
-    }
 }
 
 fn source(advert: &abi::Advert) -> IpAddr {
@@ -428,6 +346,6 @@ fn announcements(config: &InstanceConfig) -> Vec<[u8; 42]> {
     config.addresses.iter().map(|vip| arp::gratuitous(config.mac, vip.octets())).collect()
 }
 
-fn octets(addresses: &[Ipv4Addr]) -> Vec<[u8; 4]> {
+pub(super) fn octets(addresses: &[Ipv4Addr]) -> Vec<[u8; 4]> {
     addresses.iter().map(Ipv4Addr::octets).collect()
 }

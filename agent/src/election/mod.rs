@@ -4,6 +4,8 @@
 //! never waits for the management side: what it has to tell goes into an unbounded queue, and only when a role changes
 //! or something is wrong, so that in steady state it allocates nothing and logs nothing.
 
+mod comparison;
+mod entry;
 mod instance;
 mod status;
 mod timer;

@@ -37,6 +37,8 @@ pub struct Timers {
     pub active_down_interval: Interval,
     /// Until the next deadline, as known to the agent: the Adver_Timer, or at the earliest the Active_Down_Timer.
     pub next: Option<Interval>,
+    /// How long the lease of an Active router runs without another advert; `None` without one.
+    pub lease: Option<Interval>,
 }
 
 /// The state as logs and status name it: an interface that is down makes `fault` of Initialize.

@@ -355,6 +355,14 @@ impl VirtualRouter {
         matches!(&self.phase, Phase::Active(active) if active.lease_has_ended(now))
     }
 
+    /// When the lease of an Active router ends.
+    pub fn lease_until(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Active(active) => active.lease_until,
+            Phase::Initialize | Phase::Backup(_) => None,
+        }
+    }
+
     /// An advert of [`Action::SendAdvert`] was handed to the network at this moment or later. Returns until when we may
     /// serve on account of it, if we are Active and have a lease: no other router gives us up before, as each waits for
     /// its Skew_Time longer (RFC 9568 6.1).

@@ -1,0 +1,55 @@
+//! What others advertise, compared with our configuration.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use xvrrp_common::abi;
+use xvrrp_common::units::{Instant, Interval, Priority};
+use xvrrp_common::wire::vrrp as wire;
+
+use super::Problem;
+use super::instance::{InstanceConfig, PROBLEM_PAUSE, octets};
+
+/// Keeps in mind what was told, so that nothing is told twice in a row.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    address_sum: u16,
+    last: Option<Problem>,
+    told: Option<Instant>,
+}
+
+impl Comparison {
+    pub(super) fn new(addresses: &[Ipv4Addr]) -> Self {
+        Self { address_sum: wire::address_sum(&octets(addresses)), last: None, told: None }
+    }
+
+    /// RFC 9568 7.1: differences that the administrator should know of, if there is something new.
+    pub(super) fn compare(
+        &mut self,
+        config: &InstanceConfig,
+        advert: &abi::Advert,
+        router: IpAddr,
+        now: Instant,
+    ) -> Option<Problem> {
+        let priority = Priority::new(advert.priority);
+        let theirs = Interval::from_nanos(advert.interval);
+        let ours = config.machine.advert_interval;
+        let count = advert.address_count;
+        let problem = if config.machine.priority.is_owner() && !priority.is_release() {
+            Some(Problem::OwnerContested { router, priority })
+        } else if usize::from(count) != config.addresses.len() || advert.address_sum != self.address_sum {
+            Some(Problem::AddressesDiffer { router, count })
+        } else if theirs != ours {
+            Some(Problem::IntervalsDiffer { router, theirs, ours })
+        } else {
+            None
+        };
+        // Routers that differ in different ways take turns; one line tells of one of them, now and then.
+        let told_lately = self.told.is_some_and(|told| now.since(told) < PROBLEM_PAUSE);
+        if problem == self.last || told_lately {
+            return None;
+        }
+        self.last = problem;
+        self.told = Some(now);
+        problem
+    }
+}

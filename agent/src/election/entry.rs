@@ -1,0 +1,97 @@
+//! A virtual router's entry in the kernel half's maps: role, flags and lease, as we last wrote them.
+
+use xvrrp_common::abi::{Lease, Router, RouterKey};
+use xvrrp_common::units::{Instant, MacAddress};
+
+use crate::dataplane::{DataplaneError, Tables};
+use crate::vrrp::State;
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    key: RouterKey,
+    router: Router,
+    /// What the lease was when we last wrote it or looked at it.
+    lease: u64,
+}
+
+impl Entry {
+    /// As the maps have it at the start; with `resume`, on a lease that ends then.
+    pub(super) fn new(key: RouterKey, router: Router, resume: Option<Instant>) -> Self {
+        Self { key, router, lease: resume.map_or(Lease::ENDED, Instant::as_nanos) }
+    }
+
+    pub(super) fn slot(&self) -> u32 {
+        self.router.slot
+    }
+
+    /// Role and lease at a change of state. An Active router with a lease serves after its first advert only.
+    pub(super) fn take_role(&mut self, state: State, leased: bool, tables: &mut Tables) -> Result<(), DataplaneError> {
+        match state {
+            State::Active if self.lease == Lease::ENDED => self.set_lease(crate::clock::now().as_nanos(), tables),
+            State::Active => {}
+            State::Initialize | State::Backup => self.set_lease(Lease::ENDED, tables),
+        }
+        self.set_role(state, tables)?;
+        if state == State::Active && !leased {
+            self.set_lease(Lease::UNLIMITED, tables);
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_role(&mut self, state: State, tables: &mut Tables) -> Result<(), DataplaneError> {
+        let role = match state {
+            State::Initialize => Router::ROLE_INITIALIZE,
+            State::Backup => Router::ROLE_BACKUP,
+            State::Active => Router::ROLE_ACTIVE,
+        };
+        self.write(Router { role, ..self.router }, tables)
+    }
+
+    pub(super) fn set_preempt(&mut self, preempt: bool, tables: &mut Tables) -> Result<(), DataplaneError> {
+        let others = self.router.flags & !Router::PREEMPT;
+        let flags = if preempt { others | Router::PREEMPT } else { others };
+        self.write(Router { flags, ..self.router }, tables)
+    }
+
+    /// Whether it is another one than before. With `answers`, requests are answered with it too.
+    pub(super) fn set_interface_mac(
+        &mut self,
+        mac: MacAddress,
+        answers: bool,
+        tables: &mut Tables,
+    ) -> Result<bool, DataplaneError> {
+        if mac.0 == self.router.interface_mac {
+            return Ok(false);
+        }
+        let answer_mac = if answers { mac.0 } else { self.router.answer_mac };
+        self.write(Router { interface_mac: mac.0, answer_mac, ..self.router }, tables)?;
+        Ok(true)
+    }
+
+    fn write(&mut self, router: Router, tables: &mut Tables) -> Result<(), DataplaneError> {
+        if self.router != router {
+            tables.set_router(self.key, &router)?;
+            self.router = router;
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_lease(&mut self, until: u64, tables: &Tables) {
+        self.lease = until;
+        tables.set_lease(self.slot(), until);
+    }
+
+    /// Not if the kernel half has ended it: then it has heard an advert that wins, and its event is on the way. Should
+    /// that be lost, our next advert brings the next one.
+    pub(super) fn renew_lease(&mut self, until: Instant, tables: &Tables) {
+        let until = until.as_nanos();
+        match tables.renew_lease(self.slot(), self.lease, until) {
+            Ok(()) => self.lease = until,
+            Err(ended) => self.lease = ended,
+        }
+    }
+
+    pub(super) fn lease_runs(&self, now: Instant, tables: &Tables) -> bool {
+        tables.lease(self.slot()) > now.as_nanos()
+    }
+}
