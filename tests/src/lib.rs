@@ -9,5 +9,6 @@ pub mod frames;
 pub mod kernel_half;
 pub mod lab;
 pub mod load;
+pub mod metronome;
 pub mod probe;
 pub mod soak;

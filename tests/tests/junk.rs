@@ -16,6 +16,7 @@ use xvrrp_common::wire::vrrp::{AdvertFrame, GROUP, PROTOCOL};
 use xvrrp_tests::flood::{Flood, Handed, dropped};
 use xvrrp_tests::frames::{self, MESSAGE};
 use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, eventually};
+use xvrrp_tests::metronome::Metronome;
 use xvrrp_tests::probe::{Destination, Hosts, Kind, Serving, UdpEcho};
 
 /// How long each flood lasts.
@@ -24,6 +25,12 @@ const LENGTH: Duration = Duration::from_secs(2);
 const CPU_SHARE: f64 = 0.02;
 /// So many different senders, where that could matter.
 const SENDERS: u16 = 4096;
+
+/// A machine that holds up a real-time thread of the highest priority for so long is no judge of adverts every 10 ms: a
+/// lease lasts for 30 ms.
+const UNSTEADY: Duration = Duration::from_millis(15);
+/// How often something is measured on a machine that is.
+const ROUNDS: usize = 5;
 
 /// One flood at a time: each takes a processor for itself.
 static TURN: Mutex<()> = Mutex::new(());
@@ -35,6 +42,7 @@ struct Pair {
     agents: Vec<Xvrrp>,
     _echoes: Vec<UdpEcho>,
     lab: Lab,
+    metronome: Metronome,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -84,15 +92,20 @@ impl Pair {
             let lan = VirtualRouter::lan(priority).with("advert_interval", "\"10ms\"");
             Xvrrp::start(router, &[lan.with("allowed_sources", "[\"192.0.2.2\", \"192.0.2.3\", \"192.0.2.9\"]")])
         });
-        let mut pair = Self { agents: agents.collect::<Result<_>>()?, _echoes: echoes, lab, _turn: turn };
-        // Starting together, either may be the first.
-        pair.agents[0].wait_for_state("lan", "active")?;
-        eventually("the Backup hears the Active router", PATIENCE, || {
-            let router = pair.agents[1].virtual_router("lan")?;
-            ensure!(router["state"] == "backup" && router["active"]["priority"] == 200, "{router}");
-            Ok(())
-        })?;
+        let agents = agents.collect::<Result<_>>()?;
+        let pair = Self { agents, _echoes: echoes, lab, metronome: Metronome::start()?, _turn: turn };
+        pair.settle()?;
         Ok(pair)
+    }
+
+    /// Until the first one is Active and the second one knows it.
+    fn settle(&self) -> Result<()> {
+        eventually("the Backup hears the Active router", PATIENCE, || {
+            let (first, second) = (self.agents[0].state("lan")?, self.agents[1].virtual_router("lan")?);
+            ensure!(first == "active", "the first one is {first}");
+            ensure!(second["state"] == "backup" && second["active"]["priority"] == 200, "{second}");
+            Ok(())
+        })
     }
 
     fn counts(&self, router: usize) -> Result<Counts> {
@@ -121,29 +134,58 @@ impl Pair {
     /// Floods each router in turn. All of it must be found in these counters, by the router's number. Meanwhile everybody
     /// is asked whether he serves.
     fn withstands(&self, what: &str, frames: &[Vec<u8>], counters: [&[Counter]; 2]) -> Result<()> {
-        let sampler = Serving::start(&self.lab, Destination::VirtualMac(51))?;
-        self.withstands_unasked(what, frames, counters)?;
-        let seen = sampler.finish();
-        ensure!(seen.served_twice().is_empty(), "{what}: two served: {seen:?}");
-        ensure!(seen.hosts(Kind::Arp) == [Hosts::one(0)], "{what}: {seen:?}");
-        Ok(())
+        self.floods(what, frames, counters, |router, flood, counters| {
+            let sampler = Serving::start(&self.lab, Destination::VirtualMac(51))?;
+            let withstood = self.withstands_at(router, flood, counters)?;
+            let seen = sampler.finish();
+            ensure!(seen.served_twice().is_empty(), "two served: {seen:?}");
+            ensure!(seen.hosts(Kind::Arp) == [Hosts::one(0)], "{seen:?}");
+            Ok(withstood)
+        })
     }
 
     /// The same, but nobody is asked anything: for floods of questions.
     fn withstands_unasked(&self, what: &str, frames: &[Vec<u8>], counters: [&[Counter]; 2]) -> Result<()> {
+        self.floods(what, frames, counters, |router, flood, counters| self.withstands_at(router, flood, counters))
+    }
+
+    fn floods(
+        &self,
+        what: &str,
+        frames: &[Vec<u8>],
+        counters: [&[Counter]; 2],
+        measure: impl Fn(usize, &Flood, &[Counter]) -> Result<Withstood>,
+    ) -> Result<()> {
         let flood = Flood::of(frames.iter().cloned());
         for (router, state) in ROUTERS {
-            let withstood = self.withstands_at(router, &flood, counters[router]);
+            let withstood = self.on_a_steady_machine(|| measure(router, &flood, counters[router]));
             let withstood = withstood.with_context(|| format!("{what} at the {state} router"))?;
             println!("{what:>28} at the {state} router: {withstood}");
         }
         Ok(())
     }
 
+    /// Measures anew, a few times, what went wrong while the machine held up everybody.
+    fn on_a_steady_machine<T>(&self, measure: impl Fn() -> Result<T>) -> Result<T> {
+        for _ in 1..ROUNDS {
+            self.settle()?;
+            let start = Instant::now();
+            let measured = measure();
+            let late = self.metronome.latest_since(start);
+            match measured {
+                Err(error) if late > UNSTEADY => println!("the machine was {late:?} late: {error:#}"),
+                measured => return measured,
+            }
+        }
+        self.settle()?;
+        measure()
+    }
+
     fn withstands_at(&self, router: usize, flood: &Flood, counters: &[Counter]) -> Result<Withstood> {
         let port = Lab::port(router);
         let changes = self.changes();
         let before = self.counts(router)?;
+        let served_before = self.counts(1)?.sum(SERVED);
         let lost_before = dropped(self.lab.switch(), &port)?;
         let used_before = self.used()?;
 
@@ -156,7 +198,7 @@ impl Pair {
         let lost = dropped(self.lab.switch(), &port)? - lost_before;
         let counted = self.counts(router)?.sum(counters) - before.sum(counters);
         let withstood = Withstood { handed, lost, counted, shares };
-        ensure!(self.counts(1)?.sum(SERVED) == 0, "the Backup has served: {:?}", self.counts(1)?);
+        ensure!(self.counts(1)?.sum(SERVED) == served_before, "the Backup has served: {:?}", self.counts(1)?);
         self.check_roles(&changes).with_context(|| withstood.to_string())?;
         ensure!(counted + lost == handed.frames, "{withstood}: {:?}", self.counts(router)?);
         ensure!(shares.iter().all(|share| *share < CPU_SHARE), "{withstood}");
@@ -328,7 +370,8 @@ fn datagrams_to_the_routers_change_nothing_and_are_counted() -> Result<()> {
         let mac = pair.lab.routers[router].mac(INTERFACE)?;
         let own = frames::ipv4(mac, 64, 17, Lab::address(router).octets(), &NOBODY);
         let flood = Flood::of([own]);
-        println!("UDP to router {router} itself: {}", pair.withstands_at(router, &flood, &[Counter::NoPort])?);
+        let withstood = pair.on_a_steady_machine(|| pair.withstands_at(router, &flood, &[Counter::NoPort]))?;
+        println!("UDP to router {router} itself: {withstood}");
     }
     Ok(())
 }
