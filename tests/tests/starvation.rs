@@ -12,8 +12,9 @@ use xvrrp_tests::metronome::Metronome;
 
 /// How long the machine is busy: some hundred Active_Down_Intervals.
 const LENGTH: Duration = Duration::from_secs(5);
-/// Processes for each load.
-const SPINNING: usize = 16;
+/// Processes for each load. Where 16 compute, an Active router without real-time scheduling loses its role in one run of
+/// five; where 48 do, in every one.
+const SPINNING: [usize; 2] = [16, 48];
 const WRITING: usize = 4;
 const ALLOCATING: usize = 4;
 
@@ -98,13 +99,13 @@ const ORDINARY: &str = "realtime_priority = 0\n";
 
 #[test]
 fn nobody_takes_over_while_processes_compete_for_the_processors() -> Result<()> {
-    assert_no_change([REAL_TIME, REAL_TIME], || Load::spinning(SPINNING))
+    SPINNING.iter().try_for_each(|&processes| assert_no_change([REAL_TIME; 2], || Load::spinning(processes)))
 }
 
 #[test]
 fn a_backup_without_real_time_scheduling_does_not_take_over_while_processes_compete() -> Result<()> {
     // It comes late to its timer, and finds that it has heard the Active router in the meantime.
-    assert_no_change([REAL_TIME, ORDINARY], || Load::spinning(SPINNING))
+    SPINNING.iter().try_for_each(|&processes| assert_no_change([REAL_TIME, ORDINARY], || Load::spinning(processes)))
 }
 
 #[test]
