@@ -69,6 +69,8 @@ impl Dataplane {
     fn load_with(capacity: Capacity, pins: Option<Pins>) -> Result<Self, DataplaneError> {
         let mut loader = EbpfLoader::new();
         loader
+            // The programs look into no structure of the kernel's, so its type information (megabytes) need not be read.
+            .btf(None)
             .map_max_entries(map::ROUTERS, capacity.routers.max(1))
             .map_max_entries(map::VIPS, capacity.vips.max(1))
             .map_max_entries(map::ALLOWED_SOURCES, capacity.sources.max(1))
