@@ -11,6 +11,8 @@ pub struct Host {
     /// `None` while nothing runs here.
     agent: Option<VirtualRouter>,
     kernel: Kernel,
+    /// The lease that the agent last gave.
+    lease: Option<Instant>,
     addresses_installed: bool,
     /// The interface has a carrier.
     pub carrier: bool,
@@ -27,6 +29,8 @@ struct Kernel {
     restarted: Option<(Instant, Interval)>,
     latest: Option<Advert>,
     events: VecDeque<Advert>,
+    /// Until when the host may serve.
+    lease: Option<Instant>,
 }
 
 impl Host {
@@ -35,6 +39,7 @@ impl Host {
             kernel: Kernel::new(&config),
             config,
             agent: None,
+            lease: None,
             addresses_installed: false,
             carrier: true,
             cut: false,
@@ -55,6 +60,11 @@ impl Host {
         self.kernel.role == State::Active
     }
 
+    /// Answers for the virtual addresses.
+    pub fn serves(&self, now: Instant) -> bool {
+        self.is_active() && (!self.config.lease || self.kernel.lease.is_some_and(|until| now < until))
+    }
+
     /// When there is something for the agent to do.
     pub fn due_at(&self, now: Instant) -> Option<Instant> {
         let agent = self.agent.as_ref()?;
@@ -67,10 +77,23 @@ impl Host {
             return Vec::new();
         }
         self.agent = Some(VirtualRouter::new(self.config.clone()));
-        if !self.carrier {
-            self.tell(Event::InterfaceDown, now);
+        // What a predecessor has left.
+        let resume = self.kernel.lease.filter(|_| self.carrier && self.config.lease && self.serves(now));
+        if resume.is_none() {
+            self.kernel = Kernel::new(&self.config);
         }
-        self.tell(Event::Startup, now)
+        self.kernel.preempt = self.config.preempt;
+        self.lease = resume;
+        self.addresses_installed = false;
+        if !self.carrier {
+            self.agent.as_mut().unwrap().handle_event(Event::InterfaceDown, now);
+        }
+        self.tell(resume.map_or(Event::Startup, |lease_until| Event::Resume { lease_until }), now)
+    }
+
+    /// The agent is, and leaves everything as it is.
+    pub fn kill(&mut self) {
+        self.agent = None;
     }
 
     pub fn stop(&mut self, now: Instant) -> Vec<Priority> {
@@ -94,10 +117,10 @@ impl Host {
     pub fn receive(&mut self, advert: Advert) -> bool {
         // RFC 3768 7.1
         let mismatch = self.config.version == Version::V2 && advert.interval != self.config.advert_interval;
-        if self.is_running() && !mismatch {
-            self.kernel.hear(advert, self.config.priority);
+        if !mismatch {
+            self.kernel.hear(advert, &self.config);
         }
-        !self.kernel.events.is_empty()
+        self.is_running() && !self.kernel.events.is_empty()
     }
 
     /// The agent gets round to what has come up: events first, then timers, before which it looks at what was heard.
@@ -119,7 +142,7 @@ impl Host {
             agent.handle_timeout(now);
             assert!(agent.poll_timeout().is_none_or(|due| due > now), "a timer is still due after it was handled");
         }
-        sent.extend(self.carry_out());
+        sent.extend(self.carry_out(now));
         sent
     }
 
@@ -127,15 +150,20 @@ impl Host {
         if let Some(agent) = &mut self.agent {
             agent.handle_event(event, now);
         }
-        self.carry_out()
+        self.carry_out(now)
     }
 
     /// Whatever the machine orders must make sense to hands that do not think.
-    fn carry_out(&mut self) -> Vec<Priority> {
+    fn carry_out(&mut self, now: Instant) -> Vec<Priority> {
         let mut sent = Vec::new();
         while let Some(action) = self.agent.as_mut().and_then(VirtualRouter::poll_action) {
             match action {
-                Action::SetRole(role) => self.kernel.role = role,
+                Action::SetRole(role) => {
+                    if role != State::Active {
+                        (self.kernel.lease, self.lease) = (None, None);
+                    }
+                    self.kernel.role = role;
+                }
                 Action::SetPreempt(preempt) => {
                     assert_ne!(self.kernel.preempt, preempt, "told what is so already");
                     self.kernel.preempt = preempt;
@@ -143,6 +171,12 @@ impl Host {
                 Action::SendAdvert { priority } => {
                     assert!(priority.is_release() != self.is_active(), "an advert as {}", self.kernel.role);
                     sent.push(priority);
+                    let renewed = self.agent.as_mut().and_then(|agent| agent.advert_sent(now));
+                    // Unless the kernel half has ended it in between.
+                    if self.kernel.lease == self.lease {
+                        self.kernel.lease = renewed;
+                    }
+                    self.lease = self.kernel.lease;
                 }
                 Action::Announce => assert!(self.is_active(), "an announcement as {}", self.kernel.role),
                 Action::InstallAddresses => {
@@ -157,8 +191,10 @@ impl Host {
                 Action::Transition { to, .. } => assert_eq!(to, self.kernel.role),
             }
         }
-        assert_eq!(self.kernel.role, self.agent.as_ref().map_or(State::Initialize, VirtualRouter::state));
-        assert_eq!(self.addresses_installed, self.is_active());
+        if let Some(agent) = &self.agent {
+            assert_eq!(self.kernel.role, agent.state());
+            assert_eq!(self.addresses_installed, self.is_active());
+        }
         sent
     }
 }
@@ -171,17 +207,25 @@ impl Kernel {
             restarted: None,
             latest: None,
             events: VecDeque::new(),
+            lease: None,
         }
     }
 
     /// As the kernel half does it: everything is noted, but the agent is told of what is new, or of all if it is Active.
-    fn hear(&mut self, advert: Advert, ours: Priority) {
+    fn hear(&mut self, advert: Advert, config: &Config) {
+        let ours = config.priority;
         let contents = |advert: Advert| (advert.source, advert.priority, advert.interval);
         let is_new = advert.priority.is_release() || self.latest.map(contents) != Some(contents(advert));
         self.latest = Some(advert);
         match self.role {
             State::Initialize => {}
-            State::Active => self.events.push_back(advert),
+            State::Active => {
+                // RFC 9568 6.4.3
+                if (advert.priority, advert.source) > (ours, config.primary) {
+                    self.lease = None;
+                }
+                self.events.push_back(advert);
+            }
             State::Backup => {
                 // RFC 9568 6.4.2
                 if !advert.priority.is_release() && (advert.priority >= ours || !self.preempt) {

@@ -5,5 +5,6 @@ mod host;
 mod lateness;
 mod random;
 mod scenario;
+mod serving;
 mod settling;
 mod simulator;

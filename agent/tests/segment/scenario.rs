@@ -45,8 +45,13 @@ pub fn intervals() -> impl Strategy<Value = Interval> {
 /// Two to five routers. Version 2 requires one interval for all (RFC 3768 7.1).
 pub fn routers(preempt: Preempt) -> impl Strategy<Value = Vec<Config>> {
     let versions = prop_oneof![Just(Version::V2), Just(Version::V3)];
-    (versions, intervals(), prop::collection::vec((priorities(), intervals(), preemption(preempt)), 2..=5)).prop_map(
-        |(version, common_interval, routers)| {
+    (
+        versions,
+        intervals(),
+        any::<bool>(),
+        prop::collection::vec((priorities(), intervals(), preemption(preempt)), 2..=5),
+    )
+        .prop_map(|(version, common_interval, lease, routers)| {
             (1..)
                 .zip(routers)
                 .map(|(number, (priority, interval, (preempt, preempt_delay)))| Config {
@@ -58,12 +63,11 @@ pub fn routers(preempt: Preempt) -> impl Strategy<Value = Vec<Config>> {
                     preempt_delay,
                     primary: IpAddr::V4(Ipv4Addr::new(192, 0, 2, number)),
                     announce_count: 3,
-                    lease: false,
+                    lease,
                     announce_interval: Interval::from_millis(100),
                 })
                 .collect()
-        },
-    )
+        })
 }
 
 fn preemption(preempt: Preempt) -> BoxedStrategy<(bool, Interval)> {
@@ -102,6 +106,7 @@ pub fn faults() -> impl Strategy<Value = Vec<(Interval, usize, Fault)>> {
     let trouble = prop_oneof![
         Just((Fault::Stop, Fault::Start)),
         Just((Fault::Crash, Fault::Start)),
+        Just((Fault::Kill, Fault::Start)),
         Just((Fault::Cut, Fault::Mend)),
         Just((Fault::Unplug, Fault::Plug)),
     ];

@@ -34,6 +34,8 @@ pub enum Fault {
     Start,
     /// Gracefully.
     Stop,
+    /// The agent is gone, and leaves its role, its lease and its addresses behind.
+    Kill,
     /// The host is gone from one moment to the next.
     Crash,
     /// Frames get lost behind a switch.
@@ -91,6 +93,7 @@ impl Segment {
         match fault {
             Fault::Start => sent = host.start(now),
             Fault::Stop => sent = host.stop(now),
+            Fault::Kill => host.kill(),
             Fault::Crash => host.crash(),
             Fault::Cut => host.cut = true,
             Fault::Mend => host.cut = false,
@@ -131,7 +134,7 @@ impl Segment {
             return;
         };
         let host = &mut self.hosts[frame.to];
-        if host.is_reachable() {
+        if host.carrier && !host.cut {
             let (source, priority, interval) = (frame.source, frame.priority, frame.interval);
             let advert = Advert { received_at: frame.arrives_at, source, priority, interval };
             if host.receive(advert) {
