@@ -59,7 +59,7 @@ fn run(options: &Options) -> Result<Findings> {
     Ok(Findings {
         how: "Every millisecond each router gets a request for the address (ARP) and a datagram to it on its own switch \
               port; what comes back is that router's answer, whatever the switch has learned. Gap: from the last datagram \
-              that the old Active router served, or its isolation, to the first one that the new one did. Twice: samples of a run \
+              that the old Active router served, or the order to isolate it, to the first one that the new one did. Twice: samples of a run \
               in which both served, be it in one way; while they are isolated from each other, and for an interval after \
               that, it is not counted."
             .to_owned(),
