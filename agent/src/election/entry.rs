@@ -81,13 +81,18 @@ impl Entry {
         tables.set_lease(self.slot(), until);
     }
 
-    /// Not if the kernel half has ended it: then it has heard an advert that wins, and its event is on the way. Should
-    /// that be lost, our next advert brings the next one.
-    pub(super) fn renew_lease(&mut self, until: Instant, tables: &Tables) {
+    /// False if the kernel half has ended it: then it has heard an advert that wins.
+    pub(super) fn renew_lease(&mut self, until: Instant, tables: &Tables) -> bool {
         let until = until.as_nanos();
         match tables.renew_lease(self.slot(), self.lease, until) {
-            Ok(()) => self.lease = until,
-            Err(ended) => self.lease = ended,
+            Ok(()) => {
+                self.lease = until;
+                true
+            }
+            Err(ended) => {
+                self.lease = ended;
+                false
+            }
         }
     }
 

@@ -271,8 +271,11 @@ impl Instance {
         if sent.is_ok()
             && !self.machine.lease_has_ended(clock::now())
             && let Some(until) = self.machine.advert_sent(at)
+            && !self.entry.renew_lease(until, tables)
         {
-            self.entry.renew_lease(until, tables);
+            // Its event is on the way, unless the ring buffer was full: the winner is the latest that was noted.
+            let latest = tables.heard(self.entry.slot()).latest;
+            self.heard(&latest, clock::now());
         }
         self.note_send(sent);
     }
