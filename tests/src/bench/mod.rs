@@ -5,6 +5,7 @@
 
 mod arp;
 mod bare_xdp;
+mod false_takeover;
 mod fencing;
 mod html;
 mod machine;
@@ -48,6 +49,7 @@ pub const SUBJECTS: &[Subject] = &[
     arp::SUBJECT,
     throughput::SUBJECT,
     restart::SUBJECT,
+    false_takeover::SUBJECT,
 ];
 
 /// One thing to measure.
