@@ -140,6 +140,8 @@ impl Host<'_> {
         let (_tables, outcome) = election.join();
         addresses.join();
         service.abort();
+        // Its socket is closed, and the file gone, before a successor may have its own.
+        let _ = service.await;
         if !matches!(outcome, Ok(Ending::HandedOver)) {
             notifier.finish().await;
         }
