@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Config, host};
 use crate::control::{Server, Singleton};
-use crate::dataplane::{Capacity, Pins, Predecessor};
+use crate::dataplane::{Attachments, Capacity, Pins, Predecessor};
 use crate::election::Ending;
 use crate::net::{Interface, LinkMonitor, Netlink};
 use crate::plan::{facts, plans};
@@ -37,29 +37,12 @@ pub async fn run(config: &Config, replace: bool) -> anyhow::Result<()> {
     let netlink = Netlink::open()?;
     // Before the interfaces are looked at: no change after that look is missed.
     let links = LinkMonitor::open()?;
-    let mut interfaces = checked_interfaces(config, &netlink).await?;
-    let capacity = capacity(config)?;
+    checked_interfaces(config, &netlink).await?;
     let pins = Pins::below(&config.agent.bpffs)?;
     let _singleton = if replace { handover::take_over(&config.agent.control).await? } else { Singleton::claim()? };
-    if replace {
-        // The other agent may have changed them since.
-        interfaces = checked_interfaces(config, &netlink).await?;
-    }
-    let mut plans = plans(config, &interfaces);
-    let server = Server::open(&config.agent.control)?;
-    let signals = Signals::listen()?;
-    let mut filters = UnicastFilters::recover(netlink.clone(), config.agent.control.with_file_name(FILTER_RECORD))?;
-
-    let predecessor = pins.predecessor(capacity);
-    report::tell_of_predecessor(&predecessor);
-    if let Predecessor::Incompatible(_) = predecessor {
-        // Before the kernel half goes that drops ARP for them.
-        remove_stale_addresses(&netlink, &BTreeSet::new()).await?;
-        pins.remove()?;
-    }
-    let host = Host { config, capacity, pins: &pins, predecessor, netlink: &netlink, interfaces: &interfaces };
+    // From here on a predecessor's things are ours.
     let mut attachments = None;
-    let outcome = host.serve(&mut plans, &mut attachments, &mut filters, Doors { server, links, signals }).await;
+    let outcome = start_and_serve(config, &netlink, &pins, links, &mut attachments).await;
     if let Ok(Ending::HandedOver) = outcome {
         tracing::info!("handed over to a successor");
         if let Some(attachments) = attachments {
@@ -67,15 +50,45 @@ pub async fn run(config: &Config, replace: bool) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    // Until the addresses are gone, the kernel half drops ARP for them. A start that failed has left a predecessor's.
-    let removed = remove_stale_addresses(&netlink, &BTreeSet::new()).await;
+    let undone = undo(config, &netlink, &pins).await;
     drop(attachments);
-    let detached = pins.remove();
-    let closed = filters.close_all(&interfaces).await;
     outcome?;
-    removed?;
-    closed?;
-    Ok(detached?)
+    undone
+}
+
+async fn start_and_serve(
+    config: &Config,
+    netlink: &Netlink,
+    pins: &Pins,
+    links: LinkMonitor,
+    attachments: &mut Option<Attachments>,
+) -> anyhow::Result<Ending> {
+    // Not before: the other agent may have changed them.
+    let interfaces = checked_interfaces(config, netlink).await?;
+    let mut plans = plans(config, &interfaces);
+    let server = Server::open(&config.agent.control)?;
+    let signals = Signals::listen()?;
+    let mut filters = UnicastFilters::recover(netlink.clone(), config.agent.control.with_file_name(FILTER_RECORD))?;
+    let capacity = capacity(config)?;
+    let predecessor = pins.predecessor(capacity);
+    report::tell_of_predecessor(&predecessor);
+    if let Predecessor::Incompatible(_) = predecessor {
+        // Before the kernel half goes that drops ARP for them.
+        remove_stale_addresses(netlink, &BTreeSet::new()).await?;
+        pins.remove()?;
+    }
+    let host = Host { config, capacity, pins, predecessor, netlink, interfaces: &interfaces };
+    host.serve(&mut plans, attachments, &mut filters, Doors { server, links, signals }).await
+}
+
+/// Takes off the host what we, or agents before us, have put on it. What the kernel half guards stays behind it: as long as
+/// addresses are left, it stays, too.
+async fn undo(config: &Config, netlink: &Netlink, pins: &Pins) -> anyhow::Result<()> {
+    remove_stale_addresses(netlink, &BTreeSet::new()).await?;
+    pins.remove()?;
+    let interfaces = netlink.interfaces().await?;
+    let record = config.agent.control.with_file_name(FILTER_RECORD);
+    Ok(UnicastFilters::recover(netlink.clone(), record)?.close_all(&interfaces).await?)
 }
 
 async fn checked_interfaces(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<Interface>> {

@@ -17,6 +17,10 @@ pub async fn run(config: &AgentConfig) -> anyhow::Result<Vec<String>> {
     let mut removed = Vec::new();
     // First, while the kernel half still drops ARP for them.
     let (addresses, failures) = netlink.remove_stale_addresses(&Default::default()).await?;
+    // With addresses left, the kernel half stays as well.
+    if let Some(failure) = failures.into_iter().next() {
+        return Err(failure.into());
+    }
     removed.extend(addresses.into_iter().map(|address| format!("address {address}")));
     let pins = Pins::below(&config.bpffs)?;
     if pins.exist() {
@@ -31,5 +35,5 @@ pub async fn run(config: &AgentConfig) -> anyhow::Result<Vec<String>> {
         drop(Server::open(&config.control)?);
         removed.push(format!("control socket {}", config.control.display()));
     }
-    failures.into_iter().next().map_or(Ok(removed), |failure| Err(failure.into()))
+    Ok(removed)
 }

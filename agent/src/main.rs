@@ -10,8 +10,10 @@ use xvrrp::config::ConfigError;
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    // By a thread of its own: who reads the log slowly, or not at all, holds up nothing, and loses lines.
+    let (log, _guard) = tracing_appender::non_blocking(std::io::stderr());
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(log)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .with_max_level(LevelFilter::INFO)

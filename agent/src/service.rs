@@ -1,7 +1,7 @@
 //! The management side while the agent runs: starts the threads, reports what they do, and answers who asks.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,6 +102,8 @@ impl Host<'_> {
         let mut discard_check = tokio::time::interval(DISCARD_CHECK);
         let mut watch = AttachmentWatch::new(plans);
         let mut watching_links = true;
+        // Whether there were more changes of links than could be told.
+        let mut missed = false;
 
         loop {
             tokio::select! {
@@ -117,11 +119,7 @@ impl Host<'_> {
                 },
                 change = links.next(), if watching_links => match change {
                     Some(LinkNews::Change(change)) => tell_of_link(change, &watch, &election.commands),
-                    Some(LinkNews::Missed) => {
-                        for interface in self.netlink.interfaces().await.unwrap_or_default() {
-                            tell_of_link(interface.link(), &watch, &election.commands);
-                        }
-                    }
+                    Some(LinkNews::Missed) => missed = true,
                     None => {
                         watching_links = false;
                         tracing::error!("the kernel's link notifications have ended: a lost carrier goes unnoticed");
@@ -134,7 +132,12 @@ impl Host<'_> {
                     tracing::warn!("{name}: this version cannot reload its configuration; restart it instead");
                 },
                 _ = discard_check.tick() => reporter.report_discards(),
-                () = watch.tick() => watch.check(attachments, self.netlink, &election.commands).await,
+                () = watch.tick() => {
+                    watch.check(attachments, self.netlink, &election.commands).await;
+                    if missed {
+                        missed = !self.look_at_links(plans, &watch, &election.commands).await;
+                    }
+                }
             }
         }
         let (_tables, outcome) = election.join();
@@ -146,6 +149,23 @@ impl Host<'_> {
             notifier.finish().await;
         }
         Ok(outcome?)
+    }
+
+    /// Tells how the interfaces are, whatever was told of them before; false if that is not to be had now.
+    async fn look_at_links(
+        &self,
+        plans: &[Plan<'_>],
+        watch: &AttachmentWatch,
+        election: &mpsc::UnboundedSender<Command>,
+    ) -> bool {
+        let Ok(interfaces) = self.netlink.interfaces().await else { return false };
+        let ours: BTreeSet<u32> = plans.iter().map(|plan| plan.interface.ifindex).collect();
+        for ifindex in ours {
+            let found = interfaces.iter().find(|interface| interface.ifindex == ifindex);
+            let gone = LinkChange { ifindex, running: false, mac: None };
+            tell_of_link(found.map_or(gone, Interface::link), watch, election);
+        }
+        true
     }
 
     /// The maps: a predecessor's as they are, if its programs are on all of our interfaces, so that there is no hurry to

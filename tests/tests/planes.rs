@@ -200,7 +200,9 @@ fn a_log_that_nobody_reads_delays_no_advert() -> Result<()> {
     pair.agents[0].daemon.signal(Signal::SIGHUP)?;
     pair.assert_on_time(0)?;
     pair.assert_no_takeover();
-    // Lets it end.
+    // The management side goes on as well.
+    ensure!(pair.agents[0].state("lan")? == "active");
+    ensure!(pair.agents[0].stop()?.success());
     drop(pipe);
     Ok(())
 }

@@ -34,6 +34,11 @@ pub enum DataplaneError {
     )]
     Pins { path: PathBuf, source: io::Error },
     #[error(
+        "{path} is in no BPF file system, and not empty, so that none can be mounted there; give another agent.bpffs, such as \
+         /sys/fs/bpf/xvrrp"
+    )]
+    NoBpfFileSystem { path: PathBuf },
+    #[error(
         "there is no BPF file system at {path}, and none can be mounted: {source}; mount one (`mount -t bpf bpf {path}`), \
          or run with CAP_SYS_ADMIN"
     )]

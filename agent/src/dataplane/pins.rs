@@ -4,7 +4,9 @@
 //! interface. It is touched only by whoever holds the namespace's singleton.
 
 use std::ffi::OsStr;
+use std::fs::DirBuilder;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -56,10 +58,22 @@ impl Pins {
         fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
         let kind = statfs(parent).map_err(|errno| failed(parent, errno.into()))?.filesystem_type();
         if kind != BPF_FS {
-            let mounted = mount(Some("bpf"), parent, Some("bpf"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, None::<&str>);
+            // What is in the directory would be hidden.
+            if fs::read_dir(parent).map_err(|error| failed(parent, error))?.next().is_some() {
+                return Err(DataplaneError::NoBpfFileSystem { path: parent.to_owned() });
+            }
+            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            let mounted = mount(Some("bpf"), parent, Some("bpf"), flags, Some("mode=0700"));
             mounted.map_err(|errno| DataplaneError::Mount { path: parent.to_owned(), source: errno.into() })?;
         }
-        fs::create_dir_all(&self.directory).map_err(|error| failed(&self.directory, error))
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.directory);
+        made.map_err(|error| failed(&self.directory, error))?;
+        // Whoever owns it could take the fence away.
+        let owner = fs::metadata(&self.base).map_err(|error| failed(&self.base, error))?.uid();
+        if owner != nix::unistd::geteuid().as_raw() {
+            return Err(failed(&self.base, io::Error::other(format!("it belongs to the user with id {owner}"))));
+        }
+        Ok(())
     }
 
     /// Where the pins of this network namespace are, or would be.
@@ -143,7 +157,12 @@ impl Pins {
         // Links first: nothing is answered for with half of the maps.
         names.sort_by_key(|name| map::ALL.iter().any(|map| OsStr::new(map) == name));
         for name in names {
-            fs::remove_file(self.directory.join(name)).map_err(failed)?;
+            let path = self.directory.join(name);
+            // By itself the kernel would get round to it later, and the hook be taken until then.
+            if let Ok(link) = LinkProbe::open(&path) {
+                link.detach();
+            }
+            fs::remove_file(path).map_err(failed)?;
         }
         fs::remove_dir(&self.directory).map_err(failed)?;
         // Another namespace's agent may have its own there.
@@ -209,6 +228,19 @@ impl LinkProbe {
         let fd = i32::try_from(fd).map_err(|_| io::ErrorKind::InvalidData)?;
         // SAFETY: a descriptor that was just opened and belongs to nobody else.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Takes the program off its interface, now. Of no effect on a map.
+    fn detach(&self) {
+        /// The part of `union bpf_attr` for `BPF_LINK_DETACH`.
+        #[repr(C)]
+        struct Attributes {
+            link_fd: i32,
+        }
+        const BPF_LINK_DETACH: libc::c_long = 34;
+        let attributes = Attributes { link_fd: self.0.as_raw_fd() };
+        // SAFETY: the attributes are those of the command, and outlive the call.
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, &raw const attributes, size_of_val(&attributes)) };
     }
 
     /// False once somebody has detached it by hand, or its interface is gone. Waits for the kernel's network lock.

@@ -61,8 +61,8 @@ pub struct Instance {
     pending_problem: Option<Problem>,
     adverts_sent: u64,
     rival: Option<Rival>,
-    /// When to announce an address once more because of it.
-    second_answer: Option<(Instant, Ipv4Addr)>,
+    /// When to announce every address because of it.
+    second_answer: Option<Instant>,
 }
 
 impl Instance {
@@ -122,8 +122,7 @@ impl Instance {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let second_answer = self.second_answer.map(|(at, _)| at);
-        self.machine.poll_timeout().into_iter().chain(second_answer).min()
+        self.machine.poll_timeout().into_iter().chain(self.second_answer).min()
     }
 
     pub(super) fn handle(&mut self, event: Event, now: Instant) {
@@ -148,36 +147,30 @@ impl Instance {
     }
 
     /// Another host claims one of our addresses: whoever has believed it hears from us at once. For a while the kernel half
-    /// tells of no further claim; after that time we answer those that may have been made meanwhile.
+    /// tells of no further claim, on whichever address; after that time we answer all that may have been made meanwhile.
     pub(super) fn contest(&mut self, claim: &abi::Claim, now: Instant, outlets: &Outlets) {
         let claimed = |vip: &&Ipv4Addr| ipv4_address(vip.octets()) == claim.address;
         let Some(&address) = self.config.addresses.iter().find(claimed) else { return };
         if self.machine.state() != State::Active {
             return;
         }
-        self.announce_one(address);
-        self.second_answer = Some((now + Interval::from_nanos(abi::Claim::PAUSE), address));
+        let sent = self.config.socket.send(&arp::gratuitous(self.config.mac, address.octets()));
+        self.note_send(sent);
+        self.second_answer = Some(now + Interval::from_nanos(abi::Claim::PAUSE));
         let rival = Rival { mac: MacAddress(claim.mac), address: IpAddr::V4(address), at: now };
         self.rival = Some(rival);
         outlets.report(Report::RivalClaim { router: self.config.index, rival });
     }
 
-    fn answer_again(&mut self, now: Instant) {
-        if let Some((_, address)) = self.second_answer.take_if(|(at, _)| *at <= now)
-            && self.machine.state() == State::Active
-        {
-            self.announce_one(address);
+    fn answer_again(&mut self, now: Instant, tables: &Tables) {
+        if self.second_answer.take_if(|at| *at <= now).is_some() && self.machine.state() == State::Active {
+            self.announce(tables);
         }
-    }
-
-    fn announce_one(&mut self, address: Ipv4Addr) {
-        let sent = self.config.socket.send(&arp::gratuitous(self.config.mac, address.octets()));
-        self.note_send(sent);
     }
 
     /// Lets the machine act on a deadline that has passed, unless the kernel half has heard better in the meantime.
     pub(super) fn fire(&mut self, now: Instant, tables: &mut Tables) -> Result<(), DataplaneError> {
-        self.answer_again(now);
+        self.answer_again(now, tables);
         self.hear_stamp(tables, now);
         if self.takeover_is_due(now) {
             // Not in force, but not ended either: the kernel half can still end it before the first advert is sent.
