@@ -6,6 +6,7 @@ pub mod fencing;
 pub mod fixture;
 pub mod flood;
 pub mod frames;
+pub mod junk;
 pub mod kernel_half;
 pub mod lab;
 pub mod load;

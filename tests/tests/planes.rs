@@ -16,36 +16,29 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use xvrrp_tests::bench::AdvertTap;
 use xvrrp_tests::lab::{INTERFACE, Lab, Namespace, PATIENCE, VIP, VirtualRouter, Xvrrp, eventually};
-use xvrrp_tests::metronome::Metronome;
 
 /// How long each fault lasts.
 const LENGTH: Duration = Duration::from_millis(1500);
-/// Adverts are 10 ms apart. A Backup with priority 100 waits for 36 ms.
-const LATEST: Duration = Duration::from_millis(30);
+/// Adverts are 100 ms apart, a lease lasts for 300 ms, and a Backup with priority 100 waits for 360 ms.
+const LATEST: Duration = Duration::from_millis(300);
 
 /// One at a time: what is measured is not how the tests keep each other from the processors.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Two routers with 10 ms adverts.
+/// Two routers with 100 ms adverts.
 struct Pair {
     agents: Vec<Xvrrp>,
     taps: Vec<AdvertTap>,
-    metronome: Metronome,
-    settled: Instant,
     lab: Lab,
     /// How often the second one had been Active when both were settled: starting together, either may be the first.
     before: usize,
     _turn: MutexGuard<'static, ()>,
 }
 
-fn lan(priority: u8) -> VirtualRouter {
-    VirtualRouter::lan(priority).with("advert_interval", "\"10ms\"")
-}
-
 impl Pair {
     fn new() -> Result<Self> {
         Self::with(|lab| {
-            let start = |(router, priority): (&Namespace, u8)| Xvrrp::start(router, &[lan(priority)]);
+            let start = |(router, priority): (&Namespace, u8)| Xvrrp::start(router, &[VirtualRouter::lan(priority)]);
             lab.routers.iter().zip([200, 100]).map(start).collect()
         })
     }
@@ -56,15 +49,7 @@ impl Pair {
         let lab = Lab::new(2)?;
         let taps = [0, 1].map(|router| AdvertTap::start(lab.switch(), &Lab::port(router)));
         let taps = taps.into_iter().collect::<Result<_>>()?;
-        let mut pair = Self {
-            agents: start(&lab)?,
-            taps,
-            metronome: Metronome::start()?,
-            settled: Instant::now(),
-            lab,
-            before: 0,
-            _turn: turn,
-        };
+        let mut pair = Self { agents: start(&lab)?, taps, lab, before: 0, _turn: turn };
         pair.settle()?;
         Ok(pair)
     }
@@ -78,7 +63,6 @@ impl Pair {
             Ok(())
         })?;
         self.before = self.agents[1].transitions("lan", "active");
-        self.settled = Instant::now();
         Ok(())
     }
 
@@ -90,21 +74,13 @@ impl Pair {
         // What has passed by then has to be noted, too.
         thread::sleep(LATEST);
         let longest = self.taps[router].longest_pause(Lab::address(router), from, until);
-        let late = self.metronome.latest_since(from);
-        println!("adverts of router {router} were up to {longest:?} apart; the machine was up to {late:?} late");
-        ensure!(
-            longest < LATEST + late,
-            "adverts of router {router} were {longest:?} apart, the machine {late:?} late"
-        );
+        println!("adverts of router {router} were up to {longest:?} apart");
+        ensure!(longest < LATEST, "adverts of router {router} were {longest:?} apart");
         Ok(())
     }
 
-    /// The second one, whose log can be read, has not taken over, unless the machine has held up real-time threads for as
-    /// long as that takes.
+    /// The second one, whose log can be read, has not taken over.
     fn assert_no_takeover(&self) {
-        if self.metronome.latest_since(self.settled) > LATEST / 2 {
-            return;
-        }
         assert_eq!(self.agents[1].transitions("lan", "active"), self.before, "{}", self.agents[1].daemon.log());
     }
 
@@ -138,7 +114,7 @@ fn an_answer_that_does_not_fit_into_the_socket_delays_no_advert() -> Result<()> 
     // Beside ours many others with many addresses, which stay Backups for minutes: an answer of some hundred kilobytes.
     let others = (1..=40).map(|number| {
         let addresses: Vec<_> = (1..=250).map(|last| format!("\"10.0.{number}.{last}/32\"")).collect();
-        lan(1)
+        VirtualRouter::lan(1)
             .with("name", &format!("\"other{number}\""))
             .with("vrid", &(100 + number).to_string())
             .with("advert_interval", "\"40s\"")
@@ -146,8 +122,8 @@ fn an_answer_that_does_not_fit_into_the_socket_delays_no_advert() -> Result<()> 
     });
     let others: Vec<_> = others.collect();
     let pair = Pair::with(|lab| {
-        let many: Vec<_> = std::iter::once(lan(200)).chain(others.iter().cloned()).collect();
-        Ok(vec![Xvrrp::start(&lab.routers[0], &many)?, Xvrrp::start(&lab.routers[1], &[lan(100)])?])
+        let many: Vec<_> = std::iter::once(VirtualRouter::lan(200)).chain(others.iter().cloned()).collect();
+        Ok(vec![Xvrrp::start(&lab.routers[0], &many)?, Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?])
     })?;
     let ask = || -> Result<UnixStream> {
         let mut client = UnixStream::connect(pair.agents[0].control())?;
@@ -192,8 +168,8 @@ fn a_log_that_nobody_reads_delays_no_advert() -> Result<()> {
     let mut pipe = FullPipe::new(&path)?;
     let mut pair = Pair::with(|lab| {
         let script = format!("exec \"$0\" \"$@\" 2>{}", path.display());
-        let muted = Xvrrp::start_by(&lab.routers[0], &[lan(200)], &["sh", "-c", &script], "")?;
-        Ok(vec![muted, Xvrrp::start(&lab.routers[1], &[lan(100)])?])
+        let muted = Xvrrp::start_by(&lab.routers[0], &[VirtualRouter::lan(200)], &["sh", "-c", &script], "")?;
+        Ok(vec![muted, Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?])
     })?;
     pipe.fill()?;
     // A line for the log.
@@ -214,8 +190,8 @@ fn a_log_that_nobody_reads_delays_no_takeover() -> Result<()> {
     let mut pipe = FullPipe::new(&path)?;
     let mut pair = Pair::with(|lab| {
         let script = format!("exec \"$0\" \"$@\" 2>{}", path.display());
-        let muted = Xvrrp::start_by(&lab.routers[1], &[lan(100)], &["sh", "-c", &script], "")?;
-        Ok(vec![Xvrrp::start(&lab.routers[0], &[lan(200)])?, muted])
+        let muted = Xvrrp::start_by(&lab.routers[1], &[VirtualRouter::lan(100)], &["sh", "-c", &script], "")?;
+        Ok(vec![Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(200)])?, muted])
     })?;
     pipe.fill()?;
     pair.agents[1].daemon.signal(Signal::SIGHUP)?;
@@ -281,7 +257,7 @@ fn a_netlink_call_that_stalls_delays_no_advert_and_no_step_back() -> Result<()> 
     })?;
 
     let frozen = Frozen::thread(pair.agents[1].daemon.pid(), "addresses")?;
-    pair.agents[0] = Xvrrp::start(&pair.lab.routers[0], &[lan(200)])?;
+    pair.agents[0] = Xvrrp::start(&pair.lab.routers[0], &[VirtualRouter::lan(200)])?;
     pair.agents[0].wait_for_state("lan", "active")?;
     pair.agents[1].wait_for_state("lan", "backup")?;
     pair.assert_on_time(0)?;
@@ -331,7 +307,7 @@ fn a_kernel_that_is_busy_with_interfaces_and_addresses_delays_no_advert() -> Res
 #[test]
 fn hundreds_of_addresses_to_install_delay_no_advert() -> Result<()> {
     let addresses: Vec<_> = (1..=250).map(|last| format!("\"198.51.100.{last}/32\"")).collect();
-    let many = |priority| lan(priority).with("addresses", &format!("[{}]", addresses.join(", ")));
+    let many = |priority| VirtualRouter::lan(priority).with("addresses", &format!("[{}]", addresses.join(", ")));
     let mut pair = Pair::with(|lab| {
         let start = |(router, priority): (&Namespace, u8)| Xvrrp::start(router, &[many(priority)]);
         lab.routers.iter().zip([200, 100]).map(start).collect()

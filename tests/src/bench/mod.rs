@@ -8,6 +8,7 @@ mod bare_xdp;
 mod false_takeover;
 mod fencing;
 mod html;
+mod junk;
 mod machine;
 mod outage;
 mod plot;
@@ -50,6 +51,7 @@ pub const SUBJECTS: &[Subject] = &[
     throughput::SUBJECT,
     restart::SUBJECT,
     false_takeover::SUBJECT,
+    junk::SUBJECT,
 ];
 
 /// One thing to measure.

@@ -1,10 +1,10 @@
 //! A laboratory of network namespaces: a switch, routers, a client and, if wanted, a server behind the routers.
 
-mod bpf_link;
 mod daemon;
 mod host_state;
 mod keepalived;
 mod netns;
+mod pair;
 mod virtual_router;
 mod wait;
 mod xvrrp;
@@ -13,11 +13,11 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Result, ensure};
 
-pub use bpf_link::detach_link;
 pub use daemon::Daemon;
 pub use host_state::host_state;
 pub use keepalived::{Keepalived, KeepalivedConfig};
 pub use netns::{Namespace, run, sweep};
+pub use pair::Pair;
 pub use virtual_router::VirtualRouter;
 pub use wait::{PATIENCE, eventually, interrupt_on_signals, is_interrupted, pause};
 pub use xvrrp::{Xvrrp, agent_binary};
