@@ -22,9 +22,6 @@ use crate::service::{Doors, Host};
 use crate::unicast_filters::UnicastFilters;
 use crate::{handover, report};
 
-/// Where opened unicast filters are written down, beside the control socket.
-pub const FILTER_RECORD: &str = "unicast-filters.json";
-
 /// Checks the configuration against the host, without touching it.
 pub async fn check(config: &Config) -> anyhow::Result<()> {
     checked_interfaces(config, &Netlink::open()?).await?;
@@ -68,7 +65,7 @@ async fn start_and_serve(
     let mut plans = plans(config, &interfaces);
     let server = Server::open(&config.agent.control)?;
     let signals = Signals::listen()?;
-    let mut filters = UnicastFilters::recover(netlink.clone(), config.agent.control.with_file_name(FILTER_RECORD))?;
+    let mut filters = UnicastFilters::recover(netlink.clone(), &config.agent.control)?;
     let capacity = capacity(config)?;
     let predecessor = pins.predecessor(capacity);
     report::tell_of_predecessor(&predecessor);
@@ -87,8 +84,7 @@ async fn undo(config: &Config, netlink: &Netlink, pins: &Pins) -> anyhow::Result
     remove_stale_addresses(netlink, &BTreeSet::new()).await?;
     pins.remove()?;
     let interfaces = netlink.interfaces().await?;
-    let record = config.agent.control.with_file_name(FILTER_RECORD);
-    Ok(UnicastFilters::recover(netlink.clone(), record)?.close_all(&interfaces).await?)
+    Ok(UnicastFilters::recover(netlink.clone(), &config.agent.control)?.close_all(&interfaces).await?)
 }
 
 async fn checked_interfaces(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<Interface>> {

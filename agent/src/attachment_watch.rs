@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use crate::dataplane::Attachments;
 use crate::election::Command;
-use crate::net::Netlink;
+use crate::net::{Interface, LinkChange, Netlink};
 use crate::plan::Plan;
 
 const SHORTEST: Duration = Duration::from_millis(10);
@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// See the module.
 #[derive(Debug)]
 pub struct AttachmentWatch {
-    timer: Interval,
+    timer: tokio::time::Interval,
     /// Where it could not be attached again, which was told.
     lost: BTreeSet<u32>,
 }
@@ -32,11 +32,6 @@ impl AttachmentWatch {
         let mut timer = tokio::time::interval(shortest.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST));
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { timer, lost: BTreeSet::new() }
-    }
-
-    /// Whether the interface is without the kernel half.
-    pub fn has_lost(&self, ifindex: u32) -> bool {
-        self.lost.contains(&ifindex)
     }
 
     /// The next moment for [`Self::check`].
@@ -55,7 +50,7 @@ impl AttachmentWatch {
                 Ok(mode) => {
                     tracing::warn!(%interface, xdp_mode = %mode, "the kernel half had been detached: attached it again");
                     if self.lost.remove(&ifindex) {
-                        self.tell_restored(ifindex, netlink, election).await;
+                        self.look_at_links(&[ifindex].into(), netlink, election).await;
                     }
                 }
                 Err(error) => {
@@ -68,12 +63,26 @@ impl AttachmentWatch {
         }
     }
 
-    async fn tell_restored(&self, ifindex: u32, netlink: &Netlink, election: &mpsc::UnboundedSender<Command>) {
-        let interfaces = netlink.interfaces().await.unwrap_or_default();
-        let found = interfaces.iter().find(|interface| interface.ifindex == ifindex);
-        if let Some(interface) = found {
-            let (running, mac) = (interface.running, Some(interface.mac));
-            let _ = election.send(Command::Interface { ifindex, running, mac });
+    /// Tells how the interfaces are, whatever was told of them before; false if that is not to be had now.
+    pub async fn look_at_links(
+        &self,
+        ifindices: &BTreeSet<u32>,
+        netlink: &Netlink,
+        election: &mpsc::UnboundedSender<Command>,
+    ) -> bool {
+        let Ok(interfaces) = netlink.interfaces().await else { return false };
+        for &ifindex in ifindices {
+            let found = interfaces.iter().find(|interface| interface.ifindex == ifindex);
+            let gone = LinkChange { ifindex, running: false, mac: None };
+            self.tell(found.map_or(gone, Interface::link), election);
         }
+        true
+    }
+
+    /// Tells of an interface, which without the kernel half is as good as down.
+    pub fn tell(&self, change: LinkChange, election: &mpsc::UnboundedSender<Command>) {
+        let LinkChange { ifindex, running, mac } = change;
+        let running = running && !self.lost.contains(&ifindex);
+        let _ = election.send(Command::Interface { ifindex, running, mac });
     }
 }

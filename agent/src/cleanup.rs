@@ -2,7 +2,6 @@
 
 use anyhow::Context;
 
-use crate::agent::FILTER_RECORD;
 use crate::config::AgentConfig;
 use crate::control::{Server, Singleton};
 use crate::dataplane::Pins;
@@ -27,7 +26,7 @@ pub async fn run(config: &AgentConfig) -> anyhow::Result<Vec<String>> {
         pins.remove()?;
         removed.push(format!("programs and maps in {}", pins.directory().display()));
     }
-    let mut filters = UnicastFilters::recover(netlink, config.control.with_file_name(FILTER_RECORD))?;
+    let mut filters = UnicastFilters::recover(netlink, &config.control)?;
     removed.extend(filters.open_ones().map(|filter| format!("unicast filter {filter}")));
     filters.close_all(&interfaces).await?;
     if config.control.exists() {

@@ -17,7 +17,7 @@ use crate::control::{Answer, Request, Server};
 use crate::dataplane::{Attachments, Capacity, Dataplane, Pins, Predecessor, Tables, XdpMode};
 use crate::election::{self, Command, Ending, Instance, InstanceConfig, Report, Transition, state_name};
 use crate::inspector::Inspector;
-use crate::net::{Interface, LinkChange, LinkMonitor, LinkNews, Netlink, PacketSocket};
+use crate::net::{Interface, LinkMonitor, LinkNews, Netlink, PacketSocket};
 use crate::notify::{self, Notifier};
 use crate::plan::Plan;
 use crate::report::Reporter;
@@ -69,16 +69,15 @@ impl Host<'_> {
             Some(attachments) => Some(self.attach(plans, attachments, filters).await?),
             None => None,
         };
-        let going_on = plans.iter().flat_map(|plan| {
-            let placement = plan.placement();
-            placement.installed.into_iter().map(move |(address, _)| (placement.ifindex, address))
-        });
+        let placements: Vec<_> = plans.iter().map(Plan::placement).collect();
+        let going_on = placements
+            .iter()
+            .flat_map(|placement| placement.installed.iter().map(move |&(address, _)| (placement.ifindex, address)));
         remove_stale_addresses(self.netlink, &going_on.collect()).await?;
 
         let counters = Arc::new(tables.take_counters()?);
         let realtime_priority = self.config.agent.realtime_priority;
         let instances = instances(plans)?;
-        let placements = plans.iter().map(Plan::placement).collect();
         let addresses = addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
         let mut election = election::spawn(tables, instances, addresses.requests.clone(), realtime_priority)
             .context("cannot start the election thread")?;
@@ -101,6 +100,7 @@ impl Host<'_> {
         let notifier = Notifier::new(plans.iter().map(Plan::notify_program));
         let mut discard_check = tokio::time::interval(DISCARD_CHECK);
         let mut watch = AttachmentWatch::new(plans);
+        let ours: BTreeSet<u32> = plans.iter().map(|plan| plan.interface.ifindex).collect();
         let mut watching_links = true;
         // Whether there were more changes of links than could be told.
         let mut missed = false;
@@ -118,7 +118,7 @@ impl Host<'_> {
                     None => break,
                 },
                 change = links.next(), if watching_links => match change {
-                    Some(LinkNews::Change(change)) => tell_of_link(change, &watch, &election.commands),
+                    Some(LinkNews::Change(change)) => watch.tell(change, &election.commands),
                     Some(LinkNews::Missed) => missed = true,
                     None => {
                         watching_links = false;
@@ -135,7 +135,7 @@ impl Host<'_> {
                 () = watch.tick() => {
                     watch.check(attachments, self.netlink, &election.commands).await;
                     if missed {
-                        missed = !self.look_at_links(plans, &watch, &election.commands).await;
+                        missed = !watch.look_at_links(&ours, self.netlink, &election.commands).await;
                     }
                 }
             }
@@ -149,23 +149,6 @@ impl Host<'_> {
             notifier.finish().await;
         }
         Ok(outcome?)
-    }
-
-    /// Tells how the interfaces are, whatever was told of them before; false if that is not to be had now.
-    async fn look_at_links(
-        &self,
-        plans: &[Plan<'_>],
-        watch: &AttachmentWatch,
-        election: &mpsc::UnboundedSender<Command>,
-    ) -> bool {
-        let Ok(interfaces) = self.netlink.interfaces().await else { return false };
-        let ours: BTreeSet<u32> = plans.iter().map(|plan| plan.interface.ifindex).collect();
-        for ifindex in ours {
-            let found = interfaces.iter().find(|interface| interface.ifindex == ifindex);
-            let gone = LinkChange { ifindex, running: false, mac: None };
-            tell_of_link(found.map_or(gone, Interface::link), watch, election);
-        }
-        true
     }
 
     /// The maps: a predecessor's as they are, if its programs are on all of our interfaces, so that there is no hurry to
@@ -214,12 +197,6 @@ impl Host<'_> {
         filters.open(&virtual_macs, self.interfaces).await?;
         Ok(modes)
     }
-}
-
-fn tell_of_link(change: LinkChange, watch: &AttachmentWatch, election: &mpsc::UnboundedSender<Command>) {
-    let LinkChange { ifindex, running, mac } = change;
-    let running = running && !watch.has_lost(ifindex);
-    let _ = election.send(Command::Interface { ifindex, running, mac });
 }
 
 fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {

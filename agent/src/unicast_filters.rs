@@ -12,6 +12,9 @@ use xvrrp_common::units::MacAddress;
 
 use crate::net::{Interface, NetError, Netlink};
 
+/// The file's name.
+const RECORD: &str = "unicast-filters.json";
+
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
     #[error("cannot keep the record of opened unicast filters in {path}: {source}; the directory must be writable")]
@@ -35,8 +38,9 @@ struct Entry {
 }
 
 impl UnicastFilters {
-    /// Finds what a predecessor left open. `record` is the file that it, and we, write down entries in.
-    pub fn recover(netlink: Netlink, record: PathBuf) -> Result<Self, FilterError> {
+    /// Finds what a predecessor left open. It has written that down beside the control socket, as we do.
+    pub fn recover(netlink: Netlink, control: &Path) -> Result<Self, FilterError> {
+        let record = control.with_file_name(RECORD);
         let opened = read(&record)?;
         Ok(Self { netlink, record, opened })
     }

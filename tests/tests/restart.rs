@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData};
+use xvrrp::dataplane::LinkProbe;
 use xvrrp_common::abi::{LAYOUT, Stamp, map};
 use xvrrp_tests::lab::{
-    Lab, Namespace, PATIENCE, VIP, VirtualRouter, Xvrrp, agent_binary, detach_link, eventually, host_state, run,
+    Lab, Namespace, PATIENCE, VIP, VirtualRouter, Xvrrp, agent_binary, eventually, host_state, run,
 };
 use xvrrp_tests::probe::{UdpEcho, UdpProbe};
 
@@ -265,7 +266,7 @@ fn a_kernel_half_that_was_detached_by_hand_is_attached_again_before_a_backup_tak
     for (host, agent) in [(&lab.routers[1], &mut backup), (&lab.routers[0], &mut active)] {
         let pins = fs::read_dir(host.pins()?)?.flatten().map(|entry| entry.path());
         let ingress = pins.into_iter().find(|path| path.to_string_lossy().contains("ingress-"));
-        detach_link(&ingress.context("no link is pinned")?)?;
+        LinkProbe::open(&ingress.context("no link is pinned")?)?.detach()?;
         agent.daemon.wait_for_line(&["WARN", "had been detached: attached it again"], PATIENCE)?;
         thread::sleep(Duration::from_millis(800));
         ensure!(host.ip("link show dev eth0")?.contains("xdp"));

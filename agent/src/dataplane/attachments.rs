@@ -12,7 +12,8 @@ use aya::programs::{Program, SchedClassifier, Xdp};
 use xvrrp_common::abi::program;
 
 use super::attach::{self, Occupant, XdpMode};
-use super::pins::{EGRESS, INGRESS, LinkProbe, Pins};
+use super::link_probe::LinkProbe;
+use super::pins::{EGRESS, INGRESS, Pins, unpin};
 use super::{DataplaneError, kernel_log};
 
 /// See the module. The management side owns it.
@@ -34,7 +35,6 @@ struct Attached {
 #[derive(Debug)]
 struct Link {
     path: PathBuf,
-    _open: FdLink,
     probe: LinkProbe,
     /// Made by us, and not by a predecessor.
     new: bool,
@@ -61,7 +61,9 @@ impl Attachments {
             Ok(egress) => links.extend(egress),
             Err(error) => {
                 // What was attached just now goes again; a predecessor's stays where it was.
-                links.iter().filter(|link| link.new).for_each(Link::unpin);
+                for link in links.iter().filter(|link| link.new) {
+                    let _ = unpin(&link.path);
+                }
                 return Err(error);
             }
         }
@@ -82,7 +84,8 @@ impl Attachments {
             && let Ok(id) = program.attach_to_link(link)
         {
             let mode = if matches!(occupant, Some((_, "driver"))) { XdpMode::Driver } else { XdpMode::Generic };
-            return Ok((mode, Some(Link::open(pin, program.take_link(id)?.try_into()?, false)?)));
+            drop(program.take_link(id)?);
+            return Ok((mode, Some(Link::open(pin, false)?)));
         }
         let (mode, id) = attach::ingress(program, interface, ifindex, occupant)?;
         let Some(pin) = pin else { return Ok((mode, None)) };
@@ -96,7 +99,8 @@ impl Attachments {
             && let Some(link) = adopt::<SchedClassifierLink>(pin)
             && let Ok(id) = program.attach_to_link(link)
         {
-            return Ok(Some(Link::open(pin, program.take_link(id)?.try_into()?, false)?));
+            drop(program.take_link(id)?);
+            return Ok(Some(Link::open(pin, false)?));
         }
         let id = attach::egress(program, interface)?;
         match pin {
@@ -119,7 +123,7 @@ impl Attachments {
         let Some(pins) = &self.pins else { return };
         for kind in [INGRESS, EGRESS] {
             for ifindex in pins.linked(kind).into_iter().filter(|ifindex| !self.interfaces.contains_key(ifindex)) {
-                let _ = fs::remove_file(pins.link(kind, ifindex));
+                let _ = unpin(&pins.link(kind, ifindex));
             }
         }
     }
@@ -155,17 +159,14 @@ impl Link {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
-        let link = link.pin(path).map_err(|error| failed(io::Error::other(error)))?;
-        Self::open(path, link.into(), true)
+        link.pin(path).map_err(|error| failed(io::Error::other(error)))?;
+        Self::open(path, true)
     }
 
-    fn open(path: &Path, link: FdLink, new: bool) -> Result<Self, DataplaneError> {
+    /// What is pinned under the path.
+    fn open(path: &Path, new: bool) -> Result<Self, DataplaneError> {
         let probe = LinkProbe::open(path).map_err(|source| DataplaneError::Pins { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), _open: link, probe, new })
-    }
-
-    fn unpin(&self) {
-        let _ = fs::remove_file(&self.path);
+        Ok(Self { path: path.to_owned(), probe, new })
     }
 }
 

@@ -9,6 +9,7 @@ mod counters;
 mod error;
 mod events;
 mod kernel_log;
+mod link_probe;
 mod mapped;
 mod pins;
 mod tables;
@@ -22,6 +23,7 @@ pub use attachments::Attachments;
 pub use counters::CounterReader;
 pub use error::DataplaneError;
 pub use events::{Events, Told};
+pub use link_probe::LinkProbe;
 pub use pins::{Pins, Predecessor};
 pub use tables::Tables;
 

@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs::DirBuilder;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -16,6 +16,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::statfs::{FsType, statfs};
 use xvrrp_common::abi::{Counters, Heard, LAYOUT, Lease, Router, RouterKey, Settings, SourceKey, Stamp, VipKey, map};
 
+use super::link_probe::LinkProbe;
 use super::{Capacity, CounterReader, DataplaneError};
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
@@ -157,18 +158,23 @@ impl Pins {
         // Links first: nothing is answered for with half of the maps.
         names.sort_by_key(|name| map::ALL.iter().any(|map| OsStr::new(map) == name));
         for name in names {
-            let path = self.directory.join(name);
-            // By itself the kernel would get round to it later, and the hook be taken until then.
-            if let Ok(link) = LinkProbe::open(&path) {
-                link.detach();
-            }
-            fs::remove_file(path).map_err(failed)?;
+            unpin(&self.directory.join(name)).map_err(failed)?;
         }
         fs::remove_dir(&self.directory).map_err(failed)?;
         // Another namespace's agent may have its own there.
         let _ = fs::remove_dir(&self.base);
         Ok(())
     }
+}
+
+/// Removes the pin of a map, or of a link, which is detached.
+pub(super) fn unpin(path: &Path) -> io::Result<()> {
+    // By itself the kernel would get round to it later, and the hook be taken until then.
+    if let Ok(link) = LinkProbe::open(path) {
+        // A map is nowhere attached.
+        let _ = link.detach();
+    }
+    fs::remove_file(path)
 }
 
 /// Name, size of key and value, and least number of entries of every map that a successor goes on with.
@@ -201,79 +207,4 @@ fn namespace_cookie() -> io::Result<u64> {
         )
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
-}
-
-/// A link that was opened by its pin, to be asked whether it is still on its interface.
-#[derive(Debug)]
-pub(super) struct LinkProbe(OwnedFd);
-
-impl LinkProbe {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let path =
-            std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        /// The part of `union bpf_attr` for `BPF_OBJ_GET`.
-        #[repr(C)]
-        struct Attributes {
-            pathname: u64,
-            bpf_fd: u32,
-            file_flags: u32,
-        }
-        const BPF_OBJ_GET: libc::c_long = 7;
-        let attributes = Attributes { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
-        // SAFETY: the attributes are those of the command and point to a string; both outlive the call.
-        let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const attributes, size_of_val(&attributes)) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let fd = i32::try_from(fd).map_err(|_| io::ErrorKind::InvalidData)?;
-        // SAFETY: a descriptor that was just opened and belongs to nobody else.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
-    }
-
-    /// Takes the program off its interface, now. Of no effect on a map.
-    fn detach(&self) {
-        /// The part of `union bpf_attr` for `BPF_LINK_DETACH`.
-        #[repr(C)]
-        struct Attributes {
-            link_fd: i32,
-        }
-        const BPF_LINK_DETACH: libc::c_long = 34;
-        let attributes = Attributes { link_fd: self.0.as_raw_fd() };
-        // SAFETY: the attributes are those of the command, and outlive the call.
-        unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, &raw const attributes, size_of_val(&attributes)) };
-    }
-
-    /// False once somebody has detached it by hand, or its interface is gone. Waits for the kernel's network lock.
-    pub(super) fn is_attached(&self) -> bool {
-        /// The part of `struct bpf_link_info` that a link of XDP or TCX has.
-        #[repr(C)]
-        #[derive(Default)]
-        struct Info {
-            kind: u32,
-            id: u32,
-            program: u32,
-            padding: u32,
-            ifindex: u32,
-            rest: [u32; 27],
-        }
-        /// The part of `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
-        #[repr(C)]
-        struct Attributes {
-            bpf_fd: i32,
-            info_len: u32,
-            info: u64,
-        }
-        const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
-        let mut info = Info::default();
-        let attributes = Attributes {
-            bpf_fd: self.0.as_raw_fd(),
-            info_len: u32::try_from(size_of::<Info>()).unwrap_or_default(),
-            info: (&raw mut info) as u64,
-        };
-        // SAFETY: the attributes are those of the command and describe `info`, which outlives the call.
-        let result = unsafe {
-            libc::syscall(libc::SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &raw const attributes, size_of_val(&attributes))
-        };
-        result == 0 && info.ifindex != 0
-    }
 }

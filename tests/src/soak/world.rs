@@ -7,12 +7,13 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
+use xvrrp::dataplane::LinkProbe;
 use xvrrp_common::units::MacAddress;
 
 use super::judge::{Excuse, Judge};
 use super::plan::{Fault, Planned};
 use super::shim::Shim;
-use crate::lab::{INTERFACE, Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, detach_link, pause};
+use crate::lab::{INTERFACE, Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, pause};
 use crate::probe::{Destination, Serving, UdpEcho};
 
 /// The routers' priorities.
@@ -138,7 +139,7 @@ impl World {
             Fault::Detach => {
                 let pins = fs::read_dir(host.pins()?)?.flatten().map(|entry| entry.path());
                 let ingress = pins.into_iter().find(|path| path.to_string_lossy().contains("ingress-"));
-                detach_link(&ingress.context("no link is pinned")?)?;
+                LinkProbe::open(&ingress.context("no link is pinned")?)?.detach()?;
                 judge.excuse_deafness(Instant::now());
                 Ok(())
             }

@@ -1,0 +1,95 @@
+//! A pinned BPF link, asked and detached by bpf(2) itself: aya knows neither for a link that it did not make.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+/// A link that was opened by its pin.
+#[derive(Debug)]
+pub struct LinkProbe(OwnedFd);
+
+/// A command of bpf(2) with the part of `union bpf_attr` that it reads.
+trait Command {
+    const NUMBER: libc::c_long;
+}
+
+#[repr(C)]
+struct ObjectGet {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+impl Command for ObjectGet {
+    /// `BPF_OBJ_GET`
+    const NUMBER: libc::c_long = 7;
+}
+
+#[repr(C)]
+struct InfoByFd {
+    bpf_fd: i32,
+    info_len: u32,
+    info: u64,
+}
+
+impl Command for InfoByFd {
+    /// `BPF_OBJ_GET_INFO_BY_FD`
+    const NUMBER: libc::c_long = 15;
+}
+
+#[repr(C)]
+struct LinkDetach {
+    link_fd: i32,
+}
+
+impl Command for LinkDetach {
+    /// `BPF_LINK_DETACH`
+    const NUMBER: libc::c_long = 34;
+}
+
+/// The part of `struct bpf_link_info` that a link of XDP or TCX has.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    ifindex: u32,
+    rest: [u32; 27],
+}
+
+impl LinkProbe {
+    pub fn open(pin: &Path) -> io::Result<Self> {
+        let path = CString::new(pin.as_os_str().as_encoded_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let fd = bpf(&ObjectGet { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 })?;
+        // SAFETY: a descriptor that was just opened and belongs to nobody else.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Takes the program off its interface, now; the pin stays. Fails on a map.
+    pub fn detach(&self) -> io::Result<()> {
+        bpf(&LinkDetach { link_fd: self.0.as_raw_fd() }).map(drop)
+    }
+
+    /// False once somebody has detached it by hand, or its interface is gone. Waits for the kernel's network lock.
+    pub fn is_attached(&self) -> bool {
+        let mut info = LinkInfo::default();
+        let told = bpf(&InfoByFd {
+            bpf_fd: self.0.as_raw_fd(),
+            info_len: u32::try_from(size_of_val(&info)).unwrap_or_default(),
+            info: (&raw mut info) as u64,
+        });
+        told.is_ok() && info.ifindex != 0
+    }
+}
+
+fn bpf<C: Command>(command: &C) -> io::Result<i32> {
+    // SAFETY: the attributes are those of the command, and outlive the call, as what they point to does.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, C::NUMBER, std::ptr::from_ref(command), size_of::<C>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    i32::try_from(result).map_err(|_| io::ErrorKind::InvalidData.into())
+}
