@@ -8,17 +8,16 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::Context;
-use nix::sys::signal::SigSet;
 use nix::unistd::{AccessFlags, access};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Config, host};
 use crate::control::{Server, Singleton};
 use crate::dataplane::{Attachments, Capacity, Pins, Predecessor};
-use crate::election::Ending;
 use crate::net::{Interface, LinkMonitor, Netlink};
 use crate::plan::{facts, plans};
-use crate::service::{Doors, Host};
+use crate::reload::Reload;
+use crate::service::{Doors, End, Host};
+use crate::signals::Signals;
 use crate::unicast_filters::UnicastFilters;
 use crate::{handover, report};
 
@@ -28,7 +27,7 @@ pub async fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the agent until SIGTERM or SIGINT, or until a successor takes over from it. With `replace` it takes over itself,
+/// Runs the agent until SIGTERM or SIGINT, or until a successor takes over from it; a reload does not return. With `replace` it takes over itself,
 /// from the agent that runs, if one does.
 pub async fn run(config: &Config, replace: bool) -> anyhow::Result<()> {
     let netlink = Netlink::open()?;
@@ -40,12 +39,21 @@ pub async fn run(config: &Config, replace: bool) -> anyhow::Result<()> {
     // From here on a predecessor's things are ours.
     let mut attachments = None;
     let outcome = start_and_serve(config, &netlink, &pins, links, &mut attachments).await;
-    if let Ok(Ending::HandedOver) = outcome {
-        tracing::info!("handed over to a successor");
-        if let Some(attachments) = attachments {
-            attachments.leave();
+    if let Ok(End::HandedOver | End::Reload(_)) = outcome
+        && let Some(attachments) = attachments.take()
+    {
+        attachments.leave();
+    }
+    match outcome {
+        Ok(End::HandedOver) => {
+            tracing::info!("handed over to a successor");
+            return Ok(());
         }
-        return Ok(());
+        Ok(End::Reload(reload)) => {
+            let Err(error) = reload.become_successor();
+            return Err(error).context("cannot start anew; what was on the host is left to the next start");
+        }
+        _ => {}
     }
     let undone = undo(config, &netlink, &pins).await;
     drop(attachments);
@@ -59,12 +67,13 @@ async fn start_and_serve(
     pins: &Pins,
     links: LinkMonitor,
     attachments: &mut Option<Attachments>,
-) -> anyhow::Result<Ending> {
+) -> anyhow::Result<End> {
     // Not before: the other agent may have changed them.
     let interfaces = checked_interfaces(config, netlink).await?;
     let mut plans = plans(config, &interfaces);
     let server = Server::open(&config.agent.control)?;
-    let signals = Signals::listen()?;
+    let reload = Reload::new(config).context("cannot tell how this process was started")?;
+    let signals = Signals::hold_back().context("cannot listen for signals")?;
     let mut filters = UnicastFilters::recover(netlink.clone(), &config.agent.control)?;
     let capacity = capacity(config)?;
     let predecessor = pins.predecessor(capacity);
@@ -75,7 +84,7 @@ async fn start_and_serve(
         pins.remove()?;
     }
     let host = Host { config, capacity, pins, predecessor, netlink, interfaces: &interfaces };
-    host.serve(&mut plans, attachments, &mut filters, Doors { server, links, signals }).await
+    host.serve(&mut plans, attachments, &mut filters, Doors { server, links, signals, reload }).await
 }
 
 /// Takes off the host what we, or agents before us, have put on it. What the kernel half guards stays behind it: as long as
@@ -112,34 +121,4 @@ pub async fn remove_stale_addresses(netlink: &Netlink, keep: &BTreeSet<(u32, Ipv
         tracing::warn!("removed {address}, which an agent that did not end properly had left");
     }
     failures.into_iter().next().map_or(Ok(()), |failure| Err(failure.into()))
-}
-
-/// What ends the agent, or should tell it something.
-#[derive(Debug)]
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> anyhow::Result<Self> {
-        // Whoever started us may have had them blocked, and a child inherits that.
-        SigSet::all().thread_unblock().context("cannot unblock signals")?;
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// The name of the next signal, and whether it asks us to stop.
-    pub async fn next(&mut self) -> (&'static str, bool) {
-        tokio::select! {
-            _ = self.terminate.recv() => ("SIGTERM", true),
-            _ = self.interrupt.recv() => ("SIGINT", true),
-            _ = self.hangup.recv() => ("SIGHUP", false),
-        }
-    }
 }

@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, setns};
 use crate::config::{self, AgentConfig, Config, ConfigError};
 use crate::control::{self, Request};
 use crate::status::AgentStatus;
-use crate::{agent, capabilities, cleanup};
+use crate::{agent, capabilities, cleanup, reload};
 
 /// Where `ip netns add` puts a handle of a network namespace.
 const NETNS_DIRECTORY: &str = "/run/netns";
@@ -42,6 +42,13 @@ enum Command {
         file: PathBuf,
         #[command(flatten)]
         namespace: Namespace,
+    },
+    /// Make the running agent start anew with its configuration as it is now, and with the program as it is installed now,
+    /// without a failover; with a wrong configuration everything stays as it was
+    Reload {
+        /// The agent's control socket
+        #[arg(long, value_name = "PATH", default_value = config::AgentConfig::DEFAULT_CONTROL)]
+        control: PathBuf,
     },
     /// Take off this host what a crashed agent has left, where none will be started again
     Cleanup {
@@ -87,6 +94,7 @@ impl Cli {
                 println!("{}: configuration is valid: {count} virtual router{plural}", file.display());
                 Ok(())
             }
+            Command::Reload { control } => reload::ask(&control),
             Command::Cleanup { config, namespace } => {
                 let agent =
                     config.as_deref().map(load).transpose()?.map_or_else(AgentConfig::default, |config| config.agent);

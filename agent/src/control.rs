@@ -25,6 +25,8 @@ pub enum Request {
     Status,
     /// End, and leave roles, addresses and pins to the agent that asks.
     HandOver,
+    /// Check the configuration, and start anew with it if it is valid.
+    Reload,
 }
 
 /// What it gets.
@@ -33,6 +35,8 @@ pub enum Request {
 pub enum Answer {
     Status(AgentStatus),
     HandingOver { handing_over: bool },
+    Reloading { reloading: bool },
+    Refused { error: String },
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -20,6 +20,7 @@ use crate::status::{
 #[derive(Debug)]
 pub struct Inspector {
     router_id: String,
+    started: f64,
     routers: Vec<Known>,
     counters: Arc<CounterReader>,
     election: mpsc::UnboundedSender<Command>,
@@ -63,6 +64,7 @@ impl Inspector {
         };
         Self {
             router_id: config.agent.router_id.clone(),
+            started: unix_time(),
             routers: plans.iter().map(known).collect(),
             counters,
             election,
@@ -78,6 +80,7 @@ impl Inspector {
             schema: SCHEMA,
             router_id: self.router_id.clone(),
             pid: std::process::id(),
+            started: self.started,
             virtual_routers: self.routers.iter().zip(&elected).map(|pair| self.virtual_router(pair)).collect(),
             counters: self.counted(CounterReader::NO_ROUTER),
         }

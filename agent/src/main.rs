@@ -5,13 +5,14 @@ use clap::Parser;
 use tracing_subscriber::filter::LevelFilter;
 use xvrrp::cli::Cli;
 use xvrrp::config::ConfigError;
+use xvrrp::signals;
 
 /// Wrong usage or configuration; clap uses the same.
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     // By a thread of its own: who reads the log slowly, or not at all, holds up nothing, and loses lines.
-    let (log, _guard) = tracing_appender::non_blocking(std::io::stderr());
+    let (log, _guard) = signals::without(|| tracing_appender::non_blocking(std::io::stderr()));
     tracing_subscriber::fmt()
         .with_writer(log)
         .with_ansi(std::io::stderr().is_terminal())

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::adoption::adopt;
-use crate::agent::{Signals, remove_stale_addresses};
+use crate::agent::remove_stale_addresses;
 use crate::attachment_watch::AttachmentWatch;
 use crate::config::Config;
 use crate::control::{Answer, Request, Server};
@@ -20,10 +20,12 @@ use crate::inspector::Inspector;
 use crate::net::{Interface, LinkMonitor, LinkNews, Netlink, PacketSocket};
 use crate::notify::{self, Notifier};
 use crate::plan::Plan;
+use crate::reload::Reload;
 use crate::report::Reporter;
+use crate::signals::{Signals, Told};
 use crate::unicast_filters::UnicastFilters;
 use crate::vrrp::{Reason, State};
-use crate::{addresses, clock};
+use crate::{addresses, clock, supervisor};
 
 /// How often the counters are looked through for discarded packets, to tell of them.
 const DISCARD_CHECK: Duration = Duration::from_secs(10);
@@ -47,6 +49,25 @@ pub struct Doors {
     pub server: Server,
     pub links: LinkMonitor,
     pub signals: Signals,
+    pub reload: Reload,
+}
+
+/// Why nothing is served any more.
+#[derive(Debug)]
+pub enum End {
+    /// No role is left.
+    Stopped,
+    /// Roles, leases and addresses are left to another process.
+    HandedOver,
+    /// The same, but to this process, as it will be.
+    Reload(Reload),
+}
+
+/// What a client wants of us, beside an answer.
+#[derive(Debug)]
+enum Wish {
+    HandOver,
+    Reload,
 }
 
 type Modes = BTreeMap<u32, XdpMode>;
@@ -60,8 +81,8 @@ impl Host<'_> {
         attachments: &mut Option<Attachments>,
         filters: &mut UnicastFilters,
         doors: Doors,
-    ) -> anyhow::Result<Ending> {
-        let Doors { server, mut links, mut signals } = doors;
+    ) -> anyhow::Result<End> {
+        let Doors { server, mut links, mut signals, reload } = doors;
         let mut tables = self.tables(plans, attachments)?;
         adopt(plans, &mut tables, clock::now())?;
         let plans = &*plans;
@@ -95,7 +116,9 @@ impl Host<'_> {
         tokio::spawn(attachments.forward_log()?);
 
         let inspector = Inspector::new(self.config, plans, modes, Arc::clone(&counters), election.commands.clone());
-        let service = spawn_server(server, inspector, election.commands.clone());
+        let (wishes, mut wished) = mpsc::unbounded_channel();
+        let service = spawn_server(server, inspector, reload.clone(), wishes.clone());
+        let mut reloading = false;
         let mut reporter = Reporter::new(plans, counters);
         let notifier = Notifier::new(plans.iter().map(Plan::notify_program));
         let mut discard_check = tokio::time::interval(DISCARD_CHECK);
@@ -105,6 +128,9 @@ impl Host<'_> {
         // Whether there were more changes of links than could be told.
         let mut missed = false;
 
+        signals.let_in();
+        supervisor::spawn_watchdog(election.commands.clone());
+        supervisor::tell_ready(plans.len());
         loop {
             tokio::select! {
                 report = election.reports.recv() => match report {
@@ -125,11 +151,22 @@ impl Host<'_> {
                         tracing::error!("the kernel's link notifications have ended: a lost carrier goes unnoticed");
                     }
                 },
-                (name, stop) = signals.next() => if stop {
-                    tracing::info!("{name}: giving up every role");
+                // Else it is for the new agent.
+                Told { signal, stop } = signals.next(), if !reloading => if stop {
+                    tracing::info!("{signal}: giving up every role");
+                    supervisor::tell_stopping();
                     let _ = election.commands.send(Command::Stop);
                 } else {
-                    tracing::warn!("{name}: this version cannot reload its configuration; restart it instead");
+                    tokio::spawn(reload_on_signal(reload.clone(), wishes.clone()));
+                },
+                // Never closed: we have a sender ourselves.
+                Some(wish) = wished.recv() => {
+                    if let Wish::Reload = wish {
+                        supervisor::tell_reloading();
+                        signals.leave();
+                        reloading = true;
+                    }
+                    let _ = election.commands.send(Command::HandOver);
                 },
                 _ = discard_check.tick() => reporter.report_discards(),
                 () = watch.tick() => {
@@ -145,10 +182,17 @@ impl Host<'_> {
         service.abort();
         // Its socket is closed, and the file gone, before a successor may have its own.
         let _ = service.await;
-        if !matches!(outcome, Ok(Ending::HandedOver)) {
-            notifier.finish().await;
-        }
-        Ok(outcome?)
+        Ok(match outcome? {
+            Ending::HandedOver if reloading => {
+                signals.send_again().await;
+                End::Reload(reload)
+            }
+            Ending::HandedOver => End::HandedOver,
+            Ending::Stopped => {
+                notifier.finish().await;
+                End::Stopped
+            }
+        })
     }
 
     /// The maps: a predecessor's as they are, if its programs are on all of our interfaces, so that there is no hurry to
@@ -236,28 +280,50 @@ fn change(transition: &Transition) -> notify::Change {
     notify::Change { keepalived_state, state: state_name(to, reason), reason: reason.to_string() }
 }
 
+async fn reload_on_signal(reload: Reload, wishes: mpsc::UnboundedSender<Wish>) {
+    tracing::info!("SIGHUP: reloading");
+    match reload.check().await {
+        Ok(()) => {
+            let _ = wishes.send(Wish::Reload);
+        }
+        Err(error) => tracing::error!("not reloaded, everything stays as it was: {error}"),
+    }
+}
+
 /// Answers clients until aborted, each in a task of its own: a silent one holds nobody up.
-fn spawn_server(server: Server, inspector: Inspector, election: mpsc::UnboundedSender<Command>) -> JoinHandle<()> {
+fn spawn_server(
+    server: Server,
+    inspector: Inspector,
+    reload: Reload,
+    wishes: mpsc::UnboundedSender<Wish>,
+) -> JoinHandle<()> {
     let inspector = Arc::new(inspector);
     tokio::spawn(async move {
         loop {
             match server.accept().await {
                 Ok(client) => {
-                    let (inspector, election) = (Arc::clone(&inspector), election.clone());
+                    let (inspector, reload, wishes) = (Arc::clone(&inspector), reload.clone(), wishes.clone());
                     tokio::spawn(async move {
-                        let mut handing_over = false;
+                        let mut wish = None;
                         let answered = client
                             .serve(async |request| match request {
                                 Request::Status => Answer::Status(inspector.status().await),
                                 Request::HandOver => {
-                                    handing_over = true;
-                                    Answer::HandingOver { handing_over }
+                                    wish = Some(Wish::HandOver);
+                                    Answer::HandingOver { handing_over: true }
                                 }
+                                Request::Reload => match reload.check().await {
+                                    Ok(()) => {
+                                        wish = Some(Wish::Reload);
+                                        Answer::Reloading { reloading: true }
+                                    }
+                                    Err(error) => Answer::Refused { error },
+                                },
                             })
                             .await;
                         // Whoever has gone in the meantime will not follow us.
-                        if answered && handing_over {
-                            let _ = election.send(Command::HandOver);
+                        if let Some(wish) = wish.filter(|_| answered) {
+                            let _ = wishes.send(wish);
                         }
                     });
                 }

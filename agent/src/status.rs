@@ -17,6 +17,8 @@ pub struct AgentStatus {
     pub schema: u32,
     pub router_id: String,
     pub pid: u32,
+    /// When it was started or has last reloaded, in seconds since 1970.
+    pub started: f64,
     pub virtual_routers: Vec<VirtualRouterStatus>,
     /// Frames that belong to none of the virtual routers, by what the kernel half made of them.
     pub counters: BTreeMap<String, u64>,
@@ -183,6 +185,7 @@ mod tests {
             schema: SCHEMA,
             router_id: "gw-a".to_owned(),
             pid: 4711,
+            started: 1.5,
             virtual_routers: vec![VirtualRouterStatus {
                 name: "lan".to_owned(),
                 vrid: 51,

@@ -38,6 +38,8 @@ pub enum Command {
     Interface { ifindex: u32, running: bool, mac: Option<MacAddress> },
     /// How things stand, one entry for each virtual router, in the order of the configuration.
     Status(oneshot::Sender<Vec<RouterStatus>>),
+    /// Say that the thread goes on.
+    Answer(oneshot::Sender<()>),
     /// Give up every role and end.
     Stop,
     /// End, and leave everything as it is to a successor.
@@ -220,6 +222,9 @@ impl Election {
                         let now = clock::now();
                         // Who asked may have gone; that is all the same to us.
                         let _ = reply.send(self.instances.iter().map(|instance| instance.status(now)).collect());
+                    }
+                    Some(Command::Answer(reply)) => {
+                        let _ = reply.send(());
                     }
                     Some(Command::Stop) | None => return Ok(Ending::Stopped),
                     Some(Command::HandOver) => return Ok(Ending::HandedOver),

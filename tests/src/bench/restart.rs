@@ -13,8 +13,11 @@ use super::{Findings, Options, Row, Samples, Subject};
 use crate::lab::{Keepalived, KeepalivedConfig, Lab, PATIENCE, VIP, VirtualRouter, Xvrrp};
 use crate::probe::{Timeline, UdpEcho, UdpProbe};
 
-pub const SUBJECT: Subject =
-    Subject { name: "restart", title: "what a client misses when the Active router's program is restarted", run };
+pub const SUBJECT: Subject = Subject {
+    name: "restart",
+    title: "what a client misses when the Active router's program is restarted or reloads",
+    run,
+};
 
 /// How far apart the client's probes are.
 const PROBE: Duration = Duration::from_millis(1);
@@ -31,6 +34,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 enum Way {
     Kill,
     Replace,
+    Reload,
 }
 
 /// What came of some restarts.
@@ -45,7 +49,8 @@ fn run(options: &Options) -> Result<Findings> {
     let mut rows = Vec::new();
     for milliseconds in INTERVALS {
         let interval = Duration::from_millis(milliseconds);
-        for (way, name) in [(Way::Kill, "kill -9 and start"), (Way::Replace, "run --replace")] {
+        for (way, name) in [(Way::Kill, "kill -9 and start"), (Way::Replace, "run --replace"), (Way::Reload, "reload")]
+        {
             let found = restarts(interval, way, runs).with_context(|| format!("{name} at {milliseconds} ms"))?;
             let what = format!("{name}, {milliseconds} ms");
             let mut gaps = Row::new(format!("{what}: longest gap"), "ms").figure("xvrrp", found.gaps);
@@ -75,7 +80,7 @@ fn run(options: &Options) -> Result<Findings> {
     Ok(Findings {
         how: format!(
             "A client asks a service on the virtual address every {} ms. The Active router's agent is killed with SIGKILL and \
-             started at once, or another one is started with --replace; each time it advertises again before the Backup \
+             started at once, or another one is started with --replace, or it reloads a configuration with another priority; each time it advertises again before the Backup \
              gives it up, or not. A gap is from one answer to the next one.",
             PROBE.as_millis()
         ),
@@ -93,13 +98,13 @@ fn run(options: &Options) -> Result<Findings> {
 fn restarts(interval: Duration, way: Way, runs: usize) -> Result<Restarts> {
     let lab = Lab::new(2)?;
     let _echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
-    let router = |index: usize| [router(PRIORITIES[index], interval)];
-    let mut active = Xvrrp::start(&lab.routers[0], &router(0))?;
+    let [first, second] = PRIORITIES.map(|priority| [router(priority, interval)]);
+    let mut active = Xvrrp::start(&lab.routers[0], &first)?;
     active.wait_for_state("lan", "active")?;
-    let mut backup = Xvrrp::start(&lab.routers[1], &router(1))?;
+    let mut backup = Xvrrp::start(&lab.routers[1], &second)?;
     backup.wait_for_state("lan", "backup")?;
     let (mut lost, mut gaps) = (Vec::new(), Vec::new());
-    for _ in 0..runs {
+    for run in 0..runs {
         active.wait_for_state("lan", "active")?;
         let probe = UdpProbe::start(&lab.client, VIP, PROBE)?;
         probe.wait_for_answer_from(0, PATIENCE)?;
@@ -107,10 +112,15 @@ fn restarts(interval: Duration, way: Way, runs: usize) -> Result<Restarts> {
         active = match way {
             Way::Kill => {
                 active.kill()?;
-                active.restart(&lab.routers[0], &router(0))?
+                active.restart(&lab.routers[0], &first)?
+            }
+            Way::Reload => {
+                active.configure(&[router(PRIORITIES[0] + u8::try_from(run % 2)?, interval)])?;
+                active.reload()?;
+                active
             }
             Way::Replace => {
-                let successor = active.replace(&lab.routers[0], &router(0))?;
+                let successor = active.replace(&lab.routers[0], &first)?;
                 ensure!(active.daemon.wait(PATIENCE)?.success(), "{}", active.daemon.log());
                 successor
             }

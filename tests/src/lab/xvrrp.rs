@@ -77,20 +77,23 @@ impl Xvrrp {
         Self::start_in(namespace, virtual_routers, Arc::clone(&self.directory), &how)
     }
 
+    /// Writes its configuration anew, for a reload.
+    pub fn configure(&self, virtual_routers: &[VirtualRouter]) -> Result<()> {
+        write_config(&self.directory, &self.namespace, virtual_routers, "")
+    }
+
+    /// Has it reload. What it complains of is the error.
+    pub fn reload(&self) -> Result<()> {
+        run(std::process::Command::new(agent_binary()?).args(["reload", "--control"]).arg(self.control())).map(drop)
+    }
+
     fn start_in(
         namespace: &Namespace,
         virtual_routers: &[VirtualRouter],
         directory: Arc<TempDir>,
         how: &How<'_>,
     ) -> Result<Self> {
-        let config = directory.path().join("xvrrp.toml");
-        let control = control(&directory);
-        let router_id = namespace.name();
-        let mut text = format!("[agent]\nrouter_id = \"{router_id}\"\ncontrol = {control:?}\n{}", how.keys);
-        for virtual_router in virtual_routers {
-            write!(text, "\n{virtual_router}")?;
-        }
-        std::fs::write(&config, text)?;
+        write_config(&directory, namespace.name(), virtual_routers, how.keys)?;
         let agent = agent_binary()?;
         let mut command = match how.wrapper {
             [] => namespace.command(agent)?,
@@ -100,9 +103,9 @@ impl Xvrrp {
                 command
             }
         };
-        command.args(["run", "--config"]).arg(&config).args(how.options);
+        command.args(["run", "--config"]).arg(config(&directory)).args(how.options);
         let daemon = Daemon::start("xvrrp", &mut command, directory.path())?;
-        Ok(Self { daemon, directory, namespace: router_id.to_owned() })
+        Ok(Self { daemon, directory, namespace: namespace.name().to_owned() })
     }
 
     /// The agent's own account of itself.
@@ -147,7 +150,7 @@ impl Xvrrp {
 
     /// Its configuration.
     pub fn config(&self) -> PathBuf {
-        self.directory.path().join("xvrrp.toml")
+        config(&self.directory)
     }
 
     /// Its control socket.
@@ -179,6 +182,19 @@ struct How<'a> {
 
 fn scratch() -> Result<Arc<TempDir>> {
     Ok(Arc::new(TempDir::with_prefix("xvrrp-lab-")?))
+}
+
+fn write_config(directory: &TempDir, router_id: &str, virtual_routers: &[VirtualRouter], keys: &str) -> Result<()> {
+    let control = control(directory);
+    let mut text = format!("[agent]\nrouter_id = \"{router_id}\"\ncontrol = {control:?}\n{keys}");
+    for virtual_router in virtual_routers {
+        write!(text, "\n{virtual_router}")?;
+    }
+    Ok(std::fs::write(config(directory), text)?)
+}
+
+fn config(directory: &TempDir) -> PathBuf {
+    directory.path().join("xvrrp.toml")
 }
 
 fn control(directory: &TempDir) -> PathBuf {

@@ -1,0 +1,145 @@
+//! A reload is no failover; and with a wrong configuration it changes nothing.
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use xvrrp_tests::lab::{Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, agent_binary, eventually};
+use xvrrp_tests::probe::{UdpEcho, UdpProbe};
+
+/// When the agent was started or has last reloaded.
+fn started(agent: &Xvrrp) -> Result<f64> {
+    agent.status()?["started"].as_f64().context("status without started")
+}
+
+#[test]
+fn a_reload_takes_priority_interval_and_addresses_and_loses_no_packet() -> Result<()> {
+    const MORE: &str = "192.0.2.77";
+    let lab = Lab::new(2)?;
+    let _echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
+    let mut active = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(200)])?;
+    active.wait_for_state("lan", "active")?;
+    let mut backup = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
+    backup.wait_for_state("lan", "backup")?;
+    let (pid, before) = (active.daemon.pid(), started(&active)?);
+    let probe = UdpProbe::start(&lab.client, VIP, Duration::from_millis(1))?;
+    probe.wait_for_answer_from(0, PATIENCE)?;
+
+    let both = format!("[\"{VIP}/24\", \"{MORE}/24\"]");
+    let changed = VirtualRouter::lan(150).with("advert_interval", "\"200ms\"").with("addresses", &both);
+    active.configure(&[changed])?;
+    active.reload()?;
+    let router = active.virtual_router("lan")?;
+    ensure!(router["state"] == "active" && router["reason"] == "resumed", "{router}");
+    ensure!(router["priority"] == 150 && router["timers"]["advert_interval_ms"] == 200.0, "{router}");
+    ensure!(started(&active)? > before && active.status()?["pid"] == pid, "another process has it");
+    eventually("the new address is on the interface", PATIENCE, || {
+        let addresses = lab.routers[0].ip("-4 -o address show dev eth0")?;
+        ensure!(addresses.contains(&format!("{MORE}/24")) && addresses.contains(&format!("{VIP}/24")), "{addresses}");
+        Ok(())
+    })?;
+    // The Backup, too; and back again.
+    backup.configure(&[VirtualRouter::lan(90)])?;
+    backup.reload()?;
+    ensure!(backup.virtual_router("lan")?["priority"] == 90);
+    active.configure(&[VirtualRouter::lan(200)])?;
+    active.reload()?;
+    eventually("the address is gone", PATIENCE, || {
+        let addresses = lab.routers[0].ip("-4 -o address show dev eth0")?;
+        ensure!(!addresses.contains(MORE) && addresses.contains(&format!("{VIP}/24")), "{addresses}");
+        Ok(())
+    })?;
+    thread::sleep(Duration::from_millis(500));
+
+    let seen = probe.finish();
+    let longest = seen.longest_gap();
+    ensure!(seen.lost() == 0 && seen.hosts() == [0], "{} lost, longest gap {longest:?}", seen.lost());
+    ensure!(backup.transitions("lan", "active") == 0, "the Backup took over:\n{}", backup.daemon.log());
+    ensure!(active.stop()?.success(), "{}", active.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn a_wrong_configuration_is_told_to_who_asked_and_everything_stays() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    let before = started(&agent)?;
+    let refused = |complaint: &str| -> Result<()> {
+        let mut reload = std::process::Command::new(agent_binary()?);
+        let output = reload.args(["reload", "--control"]).arg(agent.control()).output()?;
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(1), "{:?}: {told}", output.status);
+        ensure!(told.contains("not reloaded, everything stays as it was") && told.contains(complaint), "{told}");
+        Ok(())
+    };
+    agent.configure(&[VirtualRouter::lan(200).with("vrid", "256")])?;
+    refused("virtual_router \"lan\": vrid: 256 is out of range")?;
+    // As only the host can tell.
+    agent.configure(&[VirtualRouter::lan(200).with("interface", "\"eth7\"")])?;
+    refused("eth7")?;
+    // Its successor would not find what it leaves.
+    let text = fs::read_to_string(agent.config())?.replace("xvrrp.sock", "other.sock").replace("eth7", "eth0");
+    fs::write(agent.config(), text)?;
+    refused("control: cannot be changed by a reload")?;
+    agent.daemon.signal(Signal::SIGHUP)?;
+    agent.daemon.wait_for_line(&["ERROR", "not reloaded, everything stays as it was"], PATIENCE)?;
+    ensure!(started(&agent)? == before && agent.state("lan")? == "active");
+    Ok(())
+}
+
+#[test]
+fn signals_reload_too_however_many_come() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    let before = started(&agent)?;
+    for _ in 0..20 {
+        agent.daemon.signal(Signal::SIGHUP)?;
+        thread::sleep(Duration::from_millis(5));
+    }
+    let reloaded = eventually("it has reloaded", PATIENCE, || {
+        agent.daemon.check_alive()?;
+        let now = started(&agent)?;
+        ensure!(now > before, "it has not");
+        Ok(())
+    });
+    reloaded.with_context(|| agent.daemon.log())?;
+    agent.wait_for_state("lan", "active")?;
+    ensure!(agent.transitions("lan", "active") == agent.daemon.count_lines(&["state=active", "reason=resumed"]) + 1);
+    // The last of them may still be at it: the end comes all the same.
+    ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn the_service_manager_is_told() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&path)?;
+    manager.set_read_timeout(Some(PATIENCE))?;
+    let told = |word: &str| -> Result<()> {
+        eventually(&format!("it tells {word}"), PATIENCE, || {
+            let mut message = [0; 256];
+            let length = manager.recv(&mut message)?;
+            let message = String::from_utf8_lossy(&message[..length]).into_owned();
+            ensure!(message.lines().any(|line| line == word), "{message}");
+            Ok(())
+        })
+    };
+    let socket = format!("NOTIFY_SOCKET={}", path.display());
+    let wrapper = ["env", &socket, "WATCHDOG_USEC=200000"];
+    let mut agent = Xvrrp::start_by(&lab.routers[0], &[VirtualRouter::lan(200)], &wrapper, "")?;
+    told("READY=1")?;
+    told("WATCHDOG=1")?;
+    agent.reload()?;
+    told("RELOADING=1")?;
+    told("READY=1")?;
+    told("WATCHDOG=1")?;
+    ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    told("STOPPING=1")
+}
