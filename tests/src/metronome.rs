@@ -4,14 +4,15 @@
 //! priority, on a machine that others use for tens of milliseconds. A thread at the highest priority on each
 //! processor, which does nothing but wake up, measures that.
 
+use std::fs;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use xvrrp::realtime;
 
 use crate::probe::Service;
@@ -22,6 +23,16 @@ const PACE: Duration = Duration::from_millis(1);
 const NOTABLE: Duration = Duration::from_millis(2);
 /// The highest priority (sched(7)).
 const HIGHEST: u8 = 99;
+
+/// For how long the host of this virtual machine has kept its processors from it since it was started, all together, as it
+/// says itself: the steal time of proc_stat(5). 0 on a machine of its own.
+pub fn stolen() -> Result<Duration> {
+    const STEAL: usize = 8;
+    let stat = fs::read_to_string("/proc/stat")?;
+    let ticks: u64 = stat.split_whitespace().nth(STEAL).context("no steal time")?.parse()?;
+    let a_second = u64::try_from(sysconf(SysconfVar::CLK_TCK)?.context("no CLK_TCK")?)?;
+    Ok(Duration::from_millis(ticks * 1000 / a_second))
+}
 
 /// Measures until it is dropped.
 #[derive(Debug)]
@@ -64,5 +75,15 @@ impl Metronome {
         let delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
         let delays = delays.iter().filter(|(before, late)| *before + PACE + *late >= from).map(|(_, late)| *late);
         delays.max().unwrap_or_default()
+    }
+
+    /// The same and the processors that were kept from the machine, in words, for whoever reads a result.
+    pub fn verdict(&self, from: Instant, stolen_before: Duration) -> Result<String> {
+        let late = self.latest_since(from).as_secs_f64() * 1e3;
+        let stolen = (stolen()? - stolen_before).as_millis();
+        Ok(format!(
+            "the machine held up a thread at the highest priority for {late:.0} ms, and its host kept {stolen} ms of \
+             processor time from it"
+        ))
     }
 }

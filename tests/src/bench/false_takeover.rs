@@ -14,7 +14,7 @@ use crate::flood::Flood;
 use crate::frames;
 use crate::lab::{INTERFACE, Keepalived, KeepalivedConfig, Lab, PATIENCE, VirtualRouter, Xvrrp, eventually, pause};
 use crate::load::Load;
-use crate::metronome::Metronome;
+use crate::metronome::{Metronome, stolen};
 
 pub const SUBJECT: Subject =
     Subject { name: "false", title: "changes of state on a busy machine where nobody has failed", run };
@@ -51,45 +51,36 @@ fn run(options: &Options) -> Result<Findings> {
     for (name, load) in LOADS {
         settle(&pairs)?;
         let before: Vec<_> = pairs.iter().map(Pair::changes).collect();
-        let start = Instant::now();
+        let (start, stolen_before) = (Instant::now(), stolen()?);
         let load = load()?;
         pause(busy)?;
         let until = Instant::now();
-        let late = metronome.latest_since(start);
+        findings.notes.push(format!("{name}: {}.", metronome.verdict(start, stolen_before)?));
         drop(load);
         thread::sleep(Duration::from_millis(200));
         let seen = pairs.iter().zip(before).map(|(pair, before)| pair.look(before, start, until));
-        findings.add(name, &seen.collect::<Vec<_>>(), late)?;
+        findings.add(name, &seen.collect::<Vec<_>>())?;
     }
     let name = "flood with TTL 254";
-    let (mut seen, mut late) = (Vec::new(), Duration::ZERO);
+    let mut seen = Vec::new();
     for pair in &pairs {
         settle(&pairs)?;
         let before = pair.changes();
-        let start = Instant::now();
+        let (start, stolen_before) = (Instant::now(), stolen()?);
         let handed = Flood::of([junk()]).send(&pair.lab.routers[2], INTERFACE, flood)?;
         let until = Instant::now();
-        let held_up = metronome.latest_since(start);
-        late = late.max(held_up);
+        let machine = metronome.verdict(start, stolen_before)?;
         thread::sleep(Duration::from_millis(200));
         seen.push(pair.look(before, start, until));
-        findings.notes.push(format!(
-            "{name}: {} a second at {}; meanwhile a thread at the highest priority was held up for {:.0} ms.",
-            number(handed.rate()),
-            pair.kind.name(),
-            held_up.as_secs_f64() * 1e3
-        ));
+        findings.notes.push(format!("{name}: {} a second at {}; {machine}.", number(handed.rate()), pair.kind.name()));
     }
-    findings.add(name, &seen, late)?;
+    findings.add(name, &seen)?;
     Ok(findings)
 }
 
 impl Findings {
-    fn add(&mut self, name: &str, seen: &[Seen], late: Duration) -> Result<()> {
+    fn add(&mut self, name: &str, seen: &[Seen]) -> Result<()> {
         let [xvrrp, ordinary, keepalived] = seen else { unreachable!("three pairs") };
-        let milliseconds = late.as_secs_f64() * 1e3;
-        self.notes
-            .push(format!("{name}: the machine held up a thread at the highest priority for {milliseconds:.0} ms."));
         let changes = |seen: &Seen| Samples::of(u32::try_from(seen.changes).map(f64::from));
         let row = Row::new(name, "changes")
             .figure("xvrrp", changes(xvrrp)?)

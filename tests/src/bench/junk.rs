@@ -1,6 +1,6 @@
 //! Floods of every kind of junk, at the Active router and at the Backup. The floods are in [`crate::junk`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -8,7 +8,7 @@ use super::samples::number;
 use super::{Findings, Options, Row, Samples, Subject};
 use crate::junk::{self, CPU_SHARE, Junk, Target};
 use crate::lab::Lab;
-use crate::metronome::Metronome;
+use crate::metronome::{Metronome, stolen};
 use crate::probe::UdpEcho;
 
 pub const SUBJECT: Subject = Subject { name: "junk", title: "floods of what no virtual router wants", run };
@@ -38,9 +38,9 @@ fn run(options: &Options) -> Result<Findings> {
     for &kind in kinds {
         for target in Target::ALL {
             let what = format!("{}, at the {}", kind.name(), target.name());
-            let start = std::time::Instant::now();
+            let (start, stolen_before) = (Instant::now(), stolen()?);
             let withstood = kind.flood(&pair, target, length).with_context(|| what.clone())?;
-            let late = metronome.latest_since(start);
+            let machine = metronome.verdict(start, stolen_before)?;
             let [active, backup] = withstood.shares.map(|share| Samples::of([share * 100.0]));
             findings.rows.push(
                 Row::new(format!("{what}: agents"), "% of a core")
@@ -59,11 +59,9 @@ fn run(options: &Options) -> Result<Findings> {
                     .figure("xvrrp", Samples::of([lost as f64])?)
                     .target("none", withstood.adds_up()),
             );
-            findings.notes.push(format!(
-                "{what}: {} a second; {withstood}; a thread at the highest priority was held up for {:.0} ms.",
-                number(withstood.handed.rate()),
-                late.as_secs_f64() * 1e3
-            ));
+            findings
+                .notes
+                .push(format!("{what}: {} a second; {withstood}; {machine}.", number(withstood.handed.rate())));
         }
     }
     Ok(findings)
