@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use nix::sched::{CloneFlags, setns};
 use crate::config::{self, AgentConfig, Config, ConfigError};
 use crate::control::{self, Request};
 use crate::status::AgentStatus;
-use crate::{agent, capabilities, cleanup, reload};
+use crate::{agent, capabilities, cleanup, import, reload};
 
 /// Where `ip netns add` puts a handle of a network namespace.
 const NETNS_DIRECTORY: &str = "/run/netns";
@@ -49,6 +50,23 @@ enum Command {
         /// The agent's control socket
         #[arg(long, value_name = "PATH", default_value = config::AgentConfig::DEFAULT_CONTROL)]
         control: PathBuf,
+    },
+    /// Turn a configuration of keepalived or heartbeat into one of xvrrp, on standard output
+    ///
+    /// Each key says which file and line it comes from. What has no counterpart is listed on standard error, with what
+    /// to do instead.
+    #[command(
+        after_help = "Exit status: 0 all was taken over, 2 the file cannot be read, 3 some is listed on standard error."
+    )]
+    Import {
+        /// keepalived.conf, or heartbeat's ha.cf or haresources, which lie in one directory
+        file: PathBuf,
+        /// Whose configuration it is, if its name and content do not tell
+        #[arg(long)]
+        from: Option<import::Format>,
+        /// The host that the result is for: a node of heartbeat's, or what keepalived calls its --config-id
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
     },
     /// Take off this host what a crashed agent has left, where none will be started again
     Cleanup {
@@ -95,6 +113,7 @@ impl Cli {
                 Ok(())
             }
             Command::Reload { control } => reload::ask(&control),
+            Command::Import { file, from, node } => import_file(&file, &import::Options { format: from, node }),
             Command::Cleanup { config, namespace } => {
                 let agent =
                     config.as_deref().map(load).transpose()?.map_or_else(AgentConfig::default, |config| config.agent);
@@ -137,6 +156,20 @@ impl Namespace {
         setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
             .with_context(|| format!("--netns {name}: cannot enter {} (needs CAP_SYS_ADMIN)", path.display()))
     }
+}
+
+fn import_file(file: &Path, options: &import::Options) -> anyhow::Result<()> {
+    let import::Import { toml, left } = import::import(file, options)?;
+    if let Some(toml) = &toml {
+        std::io::stdout().write_all(toml.as_bytes()).context("cannot write the result")?;
+    }
+    for left in &left {
+        eprintln!("{left}");
+    }
+    if left.is_empty() && toml.is_some() {
+        return Ok(());
+    }
+    Err(import::Incomplete { count: left.len(), result: toml.is_some() }.into())
 }
 
 fn load(file: &Path) -> Result<Config, ConfigError> {

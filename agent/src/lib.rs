@@ -15,6 +15,7 @@ pub mod control;
 pub mod dataplane;
 pub mod election;
 pub mod handover;
+pub mod import;
 pub mod inspector;
 pub mod net;
 pub mod notify;

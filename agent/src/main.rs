@@ -5,10 +5,13 @@ use clap::Parser;
 use tracing_subscriber::filter::LevelFilter;
 use xvrrp::cli::Cli;
 use xvrrp::config::ConfigError;
+use xvrrp::import::{ImportError, Incomplete};
 use xvrrp::signals;
 
 /// Wrong usage or configuration; clap uses the same.
 const EXIT_USAGE: u8 = 2;
+/// A configuration was imported, but not all of it.
+const EXIT_INCOMPLETE: u8 = 3;
 
 fn main() -> ExitCode {
     // By a thread of its own: who reads the log slowly, or not at all, holds up nothing, and loses lines.
@@ -21,16 +24,14 @@ fn main() -> ExitCode {
         .init();
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => match error.downcast_ref::<ConfigError>() {
-            // Each of its lines names a place in the configuration by itself.
-            Some(wrong) => {
-                eprintln!("{wrong}");
-                ExitCode::from(EXIT_USAGE)
-            }
-            None => {
-                eprintln!("xvrrp: {error:#}");
-                ExitCode::FAILURE
-            }
-        },
+        // Each of their lines names a place in the configuration by itself.
+        Err(error) if error.is::<ConfigError>() || error.is::<ImportError>() => {
+            eprintln!("{error}");
+            ExitCode::from(EXIT_USAGE)
+        }
+        Err(error) => {
+            eprintln!("xvrrp: {error:#}");
+            if error.is::<Incomplete>() { ExitCode::from(EXIT_INCOMPLETE) } else { ExitCode::FAILURE }
+        }
     }
 }

@@ -1,0 +1,110 @@
+//! `vrrp_sync_group`.
+
+use super::super::document::Table;
+use super::super::has_key;
+use super::super::names::Names;
+use super::super::place::Located;
+use super::super::report::Report;
+use super::global::Global;
+use super::instance::Instance;
+use super::program::Programs;
+use super::table::{Directives, Handling::*, apply};
+use super::track::Tracked;
+use super::tree::Statement;
+use crate::config::keys;
+
+/// What a block says.
+#[derive(Debug)]
+pub(super) struct Group {
+    name: Located<String>,
+    /// By keepalived's names.
+    members: Vec<Located<String>>,
+    tracked: Vec<Tracked>,
+    programs: Programs,
+    alert: Option<Located<bool>>,
+}
+
+const DIRECTIVES: Directives<Group> = &[
+    (
+        "group",
+        Take(|group, it, _| {
+            group.members.extend(it.listed().map(|(name, place)| Located::new(name.to_owned(), place)));
+        }),
+    ),
+    ("track_interface", Take(|group, it, _| group.tracked.extend(Tracked::read(it)))),
+    ("track_script", Take(|group, it, _| group.tracked.extend(Tracked::read(it)))),
+    ("track_process", Take(|group, it, _| group.tracked.extend(Tracked::read(it)))),
+    ("track_file", Take(|group, it, _| group.tracked.extend(Tracked::read(it)))),
+    ("track_bfd", Left(super::advice::BFD)),
+    ("notify", Take(|group, it, report| group.programs.add(it, report))),
+    ("notify_master", Take(|group, it, report| group.programs.add(it, report))),
+    ("notify_backup", Take(|group, it, report| group.programs.add(it, report))),
+    ("notify_fault", Take(|group, it, report| group.programs.add(it, report))),
+    ("notify_stop", Take(|group, it, report| group.programs.add(it, report))),
+    ("notify_priority_changes", Left("there is no FIFO; `xvrrp status` shows the priority")),
+    (
+        "smtp_alert",
+        Take(|group, it, report| {
+            group.alert = it.switch(report).map(|alert| Located::new(alert, &it.place));
+        }),
+    ),
+    ("global_tracking", Left("weights are those of each virtual router; give all of them the same")),
+    ("sync_group_tracking_weight", Left("weights are those of each virtual router; give all of them the same")),
+];
+
+/// All of them; what they track, each of their members tracks.
+pub(super) fn read(statements: &[&Statement], instances: &mut [Instance], report: &mut Report) -> Vec<Group> {
+    let mut names = Names::default();
+    let mut groups = Vec::new();
+    for statement in statements {
+        let name = statement.value(report).unwrap_or_default();
+        let mut group = Group {
+            name: Located::new(names.claim(name), &statement.place),
+            members: Vec::new(),
+            tracked: Vec::new(),
+            programs: Programs::default(),
+            alert: None,
+        };
+        apply(DIRECTIVES, &mut group, statement, report);
+        for Located { value, place } in &mut group.members {
+            match instances.iter_mut().find(|instance| instance.original_name == *value) {
+                Some(instance) => {
+                    instance.tracked.extend(group.tracked.iter().cloned());
+                    value.clone_from(&instance.name);
+                }
+                None => report.left(
+                    place,
+                    "group",
+                    format!("there is no vrrp_instance {value:?}; keepalived ignores it; remove it"),
+                ),
+            }
+        }
+        group.members.retain(|member| instances.iter().any(|instance| instance.name == member.value));
+        groups.push(group);
+    }
+    groups
+}
+
+impl Group {
+    /// `[[group]]`
+    pub fn table(self, global: &Global, report: &mut Report) -> Option<Table> {
+        let place = &self.name.place;
+        if !has_key(keys::TOP_LEVEL, "group") {
+            let advice = "this version of xvrrp has no groups: its virtual routers change their roles one by one";
+            report.left(place, "vrrp_sync_group", advice);
+            self.programs.leave(report);
+            if let Some(alert) = &self.alert {
+                report.left(&alert.place, "smtp_alert", advice);
+            }
+            return None;
+        }
+        let mut table = Table::new("[[group]]", place);
+        table.set("name", self.name.value.as_str(), place);
+        table.set_list("virtual_routers", self.members);
+        self.programs.write(&mut table, global, report);
+        if let Some(alert) = self.alert.filter(|alert| alert.value) {
+            global.report_alert(&alert, report);
+        }
+        Some(table)
+    }
+}

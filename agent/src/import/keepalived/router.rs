@@ -1,0 +1,201 @@
+//! A `[[virtual_router]]` of a `vrrp_instance`, with keepalived's defaults where they differ from ours.
+
+use super::super::document::Table;
+use super::super::place::Located;
+use super::super::report::Report;
+use super::super::time::duration;
+use super::address::{self, Address};
+use super::global::Global;
+use super::instance::{CENTISECOND, Instance, OWNER, SECOND};
+use super::track::Checks;
+
+/// keepalived's default, and ours.
+const DEFAULT_PRIORITY: u32 = 100;
+
+impl Instance {
+    /// `[[virtual_router]]`, unless it lacks what it must have.
+    pub fn table(self, global: &Global, checks: &mut Checks, report: &mut Report) -> Option<Table> {
+        let Self { place, .. } = &self;
+        let missing = match (&self.interface, &self.vrid) {
+            (None, _) => Some("it has no interface; add one: adverts leave there"),
+            (_, None) => Some("it has no valid virtual_router_id; add one"),
+            _ if self.addresses.is_empty() => Some("it has no virtual_ipaddress; add one"),
+            _ => None,
+        };
+        if let Some(missing) = missing {
+            report.left(place, "vrrp_instance", format!("{:?} is left out: {missing}", self.original_name));
+        }
+        let (None, Some(interface), Some(vrid)) = (missing, &self.interface, &self.vrid) else { return None };
+
+        let mut table = Table::new("[[virtual_router]]", place);
+        table.set("name", self.name.as_str(), place);
+        table.set("interface", interface.value.as_str(), &interface.place);
+        table.set("vrid", vrid.value, &vrid.place);
+        let version = self.write_version(global, &mut table);
+        let owner = self.write_priority(&mut table, report);
+        self.write_interval(version, &mut table, report);
+        let addresses = address::choose(&self.addresses, &interface.value, report);
+        table.set_list("addresses", addresses);
+        self.write_preemption(owner, &mut table, report);
+        self.write_accept(global, owner, &mut table);
+        match &self.vmac {
+            Some(place) => table.set("virtual_mac", true, place),
+            None => table.choose("virtual_mac", false, "keepalived: no use_vmac; true once all routers are xvrrp"),
+        }
+        self.write_password(version, global, &mut table, report);
+        table.set_list("allowed_sources", self.peers.clone());
+        self.announcements.write(&global.announcements, &mut table);
+        checks.write(&self.tracked, &mut table, report);
+        self.programs.write(&mut table, global, report);
+        if let Some(alert) = self.alert.as_ref().filter(|alert| alert.value) {
+            global.report_alert(alert, report);
+        }
+        Some(table)
+    }
+
+    fn write_version(&self, global: &Global, table: &mut Table) -> u8 {
+        // An address decides the family, and only version 3 has IPv6.
+        let ipv6 = self.addresses.iter().find(|address| !address.excluded).is_some_and(Address::is_ipv6);
+        match (&self.version, &global.version) {
+            _ if ipv6 => {
+                table.choose("version", 3, "keepalived: IPv6 is version 3 always");
+                3
+            }
+            (Some(version), _) | (None, Some(version)) => {
+                table.set("version", i64::from(version.value), &version.place);
+                version.value
+            }
+            (None, None) => {
+                table.choose("version", 2, "keepalived: no vrrp_version, so its default");
+                2
+            }
+        }
+    }
+
+    /// Whether keepalived takes it for the owner of the addresses.
+    fn write_priority(&self, table: &mut Table, report: &mut Report) -> bool {
+        // keepalived: a MASTER without a priority has 255.
+        match (&self.priority, &self.master) {
+            (Some(priority), _) if priority.value < OWNER => {
+                table.set("priority", priority.value, &priority.place);
+                false
+            }
+            (None, None) => {
+                table.choose("priority", DEFAULT_PRIORITY, "keepalived: no priority, so its default");
+                false
+            }
+            (Some(Located { place, .. }), _) | (None, Some(place)) => {
+                let advice = "is 254 here: keepalived puts the addresses of an owner (priority 255, or MASTER without a \
+                              priority) on the interface, xvrrp wants them there already; for 255, add them to the host";
+                report.left(place, "priority", advice);
+                table.set_with_note("priority", OWNER - 1, place, "keepalived: 255, the owner of the addresses");
+                true
+            }
+        }
+    }
+
+    fn write_interval(&self, version: u8, table: &mut Table, report: &mut Report) {
+        let Some(Located { value, place }) = &self.advert_interval else {
+            table.choose("advert_interval", "1s", "keepalived: no advert_int, so its default");
+            return;
+        };
+        let (step, most) = if version == 2 { (SECOND, 255 * SECOND) } else { (CENTISECOND, 4095 * CENTISECOND) };
+        // As keepalived rounds it.
+        let rounded = ((value + step / 2) / step * step).clamp(step, most);
+        if rounded == *value {
+            table.set("advert_interval", duration(rounded), place);
+        } else {
+            let advice = format!("is {} here, as keepalived rounds it in version {version}", duration(rounded));
+            report.left(place, "advert_int", advice.as_str());
+            table.set_with_note("advert_interval", duration(rounded), place, advice);
+        }
+    }
+
+    fn write_preemption(&self, owner: bool, table: &mut Table, report: &mut Report) {
+        let why_not = match (&self.master, owner) {
+            (Some(_), _) => Some("keepalived ignores it beside state MASTER; for xvrrp to heed it, write it by hand"),
+            (None, true) => Some("an owner preempts always; remove it"),
+            (None, false) => None,
+        };
+        if let Some(why_not) = why_not {
+            for (place, directive) in [
+                (self.nopreempt.as_ref(), "nopreempt"),
+                (self.preempt_delay.as_ref().map(|it| &it.place), "preempt_delay"),
+            ] {
+                if let Some(place) = place {
+                    report.left(place, directive, why_not);
+                }
+            }
+            return;
+        }
+        match (&self.nopreempt, &self.preempt_delay) {
+            (Some(place), delay) => {
+                table.set("preempt", false, place);
+                if let Some(delay) = delay {
+                    report.left(
+                        &delay.place,
+                        "preempt_delay",
+                        "has no meaning beside nopreempt, in keepalived too; remove one",
+                    );
+                }
+            }
+            (None, Some(delay)) => table.set("preempt_delay", duration(delay.value), &delay.place),
+            (None, None) => {}
+        }
+    }
+
+    fn write_accept(&self, global: &Global, owner: bool, table: &mut Table) {
+        let strict = self.strict.as_ref().or(global.strict.as_ref()).filter(|strict| strict.value);
+        match (&self.accept, strict) {
+            (Some(accept), None) if !accept.value => table.set("accept", false, &accept.place),
+            (None, Some(strict)) if !owner => {
+                table.set_with_note("accept", false, &strict.place, "keepalived: strict mode");
+            }
+            // The owner accepts, and in strict mode `accept` needs version 3.
+            (Some(accept), Some(_)) => table.set("accept", accept.value, &accept.place),
+            _ => {}
+        }
+    }
+
+    fn write_password(&self, version: u8, global: &Global, table: &mut Table, report: &mut Report) {
+        let strict = self.strict.as_ref().or(global.strict.as_ref()).is_some_and(|strict| strict.value);
+        let (kind, password) = match (&self.password_type, &self.password) {
+            (None, None) => return,
+            (None, Some(password)) => {
+                let advice = "keepalived ignores it without auth_type PASS; add that on all routers, or remove this";
+                return report.left(&password.place, "auth_pass", advice);
+            }
+            (Some(kind), None) => {
+                return report.left(&kind.place, "auth_type", "keepalived ignores it without auth_pass; remove it");
+            }
+            (Some(kind), Some(password)) => (kind, password),
+        };
+        if version == 3 || strict {
+            let advice = "version 3 has no authentication, nor has strict mode, and keepalived ignores it; remove \
+                          it, and use allowed_sources";
+            return report.left(&kind.place, "auth_type", advice);
+        }
+        match kind.value.as_str() {
+            "PASS" => {
+                // What keepalived sends: the first 8 bytes.
+                let sent: String = password.value.chars().take(8).collect();
+                if sent == password.value {
+                    table.set("password", sent, &password.place);
+                } else {
+                    table.set_with_note("password", sent, &password.place, "keepalived: only 8 characters are sent");
+                }
+            }
+            "AH" => report.left(
+                &kind.place,
+                "auth_type",
+                "there is no AH, and a router with it does not hear one without; use PASS, or none, on all of them",
+            ),
+            _ => report.left(
+                &kind.place,
+                "auth_type",
+                "is neither PASS nor AH, and keepalived ignores it; correct \
+                                                        it",
+            ),
+        }
+    }
+}
