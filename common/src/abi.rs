@@ -15,7 +15,11 @@
 //! | [`map::SETTINGS`] | array of one | 0 | [`Settings`] | agent |
 //! | [`map::STAMP`] | array of one | 0 | [`Stamp`] | agent |
 
+use core::net::IpAddr;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::units::Family;
 
 /// The names of the maps in the BPF object.
 pub mod map {
@@ -39,8 +43,10 @@ pub mod program {
     pub const EGRESS: &str = "xvrrp_egress";
 }
 
-/// [`RouterKey::family`] and [`VipKey::family`] of a virtual router over IPv4 (`AF_INET`).
-pub const FAMILY_IPV4: u8 = 2;
+/// [`RouterKey::family`] and [`VipKey::family`] of a virtual router over IPv4.
+pub const FAMILY_IPV4: u8 = Family::Ipv4 as u8;
+/// The same over IPv6.
+pub const FAMILY_IPV6: u8 = Family::Ipv6 as u8;
 
 /// An address of either family; IPv4 in the first four bytes, the rest zero. In network order.
 pub type Address = [u8; 16];
@@ -49,6 +55,20 @@ pub type Address = [u8; 16];
 pub const fn ipv4_address(octets: [u8; 4]) -> Address {
     let [a, b, c, d] = octets;
     [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
+/// An address of either family as the maps hold it.
+pub const fn address(ip: IpAddr) -> Address {
+    match ip {
+        IpAddr::V4(ip) => ipv4_address(ip.octets()),
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
+/// What the maps hold of a virtual router with this [`RouterKey::family`].
+pub fn ip_address(family: u8, address: Address) -> IpAddr {
+    let [a, b, c, d, ..] = address;
+    if family == FAMILY_IPV6 { IpAddr::from(address) } else { IpAddr::from([a, b, c, d]) }
 }
 
 /// A virtual router: the same VRID on another interface, VLAN or address family is another one (RFC 9568 1.7, 5.2.3).
@@ -113,7 +133,7 @@ pub struct Router {
     pub checksum: u8,
     /// Authentication type of version 2: 0 none, 1 simple password (RFC 2338 5.3.6).
     pub auth_type: u8,
-    /// What ARP requests for the virtual addresses are answered with: the virtual MAC, or the interface's.
+    /// What ARP requests and Neighbor Solicitations for the virtual addresses are answered with: the virtual MAC, or the interface's.
     pub answer_mac: [u8; 6],
     /// The interface's own address, to which frames for the virtual MAC are rewritten.
     pub interface_mac: [u8; 6],
@@ -252,7 +272,7 @@ pub const LAYOUT: u32 = 1;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Settings {
-    /// Not zero if some virtual router has no [`Router::VIRTUAL_MAC`]: then every IPv4 packet's destination is looked
+    /// Not zero if some virtual router has no [`Router::VIRTUAL_MAC`]: then every IP packet's destination is looked
     /// up. Zero spares ordinary traffic the look-up.
     pub look_up_destinations: u32,
     /// How long the kernel's tick is, in nanoseconds; not zero.
@@ -281,6 +301,7 @@ macro_rules! counters {
     };
 }
 
+// New ones come last: the maps of a predecessor have the others where they always were.
 counters! {
     /// Valid adverts.
     AdvertAccepted = "advert_accepted",
@@ -288,13 +309,13 @@ counters! {
     AdvertRelease = "advert_release",
     /// A fragment of an IP packet with protocol 112: no VRRP router sends one.
     AdvertFragment = "advert_fragment",
-    /// TTL or hop limit other than 255 (RFC 9568 5.1.1.3).
+    /// TTL or hop limit other than 255 (RFC 9568 5.1.1.3, 5.1.2.3).
     AdvertTimeToLive = "advert_time_to_live",
     /// Not the version that the virtual router is configured for (RFC 9568 7.1).
     AdvertVersion = "advert_version",
     /// Not an ADVERTISEMENT (RFC 9568 5.2.2).
     AdvertType = "advert_type",
-    /// An IPv4 header that contradicts itself or has a wrong checksum: never attributed to a virtual router.
+    /// An IP header that contradicts itself or has a wrong checksum: never attributed to a virtual router.
     AdvertIpHeader = "advert_ip_header",
     /// Shorter or longer than its address count says (RFC 9568 7.1).
     AdvertLength = "advert_length",
@@ -336,6 +357,20 @@ counters! {
     EgressArpDropped = "egress_arp_dropped",
     /// A virtual router has a slot beyond the maps' ends: a fault of the agent, logged by the kernel half.
     MissingSlot = "missing_slot",
+    /// Over IPv6: the first address is not link-local (RFC 9568 5.2.9, erratum 8300).
+    AdvertFirstAddress = "advert_first_address",
+    /// Neighbor Solicitations for a virtual address, answered.
+    NdAnswered = "nd_answered",
+    /// Neighbor Solicitations for a virtual address, dropped because we are not Active (RFC 9568 6.4.2) or our lease has
+    /// ended.
+    NdSuppressed = "nd_suppressed",
+    /// Neighbor Discovery in which another host claims a virtual address, as in [`Self::ArpRivalClaim`].
+    NdRivalClaim = "nd_rival_claim",
+    /// Neighbor Discovery of this host that named a virtual address: link-layer address set to the virtual MAC.
+    EgressNdRewritten = "egress_nd_rewritten",
+    /// Neighbor Discovery of this host that named a virtual address, dropped because we are not Active or our lease has
+    /// ended.
+    EgressNdDropped = "egress_nd_dropped",
 }
 
 /// One CPU's counts for a virtual router, or for what belongs to none; indexed by [`Counter`].

@@ -95,6 +95,24 @@ impl fmt::Display for Version {
     }
 }
 
+/// The address families that virtual routers exist in, by their `AF_` numbers. In each, a VRID is another virtual router
+/// (RFC 9568 1.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Family {
+    Ipv4 = 2,
+    Ipv6 = 10,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+        })
+    }
+}
+
 /// A span of time in whole nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
@@ -240,16 +258,39 @@ impl MacAddress {
     /// Where version 2 and 3 adverts over IPv4 go: the Ethernet form of 224.0.0.18 (RFC 1112 6.4).
     pub const VRRP_IPV4_MULTICAST: Self = Self([0x01, 0x00, 0x5e, 0x00, 0x00, 0x12]);
 
-    /// The virtual router MAC address, 00-00-5E-00-01-{VRID} (RFC 9568 7.3).
+    /// Where adverts over IPv6 go: the Ethernet form of ff02::12 (RFC 2464 7).
+    pub const VRRP_IPV6_MULTICAST: Self = Self([0x33, 0x33, 0x00, 0x00, 0x00, 0x12]);
+    /// All IPv6 hosts of a link: the Ethernet form of ff02::1 (RFC 2464 7).
+    pub const ALL_NODES: Self = Self([0x33, 0x33, 0x00, 0x00, 0x00, 0x01]);
+
+    /// The virtual router MAC address over IPv4, 00-00-5E-00-01-{VRID} (RFC 9568 7.3).
     pub const fn virtual_ipv4(vrid: Vrid) -> Self {
         Self([0x00, 0x00, 0x5e, 0x00, 0x01, vrid.get()])
     }
 
-    /// The VRID of a virtual router MAC address over IPv4.
-    pub const fn virtual_ipv4_vrid(self) -> Option<Vrid> {
-        match self.0 {
-            [0x00, 0x00, 0x5e, 0x00, 0x01, vrid] => Vrid::new(vrid),
-            _ => None,
+    /// The virtual router MAC address over IPv6, 00-00-5E-00-02-{VRID} (RFC 9568 7.3).
+    pub const fn virtual_ipv6(vrid: Vrid) -> Self {
+        Self([0x00, 0x00, 0x5e, 0x00, 0x02, vrid.get()])
+    }
+
+    /// The virtual router MAC address of a family.
+    pub const fn of_virtual_router(family: Family, vrid: Vrid) -> Self {
+        match family {
+            Family::Ipv4 => Self::virtual_ipv4(vrid),
+            Family::Ipv6 => Self::virtual_ipv6(vrid),
+        }
+    }
+
+    /// Whose virtual router MAC address it is.
+    pub const fn virtual_router(self) -> Option<(Family, Vrid)> {
+        let (family, vrid) = match self.0 {
+            [0x00, 0x00, 0x5e, 0x00, 0x01, vrid] => (Family::Ipv4, vrid),
+            [0x00, 0x00, 0x5e, 0x00, 0x02, vrid] => (Family::Ipv6, vrid),
+            _ => return None,
+        };
+        match Vrid::new(vrid) {
+            Some(vrid) => Some((family, vrid)),
+            None => None,
         }
     }
 }
@@ -307,9 +348,12 @@ mod tests {
     fn virtual_mac_carries_the_vrid() {
         // RFC 9568 7.3
         let vrid = Vrid::new(51).unwrap();
-        let mac = MacAddress::virtual_ipv4(vrid);
-        assert_eq!(mac.0, [0x00, 0x00, 0x5e, 0x00, 0x01, 51]);
-        assert_eq!(mac.virtual_ipv4_vrid(), Some(vrid));
-        assert_eq!(MacAddress([0, 0, 0x5e, 0, 1, 0]).virtual_ipv4_vrid(), None);
+        for (family, octet) in [(Family::Ipv4, 1), (Family::Ipv6, 2)] {
+            let mac = MacAddress::of_virtual_router(family, vrid);
+            assert_eq!(mac.0, [0x00, 0x00, 0x5e, 0x00, octet, 51]);
+            assert_eq!(mac.virtual_router(), Some((family, vrid)));
+            assert_eq!(MacAddress([0, 0, 0x5e, 0, octet, 0]).virtual_router(), None);
+        }
+        assert_eq!(MacAddress([0, 0, 0x5e, 0, 3, 51]).virtual_router(), None);
     }
 }

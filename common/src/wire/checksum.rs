@@ -46,6 +46,14 @@ impl Sum {
         (!self.0).to_be_bytes()
     }
 
+    /// The checksum field of a message in which words at even offsets have changed from `old` to `new` (RFC 1624 3,
+    /// equation 3).
+    #[inline(always)]
+    pub fn updated(checksum: [u8; 2], old: &[u8], new: &[u8]) -> [u8; 2] {
+        let before = Self(!u16::from_be_bytes(checksum));
+        before.add(Self(!Self::of(old).0)).add(Self::of(new)).checksum()
+    }
+
     #[inline(always)]
     pub const fn is_valid(self) -> bool {
         self.0 == Self::VALID.0
@@ -82,6 +90,18 @@ mod tests {
         fn a_message_with_its_checksum_is_valid(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let checksum = Sum::of(&bytes).checksum();
             prop_assert!(Sum::of(&bytes).add(Sum::of(&checksum)).is_valid());
+        }
+
+        #[test]
+        fn an_updated_checksum_is_valid_for_the_changed_message(
+            mut words in proptest::collection::vec(any::<[u8; 2]>(), 4..40),
+            new in any::<[[u8; 2]; 3]>(),
+        ) {
+            let checksum = Sum::of(words.as_flattened()).checksum();
+            let old = [words[1], words[2], words[3]];
+            words[1..4].copy_from_slice(&new);
+            let updated = Sum::updated(checksum, old.as_flattened(), new.as_flattened());
+            prop_assert!(Sum::of(words.as_flattened()).add(Sum::of(&updated)).is_valid());
         }
 
         #[test]

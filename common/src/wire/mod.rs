@@ -7,7 +7,9 @@
 pub mod arp;
 pub mod checksum;
 pub mod ethernet;
+pub mod icmpv6;
 pub mod ipv4;
+pub mod ipv6;
 pub mod vrrp;
 
 use checksum::Sum;
@@ -29,8 +31,8 @@ pub trait Summed: Packet {
     fn sum(&self, offset: usize, length: usize) -> Result<Sum, Truncated>;
 }
 
-/// The length that [`Summed::sum`] cannot reach: 256 IPv4 addresses, one more than an advert can carry.
-pub const MAX_SUMMED: usize = 1024;
+/// The length that [`Summed::sum`] cannot reach: more than an Ethernet frame of the usual size has, and 128 IPv6 addresses.
+pub const MAX_SUMMED: usize = 2048;
 
 impl Packet for [u8] {
     fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Truncated> {

@@ -1,14 +1,15 @@
 //! What is heard: all of RFC 9568 7.1 and RFC 3768 7.1 that a packet alone can be judged by.
 
+use super::family::pseudo_header;
 use super::{
-    ADDRESS, AUTH_DATA, AUTH_NONE, AUTH_SIMPLE, ChecksumForm, HEADER, TIME_TO_LIVE, TYPE_ADVERTISEMENT, VRID_OFFSET,
-    pseudo_header,
+    AUTH_DATA, AUTH_NONE, AUTH_SIMPLE, Carrier, ChecksumForm, HEADER, HOP_LIMIT, IpAddress, TYPE_ADVERTISEMENT,
+    VRID_OFFSET,
 };
 use crate::units::{Interval, Priority, Version};
 use crate::wire::checksum::Sum;
-use crate::wire::{Packet, Summed, Truncated, ipv4};
+use crate::wire::{Packet, Summed, Truncated};
 
-/// A valid advert. Version 3 (RFC 9568 5.1) and version 2 (RFC 3768 5.1) over IPv4:
+/// A valid advert. Version 3 (RFC 9568 5.1) and version 2 (RFC 3768 5.1):
 ///
 /// ```text
 ///  0                   1                   2                   3
@@ -20,7 +21,7 @@ use crate::wire::{Packet, Summed, Truncated, ipv4};
 /// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 /// |   Auth Type   |   Adver Int   |          Checksum             |  version 2, seconds
 /// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-/// |                       IPv4 Address(es)                        |
+/// |                       IPvX Address(es)                        |
 /// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 /// |                     Authentication Data                       |  version 2
 /// +                               +                               +
@@ -41,15 +42,15 @@ pub struct Advert {
 
 /// What a virtual router asks of the adverts that it hears.
 #[derive(Clone, Copy, Debug)]
-pub struct Policy {
-    /// Of version 3; version 2 has the plain form only.
+pub struct Policy<A = [u8; 4]> {
+    /// Of version 3 over IPv4; version 2 has the plain form only, IPv6 only the other.
     pub checksums: Checksums,
     /// Our own interval, which version 2 demands of everyone.
     pub interval: Interval,
     /// Of version 2.
     pub authentication: Authentication,
     /// Where our own adverts leave from.
-    pub own_source: [u8; 4],
+    pub own_source: A,
 }
 
 /// The forms of the checksum that are taken from version 3.
@@ -80,6 +81,8 @@ pub enum Discard {
     IntervalZero,
     Authentication,
     IntervalMismatch,
+    /// Over IPv6: not link-local.
+    FirstAddress,
     OwnSource,
     /// Not among the sources that the virtual router is restricted to; this module knows of none.
     ForbiddenSource,
@@ -93,11 +96,11 @@ impl From<Truncated> for Discard {
 
 /// The VRID of the advert in `ip`, however wrong the rest is; `None` if the payload ends before it.
 #[inline(always)]
-pub fn vrid<P: Packet + ?Sized>(packet: &P, ip: &ipv4::Header) -> Option<u8> {
-    if ip.payload_length <= VRID_OFFSET {
+pub fn vrid<P: Packet + ?Sized>(packet: &P, ip: &impl Carrier) -> Option<u8> {
+    if ip.payload_length() <= VRID_OFFSET {
         return None;
     }
-    let [vrid] = packet.read(ip.payload + VRID_OFFSET).ok()?;
+    let [vrid] = packet.read(ip.payload() + VRID_OFFSET).ok()?;
     Some(vrid)
 }
 
@@ -106,19 +109,23 @@ impl Advert {
     /// RFC 3768 7.1. The policy is asked for last: each of its branches would double what the verifier has to walk
     /// through behind it.
     #[inline(always)]
-    pub fn decode<P: Summed + ?Sized>(
+    pub fn decode<P: Summed + ?Sized, C: Carrier>(
         packet: &P,
-        ip: &ipv4::Header,
+        ip: &C,
         version: Version,
-        policy: impl FnOnce() -> Policy,
+        policy: impl FnOnce() -> Policy<C::Address>,
     ) -> Result<Self, Discard> {
         let message = Message::decode(packet, ip, version)?;
         let policy = policy();
         let (checksum, interval) = match version {
             Version::V3 => message.check_v3(ip, policy.checksums)?,
-            Version::V2 => message.check_v2(&policy)?,
+            Version::V2 => message.check_v2(policy.interval, policy.authentication)?,
         };
-        if ip.source == policy.own_source {
+        // RFC 9568 5.2.9, erratum 8300
+        if !C::Address::may_be_first(message.first_address) {
+            return Err(Discard::FirstAddress);
+        }
+        if ip.source() == policy.own_source {
             return Err(Discard::OwnSource);
         }
         Ok(Self {
@@ -138,6 +145,8 @@ struct Message {
     address_count: u8,
     /// The two bytes before the checksum.
     fields: [u8; 2],
+    /// How it starts.
+    first_address: [u8; 2],
     /// Of the addresses.
     addresses: Sum,
     /// Of the whole message.
@@ -148,18 +157,19 @@ struct Message {
 
 impl Message {
     #[inline(always)]
-    fn decode<P: Summed + ?Sized>(packet: &P, ip: &ipv4::Header, version: Version) -> Result<Self, Discard> {
-        // RFC 9568 5.1.1.3
-        if ip.time_to_live != TIME_TO_LIVE {
+    fn decode<P: Summed + ?Sized, C: Carrier>(packet: &P, ip: &C, version: Version) -> Result<Self, Discard> {
+        // RFC 9568 5.1.1.3, 5.1.2.3
+        if ip.hop_limit() != HOP_LIMIT {
             return Err(Discard::TimeToLive);
         }
-        if ip.fragment != ipv4::Fragment::Whole {
+        if ip.is_fragment() {
             return Err(Discard::Fragment);
         }
-        if ip.payload_length < HEADER {
+        let (start, length) = (ip.payload(), ip.payload_length());
+        if length < HEADER {
             return Err(Discard::Length);
         }
-        let header = packet.read::<HEADER>(ip.payload)?;
+        let header = packet.read::<HEADER>(start)?;
         let [version_type, _, priority, address_count, b4, b5, _, _] = header;
         // RFC 9568 7.1
         if version_type >> 4 != version as u8 {
@@ -174,24 +184,25 @@ impl Message {
             return Err(Discard::NoAddress);
         }
 
-        let addresses_length = ADDRESS * usize::from(address_count);
+        let addresses_length = C::Address::LENGTH * usize::from(address_count);
         let authentication_length = match version {
             Version::V2 => AUTH_DATA,
             Version::V3 => 0,
         };
         // RFC 9568 7.1; nothing may follow either, as keepalived and FRR have it.
-        if ip.payload_length != HEADER + addresses_length + authentication_length {
+        if length != HEADER + addresses_length + authentication_length {
             return Err(Discard::Length);
         }
-        let addresses = packet.sum(ip.payload + HEADER, addresses_length)?;
+        let addresses = packet.sum(start + HEADER, addresses_length)?;
         let authentication_data = match version {
-            Version::V2 => packet.read(ip.payload + HEADER + addresses_length)?,
+            Version::V2 => packet.read(start + HEADER + addresses_length)?,
             Version::V3 => [0; AUTH_DATA],
         };
         Ok(Self {
             priority,
             address_count,
             fields: [b4, b5],
+            first_address: packet.read(start + HEADER)?,
             addresses,
             sum: Sum::of(&header).add(addresses).add(Sum::of(&authentication_data)),
             authentication_data,
@@ -201,11 +212,12 @@ impl Message {
     /// RFC 9568 5.2.8 and RFC 5798 5.2.8. The rare message that is valid in both forms has the one that most routers
     /// send. Reserved bits are ignored (RFC 9568 5.2.6).
     #[inline(always)]
-    fn check_v3(&self, ip: &ipv4::Header, accepted: Checksums) -> Result<(ChecksumForm, Interval), Discard> {
-        let covered = self.sum.add(pseudo_header(ip.source, ip.destination, ip.payload_length));
-        let form = if covered.is_valid() && accepted != Checksums::Only(ChecksumForm::Plain) {
+    fn check_v3<C: Carrier>(&self, ip: &C, accepted: Checksums) -> Result<(ChecksumForm, Interval), Discard> {
+        let plain = C::Address::PLAIN_CHECKSUM;
+        let covered = self.sum.add(pseudo_header(ip.source(), ip.destination(), ip.payload_length()));
+        let form = if covered.is_valid() && !(plain && accepted == Checksums::Only(ChecksumForm::Plain)) {
             ChecksumForm::PseudoHeader
-        } else if self.sum.is_valid() && accepted != Checksums::Only(ChecksumForm::PseudoHeader) {
+        } else if plain && self.sum.is_valid() && accepted != Checksums::Only(ChecksumForm::PseudoHeader) {
             ChecksumForm::Plain
         } else {
             return Err(Discard::Checksum);
@@ -220,7 +232,11 @@ impl Message {
 
     /// RFC 3768 7.1; RFC 2338 7.1 for the password.
     #[inline(always)]
-    fn check_v2(&self, policy: &Policy) -> Result<(ChecksumForm, Interval), Discard> {
+    fn check_v2(
+        &self,
+        expected: Interval,
+        authentication: Authentication,
+    ) -> Result<(ChecksumForm, Interval), Discard> {
         // RFC 3768 5.3.8
         if !self.sum.is_valid() {
             return Err(Discard::Checksum);
@@ -229,13 +245,13 @@ impl Message {
         if seconds == 0 {
             return Err(Discard::IntervalZero);
         }
-        match policy.authentication {
+        match authentication {
             Authentication::None if auth_type == AUTH_NONE => {}
             Authentication::Password(password) if auth_type == AUTH_SIMPLE && password == self.authentication_data => {}
             Authentication::None | Authentication::Password(_) => return Err(Discard::Authentication),
         }
         let interval = Interval::from_seconds(seconds);
-        if interval != policy.interval {
+        if interval != expected {
             return Err(Discard::IntervalMismatch);
         }
         Ok((ChecksumForm::Plain, interval))

@@ -1,29 +1,29 @@
-//! VRRP adverts over IPv4: version 3 (RFC 9568) and version 2 (RFC 3768, authentication from RFC 2338).
+//! VRRP adverts: version 3 (RFC 9568) over IPv4 and IPv6, and version 2 (RFC 3768, authentication from RFC 2338).
 
 mod decode;
 mod emit;
+mod family;
 #[cfg(test)]
 mod tests;
 
 pub use decode::{Advert, Authentication, Checksums, Discard, Policy, vrid};
-pub use emit::{AdvertFrame, MAX_ADDRESSES, MAX_FRAME, address_sum};
+pub use emit::{AdvertFrame, MAX_FRAME, address_sum};
+pub use family::{Carrier, IpAddress};
 
-use super::checksum::Sum;
-
-/// IP protocol number (RFC 9568 5.1.1.4).
+/// IP protocol number (RFC 9568 5.1.1.4, 5.1.2.4).
 pub const PROTOCOL: u8 = 112;
 /// Where adverts over IPv4 go (RFC 9568 5.1.1.2).
 pub const GROUP: [u8; 4] = [224, 0, 0, 18];
-/// The only TTL of an advert that was not routed (RFC 9568 5.1.1.3).
-pub const TIME_TO_LIVE: u8 = 255;
+/// Where adverts over IPv6 go, ff02::12 (RFC 9568 5.1.2.2).
+pub const GROUP_IPV6: [u8; 16] = [0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12];
+/// The only TTL or hop limit of an advert that was not routed (RFC 9568 5.1.1.3, 5.1.2.3).
+pub const HOP_LIMIT: u8 = 255;
 
 /// The only type of message (RFC 9568 5.2.2).
 const TYPE_ADVERTISEMENT: u8 = 1;
 /// Length of both versions' header.
 const HEADER: usize = 8;
 const VRID_OFFSET: usize = 1;
-/// Length of an IPv4 address.
-const ADDRESS: usize = 4;
 /// Length of version 2's authentication data (RFC 2338 5.3.10).
 const AUTH_DATA: usize = 8;
 /// No authentication (RFC 3768 5.3.6).
@@ -36,13 +36,6 @@ const AUTH_SIMPLE: u8 = 1;
 pub enum ChecksumForm {
     /// Nothing else: version 2, and version 3 over IPv4 in RFC 9568 5.2.8.
     Plain,
-    /// The pseudo-header: version 3 over IPv4 in RFC 5798 5.2.8, as keepalived and FRR send it.
+    /// The pseudo-header: version 3 over IPv6, and over IPv4 in RFC 5798 5.2.8, as keepalived and FRR send it.
     PseudoHeader,
-}
-
-/// The sum over the pseudo-header (RFC 5798 5.2.8, after RFC 2460 8.1).
-#[inline(always)]
-fn pseudo_header(source: [u8; 4], destination: [u8; 4], message_length: usize) -> Sum {
-    let [.., l0, l1] = message_length.to_be_bytes();
-    Sum::of(&source).add(Sum::of(&destination)).add(Sum::of(&[0, PROTOCOL, l0, l1]))
 }

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::units::{Interval, MacAddress, Priority, Version, Vrid};
-use crate::wire::ipv4;
+use crate::wire::checksum::Sum;
+use crate::wire::{ipv4, ipv6};
 
 const SOURCE: [u8; 4] = [192, 0, 2, 2];
 const IP: usize = 14;
@@ -111,9 +112,8 @@ fn what_cannot_be_said_is_not_emitted() {
 }
 
 #[test]
-fn the_longest_frame_fits_the_buffer_exactly() {
-    let addresses = [[192, 0, 2, 1]; MAX_ADDRESSES];
-    assert_eq!(emitted(&frame(Version::V2, &addresses)).len(), MAX_FRAME);
+fn the_longest_frame_fits_the_buffer() {
+    let addresses = [[192, 0, 2, 1]; <[u8; 4]>::MAX_ADDRESSES];
     assert_eq!(decoded(&emitted(&frame(Version::V2, &addresses)), Version::V2, policy()).unwrap().address_count, 255);
     assert_eq!(decoded(&emitted(&frame(Version::V3, &addresses)), Version::V3, policy()).unwrap().address_count, 255);
 }
@@ -235,7 +235,144 @@ fn ethernet_padding_is_no_part_of_the_message() {
     assert!(decoded(&packet, Version::V3, policy()).is_ok());
 }
 
+// Over IPv6
+
+const LINK_LOCAL: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+const VIPS: [[u8; 16]; 2] = [
+    [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x33],
+    [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+];
+const MESSAGE_6: usize = 54;
+
+fn frame6(addresses: &[[u8; 16]]) -> AdvertFrame<'_, [u8; 16]> {
+    let AdvertFrame { version, vrid, priority, interval, .. } = frame(Version::V3, &[]);
+    AdvertFrame {
+        source_mac: MacAddress::virtual_ipv6(vrid),
+        source: LINK_LOCAL,
+        version,
+        vrid,
+        priority,
+        interval,
+        addresses,
+        // Has no meaning here.
+        pseudo_header_checksum: false,
+        password: None,
+    }
+}
+
+fn emitted6(frame: &AdvertFrame<'_, [u8; 16]>) -> Vec<u8> {
+    let mut buffer = [0; MAX_FRAME];
+    let length = frame.emit(&mut buffer).unwrap();
+    buffer[..length].to_vec()
+}
+
+fn decoded6(packet: &[u8]) -> Result<Advert, Discard> {
+    let Policy { interval, authentication, .. } = policy();
+    let mut own_source = LINK_LOCAL;
+    own_source[15] = 3;
+    // That the plain form is asked for has no meaning here either.
+    let policy = Policy { checksums: Checksums::Only(ChecksumForm::Plain), interval, authentication, own_source };
+    Advert::decode(packet, &ipv6::Header::decode(packet, IP).unwrap(), Version::V3, || policy)
+}
+
+/// Puts the checksum right again.
+fn resummed6(mut packet: Vec<u8>) -> Vec<u8> {
+    packet[MESSAGE_6 + 6..MESSAGE_6 + 8].fill(0);
+    let ip = ipv6::Header::decode(packet.as_slice(), IP).unwrap();
+    let checksum = Sum::of(&packet[MESSAGE_6..]).add(ip.pseudo_header()).checksum();
+    packet[MESSAGE_6 + 6..MESSAGE_6 + 8].copy_from_slice(&checksum);
+    packet
+}
+
+#[test]
+fn a_frame_over_ipv6_has_the_bytes_of_the_rfc() {
+    // RFC 9568 5.1.2, 5.2, 7.2, 7.3
+    #[rustfmt::skip]
+    let expected = [
+        0x33, 0x33, 0x00, 0x00, 0x00, 0x12, 0x00, 0x00, 0x5e, 0x00, 0x02, 0x33, 0x86, 0xdd,
+        0x6c, 0x00, 0x00, 0x00, 0x00, 0x28, 112, 255,
+        0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2,
+        0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12,
+        0x31, 51, 200, 2, 0x00, 0x64, 0xdb, 0xc7,
+        0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x33,
+        0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+    ];
+    assert_eq!(emitted6(&frame6(&VIPS)), expected);
+}
+
+#[test]
+fn an_advert_over_ipv6_is_decoded_and_always_covers_the_pseudo_header() {
+    // RFC 9568 5.2.8
+    let packet = emitted6(&frame6(&VIPS));
+    let expected = Advert {
+        version: Version::V3,
+        priority: Priority::new(200),
+        interval: Interval::from_seconds(1),
+        address_count: 2,
+        address_sum: address_sum(&VIPS),
+        checksum: ChecksumForm::PseudoHeader,
+    };
+    assert_eq!(decoded6(&packet), Ok(expected));
+    let mut plain = packet.clone();
+    plain[MESSAGE_6 + 6..MESSAGE_6 + 8].fill(0);
+    let checksum = Sum::of(&plain[MESSAGE_6..]).checksum();
+    plain[MESSAGE_6 + 6..MESSAGE_6 + 8].copy_from_slice(&checksum);
+    assert_eq!(decoded6(&plain), Err(Discard::Checksum));
+}
+
+#[test]
+fn the_first_address_over_ipv6_is_link_local() {
+    // RFC 9568 5.2.9, erratum 8300
+    let mut buffer = [0; MAX_FRAME];
+    assert_eq!(frame6(&VIPS[1..]).emit(&mut buffer), None);
+    let mut packet = emitted6(&frame6(&VIPS));
+    packet[MESSAGE_6 + 8] = 0x20;
+    assert_eq!(decoded6(&resummed6(packet)), Err(Discard::FirstAddress));
+}
+
+#[test]
+fn each_fault_over_ipv6_has_its_own_reason() {
+    let packet = emitted6(&frame6(&VIPS));
+    for (at, value, expected) in [
+        (IP + 7, 254, Discard::TimeToLive), // RFC 9568 5.1.2.3
+        (MESSAGE_6, 0x21, Discard::Version),
+        (MESSAGE_6, 0x32, Discard::Type),
+        (MESSAGE_6 + 3, 0, Discard::NoAddress),
+        (MESSAGE_6 + 3, 1, Discard::Length),
+        (MESSAGE_6 + 5, 0, Discard::IntervalZero),
+        (IP + 8 + 15, 3, Discard::OwnSource),
+    ] {
+        let mut wrong = packet.clone();
+        wrong[at] = value;
+        assert_eq!(decoded6(&resummed6(wrong)), Err(expected), "byte {at} = {value}");
+    }
+}
+
+#[test]
+fn an_advert_over_ipv6_cut_anywhere_is_never_taken() {
+    let packet = emitted6(&frame6(&VIPS));
+    for end in MESSAGE_6..packet.len() {
+        assert_eq!(decoded6(&packet[..end]), Err(Discard::Length), "{end} bytes");
+    }
+}
+
+#[test]
+fn as_many_addresses_over_ipv6_as_fit_a_packet_are_carried() {
+    let mut buffer = [0; 2 * MAX_FRAME];
+    let most = <[u8; 16]>::MAX_ADDRESSES;
+    assert_eq!(emitted6(&frame6(&[VIPS[0]; 90])).len(), MAX_FRAME);
+    assert_eq!(decoded6(&emitted6(&frame6(&[VIPS[0]; 90]))).map(|advert| usize::from(advert.address_count)), Ok(most));
+    assert_eq!(frame6(&[VIPS[0]; 91]).emit(&mut buffer), None);
+}
+
 proptest! {
+    #[test]
+    fn a_flipped_bit_over_ipv6_is_never_taken_for_what_was_sent(bit in 0_usize..(8 * 40)) {
+        let mut packet = emitted6(&frame6(&VIPS));
+        packet[MESSAGE_6 + bit / 8] ^= 1 << (bit % 8);
+        prop_assert!(decoded6(&packet).is_err());
+    }
+
     #[test]
     fn what_was_emitted_is_decoded_again(
         source in any::<[u8; 4]>(),

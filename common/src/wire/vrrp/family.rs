@@ -1,0 +1,203 @@
+//! What adverts over IPv4 and over IPv6 do differently.
+
+use super::{HOP_LIMIT, PROTOCOL};
+use crate::units::{Family, MacAddress};
+use crate::wire::checksum::Sum;
+use crate::wire::{ethernet, ipv4, ipv6};
+
+/// An address of the family that a virtual router is in.
+pub trait IpAddress: Copy + PartialEq {
+    const FAMILY: Family;
+    /// Where adverts go.
+    const GROUP: Self;
+    const GROUP_MAC: MacAddress;
+    const ETHER_TYPE: u16;
+    /// In bytes.
+    const LENGTH: usize;
+    /// How many an advert can carry.
+    const MAX_ADDRESSES: usize;
+    /// Length of the IP header that [`Self::emit_header`] writes.
+    const HEADER: usize;
+    /// Whether version 3 has a second form of checksum, without the pseudo-header (RFC 9568 5.2.8).
+    const PLAIN_CHECKSUM: bool;
+
+    fn bytes(addresses: &[Self]) -> &[u8];
+
+    /// In as many bytes for either family, the rest zero: in the order of numbers within a family.
+    fn widen(self) -> [u8; 16];
+
+    /// Undoes [`Self::widen`].
+    fn narrow(wide: [u8; 16]) -> Self;
+
+    /// Whether an address that starts so may be the first in an advert (RFC 9568 5.2.9; 7.1 with erratum 8300).
+    fn may_be_first(start: [u8; 2]) -> bool;
+
+    /// The IP header of an advert from this address with a message of this length; `None` if either does not fit.
+    fn emit_header(self, buffer: &mut [u8], message_length: usize) -> Option<()>;
+}
+
+impl IpAddress for [u8; 4] {
+    const FAMILY: Family = Family::Ipv4;
+    const GROUP: Self = super::GROUP;
+    const GROUP_MAC: MacAddress = MacAddress::VRRP_IPV4_MULTICAST;
+    const ETHER_TYPE: u16 = ethernet::TYPE_IPV4;
+    const LENGTH: usize = 4;
+    /// What the count field can say (RFC 9568 5.2.5).
+    const MAX_ADDRESSES: usize = u8::MAX as usize;
+    const HEADER: usize = ipv4::HEADER;
+    const PLAIN_CHECKSUM: bool = true;
+
+    #[inline(always)]
+    fn bytes(addresses: &[Self]) -> &[u8] {
+        addresses.as_flattened()
+    }
+
+    #[inline(always)]
+    fn widen(self) -> [u8; 16] {
+        let [a, b, c, d] = self;
+        [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    }
+
+    #[inline(always)]
+    fn narrow(wide: [u8; 16]) -> Self {
+        let [a, b, c, d, ..] = wide;
+        [a, b, c, d]
+    }
+
+    #[inline(always)]
+    fn may_be_first(_: [u8; 2]) -> bool {
+        true
+    }
+
+    fn emit_header(self, buffer: &mut [u8], message_length: usize) -> Option<()> {
+        let header = ipv4::emit(self, Self::GROUP, HOP_LIMIT, PROTOCOL, message_length)?;
+        buffer.first_chunk_mut().map(|start| *start = header)
+    }
+}
+
+impl IpAddress for [u8; 16] {
+    const FAMILY: Family = Family::Ipv6;
+    const GROUP: Self = super::GROUP_IPV6;
+    const GROUP_MAC: MacAddress = MacAddress::VRRP_IPV6_MULTICAST;
+    const ETHER_TYPE: u16 = ethernet::TYPE_IPV6;
+    const LENGTH: usize = 16;
+    /// What fits a packet of 1500 bytes: no advert is fragmented.
+    const MAX_ADDRESSES: usize = (1500 - ipv6::HEADER - super::HEADER) / Self::LENGTH;
+    const HEADER: usize = ipv6::HEADER;
+    const PLAIN_CHECKSUM: bool = false;
+
+    #[inline(always)]
+    fn bytes(addresses: &[Self]) -> &[u8] {
+        addresses.as_flattened()
+    }
+
+    #[inline(always)]
+    fn widen(self) -> [u8; 16] {
+        self
+    }
+
+    #[inline(always)]
+    fn narrow(wide: [u8; 16]) -> Self {
+        wide
+    }
+
+    #[inline(always)]
+    fn may_be_first(start: [u8; 2]) -> bool {
+        ipv6::is_link_local(start)
+    }
+
+    fn emit_header(self, buffer: &mut [u8], message_length: usize) -> Option<()> {
+        let header = ipv6::emit(self, Self::GROUP, HOP_LIMIT, PROTOCOL, message_length)?;
+        buffer.first_chunk_mut().map(|start| *start = header)
+    }
+}
+
+/// The IP header before an advert.
+pub trait Carrier {
+    type Address: IpAddress;
+
+    fn source(&self) -> Self::Address;
+    fn destination(&self) -> Self::Address;
+    /// Or TTL.
+    fn hop_limit(&self) -> u8;
+    fn is_fragment(&self) -> bool;
+    /// Where the message starts in the frame.
+    fn payload(&self) -> usize;
+    fn payload_length(&self) -> usize;
+}
+
+impl Carrier for ipv4::Header {
+    type Address = [u8; 4];
+
+    #[inline(always)]
+    fn source(&self) -> [u8; 4] {
+        self.source
+    }
+
+    #[inline(always)]
+    fn destination(&self) -> [u8; 4] {
+        self.destination
+    }
+
+    #[inline(always)]
+    fn hop_limit(&self) -> u8 {
+        self.time_to_live
+    }
+
+    #[inline(always)]
+    fn is_fragment(&self) -> bool {
+        self.fragment != ipv4::Fragment::Whole
+    }
+
+    #[inline(always)]
+    fn payload(&self) -> usize {
+        self.payload
+    }
+
+    #[inline(always)]
+    fn payload_length(&self) -> usize {
+        self.payload_length
+    }
+}
+
+impl Carrier for ipv6::Header {
+    type Address = [u8; 16];
+
+    #[inline(always)]
+    fn source(&self) -> [u8; 16] {
+        self.source
+    }
+
+    #[inline(always)]
+    fn destination(&self) -> [u8; 16] {
+        self.destination
+    }
+
+    #[inline(always)]
+    fn hop_limit(&self) -> u8 {
+        self.hop_limit
+    }
+
+    /// A fragment has a header of its own, so the protocol does not follow the fixed one.
+    #[inline(always)]
+    fn is_fragment(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn payload(&self) -> usize {
+        self.payload
+    }
+
+    #[inline(always)]
+    fn payload_length(&self) -> usize {
+        self.payload_length
+    }
+}
+
+/// The sum over the pseudo-header (RFC 9568 5.2.8 after RFC 8200 8.1; for IPv4 RFC 5798 5.2.8).
+#[inline(always)]
+pub(super) fn pseudo_header<A: IpAddress>(source: A, destination: A, message_length: usize) -> Sum {
+    let [.., l0, l1] = message_length.to_be_bytes();
+    Sum::of(A::bytes(&[source])).add(Sum::of(A::bytes(&[destination]))).add(Sum::of(&[0, PROTOCOL, l0, l1]))
+}
