@@ -1,8 +1,9 @@
 //! What is addressed to a virtual address, where this host may not take it: `Accept_Mode` is off, or there is no virtual
 //! MAC whose frames could be refused as a whole.
 
-use xvrrp_common::abi::{Counter, Router};
-use xvrrp_common::wire::{Truncated, ethernet, ipv4};
+use xvrrp_common::abi::{Counter, Router, ipv4_address};
+use xvrrp_common::units::Family;
+use xvrrp_common::wire::{Truncated, ethernet, ipv4, ipv6};
 
 use crate::Verdict;
 use crate::cursor::Frame;
@@ -20,9 +21,9 @@ pub enum Rule {
     BySettings,
 }
 
-/// Of an IPv4 packet.
+/// Of a packet of this family.
 #[inline(always)]
-pub fn handle(frame: &Frame, header: &ethernet::Header, rule: Rule) -> Result<Verdict, Truncated> {
+pub fn handle(frame: &Frame, header: &ethernet::Header, family: Family, rule: Rule) -> Result<Verdict, Truncated> {
     match rule {
         Rule::Everything => return Ok(Verdict::Pass),
         Rule::BySettings if maps::settings().is_none_or(|settings| settings.look_up_destinations == 0) => {
@@ -30,8 +31,11 @@ pub fn handle(frame: &Frame, header: &ethernet::Header, rule: Rule) -> Result<Ve
         }
         Rule::BySettings | Rule::ByVirtualAddress => {}
     }
-    let destination = ipv4::destination(frame, header.payload)?;
-    let Some(router) = maps::router_of_vip(frame.ifindex(), header.vlan, destination) else {
+    let destination = match family {
+        Family::Ipv4 => ipv4_address(ipv4::destination(frame, header.payload)?),
+        Family::Ipv6 => ipv6::destination(frame, header.payload)?,
+    };
+    let Some(router) = maps::router_of_vip(frame.ifindex(), header.vlan, family, destination) else {
         return Ok(Verdict::Pass);
     };
     // RFC 9568 6.4.3: MUST NOT accept packets addressed to the virtual addresses if Accept_Mode is False. 6.4.2: a Backup

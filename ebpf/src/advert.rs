@@ -1,9 +1,9 @@
 //! Adverts: judged, recorded and consumed, so that no junk reaches a socket and a steady peer wakes nobody.
 
-use xvrrp_common::abi::{self, Counter, Event, FAMILY_IPV4, Router, RouterKey, ipv4_address};
+use xvrrp_common::abi::{self, Address, Counter, Event, Router, RouterKey};
 use xvrrp_common::units::{Interval, Version};
-use xvrrp_common::wire::vrrp::{self, Authentication, ChecksumForm, Checksums, Discard, Policy};
-use xvrrp_common::wire::{ethernet, ipv4};
+use xvrrp_common::wire::vrrp::{self, Authentication, Carrier, ChecksumForm, Checksums, Discard, IpAddress, Policy};
+use xvrrp_common::wire::{ethernet, ipv4, ipv6};
 
 use crate::Verdict;
 use crate::cursor::Frame;
@@ -11,30 +11,44 @@ use crate::heard::{self, Change};
 use crate::lease;
 use crate::maps::{self, CounterIndex, count, tell};
 
-/// Of an IPv4 packet with VRRP's protocol number. What belongs to no virtual router of ours passes: another daemon may
-/// live here, and then it is that daemon's to judge.
+/// Of an IPv4 packet with VRRP's protocol number.
 #[inline(always)]
-pub fn handle(frame: &Frame, header: &ethernet::Header) -> Verdict {
-    let ip = match ipv4::Header::decode(frame, header.payload) {
-        Ok(ip) => ip,
-        Err(ipv4::Error::Truncated) => return foreign(Counter::AdvertLength),
-        Err(ipv4::Error::Malformed) => return foreign(Counter::AdvertIpHeader),
-    };
-    if ip.destination != vrrp::GROUP {
+pub fn handle_ipv4(frame: &Frame, header: &ethernet::Header) -> Verdict {
+    match ipv4::Header::decode(frame, header.payload) {
+        Ok(ip) if ip.destination == <[u8; 4]>::GROUP && ip.fragment == ipv4::Fragment::Later => {
+            foreign(Counter::AdvertFragment)
+        }
+        Ok(ip) => handle(frame, header.vlan, &ip),
+        Err(ipv4::Error::Truncated) => foreign(Counter::AdvertLength),
+        Err(ipv4::Error::Malformed) => foreign(Counter::AdvertIpHeader),
+    }
+}
+
+/// Of an IPv6 packet with VRRP's protocol number.
+#[inline(always)]
+pub fn handle_ipv6(frame: &Frame, header: &ethernet::Header) -> Verdict {
+    match ipv6::Header::decode(frame, header.payload) {
+        Ok(ip) => handle(frame, header.vlan, &ip),
+        Err(ipv6::Error::Truncated) => foreign(Counter::AdvertLength),
+        Err(ipv6::Error::Malformed) => foreign(Counter::AdvertIpHeader),
+    }
+}
+
+/// What belongs to no virtual router of ours passes: another daemon may live here, and then it is that daemon's to judge.
+#[inline(always)]
+fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> Verdict {
+    if ip.destination() != C::Address::GROUP {
         return Verdict::Pass;
     }
-    if ip.fragment == ipv4::Fragment::Later {
-        return foreign(Counter::AdvertFragment);
-    }
-    let Some(vrid) = vrrp::vrid(frame, &ip) else {
+    let Some(vrid) = vrrp::vrid(frame, ip) else {
         return foreign(Counter::AdvertLength);
     };
-    let key = RouterKey { ifindex: frame.ifindex(), vlan: header.vlan, family: FAMILY_IPV4, vrid };
+    let key = RouterKey { ifindex: frame.ifindex(), vlan, family: C::Address::FAMILY as u8, vrid };
     let Some(router) = maps::router(&key) else {
         return foreign(Counter::AdvertUnknownVrid);
     };
-    match judge(frame, &ip, &key, router) {
-        Ok(advert) => take(&key, router, &ip, &advert),
+    match judge(frame, ip, &key, router) {
+        Ok(advert) => take(&key, router, ip.source().widen(), &advert),
         Err(discard) => count(CounterIndex::of(router), reason(discard)),
     }
     Verdict::Drop
@@ -47,19 +61,18 @@ fn foreign(counter: Counter) -> Verdict {
 }
 
 #[inline(always)]
-fn judge(frame: &Frame, ip: &ipv4::Header, key: &RouterKey, router: &Router) -> Result<vrrp::Advert, Discard> {
+fn judge<C: Carrier>(frame: &Frame, ip: &C, key: &RouterKey, router: &Router) -> Result<vrrp::Advert, Discard> {
     // The agent writes 2 or 3.
     let version = Version::from_wire(router.version).ok_or(Discard::Version)?;
     let advert = vrrp::Advert::decode(frame, ip, version, || policy(router))?;
-    if router.flags & Router::RESTRICT_SOURCES != 0 && !maps::is_allowed_source(*key, ip.source) {
+    if router.flags & Router::RESTRICT_SOURCES != 0 && !maps::is_allowed_source(*key, ip.source().widen()) {
         return Err(Discard::ForbiddenSource);
     }
     Ok(advert)
 }
 
 #[inline(always)]
-fn policy(router: &Router) -> Policy {
-    let [p0, p1, p2, p3, ..] = router.primary;
+fn policy<A: IpAddress>(router: &Router) -> Policy<A> {
     Policy {
         checksums: match router.checksum {
             Router::CHECKSUM_PSEUDO_HEADER => Checksums::Only(ChecksumForm::PseudoHeader),
@@ -71,13 +84,13 @@ fn policy(router: &Router) -> Policy {
             0 => Authentication::None,
             _ => Authentication::Password(router.auth_data),
         },
-        own_source: [p0, p1, p2, p3],
+        own_source: A::narrow(router.primary),
     }
 }
 
 /// A valid advert of a virtual router of ours.
 #[inline(always)]
-fn take(key: &RouterKey, router: &Router, ip: &ipv4::Header, advert: &vrrp::Advert) {
+fn take(key: &RouterKey, router: &Router, source: Address, advert: &vrrp::Advert) {
     let index = CounterIndex::of(router);
     count(index, Counter::AdvertAccepted);
     if advert.priority.is_release() {
@@ -86,7 +99,7 @@ fn take(key: &RouterKey, router: &Router, ip: &ipv4::Header, advert: &vrrp::Adve
     let latest = abi::Advert {
         received_at: lease::now(),
         interval: advert.interval.as_nanos(),
-        source: ipv4_address(ip.source),
+        source,
         address_sum: advert.address_sum,
         address_count: advert.address_count,
         priority: advert.priority.get(),
@@ -105,7 +118,7 @@ fn take(key: &RouterKey, router: &Router, ip: &ipv4::Header, advert: &vrrp::Adve
     // The agent may be taking over at this moment: it writes the role, then reads the entry. We have written the entry, and
     // read the role again: one of us sees what the other did.
     let Some(router) = maps::router(key) else { return };
-    if router.role == Router::ROLE_ACTIVE && wins(router, ip, advert) {
+    if router.role == Router::ROLE_ACTIVE && wins(router, source, advert) {
         lease::end(router);
     }
     if matters(router, advert, change) && !tell(Event { router: *key, slot: router.slot, reserved: 0, advert: latest })
@@ -116,10 +129,9 @@ fn take(key: &RouterKey, router: &Router, ip: &ipv4::Header, advert: &vrrp::Adve
 
 /// RFC 9568 6.4.3: whether its sender stays Active, and we do not.
 #[inline(always)]
-fn wins(router: &Router, ip: &ipv4::Header, advert: &vrrp::Advert) -> bool {
-    let [a, b, c, d, ..] = router.primary;
+fn wins(router: &Router, source: Address, advert: &vrrp::Advert) -> bool {
     let (theirs, ours) = (advert.priority.get(), router.priority);
-    theirs > ours || theirs == ours && u32::from_be_bytes(ip.source) > u32::from_be_bytes([a, b, c, d])
+    theirs > ours || theirs == ours && u128::from_be_bytes(source) > u128::from_be_bytes(router.primary)
 }
 
 /// RFC 9568 6.4.2: a Backup restarts its Active_Down_Timer on an advert of at least its own priority, or of any if it
@@ -153,6 +165,7 @@ fn reason(discard: Discard) -> Counter {
         Discard::IntervalZero => Counter::AdvertIntervalZero,
         Discard::Authentication => Counter::AdvertAuthentication,
         Discard::IntervalMismatch => Counter::AdvertIntervalMismatch,
+        Discard::FirstAddress => Counter::AdvertFirstAddress,
         Discard::OwnSource => Counter::AdvertOwnSource,
         Discard::ForbiddenSource => Counter::AdvertForbiddenSource,
     }

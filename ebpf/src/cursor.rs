@@ -1,9 +1,8 @@
 //! The only packet-pointer arithmetic: checked reads, writes and sums in a frame.
 
-use core::marker::PhantomData;
 use core::ptr;
 
-use aya_ebpf::helpers::bpf_csum_diff;
+use aya_ebpf::helpers::{bpf_csum_diff, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use xvrrp_common::wire::checksum::Sum;
 use xvrrp_common::wire::{MAX_SUMMED, Packet, Summed, Truncated};
@@ -13,7 +12,7 @@ pub struct Frame<'a> {
     start: *mut u8,
     end: *mut u8,
     ifindex: u32,
-    context: PhantomData<&'a XdpContext>,
+    context: &'a XdpContext,
 }
 
 impl<'a> Frame<'a> {
@@ -24,7 +23,7 @@ impl<'a> Frame<'a> {
             end: context.data_end() as *mut u8,
             // SAFETY: the kernel hands over a valid context.
             ifindex: unsafe { (*context.ctx).ingress_ifindex },
-            context: PhantomData,
+            context,
         }
     }
 
@@ -41,6 +40,16 @@ impl<'a> Frame<'a> {
         // SAFETY: the frame has `N` bytes from `offset` on, and XDP frames are writable.
         unsafe { ptr::write_unaligned(at.cast(), bytes) };
         Ok(())
+    }
+
+    /// Adds `bytes` to its end, if the driver has room for them.
+    #[inline(always)]
+    pub fn grow(&mut self, bytes: usize) -> Result<(), Truncated> {
+        let bytes = i32::try_from(bytes).map_err(|_| Truncated)?;
+        // SAFETY: the context is valid; what was known of the frame's place is learned anew.
+        let grown = unsafe { bpf_xdp_adjust_tail(self.context.ctx, bytes) } == 0;
+        *self = Self::new(self.context);
+        if grown { Ok(()) } else { Err(Truncated) }
     }
 
     /// `at`, if the frame has `length` bytes there.
@@ -90,6 +99,11 @@ impl Summed for Frame<'_> {
         }
         let start = self.start.wrapping_add(offset);
         let mut sum = 0;
+        // The helper takes no more at once.
+        if length & 1024 != 0 {
+            sum = self.add::<512>(start, sum)?;
+            sum = self.add::<512>(start.wrapping_add(512), sum)?;
+        }
         add_parts!(start, sum, 512 256 128 64 32 16 8 4);
         let folded = (sum & 0xffff) + (sum >> 16);
         let folded = (folded & 0xffff) + (folded >> 16);

@@ -1,11 +1,14 @@
-//! What this host says of the virtual addresses in ARP: with the virtual MAC, and only while Active.
+//! What this host says of the virtual addresses in ARP and Neighbor Discovery: with the virtual MAC, and only while Active.
 //!
-//! The network stack sends ARP with the virtual address and the interface's own MAC whenever it speaks to a neighbor,
-//! and that would overwrite what the neighbor has learned (RFC 9568 8.1.2).
+//! The network stack speaks for the virtual address with the interface's own MAC whenever it talks to a neighbor, and
+//! that would overwrite what the neighbor has learned (RFC 9568 8.1.2, 8.2.2).
 
-use xvrrp_common::abi::{Counter, Router};
+use xvrrp_common::abi::{Counter, Router, ipv4_address};
+use xvrrp_common::units::Family;
 use xvrrp_common::wire::arp::{Arp, SENDER_MAC_OFFSET};
-use xvrrp_common::wire::{Truncated, ethernet};
+use xvrrp_common::wire::checksum::Sum;
+use xvrrp_common::wire::icmpv6::{self, Neighbor};
+use xvrrp_common::wire::{Packet, Truncated, ethernet, ipv6};
 
 use crate::cursor::Skb;
 use crate::lease;
@@ -20,23 +23,30 @@ pub enum Verdict {
 #[inline(always)]
 pub fn handle(skb: &mut Skb) -> Result<Verdict, Truncated> {
     let protocol = skb.protocol();
-    if protocol != ethernet::TYPE_ARP && !ethernet::is_tag(protocol) {
+    if !matches!(protocol, ethernet::TYPE_ARP | ethernet::TYPE_IPV6) && !ethernet::is_tag(protocol) {
         return Ok(Verdict::Pass);
     }
-    let header = ethernet::Header::decode(skb)?;
-    if header.ether_type != ethernet::TYPE_ARP {
-        return Ok(Verdict::Pass);
-    }
-    let vlan = match (skb.pending_tag(), header.vlan) {
+    let mut header = ethernet::Header::decode(skb)?;
+    header.vlan = match (skb.pending_tag(), header.vlan) {
         (None, vlan) => vlan,
         (Some(tci), 0) => ethernet::vlan_identifier(tci),
         // Two tags: a network that we do not know.
         (Some(_), _) => return Ok(Verdict::Pass),
     };
+    match header.ether_type {
+        ethernet::TYPE_ARP => arp(skb, &header),
+        ethernet::TYPE_IPV6 => nd(skb, &header),
+        _ => Ok(Verdict::Pass),
+    }
+}
+
+#[inline(always)]
+fn arp(skb: &mut Skb, header: &ethernet::Header) -> Result<Verdict, Truncated> {
     let Some(arp) = Arp::decode(skb, header.payload)? else {
         return Ok(Verdict::Pass);
     };
-    let Some(router) = maps::router_of_vip(skb.ifindex(), vlan, arp.sender) else {
+    let sender = ipv4_address(arp.sender);
+    let Some(router) = maps::router_of_vip(skb.ifindex(), header.vlan, Family::Ipv4, sender) else {
         return Ok(Verdict::Pass);
     };
     if !lease::runs(router) {
@@ -50,5 +60,40 @@ pub fn handle(skb: &mut Skb) -> Result<Verdict, Truncated> {
     skb.write(ethernet::SOURCE_OFFSET, mac)?;
     skb.write(header.payload + SENDER_MAC_OFFSET, mac)?;
     count(CounterIndex::of(router), Counter::EgressArpRewritten);
+    Ok(Verdict::Pass)
+}
+
+#[inline(always)]
+fn nd(skb: &mut Skb, header: &ethernet::Header) -> Result<Verdict, Truncated> {
+    let message = header.payload + ipv6::HEADER;
+    if ipv6::next_header(skb, header.payload)? != icmpv6::NEXT_HEADER || !icmpv6::is_neighbor(skb, message)? {
+        return Ok(Verdict::Pass);
+    }
+    let Ok(ip) = ipv6::Header::decode(skb, header.payload) else {
+        return Ok(Verdict::Pass);
+    };
+    let Some(neighbor) = Neighbor::decode(skb, &ip)? else {
+        return Ok(Verdict::Pass);
+    };
+    let located = neighbor.located(&ip);
+    let Some(router) = maps::router_of_vip(skb.ifindex(), header.vlan, Family::Ipv6, located) else {
+        return Ok(Verdict::Pass);
+    };
+    if !lease::runs(router) {
+        count(CounterIndex::of(router), Counter::EgressNdDropped);
+        return Ok(Verdict::Drop);
+    }
+    let mac = router.answer_mac;
+    let option = neighbor.mac.filter(|option| option.0 != mac);
+    if router.flags & Router::VIRTUAL_MAC == 0 || (option.is_none() && ethernet::source(skb)?.0 == mac) {
+        return Ok(Verdict::Pass);
+    }
+    skb.write(ethernet::SOURCE_OFFSET, mac)?;
+    if let Some(before) = option {
+        let checksum = skb.read(message + icmpv6::CHECKSUM_OFFSET)?;
+        skb.write(message + icmpv6::CHECKSUM_OFFSET, Sum::updated(checksum, &before.0, &mac))?;
+        skb.write(message + icmpv6::MAC_OFFSET, mac)?;
+    }
+    count(CounterIndex::of(router), Counter::EgressNdRewritten);
     Ok(Verdict::Pass)
 }

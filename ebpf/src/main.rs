@@ -1,7 +1,7 @@
 //! The kernel half of xvrrp: an XDP program for what arrives and a TC program for what leaves.
 //!
-//! The path of a frame, cheapest exit first: most frames are to another MAC than a virtual one and neither ARP nor VRRP,
-//! and leave without a map having been looked at. What is odd or unknown passes (to fail open); only a virtual address
+//! The path of a frame, cheapest exit first: most frames are to another MAC than a virtual one and neither ARP nor Neighbor
+//! Discovery nor VRRP, and leave without a map having been looked at. What is odd or unknown passes (to fail open); only a virtual address
 //! is never answered for without the role.
 
 // On the host it is compiled for its lints only, as an empty program.
@@ -15,13 +15,16 @@ mod egress;
 mod heard;
 mod lease;
 mod maps;
+mod nd;
+mod rival;
 mod vmac;
 
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use cursor::{Frame, Skb};
-use xvrrp_common::wire::{Truncated, ethernet, ipv4, vrrp};
+use xvrrp_common::units::Family;
+use xvrrp_common::wire::{Truncated, ethernet, icmpv6, ipv4, ipv6, vrrp};
 
 /// What becomes of a frame that arrived.
 enum Verdict {
@@ -55,8 +58,8 @@ fn ingress(frame: &mut Frame) -> Result<Verdict, Truncated> {
     let destination = ethernet::destination(frame)?;
     let header = ethernet::Header::decode(frame)?;
     let mut accept = accept::Rule::BySettings;
-    if let Some(vrid) = destination.virtual_ipv4_vrid() {
-        match vmac::admit(frame, &header, vrid)? {
+    if let Some((family, vrid)) = destination.virtual_router() {
+        match vmac::admit(frame, &header, family, vrid)? {
             vmac::Admission::NotOurs => return Ok(Verdict::Pass),
             vmac::Admission::Refused => return Ok(Verdict::Drop),
             vmac::Admission::Admitted(rule) => accept = rule,
@@ -65,10 +68,18 @@ fn ingress(frame: &mut Frame) -> Result<Verdict, Truncated> {
     match header.ether_type {
         ethernet::TYPE_IPV4 => {
             if ipv4::protocol(frame, header.payload)? == vrrp::PROTOCOL {
-                return Ok(advert::handle(frame, &header));
+                return Ok(advert::handle_ipv4(frame, &header));
             }
-            accept::handle(frame, &header, accept)
+            accept::handle(frame, &header, Family::Ipv4, accept)
         }
+        ethernet::TYPE_IPV6 => match ipv6::next_header(frame, header.payload)? {
+            vrrp::PROTOCOL => Ok(advert::handle_ipv6(frame, &header)),
+            // RFC 9568 6.1: whatever Accept_Mode says.
+            icmpv6::NEXT_HEADER if icmpv6::is_neighbor(frame, header.payload + ipv6::HEADER)? => {
+                nd::handle(frame, &header)
+            }
+            _ => accept::handle(frame, &header, Family::Ipv6, accept),
+        },
         ethernet::TYPE_ARP => arp::handle(frame, &header),
         _ => Ok(Verdict::Pass),
     }

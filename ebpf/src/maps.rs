@@ -5,8 +5,9 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_log_ebpf::error;
 use xvrrp_common::abi::{
-    Counter, Counters, FAMILY_IPV4, Heard, Lease, Router, RouterKey, Settings, SourceKey, Stamp, VipKey, ipv4_address,
+    Address, Counter, Counters, Heard, Lease, Router, RouterKey, Settings, SourceKey, Stamp, VipKey,
 };
+use xvrrp_common::units::Family;
 
 /// What the agent's sizes replace.
 const PLACEHOLDER: u32 = 1;
@@ -83,15 +84,15 @@ pub fn router(key: &RouterKey) -> Option<&'static Router> {
 
 /// The virtual router that an address belongs to.
 #[inline(always)]
-pub fn router_of_vip(ifindex: u32, vlan: u16, address: [u8; 4]) -> Option<&'static Router> {
-    let key = VipKey { ifindex, vlan, family: FAMILY_IPV4, reserved: 0, address: ipv4_address(address) };
+pub fn router_of_vip(ifindex: u32, vlan: u16, family: Family, address: Address) -> Option<&'static Router> {
+    let key = VipKey { ifindex, vlan, family: family as u8, reserved: 0, address };
     // SAFETY: an address keeps its virtual router as long as it has one.
     router(unsafe { VIPS.get(key) }?)
 }
 
 #[inline(always)]
-pub fn is_allowed_source(router: RouterKey, source: [u8; 4]) -> bool {
-    let key = SourceKey { router, address: ipv4_address(source) };
+pub fn is_allowed_source(router: RouterKey, address: Address) -> bool {
+    let key = SourceKey { router, address };
     ALLOWED_SOURCES.get_ptr(key).is_some()
 }
 

@@ -1,7 +1,7 @@
 //! Frames to a virtual MAC: let in where we are Active, and nowhere else.
 
-use xvrrp_common::abi::{Counter, FAMILY_IPV4, Router, RouterKey};
-use xvrrp_common::units::Vrid;
+use xvrrp_common::abi::{Counter, Router, RouterKey};
+use xvrrp_common::units::{Family, Vrid};
 use xvrrp_common::wire::{Truncated, ethernet};
 
 use crate::accept;
@@ -18,12 +18,12 @@ pub enum Admission {
 }
 
 #[inline(always)]
-pub fn admit(frame: &mut Frame, header: &ethernet::Header, vrid: Vrid) -> Result<Admission, Truncated> {
+pub fn admit(frame: &mut Frame, header: &ethernet::Header, family: Family, vrid: Vrid) -> Result<Admission, Truncated> {
     // Behind a second tag is a network that we do not know.
     if ethernet::is_tag(header.ether_type) {
         return Ok(Admission::NotOurs);
     }
-    let key = RouterKey { ifindex: frame.ifindex(), vlan: header.vlan, family: FAMILY_IPV4, vrid: vrid.get() };
+    let key = RouterKey { ifindex: frame.ifindex(), vlan: header.vlan, family: family as u8, vrid: vrid.get() };
     let Some(router) = maps::router(&key).filter(|router| router.flags & Router::VIRTUAL_MAC != 0) else {
         return Ok(Admission::NotOurs);
     };

@@ -3,7 +3,8 @@
 use xvrrp_common::units::{Interval, MacAddress, Priority, Version, Vrid};
 use xvrrp_common::wire::arp::{self, Arp};
 use xvrrp_common::wire::checksum::Sum;
-use xvrrp_common::wire::vrrp::{AdvertFrame, MAX_FRAME};
+use xvrrp_common::wire::ipv6;
+use xvrrp_common::wire::vrrp::{AdvertFrame, IpAddress, MAX_FRAME};
 
 /// Where an untagged frame's IPv4 header starts.
 pub const IP: usize = 14;
@@ -28,11 +29,34 @@ pub fn advert() -> AdvertFrame<'static> {
     }
 }
 
-pub fn emit(advert: &AdvertFrame<'_>) -> Vec<u8> {
+pub fn emit<A: IpAddress>(advert: &AdvertFrame<'_, A>) -> Vec<u8> {
     let mut frame = vec![0; MAX_FRAME];
     let length = advert.emit(&mut frame).expect("a frame of a valid advert");
     frame.truncate(length);
     frame
+}
+
+/// An IPv6 packet in a frame; the checksum of ICMPv6 and VRRP in it is made right.
+pub fn ipv6(
+    macs: [MacAddress; 2],
+    [source, destination]: [[u8; 16]; 2],
+    hop_limit: u8,
+    next_header: u8,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut payload = payload.to_vec();
+    let checksum = match next_header {
+        58 => 2..4,
+        112 => 6..8,
+        _ => 0..0,
+    };
+    payload[checksum.clone()].fill(0);
+    let sum = Sum::of(&payload).add(ipv6::pseudo_header(&source, &destination, next_header, payload.len()));
+    let length = checksum.len();
+    payload[checksum].copy_from_slice(&sum.checksum()[..length]);
+    let header = ipv6::emit(source, destination, hop_limit, next_header, payload.len()).expect("a short payload");
+    let [to, from] = macs;
+    [&to.0[..], &from.0, &[0x86, 0xdd], &header, &payload].concat()
 }
 
 /// `count` different addresses.

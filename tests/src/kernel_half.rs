@@ -5,9 +5,11 @@ use anyhow::{Context, Result, bail};
 use aya::programs::{Program, TestRun, TestRunOptions};
 use xvrrp::dataplane::{Attachments, Capacity, CounterReader, Dataplane, Events, Tables, Told};
 use xvrrp_common::abi::{
-    Claim, Counter, Event, FAMILY_IPV4, Heard, Lease, Router, RouterKey, SourceKey, VipKey, ipv4_address, program,
+    Claim, Counter, Event, FAMILY_IPV4, FAMILY_IPV6, Heard, Lease, Router, RouterKey, SourceKey, VipKey, ipv4_address,
+    program,
 };
 use xvrrp_common::units::{Interval, MacAddress, Version, Vrid};
+use xvrrp_common::wire::vrrp::IpAddress;
 
 /// The loopback interface of every network namespace.
 pub const IFINDEX: u32 = 1;
@@ -58,6 +60,22 @@ pub fn virtual_mac() -> MacAddress {
     MacAddress::virtual_ipv4(Vrid::new(51).expect("not zero"))
 }
 
+/// The same over IPv6, on fe80::3.
+pub fn router_ipv6(role: u8) -> Router {
+    let mut primary = [0; 16];
+    (primary[0], primary[1], primary[15]) = (0xfe, 0x80, 3);
+    Router { primary, answer_mac: virtual_mac_ipv6().0, ..router(role) }
+}
+
+/// The virtual MAC of [`router_ipv6`].
+pub fn virtual_mac_ipv6() -> MacAddress {
+    MacAddress::virtual_ipv6(Vrid::new(51).expect("not zero"))
+}
+
+pub fn key_ipv6(vrid: u8, vlan: u16) -> RouterKey {
+    RouterKey { family: FAMILY_IPV6, ..key(vrid, vlan) }
+}
+
 pub fn key(vrid: u8, vlan: u16) -> RouterKey {
     RouterKey { ifindex: IFINDEX, vlan, family: FAMILY_IPV4, vrid }
 }
@@ -91,15 +109,10 @@ impl KernelHalf {
     }
 
     /// Adds a virtual router with one address.
-    pub fn add(&mut self, key: RouterKey, router: Router, address: [u8; 4]) -> Result<()> {
+    pub fn add(&mut self, key: RouterKey, router: Router, address: impl IpAddress) -> Result<()> {
         self.set(key, router)?;
-        let vip = VipKey {
-            ifindex: key.ifindex,
-            vlan: key.vlan,
-            family: key.family,
-            reserved: 0,
-            address: ipv4_address(address),
-        };
+        let vip =
+            VipKey { ifindex: key.ifindex, vlan: key.vlan, family: key.family, reserved: 0, address: address.widen() };
         Ok(self.tables.add_vip(vip, key)?)
     }
 
@@ -118,9 +131,8 @@ impl KernelHalf {
         self.tables.lease(slot)
     }
 
-    pub fn allow_source(&mut self, router: RouterKey, source: [u8; 4]) -> Result<()> {
-        let address = ipv4_address(source);
-        Ok(self.tables.allow_source(SourceKey { router, address })?)
+    pub fn allow_source(&mut self, router: RouterKey, source: impl IpAddress) -> Result<()> {
+        Ok(self.tables.allow_source(SourceKey { router, address: source.widen() })?)
     }
 
     pub fn heard(&self, slot: u32) -> Heard {
