@@ -7,6 +7,7 @@ use xvrrp_common::units::Instant;
 
 use crate::dataplane::{DataplaneError, Tables};
 use crate::plan::Plan;
+use crate::vrrp;
 
 /// Gives every virtual router its slot, which is the predecessor's where it had one, and writes the maps anew. One that
 /// was Active and whose lease still runs stays so ([`Plan::resume`]); the others have no role yet, and what is no longer
@@ -24,7 +25,7 @@ pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Resul
     for plan in &mut *plans {
         let left = Instant::from_nanos(tables.lease(plan.slot));
         // With another configuration than before it may be longer than any that we would give.
-        let lease = left.min(now + plan.config.advert_interval.saturating_mul(3));
+        let lease = left.min(now + vrrp::lease(plan.config.advert_interval));
         let active = known.get(&plan.key).is_some_and(|router| router.role == Router::ROLE_ACTIVE);
         plan.resume = (active && now < lease).then_some(lease);
         if plan.resume.is_none() {

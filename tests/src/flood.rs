@@ -5,13 +5,14 @@
 //! ([`dropped`]). What a receiver counts, and what was lost on the way, add up to what was handed over.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::libc;
 
 use crate::lab::Namespace;
+use crate::packet_socket;
 
 /// How many frames one system call hands over.
 const BATCH: usize = 64;
@@ -96,7 +97,10 @@ struct Sender {
 impl Sender {
     fn open(namespace: &Namespace, interface: &str, frames: &[Vec<u8>]) -> Result<Self> {
         ensure!(!frames.is_empty(), "a flood of nothing");
-        let socket = namespace.run(|| open(interface))?.with_context(|| format!("cannot open {interface}"))?;
+        let bypass: libc::c_int = 1;
+        let socket = packet_socket::open(namespace, interface, packet_socket::NOTHING, |socket| {
+            packet_socket::set(socket, libc::SOL_PACKET, PACKET_QDISC_BYPASS, &bypass)
+        })?;
         let mut frames = frames.to_vec();
         let mut parts: Vec<_> = frames
             .iter_mut()
@@ -130,39 +134,6 @@ impl Sender {
         self.next = (self.next + sent) % self.messages.len();
         Ok(u64::try_from(sent)?)
     }
-}
-
-/// To be called in the namespace.
-fn open(interface: &str) -> Result<OwnedFd> {
-    // Protocol 0: it receives nothing.
-    // SAFETY: socket(2) takes no pointers.
-    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error().into());
-    }
-    // SAFETY: just opened, and nobody else's.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    let bypass: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&bypass))?;
-    // SAFETY: the pointer and length describe `bypass`, which outlives the call.
-    let set = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, PACKET_QDISC_BYPASS, (&raw const bypass).cast(), length)
-    };
-    ensure!(set == 0, "{}", io::Error::last_os_error());
-    let address = libc::sockaddr_ll {
-        sll_family: u16::try_from(libc::AF_PACKET)?,
-        sll_protocol: 0,
-        sll_ifindex: i32::try_from(nix::net::if_::if_nametoindex(interface)?)?,
-        sll_hatype: 0,
-        sll_pkttype: 0,
-        sll_halen: 0,
-        sll_addr: [0; 8],
-    };
-    let length = libc::socklen_t::try_from(size_of_val(&address))?;
-    // SAFETY: the pointer and length describe `address`, which outlives the call.
-    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
-    ensure!(bound == 0, "{}", io::Error::last_os_error());
-    Ok(socket)
 }
 
 #[cfg(test)]

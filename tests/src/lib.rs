@@ -11,5 +11,6 @@ pub mod kernel_half;
 pub mod lab;
 pub mod load;
 pub mod metronome;
+pub mod packet_socket;
 pub mod probe;
 pub mod soak;

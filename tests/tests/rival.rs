@@ -1,13 +1,17 @@
 //! Another host claims the virtual address while we are Active.
 
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
+use nix::sys::time::TimeVal;
 use xvrrp::net::PacketSocket;
 use xvrrp_common::units::MacAddress;
 use xvrrp_common::wire::arp;
 use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, eventually};
+use xvrrp_tests::packet_socket;
 
 const VIRTUAL_MAC: &str = "00:00:5e:00:01:33";
 
@@ -93,7 +97,7 @@ fn a_flood_of_claims_is_counted_and_answered_now_and_then() -> Result<()> {
     let lab = Lab::new(2)?;
     let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(200).with("announce_count", "1")])?;
     agent.wait_for_state("lan", "active")?;
-    let capture = lab.client.run(|| -> Result<_> { AnnouncementCounter::open() })??;
+    let capture = AnnouncementCounter::open(&lab)?;
     let segment = Segment::new(&lab)?;
     let length = Duration::from_secs(2);
     let start = std::time::Instant::now();
@@ -117,24 +121,21 @@ fn a_flood_of_claims_is_counted_and_answered_now_and_then() -> Result<()> {
 }
 
 /// Counts what the virtual MAC announces.
-struct AnnouncementCounter(std::os::fd::OwnedFd);
+struct AnnouncementCounter(OwnedFd);
 
 impl AnnouncementCounter {
-    fn open() -> Result<Self> {
-        use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt};
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)?;
-        setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20))?;
+    fn open(lab: &Lab) -> Result<Self> {
+        let socket = packet_socket::open(&lab.client, INTERFACE, packet_socket::EVERYTHING, |socket| {
+            setsockopt(socket, sockopt::RcvBufForce, &(64 << 20))?;
+            Ok(setsockopt(socket, sockopt::ReceiveTimeout, &TimeVal::new(0, 1))?)
+        })?;
         Ok(Self(socket))
     }
 
     fn count(&self) -> Result<usize> {
-        use std::os::fd::AsRawFd;
         let mut frame = [0; 2048];
         let mut found = 0;
-        while let Ok(length) =
-            nix::sys::socket::recv(self.0.as_raw_fd(), &mut frame, nix::sys::socket::MsgFlags::empty())
-        {
+        while let Ok(length) = recv(self.0.as_raw_fd(), &mut frame, MsgFlags::empty()) {
             let from_us = frame[..length].get(6..14) == Some(&[0, 0, 0x5e, 0, 1, 0x33, 8, 6]);
             found += usize::from(from_us);
         }

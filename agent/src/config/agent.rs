@@ -11,7 +11,7 @@ use super::section::Section;
 const MAX_SOCKET_PATH: usize = 107;
 
 /// What is left of `PATH_MAX` for the names of the pins.
-const MAX_PATH: usize = 3072;
+const MAX_BPFFS: usize = 3072;
 
 impl AgentConfig {
     pub const DEFAULT_CONTROL: &'static str = "/run/xvrrp/xvrrp.sock";
@@ -44,7 +44,7 @@ pub(super) fn read(root: &mut Section) -> Result<AgentConfig, Reported> {
 fn read_table(section: &mut Section) -> Result<AgentConfig, Reported> {
     let router_id = section.identifier(&keys::ROUTER_ID);
     let control = section.absolute_path(&keys::CONTROL, MAX_SOCKET_PATH);
-    let bpffs = section.absolute_path(&keys::BPFFS, MAX_PATH);
+    let bpffs = section.absolute_path(&keys::BPFFS, MAX_BPFFS);
     let realtime_priority = section.integer(&keys::REALTIME_PRIORITY, 0..=99);
     section.report_unknown_keys(keys::AGENT_KEYS);
     Ok(AgentConfig {

@@ -36,3 +36,4 @@ pub use action::{Action, Reason, State};
 pub use config::Config;
 pub use event::{Advert, Event};
 pub use router::VirtualRouter;
+pub use timers::lease;

@@ -2,6 +2,11 @@
 
 use xvrrp_common::units::{Instant, Interval, Priority, Version};
 
+/// How long after an advert its sender may serve: what every Active_Down_Interval exceeds by Skew_Time.
+pub fn lease(active_adver: Interval) -> Interval {
+    active_adver.saturating_mul(3)
+}
+
 /// Active_Adver_Interval and what follows from it.
 #[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Intervals {
@@ -38,9 +43,8 @@ impl Intervals {
         }
     }
 
-    /// How long after an advert of ours its sender may serve: what every Active_Down_Interval exceeds by Skew_Time.
     pub(super) fn lease(self) -> Interval {
-        self.active_adver.saturating_mul(3)
+        lease(self.active_adver)
     }
 
     /// Active_Down_Interval (RFC 9568 6.1), Master_Down_Interval (RFC 3768 6.1).

@@ -2,18 +2,18 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use nix::libc;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use nix::sys::time::{TimeSpec, TimeVal};
 use xvrrp_common::wire::ethernet;
 
 use crate::lab::Namespace;
+use crate::packet_socket;
 use crate::probe::Service;
 
 /// Where an untagged frame's IPv4 header has protocol and source.
@@ -108,37 +108,13 @@ fn on_our_clock(stamp: Duration) -> Instant {
     now - age
 }
 
-/// A packet socket for every frame, in both directions, with the kernel's time of each; it waits at most 20 ms.
+/// A packet socket for adverts, in both directions, with the kernel's time of each; it waits at most 20 ms.
 fn open(namespace: &Namespace, interface: &str) -> Result<OwnedFd> {
-    let interface = interface.to_owned();
-    namespace.run(move || -> Result<OwnedFd> {
-        let protocol = u16::try_from(libc::ETH_P_ALL)?.to_be();
-        // SAFETY: socket(2) takes no pointers.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error()).context("cannot open a packet socket");
-        }
-        // SAFETY: just opened, and nobody else's.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        only_adverts(&fd)?;
-        setsockopt(&fd, sockopt::ReceiveTimestampns, &true)?;
-        setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(0, 20_000))?;
-        let address = libc::sockaddr_ll {
-            sll_family: u16::try_from(libc::AF_PACKET)?,
-            sll_protocol: protocol,
-            sll_ifindex: i32::try_from(nix::net::if_::if_nametoindex(interface.as_str())?)?,
-            sll_hatype: 0,
-            sll_pkttype: 0,
-            sll_halen: 0,
-            sll_addr: [0; 8],
-        };
-        let length = libc::socklen_t::try_from(size_of_val(&address))?;
-        // SAFETY: the pointer and length describe `address`, which outlives the call.
-        if unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) } < 0 {
-            return Err(io::Error::last_os_error()).context("cannot bind a packet socket");
-        }
-        Ok(fd)
-    })?
+    packet_socket::open(namespace, interface, packet_socket::EVERYTHING, |socket| {
+        only_adverts(socket)?;
+        setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;
+        Ok(setsockopt(socket, sockopt::ReceiveTimeout, &TimeVal::new(0, 20_000))?)
+    })
 }
 
 /// The client's probes, thousands a second, need not wake us.

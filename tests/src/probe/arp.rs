@@ -2,20 +2,22 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::libc;
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
+use nix::sys::time::TimeVal;
 use xvrrp_common::units::MacAddress;
 use xvrrp_common::wire::arp::{Arp, LENGTH, OPERATION_REQUEST};
 use xvrrp_common::wire::ethernet;
 
 use super::echo::Service;
 use crate::lab::Namespace;
+use crate::packet_socket;
 
 /// An ARP packet that passed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,33 +128,7 @@ fn receive(socket: &OwnedFd) -> Option<ArpFrame> {
 
 /// A packet socket for ARP on one interface; it waits at most 20 ms.
 fn open(namespace: &Namespace, interface: &str) -> Result<OwnedFd> {
-    let interface = interface.to_owned();
-    namespace.run(move || -> Result<OwnedFd> {
-        let protocol = ethernet::TYPE_ARP.to_be();
-        // SAFETY: socket(2) takes no pointers.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, i32::from(protocol)) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error()).context("cannot open a packet socket");
-        }
-        // SAFETY: just opened, and nobody else's.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        let index = nix::net::if_::if_nametoindex(interface.as_str())?;
-        let address = libc::sockaddr_ll {
-            sll_family: u16::try_from(libc::AF_PACKET)?,
-            sll_protocol: protocol,
-            sll_ifindex: i32::try_from(index)?,
-            sll_hatype: 0,
-            sll_pkttype: 0,
-            sll_halen: 0,
-            sll_addr: [0; 8],
-        };
-        let length = libc::socklen_t::try_from(size_of_val(&address))?;
-        // SAFETY: the pointer and length describe `address`, which outlives the call.
-        if unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) } < 0 {
-            return Err(io::Error::last_os_error()).context("cannot bind a packet socket");
-        }
-        let wait = nix::sys::time::TimeVal::new(0, 20_000);
-        nix::sys::socket::setsockopt(&fd, nix::sys::socket::sockopt::ReceiveTimeout, &wait)?;
-        Ok(fd)
-    })?
+    packet_socket::open(namespace, interface, ethernet::TYPE_ARP, |socket| {
+        Ok(setsockopt(socket, sockopt::ReceiveTimeout, &TimeVal::new(0, 20_000))?)
+    })
 }
