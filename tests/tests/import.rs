@@ -1,0 +1,240 @@
+//! Imported configurations run, and behave as keepalived does with the original. The commands are those of
+//! docs/coming-from-keepalived.md and docs/coming-from-heartbeat.md.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+use xvrrp_tests::capture::Capture;
+use xvrrp_tests::lab::{Daemon, INTERFACE, Keepalived, Lab, Namespace, PATIENCE, VIP, agent_binary, eventually, run};
+use xvrrp_tests::probe::{UdpEcho, UdpProbe};
+
+const KEEPALIVED_GUIDE: &str = include_str!("../../docs/coming-from-keepalived.md");
+const HEARTBEAT_GUIDE: &str = include_str!("../../docs/coming-from-heartbeat.md");
+
+fn sample(path: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/tests/import/samples").join(path);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// An agent that runs what `xvrrp import` has made.
+struct Imported {
+    daemon: Daemon,
+    directory: TempDir,
+    guide: &'static str,
+}
+
+impl Imported {
+    fn from_keepalived(namespace: &Namespace, original: &str) -> Result<Self> {
+        Self::start(namespace, KEEPALIVED_GUIDE, &[("keepalived.conf", original)], "alpha")
+    }
+
+    fn from_heartbeat(namespace: &Namespace, ha_cf: &str, haresources: &str, node: &str) -> Result<Self> {
+        Self::start(namespace, HEARTBEAT_GUIDE, &[("ha.cf", ha_cf), ("haresources", haresources)], node)
+    }
+
+    fn start(namespace: &Namespace, guide: &'static str, originals: &[(&str, &str)], node: &str) -> Result<Self> {
+        let directory = TempDir::with_prefix("xvrrp-lab-import-")?;
+        for (name, text) in originals {
+            fs::write(directory.path().join(name), text)?;
+        }
+        // What is left is listed, and then the status is 3.
+        let import = command(guide, "import", directory.path())?.replace(" > ", &format!(" --node {node} > "));
+        namespace.sh(&format!("{import} 2> {0}/left; [ $? = 3 ] || [ ! -s {0}/left ]", directory.path().display()))?;
+        // The lab's hosts share a file system.
+        let result = directory.path().join("xvrrp.toml");
+        let control = format!("[agent]\ncontrol = {:?}\n", directory.path().join("xvrrp.sock"));
+        let tables = fs::read_to_string(&result)?;
+        let (before, routers) = tables.split_once("[[virtual_router]]").context("no virtual router")?;
+        ensure!(before.starts_with("# Made by `xvrrp import "), "{before}");
+        fs::write(&result, format!("{control}\n[[virtual_router]]{routers}"))?;
+
+        namespace.sh(&command(guide, "check", directory.path())?)?;
+        let mut start = namespace.command("sh")?;
+        start.args(["-c", &format!("exec {}", command(guide, "run", directory.path())?)]);
+        let daemon = Daemon::start("xvrrp", &mut start, directory.path())?;
+        Ok(Self { daemon, directory, guide })
+    }
+
+    /// What the status says of each virtual router, once it can be asked.
+    fn wait_for_status(&self, words: &[&str]) -> Result<()> {
+        let status = command(self.guide, "status", self.directory.path())?;
+        eventually(&format!("the status has {words:?}"), PATIENCE, || {
+            let said = run(Command::new("sh").args(["-c", &status]))?;
+            ensure!(words.iter().all(|word| said.contains(word)), "{said}");
+            Ok(())
+        })
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        self.daemon.stop(Signal::SIGTERM, PATIENCE).map(drop)
+    }
+}
+
+/// The guide's command that begins with `xvrrp VERB`, with paths of ours.
+fn command(guide: &str, verb: &str, directory: &Path) -> Result<String> {
+    let line = guide.lines().map(str::trim).find(|line| line.starts_with(&format!("xvrrp {verb}")));
+    let line = line.with_context(|| format!("the guide has no xvrrp {verb}"))?;
+    let agent = agent_binary()?;
+    let ours = ["/etc/keepalived", "/etc/ha.d", "/etc/xvrrp"]
+        .iter()
+        .fold(line.to_owned(), |line, theirs| line.replace(theirs, &directory.to_string_lossy()))
+        .replacen("xvrrp", &agent.to_string_lossy(), 1);
+    Ok(match verb {
+        "status" => format!("{ours} --control {}/xvrrp.sock", directory.display()),
+        _ => ours,
+    })
+}
+
+/// keepalived with an original, or an agent with what was made of it.
+enum Router {
+    Keepalived(Keepalived),
+    Xvrrp(Imported),
+}
+
+impl Router {
+    fn stop(&mut self) -> Result<()> {
+        match self {
+            Self::Keepalived(keepalived) => keepalived.stop(),
+            Self::Xvrrp(imported) => imported.stop(),
+        }
+    }
+}
+
+type Start = fn(&Namespace, &str) -> Result<Router>;
+
+fn keepalived(namespace: &Namespace, original: &str) -> Result<Router> {
+    Keepalived::start_with(namespace, original).map(Router::Keepalived)
+}
+
+fn imported(namespace: &Namespace, original: &str) -> Result<Router> {
+    Imported::from_keepalived(namespace, original).map(Router::Xvrrp)
+}
+
+/// Waits until each address is on the router that it should be on, and on no other.
+fn wait_for_holders(what: &str, lab: &Lab, expected: &[(&str, usize)]) -> Result<()> {
+    eventually(what, PATIENCE, || {
+        for (index, router) in lab.routers.iter().enumerate() {
+            let shown = router.ip(&format!("-4 -o address show dev {INTERFACE}"))?;
+            for (address, holder) in expected {
+                let holds = shown.contains(&format!(" {address}/"));
+                ensure!(holds == (*holder == index), "router {index}, {address}: {shown}");
+            }
+        }
+        Ok(())
+    })
+}
+
+/// What a pair of routers sends, one line for each kind of advert, while it does all that a pair does.
+fn behaviour(start: Start, originals: [&str; 2], expected: &[(&str, usize)]) -> Result<BTreeSet<Vec<String>>> {
+    let lab = Lab::new(2)?;
+    let on = |router| expected.iter().map(|(address, _)| (*address, router)).collect::<Vec<_>>();
+    let mut capture = Capture::start(lab.switch(), "br0", "ip proto 112")?;
+    let mut first = start(&lab.routers[0], originals[0])?;
+    wait_for_holders("a router that is alone serves", &lab, &on(0))?;
+    let _second = start(&lab.routers[1], originals[1])?;
+    wait_for_holders("the better router serves", &lab, expected)?;
+    lab.pull(0)?;
+    wait_for_holders("a router that is left alone serves", &lab, &on(1))?;
+    lab.plug(0)?;
+    wait_for_holders("the better router serves again", &lab, expected)?;
+    first.stop()?;
+    wait_for_holders("the second router takes over", &lab, &on(1))?;
+    capture.finish()?;
+    let fields = [
+        "ip.src",
+        "ip.dst",
+        "ip.ttl",
+        "vrrp.version",
+        "vrrp.virt_rtr_id",
+        "vrrp.prio",
+        "vrrp.adver_int",
+        "vrrp.short_adver_int",
+        "vrrp.auth_type",
+        "vrrp.auth_string",
+        "vrrp.ip_addr",
+    ];
+    Ok(capture.read("vrrp", &fields)?.into_iter().collect())
+}
+
+/// Both daemons do the same, and send the same adverts.
+fn compare(originals: [&str; 2], expected: &[(&str, usize)]) -> Result<()> {
+    let (theirs, ours) = thread::scope(|scope| {
+        let theirs = scope.spawn(|| behaviour(keepalived, originals, expected).context("keepalived"));
+        let ours = behaviour(imported, originals, expected).context("xvrrp");
+        (theirs.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), ours)
+    });
+    let (theirs, ours) = (theirs?, ours?);
+    ensure!(theirs == ours, "keepalived sends {theirs:#?}\nxvrrp sends {ours:#?}");
+    Ok(())
+}
+
+#[test]
+fn an_imported_crosswise_pair_behaves_as_keepalived_does() -> Result<()> {
+    let first = sample("crosswise/keepalived.conf")?;
+    let second = first.replace("priority 150", "priority x").replace("priority 100", "priority 150");
+    let second = second.replace("priority x", "priority 100");
+    compare([&first, &second], &[("192.0.2.1", 0), ("192.0.2.50", 1)])
+}
+
+#[test]
+fn imported_virtual_routers_of_both_versions_behave_as_keepalived_does() -> Result<()> {
+    let first = sample("sub-second/keepalived.conf")?;
+    let second = first
+        .replace("priority 200", "priority 100")
+        .replace("virtual_router_id 53", "virtual_router_id 53\n priority 90");
+    compare([&first, &second], &[("192.0.2.1", 0), ("192.0.2.60", 0), ("192.0.2.61", 0)])
+}
+
+#[test]
+fn a_live_pair_is_moved_from_keepalived_host_by_host() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let _echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
+    let first = sample("sub-second/keepalived.conf")?;
+    let second = first.replace("priority 200", "priority 100");
+    let mut better = Keepalived::start_with(&lab.routers[0], &first)?;
+    wait_for_holders("the better keepalived serves", &lab, &[("192.0.2.1", 0)])?;
+    let mut worse = Keepalived::start_with(&lab.routers[1], &second)?;
+    worse.daemon.wait_for_line(&["(lan)", "BACKUP STATE"], PATIENCE)?;
+    let probe = UdpProbe::start(&lab.client, VIP, Duration::from_millis(5))?;
+    probe.wait_for_answer_from(0, PATIENCE)?;
+    let begin = Instant::now();
+
+    worse.stop()?;
+    let worse = Imported::from_keepalived(&lab.routers[1], &second)?;
+    worse.wait_for_status(&["lan: BACKUP", "192.0.2.2"])?;
+    better.stop()?;
+    probe.wait_for_answer_from(1, PATIENCE)?;
+    let better = Imported::from_keepalived(&lab.routers[0], &first)?;
+    probe.wait_for_answer_from(0, PATIENCE)?;
+    better.wait_for_status(&["lan: ACTIVE"])?;
+
+    let end = Instant::now();
+    let seen = probe.finish();
+    let (_, longest) = seen.longest_gap_between(begin, end).context("no answers")?;
+    // Skew_Time at 100 ms adverts is 61 ms; a busy machine needs longer.
+    ensure!(longest < Duration::from_secs(1), "nobody served for {longest:?}");
+    ensure!(seen.hosts() == [0, 1, 0], "{:?} served, one after the other", seen.hosts());
+    Ok(())
+}
+
+#[test]
+fn an_imported_heartbeat_pair_serves_and_fails_over() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let ha_cf = sample("heartbeat-crosswise/ha.cf")?;
+    // A host of the lab has no service of its own.
+    let haresources = sample("heartbeat-crosswise/haresources")?.replace(" nginx", "");
+    let start = |index: usize, node| Imported::from_heartbeat(&lab.routers[index], &ha_cf, &haresources, node);
+    let _alpha = start(0, "alpha")?;
+    let mut beta = start(1, "beta")?;
+    let (first, second): (&str, &str) = ("192.0.2.1", "192.0.2.50");
+    wait_for_holders("each node serves what prefers it", &lab, &[(first, 0), (second, 1)])?;
+    beta.stop()?;
+    wait_for_holders("alpha serves all", &lab, &[(first, 0), (second, 0)])
+}
