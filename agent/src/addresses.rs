@@ -3,7 +3,7 @@
 //! On a thread of its own, behind the election and ahead of ordinary load: a service on a virtual address is out of
 //! reach until the address is there, however busy the host is.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::thread::{self, JoinHandle};
 
 use anyhow::Context;
@@ -20,9 +20,9 @@ pub struct Placement {
     pub interface: String,
     pub ifindex: u32,
     /// Address and prefix length.
-    pub addresses: Vec<(Ipv4Addr, u8)>,
+    pub addresses: Vec<(IpAddr, u8)>,
     /// Those of them that a predecessor has put there, and that stay for now.
-    pub installed: Vec<(Ipv4Addr, u8)>,
+    pub installed: Vec<(IpAddr, u8)>,
 }
 
 /// What to do with the addresses of the virtual router with this number.
@@ -103,7 +103,7 @@ async fn serve(netlink: &Netlink, placements: Vec<Placement>, mut requests: mpsc
 struct Router {
     placement: Placement,
     /// What we, or the agent before us, have added, and nothing else: another's address is not ours to take away.
-    added: Vec<(Ipv4Addr, u8)>,
+    added: Vec<(IpAddr, u8)>,
 }
 
 impl Router {

@@ -4,7 +4,7 @@
 //! is taken over or undone by the next start. What goes on in between is [`service`](crate::service)'s.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Context;
@@ -108,14 +108,14 @@ fn capacity(config: &Config) -> anyhow::Result<Capacity> {
     let routers = &config.virtual_routers;
     let count = |numbers: &mut dyn Iterator<Item = usize>| u32::try_from(numbers.sum::<usize>());
     Ok(Capacity {
-        routers: u32::try_from(routers.len())?,
+        routers: count(&mut routers.iter().map(|router| router.families().count()))?,
         vips: count(&mut routers.iter().map(|router| router.addresses.len()))?,
         sources: count(&mut routers.iter().map(|router| router.allowed_sources.len()))?,
     })
 }
 
 /// Removes addresses of an agent that did not end as it should, but for those to `keep`.
-pub async fn remove_stale_addresses(netlink: &Netlink, keep: &BTreeSet<(u32, Ipv4Addr)>) -> anyhow::Result<()> {
+pub async fn remove_stale_addresses(netlink: &Netlink, keep: &BTreeSet<(u32, IpAddr)>) -> anyhow::Result<()> {
     let (removed, failures) = netlink.remove_stale_addresses(keep).await?;
     for address in removed {
         tracing::warn!("removed {address}, which an agent that did not end properly had left");

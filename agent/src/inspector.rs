@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
-use xvrrp_common::units::Interval;
+use xvrrp_common::units::{Family, Interval};
 
 use crate::clock;
 use crate::config::Config;
@@ -13,7 +13,7 @@ use crate::dataplane::{CounterReader, XdpMode};
 use crate::election::{Command, RouterStatus, state_name};
 use crate::plan::Plan;
 use crate::status::{
-    ActiveRouter, AgentStatus, RivalClaim, SCHEMA, TimerStatus, VirtualRouterStatus, counted, milliseconds, with_prefix,
+    ActiveRouter, AgentStatus, RivalClaim, SCHEMA, TimerStatus, VirtualRouterStatus, counted, milliseconds,
 };
 
 /// See the module.
@@ -30,6 +30,7 @@ pub struct Inspector {
 #[derive(Debug)]
 struct Known {
     name: String,
+    family: Family,
     vrid: u8,
     version: u8,
     interface: String,
@@ -52,14 +53,15 @@ impl Inspector {
     ) -> Self {
         let known = |plan: &Plan<'_>| Known {
             name: plan.config.name.clone(),
+            family: plan.family,
             vrid: plan.config.vrid.get(),
             version: plan.config.version as u8,
             interface: plan.interface.name.clone(),
             xdp_mode: modes.get(&plan.interface.ifindex).map(XdpMode::to_string).unwrap_or_default(),
             advert_interval: plan.config.advert_interval,
             virtual_mac: plan.config.virtual_mac.then(|| plan.mac.to_string()),
-            addresses: plan.config.addresses.iter().map(|vip| with_prefix(&(vip.address, vip.prefix_length))).collect(),
-            primary: std::net::IpAddr::V4(plan.primary),
+            addresses: plan.addresses().map(|vip| vip.to_string()).collect(),
+            primary: plan.primary,
             slot: plan.slot,
         };
         Self {
@@ -90,6 +92,7 @@ impl Inspector {
         let timers = elected.timers;
         VirtualRouterStatus {
             name: known.name.clone(),
+            family: known.family.to_string(),
             vrid: known.vrid,
             version: known.version,
             interface: known.interface.clone(),

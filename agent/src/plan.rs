@@ -1,41 +1,52 @@
 //! From a configuration and the host's interfaces to what each virtual router consists of. Touches nothing.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use xvrrp_common::abi::{self, FAMILY_IPV4, RouterKey, SourceKey, VipKey, ipv4_address};
-use xvrrp_common::units::{Instant, MacAddress};
+use xvrrp_common::abi::{self, RouterKey, SourceKey, VipKey};
+use xvrrp_common::units::{Family, Instant, MacAddress};
 
 use crate::addresses::Placement;
-use crate::config::{Checksum, Config, VirtualRouterConfig, host};
+use crate::config::{Checksum, Config, Vip, VirtualRouterConfig, host};
 use crate::net::{Interface, MARKS_LAST};
 use crate::{notify, vrrp};
 
-/// One virtual router, thought out.
+/// One virtual router, thought out: what the configuration says of one family of addresses.
 #[derive(Debug)]
 pub struct Plan<'a> {
-    /// Its place in the configuration, and its number in the election.
+    /// Its place among all of them, and its number in the election.
     pub index: usize,
+    pub family: Family,
     pub config: &'a VirtualRouterConfig,
     pub interface: &'a Interface,
     pub key: RouterKey,
-    /// In the maps: its place in the configuration, unless a predecessor gave it another.
+    /// In the maps: its place among all of them, unless a predecessor gave it another.
     pub slot: u32,
     /// The predecessor was Active, and this is the end of its lease.
     pub resume: Option<Instant>,
     /// Source of our adverts.
-    pub primary: Ipv4Addr,
+    pub primary: IpAddr,
     /// The MAC that the virtual addresses are reached at.
     pub mac: MacAddress,
 }
 
 /// All virtual routers of a configuration that was checked against these interfaces.
 pub fn plans<'a>(config: &'a Config, interfaces: &'a [Interface]) -> Vec<Plan<'a>> {
-    let plan = |(index, router): (usize, &'a VirtualRouterConfig)| {
+    let families =
+        config.virtual_routers.iter().flat_map(|router| router.families().map(move |family| (router, family)));
+    let placed = families.filter_map(|(router, family)| {
         let interface = interfaces.iter().find(|interface| interface.name == router.interface)?;
-        let primary = host::primary_address(config, &facts(interface))?;
-        Some(Plan::new(index, router, interface, primary))
-    };
-    config.virtual_routers.iter().enumerate().filter_map(plan).collect()
+        Some((router, family, interface, host::primary_address(config, &facts(interface), family)?))
+    });
+    placed
+        .enumerate()
+        .map(|(index, (router, family, interface, primary))| Plan::new(index, router, family, interface, primary))
+        .collect()
+}
+
+/// The place of the other family of the same name, with which a virtual router changes role.
+pub fn partner(plans: &[Plan<'_>], plan: &Plan<'_>) -> Option<usize> {
+    let other = |other: &&Plan<'_>| other.config.name == plan.config.name && other.family != plan.family;
+    plans.iter().find(other).map(|other| other.index)
 }
 
 /// What the configuration's check asks of an interface.
@@ -51,16 +62,23 @@ pub fn facts(interface: &Interface) -> host::HostInterface {
 }
 
 impl<'a> Plan<'a> {
-    fn new(index: usize, config: &'a VirtualRouterConfig, interface: &'a Interface, primary: Ipv4Addr) -> Self {
+    fn new(
+        index: usize,
+        config: &'a VirtualRouterConfig,
+        family: Family,
+        interface: &'a Interface,
+        primary: IpAddr,
+    ) -> Self {
         Self {
             index,
+            family,
             config,
             interface,
-            slot: u32::try_from(index).expect("a configuration has at most 4080 virtual routers"),
+            slot: u32::try_from(index).expect("a configuration has at most 4080 virtual routers of each family"),
             resume: None,
-            key: RouterKey { ifindex: interface.ifindex, vlan: 0, family: FAMILY_IPV4, vrid: config.vrid.get() },
+            key: RouterKey { ifindex: interface.ifindex, vlan: 0, family: family as u8, vrid: config.vrid.get() },
             primary,
-            mac: if config.virtual_mac { MacAddress::virtual_ipv4(config.vrid) } else { interface.mac },
+            mac: if config.virtual_mac { MacAddress::of_virtual_router(family, config.vrid) } else { interface.mac },
         }
     }
 
@@ -69,7 +87,7 @@ impl<'a> Plan<'a> {
         let config = self.config;
         let flag = |set, flag| if set { flag } else { 0 };
         abi::Router {
-            primary: ipv4_address(self.primary.octets()),
+            primary: abi::address(self.primary),
             auth_data: config.password.map_or([0; 8], |password| password.0),
             advert_interval: config.advert_interval.as_nanos(),
             slot: self.slot,
@@ -92,23 +110,21 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// The virtual addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = Vip> {
+        self.config.addresses_of(self.family)
+    }
+
     pub fn vips(&self) -> impl Iterator<Item = VipKey> {
         let RouterKey { ifindex, vlan, family, .. } = self.key;
-        self.config.addresses.iter().map(move |vip| VipKey {
-            ifindex,
-            vlan,
-            family,
-            reserved: 0,
-            address: ipv4_address(vip.address.octets()),
-        })
+        let key = move |vip: Vip| VipKey { ifindex, vlan, family, reserved: 0, address: abi::address(vip.address) };
+        self.addresses().map(key)
     }
 
     pub fn allowed_sources(&self) -> impl Iterator<Item = SourceKey> {
-        let router = self.key;
-        self.config
-            .allowed_sources
-            .iter()
-            .map(move |source| SourceKey { router, address: ipv4_address(source.octets()) })
+        let (router, family) = (self.key, self.family);
+        let sources = self.config.allowed_sources.iter().filter(move |source| Family::of(**source) == family);
+        sources.map(move |source| SourceKey { router, address: abi::address(*source) })
     }
 
     pub fn machine(&self) -> vrrp::Config {
@@ -120,7 +136,7 @@ impl<'a> Plan<'a> {
             preempt: self.config.preempt,
             preempt_delay: self.config.preempt_delay,
             lease: self.config.lease,
-            primary: IpAddr::V4(self.primary),
+            primary: self.primary,
             announce_count: self.config.announce_count,
             announce_interval: self.config.announce_interval,
         }
@@ -131,7 +147,11 @@ impl<'a> Plan<'a> {
         self.config.accept || self.config.priority.is_owner()
     }
 
+    /// Of the first family only: both change role together.
     pub fn notify_program(&self) -> Option<notify::Program> {
+        if self.config.families().next() != Some(self.family) {
+            return None;
+        }
         Some(notify::Program {
             path: self.config.notify.clone()?,
             name: self.config.name.clone(),
@@ -141,10 +161,10 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// With `accept = false` the addresses stay off the interface: the kernel half answers ARP for them, and nothing
+    /// With `accept = false` the addresses stay off the interface: the kernel half answers for them, and nothing
     /// on this host may take packets for them.
     pub fn placement(&self) -> Placement {
-        let addresses = self.config.addresses.iter().map(|vip| (vip.address, vip.prefix_length));
+        let addresses = self.addresses().map(|vip| (vip.address, vip.prefix_length));
         let addresses: Vec<_> = if self.accepts() { addresses.collect() } else { Vec::new() };
         let left =
             self.interface.addresses.iter().filter(|found| (found.ours || !*MARKS_LAST) && self.resume.is_some());

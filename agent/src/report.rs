@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use xvrrp_common::abi::{Counter, Counters};
-use xvrrp_common::units::{Instant, Interval, MacAddress};
+use xvrrp_common::units::{Family, Instant, Interval, MacAddress};
 
 use crate::dataplane::{CounterReader, Predecessor};
 use crate::election::{Report, Rival, Transition, state_name};
@@ -22,6 +22,7 @@ const DISCARDS: &[Counter] = &[
     Counter::AdvertIntervalMismatch,
     Counter::AdvertNoAddress,
     Counter::AdvertAuthentication,
+    Counter::AdvertFirstAddress,
     Counter::AdvertOwnSource,
     Counter::AdvertForbiddenSource,
 ];
@@ -68,6 +69,7 @@ impl Rivals {
 #[derive(Debug)]
 struct Known {
     name: String,
+    family: Family,
     vrid: u8,
     slot: u32,
     /// What had been counted when it was last looked at.
@@ -78,6 +80,7 @@ impl Reporter {
     pub fn new(plans: &[Plan<'_>], counters: Arc<CounterReader>) -> Self {
         let known = |plan: &Plan<'_>| Known {
             name: plan.config.name.clone(),
+            family: plan.family,
             vrid: plan.config.vrid.get(),
             slot: plan.slot,
             // A predecessor has told of its own.
@@ -89,25 +92,25 @@ impl Reporter {
     pub fn report(&mut self, report: &Report) {
         match report {
             Report::Transition { router, transition } => {
-                let Some(Known { name, vrid, .. }) = self.routers.get(*router) else {
+                let Some(Known { name, family, vrid, .. }) = self.routers.get(*router) else {
                     return;
                 };
                 let Transition { to, reason, .. } = transition;
                 let state = state_name(*to, *reason);
-                tracing::info!(virtual_router = %name, vrid, %state, %reason, "state changed");
+                tracing::info!(virtual_router = %name, vrid, %family, %state, %reason, "state changed");
             }
             Report::Problem { router, problem } => {
-                let Some(Known { name, vrid, .. }) = self.routers.get(*router) else {
+                let Some(Known { name, family, vrid, .. }) = self.routers.get(*router) else {
                     return;
                 };
-                tracing::warn!(virtual_router = %name, vrid, "{problem}");
+                tracing::warn!(virtual_router = %name, vrid, %family, "{problem}");
             }
             Report::RivalClaim { router, rival: Rival { mac, address, at } } => {
-                let Some(Known { name, vrid, .. }) = self.routers.get(*router) else {
+                let Some(Known { name, family, vrid, .. }) = self.routers.get(*router) else {
                     return;
                 };
                 if self.rivals.is_news((*router, *mac), *at) {
-                    tracing::warn!(virtual_router = %name, vrid, claimant = %mac, "another host claims {address}");
+                    tracing::warn!(virtual_router = %name, vrid, %family, claimant = %mac, "another host claims {address}");
                 }
             }
             Report::NotRealtime { what, error } => {
@@ -119,14 +122,14 @@ impl Reporter {
     /// One line for each virtual router and reason that has counted since the last look, so that a flood of bad
     /// adverts is no flood of lines.
     pub fn report_discards(&mut self) {
-        for Known { name, vrid, slot, counted } in &mut self.routers {
+        for Known { name, family, vrid, slot, counted } in &mut self.routers {
             let Ok(now) = self.counters.read(CounterReader::router(*slot)) else {
                 continue;
             };
             for &reason in DISCARDS {
                 let more = now.0[reason as usize].saturating_sub(counted.0[reason as usize]);
                 if more > 0 {
-                    tracing::warn!(virtual_router = %name, vrid, discarded = more, counter = reason.name(), "adverts discarded");
+                    tracing::warn!(virtual_router = %name, vrid, %family, discarded = more, counter = reason.name(), "adverts discarded");
                 }
             }
             *counted = now;

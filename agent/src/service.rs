@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use xvrrp_common::units::Family;
 
 use crate::adoption::adopt;
 use crate::agent::remove_stale_addresses;
@@ -17,9 +18,9 @@ use crate::control::{Answer, Request, Server};
 use crate::dataplane::{Attachments, Capacity, Dataplane, Pins, Predecessor, Tables, XdpMode};
 use crate::election::{self, Command, Ending, Instance, InstanceConfig, Report, Transition, state_name};
 use crate::inspector::Inspector;
-use crate::net::{Interface, LinkMonitor, LinkNews, Netlink, PacketSocket};
+use crate::net::{Interface, LinkMonitor, LinkNews, Memberships, Netlink, PacketSocket};
 use crate::notify::{self, Notifier};
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::reload::Reload;
 use crate::report::Reporter;
 use crate::signals::{Signals, Told};
@@ -96,6 +97,7 @@ impl Host<'_> {
             .flat_map(|placement| placement.installed.iter().map(move |&(address, _)| (placement.ifindex, address)));
         remove_stale_addresses(self.netlink, &going_on.collect()).await?;
 
+        let _memberships = memberships(plans)?;
         let counters = Arc::new(tables.take_counters()?);
         let realtime_priority = self.config.agent.realtime_priority;
         let instances = instances(plans)?;
@@ -255,7 +257,8 @@ fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {
             kernel: plan.kernel(),
             machine: plan.machine(),
             primary: plan.primary,
-            addresses: plan.config.addresses.iter().map(|vip| vip.address).collect(),
+            partner: plan::partner(plans, plan),
+            addresses: plan.addresses().map(|vip| vip.address).collect(),
             mac: plan.mac,
             password: plan.config.password.map(|password| password.0),
             socket,
@@ -267,6 +270,16 @@ fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {
         );
     }
     Ok(instances)
+}
+
+/// Held as long as they are wanted.
+fn memberships(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Memberships>> {
+    let ipv6 = plans.iter().filter(|plan| plan.family == Family::Ipv6);
+    let joined = ipv6.map(|plan| {
+        Memberships::join(plan.interface.ifindex, plan.addresses().map(|vip| vip.address))
+            .with_context(|| format!("cannot join IPv6 multicast groups on {}", plan.interface.name))
+    });
+    joined.collect()
 }
 
 fn change(transition: &Transition) -> notify::Change {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use xvrrp_common::abi::{Counter, Counters};
@@ -27,6 +27,8 @@ pub struct AgentStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VirtualRouterStatus {
     pub name: String,
+    /// `ipv4` or `ipv6`: a virtual router with addresses of both is listed once for each.
+    pub family: String,
     pub vrid: u8,
     pub version: u8,
     pub interface: String,
@@ -108,12 +110,10 @@ impl fmt::Display for AgentStatus {
 
 impl fmt::Display for VirtualRouterStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, vrid, version, interface, xdp_mode, state, reason, priority, timers, .. } = self;
+        let Self { name, family, vrid, version, interface, xdp_mode, state, reason, priority, timers, .. } = self;
         writeln!(f, "{name}: {} for {} ({reason})", state.to_uppercase(), span(self.in_state_ms))?;
-        writeln!(
-            f,
-            "  router      VRID {vrid}, version {version}, priority {priority}, on {interface} (XDP mode {xdp_mode})"
-        )?;
+        writeln!(f, "  router      VRID {vrid}, version {version} over {}, priority {priority}", family_name(family))?;
+        writeln!(f, "  interface   {interface} (XDP mode {xdp_mode})")?;
         let active = match &self.active {
             Some(ActiveRouter { this_host: true, .. }) => "this host".to_owned(),
             Some(ActiveRouter { address, priority, .. }) => format!("{address}, priority {priority}"),
@@ -152,6 +152,10 @@ impl fmt::Display for VirtualRouterStatus {
     }
 }
 
+fn family_name(family: &str) -> &str {
+    if family == "ipv6" { "IPv6" } else { "IPv4" }
+}
+
 fn list(counters: &BTreeMap<String, u64>) -> String {
     let mut text = String::new();
     for (name, count) in counters {
@@ -172,7 +176,7 @@ fn span(milliseconds: f64) -> String {
 }
 
 /// The address with its prefix length, as it stands in the configuration.
-pub fn with_prefix((address, prefix_length): &(Ipv4Addr, u8)) -> String {
+pub fn with_prefix((address, prefix_length): &(IpAddr, u8)) -> String {
     format!("{address}/{prefix_length}")
 }
 
@@ -188,6 +192,7 @@ mod tests {
             started: 1.5,
             virtual_routers: vec![VirtualRouterStatus {
                 name: "lan".to_owned(),
+                family: "ipv4".to_owned(),
                 vrid: 51,
                 version: 3,
                 interface: "eth0".to_owned(),
@@ -197,11 +202,7 @@ mod tests {
                 since: 1.5,
                 in_state_ms: 12_345.0,
                 priority: 100,
-                active: Some(ActiveRouter {
-                    address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
-                    priority: 200,
-                    this_host: false,
-                }),
+                active: Some(ActiveRouter { address: IpAddr::from([192, 0, 2, 2]), priority: 200, this_host: false }),
                 timers: TimerStatus {
                     advert_interval_ms: 100.0,
                     active_adver_interval_ms: 100.0,
@@ -214,7 +215,7 @@ mod tests {
                 addresses: vec!["192.0.2.1/24".to_owned()],
                 adverts_sent: 0,
                 rival: Some(RivalClaim {
-                    address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+                    address: IpAddr::from([192, 0, 2, 1]),
                     mac: "02:00:00:00:00:09".to_owned(),
                     ago_ms: 1500.0,
                 }),
@@ -230,7 +231,8 @@ mod tests {
 xvrrp on gw-a (pid 4711)
 
 lan: BACKUP for 12 s (startup)
-  router      VRID 51, version 3, priority 100, on eth0 (XDP mode driver)
+  router      VRID 51, version 3 over IPv4, priority 100
+  interface   eth0 (XDP mode driver)
   Active      192.0.2.2, priority 200
   addresses   at 00:00:5e:00:01:33
               192.0.2.1/24

@@ -3,6 +3,7 @@
 //! Intervals travel as centiseconds (version 3) or seconds (version 2) and live as nanoseconds; the conversion
 //! happens here and nowhere else. All arithmetic is in integers and nothing is rounded to zero.
 
+use core::net::IpAddr;
 use core::{fmt, ops};
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -102,6 +103,15 @@ impl fmt::Display for Version {
 pub enum Family {
     Ipv4 = 2,
     Ipv6 = 10,
+}
+
+impl Family {
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::Ipv4,
+            IpAddr::V6(_) => Self::Ipv6,
+        }
+    }
 }
 
 impl fmt::Display for Family {

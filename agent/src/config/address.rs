@@ -1,18 +1,24 @@
-//! IPv4 addresses as people write them, and which of them may be a virtual address or a peer.
+//! IP addresses as people write them, and which of them may be a virtual address or a peer.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use xvrrp_common::units::Version;
+use xvrrp_common::units::{Family, Version};
 
 use super::section::quote;
 
-/// An address that moves with the Active role. Version 3 over IPv6 will need another kind.
+/// An address that moves with the Active role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Vip {
-    pub address: Ipv4Addr,
-    /// 1 to 32; of the address as it is installed on the interface. Default: 32.
+    pub address: IpAddr,
+    /// 1 to 32, over IPv6 to 128; of the address as it is installed on the interface. Default: the most.
     pub prefix_length: u8,
+}
+
+impl Vip {
+    pub fn family(&self) -> Family {
+        Family::of(self.address)
+    }
 }
 
 impl fmt::Display for Vip {
@@ -28,79 +34,100 @@ pub(super) fn parse_vip(text: &str, version: Version) -> Result<Vip, String> {
         None => (text, None),
     };
     let shown = quote(text);
-    if address.parse::<Ipv6Addr>().is_ok() {
-        return Err(match version {
-            Version::V2 => format!("{shown}: version 2 is IPv4 only (RFC 3768); expected an IPv4 address"),
-            Version::V3 => {
-                format!("{shown}: IPv6 is not supported by this version of xvrrp; expected an IPv4 address")
-            }
-        });
+    let address: IpAddr = address.parse().map_err(|_| {
+        format!("{shown} is not an IP address; expected one such as \"192.0.2.1/24\" or \"2001:db8::1/64\"")
+    })?;
+    if address.is_ipv6() && version == Version::V2 {
+        return Err(format!("{shown}: version 2 is IPv4 only (RFC 3768); expected an IPv4 address"));
     }
-    let address: Ipv4Addr = address
-        .parse()
-        .map_err(|_| format!("{shown} is not an IPv4 address; expected one such as \"192.0.2.1/24\""))?;
+    let (most, usual) = if address.is_ipv6() { (128, 64) } else { (32, 24) };
     let prefix_length = match prefix_length {
-        None => 32,
-        Some(digits) => parse_prefix_length(digits).ok_or_else(|| {
-            format!("{shown} has no valid prefix length; expected one from 1 to 32, as in \"{address}/24\"")
+        None => most,
+        Some(digits) => parse_prefix_length(digits, most).ok_or_else(|| {
+            format!("{shown} has no valid prefix length; expected one from 1 to {most}, as in \"{address}/{usual}\"")
         })?,
     };
     check_unicast(address).map_err(|kind| format!("{shown} is {kind}; expected a unicast address"))?;
-    check_host_part(Vip { address, prefix_length })?;
+    match address {
+        IpAddr::V4(address) => check_host_part(address, prefix_length)?,
+        IpAddr::V6(address) => check_interface_identifier(address, prefix_length)?,
+    }
     Ok(Vip { address, prefix_length })
 }
 
 /// The error says what is wrong with the text and what would be right.
-pub(super) fn parse_source(text: &str) -> Result<Ipv4Addr, String> {
+pub(super) fn parse_source(text: &str) -> Result<IpAddr, String> {
     let shown = quote(text);
-    if text.parse::<Ipv6Addr>().is_ok() {
-        return Err(format!("{shown}: IPv6 is not supported by this version of xvrrp; expected an IPv4 address"));
-    }
-    let address: Ipv4Addr = text.parse().map_err(|_| match text.split_once('/') {
-        Some((address, _)) if address.parse::<Ipv4Addr>().is_ok() => {
+    let address: IpAddr = text.parse().map_err(|_| match text.split_once('/') {
+        Some((address, _)) if address.parse::<IpAddr>().is_ok() => {
             format!("{shown} has a prefix length; expected a single address, \"{address}\"")
         }
-        _ => format!("{shown} is not an IPv4 address; expected one such as \"192.0.2.2\""),
+        _ => format!("{shown} is not an IP address; expected one such as \"192.0.2.2\" or \"fe80::2\""),
     })?;
     check_unicast(address).map_err(|kind| format!("{shown} is {kind}; expected a unicast address"))?;
+    if let IpAddr::V6(address) = address
+        && !address.is_unicast_link_local()
+    {
+        let rule = "adverts over IPv6 come from link-local addresses (RFC 9568 5.1.2.1)";
+        return Err(format!("{shown}: {rule}; expected one such as \"fe80::2\""));
+    }
     Ok(address)
 }
 
-fn parse_prefix_length(digits: &str) -> Option<u8> {
+fn parse_prefix_length(digits: &str, most: u8) -> Option<u8> {
     let all_digits = !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse().ok().filter(|length| all_digits && (1..=32).contains(length))
+    digits.parse().ok().filter(|length| all_digits && (1..=most).contains(length))
 }
 
 /// The error names the kind of address.
-fn check_unicast(address: Ipv4Addr) -> Result<(), &'static str> {
+fn check_unicast(address: IpAddr) -> Result<(), &'static str> {
     if address.is_unspecified() {
         Err("the unspecified address")
     } else if address.is_loopback() {
         Err("a loopback address")
     } else if address.is_multicast() {
         Err("a multicast address")
-    } else if address.is_broadcast() {
+    } else if address == IpAddr::V4(Ipv4Addr::BROADCAST) {
         Err("the broadcast address")
+    } else if matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
+        Err("an IPv4 address in the form of IPv6")
     } else {
         Ok(())
     }
 }
 
+/// What identifies no host is the address of all routers of the network (RFC 4291 2.6.1), but in networks of two
+/// addresses (RFC 6164 5).
+fn check_interface_identifier(address: Ipv6Addr, prefix_length: u8) -> Result<(), String> {
+    let host_bits = 128 - u32::from(prefix_length);
+    let host_mask = u128::MAX.checked_shr(128 - host_bits).unwrap_or(0);
+    if host_bits < 2 || address.to_bits() & host_mask != 0 {
+        return Ok(());
+    }
+    let example = Ipv6Addr::from_bits(address.to_bits() + 1);
+    Err(format!(
+        "\"{address}/{prefix_length}\" is the anycast address of its network's routers (RFC 4291 2.6.1); expected a \
+         host's address, such as \"{example}/{prefix_length}\""
+    ))
+}
+
 /// Networks of two addresses have neither network nor broadcast address (RFC 3021), single addresses neither.
-fn check_host_part(vip: Vip) -> Result<(), String> {
-    let host_bits = 32 - u32::from(vip.prefix_length);
+fn check_host_part(address: Ipv4Addr, prefix_length: u8) -> Result<(), String> {
+    let host_bits = 32 - u32::from(prefix_length);
     if host_bits < 2 {
         return Ok(());
     }
     let host_mask = u32::MAX >> (32 - host_bits);
-    let network = vip.address.to_bits() & !host_mask;
-    let kind = match vip.address.to_bits() & host_mask {
+    let network = address.to_bits() & !host_mask;
+    let kind = match address.to_bits() & host_mask {
         0 => "the address of the network itself",
         host if host == host_mask => "the broadcast address of its network",
         _ => return Ok(()),
     };
-    let example = Vip { address: Ipv4Addr::from_bits(network + 1), ..vip };
-    Err(format!("\"{vip}\" is {kind}; expected a host's address, such as \"{example}\""))
+    let example = Ipv4Addr::from_bits(network + 1);
+    Err(format!(
+        "\"{address}/{prefix_length}\" is {kind}; expected a host's address, such as \"{example}/{prefix_length}\""
+    ))
 }
 
 #[cfg(test)]
@@ -114,6 +141,7 @@ mod tests {
     #[test]
     fn an_address_without_prefix_length_stands_alone() {
         assert_eq!(vip("192.0.2.1"), Ok("192.0.2.1/32".into()));
+        assert_eq!(vip("2001:db8::1"), Ok("2001:db8::1/128".into()));
     }
 
     #[test]
@@ -125,6 +153,21 @@ mod tests {
         for wrong in ["0", "33", "024", "+24", "-1", "", "24 ", "255.255.255.0", "256", "24/24"] {
             assert!(vip(&format!("192.0.2.1/{wrong}")).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn every_prefix_length_of_ipv6_from_1_to_128_is_taken() {
+        for length in 1..=128 {
+            let text = format!("2001:db8::1/{length}");
+            assert_eq!(vip(&text), Ok(text));
+        }
+        for wrong in ["0", "129", "064", ""] {
+            assert!(vip(&format!("2001:db8::1/{wrong}")).is_err(), "{wrong:?}");
+        }
+        // RFC 4291 2.6.1, RFC 6164 5
+        assert!(vip("2001:db8::/64").is_err());
+        assert!(vip("2001:db8::/126").is_err());
+        assert!(vip("2001:db8::/127").is_ok());
     }
 
     #[test]
@@ -143,6 +186,11 @@ mod tests {
             assert!(vip(wrong).is_err(), "{wrong}");
             assert!(parse_source(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(parse_source("192.0.2.7"), Ok(Ipv4Addr::new(192, 0, 2, 7)));
+        for wrong in ["::", "::1", "ff02::12", "::ffff:192.0.2.1"] {
+            assert!(vip(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_source("192.0.2.7"), Ok(IpAddr::from([192, 0, 2, 7])));
+        assert!(parse_source("fe80::7").is_ok());
+        assert!(parse_source("2001:db8::7").is_err());
     }
 }

@@ -1,8 +1,10 @@
 //! What a configuration needs of the host, checked against facts given as plain data.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
+
+use xvrrp_common::units::Family;
 
 use super::error::{ConfigError, Problems, Reported};
 use super::keys::{self, Key};
@@ -16,8 +18,8 @@ pub struct HostInterface {
     /// Has Ethernet framing.
     pub ethernet: bool,
     pub loopback: bool,
-    /// IPv4 addresses in the kernel's order, without those that an earlier run of the agent left behind.
-    pub addresses: Vec<Ipv4Addr>,
+    /// Addresses in the kernel's order, without those that an earlier run of the agent left behind.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Finds everything in the configuration that this host cannot do. `is_executable` says it of a path.
@@ -29,8 +31,8 @@ pub fn check(
     let facts: HashMap<&str, Facts> = interfaces
         .iter()
         .map(|interface| {
-            let primary = primary_address(config, interface);
-            (interface.name.as_str(), Facts { interface, primary })
+            let primaries = [Family::Ipv4, Family::Ipv6].map(|family| primary_address(config, interface, family));
+            (interface.name.as_str(), Facts { interface, primaries })
         })
         .collect();
     let mut problems = Problems::default();
@@ -48,20 +50,25 @@ pub fn check(
 }
 
 /// The address that adverts on this interface leave from (RFC 9568 1.7): the first that is not a virtual address,
-/// except where we own that.
-pub fn primary_address(config: &Config, interface: &HostInterface) -> Option<Ipv4Addr> {
-    let borrowed: HashSet<Ipv4Addr> = config
+/// except where we own that; over IPv6 the first such that is link-local (5.1.2.1).
+pub fn primary_address(config: &Config, interface: &HostInterface, family: Family) -> Option<IpAddr> {
+    let borrowed: HashSet<IpAddr> = config
         .virtual_routers
         .iter()
         .filter(|router| router.interface == interface.name && !router.priority.is_owner())
         .flat_map(|router| router.addresses.iter().map(|vip| vip.address))
         .collect();
-    interface.addresses.iter().copied().find(|address| !borrowed.contains(address))
+    let fits = |address: &IpAddr| match address {
+        IpAddr::V4(_) => family == Family::Ipv4,
+        IpAddr::V6(address) => family == Family::Ipv6 && address.is_unicast_link_local(),
+    };
+    interface.addresses.iter().copied().filter(fits).find(|address| !borrowed.contains(address))
 }
 
 struct Facts<'a> {
     interface: &'a HostInterface,
-    primary: Option<Ipv4Addr>,
+    /// Over IPv4 and over IPv6.
+    primaries: [Option<IpAddr>; 2],
 }
 
 fn check_router(
@@ -75,7 +82,7 @@ fn check_router(
         |line, key: Key, message: String| Err(problems.report(line, format!("{place}: {}: {message}", key.name)));
 
     let line = router.lines.interface;
-    let Some(Facts { interface, primary }) = facts.get(router.interface.as_str()) else {
+    let Some(Facts { interface, primaries: [ipv4, ipv6] }) = facts.get(router.interface.as_str()) else {
         let mut names: Vec<&str> = facts.keys().copied().collect();
         names.sort_unstable();
         return report(line, keys::INTERFACE, format!("there is no {name}; this host has {}", enumerate(&names)));
@@ -100,9 +107,18 @@ fn check_router(
             return report(router.lines.addresses, keys::ADDRESSES, message);
         }
     }
-    if primary.is_none() {
-        let message = format!("{name} has no IPv4 address of its own to send adverts from; add one to the interface");
-        return report(line, keys::INTERFACE, message);
+    let missing = |family| match family {
+        Family::Ipv4 if ipv4.is_none() => {
+            Some("IPv4 address of its own to send adverts from; add one to the interface")
+        }
+        Family::Ipv6 if ipv6.is_none() => Some(
+            "link-local IPv6 address of its own to send adverts from (RFC 9568 5.1.2.1); set the interface up, with \
+             net.ipv6.conf.*.disable_ipv6 = 0, or add one",
+        ),
+        Family::Ipv4 | Family::Ipv6 => None,
+    };
+    if let Some(what) = router.families().find_map(missing) {
+        return report(line, keys::INTERFACE, format!("{name} has no {what}"));
     }
     Ok(())
 }
@@ -137,7 +153,7 @@ mod tests {
     }
 
     fn eth0(addresses: &[[u8; 4]]) -> HostInterface {
-        let addresses = addresses.iter().map(|octets| Ipv4Addr::from(*octets)).collect();
+        let addresses = addresses.iter().map(|octets| IpAddr::from(*octets)).collect();
         HostInterface { name: "eth0".into(), ethernet: true, loopback: false, addresses }
     }
 
@@ -145,7 +161,7 @@ mod tests {
     fn adverts_leave_from_the_first_address_that_is_not_virtual() {
         let config = config(&router(1, 100, "192.0.2.1/24"));
         let interface = eth0(&[[192, 0, 2, 1], [192, 0, 2, 10], [192, 0, 2, 11]]);
-        assert_eq!(primary_address(&config, &interface), Some(Ipv4Addr::new(192, 0, 2, 10)));
+        assert_eq!(primary_address(&config, &interface, Family::Ipv4), Some(IpAddr::from([192, 0, 2, 10])));
         assert_eq!(check(&config, &[interface], |_| true), Ok(()));
     }
 
@@ -154,7 +170,7 @@ mod tests {
         // RFC 9568 1.7
         let config = config(&router(1, 255, "192.0.2.1/24"));
         let interface = eth0(&[[192, 0, 2, 1]]);
-        assert_eq!(primary_address(&config, &interface), Some(Ipv4Addr::new(192, 0, 2, 1)));
+        assert_eq!(primary_address(&config, &interface, Family::Ipv4), Some(IpAddr::from([192, 0, 2, 1])));
         assert_eq!(check(&config, &[interface], |_| true), Ok(()));
     }
 
@@ -162,6 +178,20 @@ mod tests {
     fn a_virtual_address_alone_is_no_address_to_send_from() {
         let config = config(&router(1, 100, "192.0.2.1/24"));
         assert!(check(&config, &[eth0(&[[192, 0, 2, 1]])], |_| true).is_err());
+    }
+
+    #[test]
+    fn adverts_over_ipv6_leave_from_the_first_link_local_address_that_is_not_virtual() {
+        // RFC 9568 5.1.2.1
+        let config = config(&router(1, 100, "fe80::1/64"));
+        let mut interface = eth0(&[[192, 0, 2, 10]]);
+        interface.addresses.extend(["2001:db8::10", "fe80::1"].map(|text| text.parse::<IpAddr>().unwrap()));
+        assert_eq!(primary_address(&config, &interface, Family::Ipv6), None);
+        assert!(check(&config, &[interface.clone()], |_| true).is_err());
+        let own = "fe80::10".parse().unwrap();
+        interface.addresses.push(own);
+        assert_eq!(primary_address(&config, &interface, Family::Ipv6), Some(own));
+        assert_eq!(check(&config, &[interface], |_| true), Ok(()));
     }
 
     #[test]

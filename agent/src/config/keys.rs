@@ -32,7 +32,7 @@ pub(super) const ADVERT_INTERVAL: Key =
 pub(super) const ADVERT_INTERVAL_V2: Key =
     key("advert_interval", "whole seconds from \"1s\" to \"255s\" in version 2 (RFC 3768 5.3.7)");
 pub(super) const ADDRESSES: Key =
-    key("addresses", "a list of 1 to 255 IPv4 addresses with prefix length, such as [\"192.0.2.1/24\"]");
+    key("addresses", "a list of 1 to 255 addresses with prefix length, such as [\"192.0.2.1/24\"]");
 pub(super) const PREEMPT: Key = key("preempt", "true or false");
 pub(super) const PREEMPT_DELAY: Key = key("preempt_delay", "a duration from \"0s\" to \"1000s\"");
 pub(super) const ACCEPT: Key = key("accept", "true or false");
@@ -40,7 +40,7 @@ pub(super) const LEASE: Key = key("lease", "\"on\" or \"off\"");
 pub(super) const VIRTUAL_MAC: Key = key("virtual_mac", "true or false");
 pub(super) const CHECKSUM: Key = key("checksum", "\"auto\", \"pseudo-header\" or \"plain\"");
 pub(super) const ALLOWED_SOURCES: Key =
-    key("allowed_sources", "a list of at most 255 IPv4 addresses, such as [\"192.0.2.2\"]");
+    key("allowed_sources", "a list of at most 255 addresses, such as [\"192.0.2.2\"]");
 pub(super) const PASSWORD: Key = key("password", "1 to 8 printable ASCII characters in quotes (RFC 2338 5.3.10)");
 pub(super) const NOTIFY: Key = key("notify", "the absolute path of a program, in quotes");
 pub(super) const ANNOUNCE_COUNT: Key = key("announce_count", "an integer from 1 to 60");

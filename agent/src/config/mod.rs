@@ -16,11 +16,11 @@ mod virtual_router;
 use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
-use xvrrp_common::units::{Interval, Priority, Version, Vrid};
+use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
 
 pub use self::address::Vip;
 pub use self::error::{ConfigError, Problem};
@@ -63,7 +63,7 @@ pub struct VirtualRouterConfig {
     pub name: String,
     /// 1 to 15 bytes. Required.
     pub interface: String,
-    /// 1 to 255, unique on the interface (RFC 9568 5.2.3). Required.
+    /// 1 to 255, unique on the interface for each family of addresses (RFC 9568 5.2.3). Required.
     pub vrid: Vrid,
     /// 2 (RFC 3768) or 3 (RFC 9568). Default: 3.
     pub version: Version,
@@ -72,7 +72,9 @@ pub struct VirtualRouterConfig {
     /// Version 3: 10 ms to 40.95 s in steps of 10 ms (RFC 9568 5.2.7); version 2: 1 s to 255 s in steps of 1 s
     /// (RFC 3768 5.3.7). Default: 1 s (RFC 9568 6.1).
     pub advert_interval: Interval,
-    /// 1 to 255 different ones (RFC 9568 5.2.5), in the order in which adverts list them. Required.
+    /// 1 to 255 different ones (RFC 9568 5.2.5), in the order in which adverts list them; at most
+    /// [`VirtualRouterConfig::MAX_IPV6_ADDRESSES`] of IPv6, of which the first is link-local (5.2.9). With addresses of
+    /// both families these are two virtual routers, which change role together. Required.
     pub addresses: Vec<Vip>,
     /// `Preempt_Mode` (RFC 9568 6.1); true for the owner. Default: true.
     pub preempt: bool,
@@ -86,11 +88,12 @@ pub struct VirtualRouterConfig {
     pub virtual_mac: bool,
     /// Which forms of the checksum version 3 takes and sends (RFC 9568 5.2.8, RFC 5798 5.2.8). Default: auto.
     pub checksum: Checksum,
-    /// If not empty: adverts from any other source are ignored. Default: empty.
-    pub allowed_sources: Vec<Ipv4Addr>,
+    /// If not empty: adverts from any other source are ignored. For each family of addresses then one at least, over IPv6
+    /// link-local. Default: empty.
+    pub allowed_sources: Vec<IpAddr>,
     /// Version 2 only: authentication type 1 (RFC 2338 5.3.6). Default: none.
     pub password: Option<Password>,
-    /// How many times each gratuitous ARP is sent after a takeover: 1 to 60. Default: 3.
+    /// How many times each gratuitous ARP or unsolicited Neighbor Advertisement is sent after a takeover: 1 to 60. Default: 3.
     pub announce_count: u8,
     /// Time between those: 10 ms to 60 s. Default: 1 s.
     pub announce_interval: Interval,
@@ -98,6 +101,19 @@ pub struct VirtualRouterConfig {
     pub notify: Option<PathBuf>,
     /// Where it stands in the file.
     pub lines: VirtualRouterLines,
+}
+
+impl VirtualRouterConfig {
+    /// The families that it has addresses of: each is a virtual router of its own (RFC 9568 1.7).
+    pub fn families(&self) -> impl Iterator<Item = Family> {
+        let has = |family: &Family| self.addresses.iter().any(|vip| vip.family() == *family);
+        [Family::Ipv4, Family::Ipv6].into_iter().filter(has)
+    }
+
+    /// The addresses of one family, in their order.
+    pub fn addresses_of(&self, family: Family) -> impl Iterator<Item = Vip> {
+        self.addresses.iter().copied().filter(move |vip| vip.family() == family)
+    }
 }
 
 /// Lines of the file, counted from 1.

@@ -185,7 +185,7 @@ impl<'a, 'i> Section<'a, 'i> {
         for Found { value, line } in elements {
             let parsed = match value {
                 DeValue::String(text) => parse(text),
-                _ => Err(format!("found {}; expected an IPv4 address in quotes", describe(value))),
+                _ => Err(format!("found {}; expected an address in quotes", describe(value))),
             };
             match (parsed, &mut outcome) {
                 (Ok(element), Ok(list)) => list.push((element, line)),

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use xvrrp_common::units::Vrid;
+use xvrrp_common::units::{Family, Vrid};
 
 use super::error::Reported;
 use super::keys;
@@ -14,8 +14,8 @@ use super::section::{Section, quote};
 #[derive(Default)]
 pub(super) struct Taken {
     names: HashMap<String, usize>,
-    vrids: HashMap<(String, Vrid), Holder>,
-    addresses: HashMap<(String, Ipv4Addr), Holder>,
+    vrids: HashMap<(String, Family, Vrid), Holder>,
+    addresses: HashMap<(String, IpAddr), Holder>,
 }
 
 /// Who had it first, and where.
@@ -39,11 +39,11 @@ impl Taken {
         }
     }
 
-    /// The VRID of a virtual router is unique on its interface (RFC 9568 5.2.3), whatever the version: both
-    /// versions would use the same virtual MAC address.
-    pub fn claim_vrid(&mut self, section: &mut Section, interface: &str, vrid: Vrid) {
+    /// The VRID of a virtual router is unique on its interface for each family (RFC 9568 5.2.3), whatever the version:
+    /// both versions would use the same virtual MAC address.
+    pub fn claim_vrid(&mut self, section: &mut Section, interface: &str, family: Family, vrid: Vrid) {
         let line = section.line_of(&keys::VRID);
-        match self.vrids.entry((interface.to_owned(), vrid)) {
+        match self.vrids.entry((interface.to_owned(), family, vrid)) {
             Entry::Vacant(vacant) => {
                 vacant.insert(Holder { place: section.place.clone(), line });
             }
@@ -59,7 +59,7 @@ impl Taken {
     }
 
     /// An address can have one MAC address at a time, so one virtual router of an interface.
-    pub fn claim_address(&mut self, section: &mut Section, interface: &str, address: Ipv4Addr, line: usize) {
+    pub fn claim_address(&mut self, section: &mut Section, interface: &str, address: IpAddr, line: usize) {
         match self.addresses.entry((interface.to_owned(), address)) {
             Entry::Vacant(vacant) => {
                 vacant.insert(Holder { place: section.place.clone(), line });

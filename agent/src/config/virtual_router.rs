@@ -1,11 +1,12 @@
 //! `[[virtual_router]]`, each by itself and all of them together.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use toml::de::{DeTable, DeValue};
-use xvrrp_common::units::{Interval, Priority, Version, Vrid};
+use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
+use xvrrp_common::wire::vrrp::IpAddress;
 
 use super::address::{Vip, parse_source, parse_vip};
 use super::error::Reported;
@@ -29,6 +30,8 @@ impl VirtualRouterConfig {
     pub const DEFAULT_ANNOUNCE_INTERVAL: Interval = Interval::from_seconds(1);
     /// What the count in an advert can say (RFC 9568 5.2.5).
     pub const MAX_ADDRESSES: usize = 255;
+    /// What fits an advert that is not fragmented.
+    pub const MAX_IPV6_ADDRESSES: usize = <[u8; 16]>::MAX_ADDRESSES;
     pub const MAX_ALLOWED_SOURCES: usize = 255;
 }
 
@@ -97,9 +100,19 @@ fn read_table(section: &mut Section, taken: &mut Taken) -> Result<VirtualRouterC
     if let (Ok(priority), Ok(preempt), Ok(preempt_delay)) = (priority, preempt, preempt_delay) {
         check_preemption(section, priority, preempt, preempt_delay);
     }
+    if let Ok(addresses) = &addresses {
+        check_ipv6_addresses(section, vrid.ok(), addresses);
+        check_families(section, addresses, checksum.as_ref().ok(), allowed_sources.as_deref().unwrap_or_default());
+    }
     if let Ok(interface) = &interface {
-        if let Ok(vrid) = vrid {
-            taken.claim_vrid(section, interface, vrid);
+        for family in [Family::Ipv4, Family::Ipv6] {
+            let used = addresses.iter().flatten().any(|(vip, _)| vip.family() == family);
+            // Without addresses that can be read, the usual one.
+            if let Ok(vrid) = vrid
+                && (used || addresses.is_err() && family == Family::Ipv4)
+            {
+                taken.claim_vrid(section, interface, family, vrid);
+            }
         }
         for (vip, line) in addresses.iter().flatten() {
             taken.claim_address(section, interface, vip.address, *line);
@@ -251,7 +264,7 @@ fn read_addresses(section: &mut Section, version: Version) -> Result<Vec<(Vip, u
     section.each(&keys::ADDRESSES, elements, |text| parse_vip(text, version))
 }
 
-fn read_allowed_sources(section: &mut Section) -> Result<Vec<Ipv4Addr>, Reported> {
+fn read_allowed_sources(section: &mut Section) -> Result<Vec<IpAddr>, Reported> {
     let Some((elements, line)) = section.list(&keys::ALLOWED_SOURCES)? else {
         return Ok(Vec::new());
     };
@@ -268,6 +281,60 @@ fn read_allowed_sources(section: &mut Section) -> Result<Vec<Ipv4Addr>, Reported
         }
     }
     Ok(sources.into_iter().map(|(source, _)| source).collect())
+}
+
+/// RFC 9568 5.2.9: the link-local address of the virtual router. It is the same on every router of the group, so no
+/// host's own.
+fn check_ipv6_addresses(section: &mut Section, vrid: Option<Vrid>, addresses: &[(Vip, usize)]) {
+    let mut ipv6 = addresses.iter().filter_map(|(vip, line)| match vip.address {
+        IpAddr::V6(address) => Some((address, *line)),
+        IpAddr::V4(_) => None,
+    });
+    let Some((first, line)) = ipv6.next() else { return };
+    if !first.is_unicast_link_local() {
+        let vrid = vrid.map_or(1, Vrid::get);
+        let message = format!(
+            "\"{first}\" is the first IPv6 address, which must be link-local and the same on every router of the group \
+             (RFC 9568 5.2.9); put one before it, such as \"fe80::{vrid:x}/64\""
+        );
+        section.report(&keys::ADDRESSES, line, message);
+    }
+    let count = ipv6.count() + 1;
+    if count > VirtualRouterConfig::MAX_IPV6_ADDRESSES {
+        let most = VirtualRouterConfig::MAX_IPV6_ADDRESSES;
+        let message =
+            format!("{count} IPv6 addresses are too many; expected at most {most}, which one advert can carry");
+        section.report(&keys::ADDRESSES, section.line_of(&keys::ADDRESSES), message);
+    }
+}
+
+/// What would leave one of the two virtual routers deaf, or means nothing to any.
+fn check_families(
+    section: &mut Section,
+    addresses: &[(Vip, usize)],
+    checksum: Option<&Checksum>,
+    allowed_sources: &[IpAddr],
+) {
+    let has = |family| addresses.iter().any(|(vip, _)| vip.family() == family);
+    if !has(Family::Ipv4) && checksum == Some(&Checksum::Plain) {
+        let message = "over IPv6 the checksum always covers the pseudo-header (RFC 9568 5.2.8); remove checksum";
+        section.report(&keys::CHECKSUM, section.line_of(&keys::CHECKSUM), message);
+    }
+    if allowed_sources.is_empty() {
+        return;
+    }
+    for (family, name, example) in [(Family::Ipv4, "IPv4", "192.0.2.2"), (Family::Ipv6, "IPv6", "fe80::2")] {
+        let listed = allowed_sources.iter().any(|source| Family::of(*source) == family);
+        let message = match (has(family), listed) {
+            (true, false) => format!(
+                "none of them is an {name} address, so that no other router would be heard over {name}; add those of \
+                 the others, such as \"{example}\""
+            ),
+            (false, true) => format!("the virtual router has no {name} address; remove the {name} sources"),
+            _ => continue,
+        };
+        section.report(&keys::ALLOWED_SOURCES, section.line_of(&keys::ALLOWED_SOURCES), message);
+    }
 }
 
 fn check_preemption(section: &mut Section, priority: Priority, preempt: bool, preempt_delay: Interval) {

@@ -1,13 +1,13 @@
 //! What others advertise, compared with our configuration.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use xvrrp_common::abi;
 use xvrrp_common::units::{Instant, Interval, Priority};
-use xvrrp_common::wire::vrrp as wire;
 
 use super::Problem;
-use super::instance::{InstanceConfig, PROBLEM_PAUSE, octets};
+use super::frames::address_sum;
+use super::instance::{InstanceConfig, PROBLEM_PAUSE};
 
 /// Keeps in mind what was told, so that nothing is told twice in a row.
 #[derive(Debug)]
@@ -18,8 +18,8 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
-    pub(super) fn new(addresses: &[Ipv4Addr]) -> Self {
-        Self { address_sum: wire::address_sum(&octets(addresses)), last: None, told: None }
+    pub(super) fn new(addresses: &[IpAddr]) -> Self {
+        Self { address_sum: address_sum(addresses), last: None, told: None }
     }
 
     /// RFC 9568 7.1: differences that the administrator should know of, if there is something new.

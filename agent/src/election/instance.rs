@@ -1,15 +1,15 @@
 //! A virtual router of ours: its state machine, and the hands that carry out what the machine decides.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use nix::errno::Errno;
-use xvrrp_common::abi::{self, RouterKey, ipv4_address};
+use xvrrp_common::abi::{self, RouterKey};
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version};
-use xvrrp_common::wire::{arp, vrrp as wire};
 
 use super::comparison::Comparison;
 use super::entry::Entry;
+use super::frames::{self, Announcements};
 use super::status::{Rival, RouterStatus, Timers};
 use super::{Outlets, Problem, Report, Transition};
 use crate::addresses::Request;
@@ -24,14 +24,17 @@ pub(super) const PROBLEM_PAUSE: Interval = Interval::from_millis(10_000);
 /// Everything that a virtual router of ours is made of.
 #[derive(Debug)]
 pub struct InstanceConfig {
-    /// Its place in the configuration.
+    /// Its place among all of them.
     pub index: usize,
+    /// That of the virtual router with the same name in the other family: they change role together.
+    pub partner: Option<usize>,
     pub key: RouterKey,
     /// As the kernel half sees it, in the role [`abi::Router::ROLE_INITIALIZE`], or with [`Self::resume`] Active.
     pub kernel: abi::Router,
     pub machine: Config,
-    pub primary: Ipv4Addr,
-    pub addresses: Vec<Ipv4Addr>,
+    pub primary: IpAddr,
+    /// Of the primary address's family.
+    pub addresses: Vec<IpAddr>,
     /// Source of adverts and announcements: the virtual MAC, or the interface's own.
     pub mac: MacAddress,
     /// Version 2: simple password (RFC 2338 5.3.10).
@@ -52,8 +55,7 @@ pub struct Instance {
     /// The adverts, ready to be sent: with our priority, and with priority 0.
     advert: Vec<u8>,
     release: Vec<u8>,
-    /// A gratuitous ARP for each virtual address, ready to be sent.
-    announcements: Vec<[u8; 42]>,
+    announcements: Announcements,
     /// The form of the checksum that the adverts have.
     pseudo_header_checksum: bool,
     comparison: Comparison,
@@ -63,6 +65,8 @@ pub struct Instance {
     rival: Option<Rival>,
     /// When to announce every address because of it.
     second_answer: Option<Instant>,
+    /// The last change of state, until it is taken.
+    entered: Option<(State, State)>,
 }
 
 impl Instance {
@@ -73,7 +77,7 @@ impl Instance {
             entry: Entry::new(config.key, config.kernel, config.resume),
             advert: Vec::new(),
             release: Vec::new(),
-            announcements: announcements(&config),
+            announcements: Announcements::new(&config, &config.addresses),
             pseudo_header_checksum: config.kernel.checksum != abi::Router::CHECKSUM_PLAIN,
             comparison: Comparison::new(&config.addresses),
             send_error_told: None,
@@ -81,6 +85,7 @@ impl Instance {
             adverts_sent: 0,
             rival: None,
             second_answer: None,
+            entered: None,
             config,
         };
         instance.build_adverts()?;
@@ -106,7 +111,7 @@ impl Instance {
         }
         if moves {
             self.config.mac = mac;
-            self.announcements = announcements(&self.config);
+            self.announcements = Announcements::new(&self.config, &self.config.addresses);
             // The frames held these values before, so they do now.
             let _ = self.build_adverts();
         }
@@ -121,6 +126,19 @@ impl Instance {
         self.machine.handle_event(event, now);
     }
 
+    pub(super) fn partner(&self) -> Option<usize> {
+        self.config.partner
+    }
+
+    /// From where to where the state has changed since it was last asked for.
+    pub(super) fn take_entered(&mut self) -> Option<(State, State)> {
+        self.entered.take()
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.machine.state()
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.machine.poll_timeout().into_iter().chain(self.second_answer).min()
     }
@@ -131,7 +149,7 @@ impl Instance {
 
     /// An advert that the kernel half found worth telling.
     pub(super) fn heard(&mut self, advert: &abi::Advert, now: Instant) {
-        let source = source(advert);
+        let source = abi::ip_address(self.config.key.family, advert.source);
         self.follow_checksum(advert);
         let problem = self.comparison.compare(&self.config, advert, source, now);
         self.pending_problem = problem.or(self.pending_problem);
@@ -149,15 +167,15 @@ impl Instance {
     /// Another host claims one of our addresses: whoever has believed it hears from us at once. For a while the kernel half
     /// tells of no further claim, on whichever address; after that time we answer all that may have been made meanwhile.
     pub(super) fn contest(&mut self, claim: &abi::Claim, now: Instant, outlets: &Outlets) {
-        let claimed = |vip: &&Ipv4Addr| ipv4_address(vip.octets()) == claim.address;
+        let claimed = |vip: &&IpAddr| abi::address(**vip) == claim.address;
         let Some(&address) = self.config.addresses.iter().find(claimed) else { return };
         if self.machine.state() != State::Active {
             return;
         }
-        let sent = self.config.socket.send(&arp::gratuitous(self.config.mac, address.octets()));
+        let sent = Announcements::new(&self.config, &[address]).send(&self.config.socket);
         self.note_send(sent);
         self.second_answer = Some(now + Interval::from_nanos(abi::Claim::PAUSE));
-        let rival = Rival { mac: MacAddress(claim.mac), address: IpAddr::V4(address), at: now };
+        let rival = Rival { mac: MacAddress(claim.mac), address, at: now };
         self.rival = Some(rival);
         outlets.report(Report::RivalClaim { router: self.config.index, rival });
     }
@@ -169,8 +187,17 @@ impl Instance {
     }
 
     /// Lets the machine act on a deadline that has passed, unless the kernel half has heard better in the meantime.
-    pub(super) fn fire(&mut self, now: Instant, tables: &mut Tables) -> Result<(), DataplaneError> {
+    /// `partner` is the slot of the other family's.
+    pub(super) fn fire(
+        &mut self,
+        partner: Option<u32>,
+        now: Instant,
+        tables: &mut Tables,
+    ) -> Result<(), DataplaneError> {
         self.answer_again(now, tables);
+        if let Some(partner) = partner {
+            self.hear_restart(&tables.heard(partner), now);
+        }
         self.hear_stamp(tables, now);
         if self.takeover_is_due(now) {
             // Not in force, but not ended either: the kernel half can still end it before the first advert is sent.
@@ -199,6 +226,7 @@ impl Instance {
                 Action::InstallAddresses => outlets.request(Request::Install(router)),
                 Action::RemoveAddresses => outlets.request(Request::Remove(router)),
                 Action::Transition { from, to, reason, at } => {
+                    self.entered = Some((from, to));
                     outlets.report(Report::Transition { router, transition: Transition { from, to, reason, at } });
                 }
             }
@@ -234,17 +262,17 @@ impl Instance {
             return;
         }
         let heard = tables.heard(self.entry.slot());
-        if heard.restarted_at > 0 {
-            self.machine.handle_event(
-                Event::Restarted {
-                    at: Instant::from_nanos(heard.restarted_at),
-                    interval: Interval::from_nanos(heard.restart_interval),
-                },
-                now,
-            );
-        }
+        self.hear_restart(&heard, now);
         if heard.latest.received_at > 0 {
             self.heard(&heard.latest, now);
+        }
+    }
+
+    fn hear_restart(&mut self, heard: &abi::Heard, now: Instant) {
+        if heard.restarted_at > 0 {
+            let (at, interval) =
+                (Instant::from_nanos(heard.restarted_at), Interval::from_nanos(heard.restart_interval));
+            self.machine.handle_event(Event::Restarted { at, interval }, now);
         }
     }
 
@@ -274,10 +302,7 @@ impl Instance {
     }
 
     fn announce(&mut self, tables: &Tables) {
-        let mut outcome = Ok(());
-        for frame in &self.announcements {
-            outcome = outcome.and(self.config.socket.send(frame));
-        }
+        let outcome = self.announcements.send(&self.config.socket);
         // Without a lease, the kernel half has let none of them out.
         if outcome.is_err() || !self.entry.lease_runs(clock::now(), tables) {
             self.machine.announcement_failed();
@@ -308,40 +333,8 @@ impl Instance {
     }
 
     fn build_adverts(&mut self) -> io::Result<()> {
-        let addresses = octets(&self.config.addresses);
-        for (frame, priority) in
-            [(&mut self.advert, self.config.machine.priority), (&mut self.release, Priority::RELEASE)]
-        {
-            frame.resize(wire::MAX_FRAME, 0);
-            let length = wire::AdvertFrame {
-                source_mac: self.config.mac,
-                source: self.config.primary.octets(),
-                version: self.config.machine.version,
-                vrid: self.config.machine.vrid,
-                priority,
-                interval: self.config.machine.advert_interval,
-                addresses: &addresses,
-                pseudo_header_checksum: self.pseudo_header_checksum,
-                password: self.config.password,
-            }
-            .emit(frame)
-            .ok_or(io::ErrorKind::InvalidInput)?;
-            frame.truncate(length);
-        }
+        self.advert = frames::advert(&self.config, self.config.machine.priority, self.pseudo_header_checksum)?;
+        self.release = frames::advert(&self.config, Priority::RELEASE, self.pseudo_header_checksum)?;
         Ok(())
     }
-}
-
-fn source(advert: &abi::Advert) -> IpAddr {
-    let [a, b, c, d, ..] = advert.source;
-    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-}
-
-/// A gratuitous ARP for each virtual address.
-fn announcements(config: &InstanceConfig) -> Vec<[u8; 42]> {
-    config.addresses.iter().map(|vip| arp::gratuitous(config.mac, vip.octets())).collect()
-}
-
-pub(super) fn octets(addresses: &[Ipv4Addr]) -> Vec<[u8; 4]> {
-    addresses.iter().map(Ipv4Addr::octets).collect()
 }

@@ -6,7 +6,9 @@
 
 mod comparison;
 mod entry;
+mod frames;
 mod instance;
+mod pair;
 mod status;
 mod timer;
 
@@ -46,7 +48,8 @@ pub enum Command {
     HandOver,
 }
 
-/// What the election tells the management side. `router` counts the virtual routers in the configuration's order.
+/// What the election tells the management side. `router` counts the virtual routers in the configuration's order, one for
+/// each family of addresses.
 #[derive(Debug)]
 pub enum Report {
     Transition {
@@ -246,25 +249,25 @@ impl Election {
                 Told::Advert(event) => event.slot,
                 Told::Claim(claim) => claim.slot,
             };
-            let Some(instance) = by_slot.get(&slot).and_then(|&index| self.instances.get_mut(index)) else {
-                continue;
-            };
+            let Some(&index) = by_slot.get(&slot) else { continue };
+            let instance = &mut self.instances[index];
             match told {
                 Told::Advert(event) if instance.key() == event.router => instance.heard(&event.advert, clock::now()),
                 Told::Advert(_) => {}
                 Told::Claim(claim) => instance.contest(&claim, clock::now(), &self.outlets),
             }
-            instance.act(&mut self.tables, &self.outlets)?;
+            self.act(index)?;
         }
         Ok(true)
     }
 
     fn fire_deadlines(&mut self) -> Result<(), ElectionError> {
         let now = clock::now();
-        for instance in &mut self.instances {
-            if instance.deadline().is_some_and(|deadline| deadline <= now) {
-                instance.fire(now, &mut self.tables)?;
-                instance.act(&mut self.tables, &self.outlets)?;
+        for index in 0..self.instances.len() {
+            if self.instances[index].deadline().is_some_and(|deadline| deadline <= now) {
+                let partner = self.instances[index].partner().map(|partner| self.instances[partner].slot());
+                self.instances[index].fire(partner, now, &mut self.tables)?;
+                self.act(index)?;
             }
         }
         Ok(())
@@ -288,10 +291,10 @@ impl Election {
     fn for_each(&mut self, mut apply: impl FnMut(&mut Instance, Instant)) -> Result<(), ElectionError> {
         let now = clock::now();
         let mut outcome = Ok(());
-        for instance in &mut self.instances {
-            apply(instance, now);
-            outcome = outcome.and(instance.act(&mut self.tables, &self.outlets));
+        for index in 0..self.instances.len() {
+            apply(&mut self.instances[index], now);
+            outcome = outcome.and(self.act(index));
         }
-        Ok(outcome?)
+        outcome
     }
 }

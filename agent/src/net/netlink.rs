@@ -1,12 +1,12 @@
 //! Interfaces, addresses and unicast filters, by rtnetlink.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use futures_util::TryStreamExt;
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp};
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
 use xvrrp_common::units::MacAddress;
@@ -31,8 +31,9 @@ pub enum NetError {
     Open(#[source] std::io::Error),
     #[error("cannot list {what}: {source}")]
     List { what: &'static str, source: rtnetlink::Error },
-    #[error("cannot {verb} address {address}/{prefix_length} on {interface}: {source}")]
-    Address { verb: &'static str, address: Ipv4Addr, prefix_length: u8, interface: String, source: rtnetlink::Error },
+    /// `place` is the address with its prefix length, and the interface.
+    #[error("cannot {verb} address {place}: {source}")]
+    Address { verb: &'static str, place: String, source: rtnetlink::Error },
     #[error("cannot {verb} the unicast filter of {interface} for {mac}: {source}")]
     UnicastFilter { verb: &'static str, interface: String, mac: MacAddress, source: rtnetlink::Error },
 }
@@ -48,7 +49,7 @@ pub struct Interface {
     pub loopback: bool,
     /// Administratively up and with a carrier.
     pub running: bool,
-    /// IPv4 addresses, in the kernel's order.
+    /// Addresses, in the kernel's order.
     pub addresses: Vec<InterfaceAddress>,
     /// The XDP program that is attached, by its kernel-wide number, and in which mode.
     pub xdp: Option<(u32, &'static str)>,
@@ -63,7 +64,7 @@ impl Interface {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterfaceAddress {
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub prefix_length: u8,
     /// Put there by an xvrrp agent.
     pub ours: bool,
@@ -110,16 +111,26 @@ impl Netlink {
         &self,
         interface: &str,
         ifindex: u32,
-        address: Ipv4Addr,
+        address: IpAddr,
         prefix_length: u8,
     ) -> Result<AddressOutcome, NetError> {
-        let mut request = self.handle.address().add(ifindex, IpAddr::V4(address), prefix_length);
-        request.message_mut().attributes.push(AddressAttribute::Protocol(ADDRESS_PROTOCOL));
+        let mut request = self.handle.address().add(ifindex, address, prefix_length);
+        let attributes = &mut request.message_mut().attributes;
+        attributes.push(AddressAttribute::Protocol(ADDRESS_PROTOCOL));
+        if address.is_ipv6() {
+            // There is another host that has it, or had it until now: no time to look for duplicates (RFC 4862 5.4).
+            attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+            // Valid for ever, but nothing that this host starts by itself leaves from it (RFC 6724 5, rule 3).
+            let mut lifetimes = CacheInfo::default();
+            (lifetimes.ifa_valid, lifetimes.ifa_preferred) = (u32::MAX, 0);
+            attributes.push(AddressAttribute::CacheInfo(lifetimes));
+        }
         match request.execute().await {
             Ok(()) => Ok(AddressOutcome::Added),
             Err(source) if has_errno(&source, libc::EEXIST) => Ok(AddressOutcome::Existed),
             Err(source) => {
-                Err(NetError::Address { verb: "add", address, prefix_length, interface: interface.to_owned(), source })
+                let place = format!("{address}/{prefix_length} on {interface}");
+                Err(NetError::Address { verb: "add", place, source })
             }
         }
     }
@@ -130,8 +141,8 @@ impl Netlink {
         &self,
         interface: &str,
         ifindex: u32,
-        added: &[(Ipv4Addr, u8)],
-    ) -> Result<Vec<((Ipv4Addr, u8), NetError)>, NetError> {
+        added: &[(IpAddr, u8)],
+    ) -> Result<Vec<((IpAddr, u8), NetError)>, NetError> {
         let messages = self.address_messages().await?;
         let mut failures = Vec::new();
         for message in messages.into_iter().filter(|message| message.header.index == ifindex) {
@@ -153,7 +164,7 @@ impl Netlink {
     /// every failure.
     pub async fn remove_stale_addresses(
         &self,
-        keep: &BTreeSet<(u32, Ipv4Addr)>,
+        keep: &BTreeSet<(u32, IpAddr)>,
     ) -> Result<(Vec<String>, Vec<NetError>), NetError> {
         let interfaces = self.interfaces().await?;
         let (mut removed, mut failures) = (Vec::new(), Vec::new());
@@ -216,20 +227,15 @@ impl Netlink {
         &self,
         interface: &str,
         message: AddressMessage,
-        address: Ipv4Addr,
+        address: IpAddr,
         prefix_length: u8,
     ) -> Result<(), NetError> {
         // Without this the kernel would take the operator's addresses of the same subnet away with ours.
         let _promote = promote::Secondaries::on(interface);
         match self.handle.address().del(message).execute().await {
             Err(source) if !has_errno(&source, libc::EADDRNOTAVAIL) && !has_errno(&source, libc::ENODEV) => {
-                Err(NetError::Address {
-                    verb: "remove",
-                    address,
-                    prefix_length,
-                    interface: interface.to_owned(),
-                    source,
-                })
+                let place = format!("{address}/{prefix_length} on {interface}");
+                Err(NetError::Address { verb: "remove", place, source })
             }
             _ => Ok(()),
         }
@@ -279,11 +285,24 @@ fn xdp_program(attributes: &[LinkXdp]) -> Option<(u32, &'static str)> {
 }
 
 fn interface_address(message: &AddressMessage) -> Option<InterfaceAddress> {
-    // IFA_LOCAL is the interface's own end; on a point-to-point link IFA_ADDRESS is the other one.
-    let address = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+    // IFA_LOCAL is the interface's own end; on a point-to-point link IFA_ADDRESS is the other one. IPv6 has no IFA_LOCAL
+    // elsewhere.
+    let attributes = || message.attributes.iter();
+    let local = attributes().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
         _ => None,
-    })?;
+    });
+    let ipv6 = attributes().find_map(|attribute| match attribute {
+        AddressAttribute::Address(address) if address.is_ipv6() => Some(*address),
+        _ => None,
+    });
+    // Another host has it.
+    if attributes()
+        .any(|attribute| matches!(attribute, AddressAttribute::Flags(flags) if flags.contains(AddressFlags::Dadfailed)))
+    {
+        return None;
+    }
+    let address = local.or(ipv6)?;
     let ours = message.attributes.contains(&AddressAttribute::Protocol(ADDRESS_PROTOCOL));
     Some(InterfaceAddress { address, prefix_length: message.header.prefix_len, ours })
 }

@@ -13,7 +13,7 @@ pub enum Action {
     SetPreempt(bool),
     /// Send an advert with this priority (RFC 9568 7.2).
     SendAdvert { priority: Priority },
-    /// Broadcast a gratuitous ARP for every virtual address (RFC 9568 6.4.1, 6.4.2).
+    /// Send a gratuitous ARP or unsolicited Neighbor Advertisement for every virtual address (RFC 9568 6.4.1, 6.4.2).
     Announce,
     /// Put the virtual addresses on the interface.
     InstallAddresses,
@@ -61,6 +61,8 @@ pub enum Reason {
     HigherPriority,
     /// Backup: another Active has our priority and a higher address.
     HigherAddress,
+    /// Active or Backup: so is the virtual router of the other address family.
+    OtherFamily,
     /// Active: we own the virtual addresses.
     Owner,
     /// Active: so was the agent before us, and its lease still runs.
@@ -84,6 +86,7 @@ impl fmt::Display for Reason {
             Self::LeaseExpired => "lease_expired",
             Self::HigherPriority => "higher_priority",
             Self::HigherAddress => "higher_address",
+            Self::OtherFamily => "other_family",
             Self::Owner => "owner",
             Self::Resumed => "resumed",
             Self::ActiveDown => "active_down",

@@ -16,6 +16,10 @@ pub enum Event {
     InterfaceUp,
     /// The interface can neither send nor receive.
     InterfaceDown,
+    /// The virtual router of the other address family under our name has become Active: so do we.
+    PartnerActive,
+    /// It was Active, and has become Backup.
+    PartnerBackup,
     /// A valid advert that changes something, or any valid advert while we are Active.
     Advert(Advert),
     /// The kernel half has heard, `at` this moment, an advert that restarts a Backup's Active_Down_Timer, and it

@@ -55,7 +55,7 @@ impl VirtualRouter {
             Event::InterfaceDown => self.interface_up = false,
             // What we hear of ourselves, over a loop in the network, tells of no other router.
             Event::Advert(advert) if advert.source == self.config.primary => return,
-            Event::Advert(_) | Event::Restarted { .. } => {}
+            Event::Advert(_) | Event::Restarted { .. } | Event::PartnerActive | Event::PartnerBackup => {}
         }
         self.end_lapsed_lease(now);
         match self.phase {
@@ -93,7 +93,11 @@ impl VirtualRouter {
             Event::Resume { lease_until } => self.resume(lease_until, now),
             Event::InterfaceUp => self.start(Reason::InterfaceUp, now),
             Event::Shutdown => self.reason = Reason::Shutdown,
-            Event::InterfaceDown | Event::Advert(_) | Event::Restarted { .. } => {}
+            Event::InterfaceDown
+            | Event::Advert(_)
+            | Event::Restarted { .. }
+            | Event::PartnerActive
+            | Event::PartnerBackup => {}
         }
     }
 
@@ -128,7 +132,8 @@ impl VirtualRouter {
             Event::InterfaceDown => self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[]),
             Event::Advert(advert) => self.hear_in_backup(advert),
             Event::Restarted { at, interval } => self.hear_of_restart(at, interval),
-            Event::Startup | Event::Resume { .. } | Event::InterfaceUp => {}
+            Event::PartnerActive => self.take_over(Reason::OtherFamily, now),
+            Event::Startup | Event::Resume { .. } | Event::InterfaceUp | Event::PartnerBackup => {}
         }
     }
 
@@ -205,7 +210,15 @@ impl VirtualRouter {
                 self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[Action::RemoveAddresses]);
             }
             Event::Advert(advert) => self.hear_in_active(advert, now),
-            Event::Startup | Event::Resume { .. } | Event::InterfaceUp | Event::Restarted { .. } => {}
+            Event::PartnerBackup => {
+                self.intervals = self.own_intervals();
+                self.become_backup(now, None, Reason::OtherFamily, now, &[Action::RemoveAddresses]);
+            }
+            Event::Startup
+            | Event::Resume { .. }
+            | Event::InterfaceUp
+            | Event::Restarted { .. }
+            | Event::PartnerActive => {}
         }
     }
 

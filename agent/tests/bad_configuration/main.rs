@@ -4,7 +4,7 @@ mod cases;
 
 use std::collections::HashSet;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use cases::{Case, wrong_anywhere, wrong_on_the_host};
@@ -17,7 +17,7 @@ fn interfaces() -> Vec<HostInterface> {
         name: name.into(),
         ethernet,
         loopback: name == "lo",
-        addresses: addresses.to_vec(),
+        addresses: addresses.iter().copied().map(IpAddr::V4).collect(),
     };
     vec![
         interface("lo", false, &[Ipv4Addr::LOCALHOST]),

@@ -3,13 +3,12 @@
 mod garbled;
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use xvrrp::config::{
     self, AgentConfig, Checksum, Config, Password, Vip, VirtualRouterConfig, VirtualRouterLines, keys,
 };
-use xvrrp_common::units::{Interval, Priority, Version, Vrid};
+use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
 
 fn parse(text: &str) -> Config {
     config::parse(Path::new("xvrrp.toml"), text).unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -27,7 +26,7 @@ fn is_accepted(lines: &str) {
 }
 
 fn vip(octets: [u8; 4], prefix_length: u8) -> Vip {
-    Vip { address: Ipv4Addr::from(octets), prefix_length }
+    Vip { address: octets.into(), prefix_length }
 }
 
 #[test]
@@ -69,6 +68,42 @@ fn what_is_not_said_has_its_default() {
             lines: VirtualRouterLines { header: 1, interface: 3, addresses: 5, notify: 1 },
         }]
     );
+}
+
+#[test]
+fn a_virtual_router_may_have_addresses_of_both_families() {
+    // RFC 9568 1.7, 5.2.3, 5.2.9: each family has its own VRIDs.
+    let config = parse(
+        r#"
+        [[virtual_router]]
+        name = "both"
+        interface = "eth0"
+        vrid = 51
+        addresses = ["192.0.2.1/24", "fe80::33/64", "2001:db8::1/64"]
+        allowed_sources = ["192.0.2.2", "fe80::2"]
+
+        [[virtual_router]]
+        name = "ipv6"
+        interface = "eth0"
+        vrid = 52
+        addresses = ["fe80::34/64"]
+
+        [[virtual_router]]
+        name = "ipv4"
+        interface = "eth0"
+        vrid = 52
+        addresses = ["192.0.2.9/24"]
+        "#,
+    );
+    let [both, ipv6, ipv4] = &config.virtual_routers[..] else { panic!("{config:?}") };
+    let shown = |router: &VirtualRouterConfig, family| {
+        router.addresses_of(family).map(|vip| vip.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(both.families().collect::<Vec<_>>(), [Family::Ipv4, Family::Ipv6]);
+    assert_eq!(shown(both, Family::Ipv6), ["fe80::33/64", "2001:db8::1/64"]);
+    assert_eq!(shown(both, Family::Ipv4), ["192.0.2.1/24"]);
+    assert_eq!(ipv6.families().collect::<Vec<_>>(), [Family::Ipv6]);
+    assert_eq!(ipv4.families().collect::<Vec<_>>(), [Family::Ipv4]);
 }
 
 #[test]
@@ -138,7 +173,7 @@ fn everything_that_is_said_counts() {
             lease: false,
             virtual_mac: false,
             checksum: Checksum::Plain,
-            allowed_sources: vec![Ipv4Addr::new(192, 0, 2, 8)],
+            allowed_sources: vec![[192, 0, 2, 8].into()],
             password: None,
             announce_count: 5,
             announce_interval: Interval::from_millis(20),

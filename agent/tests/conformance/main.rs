@@ -7,6 +7,7 @@ mod initialize;
 mod interface;
 mod lateness;
 mod lease;
+mod pair;
 mod preempt_delay;
 mod timers;
 mod words;

@@ -1,7 +1,7 @@
 //! keepalived as a peer.
 
 use std::fmt::Write;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::Command;
 
 use anyhow::Result;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::daemon::Daemon;
 use super::netns::Namespace;
 use super::wait::{PATIENCE, eventually};
-use super::{INTERFACE, VIP};
+use super::{INTERFACE, LINK_LOCAL_VIP, VIP, VIP_IPV6};
 
 /// One `vrrp_instance`, in the words of keepalived.conf(5).
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct KeepalivedConfig {
     /// With `use_vmac`: adverts do not use the virtual MAC.
     pub vmac_xmit_base: bool,
     pub nopreempt: bool,
-    pub addresses: Vec<(Ipv4Addr, u8)>,
+    pub addresses: Vec<(IpAddr, u8)>,
 }
 
 impl KeepalivedConfig {
@@ -41,8 +41,13 @@ impl KeepalivedConfig {
             use_vmac: false,
             vmac_xmit_base: false,
             nopreempt: false,
-            addresses: vec![(VIP, 24)],
+            addresses: vec![(VIP.into(), 24)],
         }
+    }
+
+    /// The same over IPv6.
+    pub fn ipv6(vrid: u8, priority: u8) -> Self {
+        Self { addresses: vec![(LINK_LOCAL_VIP.into(), 64), (VIP_IPV6.into(), 64)], ..Self::v3(vrid, priority) }
     }
 
     /// Version 2 every second with the lab's address.

@@ -9,7 +9,7 @@ mod virtual_router;
 mod wait;
 mod xvrrp;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Result, ensure};
 
@@ -24,6 +24,10 @@ pub use xvrrp::{Xvrrp, agent_binary};
 
 /// The virtual address of the client's side.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The same over IPv6.
+pub const VIP_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// The link-local address that a virtual router over IPv6 has as well.
+pub const LINK_LOCAL_VIP: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x33);
 /// The client's own address.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
 /// The virtual address of the server's side.
@@ -68,7 +72,22 @@ impl Lab {
         Ok(lab)
     }
 
-    /// The same with a second segment behind the routers, which forward, and a server on it.
+    /// With IPv6 too: the first router is fe80::2 and 2001:db8::2, the client ends in 64.
+    pub fn with_ipv6(routers: usize) -> Result<Self> {
+        let lab = Self::new(routers)?;
+        let hosts = lab.routers.iter().enumerate().map(|(index, router)| (router, host_number(index)));
+        for (host, number) in hosts.chain([(&lab.client, 0x64)]) {
+            // No addresses but ours, and these at once.
+            host.sysctl(&format!("net.ipv6.conf.{INTERFACE}.addr_gen_mode"), "1")?;
+            host.sysctl("net.ipv6.conf.all.disable_ipv6", "0")?;
+            for network in ["fe80", "2001:db8"] {
+                host.ip(&format!("addr add {network}::{number:x}/64 dev {INTERFACE} nodad"))?;
+            }
+        }
+        Ok(lab)
+    }
+
+    /// As [`Self::new`], with a second segment behind the routers, which forward, and a server on it.
     pub fn with_upstream(routers: usize) -> Result<Self> {
         let mut lab = Self::new(routers)?;
         lab.bridge("br1")?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{INTERFACE, VIP};
+use super::{INTERFACE, LINK_LOCAL_VIP, VIP, VIP_IPV6};
 
 /// A `[[virtual_router]]` table: keys with values in TOML.
 #[derive(Clone, Debug)]
@@ -19,6 +19,17 @@ impl VirtualRouter {
             .with("priority", &priority.to_string())
             .with("advert_interval", "\"100ms\"")
             .with("addresses", &format!("[\"{VIP}/24\"]"))
+    }
+
+    /// The same over IPv6.
+    pub fn lan_ipv6(priority: u8) -> Self {
+        Self::lan(priority).with("addresses", &format!("[\"{LINK_LOCAL_VIP}/64\", \"{VIP_IPV6}/64\"]"))
+    }
+
+    /// With the addresses of both.
+    pub fn lan_of_both(priority: u8) -> Self {
+        let addresses = format!("[\"{VIP}/24\", \"{LINK_LOCAL_VIP}/64\", \"{VIP_IPV6}/64\"]");
+        Self::lan(priority).with("addresses", &addresses)
     }
 
     /// Sets a key, also one that is set already. The value is TOML: strings have quotes.

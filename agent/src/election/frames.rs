@@ -1,0 +1,91 @@
+//! The frames that a virtual router sends, in its family.
+
+use std::io;
+use std::net::IpAddr;
+
+use xvrrp_common::abi;
+use xvrrp_common::units::{Family, Priority};
+use xvrrp_common::wire::vrrp::{self as wire, IpAddress};
+use xvrrp_common::wire::{arp, icmpv6};
+
+use super::instance::InstanceConfig;
+use crate::net::PacketSocket;
+
+/// One announcement for each virtual address, ready to be sent: gratuitous ARP or unsolicited Neighbor Advertisements
+/// (RFC 9568 6.4.2).
+#[derive(Debug)]
+pub(super) enum Announcements {
+    Arp(Vec<[u8; 42]>),
+    Neighbor(Vec<[u8; icmpv6::FRAME]>),
+}
+
+impl Announcements {
+    pub(super) fn new(config: &InstanceConfig, addresses: &[IpAddr]) -> Self {
+        let mac = config.mac;
+        match Family::of(config.primary) {
+            Family::Ipv4 => Self::Arp(narrow(addresses).into_iter().map(|vip| arp::gratuitous(mac, vip)).collect()),
+            Family::Ipv6 => {
+                Self::Neighbor(narrow(addresses).into_iter().filter_map(|vip| icmpv6::unsolicited(mac, vip)).collect())
+            }
+        }
+    }
+
+    /// Sends all of them, and returns the first failure.
+    pub(super) fn send(&self, socket: &PacketSocket) -> io::Result<()> {
+        match self {
+            Self::Arp(frames) => send_all(socket, frames),
+            Self::Neighbor(frames) => send_all(socket, frames),
+        }
+    }
+}
+
+fn send_all<const LENGTH: usize>(socket: &PacketSocket, frames: &[[u8; LENGTH]]) -> io::Result<()> {
+    let mut outcome = Ok(());
+    for frame in frames {
+        outcome = outcome.and(socket.send(frame));
+    }
+    outcome
+}
+
+/// An advert with this priority; an error if it cannot carry what the configuration says.
+pub(super) fn advert(config: &InstanceConfig, priority: Priority, pseudo_header_checksum: bool) -> io::Result<Vec<u8>> {
+    match Family::of(config.primary) {
+        Family::Ipv4 => advert_of::<[u8; 4]>(config, priority, pseudo_header_checksum),
+        Family::Ipv6 => advert_of::<[u8; 16]>(config, priority, pseudo_header_checksum),
+    }
+}
+
+fn advert_of<A: IpAddress>(
+    config: &InstanceConfig,
+    priority: Priority,
+    pseudo_header_checksum: bool,
+) -> io::Result<Vec<u8>> {
+    let mut frame = vec![0; wire::MAX_FRAME];
+    let length = wire::AdvertFrame::<A> {
+        source_mac: config.mac,
+        source: A::narrow(abi::address(config.primary)),
+        version: config.machine.version,
+        vrid: config.machine.vrid,
+        priority,
+        interval: config.machine.advert_interval,
+        addresses: &narrow(&config.addresses),
+        pseudo_header_checksum,
+        password: config.password,
+    }
+    .emit(&mut frame)
+    .ok_or(io::ErrorKind::InvalidInput)?;
+    frame.truncate(length);
+    Ok(frame)
+}
+
+/// See [`wire::address_sum`].
+pub(super) fn address_sum(addresses: &[IpAddr]) -> u16 {
+    match addresses.first() {
+        Some(IpAddr::V6(_)) => wire::address_sum::<[u8; 16]>(&narrow(addresses)),
+        _ => wire::address_sum::<[u8; 4]>(&narrow(addresses)),
+    }
+}
+
+fn narrow<A: IpAddress>(addresses: &[IpAddr]) -> Vec<A> {
+    addresses.iter().map(|address| A::narrow(abi::address(*address))).collect()
+}
