@@ -3,8 +3,8 @@
 //!
 //! A test run with many repeats gives the program what it made of the frame the time before. So each frame here comes
 //! out as it went in: for a frame to the virtual MAC, that MAC is given out as the interface's own. An answered ARP
-//! request cannot come out so; it is run once per call, and the difference to a bare `XDP_PASS` run in the same way is
-//! taken.
+//! request or Neighbor Solicitation cannot come out so; it is run once per call, and the difference to a bare `XDP_PASS`
+//! run in the same way is taken.
 
 use std::time::Instant;
 
@@ -17,7 +17,9 @@ use xvrrp_common::wire::vrrp::AdvertFrame;
 use super::bare_xdp::BarePass;
 use super::{Body, Findings, Group, Options, Plot, Row, Samples, Subject};
 use crate::frames::{self, advert, emit};
-use crate::kernel_half::{IFINDEX, KernelHalf, Verdict, key, router, virtual_mac};
+use crate::kernel_half::{
+    IFINDEX, KernelHalf, Verdict, key, key_ipv6, router, router_ipv6, virtual_mac, virtual_mac_ipv6,
+};
 
 pub const SUBJECT: Subject = Subject { name: "xdp", title: "what a frame costs in the XDP program", run };
 
@@ -27,7 +29,12 @@ const ON_AN_INTERFACE: u32 = 255;
 /// The one that the frames are for.
 const OURS: u8 = 51;
 
-const ANSWERED: &str = "ARP request, answered";
+const ARP_ANSWERED: &str = "ARP request, answered";
+const ND_ANSWERED: &str = "Neighbor Solicitation, answered";
+
+/// The address over IPv6.
+const VIP_IPV6: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+const HOST_IPV6: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
 
 /// In nanoseconds above a bare `XDP_PASS`, by medians.
 const PASSTHROUGH_TARGET: f64 = 5.0;
@@ -74,17 +81,19 @@ fn run(options: &Options) -> Result<Findings> {
         rows.push(judged(case.name, &costs, case.target, target));
         groups.push(group(case.name, &costs));
     }
-    let mut costs = Vec::new();
-    for count in ROUTERS {
-        costs.push(answered_arp(&bare, bare_cost.median(), count, effort.single_runs)?);
+    for (name, question) in [(ARP_ANSWERED, arp_request()), (ND_ANSWERED, solicitation())] {
+        let mut costs = Vec::new();
+        for count in ROUTERS {
+            costs.push(answered(&question, &bare, bare_cost.median(), count, effort.single_runs)?);
+        }
+        rows.push(judged(name, &costs, None, None));
+        groups.push(group(name, &costs));
     }
-    rows.push(judged(ANSWERED, &costs, None, None));
-    groups.push(group(ANSWERED, &costs));
     rows.push(Row::new("loading the object", "ms").figure("8 routers", loads(effort.loads)?));
     Ok(Findings {
         how: format!(
             "BPF_PROG_TEST_RUN: the mean of {} repeats, {} times over, with 1, 255 and 4080 virtual routers in the maps, \
-             for one of which the frame is. An answered ARP request cannot be repeated: the median of {} single runs, \
+             for one of which the frame is. A question that is answered cannot be repeated: the median of {} single runs, \
              less that of a bare XDP_PASS run likewise.",
             effort.repeats, effort.rounds, effort.single_runs
         ),
@@ -132,7 +141,6 @@ fn group(name: &str, costs: &[Samples]) -> Group {
     ROUTERS.iter().zip(costs).fold(group, |group, (count, cost)| group.with(routers(*count), cost.clone()))
 }
 
-/// IPv6 comes here: TCP over it, a Neighbor Solicitation (as ARP, below), an advert.
 fn cases(tcp: &[u8]) -> Vec<Case> {
     let with = |count| {
         let addresses = frames::addresses(count);
@@ -159,6 +167,15 @@ fn cases(tcp: &[u8]) -> Vec<Case> {
             target: Some(ADMITTED_TARGET),
             ..case("TCP/IPv4 to the virtual MAC, admitted", active, to_virtual_mac.clone(), Verdict::Pass)
         },
+        Case {
+            target: Some(PASSTHROUGH_TARGET),
+            ..case("TCP/IPv6 to the interface, passed", active, tcp_ipv6(MacAddress([2, 0, 0, 0, 0, 3])), Verdict::Pass)
+        },
+        Case {
+            target: Some(ADMITTED_TARGET),
+            ..case("TCP/IPv6 to the virtual MAC, admitted", active, tcp_ipv6(virtual_mac_ipv6()), Verdict::Pass)
+        },
+        case("valid advert over IPv6, 2 addresses", backup, advert_ipv6(), Verdict::Drop),
         case("TCP/IPv4 to the virtual MAC, dropped", backup, to_virtual_mac, Verdict::Drop),
         case("valid advert, 1 address", backup, valid.clone(), Verdict::Drop),
         case("valid advert, 20 addresses", backup, with(20), Verdict::Drop),
@@ -172,7 +189,9 @@ fn cases(tcp: &[u8]) -> Vec<Case> {
 impl Case {
     /// Makes sure that the frame comes out as it goes in.
     fn prepare(&self, routers: u32) -> Result<KernelHalf> {
-        let mut kernel = kernel_half(routers, Router { interface_mac: virtual_mac().0, ..router(self.role) })?;
+        // Whichever virtual MAC it is.
+        let interface_mac = *self.frame.first_chunk().context("a frame with a destination")?;
+        let mut kernel = kernel_half(routers, Router { interface_mac, ..router(self.role) })?;
         for _ in 0..2 {
             let outcome = kernel.receive(&self.frame)?;
             ensure!(outcome.verdict == self.verdict && outcome.frame == self.frame, "{outcome:?}");
@@ -181,10 +200,13 @@ impl Case {
     }
 }
 
-/// `ours` is VRID 51's on the interface that frames arrive on, with 192.0.2.1; the others fill it and further interfaces.
+/// `ours` is VRID 51's on the interface that frames arrive on, with 192.0.2.1, and with 2001:db8::1 over IPv6; the others
+/// fill it and further interfaces.
 fn kernel_half(routers: u32, ours: Router) -> Result<KernelHalf> {
-    let mut kernel = KernelHalf::with_room(routers.max(8))?;
+    let mut kernel = KernelHalf::with_room(routers.max(8) + 1)?;
     kernel.add(key(OURS, 0), Router { slot: 0, ..ours }, [192, 0, 2, 1])?;
+    let Router { primary, answer_mac, .. } = router_ipv6(ours.role);
+    kernel.add(key_ipv6(OURS, 0), Router { slot: routers, primary, answer_mac, ..ours }, VIP_IPV6)?;
     let all =
         (0..routers.div_ceil(ON_AN_INTERFACE)).flat_map(|interface| (1..=u8::MAX).map(move |vrid| (interface, vrid)));
     let others = all.filter(|other| *other != (0, OURS)).take(usize::try_from(routers - 1)?);
@@ -196,21 +218,51 @@ fn kernel_half(routers: u32, ours: Router) -> Result<KernelHalf> {
     Ok(kernel)
 }
 
-fn answered_arp(bare: &BarePass, bare_median: f64, routers: u32, runs: usize) -> Result<Samples> {
-    let request = frames::arp(&Arp {
+fn tcp_ipv6(destination: MacAddress) -> Vec<u8> {
+    let elsewhere = [0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5];
+    frames::ipv6([destination, MacAddress([2, 0, 0, 0, 0, 9])], [HOST_IPV6, elsewhere], 64, 6, &[0; 20])
+}
+
+fn advert_ipv6() -> Vec<u8> {
+    let AdvertFrame { version, vrid, priority, interval, pseudo_header_checksum, password, .. } = advert();
+    emit(&AdvertFrame {
+        source_mac: virtual_mac_ipv6(),
+        source: HOST_IPV6,
+        version,
+        vrid,
+        priority,
+        interval,
+        addresses: &[HOST_IPV6, VIP_IPV6],
+        pseudo_header_checksum,
+        password,
+    })
+}
+
+fn arp_request() -> Vec<u8> {
+    frames::arp(&Arp {
         operation: arp::OPERATION_REQUEST,
         sender_mac: MacAddress([2, 0, 0, 0, 0, 9]),
         sender: [192, 0, 2, 9],
         target_mac: MacAddress::default(),
         target: [192, 0, 2, 1],
-    });
+    })
+}
+
+fn solicitation() -> Vec<u8> {
+    let message = [&[135, 0, 0, 0, 0, 0, 0, 0][..], &VIP_IPV6, &[1, 1, 2, 0, 0, 0, 0, 9]].concat();
+    let macs = [MacAddress([0x33, 0x33, 0xff, 0, 0, 1]), MacAddress([2, 0, 0, 0, 0, 9])];
+    let group = [0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 1];
+    frames::ipv6(macs, [HOST_IPV6, group], 255, 58, &message)
+}
+
+fn answered(request: &[u8], bare: &BarePass, bare_median: f64, routers: u32, runs: usize) -> Result<Samples> {
     let mut kernel = kernel_half(routers, router(Router::ROLE_ACTIVE))?;
-    ensure!(kernel.receive(&request)?.verdict == Verdict::Transmit, "the request is not answered");
+    ensure!(kernel.receive(request)?.verdict == Verdict::Transmit, "the request is not answered");
     let mut alone = Vec::with_capacity(runs);
     let mut answered = Vec::with_capacity(runs);
     for _ in 0..runs {
-        alone.push(bare.nanoseconds(&request, 1)?);
-        answered.push(kernel.nanoseconds(&request, 1)?);
+        alone.push(bare.nanoseconds(request, 1)?);
+        answered.push(kernel.nanoseconds(request, 1)?);
     }
     let (alone, answered) = (nanoseconds(alone)?, nanoseconds(answered)?);
     // One value: the least and the most would be of two different moments.
