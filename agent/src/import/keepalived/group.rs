@@ -9,7 +9,7 @@ use super::global::Global;
 use super::instance::Instance;
 use super::program::Programs;
 use super::table::{Directives, Handling::*, apply};
-use super::track::Tracked;
+use super::track::{IN_GROUP, Tracked};
 use super::tree::Statement;
 use crate::config::keys;
 
@@ -20,6 +20,8 @@ pub(super) struct Group {
     /// By keepalived's names.
     members: Vec<Located<String>>,
     tracked: Vec<Tracked>,
+    /// Whether members keep the weights of what they track by themselves.
+    weights: bool,
     programs: Programs,
     alert: Option<Located<bool>>,
 }
@@ -48,8 +50,8 @@ const DIRECTIVES: Directives<Group> = &[
             group.alert = it.switch(report).map(|alert| Located::new(alert, &it.place));
         }),
     ),
-    ("global_tracking", Left("weights are those of each virtual router; give all of them the same")),
-    ("sync_group_tracking_weight", Left("weights are those of each virtual router; give all of them the same")),
+    ("global_tracking", Take(|group, _, _| group.weights = true)),
+    ("sync_group_tracking_weight", Take(|group, _, _| group.weights = true)),
 ];
 
 /// All of them; what they track, each of their members tracks.
@@ -62,6 +64,7 @@ pub(super) fn read(statements: &[&Statement], instances: &mut [Instance], report
             name: Located::new(names.claim(name), &statement.place),
             members: Vec::new(),
             tracked: Vec::new(),
+            weights: false,
             programs: Programs::default(),
             alert: None,
         };
@@ -69,6 +72,9 @@ pub(super) fn read(statements: &[&Statement], instances: &mut [Instance], report
         for Located { value, place } in &mut group.members {
             match instances.iter_mut().find(|instance| instance.original_name == *value) {
                 Some(instance) => {
+                    if !group.weights {
+                        instance.tracked.iter_mut().for_each(|tracked| tracked.weightless = Some(IN_GROUP));
+                    }
                     instance.tracked.extend(group.tracked.iter().cloned());
                     value.clone_from(&instance.name);
                 }

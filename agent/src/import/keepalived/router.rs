@@ -7,7 +7,7 @@ use super::super::time::duration;
 use super::address::{self, Address};
 use super::global::Global;
 use super::instance::{CENTISECOND, Instance, OWNER, SECOND};
-use super::track::Checks;
+use super::track::{AS_OWNER, Checks};
 
 /// keepalived's default, and ours.
 const DEFAULT_PRIORITY: u32 = 100;
@@ -45,7 +45,11 @@ impl Instance {
         self.write_password(version, global, &mut table, report);
         table.set_list("allowed_sources", self.peers.clone());
         self.announcements.write(&global.announcements, &mut table);
-        checks.write(&self.tracked, &mut table, report);
+        let mut tracked = self.tracked.clone();
+        if owner {
+            tracked.iter_mut().for_each(|tracked| tracked.weightless = Some(AS_OWNER));
+        }
+        checks.write(&tracked, &mut table, report);
         self.programs.write(&mut table, global, report);
         if let Some(alert) = self.alert.as_ref().filter(|alert| alert.value) {
             global.report_alert(alert, report);

@@ -24,7 +24,13 @@ pub(super) struct Tracked {
     name: String,
     options: Vec<String>,
     place: Place,
+    /// Why keepalived would not heed a weight.
+    pub weightless: Option<&'static str>,
 }
+
+/// See [`Tracked::weightless`].
+pub(super) const IN_GROUP: &str = "in a vrrp_sync_group without sync_group_tracking_weight";
+pub(super) const AS_OWNER: &str = "at priority 255";
 
 impl Tracked {
     pub fn read(block: &Statement) -> Vec<Self> {
@@ -33,6 +39,7 @@ impl Tracked {
             name: line.keyword.clone(),
             options: line.words.clone(),
             place: line.place.clone(),
+            weightless: None,
         };
         block.statements().iter().map(line).collect()
     }
@@ -57,6 +64,8 @@ struct Check {
     weight: Option<Located<i64>>,
     /// A result that counts the other way round.
     reverse: bool,
+    /// Whether some virtual router names it, and whether the result refers to it.
+    named: bool,
     used: bool,
 }
 
@@ -224,6 +233,7 @@ impl Checks {
             user: None,
             weight: None,
             reverse: false,
+            named: false,
             used: false,
         }
     }
@@ -235,7 +245,7 @@ impl Checks {
     }
 
     fn refer(&mut self, tracked: &Tracked, report: &mut Report) -> Option<Located<Toml>> {
-        let Tracked { directive, name, options, place } = tracked;
+        let Tracked { directive, name, options, place, weightless } = tracked;
         let found = self.checks.iter().position(|check| check.tracked_by == directive && check.original_name == *name);
         let index = match found {
             Some(index) => index,
@@ -256,7 +266,7 @@ impl Checks {
             }
         };
         let check = self.checks.get_mut(index)?;
-        check.used = true;
+        check.named = true;
         if !has_key(keys::VIRTUAL_ROUTER_KEYS, "track") {
             report.left(place, directive, TOO_EARLY);
             return None;
@@ -282,6 +292,19 @@ impl Checks {
             report.left(place, directive, REVERSE);
             return None;
         }
+        let own_weight = match weightless {
+            Some(why) if own_weight.unwrap_or(check.default_weight()) != 0 => {
+                // An interface goes on to be tracked, as a fault, but not by an owner.
+                if directive != "track_interface" || *why == AS_OWNER {
+                    report.left(place, directive, format!("keepalived ignores what has a weight {why}; left out"));
+                    return None;
+                }
+                report.left(place, directive, format!("keepalived ignores the weight {why}; 0 here, which is a fault"));
+                Some(0)
+            }
+            _ => own_weight,
+        };
+        check.used = true;
         let name = Toml::String(check.name.clone());
         let reference = match own_weight {
             None => name,
@@ -296,12 +319,14 @@ impl Checks {
     pub fn tables(self, global: &Global, report: &mut Report) -> Vec<Table> {
         let mut tables = Vec::new();
         for check in self.checks {
-            if !check.used {
+            if !check.named {
                 report.left(
                     &check.place,
                     check.tracked_by,
                     format!("nobody tracks {:?}; remove it", check.original_name),
                 );
+            } else if !check.used {
+                // Who names it has been told why not.
             } else if check.subject.is_none() {
                 let advice = format!("{:?} has nothing to look at; complete it", check.original_name);
                 report.left(&check.place, check.tracked_by, advice);
@@ -314,10 +339,15 @@ impl Checks {
 }
 
 impl Check {
+    fn default_weight(&self) -> i64 {
+        let default = i64::from(matches!(self.tracked_by, "track_process" | "track_file"));
+        self.weight.as_ref().map_or(default, |weight| weight.value)
+    }
+
     fn table(self, global: &Global) -> Table {
         let mut table = Table::new("[[check]]", &self.place);
-        table.set("name", self.name, &self.place);
-        let Some((key, subject)) = self.subject else { return table };
+        table.set("name", self.name.as_str(), &self.place);
+        let Some((key, subject)) = self.subject.clone() else { return table };
         table.set(key, subject.value, &subject.place);
         if self.tracked_by == "track_script" {
             let interval = self.interval.as_ref().map_or(1_000_000, |interval| interval.value);
@@ -341,12 +371,12 @@ impl Check {
                 table.set("user", user.value.as_str(), &user.place);
             }
         }
-        match (&self.weight, self.tracked_by) {
-            (Some(it), _) => table.set("weight", it.value, &it.place),
-            (None, "track_process" | "track_file") => {
-                table.choose("weight", 1, "keepalived: no weight, so its default")
+        match &self.weight {
+            Some(it) => table.set("weight", it.value, &it.place),
+            None if self.default_weight() != 0 => {
+                table.choose("weight", self.default_weight(), "keepalived: no weight, so its default");
             }
-            _ => {}
+            None => {}
         }
         table
     }
