@@ -3,6 +3,7 @@
 //! Each directory in `samples/` has a configuration, and beside it `xvrrp.toml`, the result, and `left.txt`, what was
 //! listed. `XVRRP_RECORD=1 cargo test -p xvrrp --test import` writes both anew, for the difference to be read.
 
+mod garbled;
 mod keywords;
 mod malformed;
 
