@@ -18,6 +18,6 @@ pub(super) fn top_level(keyword: &str) -> &'static str {
         "linkbeat_use_polling" | "linkbeat_interfaces" => "the kernel tells of an interface's carrier; remove it",
         "interface_up_down_delays" => "a carrier's loss is a fault at once; remove it",
         "garp_group" => "the time between announcements is announce_interval, of each virtual router",
-        _ => "keepalived 2.2 has no such block; look what was meant",
+        _ => "keepalived has no such block; look what was meant",
     }
 }

@@ -162,6 +162,19 @@ pub(super) const DIRECTIVES: Directives<Global> = &[
     ("enable_dbus", Left(SNMP)),
     ("dbus_service_name", Left(SNMP)),
     ("log_unknown_vrids", Left("`xvrrp status` counts adverts of no virtual router of ours")),
+    ("v3_checksum_as_v2", Nothing),
+    ("use_symlink_paths", Nothing),
+    ("iproute_etc_dir", Nothing),
+    ("iproute_usr_dir", Nothing),
+    ("vrrp_owner_ignore_adverts", Left("give the owner's addresses to no other router instead")),
+    ("vrrp_delay_after_boot", Left("let the service start later, by ExecStartPre=/bin/sleep N")),
+    ("json_version", Left(SNMP)),
+    ("json_dump_file", Left(SNMP)),
+    ("state_dump_file", Left(SNMP)),
+    ("stats_dump_file", Left(SNMP)),
+    ("dbus_no_interface_name", Left(SNMP)),
+    ("snmp_rs_stats_update_interval", Left(SNMP)),
+    ("snmp_vs_stats_update_interval", Left(SNMP)),
     ("umask", Left("set UMask= of the service")),
     ("reload_time_file", Left("use a timer of systemd, or at(1)")),
     ("reload_repeat", Left("use a timer of systemd")),
@@ -207,7 +220,7 @@ const FIFO: &str = "there is no FIFO; a notify program gets the same words";
 const SCHEDULING: &str =
     "the election has a real-time thread in locked memory anyway; its priority is realtime_priority in [agent]";
 const BUFFERS: &str = "adverts and interfaces are heard without such buffers; remove it";
-const SNMP: &str = "there is neither SNMP nor D-Bus; `xvrrp status --json` tells the states";
+const SNMP: &str = "there is neither SNMP nor D-Bus nor a dump; `xvrrp status --json` tells the states";
 const LVS: &str = super::advice::LVS;
 
 fn set_alert(global: &mut Global, it: &Statement, report: &mut Report) {

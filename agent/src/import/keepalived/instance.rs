@@ -145,6 +145,10 @@ pub(super) const DIRECTIVES: Directives<Instance> = &[
     ("authentication", Take(|instance, it, report| super::table::apply(AUTHENTICATION, instance, it, report))),
     ("auth_type", Take(set_password_type)),
     ("auth_pass", Take(set_password)),
+    (
+        "auth_hmac",
+        Left("there is no HMAC, and a router with it does not hear one without; use allowed_sources on all of them"),
+    ),
     ("garp_master_repeat", Take(|instance, it, report| instance.announcements.set_repeat(it, report))),
     ("garp_master_delay", Take(|instance, it, report| instance.announcements.set_delay(it, report))),
     ("garp_master_refresh", Take(|instance, it, report| instance.announcements.set_refresh(it, report))),
@@ -195,6 +199,13 @@ pub(super) const DIRECTIVES: Directives<Instance> = &[
     // The agent keeps the other addresses of a network when one of its own goes.
     ("promote_secondaries", Nothing),
     ("linkbeat_use_polling", Nothing),
+    // Either form is taken, and sent as the peer sends.
+    ("v3_checksum_as_v2", Nothing),
+    // A Backup that was late looks first whether an advert came meanwhile.
+    ("thread_timer_expired", Nothing),
+    ("timer_expired_backup", Nothing),
+    ("owner_ignore_adverts", Left("give the owner's addresses to no other router instead")),
+    ("no_virtual_ipaddress", Left("a virtual router has an address; give it one")),
     ("debug", Nothing),
     ("kernel_rx_buf_size", Left("adverts are heard without a socket; remove it")),
     ("dont_track_primary", Left("an interface without a carrier is a fault always; remove it")),

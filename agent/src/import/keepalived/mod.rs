@@ -1,4 +1,4 @@
-//! keepalived.conf(5), of keepalived 2.2.7.
+//! keepalived.conf(5), as keepalived 2.2.7 reads it, with the directives of 2.4.3.
 
 mod address;
 mod advice;

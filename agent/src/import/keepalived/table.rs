@@ -25,7 +25,7 @@ pub(super) fn apply<T>(directives: Directives<T>, target: &mut T, block: &Statem
             Some((_, Handling::Nothing)) => {}
             Some((_, Handling::Left(advice))) => report.left(&statement.place, keyword, *advice),
             None => {
-                let advice = format!("keepalived 2.2 has no such directive in {}; look what was meant", block.keyword);
+                let advice = format!("keepalived has no such directive in {}; look what was meant", block.keyword);
                 report.left(&statement.place, keyword, advice);
             }
         }

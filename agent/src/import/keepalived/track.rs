@@ -100,9 +100,8 @@ const SCRIPT: Directives<Check> = &[
             }
         }),
     ),
-    // 0 is 1.
-    ("interval", Take(|check, it, report| check.interval = whole_seconds(it, report))),
-    ("timeout", Take(|check, it, report| check.timeout = whole_seconds(it, report))),
+    ("interval", Take(|check, it, report| check.interval = period(it, report))),
+    ("timeout", Take(|check, it, report| check.timeout = period(it, report))),
     ("rise", Take(|check, it, report| check.rise = count(it, report))),
     ("fall", Take(|check, it, report| check.fall = count(it, report))),
     ("weight", Take(set_weight)),
@@ -167,15 +166,13 @@ const FILE: Directives<Check> = &[
     ("init_file", Left("the file is not made: let the service write it, or systemd-tmpfiles")),
 ];
 
-fn whole_seconds(it: &Statement, report: &mut Report) -> Option<Located<u64>> {
+/// Later versions of keepalived take milliseconds. 0 is 1 s.
+fn period(it: &Statement, report: &mut Report) -> Option<Located<u64>> {
     let text = it.value(report)?;
-    let micros = seconds(text).filter(|micros| micros % 1_000_000 == 0).map(|micros| micros.max(1_000_000));
+    let micros = seconds(text).map(|micros| if micros == 0 { 1_000_000 } else { micros });
     if micros.is_none() {
-        report.left(
-            &it.place,
-            &it.keyword,
-            format!("{text:?} is no number of seconds, and keepalived ignores it; correct it"),
-        );
+        let advice = format!("{text:?} is no number of seconds, and keepalived ignores it; correct it");
+        report.left(&it.place, &it.keyword, advice);
     }
     micros.map(|micros| Located::new(micros, &it.place))
 }
