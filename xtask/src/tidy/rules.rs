@@ -24,6 +24,7 @@ use Demand::{Never, OnlyCrates, OnlyModules};
 
 const PURE: &str = "the protocol is pure: time, packets and configuration come in as arguments";
 const CONFIG: &str = "a configuration is text that becomes a value: it knows nobody who uses it, and no host";
+const IMPORT: &str = "an import is text that becomes a configuration: it knows nobody who uses it, and no host";
 const SIBLINGS: &str = "dataplane, metrics, net, notify and status know neither each other nor who uses them";
 const COMMON: &str = "common has no I/O and no clock, and compiles for the BPF target";
 const BOTTOM_UP: &str = "imports point one way: units <- wire <- abi";
@@ -71,6 +72,7 @@ const RULES: &[Rule] = &[
         reason: CONFIG,
     },
     Rule { within: "agent/src/config", except: &[], demand: OnlyModules(&["config"]), reason: CONFIG },
+    Rule { within: "agent/src/import", except: &[], demand: OnlyModules(&["import", "config"]), reason: IMPORT },
     Rule { within: "agent/src/dataplane", except: &[], demand: OnlyModules(&["dataplane"]), reason: SIBLINGS },
     Rule { within: "agent/src/metrics", except: &[], demand: OnlyModules(&["metrics"]), reason: SIBLINGS },
     Rule { within: "agent/src/net", except: &[], demand: OnlyModules(&["net"]), reason: SIBLINGS },
