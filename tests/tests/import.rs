@@ -176,6 +176,26 @@ fn compare(originals: [&str; 2], expected: &[(&str, usize)]) -> Result<()> {
 }
 
 #[test]
+fn the_exit_status_says_how_much_was_taken_over() -> Result<()> {
+    let directory = TempDir::with_prefix("xvrrp-lab-import-")?;
+    let file = directory.path().join("keepalived.conf");
+    let broken = "vrrp_instance a {\n".to_owned();
+    for (original, status, complaint) in [
+        (sample("crosswise/keepalived.conf")?, 0, ""),
+        (sample("load-balancer/keepalived.conf")?, 3, "keepalived.conf:14: dont_track_primary: "),
+        (broken, 2, "keepalived.conf:1: this { is never closed; add the }"),
+    ] {
+        fs::write(&file, &original)?;
+        let output = Command::new(agent_binary()?).arg("import").arg(&file).output()?;
+        let complaints = String::from_utf8(output.stderr)?;
+        ensure!(output.status.code() == Some(status), "{:?}: {complaints}", output.status);
+        ensure!(complaints.contains(complaint) && complaints.is_empty() == (status == 0), "{complaints}");
+        ensure!(output.stdout.is_empty() == (status == 2), "status {status}");
+    }
+    Ok(())
+}
+
+#[test]
 fn an_imported_crosswise_pair_behaves_as_keepalived_does() -> Result<()> {
     let first = sample("crosswise/keepalived.conf")?;
     let second = first.replace("priority 150", "priority x").replace("priority 100", "priority 150");
