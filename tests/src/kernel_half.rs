@@ -87,6 +87,8 @@ pub struct KernelHalf {
     tables: Tables,
     counters: CounterReader,
     events: Events,
+    /// How many the maps have room for.
+    routers: u32,
 }
 
 impl KernelHalf {
@@ -98,7 +100,7 @@ impl KernelHalf {
     pub fn with_room(routers: u32) -> Result<Self> {
         let Dataplane { attachments, mut tables } =
             Dataplane::load(Capacity { routers, vips: routers.max(16), sources: 4 })?;
-        Ok(Self { counters: tables.take_counters()?, events: tables.take_events()?, attachments, tables })
+        Ok(Self { counters: tables.take_counters()?, events: tables.take_events()?, attachments, tables, routers })
     }
 
     /// With one virtual router, VRID 51 on no VLAN, whose address is 192.0.2.1.
@@ -201,7 +203,7 @@ impl KernelHalf {
     }
 
     fn all_counters(&self) -> Result<Vec<Vec<u64>>> {
-        let counters = (0..=ROUTERS).map(|index| Ok(self.counters.read(index)?.0.to_vec()));
+        let counters = (0..=self.routers).map(|index| Ok(self.counters.read(index)?.0.to_vec()));
         counters.collect()
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod capture;
+pub mod differential;
 pub mod fencing;
 pub mod fixture;
 pub mod flood;
@@ -13,4 +14,5 @@ pub mod load;
 pub mod metronome;
 pub mod packet_socket;
 pub mod probe;
+mod random;
 pub mod soak;

@@ -6,7 +6,6 @@
 
 pub mod judge;
 pub mod plan;
-mod random;
 mod shim;
 mod world;
 

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::random::Random;
 use super::shim::Impairment;
+use crate::random::Random;
 
 /// Something that goes wrong with a router and is put right again later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,10 +17,10 @@ use nix::sys::time::TimeSpec;
 use xvrrp_common::wire::{ethernet, vrrp};
 
 use super::judge::{Excuse, Judge};
-use super::random::Random;
 use crate::lab::Lab;
 use crate::probe::Service;
 use crate::probe::port::{self, Frames};
+use crate::random::Random;
 
 /// What happens to adverts, in either direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
