@@ -19,6 +19,27 @@ pub struct Host {
     /// Nothing gets through, and nobody here knows.
     pub cut: bool,
     pub takeovers: u32,
+    /// Everything that the agent was told and ordered.
+    #[allow(dead_code, reason = "for the recorded elections")]
+    pub steps: Vec<Step>,
+}
+
+/// What an agent was told, and what came of it.
+#[allow(dead_code, reason = "for the recorded elections")]
+#[derive(Debug)]
+pub struct Step {
+    pub at: Instant,
+    pub input: Input,
+    pub actions: Vec<Action>,
+    /// When it next has to look, if nothing happens before.
+    pub next: Option<Instant>,
+}
+
+#[allow(dead_code, reason = "for the recorded elections")]
+#[derive(Debug)]
+pub enum Input {
+    Event(Event),
+    Timeout,
 }
 
 /// What the kernel half knows, and what it has queued for the agent.
@@ -44,6 +65,7 @@ impl Host {
             carrier: true,
             cut: false,
             takeovers: 0,
+            steps: Vec::new(),
         }
     }
 
@@ -142,7 +164,7 @@ impl Host {
             agent.handle_timeout(now);
             assert!(agent.poll_timeout().is_none_or(|due| due > now), "a timer is still due after it was handled");
         }
-        sent.extend(self.carry_out(now));
+        sent.extend(self.carry_out(Input::Timeout, now));
         sent
     }
 
@@ -150,13 +172,15 @@ impl Host {
         if let Some(agent) = &mut self.agent {
             agent.handle_event(event, now);
         }
-        self.carry_out(now)
+        self.carry_out(Input::Event(event), now)
     }
 
     /// Whatever the machine orders must make sense to hands that do not think.
-    fn carry_out(&mut self, now: Instant) -> Vec<Priority> {
+    fn carry_out(&mut self, input: Input, now: Instant) -> Vec<Priority> {
         let mut sent = Vec::new();
+        let mut actions = Vec::new();
         while let Some(action) = self.agent.as_mut().and_then(VirtualRouter::poll_action) {
+            actions.push(action);
             match action {
                 Action::SetRole(role) => {
                     if role != State::Active {
@@ -194,6 +218,7 @@ impl Host {
         if let Some(agent) = &self.agent {
             assert_eq!(self.kernel.role, agent.state());
             assert_eq!(self.addresses_installed, self.is_active());
+            self.steps.push(Step { at: now, input, actions, next: agent.poll_timeout() });
         }
         sent
     }
