@@ -1,6 +1,8 @@
 //! `cargo xtask COMMAND`: everything that is done with this repository.
 
 mod build;
+mod fuzz;
+mod golden;
 mod process;
 mod run;
 mod setup;
@@ -58,6 +60,19 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run the wire decoders under cargo-fuzz
+    Fuzz {
+        /// How long each target runs
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Put what is found into the corpus in fuzz/corpus, reduced to the smallest inputs that reach as much
+        #[arg(long)]
+        keep: bool,
+        /// All of them, unless some are named
+        targets: Vec<String>,
+    },
+    /// Record the elections of agent/tests/golden anew
+    Golden,
     /// Check the rules that no compiler checks: layering, file sizes
     Tidy,
 }
@@ -71,6 +86,8 @@ fn main() -> ExitCode {
         Command::Soak { args } => run::lab("soak", &args),
         Command::Test { args } => test::run(&args),
         Command::Bench { args } => run::lab("bench", &args),
+        Command::Fuzz { seconds, keep, targets } => fuzz::run(seconds, keep, &targets),
+        Command::Golden => golden::record(),
         Command::Tidy => tidy::run(),
     };
     match outcome {

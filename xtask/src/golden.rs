@@ -1,0 +1,11 @@
+//! `cargo xtask golden`: the recorded elections of agent/tests/golden, anew.
+
+use anyhow::Result;
+
+use crate::process::{cargo, check};
+
+pub fn record() -> Result<()> {
+    let mut test = cargo();
+    test.args(["test", "--quiet", "--package", "xvrrp", "--test", "golden"]).env("XVRRP_GOLDEN_RECORD", "1");
+    check(&mut test)
+}
