@@ -142,7 +142,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Accept_Mode; the owner always accepts (RFC 9568 6.1, 6.4.3).
+    /// Accept_Mode; the owner always accepts (RFC 9568 6.1, 6.4.3, conformance 42).
     fn accepts(&self) -> bool {
         self.config.accept || self.config.priority.is_owner()
     }

@@ -120,7 +120,7 @@ impl Reporter {
     }
 
     /// One line for each virtual router and reason that has counted since the last look, so that a flood of bad
-    /// adverts is no flood of lines.
+    /// adverts is no flood of lines (conformance 11).
     pub fn report_discards(&mut self) {
         for Known { name, family, vrid, slot, counted } in &mut self.routers {
             let Ok(now) = self.counters.read(CounterReader::router(*slot)) else {

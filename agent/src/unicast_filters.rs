@@ -46,7 +46,7 @@ impl UnicastFilters {
     }
 
     /// Opens the filters for all of `wanted`, (interface, MAC), and closes the others. What is open already stays so
-    /// without a gap.
+    /// without a gap (conformance 55).
     pub async fn open(
         &mut self,
         wanted: &[(&Interface, MacAddress)],

@@ -132,7 +132,7 @@ impl Interval {
     pub const ZERO: Self = Self(0);
     /// The shortest advertisement interval of version 3: one centisecond.
     pub const MIN_ADVERT: Self = Self::from_centiseconds(1);
-    /// The longest advertisement interval of version 3: 12 bits of centiseconds (RFC 9568 5.2.7).
+    /// The longest advertisement interval of version 3: 12 bits of centiseconds (RFC 9568 5.2.7, conformance 25).
     pub const MAX_ADVERT: Self = Self::from_centiseconds(0xfff);
     /// The longest advertisement interval of version 2: 8 bits of seconds (RFC 3768 5.3.7).
     pub const MAX_ADVERT_V2: Self = Self::from_seconds(255);
@@ -181,12 +181,12 @@ impl Interval {
         Some((self.0 / NANOS_PER_SECOND) as u8)
     }
 
-    /// `Skew_Time` of version 3: `((256 - priority) * Active_Adver_Interval) / 256` (RFC 9568 6.1).
+    /// `Skew_Time` of version 3: `((256 - priority) * Active_Adver_Interval) / 256` (RFC 9568 6.1, conformance 19, 22).
     pub const fn skew(self, priority: Priority) -> Self {
         Self((256 - priority.get() as u64) * self.0 / 256)
     }
 
-    /// `Skew_Time` of version 2: `(256 - priority) / 256` seconds, whatever the interval (RFC 3768 6.1).
+    /// `Skew_Time` of version 2: `(256 - priority) / 256` seconds, whatever the interval (RFC 3768 6.1, conformance 20).
     pub const fn skew_v2(priority: Priority) -> Self {
         Self::from_seconds(1).skew(priority)
     }

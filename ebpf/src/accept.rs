@@ -21,7 +21,7 @@ pub enum Rule {
     BySettings,
 }
 
-/// Of a packet of this family.
+/// Of a packet of this family (conformance 32, 42).
 #[inline(always)]
 pub fn handle(frame: &Frame, header: &ethernet::Header, family: Family, rule: Rule) -> Result<Verdict, Truncated> {
     match rule {

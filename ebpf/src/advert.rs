@@ -35,6 +35,7 @@ pub fn handle_ipv6(frame: &Frame, header: &ethernet::Header) -> Verdict {
 }
 
 /// What belongs to no virtual router of ours passes: another daemon may live here, and then it is that daemon's to judge.
+// conformance 7
 #[inline(always)]
 fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> Verdict {
     if ip.destination() != C::Address::GROUP {
@@ -127,7 +128,7 @@ fn take(key: &RouterKey, router: &Router, source: Address, advert: &vrrp::Advert
     }
 }
 
-/// RFC 9568 6.4.3: whether its sender stays Active, and we do not.
+/// RFC 9568 6.4.3 (conformance 46): whether its sender stays Active, and we do not.
 #[inline(always)]
 fn wins(router: &Router, source: Address, advert: &vrrp::Advert) -> bool {
     let (theirs, ours) = (advert.priority.get(), router.priority);
@@ -135,7 +136,7 @@ fn wins(router: &Router, source: Address, advert: &vrrp::Advert) -> bool {
 }
 
 /// RFC 9568 6.4.2: a Backup restarts its Active_Down_Timer on an advert of at least its own priority, or of any if it
-/// does not preempt. Priority 0 sets the timer to Skew_Time, which is the agent's to do.
+/// does not preempt. Priority 0 sets the timer to Skew_Time, which is the agent's to do (conformance 34, 35).
 #[inline(always)]
 fn restarts_timer(router: &Router, advert: &vrrp::Advert) -> bool {
     router.role == Router::ROLE_BACKUP
@@ -153,6 +154,7 @@ fn matters(router: &Router, advert: &vrrp::Advert, change: Change) -> bool {
     }
 }
 
+// conformance 11
 fn reason(discard: Discard) -> Counter {
     match discard {
         Discard::TimeToLive => Counter::AdvertTimeToLive,

@@ -11,6 +11,7 @@ use crate::lease;
 use crate::maps::{self, CounterIndex, count};
 use crate::rival;
 
+// conformance 28
 #[inline(always)]
 pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, Truncated> {
     let Some(arp) = Arp::decode(frame, header.payload)? else {
@@ -39,7 +40,7 @@ pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, T
     Ok(Verdict::Transmit)
 }
 
-/// Makes the request its own answer (RFC 9568 6.4.3, 8.1.2). A VLAN tag and padding stay.
+/// Makes the request its own answer (RFC 9568 6.4.3, 8.1.2, conformance 38). A VLAN tag and padding stay.
 #[inline(always)]
 fn answer(frame: &mut Frame, header: &ethernet::Header, request: &Arp, mac: MacAddress) -> Result<(), Truncated> {
     let requester = ethernet::source(frame)?;

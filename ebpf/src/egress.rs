@@ -20,6 +20,7 @@ pub enum Verdict {
     Drop,
 }
 
+// conformance 28, 56
 #[inline(always)]
 pub fn handle(skb: &mut Skb) -> Result<Verdict, Truncated> {
     let protocol = skb.protocol();

@@ -11,6 +11,7 @@ use crate::lease;
 use crate::maps::{self, CounterIndex, count};
 use crate::rival;
 
+// conformance 29, 39
 #[inline(always)]
 pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, Truncated> {
     let Ok(ip) = ipv6::Header::decode(frame, header.payload) else {

@@ -17,6 +17,7 @@ pub enum Admission {
     Admitted(accept::Rule),
 }
 
+// conformance 31, 41
 #[inline(always)]
 pub fn admit(frame: &mut Frame, header: &ethernet::Header, family: Family, vrid: Vrid) -> Result<Admission, Truncated> {
     // Behind a second tag is a network that we do not know.

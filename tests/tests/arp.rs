@@ -42,7 +42,7 @@ fn talk_from_the_virtual_address(router: &Namespace) -> Result<()> {
 
 #[test]
 fn the_client_sees_the_virtual_address_at_the_virtual_mac_only() -> Result<()> {
-    // RFC 9568 8.1.2
+    // RFC 9568 8.1.2 (conformance 56)
     let lab = Lab::new(2)?;
     let watch = ArpWatch::start(&lab.client, INTERFACE)?;
     let _services = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
@@ -73,7 +73,7 @@ fn the_client_sees_the_virtual_address_at_the_virtual_mac_only() -> Result<()> {
 
 #[test]
 fn only_the_active_router_answers_for_the_virtual_address_and_with_the_virtual_mac() -> Result<()> {
-    // RFC 9568 6.4.2, 8.1.2
+    // RFC 9568 6.4.2, 8.1.2 (conformance 28, 38)
     let lab = Lab::new(3)?;
     let (_active, backup) = settled_pair(&lab)?;
     let mut third = Xvrrp::start(&lab.routers[2], &[VirtualRouter::lan(50)])?;
@@ -150,7 +150,7 @@ fn frames_for_the_virtual_mac_that_reach_a_backup_are_dropped() -> Result<()> {
 
 #[test]
 fn a_packet_to_the_virtual_address_at_the_backups_own_mac_is_not_accepted() -> Result<()> {
-    // RFC 9568 6.4.2
+    // RFC 9568 6.4.2 (conformance 32)
     let lab = Lab::new(2)?;
     let _service = UdpEcho::start(&lab.routers[1], 1)?;
     let (_active, _backup) = settled_pair(&lab)?;
@@ -166,7 +166,7 @@ fn a_packet_to_the_virtual_address_at_the_backups_own_mac_is_not_accepted() -> R
 
 #[test]
 fn a_takeover_is_announced_by_gratuitous_arp_as_often_as_configured() -> Result<()> {
-    // RFC 9568 6.4.2, 8.1.2
+    // RFC 9568 6.4.2, 8.1.2 (conformance 49)
     let lab = Lab::new(1)?;
     let mut capture = Capture::start(lab.switch(), "br0", "arp")?;
     let router = VirtualRouter::lan(200)

@@ -19,7 +19,7 @@ fn said(operation: u16, mac: MacAddress) -> Arp {
 
 #[test]
 fn an_active_router_speaks_with_the_virtual_mac_only() -> Result<()> {
-    // RFC 9568 8.1.2
+    // RFC 9568 8.1.2 (conformance 56)
     let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
     let rewritten =
         |description, input, output| changed(description, input, Verdict::Pass, output, Counter::EgressArpRewritten);
@@ -50,7 +50,7 @@ fn an_active_router_speaks_with_the_virtual_mac_only() -> Result<()> {
 
 #[test]
 fn a_router_that_is_not_active_says_nothing_of_the_address() -> Result<()> {
-    // RFC 9568 6.4.2
+    // RFC 9568 6.4.2 (conformance 28)
     for role in [Router::ROLE_INITIALIZE, Router::ROLE_BACKUP] {
         for flags in [Router::VIRTUAL_MAC | Router::ACCEPT, Router::ACCEPT] {
             let mut kernel = KernelHalf::with(Router { flags, ..router(role) })?;

@@ -51,6 +51,7 @@ fn wait_for_both(agent: &Xvrrp, state: &str) -> Result<()> {
 
 #[test]
 fn a_client_keeps_reaching_the_address_when_its_router_is_replaced() -> Result<()> {
+    // conformance 39, 56
     let lab = Lab::with_ipv6(2)?;
     let before = host_state(&lab.routers[0])?;
     let mut first = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan_ipv6(200)])?;
@@ -62,7 +63,7 @@ fn a_client_keeps_reaching_the_address_when_its_router_is_replaced() -> Result<(
         Ok(())
     })?;
     ensure_at_the_virtual_mac(&lab)?;
-    // RFC 4862 5.4 is left out, nothing of the host's own leaves from it, and it can be told from others.
+    // RFC 4862 5.4 is left out (conformance 57), nothing of the host's own leaves from it, and it can be told from others.
     let address = lab.routers[0].ip(&format!("-6 -d addr show dev {INTERFACE} to {VIP_IPV6}"))?;
     ensure!(address.contains("nodad") && address.contains("deprecated"), "{address}");
     ensure!(!has_address(&lab.routers[1])?, "the Backup has the address");
@@ -122,13 +123,13 @@ fn without_accept_the_address_is_found_and_not_served() -> Result<()> {
     let router = VirtualRouter::lan_ipv6(100).with("accept", "false");
     let mut agent = Xvrrp::start(&lab.routers[0], &[router])?;
     agent.wait_for_state("lan", "active")?;
-    // RFC 9568 6.4.3: of the group of the adverts, and of the solicited-node groups of the addresses.
+    // RFC 9568 6.4.3 (conformance 40): of the group of the adverts, and of the solicited-node groups of the addresses.
     let groups = lab.routers[0].ip(&format!("-6 maddr show dev {INTERFACE}"))?;
     for group in ["ff02::12", "ff02::1:ff00:1", "ff02::1:ff00:33"] {
         ensure!(groups.contains(group), "no member of {group}: {groups}");
     }
     ensure!(!has_address(&lab.routers[0])?, "the address is on the interface");
-    // RFC 9568 6.1: Neighbor Discovery is served all the same.
+    // RFC 9568 6.1 (conformance 42): Neighbor Discovery is served all the same.
     ensure!(lab.client.sh(&format!("ping -n -c 1 -W 1 {VIP_IPV6}")).is_err(), "the address answers");
     let found = located(&lab)?;
     ensure!(found.contains(VIRTUAL_MAC), "the client has {found}");

@@ -99,7 +99,7 @@ fn a_wrong_password_is_counted_and_changes_nothing() -> Result<()> {
 
 #[test]
 fn an_advert_of_the_other_version_is_counted_and_changes_nothing() -> Result<()> {
-    // RFC 9568 7.1
+    // RFC 9568 7.1 (conformance 59)
     let lab = Lab::new(2)?;
     let mut ours = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
     ours.wait_for_state("lan", "active")?;

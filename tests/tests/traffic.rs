@@ -79,7 +79,7 @@ fn without_a_virtual_mac_the_client_follows_to_the_other_interface() -> Result<(
 
 #[test]
 fn the_gateway_forwards_ping_udp_and_tcp() -> Result<()> {
-    // RFC 9568 6.4.3
+    // RFC 9568 6.4.3 (conformance 41)
     let lab = Lab::with_upstream(2)?;
     let server = lab.server.as_ref().expect("a lab with upstream");
     let _services = services(server, 9)?;
@@ -134,7 +134,7 @@ fn a_graceful_stop_loses_hardly_a_packet_of_the_gateway() -> Result<()> {
 
 #[test]
 fn without_accept_the_gateway_forwards_but_serves_nothing_itself() -> Result<()> {
-    // RFC 9568 6.4.3
+    // RFC 9568 6.4.3 (conformance 42)
     let lab = Lab::with_upstream(2)?;
     let server = lab.server.as_ref().expect("a lab with upstream");
     let _services = [services(server, 9)?, services(&lab.routers[0], 0)?];

@@ -18,7 +18,7 @@ fn pair(lab: &Lab, routers: [VirtualRouter; 2]) -> Result<(Xvrrp, Xvrrp)> {
 
 #[test]
 fn other_addresses_are_told_once() -> Result<()> {
-    // RFC 9568 7.1
+    // RFC 9568 7.1 (conformance 13)
     let lab = Lab::new(2)?;
     let other = VirtualRouter::lan(200).with("addresses", "[\"192.0.2.1/24\", \"192.0.2.9/24\"]");
     let (_better, mut worse) = pair(&lab, [other, VirtualRouter::lan(100)])?;
@@ -31,8 +31,22 @@ fn other_addresses_are_told_once() -> Result<()> {
 }
 
 #[test]
+fn another_interval_is_told_once_and_learned() -> Result<()> {
+    // RFC 9568 7.1 (conformance 12)
+    let lab = Lab::new(2)?;
+    let other = VirtualRouter::lan(100).with("advert_interval", "\"200ms\"");
+    let (_better, mut worse) = pair(&lab, [VirtualRouter::lan(200), other])?;
+    let told = ["virtual_router=lan ", "192.0.2.2 advertises every 100ms, we every 200ms"];
+    worse.daemon.wait_for_line(&told, PATIENCE)?;
+    thread::sleep(SETTLED);
+    assert_eq!(worse.daemon.count_lines(&told), 1);
+    assert_eq!(worse.state("lan")?, "backup", "it is heard all the same");
+    Ok(())
+}
+
+#[test]
 fn an_owner_tells_of_another_router_that_is_active_for_its_address() -> Result<()> {
-    // RFC 9568 7.1, erratum 8298
+    // RFC 9568 7.1, erratum 8298 (conformance 14, 58)
     let lab = Lab::new(2)?;
     let router = |priority| VirtualRouter::lan(priority).with("addresses", "[\"192.0.2.2/24\"]");
     // Back on the segment, the other one sends a hundred adverts before it hears the owner; mostly.
@@ -57,7 +71,7 @@ fn an_owner_tells_of_another_router_that_is_active_for_its_address() -> Result<(
 
 #[test]
 fn discarded_adverts_are_told_by_reason_and_not_one_by_one() -> Result<()> {
-    // RFC 9568 7.1: a discard is logged, and logging is rate-limited.
+    // RFC 9568 7.1 (conformance 11): a discard is logged, and logging is rate-limited.
     let lab = Lab::new(2)?;
     let strict = VirtualRouter::lan(100).with("allowed_sources", "[\"192.0.2.99\"]");
     let (_better, mut worse) = pair(&lab, [VirtualRouter::lan(200), strict])?;

@@ -48,7 +48,7 @@ fn only(row: &[&str]) -> BTreeSet<Vec<String>> {
 
 #[test]
 fn an_advert_of_version_3_says_what_is_configured() -> Result<()> {
-    // RFC 9568 5.1, 5.2, 7.2
+    // RFC 9568 5.1, 5.2, 7.2 (conformance 10, 50, 51, 53, 54)
     let lab = Lab::new(1)?;
     let router = VirtualRouter::lan(213).with("addresses", "[\"192.0.2.20/24\", \"192.0.2.1/24\", \"203.0.113.9/32\"]");
     let capture = life(&lab, router, 5)?;
@@ -67,7 +67,7 @@ fn an_advert_of_version_3_says_what_is_configured() -> Result<()> {
 
 #[test]
 fn an_advert_of_version_2_says_what_is_configured() -> Result<()> {
-    // RFC 3768 5.3
+    // RFC 3768 5.3 (conformance 50, 51, 53)
     let lab = Lab::new(1)?;
     let router = VirtualRouter::lan(213).with("version", "2").with("advert_interval", "\"1s\"");
     let capture = life(&lab, router, 2)?;
@@ -114,7 +114,7 @@ fn without_a_virtual_mac_adverts_leave_from_the_interfaces_own() -> Result<()> {
 
 #[test]
 fn a_graceful_stop_sends_one_advert_with_priority_0_and_it_is_the_last() -> Result<()> {
-    // RFC 9568 6.4.3
+    // RFC 9568 6.4.3 (conformance 48)
     let lab = Lab::new(1)?;
     let capture = life(&lab, VirtualRouter::lan(213), 3)?;
     let priorities = capture.read("vrrp", &["vrrp.prio"])?.concat();
@@ -126,7 +126,7 @@ fn a_graceful_stop_sends_one_advert_with_priority_0_and_it_is_the_last() -> Resu
 
 #[test]
 fn adverts_keep_the_interval() -> Result<()> {
-    // RFC 9568 6.4.3
+    // RFC 9568 6.4.3 (conformance 43)
     let lab = Lab::new(1)?;
     let mut capture = Capture::start(lab.switch(), "br0", "ip proto 112")?;
     let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(213)])?;
@@ -146,7 +146,7 @@ fn adverts_keep_the_interval() -> Result<()> {
 
 #[test]
 fn the_plain_checksum_covers_the_message_only_and_auto_follows_a_peer_that_uses_it() -> Result<()> {
-    // RFC 9568 5.2.8
+    // RFC 9568 5.2.8 (conformance 6)
     let lab = Lab::new(2)?;
     let mut capture = Capture::start(lab.switch(), "br0", "ip proto 112")?;
     let plain = VirtualRouter::lan(200).with("checksum", "\"plain\"");

@@ -52,6 +52,7 @@ fn valid_adverts_of_both_versions_are_consumed() -> Result<()> {
 
 #[test]
 fn padding_tags_and_ip_options_change_nothing() -> Result<()> {
+    // conformance 16
     for (router, template) in [(router(ROLE), advert()), (version_2(), advert_2())] {
         let mut kernel = KernelHalf::with(router)?;
         let frame = emit(&template);
@@ -70,7 +71,7 @@ fn padding_tags_and_ip_options_change_nothing() -> Result<()> {
 
 #[test]
 fn each_form_of_the_checksum_is_taken_where_it_is_asked_for() -> Result<()> {
-    // RFC 9568 5.2.8, RFC 5798 5.2.8
+    // RFC 9568 5.2.8, RFC 5798 5.2.8 (conformance 6)
     let covered = emit(&advert());
     for (mode, takes_covered, takes_plain) in [
         (Router::CHECKSUM_AUTO, true, true),
@@ -95,6 +96,7 @@ fn each_form_of_the_checksum_is_taken_where_it_is_asked_for() -> Result<()> {
 
 #[test]
 fn each_fault_of_version_3_is_counted_by_its_reason() -> Result<()> {
+    // conformance 1, 3, 4, 5, 8, 9, 10, 11, 18
     let mut kernel = KernelHalf::with(router(ROLE))?;
     let good = emit(&advert());
     let plain = plain();
@@ -139,6 +141,7 @@ fn each_fault_of_version_3_is_counted_by_its_reason() -> Result<()> {
 
 #[test]
 fn each_fault_of_version_2_is_counted_by_its_reason() -> Result<()> {
+    // conformance 1, 3, 4, 5, 6, 8, 9, 11, 17
     let mut kernel = KernelHalf::with(version_2())?;
     let good = emit(&advert_2());
     for fixture in [
@@ -164,7 +167,7 @@ fn each_fault_of_version_2_is_counted_by_its_reason() -> Result<()> {
 
 #[test]
 fn the_password_of_version_2_must_be_ours() -> Result<()> {
-    // RFC 2338 5.3.6, 5.3.10, 7.1
+    // RFC 2338 5.3.6, 5.3.10, 7.1 (conformance 17)
     let mut kernel = KernelHalf::with(Router { auth_type: 1, auth_data: *b"secret\0\0", ..version_2() })?;
     let with = |password| emit(&AdvertFrame { password, ..advert_2() });
     accepted(&mut kernel, "our password", &with(Some(*b"secret\0\0")));
@@ -180,7 +183,7 @@ fn the_password_of_version_2_must_be_ours() -> Result<()> {
 
 #[test]
 fn version_2_demands_our_own_interval() -> Result<()> {
-    // RFC 3768 7.1
+    // RFC 3768 7.1 (conformance 12)
     let mut kernel = KernelHalf::with(Router { advert_interval: Interval::from_seconds(3).as_nanos(), ..version_2() })?;
     let three = emit(&AdvertFrame { interval: Interval::from_seconds(3), ..advert_2() });
     accepted(&mut kernel, "three seconds", &three);
@@ -190,7 +193,7 @@ fn version_2_demands_our_own_interval() -> Result<()> {
 
 #[test]
 fn version_3_takes_any_interval() -> Result<()> {
-    // RFC 9568 6.4.2: learned, not compared
+    // RFC 9568 6.4.2 (conformance 12): learned, not compared
     let mut kernel = KernelHalf::with(router(ROLE))?;
     for centiseconds in [1, 10, 0x0fff] {
         let interval = Interval::from_centiseconds(centiseconds);
@@ -217,7 +220,7 @@ fn a_restricted_router_hears_its_allowed_sources_only() -> Result<()> {
 
 #[test]
 fn what_is_not_ours_passes_and_is_counted_for_nobody() -> Result<()> {
-    // RFC 9568 7.1: the VRID must be configured on the interface. Another daemon may live here.
+    // RFC 9568 7.1 (conformance 7, 16): the VRID must be configured on the interface. Another daemon may live here.
     let mut kernel = KernelHalf::with(router(ROLE))?;
     let good = emit(&advert());
     let unknown = AdvertFrame { vrid: Vrid::new(52).expect("not zero"), ..advert() };
@@ -269,6 +272,7 @@ fn a_vlan_is_a_network_of_its_own() -> Result<()> {
 
 #[test]
 fn an_advert_cut_anywhere_is_never_taken() -> Result<()> {
+    // conformance 5, 16
     // The kernel runs no test with less than an Ethernet header.
     let addresses = frames::addresses(3);
     for (router, template) in [(router(ROLE), advert()), (version_2(), advert_2())] {

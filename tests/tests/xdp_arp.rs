@@ -46,7 +46,7 @@ fn kernels(role: u8) -> Result<[(KernelHalf, MacAddress); 2]> {
 
 #[test]
 fn an_active_router_answers_for_its_address() -> Result<()> {
-    // RFC 9568 6.4.3, 8.1.2
+    // RFC 9568 6.4.3, 8.1.2 (conformance 38)
     for (mut kernel, mac) in kernels(Router::ROLE_ACTIVE)? {
         let asked = frames::arp(&request(VIP));
         let probe = Arp { sender: [0; 4], ..request(VIP) };
@@ -86,7 +86,7 @@ fn a_request_to_the_virtual_mac_is_admitted_and_answered() -> Result<()> {
 
 #[test]
 fn a_router_that_is_not_active_is_silent_and_keeps_its_stack_silent() -> Result<()> {
-    // RFC 9568 6.4.2
+    // RFC 9568 6.4.2 (conformance 28)
     for role in [Router::ROLE_BACKUP, Router::ROLE_INITIALIZE] {
         for (mut kernel, _) in kernels(role)? {
             let asked = frames::arp(&request(VIP));

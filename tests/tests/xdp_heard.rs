@@ -56,7 +56,7 @@ fn the_latest_advert_is_written_down_whole() -> Result<()> {
 
 #[test]
 fn a_backups_timer_is_restarted_as_the_rfc_says_and_never_in_another_role() -> Result<()> {
-    // RFC 9568 6.4.2
+    // RFC 9568 6.4.2 (conformance 34, 35)
     for (role, preempts, priority, restarts) in [
         (Router::ROLE_BACKUP, true, OURS - 1, false),
         (Router::ROLE_BACKUP, true, OURS, true),

@@ -79,7 +79,7 @@ fn without_virtual_mac(role: u8) -> Router {
 
 #[test]
 fn an_active_router_answers_solicitations_for_its_address() -> Result<()> {
-    // RFC 9568 6.4.3, 8.2.2; RFC 4861 7.2.4
+    // RFC 9568 6.4.3, 8.2.2 (conformance 39); RFC 4861 7.2.4
     for (router, mac) in [
         (router_ipv6(Router::ROLE_ACTIVE), virtual_mac_ipv6()),
         (without_virtual_mac(Router::ROLE_ACTIVE), INTERFACE_MAC),
@@ -124,7 +124,7 @@ fn a_solicitation_to_the_virtual_mac_is_admitted_and_answered() -> Result<()> {
 
 #[test]
 fn a_router_that_is_not_active_or_whose_lease_has_ended_is_silent() -> Result<()> {
-    // RFC 9568 6.4.2
+    // RFC 9568 6.4.2 (conformance 29)
     for role in [Router::ROLE_INITIALIZE, Router::ROLE_BACKUP, Router::ROLE_ACTIVE] {
         for router in [router_ipv6(role), without_virtual_mac(role)] {
             let mut kernel = kernel(router)?;
@@ -190,7 +190,7 @@ fn a_claim_of_our_address_with_another_mac_is_counted_and_told() -> Result<()> {
 
 #[test]
 fn frames_to_the_virtual_mac_of_ipv6_are_let_in_by_the_role_of_its_own_virtual_router() -> Result<()> {
-    // RFC 9568 7.3, 6.4.2, 6.4.3
+    // RFC 9568 7.3, 6.4.2, 6.4.3 (conformance 31, 41)
     for (role, other) in [(Router::ROLE_ACTIVE, Router::ROLE_BACKUP), (Router::ROLE_BACKUP, Router::ROLE_ACTIVE)] {
         let mut kernel = kernel(router_ipv6(role))?;
         // The same VRID over IPv4 is another virtual router.
@@ -209,7 +209,7 @@ fn frames_to_the_virtual_mac_of_ipv6_are_let_in_by_the_role_of_its_own_virtual_r
 
 #[test]
 fn accept_mode_lets_neighbor_discovery_in_and_nothing_else() -> Result<()> {
-    // RFC 9568 6.1, 6.4.3
+    // RFC 9568 6.1, 6.4.3 (conformance 42)
     let mut with_mac = kernel(Router { flags: Router::VIRTUAL_MAC, ..router_ipv6(Router::ROLE_ACTIVE) })?;
     let outcome = with_mac.receive(&tcp(virtual_mac_ipv6(), VIP))?;
     assert_eq!(outcome.counted, [(ROUTER, Counter::VirtualMacAdmitted), (ROUTER, Counter::NotAccepted)]);
@@ -253,7 +253,7 @@ fn again(frame: &[u8], addresses: [[u8; 16]; 2], hop_limit: u8, change: impl Fn(
 
 #[test]
 fn adverts_over_ipv6_are_consumed_and_noted() -> Result<()> {
-    // RFC 9568 5.1.2
+    // RFC 9568 5.1.2 (conformance 6)
     let mut kernel = kernel(router_ipv6(Router::ROLE_BACKUP))?;
     for count in [1, 2, 20, 63, 64, 90] {
         let addresses = [LINK_LOCAL_VIP].repeat(count);
@@ -272,6 +272,7 @@ fn adverts_over_ipv6_are_consumed_and_noted() -> Result<()> {
 
 #[test]
 fn each_fault_over_ipv6_is_counted_by_its_reason() -> Result<()> {
+    // conformance 2, 15
     let mut kernel = kernel(router_ipv6(Router::ROLE_INITIALIZE))?;
     let both = [LINK_LOCAL_VIP, VIP];
     let good = emit(&advert(&both));
@@ -313,7 +314,7 @@ fn only_allowed_sources_are_heard_where_there_are_any() -> Result<()> {
 
 #[test]
 fn an_advert_that_wins_ends_the_lease_and_one_that_loses_does_not() -> Result<()> {
-    // RFC 9568 6.4.3: the whole address decides between equal priorities.
+    // RFC 9568 6.4.3 (conformance 46): the whole address decides between equal priorities.
     for (priority, last, wins) in [(101, 1, true), (100, 4, true), (100, 2, false), (99, 4, false)] {
         let mut kernel = kernel(router_ipv6(Router::ROLE_ACTIVE))?;
         let until = u64::MAX - 1;
@@ -328,7 +329,7 @@ fn an_advert_that_wins_ends_the_lease_and_one_that_loses_does_not() -> Result<()
 
 #[test]
 fn this_hosts_neighbor_discovery_carries_the_virtual_mac_and_only_while_active() -> Result<()> {
-    // RFC 9568 8.2.2
+    // RFC 9568 8.2.2 (conformance 56)
     let speaks = |mac: MacAddress| {
         let message = with_option(&message(135, 0, CLIENT), 1, mac);
         ipv6([CLIENT_MAC, mac], [VIP, CLIENT], 255, ICMPV6, &message)

@@ -104,7 +104,7 @@ fn a_renewed_lease_goes_on_and_one_that_ended_is_not_remembered() -> Result<()> 
 
 #[test]
 fn the_advert_that_wins_ends_the_lease_at_once() -> Result<()> {
-    // Ours: priority 100, 192.0.2.3. RFC 9568 6.4.3
+    // Ours: priority 100, 192.0.2.3. RFC 9568 6.4.3 (conformance 46)
     let from = |priority, source| emit(&AdvertFrame { priority: Priority::new(priority), source, ..advert() });
     let cases = [
         ("a lower priority", from(99, [192, 0, 2, 9]), false),

@@ -22,7 +22,7 @@ fn ipv6(destination: MacAddress) -> Vec<u8> {
 
 #[test]
 fn an_active_router_takes_frames_to_its_virtual_mac_as_its_own() -> Result<()> {
-    // RFC 9568 6.4.3
+    // RFC 9568 6.4.3 (conformance 41)
     let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
     let admitted = |description, frame: Vec<u8>| {
         let output = [&INTERFACE_MAC.0[..], &frame[6..]].concat();
@@ -44,7 +44,7 @@ fn an_active_router_takes_frames_to_its_virtual_mac_as_its_own() -> Result<()> {
 
 #[test]
 fn a_router_that_is_not_active_discards_frames_to_its_virtual_mac() -> Result<()> {
-    // RFC 9568 6.4.2
+    // RFC 9568 6.4.2 (conformance 31)
     for role in [Router::ROLE_INITIALIZE, Router::ROLE_BACKUP] {
         let mut kernel = KernelHalf::with(router(role))?;
         let forwarded = frames::tcp(virtual_mac(), ELSEWHERE);
@@ -96,7 +96,7 @@ fn a_router_without_a_virtual_mac_leaves_it_to_others() -> Result<()> {
 
 #[test]
 fn without_accept_an_active_router_forwards_but_takes_nothing_for_its_address() -> Result<()> {
-    // RFC 9568 6.4.3, Accept_Mode
+    // RFC 9568 6.4.3 (conformance 42), Accept_Mode
     let flags = Router::VIRTUAL_MAC;
     let mut kernel = KernelHalf::with(Router { flags, ..router(Router::ROLE_ACTIVE) })?;
     let echo = frames::ipv4(virtual_mac(), 64, ICMP, VIP, &[8, 0, 0xf7, 0xff, 0, 0, 0, 0]);
@@ -116,7 +116,7 @@ fn without_accept_an_active_router_forwards_but_takes_nothing_for_its_address() 
 
 #[test]
 fn without_accept_and_virtual_mac_the_destination_decides() -> Result<()> {
-    // RFC 9568 6.4.3, Accept_Mode
+    // RFC 9568 6.4.3 (conformance 32, 42), Accept_Mode
     let flags = Router::PREEMPT;
     let mut kernel = KernelHalf::with(Router { flags, ..router(Router::ROLE_ACTIVE) })?;
     let accepting = Router { slot: 1, ..router(Router::ROLE_ACTIVE) };

@@ -1,6 +1,7 @@
 //! `cargo xtask COMMAND`: everything that is done with this repository.
 
 mod build;
+mod conformance;
 mod fuzz;
 mod golden;
 mod process;
@@ -73,6 +74,8 @@ enum Command {
     },
     /// Record the elections of agent/tests/golden anew
     Golden,
+    /// Write docs/conformance.md from the checklist and from who cites it
+    Conformance,
     /// Check the rules that no compiler checks: layering, file sizes
     Tidy,
 }
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Command::Bench { args } => run::lab("bench", &args),
         Command::Fuzz { seconds, keep, targets } => fuzz::run(seconds, keep, &targets),
         Command::Golden => golden::record(),
+        Command::Conformance => conformance::run(),
         Command::Tidy => tidy::run(),
     };
     match outcome {

@@ -50,7 +50,7 @@ pub fn check(
 }
 
 /// The address that adverts on this interface leave from (RFC 9568 1.7): the first that is not a virtual address,
-/// except where we own that; over IPv6 the first such that is link-local (5.1.2.1).
+/// except where we own that; over IPv6 the first such that is link-local (5.1.2.1, conformance 51, 52).
 pub fn primary_address(config: &Config, interface: &HostInterface, family: Family) -> Option<IpAddr> {
     let borrowed: HashSet<IpAddr> = config
         .virtual_routers
@@ -159,6 +159,7 @@ mod tests {
 
     #[test]
     fn adverts_leave_from_the_first_address_that_is_not_virtual() {
+        // conformance 51
         let config = config(&router(1, 100, "192.0.2.1/24"));
         let interface = eth0(&[[192, 0, 2, 1], [192, 0, 2, 10], [192, 0, 2, 11]]);
         assert_eq!(primary_address(&config, &interface, Family::Ipv4), Some(IpAddr::from([192, 0, 2, 10])));
@@ -182,7 +183,7 @@ mod tests {
 
     #[test]
     fn adverts_over_ipv6_leave_from_the_first_link_local_address_that_is_not_virtual() {
-        // RFC 9568 5.1.2.1
+        // RFC 9568 5.1.2.1 (conformance 52)
         let config = config(&router(1, 100, "fe80::1/64"));
         let mut interface = eth0(&[[192, 0, 2, 10]]);
         interface.addresses.extend(["2001:db8::10", "fe80::1"].map(|text| text.parse::<IpAddr>().unwrap()));

@@ -23,6 +23,7 @@ impl Comparison {
     }
 
     /// RFC 9568 7.1: differences that the administrator should know of, if there is something new.
+    // conformance 12, 13, 14, 58
     pub(super) fn compare(
         &mut self,
         config: &InstanceConfig,

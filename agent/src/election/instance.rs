@@ -301,6 +301,7 @@ impl Instance {
         self.note_send(sent);
     }
 
+    // conformance 49
     fn announce(&mut self, tables: &Tables) {
         let outcome = self.announcements.send(&self.config.socket);
         // Without a lease, the kernel half has let none of them out.
@@ -332,6 +333,7 @@ impl Instance {
         }
     }
 
+    // conformance 50, 51, 54
     fn build_adverts(&mut self) -> io::Result<()> {
         self.advert = frames::advert(&self.config, self.config.machine.priority, self.pseudo_header_checksum)?;
         self.release = frames::advert(&self.config, Priority::RELEASE, self.pseudo_header_checksum)?;

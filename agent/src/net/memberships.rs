@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 use xvrrp_common::wire::vrrp::GROUP_IPV6;
 
 /// Keeps the interface in the groups of one virtual router: that of the adverts, and the solicited-node group of each
-/// virtual address (RFC 9568 6.4.3), which the interface joins by itself only once it has the address. The kernel half
+/// virtual address (RFC 9568 6.4.3, conformance 40), which the interface joins by itself only once it has the address. The kernel half
 /// needs them, too: they open the card's multicast filter, and a switch's.
 #[derive(Debug)]
 pub struct Memberships(#[expect(dead_code, reason = "held, not used")] UdpSocket);

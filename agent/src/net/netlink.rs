@@ -118,7 +118,7 @@ impl Netlink {
         let attributes = &mut request.message_mut().attributes;
         attributes.push(AddressAttribute::Protocol(ADDRESS_PROTOCOL));
         if address.is_ipv6() {
-            // There is another host that has it, or had it until now: no time to look for duplicates (RFC 4862 5.4).
+            // There is another host that has it, or had it until now: no time to look for duplicates (RFC 4862 5.4; conformance 57).
             attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
             // Valid for ever, but nothing that this host starts by itself leaves from it (RFC 6724 5, rule 3).
             let mut lifetimes = CacheInfo::default();

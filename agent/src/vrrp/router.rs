@@ -47,6 +47,7 @@ impl VirtualRouter {
         }
     }
 
+    // conformance 18
     pub fn handle_event(&mut self, event: Event, now: Instant) {
         match event {
             Event::Startup | Event::Resume { .. } => self.started = true,
@@ -101,6 +102,7 @@ impl VirtualRouter {
         }
     }
 
+    // conformance 26, 27
     fn start(&mut self, reason: Reason, now: Instant) {
         if !self.started {
             return;
@@ -126,6 +128,7 @@ impl VirtualRouter {
 
     // RFC 9568 6.4.2
 
+    // conformance 37
     fn handle_in_backup(&mut self, event: Event, now: Instant) {
         match event {
             Event::Shutdown => self.enter(Phase::Initialize, Reason::Shutdown, now, &[]),
@@ -137,6 +140,7 @@ impl VirtualRouter {
         }
     }
 
+    // conformance 36
     fn fire_in_backup(&mut self, now: Instant) {
         let Phase::Backup(backup) = &mut self.phase else { return };
         if backup.active_down_timer <= now {
@@ -148,6 +152,7 @@ impl VirtualRouter {
         }
     }
 
+    // conformance 33, 34, 35
     fn hear_in_backup(&mut self, advert: Advert) {
         let preemption = self.preemption();
         let Phase::Backup(backup) = &mut self.phase else { return };
@@ -199,6 +204,7 @@ impl VirtualRouter {
 
     // RFC 9568 6.4.3
 
+    // conformance 48
     fn handle_in_active(&mut self, event: Event, now: Instant) {
         match event {
             Event::Shutdown => {
@@ -222,6 +228,7 @@ impl VirtualRouter {
         }
     }
 
+    // conformance 43
     fn fire_in_active(&mut self, now: Instant) {
         let Phase::Active(active) = &mut self.phase else { return };
         let (advertises, announces) = (active.adver_timer.fires(now), active.announces(now));
@@ -233,6 +240,7 @@ impl VirtualRouter {
         }
     }
 
+    // conformance 44, 45, 46, 47
     fn hear_in_active(&mut self, advert: Advert, now: Instant) {
         let Phase::Active(active) = &mut self.phase else { return };
         // One of ours that has left since its arrival has answered it: adverts that piled up before a late agent are not
@@ -298,6 +306,7 @@ impl VirtualRouter {
         self.become_active(reason, now + self.own_intervals().lease(), now);
     }
 
+    // conformance 24
     fn become_active(&mut self, reason: Reason, lease_until: Instant, now: Instant) {
         self.intervals = self.own_intervals();
         let active = Active::new(&self.config, lease_until, now);

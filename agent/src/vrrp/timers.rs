@@ -22,7 +22,7 @@ impl Intervals {
     }
 
     /// As an advert with this interval makes them (RFC 9568 6.4.2, 6.4.3). Version 2 learns nothing: there all routers
-    /// must agree, and an advert that does not is discarded (RFC 3768 7.1).
+    /// must agree, and an advert that does not is discarded (RFC 3768 7.1, conformance 23).
     #[must_use]
     pub(super) fn learned(self, interval: Interval) -> Self {
         match self.version {
@@ -47,7 +47,7 @@ impl Intervals {
         lease(self.active_adver)
     }
 
-    /// Active_Down_Interval (RFC 9568 6.1), Master_Down_Interval (RFC 3768 6.1).
+    /// Active_Down_Interval (RFC 9568 6.1, conformance 21), Master_Down_Interval (RFC 3768 6.1).
     pub(super) fn active_down(self) -> Interval {
         self.lease() + self.skew()
     }

@@ -189,6 +189,7 @@ fn everything_that_is_said_counts() {
 
 #[test]
 fn limits_belong_to_what_is_allowed() {
+    // conformance 25
     for lines in [
         "priority = 1",
         "priority = 255",

@@ -5,7 +5,7 @@ use xvrrp_common::units::{Priority, Version};
 
 use crate::bench::{Bench, HIGHER, LOWER, SECOND, config, millis, nanos, send};
 
-/// RFC 9568 6.4.3.
+/// RFC 9568 6.4.3 (conformance 43).
 #[test]
 fn active_sends_an_advert_every_interval() {
     let mut bench = Bench::active(Config { advert_interval: millis(100), ..config() });
@@ -13,7 +13,7 @@ fn active_sends_an_advert_every_interval() {
     assert_eq!(adverts, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(|n| (millis(100 * n), send(100))));
 }
 
-/// RFC 9568 6.4.3.
+/// RFC 9568 6.4.3 (conformance 44).
 #[test]
 fn priority_0_is_answered_at_once_and_restarts_the_adver_timer() {
     let mut bench = Bench::active(config());
@@ -25,7 +25,7 @@ fn priority_0_is_answered_at_once_and_restarts_the_adver_timer() {
     assert_eq!(bench.wait(SECOND), [(SECOND, send(100))]);
 }
 
-/// RFC 9568 6.4.3.
+/// RFC 9568 6.4.3 (conformance 45).
 #[test]
 fn a_higher_priority_makes_active_backup_and_its_interval_is_learned() {
     let mut bench = Bench::active(config());
@@ -59,7 +59,7 @@ fn v2_active_steps_down_and_learns_nothing() {
     assert_eq!(bench.takes_over_after(), nanos(3_609_375_000));
 }
 
-/// RFC 9568 6.4.3: the primary addresses break the tie, as unsigned integers in network order.
+/// RFC 9568 6.4.3 (conformance 46): the primary addresses break the tie, as unsigned integers in network order.
 #[test]
 fn of_equal_priorities_the_higher_address_stays_active() {
     let mut lower = Bench::active(config());
@@ -71,7 +71,7 @@ fn of_equal_priorities_the_higher_address_stays_active() {
     assert_eq!(higher.router.state(), State::Active);
 }
 
-/// RFC 9568 6.4.3: octets compare as unsigned numbers and the first one counts most.
+/// RFC 9568 6.4.3 (conformance 46): octets compare as unsigned numbers and the first one counts most.
 #[test]
 fn addresses_compare_as_unsigned_integers_in_network_order() {
     for (ours, theirs) in [("10.0.0.127", "10.0.0.128"), ("10.0.0.255", "10.0.1.0"), ("127.0.0.9", "192.0.0.1")] {
@@ -85,7 +85,7 @@ fn addresses_compare_as_unsigned_integers_in_network_order() {
     }
 }
 
-/// RFC 9568 6.4.3: an advert at once asserts the Active state. RFC 3768 6.4.3 only discards. Version 2
+/// RFC 9568 6.4.3 (conformance 47): an advert at once asserts the Active state. RFC 3768 6.4.3 only discards. Version 2
 /// answers here too, as keepalived does: the sender would hear the same at the next interval anyway.
 #[test]
 fn a_lower_priority_is_discarded_and_answered_at_once() {
@@ -110,7 +110,7 @@ fn active_steps_down_for_a_higher_priority_with_preempt_off() {
     assert_eq!(bench.router.state(), State::Backup);
 }
 
-/// RFC 9568 6.4.3. The kernel half stops serving before priority 0 lets somebody else begin.
+/// RFC 9568 6.4.3 (conformance 48). The kernel half stops serving before priority 0 lets somebody else begin.
 #[test]
 fn shutdown_of_an_active_sends_priority_0() {
     let mut bench = Bench::active(config());
@@ -130,7 +130,7 @@ fn shutdown_of_an_active_sends_priority_0() {
     assert_eq!(bench.wait(Bench::backup(config()).router.active_down_interval()), []);
 }
 
-/// RFC 9568 6.4.1, 6.4.2: announcements at the takeover; repeated as configured, in case that one is lost.
+/// RFC 9568 6.4.1, 6.4.2 (conformance 49): announcements at the takeover; repeated as configured, in case that one is lost.
 #[test]
 fn announcements_repeat_as_configured() {
     let mut bench = Bench::backup(Config { announce_count: 3, announce_interval: millis(250), ..config() });
@@ -166,6 +166,7 @@ fn each_takeover_announces_anew() {
 /// there is one Active all the same, by the tie-break of 6.4.3.
 #[test]
 fn of_two_owners_the_higher_address_stays_active() {
+    // conformance 58
     let owner = || Bench::active(Config { priority: Priority::OWNER, ..config() });
 
     let mut lower = owner();

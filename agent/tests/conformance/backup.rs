@@ -24,7 +24,7 @@ fn backup_gives_up_its_role_in_the_kernel_first_and_announces_nothing() {
     }
 }
 
-/// RFC 9568 6.4.2.
+/// RFC 9568 6.4.2 (conformance 33).
 #[test]
 fn priority_0_makes_backup_wait_only_skew() {
     let mut bench = Bench::backup(config());
@@ -58,7 +58,7 @@ fn backup_stays_if_another_active_follows_priority_0() {
     assert_eq!(bench.router.reason(), Reason::ActiveDown);
 }
 
-/// RFC 9568 6.4.2. The address breaks no tie here: it does so between two that are Active (6.4.3).
+/// RFC 9568 6.4.2 (conformance 34). The address breaks no tie here: it does so between two that are Active (6.4.3).
 #[test]
 fn a_priority_that_is_at_least_ours_restarts_the_timer() {
     for (priority, source) in [(255, HIGHER), (200, LOWER), (101, LOWER), (100, HIGHER), (100, LOWER)] {
@@ -72,7 +72,7 @@ fn a_priority_that_is_at_least_ours_restarts_the_timer() {
     }
 }
 
-/// RFC 9568 6.4.2: or Preempt_Mode is off.
+/// RFC 9568 6.4.2 (conformance 34): or Preempt_Mode is off.
 #[test]
 fn any_priority_restarts_the_timer_with_preempt_off() {
     let mut bench = Bench::backup(Config { preempt: false, ..config() });
@@ -85,7 +85,7 @@ fn any_priority_restarts_the_timer_with_preempt_off() {
     assert_eq!(bench.router.reason(), Reason::ActiveDown);
 }
 
-/// RFC 9568 6.4.2.
+/// RFC 9568 6.4.2 (conformance 35).
 #[test]
 fn a_lower_priority_leaves_the_timer_alone_with_preempt_on() {
     let mut bench = Bench::backup(config());
@@ -103,6 +103,7 @@ fn a_lower_priority_leaves_the_timer_alone_with_preempt_on() {
 /// does; addresses, which may be many, come last.
 #[test]
 fn backup_becomes_active_with_advert_and_announcements_once_the_timer_ends() {
+    // conformance 36
     let mut bench = Bench::backup(config());
     bench.wait(SECOND);
     bench.hear(200, HIGHER);
@@ -123,7 +124,7 @@ fn backup_becomes_active_with_advert_and_announcements_once_the_timer_ends() {
     assert_eq!(bench.router.active(), Some((OURS, Priority::DEFAULT)));
 }
 
-/// RFC 9568 6.4.2.
+/// RFC 9568 6.4.2 (conformance 37).
 #[test]
 fn shutdown_of_a_backup_is_silent() {
     let mut bench = Bench::backup(config());

@@ -5,7 +5,7 @@ use xvrrp_common::units::Priority;
 
 use crate::bench::{Bench, HIGHER, OURS, config, nanos, send};
 
-/// RFC 9568 6.4.1.
+/// RFC 9568 6.4.1 (conformance 26).
 #[test]
 fn priority_255_becomes_active_at_once_with_advert_and_announcements() {
     let mut bench = Bench::new(Config { priority: Priority::OWNER, ..config() });
@@ -25,7 +25,7 @@ fn priority_255_becomes_active_at_once_with_advert_and_announcements() {
     assert_eq!(bench.router.active(), Some((OURS, Priority::OWNER)));
 }
 
-/// RFC 9568 6.4.1.
+/// RFC 9568 6.4.1 (conformance 27).
 #[test]
 fn any_other_priority_becomes_backup_for_a_full_active_down_interval() {
     for priority in [1, 100, 254] {
@@ -77,7 +77,7 @@ fn a_second_startup_changes_nothing() {
     assert_eq!(bench.router.state(), State::Active);
 }
 
-/// RFC 9568 7.1: a packet from ourselves never counts as a peer, whatever its priority.
+/// RFC 9568 7.1 (conformance 18): a packet from ourselves never counts as a peer, whatever its priority.
 #[test]
 fn our_own_advert_is_not_heard() {
     let mut bench = Bench::backup(config());

@@ -33,6 +33,7 @@ fn the_kernel_half_regards_lower_priorities_from_the_start() {
 
 #[test]
 fn a_lower_priority_restarts_the_timer_until_the_delay_ends() {
+    // conformance 35
     let mut bench = Bench::backup(delayed());
     let actions = lower_active_for(&mut bench, 9);
     assert_eq!(actions, []);

@@ -13,7 +13,7 @@ fn version_2(priority: u8) -> Config {
     Config { version: Version::V2, priority: Priority::new(priority), ..config() }
 }
 
-/// RFC 9568 6.1.
+/// RFC 9568 6.1 (conformance 19).
 #[test]
 fn v3_skew_is_256_minus_priority_parts_in_256_of_active_adver_interval() {
     assert_eq!(Bench::backup(priority(100)).router.skew(), nanos(609_375_000));
@@ -25,7 +25,7 @@ fn v3_skew_is_256_minus_priority_parts_in_256_of_active_adver_interval() {
     assert_eq!(bench.router.skew(), nanos(60_937_500));
 }
 
-/// RFC 3768 6.1.
+/// RFC 3768 6.1 (conformance 20).
 #[test]
 fn v2_skew_is_256_minus_priority_parts_in_256_of_a_second() {
     let bench = Bench::backup(Config { advert_interval: Interval::from_seconds(10), ..version_2(100) });
@@ -33,7 +33,7 @@ fn v2_skew_is_256_minus_priority_parts_in_256_of_a_second() {
     assert_eq!(Bench::backup(version_2(254)).router.skew(), nanos(7_812_500));
 }
 
-/// RFC 9568 6.1, RFC 3768 6.1.
+/// RFC 9568 6.1, RFC 3768 6.1 (conformance 21).
 #[test]
 fn active_down_interval_is_three_active_adver_intervals_and_skew() {
     let mut bench = Bench::backup(Config { advert_interval: millis(100), ..priority(100) });
@@ -45,7 +45,7 @@ fn active_down_interval_is_three_active_adver_intervals_and_skew() {
     assert_eq!(bench.takes_over_after(), nanos(3_609_375_000));
 }
 
-/// RFC 9568 6.1: Backups of different priorities must not take over at once, however short the interval.
+/// RFC 9568 6.1 (conformance 22): Backups of different priorities must not take over at once, however short the interval.
 #[test]
 fn skew_is_not_rounded_at_10_ms_adverts() {
     let takes_over_after = |priority: u8| {
@@ -57,7 +57,7 @@ fn skew_is_not_rounded_at_10_ms_adverts() {
     assert_eq!(takes_over_after(254), nanos(30_078_125));
 }
 
-/// RFC 9568 6.1, 6.4.2.
+/// RFC 9568 6.1, 6.4.2 (conformance 23).
 #[test]
 fn backup_learns_active_adver_interval_from_the_adverts_it_hears() {
     let mut bench = Bench::backup(priority(100));
@@ -87,7 +87,7 @@ fn v2_backup_learns_nothing() {
     assert_eq!(bench.takes_over_after(), nanos(3_609_375_000));
 }
 
-/// RFC 9568 6.1: Advertisement_Interval is that of our own adverts, whatever we had learned.
+/// RFC 9568 6.1 (conformance 24): Advertisement_Interval is that of our own adverts, whatever we had learned.
 #[test]
 fn active_advertises_at_its_own_interval() {
     let mut bench = Bench::backup(Config { advert_interval: millis(500), ..priority(100) });
@@ -109,7 +109,7 @@ fn a_new_start_forgets_the_interval_learned_before() {
     assert_eq!(bench.router.active_adver_interval(), SECOND);
 }
 
-/// RFC 9568 5.2.7: 12 bits of centiseconds.
+/// RFC 9568 5.2.7 (conformance 25): 12 bits of centiseconds.
 #[test]
 fn the_shortest_and_the_longest_interval_are_exact() {
     let mut bench = Bench::backup(Config { advert_interval: Interval::MIN_ADVERT, ..priority(254) });

@@ -97,7 +97,7 @@ impl Arp {
 }
 
 /// The frame by which a new Active router moves `address` to `mac` in every neighbor's cache: a broadcast request with
-/// the address as sender and as target (RFC 9568 6.4.2, 8.1.2).
+/// the address as sender and as target (RFC 9568 6.4.2, 8.1.2, conformance 49).
 pub fn gratuitous(mac: MacAddress, address: [u8; 4]) -> [u8; 42] {
     let arp = Arp {
         operation: OPERATION_REQUEST,
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_gratuitous_request_names_the_address_as_sender_and_target() {
-        // RFC 9568 6.4.2, 8.1.2
+        // RFC 9568 6.4.2, 8.1.2 (conformance 49)
         #[rustfmt::skip]
         let expected = [
             0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x5e, 0x00, 0x01, 0x33, 0x08, 0x06,

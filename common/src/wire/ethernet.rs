@@ -44,6 +44,7 @@ const TAG: usize = 4;
 const VLAN_IDENTIFIER: u16 = 0x0fff;
 
 impl Header {
+    // conformance 16
     #[inline(always)]
     pub fn decode<P: Packet + ?Sized>(packet: &P) -> Result<Self, Truncated> {
         let ether_type = u16::from_be_bytes(packet.read(TYPE_OFFSET)?);

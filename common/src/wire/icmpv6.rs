@@ -162,7 +162,7 @@ impl Advertisement {
 pub const FRAME: usize = ethernet::HEADER + ipv6::HEADER + LENGTH;
 
 /// The frame by which a new Active router moves `address` to `mac` in every neighbor's cache: an advertisement to all
-/// hosts with R and O set and S clear (RFC 9568 6.4.2, erratum 7949).
+/// hosts with R and O set and S clear (RFC 9568 6.4.2, erratum 7949, conformance 49).
 pub fn unsolicited(mac: MacAddress, address: [u8; 16]) -> Option<[u8; FRAME]> {
     let (header, message) = Advertisement { address, mac, to: None }.emit()?;
     let mut frame = [0; FRAME];
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn an_announcement_has_the_bytes_of_the_rfc() {
-        // RFC 9568 6.4.2, 8.2.2, erratum 7949; RFC 4861 4.4.
+        // RFC 9568 6.4.2, 8.2.2, erratum 7949 (conformance 49); RFC 4861 4.4.
         #[rustfmt::skip]
         let expected = [
             0x33, 0x33, 0, 0, 0, 1, 0x00, 0x00, 0x5e, 0x00, 0x02, 0x33, 0x86, 0xdd,

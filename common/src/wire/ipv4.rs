@@ -80,6 +80,7 @@ pub fn destination<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<[u8;
 
 impl Header {
     /// Of the packet at `offset`. The header checksum is verified, since XDP comes before the stack that would do it.
+    // conformance 16
     #[inline(always)]
     pub fn decode<P: Summed + ?Sized>(packet: &P, offset: usize) -> Result<Self, Error> {
         let bytes = packet.read::<HEADER>(offset)?;

@@ -10,13 +10,14 @@ use std::{env, fmt, fs};
 
 use anyhow::{Context, Result, bail};
 
+use crate::conformance;
 use crate::process::workspace;
 
 #[derive(Debug, PartialEq, Eq)]
-struct Complaint {
-    path: String,
-    line: usize,
-    what: String,
+pub struct Complaint {
+    pub path: String,
+    pub line: usize,
+    pub what: String,
 }
 
 impl fmt::Display for Complaint {
@@ -43,6 +44,7 @@ pub fn run() -> Result<()> {
             }
         }
     }
+    complaints.extend(conformance::check()?);
     if complaints.is_empty() {
         println!("xtask tidy: no complaints");
         return Ok(());
@@ -60,8 +62,8 @@ fn directories_of_this_machine() -> Vec<String> {
     directories.into_iter().filter(|directory| Path::new(directory).components().count() > 2).collect()
 }
 
-/// Every file of the repository.
-fn files(root: &Path) -> Result<Vec<PathBuf>> {
+/// Every file below a directory.
+pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut directories = vec![root.to_owned()];
     while let Some(directory) = directories.pop() {

@@ -107,7 +107,7 @@ pub fn vrid<P: Packet + ?Sized>(packet: &P, ip: &impl Carrier) -> Option<u8> {
 impl Advert {
     /// Judges the payload of `ip` as a virtual router of this version and policy does, in the order of RFC 9568 7.1 and
     /// RFC 3768 7.1. The policy is asked for last: each of its branches would double what the verifier has to walk
-    /// through behind it.
+    /// through behind it (conformance 15, 18).
     #[inline(always)]
     pub fn decode<P: Summed + ?Sized, C: Carrier>(
         packet: &P,
@@ -156,6 +156,7 @@ struct Message {
 }
 
 impl Message {
+    // conformance 1, 2, 3, 4, 5, 9
     #[inline(always)]
     fn decode<P: Summed + ?Sized, C: Carrier>(packet: &P, ip: &C, version: Version) -> Result<Self, Discard> {
         // RFC 9568 5.1.1.3, 5.1.2.3
@@ -210,7 +211,7 @@ impl Message {
     }
 
     /// RFC 9568 5.2.8 and RFC 5798 5.2.8. The rare message that is valid in both forms has the one that most routers
-    /// send. Reserved bits are ignored (RFC 9568 5.2.6).
+    /// send. Reserved bits are ignored (RFC 9568 5.2.6, conformance 6, 8, 10).
     #[inline(always)]
     fn check_v3<C: Carrier>(&self, ip: &C, accepted: Checksums) -> Result<(ChecksumForm, Interval), Discard> {
         let plain = C::Address::PLAIN_CHECKSUM;
@@ -230,7 +231,7 @@ impl Message {
         Ok((form, Interval::from_centiseconds(centiseconds)))
     }
 
-    /// RFC 3768 7.1; RFC 2338 7.1 for the password.
+    /// RFC 3768 7.1 (conformance 6, 8, 12, 17); RFC 2338 7.1 for the password.
     #[inline(always)]
     fn check_v2(
         &self,

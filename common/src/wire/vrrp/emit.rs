@@ -33,7 +33,7 @@ const CHECKSUM_OFFSET: usize = 6;
 
 impl<A: IpAddress> AdvertFrame<'_, A> {
     /// Writes the frame and returns its length. `None` if the buffer is too small, or if the interval or the addresses
-    /// cannot be said in this version and family.
+    /// cannot be said in this version and family (conformance 10, 53).
     pub fn emit(&self, buffer: &mut [u8]) -> Option<usize> {
         let addresses = A::bytes(self.addresses);
         let start = addresses.first_chunk().filter(|start| A::may_be_first(**start));

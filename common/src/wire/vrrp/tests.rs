@@ -286,7 +286,7 @@ fn resummed6(mut packet: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn a_frame_over_ipv6_has_the_bytes_of_the_rfc() {
-    // RFC 9568 5.1.2, 5.2, 7.2, 7.3
+    // RFC 9568 5.1.2, 5.2, 7.2, 7.3 (conformance 50, 53, 54)
     #[rustfmt::skip]
     let expected = [
         0x33, 0x33, 0x00, 0x00, 0x00, 0x12, 0x00, 0x00, 0x5e, 0x00, 0x02, 0x33, 0x86, 0xdd,
@@ -302,7 +302,7 @@ fn a_frame_over_ipv6_has_the_bytes_of_the_rfc() {
 
 #[test]
 fn an_advert_over_ipv6_is_decoded_and_always_covers_the_pseudo_header() {
-    // RFC 9568 5.2.8
+    // RFC 9568 5.2.8 (conformance 6)
     let packet = emitted6(&frame6(&VIPS));
     let expected = Advert {
         version: Version::V3,
@@ -322,7 +322,7 @@ fn an_advert_over_ipv6_is_decoded_and_always_covers_the_pseudo_header() {
 
 #[test]
 fn the_first_address_over_ipv6_is_link_local() {
-    // RFC 9568 5.2.9, erratum 8300
+    // RFC 9568 5.2.9, erratum 8300 (conformance 15)
     let mut buffer = [0; MAX_FRAME];
     assert_eq!(frame6(&VIPS[1..]).emit(&mut buffer), None);
     let mut packet = emitted6(&frame6(&VIPS));

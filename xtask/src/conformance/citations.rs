@@ -1,0 +1,119 @@
+//! Comments that cite rows of the checklist: `conformance 34` or `conformance 34, 35`, wherever in a comment.
+//!
+//! One above an item is that item's; any other one is the function's that it stands in.
+
+/// Somebody cites a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Citation {
+    pub row: u32,
+    pub line: usize,
+    pub is_test: bool,
+    pub place: Place,
+}
+
+/// What is cited for a row: a file, and in it a function or type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub path: String,
+    pub item: Option<String>,
+}
+
+const MARK: &str = "conformance ";
+
+pub fn of(path: &str, text: &str) -> Vec<Citation> {
+    let lines: Vec<&str> = text.lines().collect();
+    let tests_from = lines.iter().position(|line| line.starts_with("mod tests {")).unwrap_or(lines.len());
+    let is_test_file = path.starts_with("agent/tests/") || path.starts_with("tests/") || path.ends_with("/tests.rs");
+    let mut citations = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let Some((_, comment)) = line.split_once("//") else { continue };
+        let Some((_, cited)) = comment.split_once(MARK) else { continue };
+        for row in numbers(cited) {
+            citations.push(Citation {
+                row,
+                line: index + 1,
+                is_test: is_test_file || index > tests_from,
+                place: Place { path: path.to_owned(), item: item(&lines, index) },
+            });
+        }
+    }
+    citations
+}
+
+/// `34, 35) and more` are 34 and 35.
+fn numbers(cited: &str) -> Vec<u32> {
+    let is_list = |character: char| character.is_ascii_digit() || ", ".contains(character);
+    let list = cited.split(|character| !is_list(character)).next().unwrap_or_default();
+    list.split(',').filter_map(|number| number.trim().parse().ok()).collect()
+}
+
+fn item(lines: &[&str], cited_at: usize) -> Option<String> {
+    let is_prelude = |line: &&&str| {
+        let line = line.trim_start();
+        line.is_empty() || line.starts_with("//") || line.starts_with("#[")
+    };
+    let is_alone = lines[cited_at].trim_start().starts_with("//");
+    let below = lines[cited_at..].iter().find(|line| !is_prelude(line)).filter(|_| is_alone);
+    if let Some(name) = below.and_then(|line| declared(line)) {
+        return Some(name);
+    }
+    // The nearest function above that is indented less.
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let function = |line: &&&str| indent(line) < indent(lines[cited_at]) && line.contains("fn ");
+    lines[..cited_at].iter().rev().find(function).and_then(|line| declared(line))
+}
+
+/// What a line declares: the word behind `fn`, `struct` and so on.
+fn declared(line: &str) -> Option<String> {
+    let mut words = line.split(|character: char| !character.is_alphanumeric() && character != '_');
+    const QUALIFIERS: [&str; 8] = ["pub", "crate", "super", "in", "async", "unsafe", "", "default"];
+    const KINDS: [&str; 7] = ["fn", "struct", "enum", "const", "static", "type", "trait"];
+    let mut kind = words.find(|word| !QUALIFIERS.contains(word))?;
+    let mut name = words.find(|word| !word.is_empty())?;
+    if kind == "const" && name == "fn" {
+        (kind, name) = ("fn", words.find(|word| !word.is_empty())?);
+    }
+    KINDS.contains(&kind).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cited(path: &str, text: &str) -> Vec<(u32, Option<String>, bool)> {
+        of(path, text).into_iter().map(|citation| (citation.row, citation.place.item, citation.is_test)).collect()
+    }
+
+    #[test]
+    fn a_comment_above_an_item_is_that_items() {
+        for (text, item) in [
+            ("/// Of RFC 9568 6.1 (conformance 19).\n#[must_use]\npub const fn skew() {}", "skew"),
+            ("// conformance 19\npub(super) struct Timer;", "Timer"),
+            ("    // conformance 19\n\n    const TTL: u8 = 255;", "TTL"),
+        ] {
+            assert_eq!(cited("common/src/x.rs", text), [(19, Some(item.to_owned()), false)], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_comment_inside_a_function_is_that_functions() {
+        let text = "fn outer() {\n    let f = 1; // conformance 3\n    // conformance 4, 5\n    if f == 1 {}\n}\n";
+        let outer = || Some("outer".to_owned());
+        assert_eq!(cited("ebpf/src/x.rs", text), [(3, outer(), false), (4, outer(), false), (5, outer(), false)]);
+    }
+
+    #[test]
+    fn tests_are_told_from_code_by_where_they_are() {
+        let test = "#[test]\nfn t() {\n    // RFC 9568 6.1, conformance 20\n}\n";
+        assert_eq!(cited("tests/tests/x.rs", test), [(20, Some("t".to_owned()), true)]);
+        assert_eq!(cited("common/src/wire/vrrp/tests.rs", test), [(20, Some("t".to_owned()), true)]);
+        let beside = format!("// conformance 2\nfn f() {{}}\nmod tests {{\n{test}}}\n");
+        let found = cited("common/src/units.rs", &beside);
+        assert_eq!(found, [(2, Some("f".to_owned()), false), (20, Some("t".to_owned()), true)]);
+    }
+
+    #[test]
+    fn what_only_speaks_of_conformance_cites_nothing() {
+        assert_eq!(cited("agent/src/x.rs", "// conformance is tested\nlet conformance = 5;"), []);
+    }
+}
