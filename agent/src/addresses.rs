@@ -5,9 +5,10 @@
 
 use std::net::IpAddr;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::net::{AddressOutcome, Netlink};
 use crate::realtime;
@@ -26,12 +27,14 @@ pub struct Placement {
 }
 
 /// What to do with the addresses of the virtual router with this number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Request {
     /// Put them on its interface.
     Install(usize),
     /// Take them off.
     Remove(usize),
+    /// Say so when everything before is done.
+    Settle(oneshot::Sender<()>),
     /// Leave all that are there to a successor.
     Leave,
 }
@@ -41,6 +44,15 @@ pub enum Request {
 pub struct Handle {
     pub requests: mpsc::UnboundedSender<Request>,
     thread: JoinHandle<()>,
+}
+
+/// Waits until all that has been asked for is done; false if that takes too long.
+pub async fn settle(requests: &mpsc::WeakUnboundedSender<Request>, patience: Duration) -> bool {
+    let (reply, settled) = oneshot::channel();
+    if let Some(requests) = requests.upgrade() {
+        let _ = requests.send(Request::Settle(reply));
+    }
+    tokio::time::timeout(patience, settled).await.is_ok()
 }
 
 impl Handle {
@@ -90,6 +102,9 @@ async fn serve(netlink: &Netlink, placements: Vec<Placement>, mut requests: mpsc
                 if let Some(router) = routers.get_mut(index) {
                     router.remove(netlink).await;
                 }
+            }
+            Request::Settle(reply) => {
+                let _ = reply.send(());
             }
             Request::Leave => return,
         }

@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use nix::unistd::{AccessFlags, access};
 
 use crate::config::{Config, host};
@@ -27,45 +28,63 @@ pub async fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the agent until SIGTERM or SIGINT, or until a successor takes over from it; a reload does not return. With `replace` it takes over itself,
-/// from the agent that runs, if one does.
+/// Whether an agent with this configuration can go on, without a failover, with what an agent leaves that runs now and has
+/// this control socket.
+pub fn check_succession(config: &Config, control: &Path) -> anyhow::Result<()> {
+    const REMEDY: &str = "stop the agent and start it again, which is a failover";
+    let file = config.file.display();
+    if config.agent.control != control {
+        bail!("{file}: agent: control: cannot be changed by a reload; {REMEDY}");
+    }
+    match Pins::below(&config.agent.bpffs)?.predecessor(capacity(config)?) {
+        Predecessor::Compatible(_) => Ok(()),
+        Predecessor::None => bail!("{file}: agent: bpffs: cannot be changed by a reload; {REMEDY}"),
+        Predecessor::Incompatible(reason) => {
+            bail!("{file}: the running agent's kernel half cannot be gone on with: {reason}; {REMEDY}")
+        }
+    }
+}
+
+/// Runs the agent until SIGTERM or SIGINT, or until a successor takes over from it; a reload does not return. With `replace`
+/// it takes over itself, from the agent that runs, if one does.
 pub async fn run(config: &Config, replace: bool) -> anyhow::Result<()> {
+    let signals = Signals::hold_back().context("cannot listen for signals")?;
     let netlink = Netlink::open()?;
     // Before the interfaces are looked at: no change after that look is missed.
     let links = LinkMonitor::open()?;
     checked_interfaces(config, &netlink).await?;
     let pins = Pins::below(&config.agent.bpffs)?;
-    let _singleton = if replace { handover::take_over(&config.agent.control).await? } else { Singleton::claim()? };
+    let singleton = if replace { handover::take_over(&config.agent.control).await? } else { Singleton::claim()? };
     // From here on a predecessor's things are ours.
     let mut attachments = None;
-    let outcome = start_and_serve(config, &netlink, &pins, links, &mut attachments).await;
+    let outcome = start_and_serve(config, &netlink, &pins, (links, signals), &mut attachments).await;
     if let Ok(End::HandedOver | End::Reload(_)) = outcome
         && let Some(attachments) = attachments.take()
     {
         attachments.leave();
     }
-    match outcome {
+    let outcome = match outcome {
         Ok(End::HandedOver) => {
             tracing::info!("handed over to a successor");
             return Ok(());
         }
         Ok(End::Reload(reload)) => {
-            let Err(error) = reload.become_successor();
-            return Err(error).context("cannot start anew; what was on the host is left to the next start");
+            let Err(error) = reload.become_successor(&singleton);
+            Err(anyhow::Error::new(error).context("cannot start anew"))
         }
-        _ => {}
-    }
+        Ok(End::Stopped) => Ok(()),
+        Err(error) => Err(error),
+    };
     let undone = undo(config, &netlink, &pins).await;
     drop(attachments);
-    outcome?;
-    undone
+    outcome.and(undone)
 }
 
 async fn start_and_serve(
     config: &Config,
     netlink: &Netlink,
     pins: &Pins,
-    links: LinkMonitor,
+    (links, signals): (LinkMonitor, Signals),
     attachments: &mut Option<Attachments>,
 ) -> anyhow::Result<End> {
     // Not before: the other agent may have changed them.
@@ -73,7 +92,6 @@ async fn start_and_serve(
     let mut plans = plans(config, &interfaces);
     let server = Server::open(&config.agent.control)?;
     let reload = Reload::new(config).context("cannot tell how this process was started")?;
-    let signals = Signals::hold_back().context("cannot listen for signals")?;
     let mut filters = UnicastFilters::recover(netlink.clone(), &config.agent.control)?;
     let capacity = capacity(config)?;
     let predecessor = pins.predecessor(capacity);
@@ -84,7 +102,7 @@ async fn start_and_serve(
         pins.remove()?;
     }
     let host = Host { config, capacity, pins, predecessor, netlink, interfaces: &interfaces };
-    host.serve(&mut plans, attachments, &mut filters, Doors { server, links, signals, reload }).await
+    host.serve(&mut plans, attachments, &mut filters, Doors { server, links, signals, reload: Arc::new(reload) }).await
 }
 
 /// Takes off the host what we, or agents before us, have put on it. What the kernel half guards stays behind it: as long as

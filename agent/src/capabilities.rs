@@ -22,7 +22,7 @@ const BPF: Capability = Capability { name: "CAP_BPF", number: 39, purpose: "load
 
 #[derive(Debug, thiserror::Error)]
 pub enum CapabilityError {
-    #[error("missing {}; run as root, or give them to the service (systemd: AmbientCapabilities=)", describe(.0))]
+    #[error("missing {}; run as root, or give them to the service (systemd: CapabilityBoundingSet=, AmbientCapabilities=)", describe(.0))]
     Missing(Vec<Missing>),
     #[error("cannot read the process's capabilities: {0}; is /proc mounted?")]
     Read(#[source] io::Error),
@@ -102,7 +102,7 @@ mod tests {
         let error = CapabilityError::Missing(missing(ALL & !(1 << 13), false));
         assert_eq!(
             error.to_string(),
-            "missing CAP_NET_RAW (to send adverts); run as root, or give them to the service (systemd: AmbientCapabilities=)"
+            "missing CAP_NET_RAW (to send adverts); run as root, or give them to the service (systemd: CapabilityBoundingSet=, AmbientCapabilities=)"
         );
     }
 

@@ -41,6 +41,9 @@ enum Command {
     Check {
         /// The configuration
         file: PathBuf,
+        /// Also whether it can go on with what the running agent with this control socket would leave
+        #[arg(long, value_name = "PATH", hide = true)]
+        from: Option<PathBuf>,
         #[command(flatten)]
         namespace: Namespace,
     },
@@ -103,10 +106,11 @@ impl Cli {
                 namespace.enter()?;
                 management_runtime()?.block_on(agent::run(&config, replace))
             }
-            Command::Check { file, namespace } => {
+            Command::Check { file, from, namespace } => {
                 let config = load(&file)?;
                 namespace.enter()?;
                 management_runtime()?.block_on(agent::check(&config))?;
+                from.map(|control| agent::check_succession(&config, &control)).transpose()?;
                 let count = config.virtual_routers.len();
                 let plural = if count == 1 { "" } else { "s" };
                 println!("{}: configuration is valid: {count} virtual router{plural}", file.display());

@@ -1,6 +1,7 @@
 //! The control socket: one JSON line asks, one JSON document answers.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener as StdListener, UnixStream as StdStream};
@@ -8,10 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-use crate::status::AgentStatus;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{UnixAddr, getsockname};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+
+use crate::status::AgentStatus;
 
 /// Longest request that is read.
 const MAX_REQUEST: u64 = 4096;
@@ -34,9 +38,16 @@ pub enum Request {
 #[serde(untagged)]
 pub enum Answer {
     Status(AgentStatus),
-    HandingOver { handing_over: bool },
-    Reloading { reloading: bool },
-    Refused { error: String },
+    HandingOver {
+        handing_over: bool,
+    },
+    /// When the agent was started that will be another one: [`AgentStatus::started`].
+    Reloading {
+        started: f64,
+    },
+    Refused {
+        error: String,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -57,15 +68,42 @@ pub enum ControlError {
 
 /// Held by the one agent of a network namespace; the kernel takes it back when the process ends, however it ends.
 #[derive(Debug)]
-pub struct Singleton(#[expect(dead_code, reason = "held, not used")] StdListener);
+pub struct Singleton(StdListener);
 
 impl Singleton {
+    const NAME: &str = "xvrrp-agent";
+    /// Where a program finds its number that this process becomes.
+    const INHERITED: &str = "XVRRP_SINGLETON";
+
     pub fn claim() -> Result<Self, ControlError> {
-        let name = SocketAddr::from_abstract_name("xvrrp-agent").and_then(|name| StdListener::bind_addr(&name));
+        if let Some(inherited) = Self::inherited() {
+            return Ok(inherited);
+        }
+        let name = SocketAddr::from_abstract_name(Self::NAME).and_then(|name| StdListener::bind_addr(&name));
         name.map(Self).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => ControlError::AgentRuns,
-            _ => ControlError::Open { path: PathBuf::from("@xvrrp-agent"), source },
+            _ => ControlError::Open { path: PathBuf::from(format!("@{}", Self::NAME)), source },
         })
+    }
+
+    /// Has the program that this process becomes hold it, without a moment in which anybody could have it: what belongs in
+    /// that program's environment.
+    pub fn bequeath(&self) -> io::Result<(&'static str, String)> {
+        fcntl(&self.0, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        Ok((Self::INHERITED, self.0.as_raw_fd().to_string()))
+    }
+
+    fn inherited() -> Option<Self> {
+        let number = std::env::var(Self::INHERITED).ok()?.parse().ok().filter(|number| *number > 2)?;
+        // In a child of ours the number is nobody's, or another's.
+        let address: UnixAddr = getsockname(number).ok()?;
+        if address.as_abstract() != Some(Self::NAME.as_bytes()) {
+            return None;
+        }
+        // SAFETY: the descriptor is that socket, which nobody in this process has opened: it was left to us.
+        let listener = unsafe { StdListener::from_raw_fd(number) };
+        fcntl(&listener, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
+        Some(Self(listener))
     }
 }
 

@@ -73,6 +73,11 @@ impl Inspector {
         }
     }
 
+    /// When the agent was started, in seconds since 1970.
+    pub fn started(&self) -> f64 {
+        self.started
+    }
+
     /// Empty of virtual routers while the agent is stopping.
     pub async fn status(&self) -> AgentStatus {
         let (reply, answer) = oneshot::channel();

@@ -13,10 +13,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use nix::unistd::execv;
+use nix::unistd::execve;
+use tokio::sync::Mutex;
 
-use crate::config::{self, AgentConfig, Config};
-use crate::control::{self, Request};
+use crate::config::Config;
+use crate::control::{self, Request, Singleton};
 
 /// How long a check may take before it is given up.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -27,16 +28,15 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Has the agent at this control socket reload, and waits until the new one answers: the command.
 pub fn ask(control: &Path) -> anyhow::Result<()> {
-    let started = |status: &serde_json::Value| status["started"].as_f64();
-    let before = started(&control::ask(control, &Request::Status)?);
     let answer = control::ask(control, &Request::Reload)?;
-    if let Some(error) = answer["error"].as_str() {
+    let Some(before) = answer["started"].as_f64() else {
+        let error = answer["error"].as_str().unwrap_or("the agent is of another version");
         bail!("not reloaded, everything stays as it was:\n{error}");
-    }
+    };
     let deadline = Instant::now() + STARTED;
     loop {
         match control::ask(control, &Request::Status) {
-            Ok(status) if started(&status) != before => return Ok(()),
+            Ok(status) if status["started"].as_f64() != Some(before) => return Ok(()),
             _ if Instant::now() < deadline => thread::sleep(LOOK),
             Ok(_) => bail!("the agent goes on as before; its log says why"),
             Err(error) => return Err(error).context("the new agent does not answer; its log says why"),
@@ -44,39 +44,50 @@ pub fn ask(control: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// How this process was started.
-#[derive(Clone, Debug)]
+/// How this process was started, and so will be again.
+#[derive(Debug)]
 pub struct Reload {
     program: PathBuf,
     /// With its own name.
     arguments: Vec<CString>,
     /// What it runs with.
     file: PathBuf,
-    agent: AgentConfig,
+    control: PathBuf,
+    /// One check after the other.
+    checking: Mutex<()>,
 }
 
 impl Reload {
     /// To be called early: later the program's file may have been replaced, and its name not be found any more.
     pub fn new(config: &Config) -> io::Result<Self> {
-        let arguments = std::env::args_os().map(|argument| CString::new(argument.into_vec()));
+        // A path is looked up anew, so that a link may lead to another version by then.
+        let program = match std::env::args_os().next().map(PathBuf::from) {
+            Some(path) if path.components().count() > 1 => path,
+            _ => std::env::current_exe()?,
+        };
+        // Whom it replaced has gone long since.
+        let arguments = std::env::args_os().filter(|argument| argument != "--replace");
         Ok(Self {
-            program: std::env::current_exe()?,
-            arguments: arguments.collect::<Result<_, _>>()?,
+            program,
+            arguments: arguments.map(|argument| CString::new(argument.into_vec())).collect::<Result<_, _>>()?,
             file: config.file.clone(),
-            agent: config.agent.clone(),
+            control: config.agent.control.clone(),
+            checking: Mutex::default(),
         })
     }
 
-    /// Has the program that will run check the configuration that it will find, in our network namespace. What it says
-    /// against it is the error.
+    /// Has the program that will run check the configuration that it will find, in our network namespace, and what we shall
+    /// leave. What it says against either is the error.
     pub async fn check(&self) -> Result<(), String> {
+        let _one = self.checking.lock().await;
         let mut check = tokio::process::Command::new(&self.program);
-        check.arg("check").arg(&self.file).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        check.arg("check").arg("--from").arg(&self.control).arg(&self.file);
+        check.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let failed = |what: &dyn std::fmt::Display| format!("{} check: {what}", self.program.display());
         match tokio::time::timeout(PATIENCE, check.output()).await {
             Err(_) => Err(failed(&format!("no answer within {PATIENCE:?}"))),
             Ok(Err(error)) => Err(failed(&error)),
-            Ok(Ok(output)) if output.status.success() => self.can_be_found_again(),
+            Ok(Ok(output)) if output.status.success() => Ok(()),
             Ok(Ok(output)) => match String::from_utf8_lossy(&output.stderr).trim() {
                 "" => Err(failed(&output.status)),
                 complaint => Err(complaint.to_owned()),
@@ -84,26 +95,15 @@ impl Reload {
         }
     }
 
-    /// The new agent looks for what we leave where its configuration says.
-    fn can_be_found_again(&self) -> Result<(), String> {
-        // What only a newer version understands, it has checked.
-        let Ok(config) = config::load(&self.file) else { return Ok(()) };
-        let moved = [
-            ("control", config.agent.control != self.agent.control),
-            ("bpffs", config.agent.bpffs != self.agent.bpffs),
-        ];
-        match moved.iter().find(|(_, moved)| *moved) {
-            Some((key, _)) => {
-                let file = self.file.display();
-                Err(format!("{file}: agent: {key}: cannot be changed by a reload; stop the agent and start it again"))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Becomes the new agent.
-    pub fn become_successor(&self) -> io::Result<Infallible> {
+    /// Becomes the new agent, which holds the singleton from the first moment on.
+    pub fn become_successor(&self, singleton: &Singleton) -> io::Result<Infallible> {
         let program = CString::new(self.program.clone().into_os_string().into_vec())?;
-        Ok(execv(&program, &self.arguments)?)
+        let (name, value) = singleton.bequeath()?;
+        let mut environment = Vec::new();
+        for (known, value) in std::env::vars_os().filter(|(known, _)| known != name) {
+            environment.push(CString::new([known.into_vec(), value.into_vec()].join(&b'='))?);
+        }
+        environment.push(CString::new(format!("{name}={value}"))?);
+        Ok(execve(&program, &self.arguments, &environment)?)
     }
 }

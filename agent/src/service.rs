@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use xvrrp_common::units::Family;
 
+use crate::addresses::Request as AddressRequest;
 use crate::adoption::adopt;
 use crate::agent::remove_stale_addresses;
 use crate::attachment_watch::AttachmentWatch;
@@ -30,6 +31,8 @@ use crate::{addresses, clock, supervisor};
 
 /// How often the counters are looked through for discarded packets, to tell of them.
 const DISCARD_CHECK: Duration = Duration::from_secs(10);
+/// How long a successor may have to wait for addresses that come or go.
+const SETTLE: Duration = Duration::from_secs(1);
 /// After a failure to accept a client, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -50,7 +53,7 @@ pub struct Doors {
     pub server: Server,
     pub links: LinkMonitor,
     pub signals: Signals,
-    pub reload: Reload,
+    pub reload: Arc<Reload>,
 }
 
 /// Why nothing is served any more.
@@ -61,11 +64,11 @@ pub enum End {
     /// Roles, leases and addresses are left to another process.
     HandedOver,
     /// The same, but to this process, as it will be.
-    Reload(Reload),
+    Reload(Arc<Reload>),
 }
 
-/// What a client wants of us, beside an answer.
-#[derive(Debug)]
+/// What somebody wants of us, beside an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
     HandOver,
     Reload,
@@ -119,8 +122,9 @@ impl Host<'_> {
 
         let inspector = Inspector::new(self.config, plans, modes, Arc::clone(&counters), election.commands.clone());
         let (wishes, mut wished) = mpsc::unbounded_channel();
-        let service = spawn_server(server, inspector, reload.clone(), wishes.clone());
-        let mut reloading = false;
+        let departure = Departure { reload: Arc::clone(&reload), addresses: addresses.requests.downgrade(), wishes };
+        let service = spawn_server(server, inspector, departure.clone());
+        let mut leaving = None;
         let mut reporter = Reporter::new(plans, counters);
         let notifier = Notifier::new(plans.iter().map(Plan::notify_program));
         let mut discard_check = tokio::time::interval(DISCARD_CHECK);
@@ -138,7 +142,10 @@ impl Host<'_> {
                 report = election.reports.recv() => match report {
                     Some(report) => {
                         reporter.report(&report);
-                        if let Report::Transition { router, transition } = report {
+                        // Who goes on where another agent was has nothing new to tell.
+                        if let Report::Transition { router, transition } = report
+                            && !matches!(transition.reason, Reason::Resumed)
+                        {
                             notifier.notify(router, change(&transition));
                         }
                     }
@@ -154,19 +161,19 @@ impl Host<'_> {
                     }
                 },
                 // Else it is for the new agent.
-                Told { signal, stop } = signals.next(), if !reloading => if stop {
+                Told { signal, stop } = signals.next(), if leaving != Some(Wish::Reload) => if stop {
                     tracing::info!("{signal}: giving up every role");
                     supervisor::tell_stopping();
                     let _ = election.commands.send(Command::Stop);
                 } else {
-                    tokio::spawn(reload_on_signal(reload.clone(), wishes.clone()));
+                    tokio::spawn(departure.clone().reload_on_signal());
                 },
-                // Never closed: we have a sender ourselves.
-                Some(wish) = wished.recv() => {
-                    if let Wish::Reload = wish {
+                // Never closed: we have a sender ourselves. The first one counts; who comes later meets somebody else.
+                Some(wish) = wished.recv(), if leaving.is_none() => {
+                    leaving = Some(wish);
+                    if wish == Wish::Reload {
                         supervisor::tell_reloading();
                         signals.leave();
-                        reloading = true;
                     }
                     let _ = election.commands.send(Command::HandOver);
                 },
@@ -185,7 +192,7 @@ impl Host<'_> {
         // Its socket is closed, and the file gone, before a successor may have its own.
         let _ = service.await;
         Ok(match outcome? {
-            Ending::HandedOver if reloading => {
+            Ending::HandedOver if leaving == Some(Wish::Reload) => {
                 signals.send_again().await;
                 End::Reload(reload)
             }
@@ -293,42 +300,67 @@ fn change(transition: &Transition) -> notify::Change {
     notify::Change { keepalived_state, state: state_name(to, reason), reason: reason.to_string() }
 }
 
-async fn reload_on_signal(reload: Reload, wishes: mpsc::UnboundedSender<Wish>) {
-    tracing::info!("SIGHUP: reloading");
-    match reload.check().await {
-        Ok(()) => {
-            let _ = wishes.send(Wish::Reload);
+/// What must hold before everything is left to a successor.
+#[derive(Clone, Debug)]
+struct Departure {
+    reload: Arc<Reload>,
+    /// Of the address thread, which ends when nobody can ask it for anything any more.
+    addresses: mpsc::WeakUnboundedSender<AddressRequest>,
+    wishes: mpsc::UnboundedSender<Wish>,
+}
+
+impl Departure {
+    /// Adverts cease when the election ends: nothing may be left to wait for then.
+    async fn settle(&self) -> Result<(), String> {
+        if addresses::settle(&self.addresses, SETTLE).await {
+            return Ok(());
         }
-        Err(error) => tracing::error!("not reloaded, everything stays as it was: {error}"),
+        Err("addresses are still being put on interfaces, or taken off; try again later".to_owned())
+    }
+
+    async fn check_reload(&self) -> Result<(), String> {
+        self.reload.check().await?;
+        self.settle().await
+    }
+
+    async fn reload_on_signal(self) {
+        tracing::info!("SIGHUP: reloading");
+        match self.check_reload().await {
+            Ok(()) => self.wish(Wish::Reload),
+            Err(error) => tracing::error!("not reloaded, everything stays as it was: {error}"),
+        }
+    }
+
+    fn wish(&self, wish: Wish) {
+        // Whoever carries it out has gone only if nothing is served any more.
+        let _ = self.wishes.send(wish);
     }
 }
 
 /// Answers clients until aborted, each in a task of its own: a silent one holds nobody up.
-fn spawn_server(
-    server: Server,
-    inspector: Inspector,
-    reload: Reload,
-    wishes: mpsc::UnboundedSender<Wish>,
-) -> JoinHandle<()> {
+fn spawn_server(server: Server, inspector: Inspector, departure: Departure) -> JoinHandle<()> {
     let inspector = Arc::new(inspector);
     tokio::spawn(async move {
         loop {
             match server.accept().await {
                 Ok(client) => {
-                    let (inspector, reload, wishes) = (Arc::clone(&inspector), reload.clone(), wishes.clone());
+                    let (inspector, departure) = (Arc::clone(&inspector), departure.clone());
                     tokio::spawn(async move {
                         let mut wish = None;
                         let answered = client
                             .serve(async |request| match request {
                                 Request::Status => Answer::Status(inspector.status().await),
-                                Request::HandOver => {
-                                    wish = Some(Wish::HandOver);
-                                    Answer::HandingOver { handing_over: true }
-                                }
-                                Request::Reload => match reload.check().await {
+                                Request::HandOver => match departure.settle().await {
+                                    Ok(()) => {
+                                        wish = Some(Wish::HandOver);
+                                        Answer::HandingOver { handing_over: true }
+                                    }
+                                    Err(error) => Answer::Refused { error },
+                                },
+                                Request::Reload => match departure.check_reload().await {
                                     Ok(()) => {
                                         wish = Some(Wish::Reload);
-                                        Answer::Reloading { reloading: true }
+                                        Answer::Reloading { started: inspector.started() }
                                     }
                                     Err(error) => Answer::Refused { error },
                                 },
@@ -336,7 +368,7 @@ fn spawn_server(
                             .await;
                         // Whoever has gone in the meantime will not follow us.
                         if let Some(wish) = wish.filter(|_| answered) {
-                            let _ = wishes.send(wish);
+                            departure.wish(wish);
                         }
                     });
                 }

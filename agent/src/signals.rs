@@ -1,7 +1,7 @@
 //! What ends the agent, or should tell it something.
 
 use futures_util::FutureExt;
-use nix::sys::signal::{self, SigSet};
+use nix::sys::signal::{self, SIGHUP, SIGINT, SIGTERM, SigSet};
 use nix::unistd::Pid;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -36,7 +36,7 @@ impl Signals {
     /// From now on they arrive, and those that came meanwhile.
     pub fn let_in(&self) {
         // Fails only for arguments that make no sense (pthread_sigmask(3)).
-        let _ = SigSet::all().thread_unblock();
+        let _ = ours().thread_unblock();
     }
 
     /// Holds back all that comes from now on, for another program in this process.
@@ -56,16 +56,21 @@ impl Signals {
     /// The next one.
     pub async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => Told { signal: signal::SIGTERM, stop: true },
-            _ = self.interrupt.recv() => Told { signal: signal::SIGINT, stop: true },
-            _ = self.hangup.recv() => Told { signal: signal::SIGHUP, stop: false },
+            _ = self.terminate.recv() => Told { signal: SIGTERM, stop: true },
+            _ = self.interrupt.recv() => Told { signal: SIGINT, stop: true },
+            _ = self.hangup.recv() => Told { signal: SIGHUP, stop: false },
         }
     }
 }
 
 fn hold_back() {
     // As above.
-    let _ = SigSet::all().thread_block();
+    let _ = ours().thread_block();
+}
+
+/// Those that somebody attends to. The others do what they always do.
+fn ours() -> SigSet {
+    [SIGTERM, SIGINT, SIGHUP].into_iter().collect()
 }
 
 /// Starts something whose threads get no signals.

@@ -1,8 +1,9 @@
 //! What the service manager is told (sd_notify(3)). Without one, nobody is told anything.
 
+use std::thread;
+
 use sd_notify::NotifyState;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
 
 use crate::election::Command;
 
@@ -24,23 +25,24 @@ pub fn tell_stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Where the manager wants to hear of us regularly, tells it as long as the election thread answers: twice as often as it
-/// must. With either of the two hanging it restarts us.
+/// Where the manager wants to hear of us regularly, tells it as long as the election thread answers: four times as often as
+/// it must. By a thread of its own, since the management side may be as slow as it likes.
 pub fn spawn_watchdog(election: mpsc::UnboundedSender<Command>) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
-    tokio::spawn(async move {
-        let mut timer = tokio::time::interval(limit / 2);
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let watch = move || {
         loop {
-            timer.tick().await;
             let (reply, answer) = oneshot::channel();
-            if election.send(Command::Answer(reply)).is_err() || answer.await.is_err() {
+            if election.send(Command::Answer(reply)).is_err() || answer.blocking_recv().is_err() {
                 // It has ended, and so do we.
                 return;
             }
             tell(&[NotifyState::Watchdog]);
+            thread::sleep(limit / 4);
         }
-    });
+    };
+    if let Err(error) = thread::Builder::new().name("watchdog".to_owned()).spawn(watch) {
+        tracing::error!("the watchdog cannot be fed: {error}");
+    }
 }
 
 fn tell(what: &[NotifyState<'_>]) {

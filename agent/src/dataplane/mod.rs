@@ -42,7 +42,7 @@ impl Capacity {
     /// With room to grow, so that the maps still do after a change of the configuration.
     #[must_use]
     pub fn with_room(self) -> Self {
-        let room = |count: u32| count.max(8).next_power_of_two();
+        let room = |count: u32| count.max(64).next_power_of_two();
         Self { routers: room(self.routers), vips: room(self.vips), sources: room(self.sources) }
     }
 }

@@ -86,7 +86,7 @@ impl Junk {
 
     /// Whether somebody may ask who serves while it goes on: the questions are not what the flood consists of.
     const fn leaves_room_for_questions(self) -> bool {
-        !matches!(self, Self::ArpForVip | Self::UdpToVip | Self::UdpToRouter)
+        !matches!(self, Self::ArpForVip | Self::UdpToVip)
     }
 
     /// What the target must have counted it as.

@@ -18,6 +18,8 @@ use crate::probe::{Destination, Hosts, Kind, Serving};
 
 /// Of one processor, what an agent may take while a flood lasts.
 pub const CPU_SHARE: f64 = 0.02;
+/// How long a frame may take from the port to the counter.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
 /// What has happened is in the log, once somebody has had the time to write it.
 const LOGGED: Duration = Duration::from_millis(100);
 
@@ -118,12 +120,23 @@ impl Junk {
         let took = start.elapsed();
 
         let used = used(pair)?;
-        let lost = dropped(switch, &port)? - lost_before;
-        let counted = Counts::look(pair, router)?.sum(self.counters(target)) - before;
+        // What the last system call has handed over may still be on its way.
+        let arrived = || -> Result<(u64, u64)> {
+            let lost = dropped(switch, &port)? - lost_before;
+            Ok((Counts::look(pair, router)?.sum(self.counters(target)) - before, lost))
+        };
+        let (mut counted, mut lost) = arrived()?;
+        let deadline = Instant::now() + ON_ITS_WAY;
+        while counted + lost < handed.frames && Instant::now() < deadline {
+            (counted, lost) = arrived()?;
+        }
         let served_by_backup = Counts::look(pair, Target::Backup.router())?.sum(SERVED) - served_before;
         let seen = sampler.map(Serving::finish);
-        let answered = seen.as_ref().is_none_or(|seen| seen.hosts(Kind::Arp).contains(&Hosts::one(0)));
-        ensure!(answered, "the Active router has answered nobody");
+        if let Some(seen) = &seen {
+            let silent: Duration = seen.gaps(Kind::Arp).iter().map(|gap| gap.length()).sum();
+            ensure!(seen.hosts(Kind::Arp).contains(&Hosts::one(0)), "the Active router has answered nobody");
+            ensure!(silent < length / 2, "the Active router was silent for {silent:?}");
+        }
         thread::sleep(LOGGED);
         Ok(Withstood {
             handed,
