@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -281,12 +282,25 @@ fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {
 
 /// Held as long as they are wanted.
 fn memberships(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Memberships>> {
-    let ipv6 = plans.iter().filter(|plan| plan.family == Family::Ipv6);
-    let joined = ipv6.map(|plan| {
-        Memberships::join(plan.interface.ifindex, plan.addresses().map(|vip| vip.address))
-            .with_context(|| format!("cannot join IPv6 multicast groups on {}", plan.interface.name))
-    });
-    joined.collect()
+    let mut joined = Vec::new();
+    let mut joined_by = BTreeSet::new();
+    for Plan { interface, primary, .. } in plans {
+        if let IpAddr::V4(address) = primary
+            && joined_by.insert(interface.ifindex)
+        {
+            joined.push(Memberships::ipv4(*address).with_context(|| cannot_join(interface))?);
+        }
+    }
+    for plan in plans.iter().filter(|plan| plan.family == Family::Ipv6) {
+        let addresses = plan.addresses().map(|vip| vip.address);
+        let memberships = Memberships::ipv6(plan.interface.ifindex, addresses);
+        joined.push(memberships.with_context(|| cannot_join(plan.interface))?);
+    }
+    Ok(joined)
+}
+
+fn cannot_join(interface: &Interface) -> String {
+    format!("cannot join multicast groups on {}", interface.name)
 }
 
 fn change(transition: &Transition) -> notify::Change {

@@ -99,6 +99,9 @@ fn both_families_under_one_name_change_role_together() -> Result<()> {
     wait_for_both(&first, "active")?;
     let second = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan_of_both(100)])?;
     wait_for_both(&second, "backup")?;
+    // RFC 9568 5.1.1.2, 5.1.2.2: what a card or a switch must let through.
+    let groups = lab.routers[1].ip(&format!("maddr show dev {INTERFACE}"))?;
+    ensure!(groups.contains("224.0.0.18") && groups.contains("ff02::12"), "{groups}");
     ping(&lab, "192.0.2.1")?;
     ensure_at_the_virtual_mac(&lab)?;
     ensure!(first.stop()?.success(), "the agent failed");
@@ -226,4 +229,20 @@ fn keepalived_on_the_virtual_mac_and_xvrrp_take_turns_over_ipv6() -> Result<()> 
 fn keepalived_and_xvrrp_without_any_virtual_mac_take_turns_over_ipv6() -> Result<()> {
     let ours = VirtualRouter::lan_ipv6(0).with("virtual_mac", "false");
     with_keepalived(&KeepalivedConfig::ipv6(51, 0), &ours)
+}
+
+#[test]
+fn an_agent_that_dies_and_is_started_again_goes_on_inside_its_lease() -> Result<()> {
+    let lab = Lab::with_ipv6(1)?;
+    let router = [VirtualRouter::lan_of_both(100).with("advert_interval", "\"1s\"")];
+    let mut agent = Xvrrp::start(&lab.routers[0], &router)?;
+    wait_for_both(&agent, "active")?;
+    ensure_at_the_virtual_mac(&lab)?;
+    agent.kill()?;
+    let mut agent = agent.restart(&lab.routers[0], &router)?;
+    for family in ["family=ipv4", "family=ipv6"] {
+        agent.daemon.wait_for_line(&["state=active ", family, "reason=resumed"], PATIENCE)?;
+    }
+    ensure!(has_address(&lab.routers[0])?, "the address is gone");
+    ensure_at_the_virtual_mac(&lab)
 }

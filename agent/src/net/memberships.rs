@@ -1,21 +1,27 @@
-//! Multicast groups over IPv6.
+//! Multicast groups: they open the filters of cards and switches to what the kernel half hears.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-use xvrrp_common::wire::vrrp::GROUP_IPV6;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use xvrrp_common::wire::vrrp::{GROUP, GROUP_IPV6};
 
-/// Keeps the interface in the groups of one virtual router: that of the adverts, and the solicited-node group of each
-/// virtual address (RFC 9568 6.4.3, conformance 40), which the interface joins by itself only once it has the address. The kernel half
-/// needs them, too: they open the card's multicast filter, and a switch's.
+/// Keeps an interface in groups, until this is dropped. Nothing is ever received: the socket is bound to nothing.
 #[derive(Debug)]
 pub struct Memberships(#[expect(dead_code, reason = "held, not used")] UdpSocket);
 
 impl Memberships {
-    /// They end with what is returned.
-    pub fn join(ifindex: u32, addresses: impl IntoIterator<Item = IpAddr>) -> io::Result<Self> {
-        // Never bound to more than a port that nobody knows of, and never read.
-        let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+    /// Of the group of the adverts, on the interface that has this address.
+    pub fn ipv4(primary: Ipv4Addr) -> io::Result<Self> {
+        let socket = unbound(AddressFamily::Inet)?;
+        socket.join_multicast_v4(&Ipv4Addr::from(GROUP), &primary)?;
+        Ok(Self(socket))
+    }
+
+    /// Of the group of the adverts, and of the solicited-node group of each virtual address (RFC 9568 6.4.3,
+    /// conformance 40), which the interface would join by itself only once it has the address.
+    pub fn ipv6(ifindex: u32, addresses: impl IntoIterator<Item = IpAddr>) -> io::Result<Self> {
+        let socket = unbound(AddressFamily::Inet6)?;
         socket.join_multicast_v6(&Ipv6Addr::from(GROUP_IPV6), ifindex)?;
         let mut groups: Vec<Ipv6Addr> = addresses.into_iter().filter_map(solicited_node).collect();
         // Addresses that end in the same way share one.
@@ -26,6 +32,10 @@ impl Memberships {
         }
         Ok(Self(socket))
     }
+}
+
+fn unbound(family: AddressFamily) -> io::Result<UdpSocket> {
+    Ok(UdpSocket::from(socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?))
 }
 
 /// ff02::1:ff00:0/104 and the last 24 bits of the address (RFC 4291 2.7.1).
