@@ -72,7 +72,7 @@ pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
             let entry = entry?;
             if !entry.file_type()?.is_dir() {
                 files.push(entry.path());
-            } else if directory != root || (entry.file_name() != "target" && entry.file_name() != ".git") {
+            } else if entry.file_name() != "target" && entry.file_name() != ".git" {
                 directories.push(entry.path());
             }
         }
