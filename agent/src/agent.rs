@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, User, access};
 
 use crate::config::{Config, host};
 use crate::control::{Server, Singleton};
@@ -53,6 +53,9 @@ pub async fn run(config: &Config, replace: bool) -> anyhow::Result<()> {
     // Before the interfaces are looked at: no change after that look is missed.
     let links = LinkMonitor::open()?;
     checked_interfaces(config, &netlink).await?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     let pins = Pins::below(&config.agent.bpffs)?;
     let singleton = if replace { handover::take_over(&config.agent.control).await? } else { Singleton::claim()? };
     // From here on a predecessor's things are ours.
@@ -118,7 +121,8 @@ async fn checked_interfaces(config: &Config, netlink: &Netlink) -> anyhow::Resul
     let interfaces = netlink.interfaces().await?;
     let facts: Vec<_> = interfaces.iter().map(facts).collect();
     let is_executable = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
-    host::check(config, &facts, is_executable)?;
+    let is_user = |name: &str| matches!(User::from_name(name), Ok(Some(_)));
+    host::check(config, &facts, is_executable, is_user)?;
     Ok(interfaces)
 }
 

@@ -111,6 +111,9 @@ impl Cli {
                 namespace.enter()?;
                 management_runtime()?.block_on(agent::check(&config))?;
                 from.map(|control| agent::check_succession(&config, &control)).transpose()?;
+                for warning in config.warnings() {
+                    eprintln!("warning: {warning}");
+                }
                 let count = config.virtual_routers.len();
                 let plural = if count == 1 { "" } else { "s" };
                 println!("{}: configuration is valid: {count} virtual router{plural}", file.display());

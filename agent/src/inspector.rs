@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use xvrrp_common::units::{Family, Interval};
 
 use crate::clock;
-use crate::config::Config;
+use crate::config::{CheckConfig, CheckKind, Config, Tracked};
 use crate::dataplane::{CounterReader, XdpMode};
 use crate::election::{Command, RouterStatus, state_name};
 use crate::plan::Plan;
 use crate::status::{
-    ActiveRouter, AgentStatus, RivalClaim, SCHEMA, TimerStatus, VirtualRouterStatus, counted, milliseconds,
+    ActiveRouter, AgentStatus, CheckStatus, RivalClaim, SCHEMA, TimerStatus, TrackStatus, VirtualRouterStatus, counted,
+    milliseconds,
 };
+use crate::tracking::{Account, Outcome};
 
 /// See the module.
 #[derive(Debug)]
@@ -22,8 +24,25 @@ pub struct Inspector {
     router_id: String,
     started: f64,
     routers: Vec<Known>,
-    counters: Arc<CounterReader>,
+    checks: Vec<KnownCheck>,
+    sources: Sources,
     election: mpsc::UnboundedSender<Command>,
+}
+
+/// Who is asked for what changes, beside the election.
+#[derive(Debug)]
+pub struct Sources {
+    pub counters: Arc<CounterReader>,
+    pub checks: watch::Receiver<Vec<Account>>,
+}
+
+/// What does not change about a check.
+#[derive(Debug)]
+struct KnownCheck {
+    name: String,
+    kind: &'static str,
+    target: String,
+    tracked: bool,
 }
 
 /// What does not change about a virtual router while the agent runs.
@@ -33,6 +52,8 @@ struct Known {
     family: Family,
     vrid: u8,
     version: u8,
+    priority: u8,
+    track: Vec<Tracked>,
     interface: String,
     xdp_mode: String,
     advert_interval: Interval,
@@ -48,7 +69,7 @@ impl Inspector {
         config: &Config,
         plans: &[Plan<'_>],
         modes: &BTreeMap<u32, XdpMode>,
-        counters: Arc<CounterReader>,
+        sources: Sources,
         election: mpsc::UnboundedSender<Command>,
     ) -> Self {
         let known = |plan: &Plan<'_>| Known {
@@ -56,6 +77,8 @@ impl Inspector {
             family: plan.family,
             vrid: plan.config.vrid.get(),
             version: plan.config.version as u8,
+            priority: plan.config.priority.get(),
+            track: plan.config.track.clone(),
             interface: plan.interface.name.clone(),
             xdp_mode: modes.get(&plan.interface.ifindex).map(XdpMode::to_string).unwrap_or_default(),
             advert_interval: plan.config.advert_interval,
@@ -68,7 +91,13 @@ impl Inspector {
             router_id: config.agent.router_id.clone(),
             started: unix_time(),
             routers: plans.iter().map(known).collect(),
-            counters,
+            checks: config
+                .checks
+                .iter()
+                .enumerate()
+                .map(|(index, check)| KnownCheck::new(check, config.is_tracked(index)))
+                .collect(),
+            sources,
             election,
         }
     }
@@ -83,17 +112,24 @@ impl Inspector {
         let (reply, answer) = oneshot::channel();
         let _ = self.election.send(Command::Status(reply));
         let elected = answer.await.unwrap_or_default();
+        let accounts = self.sources.checks.borrow().clone();
         AgentStatus {
             schema: SCHEMA,
             router_id: self.router_id.clone(),
             pid: std::process::id(),
             started: self.started,
-            virtual_routers: self.routers.iter().zip(&elected).map(|pair| self.virtual_router(pair)).collect(),
+            virtual_routers: self
+                .routers
+                .iter()
+                .zip(&elected)
+                .map(|(known, elected)| self.virtual_router(known, elected, &accounts))
+                .collect(),
+            checks: self.checks.iter().zip(&accounts).filter(|(known, _)| known.tracked).map(check_status).collect(),
             counters: self.counted(CounterReader::NO_ROUTER),
         }
     }
 
-    fn virtual_router(&self, (known, elected): (&Known, &RouterStatus)) -> VirtualRouterStatus {
+    fn virtual_router(&self, known: &Known, elected: &RouterStatus, accounts: &[Account]) -> VirtualRouterStatus {
         let timers = elected.timers;
         VirtualRouterStatus {
             name: known.name.clone(),
@@ -107,6 +143,8 @@ impl Inspector {
             since: unix_time() - milliseconds(elected.in_state_for) / 1000.0,
             in_state_ms: milliseconds(elected.in_state_for),
             priority: elected.priority.get(),
+            configured_priority: known.priority,
+            track: known.track.iter().filter_map(|tracked| self.track(*tracked, accounts)).collect(),
             active: elected.active.map(|(address, priority)| ActiveRouter {
                 address,
                 priority: priority.get(),
@@ -132,14 +170,55 @@ impl Inspector {
         }
     }
 
+    fn track(&self, Tracked { check, weight }: Tracked, accounts: &[Account]) -> Option<TrackStatus> {
+        let (state, value) = outcome(accounts.get(check)?.outcome);
+        Some(TrackStatus { check: self.checks.get(check)?.name.clone(), weight, state: state.to_owned(), value })
+    }
+
     fn counted(&self, index: u32) -> BTreeMap<String, u64> {
-        match self.counters.read(index) {
+        match self.sources.counters.read(index) {
             Ok(counters) => counted(&counters),
             Err(error) => {
                 tracing::warn!("status without counters: {error}");
                 BTreeMap::new()
             }
         }
+    }
+}
+
+impl KnownCheck {
+    fn new(check: &CheckConfig, tracked: bool) -> Self {
+        let (kind, target) = match &check.kind {
+            CheckKind::Script { command, .. } => ("script", command.join(" ")),
+            CheckKind::Interface(name) => ("interface", name.clone()),
+            CheckKind::Process(name) => ("process", name.clone()),
+            CheckKind::PidFile(path) => ("pid_file", path.display().to_string()),
+            CheckKind::File(path) => ("file", path.display().to_string()),
+            CheckKind::Ping(target) => ("ping", target.to_string()),
+        };
+        Self { name: check.name.clone(), kind, target, tracked }
+    }
+}
+
+fn check_status((known, account): (&KnownCheck, &Account)) -> CheckStatus {
+    let (state, value) = outcome(account.outcome);
+    CheckStatus {
+        name: known.name.clone(),
+        kind: known.kind.to_owned(),
+        target: known.target.clone(),
+        state: state.to_owned(),
+        value,
+        in_state_ms: milliseconds(clock::now().since(account.since)),
+        failure: account.failure.clone(),
+    }
+}
+
+fn outcome(outcome: Outcome) -> (&'static str, Option<i32>) {
+    match outcome {
+        Outcome::Pending => ("pending", None),
+        Outcome::Up => ("up", None),
+        Outcome::Down => ("down", None),
+        Outcome::Value(value) => ("value", Some(value)),
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+
+use crate::program::{self, Ending, Orphan};
 
 /// How long a program may run; then it is killed with its children.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -87,7 +86,8 @@ impl Program {
     async fn run(&self, Change { keepalived_state, state, reason }: Change) {
         let Self { path, name, vrid, interface, priority } = self;
         let shown = path.display();
-        let started = Command::new(path)
+        let mut command = Command::new(path);
+        command
             // As keepalived's notify scripts get them.
             .args(["INSTANCE", name, keepalived_state])
             .arg(priority.to_string())
@@ -95,33 +95,15 @@ impl Program {
             .env("XVRRP_VRID", vrid.to_string())
             .env("XVRRP_INTERFACE", interface)
             .env("XVRRP_STATE", state)
-            .env("XVRRP_REASON", reason)
-            .stdin(Stdio::null())
-            .process_group(0)
-            .spawn();
-        let mut child = match started {
-            Ok(child) => child,
-            Err(error) => {
-                tracing::error!(virtual_router = %name, "cannot run {shown}: {error}");
-                return;
-            }
-        };
-        let group = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
-        match tokio::time::timeout(TIMEOUT, child.wait()).await {
-            Ok(Ok(status)) if status.success() => {}
-            Ok(Ok(status)) => match status.signal() {
+            .env("XVRRP_REASON", reason);
+        match program::run(&mut command, TIMEOUT, Orphan::Left).await {
+            Ok(Ending::Exited(status)) if status.success() => {}
+            Ok(Ending::Exited(status)) => match status.signal() {
                 Some(signal) => tracing::warn!(virtual_router = %name, "{shown} was ended by signal {signal}"),
                 None => tracing::warn!(virtual_router = %name, "{shown} failed: {status}"),
             },
-            Ok(Err(error)) => tracing::error!(virtual_router = %name, "cannot wait for {shown}: {error}"),
-            Err(_) => {
-                tracing::warn!(virtual_router = %name, "{shown} ran for {TIMEOUT:?}: killed");
-                if let Some(group) = group {
-                    // It may end at this very moment.
-                    let _ = killpg(group, Signal::SIGKILL);
-                }
-                let _ = child.wait().await;
-            }
+            Ok(Ending::Killed) => tracing::warn!(virtual_router = %name, "{shown} ran for {TIMEOUT:?}: killed"),
+            Err(error) => tracing::error!(virtual_router = %name, "cannot run {shown}: {error}"),
         }
     }
 }

@@ -19,15 +19,16 @@ use crate::config::Config;
 use crate::control::{Answer, Request, Server};
 use crate::dataplane::{Attachments, Capacity, Dataplane, Pins, Predecessor, Tables, XdpMode};
 use crate::election::{self, Command, Ending, Instance, InstanceConfig, Report, Transition, state_name};
-use crate::inspector::Inspector;
+use crate::inspector::{Inspector, Sources};
 use crate::net::{Interface, LinkMonitor, LinkNews, Memberships, Netlink, PacketSocket};
 use crate::notify::{self, Notifier};
 use crate::plan::{self, Plan};
 use crate::reload::Reload;
 use crate::report::Reporter;
 use crate::signals::{Signals, Told};
+use crate::tracking::{self, Tracker, Update, Verdict};
 use crate::unicast_filters::UnicastFilters;
-use crate::vrrp::{Reason, State};
+use crate::vrrp::State;
 use crate::{addresses, clock, supervisor};
 
 /// How often the counters are looked through for discarded packets, to tell of them.
@@ -121,7 +122,9 @@ impl Host<'_> {
         };
         tokio::spawn(attachments.forward_log()?);
 
-        let inspector = Inspector::new(self.config, plans, modes, Arc::clone(&counters), election.commands.clone());
+        let mut tracker = Tracker::start(self.config, plans.iter().map(|plan| plan.config));
+        let sources = Sources { counters: Arc::clone(&counters), checks: tracker.accounts() };
+        let inspector = Inspector::new(self.config, plans, modes, sources, election.commands.clone());
         let (wishes, mut wished) = mpsc::unbounded_channel();
         let departure = Departure { reload: Arc::clone(&reload), addresses: addresses.requests.downgrade(), wishes };
         let service = spawn_server(server, inspector, departure.clone());
@@ -178,6 +181,9 @@ impl Host<'_> {
                     }
                     let _ = election.commands.send(Command::HandOver);
                 },
+                Update { router, verdict: Verdict { priority, checks } } = tracker.next() => {
+                    let _ = election.commands.send(Command::Track { router, priority, checks });
+                }
                 _ = discard_check.tick() => reporter.report_discards(),
                 () = watch.tick() => {
                     watch.check(attachments, self.netlink, &election.commands).await;
@@ -189,6 +195,7 @@ impl Host<'_> {
         }
         let (_tables, outcome) = election.join();
         addresses.join();
+        tracker.stop().await;
         service.abort();
         // Its socket is closed, and the file gone, before a successor may have its own.
         let _ = service.await;
@@ -272,6 +279,7 @@ fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {
             socket,
             resume: plan.resume,
             running: *running,
+            checks: tracking::initial(plan.config),
         });
         instances.push(
             instance.with_context(|| format!("virtual_router \"{}\": no advert can be built", plan.config.name))?,
@@ -308,7 +316,7 @@ fn change(transition: &Transition) -> notify::Change {
     let keepalived_state = match (to, reason) {
         (State::Active, _) => "MASTER",
         (State::Backup, _) => "BACKUP",
-        (State::Initialize, Reason::InterfaceDown) => "FAULT",
+        (State::Initialize, reason) if reason.is_fault() => "FAULT",
         (State::Initialize, _) => "STOP",
     };
     notify::Change { keepalived_state, state: state_name(to, reason), reason: reason.to_string() }

@@ -20,6 +20,8 @@ pub struct AgentStatus {
     /// When it was started or has last reloaded, in seconds since 1970.
     pub started: f64,
     pub virtual_routers: Vec<VirtualRouterStatus>,
+    /// Those that a virtual router tracks.
+    pub checks: Vec<CheckStatus>,
     /// Frames that belong to none of the virtual routers, by what the kernel half made of them.
     pub counters: BTreeMap<String, u64>,
 }
@@ -34,14 +36,18 @@ pub struct VirtualRouterStatus {
     pub interface: String,
     /// `driver` or `generic`: how the XDP program is attached to the interface.
     pub xdp_mode: String,
-    /// `active`, `backup`, `fault` (the interface is down) or `init`.
+    /// `active`, `backup`, `fault` (the interface is down, or a check has failed) or `init`.
     pub state: String,
     /// Why it is in this state.
     pub reason: String,
     /// When it came into this state, in seconds since 1970.
     pub since: f64,
     pub in_state_ms: f64,
+    /// The one that is advertised.
     pub priority: u8,
+    /// The same before any check has a say.
+    pub configured_priority: u8,
+    pub track: Vec<TrackStatus>,
     /// Who is Active, as far as is known.
     pub active: Option<ActiveRouter>,
     pub timers: TimerStatus,
@@ -52,6 +58,32 @@ pub struct VirtualRouterStatus {
     pub rival: Option<RivalClaim>,
     /// Frames that belong to this virtual router, by what the kernel half made of them.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// A check, as a virtual router tracks it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackStatus {
+    pub check: String,
+    /// 0: a failure is a fault.
+    pub weight: i16,
+    /// `pending`, `up`, `down`, or `value` with a number that multiplies the weight.
+    pub state: String,
+    pub value: Option<i32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    pub name: String,
+    /// `script`, `interface`, `process`, `pid_file`, `file` or `ping`.
+    pub kind: String,
+    /// What is checked.
+    pub target: String,
+    /// As in [`TrackStatus`].
+    pub state: String,
+    pub value: Option<i32>,
+    pub in_state_ms: f64,
+    /// Why the latest look failed, if it did.
+    pub failure: Option<String>,
 }
 
 /// Another host says in ARP that an address is at its MAC. How often that happened, counts `arp_rival_claim`.
@@ -101,6 +133,16 @@ impl fmt::Display for AgentStatus {
         for router in &self.virtual_routers {
             write!(f, "\n{router}")?;
         }
+        if !self.checks.is_empty() {
+            writeln!(f, "\nchecks")?;
+        }
+        for CheckStatus { name, kind, target, state, value, in_state_ms, failure } in &self.checks {
+            let state = value.map_or_else(|| state.clone(), |value| value.to_string());
+            writeln!(f, "  {name}: {state} for {} ({kind} {target})", span(*in_state_ms))?;
+            if let Some(failure) = failure {
+                writeln!(f, "              {failure}")?;
+            }
+        }
         if !self.counters.is_empty() {
             writeln!(f, "\nno virtual router of ours\n  counted     {}", list(&self.counters))?;
         }
@@ -114,6 +156,15 @@ impl fmt::Display for VirtualRouterStatus {
         writeln!(f, "{name}: {} for {} ({reason})", state.to_uppercase(), span(self.in_state_ms))?;
         writeln!(f, "  router      VRID {vrid}, version {version} over {}, priority {priority}", family_name(family))?;
         writeln!(f, "  interface   {interface} (XDP mode {xdp_mode})")?;
+        if *priority != self.configured_priority {
+            writeln!(f, "              configured with priority {}", self.configured_priority)?;
+        }
+        for (index, TrackStatus { check, weight, state, value }) in self.track.iter().enumerate() {
+            let label = if index == 0 { "tracks" } else { "" };
+            let state = value.map_or_else(|| state.clone(), |value| value.to_string());
+            let weight = if *weight == 0 { String::new() } else { format!(", weight {weight}") };
+            writeln!(f, "  {label:<11} {check}: {state}{weight}")?;
+        }
         let active = match &self.active {
             Some(ActiveRouter { this_host: true, .. }) => "this host".to_owned(),
             Some(ActiveRouter { address, priority, .. }) => format!("{address}, priority {priority}"),
@@ -201,7 +252,12 @@ mod tests {
                 reason: "startup".to_owned(),
                 since: 1.5,
                 in_state_ms: 12_345.0,
-                priority: 100,
+                priority: 80,
+                configured_priority: 100,
+                track: vec![
+                    TrackStatus { check: "nginx".to_owned(), weight: 0, state: "up".to_owned(), value: None },
+                    TrackStatus { check: "uplink".to_owned(), weight: -20, state: "down".to_owned(), value: None },
+                ],
                 active: Some(ActiveRouter { address: IpAddr::from([192, 0, 2, 2]), priority: 200, this_host: false }),
                 timers: TimerStatus {
                     advert_interval_ms: 100.0,
@@ -221,6 +277,15 @@ mod tests {
                 }),
                 counters: BTreeMap::from([("advert_accepted".to_owned(), 120), ("arp_suppressed".to_owned(), 2)]),
             }],
+            checks: vec![CheckStatus {
+                name: "uplink".to_owned(),
+                kind: "interface".to_owned(),
+                target: "eth1".to_owned(),
+                state: "down".to_owned(),
+                value: None,
+                in_state_ms: 2_500.0,
+                failure: Some("eth1 is down or has no carrier".to_owned()),
+            }],
             counters: BTreeMap::new(),
         }
     }
@@ -231,8 +296,11 @@ mod tests {
 xvrrp on gw-a (pid 4711)
 
 lan: BACKUP for 12 s (startup)
-  router      VRID 51, version 3 over IPv4, priority 100
+  router      VRID 51, version 3 over IPv4, priority 80
   interface   eth0 (XDP mode driver)
+              configured with priority 100
+  tracks      nginx: up
+              uplink: down, weight -20
   Active      192.0.2.2, priority 200
   addresses   at 00:00:5e:00:01:33
               192.0.2.1/24
@@ -243,6 +311,10 @@ lan: BACKUP for 12 s (startup)
   RIVAL       02:00:00:00:00:09 claimed 192.0.2.1 1500.0 ms ago
   counted     advert_accepted 120
               arp_suppressed 2
+
+checks
+  uplink: down for 2500.0 ms (interface eth1)
+              eth1 is down or has no carrier
 ";
         assert_eq!(example().to_string(), expected);
     }

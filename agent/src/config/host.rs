@@ -9,7 +9,7 @@ use xvrrp_common::units::Family;
 use super::error::{ConfigError, Problems, Reported};
 use super::keys::{self, Key};
 use super::section::quote;
-use super::{Config, VirtualRouterConfig};
+use super::{CheckKind, Config, VirtualRouterConfig};
 
 /// An interface of the network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +22,12 @@ pub struct HostInterface {
     pub addresses: Vec<IpAddr>,
 }
 
-/// Finds everything in the configuration that this host cannot do. `is_executable` says it of a path.
+/// Finds everything in the configuration that this host cannot do. `is_executable` says it of a path, `is_user` of a name.
 pub fn check(
     config: &Config,
     interfaces: &[HostInterface],
     is_executable: impl Fn(&Path) -> bool,
+    is_user: impl Fn(&str) -> bool,
 ) -> Result<(), ConfigError> {
     let facts: HashMap<&str, Facts> = interfaces
         .iter()
@@ -41,12 +42,28 @@ pub fn check(
         outcome = outcome.and(check_router(router, &facts, &mut problems));
         if let Some(program) = router.notify.as_deref().filter(|program| !is_executable(program)) {
             let place = format!("virtual_router {}: {}", quote(&router.name), keys::NOTIFY.name);
-            let program = quote(&program.to_string_lossy());
-            let message = format!("{place}: {program} is no program that can be run; give the path of one");
+            let message = format!("{place}: {}", no_program(&program.to_string_lossy()));
             outcome = Err(problems.report(router.lines.notify, message));
         }
     }
+    for check in &config.checks {
+        let CheckKind::Script { command, user } = &check.kind else { continue };
+        let mut report = |key: Key, message: String| {
+            let place = format!("check {}: {}", quote(&check.name), key.name);
+            outcome = Err(problems.report(check.lines.1, format!("{place}: {message}")));
+        };
+        if let Some(program) = command.first().filter(|program| !is_executable(Path::new(program))) {
+            report(keys::SCRIPT, no_program(program));
+        }
+        if let Some(user) = user.as_deref().filter(|user| !is_user(user)) {
+            report(keys::USER, format!("this host has no user {}; give the name of one", quote(user)));
+        }
+    }
     problems.conclude(&config.file, outcome)
+}
+
+fn no_program(path: &str) -> String {
+    format!("{} is no program that can be run; give the path of one", quote(path))
 }
 
 /// The address that adverts on this interface leave from (RFC 9568 1.7): the first that is not a virtual address,
@@ -163,7 +180,7 @@ mod tests {
         let config = config(&router(1, 100, "192.0.2.1/24"));
         let interface = eth0(&[[192, 0, 2, 1], [192, 0, 2, 10], [192, 0, 2, 11]]);
         assert_eq!(primary_address(&config, &interface, Family::Ipv4), Some(IpAddr::from([192, 0, 2, 10])));
-        assert_eq!(check(&config, &[interface], |_| true), Ok(()));
+        assert_eq!(check(&config, &[interface], |_| true, |_| true), Ok(()));
     }
 
     #[test]
@@ -172,13 +189,13 @@ mod tests {
         let config = config(&router(1, 255, "192.0.2.1/24"));
         let interface = eth0(&[[192, 0, 2, 1]]);
         assert_eq!(primary_address(&config, &interface, Family::Ipv4), Some(IpAddr::from([192, 0, 2, 1])));
-        assert_eq!(check(&config, &[interface], |_| true), Ok(()));
+        assert_eq!(check(&config, &[interface], |_| true, |_| true), Ok(()));
     }
 
     #[test]
     fn a_virtual_address_alone_is_no_address_to_send_from() {
         let config = config(&router(1, 100, "192.0.2.1/24"));
-        assert!(check(&config, &[eth0(&[[192, 0, 2, 1]])], |_| true).is_err());
+        assert!(check(&config, &[eth0(&[[192, 0, 2, 1]])], |_| true, |_| true).is_err());
     }
 
     #[test]
@@ -188,17 +205,17 @@ mod tests {
         let mut interface = eth0(&[[192, 0, 2, 10]]);
         interface.addresses.extend(["2001:db8::10", "fe80::1"].map(|text| text.parse::<IpAddr>().unwrap()));
         assert_eq!(primary_address(&config, &interface, Family::Ipv6), None);
-        assert!(check(&config, &[interface.clone()], |_| true).is_err());
+        assert!(check(&config, &[interface.clone()], |_| true, |_| true).is_err());
         let own = "fe80::10".parse().unwrap();
         interface.addresses.push(own);
         assert_eq!(primary_address(&config, &interface, Family::Ipv6), Some(own));
-        assert_eq!(check(&config, &[interface], |_| true), Ok(()));
+        assert_eq!(check(&config, &[interface], |_| true, |_| true), Ok(()));
     }
 
     #[test]
     fn every_virtual_router_is_checked() {
         let config = config(&(router(1, 100, "192.0.2.1/24") + &router(2, 100, "192.0.2.2/24")));
-        let error = check(&config, &[], |_| true).unwrap_err();
+        let error = check(&config, &[], |_| true, |_| true).unwrap_err();
         assert_eq!(error.problems().len(), 2);
     }
 

@@ -16,6 +16,8 @@ pub(super) const AGENT: Key = key("agent", "a table [agent]");
 pub(super) const VIRTUAL_ROUTER: Key =
     key("virtual_router", "at least one table [[virtual_router]], in double brackets");
 
+pub(super) const CHECK: Key = key("check", "tables [[check]], in double brackets");
+
 pub(super) const ROUTER_ID: Key = key("router_id", "1 to 64 characters out of A-Z a-z 0-9 . _ - in quotes");
 pub(super) const CONTROL: Key = key("control", "the absolute path of a socket, at most 107 bytes, in quotes");
 pub(super) const BPFFS: Key = key("bpffs", "the absolute path of a directory in a BPF file system, in quotes");
@@ -47,8 +49,39 @@ pub(super) const NOTIFY: Key = key("notify", "the absolute path of a program, in
 pub(super) const ANNOUNCE_COUNT: Key = key("announce_count", "an integer from 1 to 60");
 pub(super) const ANNOUNCE_INTERVAL: Key = key("announce_interval", "a duration from \"10ms\" to \"60s\"");
 
+pub(super) const TRACK: Key =
+    key("track", "a list of names of checks, or of tables such as { check = \"uplink\", weight = -20 }");
+
+pub(super) const SCRIPT: Key = key(
+    "script",
+    "a list of a program's absolute path and its arguments, such as [\"/usr/local/bin/check\", \"--fast\"]",
+);
+pub(super) const PROCESS: Key = key("process", "the name of a process as in /proc/PID/comm, 1 to 15 bytes, in quotes");
+pub(super) const PID_FILE: Key = key("pid_file", "the absolute path of a file that holds a process id, in quotes");
+pub(super) const FILE: Key = key("file", "the absolute path of a file that holds a number, in quotes");
+pub(super) const PING: Key = key("ping", "an IPv4 or IPv6 address in quotes");
+pub(super) const INTERVAL: Key = key("interval", "a duration from \"10ms\" to \"60m\"");
+pub(super) const TIMEOUT: Key = key("timeout", "a duration from \"10ms\" to \"60m\"");
+pub(super) const RISE: Key = key("rise", "an integer from 1 to 255");
+pub(super) const FALL: Key = key("fall", "an integer from 1 to 255");
+pub(super) const USER: Key = key("user", "the name of a user of this host, in quotes");
+pub(super) const WEIGHT: Key = key("weight", "an integer from -253 to 253, 0 meaning that a failure is a fault");
+
+/// The name of a check, where it is tracked.
+pub(super) const TRACKED_CHECK: Key = key("check", "the name of a [[check]], in quotes");
+
 /// The keys outside of any table.
-pub const TOP_LEVEL: &[Key] = &[AGENT, VIRTUAL_ROUTER];
+pub const TOP_LEVEL: &[Key] = &[AGENT, CHECK, VIRTUAL_ROUTER];
+
+/// The keys of `[[check]]`.
+pub const CHECK_KEYS: &[Key] =
+    &[NAME, SCRIPT, INTERFACE, PROCESS, PID_FILE, FILE, PING, INTERVAL, TIMEOUT, RISE, FALL, USER, WEIGHT];
+
+/// Those that say what is checked, of which each check has one.
+pub(super) const KINDS: &[Key] = &[SCRIPT, INTERFACE, PROCESS, PID_FILE, FILE, PING];
+
+/// The keys of an element of `track`.
+pub(super) const TRACK_KEYS: &[Key] = &[TRACKED_CHECK, WEIGHT];
 
 /// The keys of `[agent]`.
 pub const AGENT_KEYS: &[Key] = &[ROUTER_ID, CONTROL, BPFFS, REALTIME_PRIORITY];
@@ -72,6 +105,7 @@ pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
     PASSWORD,
     ANNOUNCE_COUNT,
     ANNOUNCE_INTERVAL,
+    TRACK,
     NOTIFY,
 ];
 
@@ -85,6 +119,10 @@ const KEEPALIVED: &[(&str, &str)] = &[
     ("use_vmac", "virtual_mac"),
     ("vrrp_version", "version"),
     ("garp_master_repeat", "announce_count"),
+    ("track_script", "track"),
+    ("track_interface", "track"),
+    ("track_process", "track"),
+    ("track_file", "track"),
 ];
 
 /// What to do about a key that a table does not have.
@@ -92,7 +130,7 @@ pub(super) fn remedy(unknown: &str, table: &[Key]) -> String {
     if let Some((_, ours)) = KEEPALIVED.iter().find(|(theirs, _)| *theirs == unknown) {
         return format!("xvrrp calls it {ours}");
     }
-    let elsewhere = [(AGENT_KEYS, "[agent]"), (VIRTUAL_ROUTER_KEYS, "[[virtual_router]]")];
+    let elsewhere = [(AGENT_KEYS, "[agent]"), (VIRTUAL_ROUTER_KEYS, "[[virtual_router]]"), (CHECK_KEYS, "[[check]]")];
     if let Some((_, home)) = elsewhere.iter().find(|(keys, _)| keys.iter().any(|key| key.name == unknown)) {
         return format!("it belongs below {home}");
     }

@@ -5,6 +5,7 @@
 
 mod address;
 mod agent;
+mod check;
 mod duration;
 mod error;
 pub mod host;
@@ -39,6 +40,8 @@ pub struct Config {
     /// Where it comes from, as messages name it.
     pub file: PathBuf,
     pub agent: AgentConfig,
+    /// In the order of the file; those that nobody tracks are there too.
+    pub checks: Vec<CheckConfig>,
     /// 1 to [`MAX_VIRTUAL_ROUTERS`], in the order of the file.
     pub virtual_routers: Vec<VirtualRouterConfig>,
 }
@@ -97,6 +100,8 @@ pub struct VirtualRouterConfig {
     pub announce_count: u8,
     /// Time between those: 10 ms to 60 s. Default: 1 s.
     pub announce_interval: Interval,
+    /// What may change the priority or be a fault. Default: nothing.
+    pub track: Vec<Tracked>,
     /// The program that is run at each change of state. Default: none.
     pub notify: Option<PathBuf>,
     /// Where it stands in the file.
@@ -114,6 +119,50 @@ impl VirtualRouterConfig {
     pub fn addresses_of(&self, family: Family) -> impl Iterator<Item = Vip> {
         self.addresses.iter().copied().filter(move |vip| vip.family() == family)
     }
+}
+
+/// `[[check]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckConfig {
+    /// Unique among the checks; 1 to 64 characters out of `A-Z a-z 0-9 . _ -`. Required.
+    pub name: String,
+    pub kind: CheckKind,
+    /// From the start of one look to the next: 10 ms to 60 min. Default: 1 s.
+    pub interval: Interval,
+    /// Of a script or a ping, after which it has failed: 10 ms to 60 min. Default: the interval.
+    pub timeout: Interval,
+    /// How many successes in a row end a failure: 1 to 255. Default: 1.
+    pub rise: u8,
+    /// How many failures in a row are one: 1 to 255. Default: 1.
+    pub fall: u8,
+    /// Lines of the file: of the header, and of what is checked.
+    pub lines: (usize, usize),
+}
+
+/// What is checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckKind {
+    /// A program and its arguments, run as this user, or as the agent's own; it succeeds with exit status 0.
+    Script { command: Vec<String>, user: Option<String> },
+    /// Up and with a carrier.
+    Interface(String),
+    /// There is a process of this name (`/proc/PID/comm`).
+    Process(String),
+    /// There is a process with the id that stands in this file.
+    PidFile(PathBuf),
+    /// The number in this file, 0 if there is none, multiplies the weight.
+    File(PathBuf),
+    /// Answers an echo request.
+    Ping(IpAddr),
+}
+
+/// A check, as a virtual router tracks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tracked {
+    /// Its place in [`Config::checks`].
+    pub check: usize,
+    /// -253 to 253: what a success adds to the priority, or with a negative one a failure; 0: a failure is a fault.
+    pub weight: i16,
 }
 
 /// Lines of the file, counted from 1.
@@ -144,6 +193,23 @@ pub struct Password(pub [u8; 8]);
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password(..)")
+    }
+}
+
+impl Config {
+    /// What an operator should know, although it can be used: `FILE:LINE: ...`.
+    pub fn warnings(&self) -> Vec<String> {
+        let unused = self.checks.iter().enumerate().filter(|(index, _)| !self.is_tracked(*index));
+        let warning = |(_, check): (usize, &CheckConfig)| {
+            let (file, line, name) = (self.file.display(), check.lines.0, quote(&check.name));
+            format!("{file}:{line}: check {name}: no virtual router tracks it, so it is not run; track or remove it")
+        };
+        unused.map(warning).collect()
+    }
+
+    /// Whether a virtual router tracks the check at this place.
+    pub fn is_tracked(&self, check: usize) -> bool {
+        self.virtual_routers.iter().any(|router| router.track.iter().any(|tracked| tracked.check == check))
     }
 }
 
@@ -193,9 +259,11 @@ fn document(path: &Path, text: &str, problems: &mut Problems) -> Result<Config, 
     let mut root = Section { place: String::new(), line: 1, table: root.get_ref(), lines: &lines, problems };
 
     let agent = agent::read(&mut root);
-    let virtual_routers = virtual_router::read_all(&mut root);
+    let mut names = check::Names::default();
+    let checks = check::read_all(&mut root, &mut names);
+    let virtual_routers = virtual_router::read_all(&mut root, &names);
     root.report_unknown_keys(keys::TOP_LEVEL);
-    Ok(Config { file: path.to_owned(), agent: agent?, virtual_routers: virtual_routers? })
+    Ok(Config { file: path.to_owned(), agent: agent?, checks: checks?, virtual_routers: virtual_routers? })
 }
 
 /// The parser goes on after an error, but what it then complains about is mostly a consequence: the first one only.

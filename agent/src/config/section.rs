@@ -115,13 +115,19 @@ impl<'a, 'i> Section<'a, 'i> {
         found.value.as_bool().ok_or_else(|| self.reject_type(key, found))
     }
 
-    pub fn integer(&mut self, key: &Key, range: RangeInclusive<u8>) -> Result<Option<u8>, Reported> {
+    pub fn integer<T: TryFrom<i64> + PartialOrd>(
+        &mut self,
+        key: &Key,
+        range: RangeInclusive<T>,
+    ) -> Result<Option<T>, Reported> {
         let Some(found) = self.get(key) else { return Ok(None) };
         let DeValue::Integer(integer) = found.value else {
             return Err(self.reject_type(key, found));
         };
-        match u8::from_str_radix(integer.as_str(), integer.radix()) {
-            Ok(number) if range.contains(&number) => Ok(Some(number)),
+        let number =
+            i64::from_str_radix(integer.as_str(), integer.radix()).ok().and_then(|number| number.try_into().ok());
+        match number {
+            Some(number) if range.contains(&number) => Ok(Some(number)),
             _ => Err(self.reject(key, found.line, format_args!("{} is out of range", shorten(&integer.to_string())))),
         }
     }

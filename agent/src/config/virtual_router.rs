@@ -9,6 +9,7 @@ use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
 use xvrrp_common::wire::vrrp::IpAddress;
 
 use super::address::{Vip, parse_source, parse_vip};
+use super::check::{Names, read_track};
 use super::error::Reported;
 use super::keys;
 use super::section::{Section, quote};
@@ -21,7 +22,7 @@ const PREEMPT_DELAYS: RangeInclusive<Interval> = Interval::ZERO..=Interval::from
 const ANNOUNCE_INTERVALS: RangeInclusive<Interval> = Interval::from_millis(10)..=Interval::from_seconds(60);
 
 /// `PATH_MAX` of linux/limits.h, without the zero at the end.
-const MAX_PATH: usize = 4095;
+pub(super) const MAX_PATH: usize = 4095;
 
 impl VirtualRouterConfig {
     /// RFC 9568 6.1
@@ -35,7 +36,7 @@ impl VirtualRouterConfig {
     pub const MAX_ALLOWED_SOURCES: usize = 255;
 }
 
-pub(super) fn read_all(root: &mut Section) -> Result<Vec<VirtualRouterConfig>, Reported> {
+pub(super) fn read_all(root: &mut Section, checks: &Names) -> Result<Vec<VirtualRouterConfig>, Reported> {
     let Some((elements, line)) = root.list(&keys::VIRTUAL_ROUTER)? else {
         return root.required(&keys::VIRTUAL_ROUTER, None);
     };
@@ -53,7 +54,7 @@ pub(super) fn read_all(root: &mut Section) -> Result<Vec<VirtualRouterConfig>, R
         let router = match element.value {
             DeValue::Table(table) => {
                 let place = format!("virtual_router {}", name_or_number(table, index + 1));
-                read_table(&mut root.below(place, table, element.line), &mut taken)
+                read_table(&mut root.below(place, table, element.line), &mut taken, checks)
             }
             _ => Err(root.reject_type(&keys::VIRTUAL_ROUTER, element)),
         };
@@ -66,14 +67,14 @@ pub(super) fn read_all(root: &mut Section) -> Result<Vec<VirtualRouterConfig>, R
     outcome
 }
 
-fn name_or_number(table: &DeTable, number: usize) -> String {
+pub(super) fn name_or_number(table: &DeTable, number: usize) -> String {
     match table.get(keys::NAME.name).and_then(|name| name.get_ref().as_str()) {
         Some(name) if !name.is_empty() => quote(name),
         _ => format!("#{number}"),
     }
 }
 
-fn read_table(section: &mut Section, taken: &mut Taken) -> Result<VirtualRouterConfig, Reported> {
+fn read_table(section: &mut Section, taken: &mut Taken, checks: &Names) -> Result<VirtualRouterConfig, Reported> {
     let name = read_name(section, taken);
     let interface = read_interface(section);
     let vrid = read_vrid(section);
@@ -94,6 +95,7 @@ fn read_table(section: &mut Section, taken: &mut Taken) -> Result<VirtualRouterC
     let announce_count = section.integer(&keys::ANNOUNCE_COUNT, 1..=60);
     let announce_interval =
         section.duration(&keys::ANNOUNCE_INTERVAL, ANNOUNCE_INTERVALS, VirtualRouterConfig::DEFAULT_ANNOUNCE_INTERVAL);
+    let track = read_track(section, checks, priority.ok());
     let notify = section.absolute_path(&keys::NOTIFY, MAX_PATH);
     section.report_unknown_keys(keys::VIRTUAL_ROUTER_KEYS);
 
@@ -137,6 +139,7 @@ fn read_table(section: &mut Section, taken: &mut Taken) -> Result<VirtualRouterC
         password: password?,
         announce_count: announce_count?.unwrap_or(VirtualRouterConfig::DEFAULT_ANNOUNCE_COUNT),
         announce_interval: announce_interval?,
+        track: track?,
         notify: notify?,
         lines: VirtualRouterLines {
             header: section.line,
@@ -155,7 +158,7 @@ fn read_name(section: &mut Section, taken: &mut Taken) -> Result<String, Reporte
 }
 
 /// As the kernel's `dev_valid_name` has it; and no control characters, which nobody means.
-fn read_interface(section: &mut Section) -> Result<String, Reported> {
+pub(super) fn read_interface(section: &mut Section) -> Result<String, Reported> {
     let name = section.string(&keys::INTERFACE)?;
     let name = section.required(&keys::INTERFACE, name)?;
     let valid = (1..=15).contains(&name.len())

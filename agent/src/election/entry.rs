@@ -1,7 +1,7 @@
 //! A virtual router's entry in the kernel half's maps: role, flags and lease, as we last wrote them.
 
 use xvrrp_common::abi::{Lease, Router, RouterKey};
-use xvrrp_common::units::{Instant, MacAddress};
+use xvrrp_common::units::{Instant, MacAddress, Priority};
 
 use crate::dataplane::{DataplaneError, Tables};
 use crate::vrrp::State;
@@ -51,6 +51,10 @@ impl Entry {
         let others = self.router.flags & !Router::PREEMPT;
         let flags = if preempt { others | Router::PREEMPT } else { others };
         self.write(Router { flags, ..self.router }, tables)
+    }
+
+    pub(super) fn set_priority(&mut self, priority: Priority, tables: &mut Tables) -> Result<(), DataplaneError> {
+        self.write(Router { priority: priority.get(), ..self.router }, tables)
     }
 
     /// Whether it is another one than before. With `answers`, requests are answered with it too.

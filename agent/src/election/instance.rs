@@ -16,7 +16,7 @@ use crate::addresses::Request;
 use crate::clock;
 use crate::dataplane::{DataplaneError, Tables};
 use crate::net::PacketSocket;
-use crate::vrrp::{Action, Advert, Config, Event, State, VirtualRouter};
+use crate::vrrp::{Action, Advert, Checks, Config, Event, State, VirtualRouter};
 
 /// How long after a problem with others' adverts the next one is told at the earliest.
 pub(super) const PROBLEM_PAUSE: Interval = Interval::from_millis(10_000);
@@ -44,6 +44,8 @@ pub struct InstanceConfig {
     pub resume: Option<Instant>,
     /// Whether the interface is up and has a carrier at the start.
     pub running: bool,
+    /// What the tracked checks say at the start.
+    pub checks: Checks,
 }
 
 /// See [`InstanceConfig`].
@@ -92,6 +94,7 @@ impl Instance {
         if !instance.config.running {
             instance.machine.handle_event(Event::InterfaceDown, Instant::default());
         }
+        instance.machine.handle_event(Event::Checks(instance.config.checks), Instant::default());
         Ok(instance)
     }
 
@@ -221,6 +224,11 @@ impl Instance {
             match action {
                 Action::SetRole(state) => self.entry.take_role(state, self.config.machine.lease, tables)?,
                 Action::SetPreempt(preempt) => self.entry.set_preempt(preempt, tables)?,
+                Action::SetPriority(priority) => {
+                    self.entry.set_priority(priority, tables)?;
+                    // The frames held another of the same length before.
+                    let _ = self.build_adverts();
+                }
                 Action::SendAdvert { priority } => self.send_advert(priority, tables),
                 Action::Announce => self.announce(tables),
                 Action::InstallAddresses => outlets.request(Request::Install(router)),
@@ -335,7 +343,7 @@ impl Instance {
 
     // conformance 50, 51, 54
     fn build_adverts(&mut self) -> io::Result<()> {
-        self.advert = frames::advert(&self.config, self.config.machine.priority, self.pseudo_header_checksum)?;
+        self.advert = frames::advert(&self.config, self.machine.priority(), self.pseudo_header_checksum)?;
         self.release = frames::advert(&self.config, Priority::RELEASE, self.pseudo_header_checksum)?;
         Ok(())
     }

@@ -38,6 +38,8 @@ const EVENTS_PER_ROUND: usize = 64;
 pub enum Command {
     /// An interface has got or lost its carrier, or another address of its own.
     Interface { ifindex: u32, running: bool, mac: Option<MacAddress> },
+    /// What the tracked checks make of a virtual router, which counts as in [`Report`].
+    Track { router: usize, priority: Priority, checks: vrrp::Checks },
     /// How things stand, one entry for each virtual router, in the order of the configuration.
     Status(oneshot::Sender<Vec<RouterStatus>>),
     /// Say that the thread goes on.
@@ -221,6 +223,7 @@ impl Election {
                 biased;
                 command = commands.recv() => match command {
                     Some(Command::Interface { ifindex, running, mac }) => self.interface_changed(ifindex, running, mac)?,
+                    Some(Command::Track { router, priority, checks }) => self.track(router, priority, checks)?,
                     Some(Command::Status(reply)) => {
                         let now = clock::now();
                         // Who asked may have gone; that is all the same to us.
@@ -285,6 +288,18 @@ impl Election {
                 instance.handle(event, now);
             }
         })
+    }
+
+    fn track(&mut self, router: usize, priority: Priority, checks: vrrp::Checks) -> Result<(), ElectionError> {
+        let now = clock::now();
+        // The priority first: who comes back has it from the start.
+        for event in [vrrp::Event::Priority(priority), vrrp::Event::Checks(checks)] {
+            if let Some(instance) = self.instances.get_mut(router) {
+                instance.handle(event, now);
+                self.act(router)?;
+            }
+        }
+        Ok(())
     }
 
     /// Goes on after a failure, and returns the first.

@@ -41,12 +41,12 @@ pub struct Timers {
     pub lease: Option<Interval>,
 }
 
-/// The state as logs and status name it: an interface that is down makes `fault` of Initialize.
+/// The state as logs and status name it: what is broken makes `fault` of Initialize.
 pub fn state_name(state: State, reason: Reason) -> &'static str {
     match (state, reason) {
         (State::Active, _) => "active",
         (State::Backup, _) => "backup",
-        (State::Initialize, Reason::InterfaceDown) => "fault",
+        (State::Initialize, reason) if reason.is_fault() => "fault",
         (State::Initialize, _) => "init",
     }
 }

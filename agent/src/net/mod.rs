@@ -1,12 +1,18 @@
 //! The network as the agent touches it: netlink for what is configured, a packet socket for what is sent.
 
+mod echo;
+mod interface_flags;
 mod link_monitor;
 mod memberships;
 mod netlink;
 mod packet;
+mod process_events;
 mod promote;
 
+pub use echo::Echo;
+pub use interface_flags::interface_is_running;
 pub use link_monitor::{LinkChange, LinkMonitor, LinkNews};
 pub use memberships::Memberships;
 pub use netlink::{AddressOutcome, Interface, InterfaceAddress, MARKS_LAST, NetError, Netlink};
 pub use packet::PacketSocket;
+pub use process_events::{ProcessEvent, ProcessEvents};

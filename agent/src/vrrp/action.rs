@@ -11,6 +11,8 @@ pub enum Action {
     SetRole(State),
     /// For the kernel half: whether an advert of a lower priority than ours leaves the Active_Down_Timer alone.
     SetPreempt(bool),
+    /// For the kernel half and the adverts: the priority that we have from now on.
+    SetPriority(Priority),
     /// Send an advert with this priority (RFC 9568 7.2).
     SendAdvert { priority: Priority },
     /// Send a gratuitous ARP or unsolicited Neighbor Advertisement for every virtual address (RFC 9568 6.4.1, 6.4.2).
@@ -51,10 +53,16 @@ pub enum Reason {
     Shutdown,
     /// Initialize: the interface is down.
     InterfaceDown,
+    /// Initialize: a tracked check without a weight has no result yet.
+    ChecksPending,
+    /// Initialize: a tracked check says that this host cannot serve.
+    CheckFailed,
     /// Backup: entered the election.
     Startup,
     /// Backup: entered the election again, the interface is up.
     InterfaceUp,
+    /// Backup: entered the election again, or for the first time, the tracked checks are good.
+    ChecksPassed,
     /// Backup: none of our adverts was sent for so long that another may be Active.
     LeaseExpired,
     /// Backup: another Active has a higher priority.
@@ -75,14 +83,24 @@ pub enum Reason {
     Preempted,
 }
 
+impl Reason {
+    /// Whether a virtual router in Initialize has to stay there because something is broken.
+    pub fn is_fault(self) -> bool {
+        matches!(self, Self::InterfaceDown | Self::CheckFailed)
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::NotStarted => "not_started",
             Self::Shutdown => "shutdown",
             Self::InterfaceDown => "interface_down",
+            Self::ChecksPending => "checks_pending",
+            Self::CheckFailed => "check_failed",
             Self::Startup => "startup",
             Self::InterfaceUp => "interface_up",
+            Self::ChecksPassed => "checks_passed",
             Self::LeaseExpired => "lease_expired",
             Self::HigherPriority => "higher_priority",
             Self::HigherAddress => "higher_address",

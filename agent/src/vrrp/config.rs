@@ -9,7 +9,7 @@ use xvrrp_common::units::{Interval, Priority, Version, Vrid};
 pub struct Config {
     pub vrid: Vrid,
     pub version: Version,
-    /// Not [`Priority::RELEASE`].
+    /// Before any check has a say: [`Event::Priority`](super::Event::Priority). Not [`Priority::RELEASE`].
     pub priority: Priority,
     /// Not zero.
     pub advert_interval: Interval,

@@ -20,11 +20,24 @@ pub enum Event {
     PartnerActive,
     /// It was Active, and has become Backup.
     PartnerBackup,
+    /// What the tracked checks say, all together. They count as passed until told otherwise.
+    Checks(Checks),
+    /// Our priority from now on: 1 to 254, or of the owner 255. No other is taken, and an owner stays one.
+    Priority(Priority),
     /// A valid advert that changes something, or any valid advert while we are Active.
     Advert(Advert),
     /// The kernel half has heard, `at` this moment, an advert that restarts a Backup's Active_Down_Timer, and it
     /// carried this `interval`. May be given as often as one likes.
     Restarted { at: Instant, interval: Interval },
+}
+
+/// Whether this host can serve, as far as tracked checks without a weight say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Checks {
+    /// One has no result yet, and none has failed.
+    Pending,
+    Passed,
+    Failed,
 }
 
 /// An advert that has passed every check of RFC 9568 7.1.

@@ -34,6 +34,6 @@ mod timers;
 
 pub use action::{Action, Reason, State};
 pub use config::Config;
-pub use event::{Advert, Event};
+pub use event::{Advert, Checks, Event};
 pub use router::VirtualRouter;
 pub use timers::lease;

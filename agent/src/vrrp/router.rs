@@ -8,7 +8,7 @@ use xvrrp_common::units::{Instant, Interval, Priority};
 
 use super::action::{Action, Reason, State};
 use super::config::Config;
-use super::event::{Advert, Event};
+use super::event::{Advert, Checks, Event};
 use super::phase::{Active, Backup, Phase};
 use super::preempt::Preemption;
 use super::timers::Intervals;
@@ -22,6 +22,9 @@ pub struct VirtualRouter {
     reason: Reason,
     started: bool,
     interface_up: bool,
+    checks: Checks,
+    /// The configured one, as tracked checks have changed it.
+    priority: Priority,
     intervals: Intervals,
     /// What the kernel half was last told by [`Action::SetPreempt`].
     told_preempt: bool,
@@ -40,6 +43,8 @@ impl VirtualRouter {
             reason: Reason::NotStarted,
             started: false,
             interface_up: true,
+            checks: Checks::Passed,
+            priority: config.priority,
             intervals: Intervals::new(config.version, config.priority, config.advert_interval),
             told_preempt: config.preempt,
             actions: VecDeque::with_capacity(Self::MOST_ACTIONS),
@@ -54,6 +59,10 @@ impl VirtualRouter {
             Event::Shutdown => self.started = false,
             Event::InterfaceUp => self.interface_up = true,
             Event::InterfaceDown => self.interface_up = false,
+            // Told as often as one likes.
+            Event::Checks(checks) if checks == self.checks => return,
+            Event::Checks(checks) => self.checks = checks,
+            Event::Priority(priority) => return self.change_priority(priority, now),
             // What we hear of ourselves, over a loop in the network, tells of no other router.
             Event::Advert(advert) if advert.source == self.config.primary => return,
             Event::Advert(_) | Event::Restarted { .. } | Event::PartnerActive | Event::PartnerBackup => {}
@@ -93,8 +102,12 @@ impl VirtualRouter {
             Event::Startup => self.start(Reason::Startup, now),
             Event::Resume { lease_until } => self.resume(lease_until, now),
             Event::InterfaceUp => self.start(Reason::InterfaceUp, now),
+            Event::Checks(_) if self.interface_up => self.start(Reason::ChecksPassed, now),
+            Event::InterfaceDown if self.reason == Reason::ChecksPending => self.start(Reason::InterfaceDown, now),
             Event::Shutdown => self.reason = Reason::Shutdown,
             Event::InterfaceDown
+            | Event::Checks(_)
+            | Event::Priority(_)
             | Event::Advert(_)
             | Event::Restarted { .. }
             | Event::PartnerActive
@@ -109,6 +122,10 @@ impl VirtualRouter {
         }
         if !self.interface_up {
             self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[]);
+        } else if self.checks == Checks::Failed {
+            self.enter(Phase::Initialize, Reason::CheckFailed, now, &[]);
+        } else if self.checks == Checks::Pending {
+            self.reason = Reason::ChecksPending;
         } else if self.config.priority.is_owner() {
             self.take_over(Reason::Owner, now);
         } else {
@@ -118,7 +135,8 @@ impl VirtualRouter {
     }
 
     fn resume(&mut self, lease_until: Instant, now: Instant) {
-        if self.interface_up && now < lease_until {
+        // As keepalived on a reload: first results that are not there yet take no role away.
+        if self.interface_up && self.checks != Checks::Failed && now < lease_until {
             self.become_active(Reason::Resumed, lease_until, now);
         } else {
             self.actions.push_back(Action::RemoveAddresses);
@@ -133,10 +151,16 @@ impl VirtualRouter {
         match event {
             Event::Shutdown => self.enter(Phase::Initialize, Reason::Shutdown, now, &[]),
             Event::InterfaceDown => self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[]),
+            Event::Checks(Checks::Failed) => self.enter(Phase::Initialize, Reason::CheckFailed, now, &[]),
             Event::Advert(advert) => self.hear_in_backup(advert),
             Event::Restarted { at, interval } => self.hear_of_restart(at, interval),
             Event::PartnerActive => self.take_over(Reason::OtherFamily, now),
-            Event::Startup | Event::Resume { .. } | Event::InterfaceUp | Event::PartnerBackup => {}
+            Event::Startup
+            | Event::Resume { .. }
+            | Event::InterfaceUp
+            | Event::Checks(Checks::Pending | Checks::Passed)
+            | Event::Priority(_)
+            | Event::PartnerBackup => {}
         }
     }
 
@@ -171,7 +195,7 @@ impl VirtualRouter {
                 backup.active_down_timer = advert.received_at + self.intervals.skew();
                 backup.outlook = Reason::ActiveReleased;
             }
-        } else if advert.priority >= self.config.priority {
+        } else if advert.priority >= self.priority {
             backup.preemption = preemption;
             self.restart_active_down_timer(advert.received_at, advert.interval);
             self.tell_preempt();
@@ -206,11 +230,10 @@ impl VirtualRouter {
 
     // conformance 48
     fn handle_in_active(&mut self, event: Event, now: Instant) {
+        let release = [Action::SendAdvert { priority: Priority::RELEASE }, Action::RemoveAddresses];
         match event {
-            Event::Shutdown => {
-                let actions = [Action::SendAdvert { priority: Priority::RELEASE }, Action::RemoveAddresses];
-                self.enter(Phase::Initialize, Reason::Shutdown, now, &actions);
-            }
+            Event::Shutdown => self.enter(Phase::Initialize, Reason::Shutdown, now, &release),
+            Event::Checks(Checks::Failed) => self.enter(Phase::Initialize, Reason::CheckFailed, now, &release),
             // A priority 0 would not get out.
             Event::InterfaceDown => {
                 self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[Action::RemoveAddresses]);
@@ -223,6 +246,8 @@ impl VirtualRouter {
             Event::Startup
             | Event::Resume { .. }
             | Event::InterfaceUp
+            | Event::Checks(Checks::Pending | Checks::Passed)
+            | Event::Priority(_)
             | Event::Restarted { .. }
             | Event::PartnerActive => {}
         }
@@ -247,7 +272,7 @@ impl VirtualRouter {
         // answered by a burst.
         let answered = advert.received_at < active.advert_sent_at;
         let theirs = (advert.priority, advert.source);
-        let ours = (self.config.priority, self.config.primary);
+        let ours = (self.priority, self.config.primary);
 
         if advert.priority.is_release() {
             if !answered {
@@ -260,8 +285,7 @@ impl VirtualRouter {
             if advert.received_at + intervals.active_down() <= now {
                 return;
             }
-            let reason =
-                if advert.priority > self.config.priority { Reason::HigherPriority } else { Reason::HigherAddress };
+            let reason = if advert.priority > self.priority { Reason::HigherPriority } else { Reason::HigherAddress };
             self.intervals = intervals;
             self.become_backup(
                 advert.received_at,
@@ -279,7 +303,47 @@ impl VirtualRouter {
     fn send_advert(&mut self, now: Instant) {
         let Phase::Active(active) = &mut self.phase else { return };
         active.advert_sent_at = now;
-        self.actions.push_back(Action::SendAdvert { priority: self.config.priority });
+        self.actions.push_back(Action::SendAdvert { priority: self.priority });
+    }
+
+    // The priority, which in the RFC never changes; tracked checks change it.
+
+    /// Everything is as if the priority had always been this one, but for adverts that were heard: what the kernel half has
+    /// noted of the latest one comes in before any takeover.
+    fn change_priority(&mut self, priority: Priority, now: Instant) {
+        let valid = !priority.is_release() && priority.is_owner() == self.config.priority.is_owner();
+        if !valid || priority == self.priority {
+            return;
+        }
+        self.end_lapsed_lease(now);
+        let skew = self.intervals.skew();
+        self.priority = priority;
+        self.intervals = self.intervals.with_priority(priority);
+        self.actions.push_back(Action::SetPriority(priority));
+        match self.phase {
+            Phase::Initialize => {}
+            Phase::Backup(_) => self.change_priority_in_backup(skew, now),
+            // Who has a better one now need not wait for our next advert to know.
+            Phase::Active(_) => self.send_advert(now),
+        }
+    }
+
+    fn change_priority_in_backup(&mut self, former_skew: Interval, now: Instant) {
+        let (priority, skew, preemption) = (self.priority, self.intervals.skew(), self.preemption());
+        let Phase::Backup(backup) = &mut self.phase else { return };
+        // Active_Down_Interval changes by what Skew_Time does.
+        backup.active_down_timer =
+            backup.active_down_timer - former_skew.saturating_sub(skew) + skew.saturating_sub(former_skew);
+        match backup.active {
+            Some((_, theirs)) if theirs >= priority => {
+                backup.preemption = preemption;
+                backup.outlook = Reason::ActiveDown;
+            }
+            Some(_) if backup.preemption.disregards_lower() => backup.outlook = Reason::Preempted,
+            Some(_) => backup.preemption.lower_heard(now),
+            None => {}
+        }
+        self.tell_preempt();
     }
 
     // The lease, which is no matter of the RFC: an Active router that cannot make itself heard is given up by the others
@@ -310,7 +374,7 @@ impl VirtualRouter {
     fn become_active(&mut self, reason: Reason, lease_until: Instant, now: Instant) {
         self.intervals = self.own_intervals();
         let active = Active::new(&self.config, lease_until, now);
-        let advert = Action::SendAdvert { priority: self.config.priority };
+        let advert = Action::SendAdvert { priority: self.priority };
         self.enter(Phase::Active(active), reason, now, &[advert, Action::Announce, Action::InstallAddresses]);
     }
 
@@ -365,7 +429,7 @@ impl VirtualRouter {
     }
 
     fn own_intervals(&self) -> Intervals {
-        Intervals::new(self.config.version, self.config.priority, self.config.advert_interval)
+        Intervals::new(self.config.version, self.priority, self.config.advert_interval)
     }
 }
 
@@ -401,9 +465,10 @@ impl VirtualRouter {
 /// the configuration, which never changes.
 impl Hash for VirtualRouter {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        let Self { config: _, phase, since: _, reason: _, started, interface_up, intervals, told_preempt, actions } =
-            self;
-        (phase, started, interface_up, intervals, told_preempt, actions).hash(hasher);
+        let Self { config: _, since: _, reason: _, phase, started, interface_up, checks, priority, .. } = self;
+        (phase, started, interface_up, checks, priority).hash(hasher);
+        let Self { intervals, told_preempt, actions, .. } = self;
+        (intervals, told_preempt, actions).hash(hasher);
     }
 }
 
@@ -433,8 +498,9 @@ impl VirtualRouter {
         self.reason
     }
 
+    /// The one that our adverts carry: as configured, or as tracked checks have changed it.
     pub fn priority(&self) -> Priority {
-        self.config.priority
+        self.priority
     }
 
     /// Who is Active: ourselves, or as last heard; `None` if nobody was heard or the last one has given up its role.
@@ -442,7 +508,7 @@ impl VirtualRouter {
         match &self.phase {
             Phase::Initialize => None,
             Phase::Backup(backup) => backup.active,
-            Phase::Active(_) => Some((self.config.primary, self.config.priority)),
+            Phase::Active(_) => Some((self.config.primary, self.priority)),
         }
     }
 

@@ -31,6 +31,12 @@ impl Intervals {
         }
     }
 
+    /// As another priority of ours makes them.
+    #[must_use]
+    pub(super) fn with_priority(self, priority: Priority) -> Self {
+        Self { priority, ..self }
+    }
+
     pub(super) fn active_adver(self) -> Interval {
         self.active_adver
     }

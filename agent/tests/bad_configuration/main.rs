@@ -32,7 +32,7 @@ const INTERFACES: &str = "eth0, eth1, lo, tun0";
 
 fn load(path: &Path) -> Result<Config, ConfigError> {
     let config = config::load(path)?;
-    host::check(&config, &interfaces(), |path| path.starts_with("/bin"))?;
+    host::check(&config, &interfaces(), |path| path.starts_with("/bin"), |user| user == "nobody")?;
     Ok(config)
 }
 

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use xvrrp::config::{
-    self, AgentConfig, Checksum, Config, Password, Vip, VirtualRouterConfig, VirtualRouterLines, keys,
+    self, AgentConfig, CheckConfig, CheckKind, Checksum, Config, Password, Tracked, Vip, VirtualRouterConfig,
+    VirtualRouterLines, keys,
 };
 use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
 
@@ -31,8 +32,9 @@ fn vip(octets: [u8; 4], prefix_length: u8) -> Vip {
 
 #[test]
 fn what_is_not_said_has_its_default() {
-    let Config { file, agent, virtual_routers } = parse(&router_with(""));
+    let Config { file, agent, checks, virtual_routers } = parse(&router_with(""));
     assert_eq!(file, Path::new("xvrrp.toml"));
+    assert_eq!(checks, []);
     let host_name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert_eq!(
         agent,
@@ -64,6 +66,7 @@ fn what_is_not_said_has_its_default() {
             password: None,
             announce_count: 3,
             announce_interval: Interval::from_seconds(1),
+            track: vec![],
             notify: None,
             lines: VirtualRouterLines { header: 1, interface: 3, addresses: 5, notify: 1 },
         }]
@@ -177,6 +180,7 @@ fn everything_that_is_said_counts() {
             password: None,
             announce_count: 5,
             announce_interval: Interval::from_millis(20),
+            track: vec![],
             notify: Some("/etc/xvrrp/notify".into()),
             lines: VirtualRouterLines { header: 9, interface: 11, addresses: 16, notify: 26 },
         }
@@ -185,6 +189,68 @@ fn everything_that_is_said_counts() {
     assert!(!v2.preempt);
     assert_eq!(v2.advert_interval, Interval::from_seconds(120));
     assert_eq!(v2.password, Some(Password(*b"secret\0\0")));
+}
+
+#[test]
+fn checks_are_tracked_by_name_with_their_weight_or_another() {
+    let config = parse(
+        r#"
+        [[virtual_router]]
+        name = "lan"
+        interface = "eth0"
+        vrid = 51
+        addresses = ["192.0.2.1/24"]
+        track = ["uplink", { check = "web", weight = -253 }, { check = "far" }]
+
+        [[check]]
+        name = "web"
+        script = ["/usr/local/bin/check", "--fast", ""]
+        interval = "50ms"
+        rise = 2
+        fall = 255
+        user = "nobody"
+
+        [[check]]
+        name = "uplink"
+        interface = "eth1"
+        weight = 253
+
+        [[check]]
+        name = "far"
+        ping = "2001:db8::1"
+        timeout = "100ms"
+
+        [[check]]
+        name = "unused"
+        pid_file = "/run/nginx.pid"
+        "#,
+    );
+    let [web, uplink, far, unused] = &config.checks[..] else { panic!("{config:?}") };
+    assert_eq!(
+        *web,
+        CheckConfig {
+            name: "web".into(),
+            kind: CheckKind::Script {
+                command: ["/usr/local/bin/check", "--fast", ""].map(Into::into).into(),
+                user: Some("nobody".into())
+            },
+            interval: Interval::from_millis(50),
+            timeout: Interval::from_millis(50),
+            rise: 2,
+            fall: 255,
+            lines: (9, 11),
+        }
+    );
+    assert_eq!((&uplink.kind, uplink.interval), (&CheckKind::Interface("eth1".into()), Interval::from_seconds(1)));
+    assert_eq!(
+        (&far.kind, far.timeout),
+        (&CheckKind::Ping("2001:db8::1".parse().unwrap()), Interval::from_millis(100))
+    );
+    assert_eq!(unused.kind, CheckKind::PidFile("/run/nginx.pid".into()));
+    let tracked = |check, weight| Tracked { check, weight };
+    assert_eq!(config.virtual_routers[0].track, [tracked(1, 253), tracked(0, -253), tracked(2, 0)]);
+    let unused = "xvrrp.toml:27: check \"unused\": no virtual router tracks it, so it is not run; track or remove it";
+    assert_eq!(config.warnings(), [unused]);
 }
 
 #[test]
@@ -283,7 +349,7 @@ fn the_reference_has_every_key_and_no_other() {
     let reference = fs::read_to_string(repository().join("docs/configuration.md")).unwrap();
     let described: Vec<&str> =
         reference.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    let keys = keys::AGENT_KEYS.iter().chain(keys::VIRTUAL_ROUTER_KEYS).map(|key| key.name);
+    let keys = keys::AGENT_KEYS.iter().chain(keys::VIRTUAL_ROUTER_KEYS).chain(keys::CHECK_KEYS).map(|key| key.name);
     assert_eq!(described, keys.collect::<Vec<_>>());
 }
 

@@ -10,4 +10,5 @@ mod lease;
 mod pair;
 mod preempt_delay;
 mod timers;
+mod tracking;
 mod words;

@@ -192,6 +192,7 @@ impl Host {
                     assert_ne!(self.kernel.preempt, preempt, "told what is so already");
                     self.kernel.preempt = preempt;
                 }
+                Action::SetPriority(_) => panic!("nothing is tracked here"),
                 Action::SendAdvert { priority } => {
                     assert!(priority.is_release() != self.is_active(), "an advert as {}", self.kernel.role);
                     sent.push(priority);

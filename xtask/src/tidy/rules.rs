@@ -26,6 +26,8 @@ const PURE: &str = "the protocol is pure: time, packets and configuration come i
 const CONFIG: &str = "a configuration is text that becomes a value: it knows nobody who uses it, and no host";
 const IMPORT: &str = "an import is text that becomes a configuration: it knows nobody who uses it, and no host";
 const SIBLINGS: &str = "dataplane, metrics, net, notify and status know neither each other nor who uses them";
+const TRACKING: &str =
+    "tracking looks at the host and reckons priorities: it knows neither the election nor who uses it";
 const COMMON: &str = "common has no I/O and no clock, and compiles for the BPF target";
 const BOTTOM_UP: &str = "imports point one way: units <- wire <- abi";
 
@@ -76,7 +78,14 @@ const RULES: &[Rule] = &[
     Rule { within: "agent/src/dataplane", except: &[], demand: OnlyModules(&["dataplane"]), reason: SIBLINGS },
     Rule { within: "agent/src/metrics", except: &[], demand: OnlyModules(&["metrics"]), reason: SIBLINGS },
     Rule { within: "agent/src/net", except: &[], demand: OnlyModules(&["net"]), reason: SIBLINGS },
-    Rule { within: "agent/src/notify", except: &[], demand: OnlyModules(&["notify"]), reason: SIBLINGS },
+    Rule { within: "agent/src/notify", except: &[], demand: OnlyModules(&["notify", "program"]), reason: SIBLINGS },
+    Rule { within: "agent/src/program", except: &[], demand: OnlyModules(&["program"]), reason: SIBLINGS },
+    Rule {
+        within: "agent/src/tracking",
+        except: &[],
+        demand: OnlyModules(&["tracking", "clock", "config", "net", "program", "vrrp::Checks"]),
+        reason: TRACKING,
+    },
     Rule { within: "agent/src/status", except: &[], demand: OnlyModules(&["status"]), reason: SIBLINGS },
     Rule {
         within: "agent/src",

@@ -1,0 +1,254 @@
+//! `[[check]]`, and how a virtual router tracks them.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use toml::de::DeValue;
+use xvrrp_common::units::{Interval, Priority};
+
+use super::error::Reported;
+use super::keys::{self, Key};
+use super::section::{Found, Section, quote};
+use super::virtual_router::{MAX_PATH, name_or_number, read_interface};
+use super::{CheckConfig, CheckKind, Tracked};
+
+const INTERVALS: RangeInclusive<Interval> = Interval::from_millis(10)..=Interval::from_millis(3_600_000);
+const WEIGHTS: RangeInclusive<i16> = -253..=253;
+
+/// As many as anybody could mean.
+const MAX_CHECKS: usize = 1024;
+const MAX_ARGUMENTS: usize = 64;
+
+/// The checks by name, also those that are wrong: who tracks them has made no mistake.
+#[derive(Debug, Default)]
+pub(super) struct Names(HashMap<String, Named>);
+
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    index: usize,
+    line: usize,
+    weight: i16,
+}
+
+impl CheckConfig {
+    pub const DEFAULT_INTERVAL: Interval = Interval::from_seconds(1);
+}
+
+pub(super) fn read_all(root: &mut Section, names: &mut Names) -> Result<Vec<CheckConfig>, Reported> {
+    let Some((elements, _)) = root.list(&keys::CHECK)? else { return Ok(Vec::new()) };
+    if let Some(first_too_many) = elements.get(MAX_CHECKS) {
+        let message = format!("{} are too many; expected at most {MAX_CHECKS} in a file", elements.len());
+        return Err(root.report(&keys::CHECK, first_too_many.line, message));
+    }
+    let mut outcome = Ok(Vec::with_capacity(elements.len()));
+    for (index, element) in elements.into_iter().enumerate() {
+        let check = match element.value {
+            DeValue::Table(table) => {
+                let place = format!("check {}", name_or_number(table, index + 1));
+                read_table(&mut root.below(place, table, element.line), index, names)
+            }
+            _ => Err(root.reject_type(&keys::CHECK, element)),
+        };
+        match (check, &mut outcome) {
+            (Ok(check), Ok(checks)) => checks.push(check),
+            (Ok(_), Err(_)) => {}
+            (Err(reported), _) => outcome = Err(reported),
+        }
+    }
+    outcome
+}
+
+fn read_table(section: &mut Section, index: usize, names: &mut Names) -> Result<CheckConfig, Reported> {
+    let weight = section.integer(&keys::WEIGHT, WEIGHTS);
+    let name = read_name(section, index, weight.unwrap_or_default().unwrap_or_default(), names);
+    let kind = read_kind(section);
+    let interval = section.duration(&keys::INTERVAL, INTERVALS, CheckConfig::DEFAULT_INTERVAL);
+    let timeout = section.duration(&keys::TIMEOUT, INTERVALS, interval.unwrap_or(CheckConfig::DEFAULT_INTERVAL));
+    let rise = section.integer(&keys::RISE, 1..=255);
+    let fall = section.integer(&keys::FALL, 1..=255);
+    section.report_unknown_keys(keys::CHECK_KEYS);
+    if let Ok((kind, key)) = &kind {
+        report_meaningless_keys(section, kind, key);
+    }
+    let (kind, key) = kind?;
+    weight?;
+    Ok(CheckConfig {
+        name: name?,
+        lines: (section.line, section.line_of(&key)),
+        kind,
+        interval: interval?,
+        timeout: timeout?,
+        rise: rise?.unwrap_or(1),
+        fall: fall?.unwrap_or(1),
+    })
+}
+
+fn read_name(section: &mut Section, index: usize, weight: i16, names: &mut Names) -> Result<String, Reported> {
+    let name = section.identifier(&keys::NAME)?;
+    let name = section.required(&keys::NAME, name)?;
+    let line = section.line_of(&keys::NAME);
+    if let Some(Named { line: first, .. }) = names.0.get(name) {
+        let message = format!("{} is already taken on line {first}; choose another", quote(name));
+        return Err(section.report(&keys::NAME, line, message));
+    }
+    names.0.insert(name.to_owned(), Named { index, line, weight });
+    Ok(name.to_owned())
+}
+
+/// With the key that says it.
+fn read_kind(section: &mut Section) -> Result<(CheckKind, Key), Reported> {
+    let given: Vec<Key> = keys::KINDS.iter().copied().filter(|key| section.get(key).is_some()).collect();
+    let all = || keys::KINDS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
+    let key = match given[..] {
+        [key] => key,
+        [] => {
+            let message = format!("what to check is missing; expected one of {}", all());
+            return Err(section.report(&keys::CHECK, section.line, message));
+        }
+        [first, second, ..] => {
+            let message =
+                format!("a check has one of {}, and this one has {} already; make two checks", all(), first.name);
+            return Err(section.report(&second, section.line_of(&second), message));
+        }
+    };
+    let kind = match key {
+        keys::SCRIPT => CheckKind::Script { command: read_command(section)?, user: read_user(section)? },
+        keys::INTERFACE => CheckKind::Interface(read_interface(section)?),
+        keys::PROCESS => CheckKind::Process(read_process(section)?),
+        keys::PING => CheckKind::Ping(read_target(section)?),
+        _ => {
+            let path = section.absolute_path(&key, MAX_PATH)?;
+            let path = section.required(&key, path)?;
+            if key == keys::PID_FILE { CheckKind::PidFile(path) } else { CheckKind::File(path) }
+        }
+    };
+    Ok((kind, key))
+}
+
+fn read_command(section: &mut Section) -> Result<Vec<String>, Reported> {
+    let list = section.list(&keys::SCRIPT)?;
+    let (elements, line) = section.required(&keys::SCRIPT, list)?;
+    if elements.len() > MAX_ARGUMENTS {
+        return Err(section.reject(&keys::SCRIPT, line, format_args!("{} words are too many", elements.len())));
+    }
+    let mut words = Vec::with_capacity(elements.len());
+    for element in elements {
+        match element.value.as_str() {
+            Some(word) if !word.contains('\0') => words.push(word.to_owned()),
+            _ => return Err(section.reject_type(&keys::SCRIPT, element)),
+        }
+    }
+    match words.first() {
+        Some(program) if program.starts_with('/') && program.len() <= MAX_PATH => Ok(words),
+        Some(program) => {
+            Err(section.reject(&keys::SCRIPT, line, format_args!("{} is no absolute path", quote(program))))
+        }
+        None => Err(section.reject(&keys::SCRIPT, line, "the list is empty")),
+    }
+}
+
+fn read_user(section: &mut Section) -> Result<Option<String>, Reported> {
+    match section.string(&keys::USER)? {
+        None => Ok(None),
+        Some(user) if !user.is_empty() && !user.contains('\0') => Ok(Some(user.to_owned())),
+        Some(_) => Err(section.reject(&keys::USER, section.line_of(&keys::USER), "names nobody")),
+    }
+}
+
+/// As `comm` can be (proc(5)): the kernel cuts longer names.
+fn read_process(section: &mut Section) -> Result<String, Reported> {
+    let name = section.string(&keys::PROCESS)?;
+    let name = section.required(&keys::PROCESS, name)?;
+    if (1..=15).contains(&name.len()) && !name.contains(['/', '\n', '\0']) {
+        return Ok(name.to_owned());
+    }
+    let wrong = format!("{} cannot be the name of a process", quote(name));
+    Err(section.reject(&keys::PROCESS, section.line_of(&keys::PROCESS), wrong))
+}
+
+fn read_target(section: &mut Section) -> Result<IpAddr, Reported> {
+    let text = section.string(&keys::PING)?;
+    let text = section.required(&keys::PING, text)?;
+    let line = section.line_of(&keys::PING);
+    match text.parse::<IpAddr>() {
+        Ok(target) if target.is_unspecified() || target.is_multicast() => {
+            Err(section.reject(&keys::PING, line, format_args!("{} is no host's address", quote(text))))
+        }
+        Ok(target) => Ok(target),
+        Err(_) => Err(section.reject(&keys::PING, line, format_args!("{} is no IP address", quote(text)))),
+    }
+}
+
+fn report_meaningless_keys(section: &mut Section, kind: &CheckKind, kind_key: &Key) {
+    let meaningless: &[Key] = match kind {
+        CheckKind::Script { .. } => &[],
+        CheckKind::Ping(_) => &[keys::USER],
+        CheckKind::Interface(_) | CheckKind::Process(_) | CheckKind::PidFile(_) => &[keys::USER, keys::TIMEOUT],
+        CheckKind::File(_) => &[keys::USER, keys::TIMEOUT, keys::RISE, keys::FALL],
+    };
+    for key in meaningless {
+        if let Some(Found { line, .. }) = section.get(key) {
+            section.report(key, line, format_args!("has no meaning with {}; remove it", kind_key.name));
+        }
+    }
+}
+
+/// `track` of a virtual router. `priority` is that router's, if it is known.
+pub(super) fn read_track(
+    section: &mut Section,
+    names: &Names,
+    priority: Option<Priority>,
+) -> Result<Vec<Tracked>, Reported> {
+    let Some((elements, _)) = section.list(&keys::TRACK)? else { return Ok(Vec::new()) };
+    let mut outcome = Ok(Vec::with_capacity(elements.len()));
+    let mut first_lines = HashMap::new();
+    for element in elements {
+        let line = element.line;
+        let tracked = read_tracked(section, names, element).and_then(|tracked| {
+            let name = names.0.iter().find(|(_, named)| named.index == tracked.check).map_or("", |(name, _)| name);
+            if let Some(first) = first_lines.insert(tracked.check, line) {
+                let message = format!("{} is listed twice, first on line {first}; remove one", quote(name));
+                return Err(section.report(&keys::TRACK, line, message));
+            }
+            if tracked.weight != 0 && priority.is_some_and(Priority::is_owner) {
+                let message = format!(
+                    "{} has the weight {}, but priority = 255 never changes (RFC 9568 5.2.4); write {{ check = {}, weight = 0 }}, \
+                     or lower the priority",
+                    quote(name), tracked.weight, quote(name),
+                );
+                return Err(section.report(&keys::TRACK, line, message));
+            }
+            Ok(tracked)
+        });
+        match (tracked, &mut outcome) {
+            (Ok(tracked), Ok(list)) => list.push(tracked),
+            (Ok(_), Err(_)) => {}
+            (Err(reported), _) => outcome = Err(reported),
+        }
+    }
+    outcome
+}
+
+fn read_tracked<'i>(section: &mut Section<'_, 'i>, names: &Names, element: Found<'_, 'i>) -> Result<Tracked, Reported> {
+    let (name, line, weight) = match element.value {
+        DeValue::String(name) => (name.to_string(), element.line, None),
+        DeValue::Table(table) => {
+            let place = format!("{}: {}", section.place, keys::TRACK.name);
+            let mut below = section.below(place, table, element.line);
+            let name = below.string(&keys::TRACKED_CHECK).and_then(|name| below.required(&keys::TRACKED_CHECK, name));
+            let weight = below.integer(&keys::WEIGHT, WEIGHTS);
+            below.report_unknown_keys(keys::TRACK_KEYS);
+            (name?.to_owned(), below.line_of(&keys::TRACKED_CHECK), weight?)
+        }
+        _ => return Err(section.reject_type(&keys::TRACK, element)),
+    };
+    let Some(named) = names.0.get(&name) else {
+        let mut all: Vec<&str> = names.0.keys().map(String::as_str).collect();
+        all.sort_unstable();
+        let there =
+            if all.is_empty() { "this file has none".into() } else { format!("this file has {}", all.join(", ")) };
+        return Err(section.report(&keys::TRACK, line, format!("there is no check {}; {there}", quote(&name))));
+    };
+    Ok(Tracked { check: named.index, weight: weight.unwrap_or(named.weight) })
+}

@@ -1,0 +1,128 @@
+//! What all checks of a virtual router together make of its priority, as keepalived reckons.
+
+use xvrrp_common::units::Priority;
+
+use super::outcome::Outcome;
+use crate::vrrp::Checks;
+
+/// The lowest and the highest sum that a single check can add; a file's number below is a fault (keepalived.conf(5),
+/// "Track files").
+const LOWEST: i64 = -253;
+const HIGHEST: i64 = 253;
+
+/// What the election gets to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub priority: Priority,
+    pub checks: Checks,
+}
+
+/// What one check says to a virtual router that tracks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    Pending,
+    Fault,
+    Add(i64),
+}
+
+/// `weighted` has the weight and the outcome of each check that is tracked.
+pub fn verdict(configured: Priority, weighted: impl Iterator<Item = (i16, Outcome)>) -> Verdict {
+    let mut checks = Checks::Passed;
+    let mut sum = i64::from(configured.get());
+    for (weight, outcome) in weighted {
+        match (effect(weight, outcome), checks) {
+            (Effect::Add(weight), _) => sum += weight,
+            (Effect::Fault, _) => checks = Checks::Failed,
+            (Effect::Pending, Checks::Passed) => checks = Checks::Pending,
+            (Effect::Pending, _) => {}
+        }
+    }
+    let priority = if configured.is_owner() { configured } else { clamped(sum) };
+    Verdict { priority, checks }
+}
+
+/// 255 is the owner's, 0 gives up the role.
+fn clamped(sum: i64) -> Priority {
+    Priority::new(u8::try_from(sum.clamp(1, 254)).unwrap_or(u8::MAX - 1))
+}
+
+fn effect(weight: i16, outcome: Outcome) -> Effect {
+    let weight = i64::from(weight);
+    match outcome {
+        Outcome::Pending if weight == 0 => Effect::Pending,
+        Outcome::Pending => Effect::Add(0),
+        Outcome::Down if weight == 0 => Effect::Fault,
+        Outcome::Up => Effect::Add(weight.max(0)),
+        Outcome::Down => Effect::Add(weight.min(0)),
+        Outcome::Value(value) if weight == 0 && value != 0 => Effect::Fault,
+        Outcome::Value(value) => match weight * i64::from(value) {
+            product if product < LOWEST => Effect::Fault,
+            product => Effect::Add(product.min(HIGHEST)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Outcome::{Down, Pending, Up, Value};
+    use super::*;
+
+    fn of(configured: u8, weighted: &[(i16, Outcome)]) -> (u8, Checks) {
+        let Verdict { priority, checks } = verdict(Priority::new(configured), weighted.iter().copied());
+        (priority.get(), checks)
+    }
+
+    #[test]
+    fn a_positive_weight_is_added_while_up_and_a_negative_one_while_down() {
+        assert_eq!(of(100, &[(20, Up)]), (120, Checks::Passed));
+        assert_eq!(of(100, &[(20, Down)]), (100, Checks::Passed));
+        assert_eq!(of(100, &[(-20, Up)]), (100, Checks::Passed));
+        assert_eq!(of(100, &[(-20, Down)]), (80, Checks::Passed));
+        assert_eq!(of(100, &[(20, Up), (-30, Down), (5, Up), (7, Down)]), (95, Checks::Passed));
+    }
+
+    #[test]
+    fn the_priority_stays_within_1_and_254() {
+        assert_eq!(of(100, &[(253, Up)]).0, 254);
+        assert_eq!(of(100, &[(-253, Down)]).0, 1);
+        assert_eq!(of(100, &[(-253, Down), (200, Up)]).0, 47, "it is the sum that is cut, and not each step");
+    }
+
+    #[test]
+    fn without_a_weight_a_failure_is_a_fault() {
+        assert_eq!(of(100, &[(0, Up), (-10, Down)]), (90, Checks::Passed));
+        assert_eq!(of(100, &[(0, Up), (0, Down)]), (100, Checks::Failed));
+    }
+
+    #[test]
+    fn what_is_not_known_yet_adds_nothing_and_holds_up_without_a_weight() {
+        assert_eq!(of(100, &[(20, Pending), (-20, Pending)]), (100, Checks::Passed));
+        assert_eq!(of(100, &[(0, Pending), (0, Up)]), (100, Checks::Pending));
+        assert_eq!(of(100, &[(0, Pending), (0, Down)]), (100, Checks::Failed));
+        assert_eq!(of(100, &[(0, Down), (0, Pending)]), (100, Checks::Failed));
+    }
+
+    #[test]
+    fn a_files_number_multiplies_the_weight() {
+        assert_eq!(of(100, &[(1, Value(20))]), (120, Checks::Passed));
+        assert_eq!(of(100, &[(-2, Value(20))]), (60, Checks::Passed));
+        assert_eq!(of(100, &[(2, Value(-20))]), (60, Checks::Passed));
+        assert_eq!(of(100, &[(253, Value(i32::MAX)), (1, Value(-253))]), (100, Checks::Passed));
+        assert_eq!(of(100, &[(1, Value(-253))]), (1, Checks::Passed));
+        assert_eq!(of(100, &[(1, Value(-254))]).1, Checks::Failed);
+        assert_eq!(of(100, &[(-253, Value(i32::MAX))]).1, Checks::Failed);
+    }
+
+    #[test]
+    fn without_a_weight_any_number_but_0_is_a_fault() {
+        assert_eq!(of(100, &[(0, Value(0))]), (100, Checks::Passed));
+        assert_eq!(of(100, &[(0, Value(1))]), (100, Checks::Failed));
+        assert_eq!(of(100, &[(0, Value(-1))]), (100, Checks::Failed));
+    }
+
+    #[test]
+    fn an_owner_has_its_priority_or_a_fault() {
+        assert_eq!(of(255, &[(0, Up)]), (255, Checks::Passed));
+        assert_eq!(of(255, &[(0, Down)]), (255, Checks::Failed));
+    }
+}
