@@ -49,8 +49,9 @@ fn what_fails_costs_the_role_and_what_recovers_brings_it_back() -> Result<()> {
     };
     let name = program.file_name().context("a name")?;
     fs::write(&flag, "")?;
-    router.ip("link add up0 type dummy")?;
+    router.ip("link add up0 type veth peer name up1")?;
     router.ip("link set up0 up")?;
+    router.ip("link set up1 up")?;
     let checks = [
         format!("{}\nuser = \"nobody\"", exists("script", &flag)),
         "name = \"interface\"\ninterface = \"up0\"".to_owned(),
@@ -89,9 +90,10 @@ fn what_fails_costs_the_role_and_what_recovers_brings_it_back() -> Result<()> {
     fs::write(&flag, "")?;
     regain(&mut better)?;
 
-    router.ip("link set up0 down")?;
+    // The other end's fault: no carrier.
+    router.ip("link set up1 down")?;
     lose(&mut better, 50)?;
-    router.ip("link set up0 up")?;
+    router.ip("link set up1 up")?;
     regain(&mut better)?;
 
     fs::write(&weight, "-150\n")?;
