@@ -1,57 +1,63 @@
-//! Runs the notify programs: one after the other for each virtual router, and nobody waits for them but we.
+//! Tells programs and services of changes of state: one after the other for each virtual router, and nobody waits for them
+//! but we.
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::process::Command;
-use tokio::sync::mpsc;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 
+use crate::config::{NotifyConfig, NotifyProgram, Occasion};
 use crate::program::{self, Ending, Orphan};
 
-/// How long a program may run; then it is killed with its children.
-const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the agent's end waits for programs that still run, or have to.
 const LAST: Duration = Duration::from_secs(5);
-/// How many changes of a virtual router wait at most while a program runs.
+/// How many changes of a virtual router wait at most while a program runs; a power of two.
 const WAITING: usize = 16;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Notifier {
-    /// Of each virtual router that has a program.
-    queues: Vec<Option<mpsc::Sender<Change>>>,
+    /// Of each virtual router, if anybody is to be told.
+    queues: Vec<Option<broadcast::Sender<Change>>>,
     tasks: JoinSet<()>,
 }
 
-/// The program of a virtual router, and what it gets to know of that.
+/// Who is told of what, and what they get to know besides.
 #[derive(Clone, Debug)]
-pub struct Program {
-    pub path: PathBuf,
+pub struct Audience {
+    /// keepalived's first argument.
+    pub kind: &'static str,
     pub name: String,
-    pub vrid: u8,
-    pub interface: String,
-    pub priority: u8,
+    pub environment: Vec<(&'static str, String)>,
+    pub notify: NotifyConfig,
 }
 
 /// A change of state that has happened.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// `MASTER`, `BACKUP`, `FAULT` or `STOP`, the words of keepalived.conf(5).
-    pub keepalived_state: &'static str,
-    /// Ours.
+    pub on: Occasion,
+    /// As logs and status name it.
     pub state: &'static str,
     pub reason: String,
+    /// The one that is advertised.
+    pub priority: u8,
 }
 
 impl Notifier {
-    /// Starts a task for each virtual router that has a program, on the current runtime.
-    pub fn new(programs: impl IntoIterator<Item = Option<Program>>) -> Self {
+    /// Starts a task for each virtual router that has something to tell, on the current runtime.
+    pub fn new(audiences: impl IntoIterator<Item = Option<Audience>>) -> Self {
         let mut tasks = JoinSet::new();
-        let queues = programs.into_iter().map(|program| {
-            let (queue, changes) = mpsc::channel(WAITING);
-            tasks.spawn(program?.serve(changes));
+        let queues = audiences.into_iter().map(|audience| {
+            let audience = audience?;
+            let NotifyConfig { programs, services, .. } = &audience.notify;
+            if programs.is_empty() && services.is_empty() {
+                return None;
+            }
+            let (queue, changes) = broadcast::channel(WAITING);
+            tasks.spawn(audience.serve(changes));
             Some(queue)
         });
         Self { queues: queues.collect(), tasks }
@@ -59,10 +65,9 @@ impl Notifier {
 
     /// The virtual router with this number has changed its state.
     pub fn notify(&self, router: usize, change: Change) {
-        let Some(Some(queue)) = self.queues.get(router) else { return };
-        let state = change.state;
-        if queue.try_send(change).is_err() {
-            tracing::warn!("a notify program is far behind: it is not told of the change to {state}");
+        if let Some(Some(queue)) = self.queues.get(router) {
+            // Who does not listen any more has said so.
+            let _ = queue.send(change);
         }
     }
 
@@ -76,34 +81,65 @@ impl Notifier {
     }
 }
 
-impl Program {
-    async fn serve(self, mut changes: mpsc::Receiver<Change>) {
-        while let Some(change) = changes.recv().await {
-            self.run(change).await;
+impl Audience {
+    async fn serve(self, mut changes: broadcast::Receiver<Change>) {
+        loop {
+            match changes.recv().await {
+                Ok(change) => self.tell(&change).await,
+                // The newest ones are there: the last one told is how things are.
+                Err(RecvError::Lagged(missed)) => {
+                    tracing::warn!(name = %self.name, "notify programs are far behind: {missed} changes are not told");
+                }
+                Err(RecvError::Closed) => return,
+            }
         }
     }
 
-    async fn run(&self, Change { keepalived_state, state, reason }: Change) {
-        let Self { path, name, vrid, interface, priority } = self;
-        let shown = path.display();
-        let mut command = Command::new(path);
+    async fn tell(&self, change: &Change) {
+        let NotifyConfig { programs, services, .. } = &self.notify;
+        if !services.is_empty() {
+            let verb = if change.on == Occasion::Active { "start" } else { "stop" };
+            let mut command = Command::new("systemctl");
+            command.args(["--no-ask-password", verb, "--"]).args(services);
+            self.run(command, &format!("systemctl {verb} {}", services.join(" ")), change).await;
+        }
+        for NotifyProgram { on, path, .. } in programs {
+            let mut command = Command::new(path);
+            if *on == Occasion::Any {
+                // As keepalived's notify scripts get them.
+                command.args([self.kind, &self.name, keepalived_state(change.on)]).arg(change.priority.to_string());
+            } else if *on != change.on {
+                continue;
+            }
+            self.run(command, &path.display().to_string(), change).await;
+        }
+    }
+
+    async fn run(&self, mut command: Command, shown: &str, Change { state, reason, priority, .. }: &Change) {
+        let Self { name, environment, notify: NotifyConfig { timeout, .. }, .. } = self;
         command
-            // As keepalived's notify scripts get them.
-            .args(["INSTANCE", name, keepalived_state])
-            .arg(priority.to_string())
-            .env("XVRRP_VIRTUAL_ROUTER", name)
-            .env("XVRRP_VRID", vrid.to_string())
-            .env("XVRRP_INTERFACE", interface)
+            .envs(environment.iter().map(|(key, value)| (key, value)))
             .env("XVRRP_STATE", state)
-            .env("XVRRP_REASON", reason);
-        match program::run(&mut command, TIMEOUT, Orphan::Left).await {
+            .env("XVRRP_REASON", reason)
+            .env("XVRRP_PRIORITY", priority.to_string());
+        match program::run(&mut command, (*timeout).into(), Orphan::Left).await {
             Ok(Ending::Exited(status)) if status.success() => {}
             Ok(Ending::Exited(status)) => match status.signal() {
                 Some(signal) => tracing::warn!(virtual_router = %name, "{shown} was ended by signal {signal}"),
                 None => tracing::warn!(virtual_router = %name, "{shown} failed: {status}"),
             },
-            Ok(Ending::Killed) => tracing::warn!(virtual_router = %name, "{shown} ran for {TIMEOUT:?}: killed"),
+            Ok(Ending::Killed) => tracing::warn!(virtual_router = %name, "{shown} ran for {timeout}: killed"),
             Err(error) => tracing::error!(virtual_router = %name, "cannot run {shown}: {error}"),
         }
+    }
+}
+
+/// The words of keepalived.conf(5).
+fn keepalived_state(on: Occasion) -> &'static str {
+    match on {
+        Occasion::Active => "MASTER",
+        Occasion::Backup => "BACKUP",
+        Occasion::Fault => "FAULT",
+        Occasion::Stop | Occasion::Any => "STOP",
     }
 }

@@ -148,16 +148,16 @@ impl<'a> Plan<'a> {
     }
 
     /// Of the first family only: both change role together.
-    pub fn notify_program(&self) -> Option<notify::Program> {
-        if self.config.families().next() != Some(self.family) {
-            return None;
-        }
-        Some(notify::Program {
-            path: self.config.notify.clone()?,
+    pub fn audience(&self) -> Option<notify::Audience> {
+        (self.config.families().next() == Some(self.family)).then(|| notify::Audience {
+            kind: "INSTANCE",
             name: self.config.name.clone(),
-            vrid: self.config.vrid.get(),
-            interface: self.config.interface.clone(),
-            priority: self.config.priority.get(),
+            environment: vec![
+                ("XVRRP_VIRTUAL_ROUTER", self.config.name.clone()),
+                ("XVRRP_VRID", self.config.vrid.get().to_string()),
+                ("XVRRP_INTERFACE", self.config.interface.clone()),
+            ],
+            notify: self.config.notify.clone(),
         })
     }
 

@@ -15,7 +15,7 @@ use crate::addresses::Request as AddressRequest;
 use crate::adoption::adopt;
 use crate::agent::remove_stale_addresses;
 use crate::attachment_watch::AttachmentWatch;
-use crate::config::Config;
+use crate::config::{Config, Occasion};
 use crate::control::{Answer, Request, Server};
 use crate::dataplane::{Attachments, Capacity, Dataplane, Pins, Predecessor, Tables, XdpMode};
 use crate::election::{self, Command, Ending, Instance, InstanceConfig, Report, Transition, state_name};
@@ -130,7 +130,7 @@ impl Host<'_> {
         let service = spawn_server(server, inspector, departure.clone());
         let mut leaving = None;
         let mut reporter = Reporter::new(plans, counters);
-        let notifier = Notifier::new(plans.iter().map(Plan::notify_program));
+        let notifier = Notifier::new(plans.iter().map(Plan::audience));
         let mut discard_check = tokio::time::interval(DISCARD_CHECK);
         let mut watch = AttachmentWatch::new(plans);
         let ours: BTreeSet<u32> = plans.iter().map(|plan| plan.interface.ifindex).collect();
@@ -312,14 +312,14 @@ fn cannot_join(interface: &Interface) -> String {
 }
 
 fn change(transition: &Transition) -> notify::Change {
-    let Transition { to, reason, .. } = *transition;
-    let keepalived_state = match (to, reason) {
-        (State::Active, _) => "MASTER",
-        (State::Backup, _) => "BACKUP",
-        (State::Initialize, reason) if reason.is_fault() => "FAULT",
-        (State::Initialize, _) => "STOP",
+    let Transition { to, reason, priority, .. } = *transition;
+    let on = match to {
+        State::Active => Occasion::Active,
+        State::Backup => Occasion::Backup,
+        State::Initialize if reason.is_fault() => Occasion::Fault,
+        State::Initialize => Occasion::Stop,
     };
-    notify::Change { keepalived_state, state: state_name(to, reason), reason: reason.to_string() }
+    notify::Change { on, state: state_name(to, reason), reason: reason.to_string(), priority: priority.get() }
 }
 
 /// What must hold before everything is left to a successor.

@@ -46,6 +46,61 @@ INSTANCE lan STOP 200 init shutdown 51 eth0
     Ok(())
 }
 
+/// What keepalived does first comes first, and systemctl is whatever stands first on the agent's PATH.
+#[test]
+fn services_and_programs_of_a_state_are_run_before_the_program_of_every_change() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = tempfile::tempdir()?;
+    let told = directory.path().join("told");
+    let write = |name: &str, line: &str| -> Result<String> {
+        let path = directory.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\necho \"{line}\" >> {}\n", told.display()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok(format!("{path:?}"))
+    };
+    write("systemctl", "systemctl $*")?;
+    let mut router = VirtualRouter::lan(200)
+        .with("services", "[\"nginx.service\", \"vpn.target\"]")
+        .with("notify", &write("notify", "notify $*")?);
+    for key in ["notify_active", "notify_backup", "notify_fault", "notify_stop"] {
+        router = router.with(key, &write(key, &format!("{key} $# $XVRRP_STATE $XVRRP_REASON $XVRRP_PRIORITY"))?);
+    }
+    let path = format!("PATH={}:{}", directory.path().display(), std::env::var("PATH")?);
+    let mut agent = Xvrrp::start_by(&lab.routers[0], &[router], &["env", &path], "")?;
+    agent.wait_for_state("lan", "active")?;
+    lab.pull(0)?;
+    agent.wait_for_state("lan", "fault")?;
+    ensure!(agent.stop()?.success());
+    let expected = "\
+systemctl --no-ask-password stop -- nginx.service vpn.target
+notify_backup 0 backup startup 200
+notify INSTANCE lan BACKUP 200
+systemctl --no-ask-password start -- nginx.service vpn.target
+notify_active 0 active active_down 200
+notify INSTANCE lan MASTER 200
+systemctl --no-ask-password stop -- nginx.service vpn.target
+notify_fault 0 fault interface_down 200
+notify INSTANCE lan FAULT 200
+";
+    let told = fs::read_to_string(&told)?;
+    ensure!(told == expected, "{told}");
+    Ok(())
+}
+
+#[test]
+fn a_program_that_takes_longer_than_its_timeout_is_killed_and_the_next_one_is_run() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = tempfile::tempdir()?;
+    let hangs = program(&directory, "exec sleep 1000")?;
+    let router = router(200, &hangs).with("notify_timeout", "\"200ms\"");
+    let mut agent = Xvrrp::start(&lab.routers[0], &[router])?;
+    agent.wait_for_state("lan", "active")?;
+    eventually("both were killed", PATIENCE, || {
+        ensure!(agent.daemon.count_lines(&["WARN", "ran for 200ms: killed"]) == 2);
+        Ok(())
+    })
+}
+
 #[test]
 fn a_program_that_fails_is_logged() -> Result<()> {
     let lab = Lab::new(1)?;

@@ -9,7 +9,7 @@ use xvrrp_common::units::Family;
 use super::error::{ConfigError, Problems, Reported};
 use super::keys::{self, Key};
 use super::section::quote;
-use super::{CheckKind, Config, VirtualRouterConfig};
+use super::{CheckKind, Config, NotifyProgram, VirtualRouterConfig};
 
 /// An interface of the network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,10 +40,10 @@ pub fn check(
     let mut outcome = Ok(());
     for router in &config.virtual_routers {
         outcome = outcome.and(check_router(router, &facts, &mut problems));
-        if let Some(program) = router.notify.as_deref().filter(|program| !is_executable(program)) {
-            let place = format!("virtual_router {}: {}", quote(&router.name), keys::NOTIFY.name);
-            let message = format!("{place}: {}", no_program(&program.to_string_lossy()));
-            outcome = Err(problems.report(router.lines.notify, message));
+        for NotifyProgram { on, path, line } in router.notify.programs.iter().filter(|it| !is_executable(&it.path)) {
+            let place = format!("virtual_router {}: {}", quote(&router.name), on.key().name);
+            let message = format!("{place}: {}", no_program(&path.to_string_lossy()));
+            outcome = Err(problems.report(*line, message));
         }
     }
     for check in &config.checks {

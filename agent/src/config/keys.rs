@@ -46,6 +46,13 @@ pub(super) const ALLOWED_SOURCES: Key =
     key("allowed_sources", "a list of at most 255 addresses, such as [\"192.0.2.2\"]");
 pub(super) const PASSWORD: Key = key("password", "1 to 8 printable ASCII characters in quotes (RFC 2338 5.3.10)");
 pub(super) const NOTIFY: Key = key("notify", "the absolute path of a program, in quotes");
+pub(super) const NOTIFY_ACTIVE: Key = key("notify_active", "the absolute path of a program, in quotes");
+pub(super) const NOTIFY_BACKUP: Key = key("notify_backup", "the absolute path of a program, in quotes");
+pub(super) const NOTIFY_FAULT: Key = key("notify_fault", "the absolute path of a program, in quotes");
+pub(super) const NOTIFY_STOP: Key = key("notify_stop", "the absolute path of a program, in quotes");
+pub(super) const NOTIFY_TIMEOUT: Key = key("notify_timeout", "a duration from \"100ms\" to \"60m\"");
+pub(super) const SERVICES: Key =
+    key("services", "a list of at most 64 units of systemd with their suffix, such as [\"nginx.service\"]");
 pub(super) const ANNOUNCE_COUNT: Key = key("announce_count", "an integer from 1 to 60");
 pub(super) const ANNOUNCE_INTERVAL: Key = key("announce_interval", "a duration from \"10ms\" to \"60s\"");
 
@@ -107,6 +114,12 @@ pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
     ANNOUNCE_INTERVAL,
     TRACK,
     NOTIFY,
+    NOTIFY_ACTIVE,
+    NOTIFY_BACKUP,
+    NOTIFY_FAULT,
+    NOTIFY_STOP,
+    NOTIFY_TIMEOUT,
+    SERVICES,
 ];
 
 /// What keepalived calls it, and what we do.
@@ -120,6 +133,7 @@ const KEEPALIVED: &[(&str, &str)] = &[
     ("vrrp_version", "version"),
     ("garp_master_repeat", "announce_count"),
     ("track_script", "track"),
+    ("notify_master", "notify_active"),
     ("track_interface", "track"),
     ("track_process", "track"),
     ("track_file", "track"),

@@ -10,6 +10,7 @@ mod duration;
 mod error;
 pub mod host;
 pub mod keys;
+mod notify;
 mod section;
 mod taken;
 mod virtual_router;
@@ -102,8 +103,7 @@ pub struct VirtualRouterConfig {
     pub announce_interval: Interval,
     /// What may change the priority or be a fault. Default: nothing.
     pub track: Vec<Tracked>,
-    /// The program that is run at each change of state. Default: none.
-    pub notify: Option<PathBuf>,
+    pub notify: NotifyConfig,
     /// Where it stands in the file.
     pub lines: VirtualRouterLines,
 }
@@ -171,7 +171,36 @@ pub struct VirtualRouterLines {
     pub header: usize,
     pub interface: usize,
     pub addresses: usize,
-    pub notify: usize,
+}
+
+/// Who is told of changes of state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotifyConfig {
+    /// In the order in which they are run. Default: none.
+    pub programs: Vec<NotifyProgram>,
+    /// How long each may run: 100 ms to 60 min. Default: 30 s.
+    pub timeout: Interval,
+    /// Units of systemd that run while Active, at most 64, each of one virtual router only. Default: none.
+    pub services: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotifyProgram {
+    pub on: Occasion,
+    pub path: PathBuf,
+    /// Of the file, counted from 1.
+    pub line: usize,
+}
+
+/// What a program is run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    Active,
+    Backup,
+    Fault,
+    Stop,
+    /// Each of those.
+    Any,
 }
 
 /// The form of the checksum of version 3 over IPv4, where RFC 9568 and RFC 5798 5.2.8 differ.

@@ -14,6 +14,7 @@ use super::section::{Section, quote};
 #[derive(Default)]
 pub(super) struct Taken {
     names: HashMap<String, usize>,
+    services: HashMap<String, Holder>,
     vrids: HashMap<(String, Family, Vrid), Holder>,
     addresses: HashMap<(String, IpAddr), Holder>,
 }
@@ -35,6 +36,20 @@ impl Taken {
             Entry::Occupied(first) => {
                 let message = format!("{} is already taken on line {}; choose another", quote(name), first.get());
                 Err(section.report(&keys::NAME, line, message))
+            }
+        }
+    }
+
+    /// Who is started by one role must not be stopped by another.
+    pub fn claim_service(&mut self, section: &mut Section, unit: &str, line: usize) -> Result<(), Reported> {
+        match self.services.entry(unit.to_owned()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Holder { place: section.place.clone(), line });
+                Ok(())
+            }
+            Entry::Occupied(first) => {
+                let message = format!("{} already follows the role of {}; remove one", quote(unit), first.get());
+                Err(section.report(&keys::SERVICES, line, message))
             }
         }
     }

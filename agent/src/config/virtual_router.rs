@@ -12,6 +12,7 @@ use super::address::{Vip, parse_source, parse_vip};
 use super::check::{Names, read_track};
 use super::error::Reported;
 use super::keys;
+use super::notify;
 use super::section::{Section, quote};
 use super::taken::Taken;
 use super::{Checksum, MAX_VIRTUAL_ROUTERS, Password, VirtualRouterConfig, VirtualRouterLines};
@@ -96,7 +97,7 @@ fn read_table(section: &mut Section, taken: &mut Taken, checks: &Names) -> Resul
     let announce_interval =
         section.duration(&keys::ANNOUNCE_INTERVAL, ANNOUNCE_INTERVALS, VirtualRouterConfig::DEFAULT_ANNOUNCE_INTERVAL);
     let track = read_track(section, checks, priority.ok());
-    let notify = section.absolute_path(&keys::NOTIFY, MAX_PATH);
+    let notify = notify::read(section, taken);
     section.report_unknown_keys(keys::VIRTUAL_ROUTER_KEYS);
 
     if let (Ok(priority), Ok(preempt), Ok(preempt_delay)) = (priority, preempt, preempt_delay) {
@@ -145,7 +146,6 @@ fn read_table(section: &mut Section, taken: &mut Taken, checks: &Names) -> Resul
             header: section.line,
             interface: section.line_of(&keys::INTERFACE),
             addresses: section.line_of(&keys::ADDRESSES),
-            notify: section.line_of(&keys::NOTIFY),
         },
     })
 }

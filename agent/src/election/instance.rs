@@ -235,7 +235,9 @@ impl Instance {
                 Action::RemoveAddresses => outlets.request(Request::Remove(router)),
                 Action::Transition { from, to, reason, at } => {
                     self.entered = Some((from, to));
-                    outlets.report(Report::Transition { router, transition: Transition { from, to, reason, at } });
+                    let priority = self.machine.priority();
+                    let transition = Transition { from, to, reason, priority, at };
+                    outlets.report(Report::Transition { router, transition });
                 }
             }
         }

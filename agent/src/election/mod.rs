@@ -80,6 +80,8 @@ pub struct Transition {
     pub from: vrrp::State,
     pub to: vrrp::State,
     pub reason: vrrp::Reason,
+    /// The one that is advertised.
+    pub priority: Priority,
     pub at: Instant,
 }
 

@@ -26,6 +26,7 @@ const TABLES: &[&str] = &[
     include_str!("interval.txt"),
     include_str!("addresses.txt"),
     include_str!("tracking.txt"),
+    include_str!("notify.txt"),
     include_str!("several.txt"),
 ];
 

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use xvrrp::config::{
-    self, AgentConfig, CheckConfig, CheckKind, Checksum, Config, Password, Tracked, Vip, VirtualRouterConfig,
-    VirtualRouterLines, keys,
+    self, AgentConfig, CheckConfig, CheckKind, Checksum, Config, NotifyConfig, NotifyProgram, Occasion, Password,
+    Tracked, Vip, VirtualRouterConfig, VirtualRouterLines, keys,
 };
 use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
 
@@ -67,8 +67,8 @@ fn what_is_not_said_has_its_default() {
             announce_count: 3,
             announce_interval: Interval::from_seconds(1),
             track: vec![],
-            notify: None,
-            lines: VirtualRouterLines { header: 1, interface: 3, addresses: 5, notify: 1 },
+            notify: NotifyConfig { programs: vec![], timeout: Interval::from_seconds(30), services: vec![] },
+            lines: VirtualRouterLines { header: 1, interface: 3, addresses: 5 },
         }]
     );
 }
@@ -138,6 +138,9 @@ fn everything_that_is_said_counts() {
         announce_count = 5
         announce_interval = "20ms"
         notify = "/etc/xvrrp/notify"
+        notify_stop = "/etc/xvrrp/stop"
+        notify_timeout = "2.5s"
+        services = ["nginx.service", "vpn@lan.target"]
 
         [[virtual_router]]
         name = "v2"
@@ -181,8 +184,15 @@ fn everything_that_is_said_counts() {
             announce_count: 5,
             announce_interval: Interval::from_millis(20),
             track: vec![],
-            notify: Some("/etc/xvrrp/notify".into()),
-            lines: VirtualRouterLines { header: 9, interface: 11, addresses: 16, notify: 26 },
+            notify: NotifyConfig {
+                programs: vec![
+                    NotifyProgram { on: Occasion::Stop, path: "/etc/xvrrp/stop".into(), line: 27 },
+                    NotifyProgram { on: Occasion::Any, path: "/etc/xvrrp/notify".into(), line: 26 },
+                ],
+                timeout: Interval::from_millis(2_500),
+                services: vec!["nginx.service".into(), "vpn@lan.target".into()],
+            },
+            lines: VirtualRouterLines { header: 9, interface: 11, addresses: 16 },
         }
     );
     assert_eq!(v2.version, Version::V2);
@@ -311,7 +321,7 @@ fn other_shapes_of_toml_say_the_same() {
     let inline =
         "virtual_router = [{ name = \"lan\", interface = 'eth0', vrid = 0x33, addresses = [\"192.0.2.1/24\",] }]";
     let mut inline = parse(inline);
-    inline.virtual_routers[0].lines = VirtualRouterLines { header: 1, interface: 3, addresses: 5, notify: 1 };
+    inline.virtual_routers[0].lines = VirtualRouterLines { header: 1, interface: 3, addresses: 5 };
     assert_eq!(inline, parse(&router_with("")));
     let crlf = router_with("").replace('\n', "\r\n");
     assert_eq!(parse(&crlf), parse(&router_with("")));

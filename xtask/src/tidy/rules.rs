@@ -78,7 +78,12 @@ const RULES: &[Rule] = &[
     Rule { within: "agent/src/dataplane", except: &[], demand: OnlyModules(&["dataplane"]), reason: SIBLINGS },
     Rule { within: "agent/src/metrics", except: &[], demand: OnlyModules(&["metrics"]), reason: SIBLINGS },
     Rule { within: "agent/src/net", except: &[], demand: OnlyModules(&["net"]), reason: SIBLINGS },
-    Rule { within: "agent/src/notify", except: &[], demand: OnlyModules(&["notify", "program"]), reason: SIBLINGS },
+    Rule {
+        within: "agent/src/notify",
+        except: &[],
+        demand: OnlyModules(&["notify", "config", "program"]),
+        reason: SIBLINGS,
+    },
     Rule { within: "agent/src/program", except: &[], demand: OnlyModules(&["program"]), reason: SIBLINGS },
     Rule {
         within: "agent/src/tracking",

@@ -1,0 +1,78 @@
+//! Who is told of changes of state.
+
+use std::ops::RangeInclusive;
+
+use xvrrp_common::units::Interval;
+
+use super::error::Reported;
+use super::keys::{self, Key};
+use super::section::{Section, quote};
+use super::taken::Taken;
+use super::virtual_router::MAX_PATH;
+use super::{NotifyConfig, NotifyProgram, Occasion};
+
+const TIMEOUTS: RangeInclusive<Interval> = Interval::from_millis(100)..=Interval::from_millis(3_600_000);
+const MAX_SERVICES: usize = 64;
+
+/// In the order in which they are run, which is keepalived's.
+const PROGRAMS: [(Key, Occasion); 5] = [
+    (keys::NOTIFY_ACTIVE, Occasion::Active),
+    (keys::NOTIFY_BACKUP, Occasion::Backup),
+    (keys::NOTIFY_FAULT, Occasion::Fault),
+    (keys::NOTIFY_STOP, Occasion::Stop),
+    (keys::NOTIFY, Occasion::Any),
+];
+
+impl NotifyConfig {
+    pub const DEFAULT_TIMEOUT: Interval = Interval::from_seconds(30);
+}
+
+impl Occasion {
+    /// The key of its program.
+    pub(super) fn key(self) -> Key {
+        PROGRAMS.into_iter().find(|(_, occasion)| *occasion == self).map_or(keys::NOTIFY, |(key, _)| key)
+    }
+}
+
+pub(super) fn read(section: &mut Section, taken: &mut Taken) -> Result<NotifyConfig, Reported> {
+    let mut programs = Ok(Vec::new());
+    for (key, on) in PROGRAMS {
+        match (section.absolute_path(&key, MAX_PATH), &mut programs) {
+            (Ok(Some(path)), Ok(list)) => list.push(NotifyProgram { on, path, line: section.line_of(&key) }),
+            (Ok(_), _) => {}
+            (Err(reported), _) => programs = Err(reported),
+        }
+    }
+    let timeout = section.duration(&keys::NOTIFY_TIMEOUT, TIMEOUTS, NotifyConfig::DEFAULT_TIMEOUT);
+    let services = read_services(section, taken);
+    Ok(NotifyConfig { programs: programs?, timeout: timeout?, services: services? })
+}
+
+fn read_services(section: &mut Section, taken: &mut Taken) -> Result<Vec<String>, Reported> {
+    let Some((elements, line)) = section.list(&keys::SERVICES)? else { return Ok(Vec::new()) };
+    if elements.len() > MAX_SERVICES {
+        return Err(section.reject(&keys::SERVICES, line, format_args!("{} units are too many", elements.len())));
+    }
+    let mut services = Vec::with_capacity(elements.len());
+    for element in elements {
+        let Some(unit) = element.value.as_str() else { return Err(section.reject_type(&keys::SERVICES, element)) };
+        if !is_unit(unit) {
+            let wrong = format!("{} cannot be the name of a unit", quote(unit));
+            return Err(section.reject(&keys::SERVICES, element.line, wrong));
+        }
+        taken.claim_service(section, unit, element.line)?;
+        services.push(unit.to_owned());
+    }
+    Ok(services)
+}
+
+/// As systemd.unit(5) has it.
+fn is_unit(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '\\' | '@');
+    let (stem, suffix) = name.rsplit_once('.').unwrap_or_default();
+    name.len() <= 255
+        && name.chars().all(allowed)
+        && !stem.is_empty()
+        && !stem.starts_with('-')
+        && matches!(suffix, "service" | "socket" | "target" | "timer" | "path" | "mount" | "slice")
+}
