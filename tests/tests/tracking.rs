@@ -29,7 +29,7 @@ fn start(namespace: &Namespace, router: VirtualRouter, checks: &[String], keys: 
 
 /// A check that passes as long as the file is there.
 fn exists(name: &str, path: &Path) -> String {
-    format!("name = {name:?}\nscript = [\"/usr/bin/test\", \"-e\", {path:?}]")
+    format!("name = {name:?}\ntimeout = \"10s\"\nscript = [\"/usr/bin/test\", \"-e\", {path:?}]")
 }
 
 #[test]
