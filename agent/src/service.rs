@@ -28,7 +28,7 @@ use crate::report::Reporter;
 use crate::signals::{Signals, Told};
 use crate::tracking::{self, Tracker, Update, Verdict};
 use crate::unicast_filters::UnicastFilters;
-use crate::vrrp::State;
+use crate::vrrp::{Reason, State};
 use crate::{addresses, clock, supervisor};
 
 /// How often the counters are looked through for discarded packets, to tell of them.

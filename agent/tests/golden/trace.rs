@@ -84,6 +84,8 @@ impl Trace {
             Event::Shutdown => r#""shutdown""#.to_owned(),
             Event::InterfaceUp => r#""interface up""#.to_owned(),
             Event::InterfaceDown => r#""interface down""#.to_owned(),
+            Event::Checks(checks) => format!(r#""checks {checks:?}""#).to_lowercase(),
+            Event::Priority(priority) => format!(r#""priority {}""#, priority.get()),
             Event::PartnerActive => r#""partner active""#.to_owned(),
             Event::PartnerBackup => r#""partner backup""#.to_owned(),
             Event::Advert(advert) => format!(
@@ -125,6 +127,7 @@ fn describe(action: Action) -> String {
     match action {
         Action::SetRole(role) => format!("role {role}"),
         Action::SetPreempt(preempt) => format!("preempt {preempt}"),
+        Action::SetPriority(priority) => format!("priority {}", priority.get()),
         Action::SendAdvert { priority } => format!("advert {}", priority.get()),
         Action::Announce => "announce".to_owned(),
         Action::InstallAddresses => "install addresses".to_owned(),
