@@ -68,7 +68,9 @@ fn a_client_keeps_reaching_the_address_when_its_router_is_replaced() -> Result<(
     ensure!(address.contains("nodad") && address.contains("deprecated"), "{address}");
     ensure!(!has_address(&lab.routers[1])?, "the Backup has the address");
     // What the Active router itself starts must not teach the client another MAC.
+    lab.routers[0].ip(&format!("neigh flush dev {INTERFACE}"))?;
     lab.routers[0].sh(&format!("ping -n -c 1 -W 1 -I {VIP_IPV6} 2001:db8::64"))?;
+    ensure!(first.counter("lan", "egress_nd_rewritten")? > 0, "the router has asked nobody");
     ensure_at_the_virtual_mac(&lab)?;
 
     ensure!(first.stop()?.success(), "the agent failed");
