@@ -10,8 +10,11 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::net::{AddressOutcome, Netlink};
+use crate::net::{AddressOutcome, Netlink, Placed};
 use crate::realtime;
+
+/// How many requests are taken at once.
+const AT_ONCE: usize = 4096;
 
 /// Where the virtual addresses of one virtual router go.
 #[derive(Clone, Debug)]
@@ -88,73 +91,115 @@ pub fn spawn(placements: Vec<Placement>, realtime_priority: u8) -> anyhow::Resul
     Ok(Handle { requests: sender, thread })
 }
 
-/// One request after the other, so that the last word on a virtual router is the one that stands.
+/// All requests that wait are taken at once. Of those for one virtual router the last one stands.
 async fn serve(netlink: &Netlink, placements: Vec<Placement>, mut requests: mpsc::UnboundedReceiver<Request>) {
     let mut routers: Vec<Router> = placements.into_iter().map(Router::new).collect();
-    while let Some(request) = requests.recv().await {
-        match request {
-            Request::Install(index) => {
-                if let Some(router) = routers.get_mut(index) {
-                    router.install(netlink).await;
+    let mut waiting = Vec::new();
+    while requests.recv_many(&mut waiting, AT_ONCE).await > 0 {
+        let (mut replies, mut leave) = (Vec::new(), false);
+        for request in waiting.drain(..) {
+            let (index, installs) = match request {
+                Request::Install(index) => (index, true),
+                Request::Remove(index) => (index, false),
+                Request::Settle(reply) => {
+                    replies.push(reply);
+                    continue;
                 }
-            }
-            Request::Remove(index) => {
-                if let Some(router) = routers.get_mut(index) {
-                    router.remove(netlink).await;
+                Request::Leave => {
+                    leave = true;
+                    break;
                 }
+            };
+            if let Some(router) = routers.get_mut(index) {
+                router.wanted = Some(installs);
             }
-            Request::Settle(reply) => {
-                let _ = reply.send(());
+        }
+        let (mut new, mut old) = (Vec::new(), Vec::new());
+        for router in &mut routers {
+            match router.wanted.take() {
+                Some(true) => new.push(router),
+                Some(false) => old.push(router),
+                None => {}
             }
-            Request::Leave => return,
+        }
+        // First what clients wait for.
+        install(netlink, new).await;
+        remove(netlink, old).await;
+        for reply in replies {
+            let _ = reply.send(());
+        }
+        if leave {
+            return;
         }
     }
     // Nobody is left to say so: an election that ended as it should has had everything removed.
-    for router in &mut routers {
-        router.remove(netlink).await;
-    }
+    remove(netlink, routers.iter_mut().collect()).await;
 }
 
 struct Router {
     placement: Placement,
     /// What we, or the agent before us, have added, and nothing else: another's address is not ours to take away.
     added: Vec<(IpAddr, u8)>,
+    /// Whether its addresses are to be on the interface; `None` once that is done.
+    wanted: Option<bool>,
 }
 
 impl Router {
     fn new(placement: Placement) -> Self {
-        Self { added: placement.installed.clone(), placement }
+        Self { added: placement.installed.clone(), placement, wanted: None }
     }
 
-    async fn install(&mut self, netlink: &Netlink) {
-        let Placement { name, interface, ifindex, addresses, .. } = &self.placement;
-        for &(address, prefix_length) in addresses {
-            if self.added.contains(&(address, prefix_length)) {
-                continue;
-            }
-            match netlink.add_address(interface, *ifindex, address, prefix_length).await {
-                Ok(AddressOutcome::Added) => self.added.push((address, prefix_length)),
+    fn placed(&self, (address, prefix_length): (IpAddr, u8)) -> Placed {
+        (self.placement.ifindex, address, prefix_length)
+    }
+
+    fn missing(&self) -> impl Iterator<Item = (IpAddr, u8)> {
+        self.placement.addresses.iter().copied().filter(|address| !self.added.contains(address))
+    }
+}
+
+async fn install(netlink: &Netlink, routers: Vec<&mut Router>) {
+    let missing = routers.iter().flat_map(|router| {
+        router.missing().map(|address| (router.placed(address), router.placement.interface.as_str()))
+    });
+    let mut outcomes = netlink.add_addresses(missing).await.into_iter();
+    for router in routers {
+        let missing: Vec<_> = router.missing().collect();
+        let Router { placement: Placement { name, interface, .. }, added, .. } = router;
+        for (address, outcome) in missing.into_iter().zip(&mut outcomes) {
+            match outcome {
+                Ok(AddressOutcome::Added) => added.push(address),
                 Ok(AddressOutcome::Existed) => {
-                    tracing::debug!(virtual_router = %name, "{address} is on {interface} already: left alone");
+                    tracing::debug!(virtual_router = %name, "{} is on {interface} already: left alone", address.0);
                 }
                 Err(error) => tracing::error!(virtual_router = %name, "{error}"),
             }
         }
     }
+}
 
-    async fn remove(&mut self, netlink: &Netlink) {
-        let Placement { name, interface, ifindex, .. } = &self.placement;
-        if self.added.is_empty() {
-            return;
-        }
-        // What could not be removed is tried again with the next request, and at the end.
-        match netlink.remove_addresses(interface, *ifindex, &self.added).await {
+/// What could not be removed is tried again with the next request, and at the end.
+async fn remove(netlink: &Netlink, mut routers: Vec<&mut Router>) {
+    routers.retain(|router| !router.added.is_empty());
+    if routers.is_empty() {
+        return;
+    }
+    let added = routers.iter().flat_map(|router| {
+        router.added.iter().map(|&address| (router.placed(address), router.placement.interface.as_str()))
+    });
+    let outcome = netlink.remove_addresses(&added.collect()).await;
+    for router in routers {
+        let name = &router.placement.name;
+        match &outcome {
             Ok(failures) => {
-                self.added.clear();
-                for (address, error) in failures {
-                    tracing::error!(virtual_router = %name, "{error}");
-                    self.added.push(address);
-                }
+                let ifindex = router.placement.ifindex;
+                router.added.retain(|&(address, prefix_length)| {
+                    let failure = failures.get(&(ifindex, address, prefix_length));
+                    if let Some(error) = failure {
+                        tracing::error!(virtual_router = %name, "{error}");
+                    }
+                    failure.is_some()
+                });
             }
             Err(error) => tracing::error!(virtual_router = %name, "{error}"),
         }

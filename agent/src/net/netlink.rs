@@ -1,10 +1,11 @@
 //! Interfaces, addresses and unicast filters, by rtnetlink.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp};
@@ -70,6 +71,12 @@ pub struct InterfaceAddress {
     pub ours: bool,
 }
 
+/// An address with its prefix length on the interface with this index.
+pub type Placed = (u32, IpAddr, u8);
+
+/// How many requests the kernel gets before its answers are read: few enough for all answers to have room.
+const IN_FLIGHT: usize = 64;
+
 /// Whether an address was put on the interface, or stood there already and is not ours to take away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressOutcome {
@@ -106,13 +113,20 @@ impl Netlink {
         Ok(interfaces)
     }
 
-    /// Puts an address on the interface and marks it as ours.
-    pub async fn add_address(
+    /// Puts addresses on interfaces (with their names), in this order, and marks them as ours. Goes on after a failure;
+    /// what became of each, in the same order.
+    pub async fn add_addresses(
+        &self,
+        addresses: impl IntoIterator<Item = (Placed, &str)>,
+    ) -> Vec<Result<AddressOutcome, NetError>> {
+        let additions = addresses.into_iter().map(|(placed, interface)| self.add_address(interface, placed));
+        stream::iter(additions).buffered(IN_FLIGHT).collect().await
+    }
+
+    async fn add_address(
         &self,
         interface: &str,
-        ifindex: u32,
-        address: IpAddr,
-        prefix_length: u8,
+        (ifindex, address, prefix_length): Placed,
     ) -> Result<AddressOutcome, NetError> {
         let mut request = self.handle.address().add(ifindex, address, prefix_length);
         let attributes = &mut request.message_mut().attributes;
@@ -135,28 +149,26 @@ impl Netlink {
         }
     }
 
-    /// Takes addresses off the interface that [`Self::add_address`] added. One that is gone, or that somebody has put
-    /// there anew in the meantime, is left alone. Goes on after a failure; returns those that are still there, and why.
+    /// Takes addresses off interfaces (with their names) that [`Self::add_addresses`] added. One that is gone, or that
+    /// somebody has put there anew in the meantime, is left alone. Goes on after a failure; returns those that are still
+    /// there, and why.
     pub async fn remove_addresses(
         &self,
-        interface: &str,
-        ifindex: u32,
-        added: &[(IpAddr, u8)],
-    ) -> Result<Vec<((IpAddr, u8), NetError)>, NetError> {
+        added: &BTreeMap<Placed, &str>,
+    ) -> Result<BTreeMap<Placed, NetError>, NetError> {
         let messages = self.address_messages().await?;
-        let mut failures = Vec::new();
-        for message in messages.into_iter().filter(|message| message.header.index == ifindex) {
-            let Some(found) = interface_address(&message).filter(|found| found.ours || !*MARKS_LAST) else {
-                continue;
-            };
-            let address = (found.address, found.prefix_length);
-            if added.contains(&address)
-                && let Err(error) = self.delete(interface, message, found.address, found.prefix_length).await
-            {
-                failures.push((address, error));
-            }
-        }
-        Ok(failures)
+        let interfaces: BTreeSet<&str> = added.values().copied().collect();
+        let _promote: Vec<_> = interfaces.into_iter().map(promote::Secondaries::on).collect();
+        let removals = messages.into_iter().filter_map(|message| {
+            let found = interface_address(&message).filter(|found| found.ours || !*MARKS_LAST)?;
+            let placed = (message.header.index, found.address, found.prefix_length);
+            let interface = *added.get(&placed)?;
+            Some(async move {
+                let outcome = self.delete(interface, message, found.address, found.prefix_length).await;
+                outcome.err().map(|error| (placed, error))
+            })
+        });
+        Ok(stream::iter(removals).buffered(IN_FLIGHT).filter_map(ready).collect().await)
     }
 
     /// Takes off every address that an agent put on any interface and did not live to take off itself, but for those to
@@ -178,6 +190,7 @@ impl Netlink {
             }
             let name =
                 interfaces.iter().find(|known| known.ifindex == ifindex).map_or("?", |interface| &interface.name);
+            let _promote = promote::Secondaries::on(name);
             match self.delete(name, message, found.address, found.prefix_length).await {
                 Ok(()) => removed.push(format!("{}/{} on {name}", found.address, found.prefix_length)),
                 Err(error) => failures.push(error),
@@ -223,6 +236,8 @@ impl Netlink {
             .map_err(|source| NetError::List { what: "addresses", source })
     }
 
+    /// With [`promote::Secondaries`]: without, the kernel would take the operator's addresses of the same subnet away
+    /// with ours.
     async fn delete(
         &self,
         interface: &str,
@@ -230,8 +245,6 @@ impl Netlink {
         address: IpAddr,
         prefix_length: u8,
     ) -> Result<(), NetError> {
-        // Without this the kernel would take the operator's addresses of the same subnet away with ours.
-        let _promote = promote::Secondaries::on(interface);
         match self.handle.address().del(message).execute().await {
             Err(source) if !has_errno(&source, libc::EADDRNOTAVAIL) && !has_errno(&source, libc::ENODEV) => {
                 let place = format!("{address}/{prefix_length} on {interface}");
