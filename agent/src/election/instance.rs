@@ -146,6 +146,17 @@ impl Instance {
         self.machine.poll_timeout().into_iter().chain(self.second_answer).min()
     }
 
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Whether to be looked at with another that is due. The Active router of a Backup whose deadline is less than an
+    /// interval away has most likely been heard since, which moves the deadline: nobody has to wake for this one by itself.
+    pub(super) fn is_nearly_due(&self, now: Instant) -> bool {
+        let soon = now + self.machine.active_adver_interval();
+        self.machine.active_down_deadline().is_some_and(|deadline| deadline <= soon)
+    }
+
     pub(super) fn handle(&mut self, event: Event, now: Instant) {
         self.machine.handle_event(event, now);
     }
@@ -189,8 +200,8 @@ impl Instance {
         }
     }
 
-    /// Lets the machine act on a deadline that has passed, unless the kernel half has heard better in the meantime.
-    /// `partner` is the slot of the other family's.
+    /// Lets the machine act on a deadline that has passed, unless the kernel half has heard better in the meantime. Without
+    /// such a deadline, it only learns what the kernel half has heard. `partner` is the slot of the other family's.
     pub(super) fn fire(
         &mut self,
         partner: Option<u32>,

@@ -268,9 +268,13 @@ impl Election {
 
     fn fire_deadlines(&mut self) -> Result<(), ElectionError> {
         let now = clock::now();
+        if !self.instances.iter().any(|instance| instance.is_due(now)) {
+            return Ok(());
+        }
         for index in 0..self.instances.len() {
-            if self.instances[index].deadline().is_some_and(|deadline| deadline <= now) {
-                let partner = self.instances[index].partner().map(|partner| self.instances[partner].slot());
+            let instance = &self.instances[index];
+            if instance.is_due(now) || instance.is_nearly_due(now) {
+                let partner = instance.partner().map(|partner| self.instances[partner].slot());
                 self.instances[index].fire(partner, now, &mut self.tables)?;
                 self.act(index)?;
             }
