@@ -33,18 +33,10 @@ impl Announcements {
     /// Sends all of them, and returns the first failure.
     pub(super) fn send(&self, socket: &PacketSocket) -> io::Result<()> {
         match self {
-            Self::Arp(frames) => send_all(socket, frames),
-            Self::Neighbor(frames) => send_all(socket, frames),
+            Self::Arp(frames) => socket.send_all(frames),
+            Self::Neighbor(frames) => socket.send_all(frames),
         }
     }
-}
-
-fn send_all<const LENGTH: usize>(socket: &PacketSocket, frames: &[[u8; LENGTH]]) -> io::Result<()> {
-    let mut outcome = Ok(());
-    for frame in frames {
-        outcome = outcome.and(socket.send(frame));
-    }
-    outcome
 }
 
 /// An advert with this priority; an error if it cannot carry what the configuration says.

@@ -1,7 +1,7 @@
 //! Sends whole Ethernet frames on one interface.
 
-use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::{array, io, mem, ptr};
 
 use nix::sys::socket::{self, sockopt};
 
@@ -10,6 +10,9 @@ const PRIORITY_CONTROL: i32 = 7;
 
 #[expect(clippy::cast_possible_truncation, reason = "AF_PACKET is 17")]
 const FAMILY: libc::sa_family_t = libc::AF_PACKET as libc::sa_family_t;
+
+/// How many frames one system call takes at most: their headers are on the stack.
+const AT_ONCE: usize = 64;
 
 /// An `AF_PACKET` socket that only sends: nothing is ever queued to it, since it is bound to no protocol.
 #[derive(Debug)]
@@ -35,6 +38,42 @@ impl PacketSocket {
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         socket::send(self.0.as_raw_fd(), frame, socket::MsgFlags::empty())?;
         Ok(())
+    }
+
+    /// Queues the frames, in this order; never waits. Goes on after a failure, and returns the first.
+    pub fn send_all<const LENGTH: usize>(&self, mut frames: &[[u8; LENGTH]]) -> io::Result<()> {
+        let mut outcome = Ok(());
+        while !frames.is_empty() {
+            let done = match self.send_some(frames) {
+                Ok(sent) => sent,
+                // It is the first of them that cannot be sent.
+                Err(error) => {
+                    outcome = outcome.and(Err(error));
+                    1
+                }
+            };
+            frames = frames.get(done..).unwrap_or_default();
+        }
+        outcome
+    }
+
+    /// How many of the frames were queued; an error is about the first.
+    fn send_some<const LENGTH: usize>(&self, frames: &[[u8; LENGTH]]) -> io::Result<usize> {
+        let mut parts = [const { libc::iovec { iov_base: ptr::null_mut(), iov_len: LENGTH } }; AT_ONCE];
+        for (part, frame) in parts.iter_mut().zip(frames) {
+            part.iov_base = frame.as_ptr().cast_mut().cast();
+        }
+        let mut messages: [libc::mmsghdr; AT_ONCE] = array::from_fn(|index| {
+            // SAFETY: zeroes are a message without address, parts and control data.
+            let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
+            message.msg_hdr.msg_iov = &raw mut parts[index];
+            message.msg_hdr.msg_iovlen = 1;
+            message
+        });
+        let count = u32::try_from(frames.len().min(AT_ONCE)).map_err(io::Error::other)?;
+        // SAFETY: `count` messages, of which each has one part: a frame, that is only read.
+        let sent = unsafe { libc::sendmmsg(self.0.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 }
 
