@@ -9,6 +9,9 @@ use tokio::io::unix::AsyncFd;
 
 use super::DataplaneError;
 
+/// aya-log's ring buffer, of so many bytes. A page of it holds some ten lines, and there is hardly ever one.
+pub(super) const MAP: &str = "AYA_LOGS";
+
 /// Passes the kernel half's log on to ours, for ever.
 pub(super) fn forward(ebpf: &mut Ebpf) -> Result<impl Future<Output = io::Result<()>> + Send + use<>, DataplaneError> {
     let logger = EbpfLogger::init(ebpf)?;

@@ -14,8 +14,12 @@ mod mapped;
 mod pins;
 mod tables;
 
+use std::ptr::NonNull;
+
 use aya::EbpfLoader;
 use aya::maps::{Array, MapData};
+use nix::sys::mman::{MmapAdvise, madvise};
+use nix::unistd::{SysconfVar, sysconf};
 use xvrrp_common::abi::{LAYOUT, Stamp, map};
 
 pub use attach::{Occupant, XdpMode};
@@ -78,13 +82,15 @@ impl Dataplane {
             .map_max_entries(map::ALLOWED_SOURCES, capacity.sources.max(1))
             .map_max_entries(map::HEARD, capacity.routers.max(1))
             .map_max_entries(map::LEASES, capacity.routers.max(1))
-            .map_max_entries(map::COUNTERS, CounterReader::router(capacity.routers));
+            .map_max_entries(map::COUNTERS, CounterReader::router(capacity.routers))
+            .map_max_entries(kernel_log::MAP, page_size());
         if let Some(pins) = &pins {
             for &name in map::ALL {
                 loader.map_pin_path(name, pins.map(name));
             }
         }
         let mut ebpf = loader.load(OBJECT)?;
+        release_object();
         let mut stamp: Array<MapData, Stamp> =
             ebpf.take_map(map::STAMP).ok_or(DataplaneError::Missing(map::STAMP))?.try_into()?;
         let tables = Tables::of(|name| ebpf.take_map(name).ok_or(DataplaneError::Missing(name)))?;
@@ -92,6 +98,23 @@ impl Dataplane {
         // Last: maps without it are not complete.
         stamp.set(0, Stamp { layout: LAYOUT, version: version() }, 0)?;
         Ok(Self { attachments, tables })
+    }
+}
+
+fn page_size() -> u32 {
+    sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| size.try_into().ok()).unwrap_or(1 << 16)
+}
+
+/// Gives back the memory that [`OBJECT`] takes, half a megabyte: it is read from the file again should it be needed again.
+fn release_object() {
+    let page = page_size() as usize;
+    // Whole pages of nothing else.
+    let before = OBJECT.as_ptr().align_offset(page);
+    if let Some(rest) = OBJECT.get(before..)
+        && let Some(start) = NonNull::new(rest.as_ptr().cast_mut())
+    {
+        // SAFETY: pages of a file that nobody writes: they read as before. Locked pages stay, and that is no harm.
+        let _ = unsafe { madvise(start.cast(), rest.len() / page * page, MmapAdvise::MADV_DONTNEED) };
     }
 }
 
