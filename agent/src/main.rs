@@ -2,12 +2,15 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::filter::LevelFilter;
 use xvrrp::cli::Cli;
 use xvrrp::config::ConfigError;
 use xvrrp::import::{ImportError, Incomplete};
 use xvrrp::signals;
 
+/// How many lines of the log may wait for whoever reads it. Room for all of them is made at the start: 64 kB.
+const LOG_LINES: usize = 2048;
 /// Wrong usage or configuration; clap uses the same.
 const EXIT_USAGE: u8 = 2;
 /// A configuration was imported, but not all of it.
@@ -15,7 +18,8 @@ const EXIT_INCOMPLETE: u8 = 3;
 
 fn main() -> ExitCode {
     // By a thread of its own: who reads the log slowly, or not at all, holds up nothing, and loses lines.
-    let (log, _guard) = signals::without(|| tracing_appender::non_blocking(std::io::stderr()));
+    let (log, _guard) =
+        signals::without(|| NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).finish(std::io::stderr()));
     tracing_subscriber::fmt()
         .with_writer(log)
         .with_ansi(std::io::stderr().is_terminal())

@@ -52,7 +52,7 @@ fn advert_of<A: IpAddress>(
     priority: Priority,
     pseudo_header_checksum: bool,
 ) -> io::Result<Vec<u8>> {
-    let mut frame = vec![0; wire::MAX_FRAME];
+    let mut frame = [0; wire::MAX_FRAME];
     let length = wire::AdvertFrame::<A> {
         source_mac: config.mac,
         source: A::narrow(abi::address(config.primary)),
@@ -66,8 +66,8 @@ fn advert_of<A: IpAddress>(
     }
     .emit(&mut frame)
     .ok_or(io::ErrorKind::InvalidInput)?;
-    frame.truncate(length);
-    Ok(frame)
+    // As long as it is, and no longer: there are thousands of them.
+    Ok(frame[..length].to_vec())
 }
 
 /// See [`wire::address_sum`].

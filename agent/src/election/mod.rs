@@ -147,6 +147,7 @@ pub fn spawn(
     addresses: mpsc::UnboundedSender<Request>,
     realtime_priority: u8,
 ) -> io::Result<Handle> {
+    realtime::release_memory();
     let (commands, command_receiver) = mpsc::unbounded_channel();
     let (report_sender, reports) = mpsc::unbounded_channel();
     let thread = thread::Builder::new().name("election".to_owned()).spawn(move || {
