@@ -228,7 +228,7 @@ fn a_missing_capability_is_named_before_anything_is_touched() -> Result<()> {
         (&run, &[CAP_PERFMON, CAP_SYS_ADMIN], &[perfmon]),
         (&run_elsewhere, &[CAP_SYS_ADMIN], &[sys_admin]),
     ] {
-        let remedy = "run as root, or give them to the service (systemd: AmbientCapabilities=)";
+        let remedy = "run as root, or give them to the service (systemd: CapabilityBoundingSet=, AmbientCapabilities=)";
         let message = format!("xvrrp: missing {}; {remedy}\n", missing.join(", "));
         assert_says(&host.xvrrp_without(dropped, words)?, EXIT_FAILED, "", &message, &format!("without {dropped:?}"));
         host.assert_unchanged(&before, &format!("without {dropped:?}"))?;
