@@ -152,17 +152,17 @@ fn maps_that_are_too_small_for_a_new_configuration_are_replaced() -> Result<()> 
     let mut agent = Xvrrp::start(&lab.routers[0], &[router(200)])?;
     agent.wait_for_state("lan", "active")?;
     agent.kill()?;
-    let many: Vec<_> = (1..=40)
+    let many: Vec<_> = (1..=80)
         .map(|vrid| {
             router(200)
                 .with("name", &format!("\"lan{vrid}\""))
                 .with("vrid", &vrid.to_string())
-                .with("addresses", &format!("[\"192.0.2.{}/24\"]", 200 + vrid))
+                .with("addresses", &format!("[\"192.0.2.{}/24\"]", 120 + vrid))
         })
         .collect();
     let mut agent = agent.restart(&lab.routers[0], &many)?;
     agent.daemon.wait_for_line(&["WARN", "too small for this configuration"], PATIENCE)?;
-    agent.wait_for_state("lan40", "active")
+    agent.wait_for_state("lan80", "active")
 }
 
 #[test]
