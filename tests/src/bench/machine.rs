@@ -20,6 +20,8 @@ pub struct Machine {
     pub keepalived: String,
     /// How many processes wanted to run in the last minute, before the bench did.
     pub load: String,
+    /// Where its memory comes from.
+    pub memory: &'static str,
 }
 
 impl Machine {
@@ -40,6 +42,11 @@ impl Machine {
             xvrrp: xvrrp.trim().to_owned(),
             keepalived,
             load: load.split(' ').next().unwrap_or_default().to_owned(),
+            memory: if gives_memory_back() {
+                "what is free belongs to the host, and takes its time to come back"
+            } else {
+                "its own"
+            },
         })
     }
 
@@ -52,6 +59,7 @@ impl Machine {
             ("xvrrp", self.xvrrp.clone()),
             ("keepalived", self.keepalived.clone()),
             ("load before", self.load.clone()),
+            ("memory", self.memory.to_owned()),
         ]
     }
 
@@ -64,6 +72,20 @@ impl Machine {
             "xvrrp": self.xvrrp,
             "keepalived": self.keepalived,
             "load_before": self.load,
+            "memory": self.memory,
         })
     }
+}
+
+/// Whether a virtual machine's kernel tells its host which memory is free (virtio-balloon's free page reporting). The host
+/// may take it then, and a processor that next touches it stands still until it is there again; that is no steal time.
+fn gives_memory_back() -> bool {
+    /// `VIRTIO_BALLOON_F_REPORTING` of linux/virtio_balloon.h; sysfs has a digit for each feature.
+    const REPORTING: usize = 5;
+    glob::glob("/sys/bus/virtio/drivers/virtio_balloon/virtio*/features")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|path| fs::read(path).ok())
+        .any(|features| features.get(REPORTING) == Some(&b'1'))
 }
