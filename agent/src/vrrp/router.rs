@@ -1,12 +1,16 @@
 //! The state machine: one section of the RFC after the other, each with its events in the RFC's order.
 
+mod lease;
+mod priority;
+mod standing;
+
 use core::hash::{Hash, Hasher};
 use core::net::IpAddr;
 use std::collections::VecDeque;
 
 use xvrrp_common::units::{Instant, Interval, Priority};
 
-use super::action::{Action, Reason, State};
+use super::action::{Action, Reason};
 use super::config::Config;
 use super::event::{Advert, Checks, Event};
 use super::phase::{Active, Backup, Phase};
@@ -93,6 +97,13 @@ impl VirtualRouter {
     /// What to do next; `None` once everything is done.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    /// The last [`Action::Announce`] did not reach the network, or only in part: there will be one more.
+    pub fn announcement_failed(&mut self) {
+        if let Phase::Active(active) = &mut self.phase {
+            active.announcement_failed();
+        }
     }
 
     // RFC 9568 6.4.1
@@ -306,63 +317,6 @@ impl VirtualRouter {
         self.actions.push_back(Action::SendAdvert { priority: self.priority });
     }
 
-    // The priority, which in the RFC never changes; tracked checks change it.
-
-    /// Everything is as if the priority had always been this one, but for adverts that were heard: what the kernel half has
-    /// noted of the latest one comes in before any takeover.
-    fn change_priority(&mut self, priority: Priority, now: Instant) {
-        let valid = !priority.is_release() && priority.is_owner() == self.config.priority.is_owner();
-        if !valid || priority == self.priority {
-            return;
-        }
-        self.end_lapsed_lease(now);
-        let skew = self.intervals.skew();
-        self.priority = priority;
-        self.intervals = self.intervals.with_priority(priority);
-        self.actions.push_back(Action::SetPriority(priority));
-        match self.phase {
-            Phase::Initialize => {}
-            Phase::Backup(_) => self.change_priority_in_backup(skew, now),
-            // Who has a better one now need not wait for our next advert to know.
-            Phase::Active(_) => self.send_advert(now),
-        }
-    }
-
-    fn change_priority_in_backup(&mut self, former_skew: Interval, now: Instant) {
-        let (priority, skew, preemption) = (self.priority, self.intervals.skew(), self.preemption());
-        let Phase::Backup(backup) = &mut self.phase else { return };
-        // Active_Down_Interval changes by what Skew_Time does.
-        backup.active_down_timer =
-            backup.active_down_timer - former_skew.saturating_sub(skew) + skew.saturating_sub(former_skew);
-        match backup.active {
-            Some((_, theirs)) if theirs >= priority => {
-                backup.preemption = preemption;
-                backup.outlook = Reason::ActiveDown;
-            }
-            Some(_) if backup.preemption.disregards_lower() => backup.outlook = Reason::Preempted,
-            Some(_) => backup.preemption.lower_heard(now),
-            None => {}
-        }
-        self.tell_preempt();
-    }
-
-    // The lease, which is no matter of the RFC: an Active router that cannot make itself heard is given up by the others
-    // after Active_Down_Interval, and has to know that by itself.
-
-    /// Another router may be Active by now: before anything else is done, we are not. Then we listen like any Backup.
-    fn end_lapsed_lease(&mut self, now: Instant) {
-        if self.lease_has_ended(now) {
-            self.intervals = self.own_intervals();
-            let Phase::Active(Active { advert_sent_at, .. }) = self.phase else { return };
-            self.become_backup(now, None, Reason::LeaseExpired, now, &[Action::RemoveAddresses]);
-            // Its adverts may have been waiting for us. Whatever came after our own last one counts.
-            if let Phase::Backup(backup) = &mut self.phase {
-                backup.heard_at = advert_sent_at;
-                backup.timed_from = advert_sent_at;
-            }
-        }
-    }
-
     // Changes of state
 
     fn take_over(&mut self, reason: Reason, now: Instant) {
@@ -433,34 +387,6 @@ impl VirtualRouter {
     }
 }
 
-/// The lease.
-impl VirtualRouter {
-    /// Whether we must not send an advert as Active any more: the lease ended while the agent was not looking. The next
-    /// event or timeout makes us Backup.
-    pub fn lease_has_ended(&self, now: Instant) -> bool {
-        matches!(&self.phase, Phase::Active(active) if active.lease_has_ended(now))
-    }
-
-    /// When the lease of an Active router ends.
-    pub fn lease_until(&self) -> Option<Instant> {
-        match &self.phase {
-            Phase::Active(active) => active.lease_until,
-            Phase::Initialize | Phase::Backup(_) => None,
-        }
-    }
-
-    /// An advert of [`Action::SendAdvert`] was handed to the network at this moment or later. Returns until when we may
-    /// serve on account of it, if we are Active and have a lease: no other router gives us up before, as each waits for
-    /// its Skew_Time longer (RFC 9568 6.1).
-    pub fn advert_sent(&mut self, at: Instant) -> Option<Instant> {
-        let lease = self.own_intervals().lease();
-        let Phase::Active(active) = &mut self.phase else { return None };
-        let until = active.lease_until.as_mut()?;
-        *until = at + lease;
-        Some(*until)
-    }
-}
-
 /// What it will do, for a search through all that can happen: what it only tells (since when, and why) counts as little as
 /// the configuration, which never changes.
 impl Hash for VirtualRouter {
@@ -469,69 +395,5 @@ impl Hash for VirtualRouter {
         (phase, started, interface_up, checks, priority).hash(hasher);
         let Self { intervals, told_preempt, actions, .. } = self;
         (intervals, told_preempt, actions).hash(hasher);
-    }
-}
-
-/// The announcements.
-impl VirtualRouter {
-    /// The last [`Action::Announce`] did not reach the network, or only in part: there will be one more.
-    pub fn announcement_failed(&mut self) {
-        if let Phase::Active(active) = &mut self.phase {
-            active.announcement_failed();
-        }
-    }
-}
-
-/// How things stand.
-impl VirtualRouter {
-    pub fn state(&self) -> State {
-        self.phase.state()
-    }
-
-    /// When it came into its state.
-    pub fn since(&self) -> Instant {
-        self.since
-    }
-
-    /// Why it is in its state.
-    pub fn reason(&self) -> Reason {
-        self.reason
-    }
-
-    /// The one that our adverts carry: as configured, or as tracked checks have changed it.
-    pub fn priority(&self) -> Priority {
-        self.priority
-    }
-
-    /// Who is Active: ourselves, or as last heard; `None` if nobody was heard or the last one has given up its role.
-    pub fn active(&self) -> Option<(IpAddr, Priority)> {
-        match &self.phase {
-            Phase::Initialize => None,
-            Phase::Backup(backup) => backup.active,
-            Phase::Active(_) => Some((self.config.primary, self.priority)),
-        }
-    }
-
-    /// Active_Adver_Interval: learned while Backup, our own while Active.
-    pub fn active_adver_interval(&self) -> Interval {
-        self.intervals.active_adver()
-    }
-
-    /// Skew_Time.
-    pub fn skew(&self) -> Interval {
-        self.intervals.skew()
-    }
-
-    /// Active_Down_Interval.
-    pub fn active_down_interval(&self) -> Interval {
-        self.intervals.active_down()
-    }
-
-    /// When a Backup takes over, unless it hears of an Active before.
-    pub fn active_down_deadline(&self) -> Option<Instant> {
-        match &self.phase {
-            Phase::Backup(backup) => Some(backup.active_down_timer),
-            Phase::Initialize | Phase::Active(_) => None,
-        }
     }
 }
