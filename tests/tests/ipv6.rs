@@ -1,5 +1,4 @@
-//! Virtual routers over IPv6, by themselves and beside those over IPv4, with a client that finds them as Linux does; and
-//! keepalived as the other router.
+//! Virtual routers over IPv6, by themselves and beside those over IPv4, with a client that finds them as Linux does.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -153,84 +152,6 @@ fn a_host_that_wants_the_address_for_itself_is_told_that_it_is_taken() -> Result
         ensure!(address.contains("dadfailed"), "{address}");
         Ok(())
     })
-}
-
-/// keepalived on the first router, and what the client sees of both in turns.
-fn with_keepalived(theirs: &KeepalivedConfig, ours: &VirtualRouter) -> Result<()> {
-    let lab = Lab::with_ipv6(2)?;
-    let address = VIP_IPV6.to_string();
-    // The better one comes, leaves, comes back and dies.
-    let better = KeepalivedConfig { priority: 200, ..theirs.clone() };
-    let mut xvrrp = Xvrrp::start(&lab.routers[1], &[ours.clone().with("priority", "100")])?;
-    xvrrp.wait_for_state("lan", "active")?;
-    let mut keepalived = Keepalived::start(&lab.routers[0], &better)?;
-    keepalived.wait_for_state("MASTER")?;
-    xvrrp.wait_for_state("lan", "backup")?;
-    ping(&lab, &address)?;
-    keepalived.stop()?;
-    xvrrp.daemon.wait_for_line(&["state=active ", "reason=active_released"], PATIENCE)?;
-    ping(&lab, &address)?;
-    let mut keepalived = Keepalived::start(&lab.routers[0], &better)?;
-    keepalived.wait_for_state("MASTER")?;
-    xvrrp.wait_for_state("lan", "backup")?;
-    lab.pull(0)?;
-    xvrrp.daemon.wait_for_line(&["state=active ", "reason=active_down"], PATIENCE)?;
-    ping(&lab, &address)?;
-    ensure_heard(&xvrrp)?;
-    keepalived.stop()?;
-    ensure!(xvrrp.stop()?.success(), "the agent failed");
-    lab.plug(0)?;
-
-    // The worse one goes on where we leave, and makes room where we come.
-    let worse = KeepalivedConfig { priority: 100, ..theirs.clone() };
-    let mut keepalived = Keepalived::start(&lab.routers[0], &worse)?;
-    keepalived.wait_for_state("MASTER")?;
-    let ours = [ours.clone().with("priority", "200")];
-    let mut xvrrp = xvrrp.restart(&lab.routers[1], &ours)?;
-    xvrrp.wait_for_state("lan", "active")?;
-    keepalived.wait_for_state("BACKUP")?;
-    ping(&lab, &address)?;
-    ensure_heard(&xvrrp)?;
-    ensure!(xvrrp.stop()?.success(), "the agent failed");
-    keepalived.wait_for_state("MASTER")?;
-    ping(&lab, &address)?;
-    let mut xvrrp = xvrrp.restart(&lab.routers[1], &ours)?;
-    xvrrp.wait_for_state("lan", "active")?;
-    lab.pull(1)?;
-    keepalived.wait_for_state("MASTER")?;
-    ping(&lab, &address)?;
-    let log = keepalived.daemon.log();
-    let complaint =
-        log.lines().find(|line| ["nvalid", "checksum", "mismatch", "ncorrect"].iter().any(|word| line.contains(word)));
-    ensure!(complaint.is_none(), "keepalived complains: {complaint:?}");
-    Ok(())
-}
-
-/// Everything that keepalived sent was valid, and there was something.
-fn ensure_heard(xvrrp: &Xvrrp) -> Result<()> {
-    let counters = xvrrp.virtual_router("lan")?["counters"].clone();
-    let counters = counters.as_object().context("an object of counters")?;
-    ensure!(counters.contains_key("advert_accepted"), "{counters:?}");
-    let known = ["advert_accepted", "advert_release"];
-    let wrong = counters.keys().find(|name| name.starts_with("advert_") && !known.contains(&name.as_str()));
-    ensure!(wrong.is_none(), "{counters:?}");
-    Ok(())
-}
-
-#[test]
-fn keepalived_and_xvrrp_take_turns_over_ipv6() -> Result<()> {
-    with_keepalived(&KeepalivedConfig::ipv6(51, 0), &VirtualRouter::lan_ipv6(0))
-}
-
-#[test]
-fn keepalived_on_the_virtual_mac_and_xvrrp_take_turns_over_ipv6() -> Result<()> {
-    with_keepalived(&KeepalivedConfig { use_vmac: true, ..KeepalivedConfig::ipv6(51, 0) }, &VirtualRouter::lan_ipv6(0))
-}
-
-#[test]
-fn keepalived_and_xvrrp_without_any_virtual_mac_take_turns_over_ipv6() -> Result<()> {
-    let ours = VirtualRouter::lan_ipv6(0).with("virtual_mac", "false");
-    with_keepalived(&KeepalivedConfig::ipv6(51, 0), &ours)
 }
 
 #[test]

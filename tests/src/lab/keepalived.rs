@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -12,6 +12,22 @@ use super::daemon::Daemon;
 use super::netns::Namespace;
 use super::wait::{PATIENCE, eventually};
 use super::{INTERFACE, LINK_LOCAL_VIP, VIP, VIP_IPV6};
+
+/// What keepalived logs of an advert that it does not like.
+const COMPLAINTS: &[&str] = &[
+    "invalid",
+    "Invalid",
+    "bad ",
+    "incorrect",
+    "checksum",
+    "mismatch",
+    "wrong",
+    "not match",
+    "unexpected",
+    "Unexpected",
+    "ignoring",
+    "Ignoring",
+];
 
 /// One `vrrp_instance`, in the words of keepalived.conf(5).
 #[derive(Clone, Debug)]
@@ -113,11 +129,24 @@ impl Keepalived {
 
     /// Waits until its latest state is `MASTER`, `BACKUP` or `FAULT`.
     pub fn wait_for_state(&mut self, state: &str) -> Result<()> {
+        self.wait_for_instance("", state)
+    }
+
+    /// The same of one of several instances.
+    pub fn wait_for_instance(&mut self, name: &str, state: &str) -> Result<()> {
         eventually(&format!("keepalived enters {state}"), PATIENCE, || {
             let log = self.daemon.log();
-            let latest = log.lines().rfind(|line| line.contains(" STATE"));
+            let latest = log.lines().rfind(|line| line.contains(" STATE") && line.contains(&format!("({name}")));
             if latest.is_some_and(|line| line.contains(&format!("{state} STATE"))) { Ok(()) } else { Err(log) }
         })
+    }
+
+    /// Fails if it has found fault with an advert.
+    pub fn ensure_understood(&self) -> Result<()> {
+        let log = self.daemon.log();
+        let complaint = log.lines().find(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)));
+        ensure!(complaint.is_none(), "keepalived complains: {complaint:?}");
+        Ok(())
     }
 
     /// Stops it as an operator would.

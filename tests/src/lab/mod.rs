@@ -1,6 +1,8 @@
 //! A laboratory of network namespaces: a switch, routers, a client and, if wanted, a server behind the routers.
 
 mod daemon;
+mod frr;
+mod group;
 mod host_state;
 mod keepalived;
 mod netns;
@@ -14,6 +16,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use anyhow::{Result, ensure};
 
 pub use daemon::Daemon;
+pub use frr::{Frr, FrrConfig};
+pub use group::{Group, Implementation};
 pub use host_state::host_state;
 pub use keepalived::{Keepalived, KeepalivedConfig};
 pub use netns::{Namespace, run, sweep};

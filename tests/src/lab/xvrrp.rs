@@ -133,6 +133,17 @@ impl Xvrrp {
         Ok(self.virtual_router(name)?["counters"][counter].as_u64().unwrap_or(0))
     }
 
+    /// Fails unless it has heard adverts and has found no fault with any.
+    pub fn ensure_understood(&self, name: &str) -> Result<()> {
+        let counters = self.virtual_router(name)?["counters"].clone();
+        let counters = counters.as_object().context("an object of counters")?;
+        ensure!(counters.contains_key("advert_accepted"), "{counters:?}");
+        let known = ["advert_accepted", "advert_release"];
+        let wrong = counters.keys().find(|name| name.starts_with("advert_") && !known.contains(&name.as_str()));
+        ensure!(wrong.is_none(), "{counters:?}");
+        Ok(())
+    }
+
     pub fn wait_for_state(&mut self, name: &str, state: &str) -> Result<()> {
         let what = format!("{name} in {} is {state}", self.namespace);
         eventually(&what, PATIENCE, || {
