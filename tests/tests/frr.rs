@@ -20,11 +20,16 @@ fn v2(priority: u8) -> VirtualRouter {
 }
 
 fn ipv4(implementations: Vec<Implementation>) -> Result<Group> {
-    Group::new(Lab::new(implementations.len())?, VIP.into(), implementations)
+    Group::new(Lab::new(implementations.len())?, &[VIP.into()], implementations)
 }
 
 fn ipv6(implementations: Vec<Implementation>) -> Result<Group> {
-    Group::new(Lab::with_ipv6(implementations.len())?, VIP_IPV6.into(), implementations)
+    Group::new(Lab::with_ipv6(implementations.len())?, &[VIP_IPV6.into()], implementations)
+}
+
+fn of_both(implementations: Vec<Implementation>) -> Result<Group> {
+    let addresses = [VIP.into(), VIP_IPV6.into()];
+    Group::new(Lab::with_ipv6(implementations.len())?, &addresses, implementations)
 }
 
 #[test]
@@ -61,6 +66,19 @@ fn version_3_over_ipv6_with_a_better_frr() -> Result<()> {
 fn version_3_over_ipv6_with_a_worse_frr() -> Result<()> {
     let theirs = Implementation::Frr(FrrConfig::ipv6(51, 100));
     ipv6(vec![Implementation::Xvrrp(VirtualRouter::lan_ipv6(200)), theirs])?.take_turns(OUTAGE)
+}
+
+/// FRR's two virtual routers change their roles each for itself, ours together.
+#[test]
+fn both_families_with_a_better_frr() -> Result<()> {
+    let theirs = Implementation::Frr(FrrConfig::both(51, 200));
+    of_both(vec![theirs, Implementation::Xvrrp(VirtualRouter::lan_of_both(100))])?.take_turns(OUTAGE)
+}
+
+#[test]
+fn both_families_with_a_worse_frr() -> Result<()> {
+    let theirs = Implementation::Frr(FrrConfig::both(51, 100));
+    of_both(vec![Implementation::Xvrrp(VirtualRouter::lan_of_both(200)), theirs])?.take_turns(OUTAGE)
 }
 
 #[test]
@@ -155,4 +173,12 @@ fn frr_then_xvrrp_then_keepalived() -> Result<()> {
 #[test]
 fn frr_then_keepalived_then_xvrrp() -> Result<()> {
     three([Kind::Frr, Kind::Keepalived, Kind::Xvrrp])
+}
+
+#[test]
+fn frr_then_xvrrp_then_keepalived_over_ipv6() -> Result<()> {
+    let best = Implementation::Frr(FrrConfig::ipv6(51, 200));
+    let second = Implementation::Xvrrp(VirtualRouter::lan_ipv6(150));
+    let third = KeepalivedConfig { use_vmac: true, ..KeepalivedConfig::ipv6(51, 100) };
+    ipv6(vec![best, second, Implementation::Keepalived(third)])?.take_turns(OUTAGE)
 }

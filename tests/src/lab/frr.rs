@@ -22,8 +22,6 @@ const PROGRAMS: &str = "/usr/lib/frr";
 const USER: &str = "frr";
 /// Where the daemons leave a directory each, whatever they are told.
 const LEFT_BEHIND: &str = "/var/tmp/frr";
-/// The device that has the virtual MAC and the addresses.
-const DEVICE: &str = "vrrp";
 
 /// One virtual router, in the words of FRR's manual.
 #[derive(Clone, Debug)]
@@ -34,7 +32,6 @@ pub struct FrrConfig {
     /// Milliseconds; version 2 takes thousands.
     pub advertisement_interval: u16,
     pub preempt: bool,
-    /// All of one family.
     pub addresses: Vec<(IpAddr, u8)>,
 }
 
@@ -56,13 +53,20 @@ impl FrrConfig {
         Self { addresses: vec![(LINK_LOCAL_VIP.into(), 64), (VIP_IPV6.into(), 64)], ..Self::v3(vrid, priority) }
     }
 
+    /// The addresses of both: FRR has two virtual routers of them, which change role by themselves.
+    pub fn both(vrid: u8, priority: u8) -> Self {
+        let addresses = [Self::v3(vrid, priority).addresses, Self::ipv6(vrid, priority).addresses].concat();
+        Self { addresses, ..Self::v3(vrid, priority) }
+    }
+
     /// Version 2 every second with the lab's address.
     pub fn v2(vrid: u8, priority: u8) -> Self {
         Self { version: 2, advertisement_interval: 1000, ..Self::v3(vrid, priority) }
     }
 
-    fn is_ipv6(&self) -> bool {
-        self.addresses.iter().any(|(address, _)| address.is_ipv6())
+    fn families(&self) -> Vec<Family> {
+        let has = |family: &Family| self.addresses.iter().any(|(address, _)| Family::of(address) == *family);
+        [Family::IPV4, Family::IPV6].into_iter().filter(has).collect()
     }
 
     fn text(&self) -> String {
@@ -75,43 +79,69 @@ impl FrrConfig {
             let _ = writeln!(text, " no vrrp {vrid} preempt");
         }
         for (address, _) in &self.addresses {
-            let family = if address.is_ipv6() { "ipv6" } else { "ip" };
-            let _ = writeln!(text, " vrrp {vrid} {family} {address}");
+            let keyword = Family::of(address).keyword;
+            let _ = writeln!(text, " vrrp {vrid} {keyword} {address}");
         }
         text
     }
 }
 
-/// A running FRR with its files in a directory of its own, and its macvlan device.
+/// What differs between the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Family {
+    /// In FRR's log.
+    name: &'static str,
+    /// In FRR's configuration.
+    keyword: &'static str,
+    /// The device with the virtual MAC and the addresses.
+    device: &'static str,
+    /// RFC 9568 7.3
+    virtual_mac: &'static str,
+}
+
+impl Family {
+    const IPV4: Self = Self { name: "[IPv4]", keyword: "ip", device: "vrrp4", virtual_mac: "00:00:5e:00:01" };
+    const IPV6: Self = Self { name: "[IPv6]", keyword: "ipv6", device: "vrrp6", virtual_mac: "00:00:5e:00:02" };
+
+    fn of(address: &IpAddr) -> Self {
+        if address.is_ipv6() { Self::IPV6 } else { Self::IPV4 }
+    }
+}
+
+/// A running FRR with its files in a directory of its own, and its macvlan devices.
 #[derive(Debug)]
 pub struct Frr {
+    families: Vec<Family>,
     pub vrrpd: Daemon,
     zebra: Daemon,
     _directory: TempDir,
 }
 
 impl Frr {
-    /// Makes the macvlan device, if it is not there, and starts both daemons.
+    /// Makes the macvlan devices, if they are not there, and starts both daemons.
     pub fn start(namespace: &Namespace, config: &FrrConfig) -> Result<Self> {
         let user = User::from_name(USER)?.context("there is no user frr: `cargo xtask setup` installs FRR")?;
         let directory = TempDir::with_prefix("xvrrp-lab-frr-")?;
         chown(directory.path(), Some(user.uid), Some(user.gid))?;
         let file = directory.path().join("vrrpd.conf");
         fs::write(&file, config.text())?;
-        add_device(namespace, config)?;
+        add_devices(namespace, config)?;
         let zebra = launch(namespace, "zebra", Path::new("/dev/null"), directory.path())?;
         let socket = directory.path().join("zserv.api");
         eventually("zebra listens", PATIENCE, || if socket.exists() { Ok(()) } else { Err(zebra.log()) })?;
         let vrrpd = launch(namespace, "vrrpd", &file, directory.path())?;
-        Ok(Self { vrrpd, zebra, _directory: directory })
+        Ok(Self { families: config.families(), vrrpd, zebra, _directory: directory })
     }
 
-    /// Waits until its latest state is `Master` or `Backup`.
+    /// Waits until its latest state, in each family, is `Master` or `Backup`.
     pub fn wait_for_state(&mut self, state: &str) -> Result<()> {
         eventually(&format!("FRR enters {state}"), PATIENCE, || {
             let log = self.vrrpd.log();
-            let latest = log.lines().rfind(|line| line.contains(" -> "));
-            if latest.is_some_and(|line| line.ends_with(&format!("-> {state}"))) { Ok(()) } else { Err(log) }
+            let is_in = |family: &Family| {
+                let latest = log.lines().rfind(|line| line.contains(" -> ") && line.contains(family.name));
+                latest.is_some_and(|line| line.ends_with(&format!("-> {state}")))
+            };
+            if self.families.iter().all(is_in) { Ok(()) } else { Err(log) }
         })
     }
 
@@ -129,7 +159,7 @@ impl Frr {
         Ok(())
     }
 
-    /// Stops it as an operator would. The device stays, protodown as on a Backup.
+    /// Stops it as an operator would. The devices stay, protodown as on a Backup.
     pub fn stop(&mut self) -> Result<()> {
         for daemon in [&mut self.vrrpd, &mut self.zebra] {
             let status = daemon.stop(Signal::SIGTERM, PATIENCE)?;
@@ -157,29 +187,33 @@ fn launch(namespace: &Namespace, program: &str, config: &Path, directory: &Path)
     Daemon::start(program, &mut command, directory)
 }
 
-/// <https://docs.frrouting.org/en/stable-8.4/vrrp.html>, "System Configuration".
-fn add_device(namespace: &Namespace, config: &FrrConfig) -> Result<()> {
-    if namespace.ip(&format!("link show dev {DEVICE}")).is_ok() {
-        return Ok(());
-    }
-    let family = if config.is_ipv6() { 2 } else { 1 };
-    let vrid = config.vrid;
-    namespace.ip(&format!(
-        "link add {DEVICE} link {INTERFACE} address 00:00:5e:00:0{family}:{vrid:02x} type macvlan mode bridge"
-    ))?;
-    if config.is_ipv6() {
-        // The source of its adverts: must not come from the virtual MAC, which the others have too.
-        let own = namespace.ip(&format!("-o -6 addr show dev {INTERFACE} scope link"))?;
-        let own = own.split_whitespace().find(|word| word.starts_with("fe80::")).context("no link-local address")?;
-        namespace.sysctl(&format!("net.ipv6.conf.{DEVICE}.addr_gen_mode"), "1")?;
-        namespace.ip(&format!("addr add {} dev {DEVICE} nodad", own.replace("fe80::", "fe80::f:")))?;
-    }
-    for (address, prefix_length) in &config.addresses {
-        let nodad = if address.is_ipv6() { "nodad" } else { "" };
-        namespace.ip(&format!("addr add {address}/{prefix_length} dev {DEVICE} {nodad}"))?;
-    }
+/// <https://docs.frrouting.org/en/latest/vrrp.html>, "System Configuration".
+fn add_devices(namespace: &Namespace, config: &FrrConfig) -> Result<()> {
     // On a Backup the addresses stay on the device, which is protodown, and the kernel would answer for them on the
     // interface below it.
     namespace.sysctl("net.ipv4.conf.all.arp_ignore", "1")?;
-    namespace.ip(&format!("link set {DEVICE} up")).map(drop)
+    for family in config.families() {
+        let Family { device, virtual_mac, .. } = family;
+        if namespace.ip(&format!("link show dev {device}")).is_ok() {
+            continue;
+        }
+        let vrid = config.vrid;
+        namespace.ip(&format!(
+            "link add {device} link {INTERFACE} address {virtual_mac}:{vrid:02x} type macvlan mode bridge"
+        ))?;
+        if family == Family::IPV6 {
+            // The source of its adverts: must not come from the virtual MAC, which the others have too.
+            let own = namespace.ip(&format!("-o -6 addr show dev {INTERFACE} scope link"))?;
+            let own =
+                own.split_whitespace().find(|word| word.starts_with("fe80::")).context("no link-local address")?;
+            namespace.sysctl(&format!("net.ipv6.conf.{device}.addr_gen_mode"), "1")?;
+            namespace.ip(&format!("addr add {} dev {device} nodad", own.replace("fe80::", "fe80::f:")))?;
+        }
+        for (address, prefix_length) in config.addresses.iter().filter(|(address, _)| Family::of(address) == family) {
+            let nodad = if address.is_ipv6() { "nodad" } else { "" };
+            namespace.ip(&format!("addr add {address}/{prefix_length} dev {device} {nodad}"))?;
+        }
+        namespace.ip(&format!("link set {device} up"))?;
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Routers of several implementations that share a virtual address.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -84,7 +84,7 @@ impl Running {
 pub struct Group {
     running: Vec<Option<Running>>,
     implementations: Vec<Implementation>,
-    address: IpAddr,
+    addresses: Vec<IpAddr>,
     traffic: Option<Traffic>,
     lab: Lab,
 }
@@ -97,13 +97,13 @@ struct Traffic {
 }
 
 impl Group {
-    /// `address` is what the client is to be served at. Nothing runs yet.
-    pub fn new(lab: Lab, address: IpAddr, implementations: Vec<Implementation>) -> Result<Self> {
+    /// `addresses` are what the client is to be served at, at most one of them over IPv4. Nothing runs yet.
+    pub fn new(lab: Lab, addresses: &[IpAddr], implementations: Vec<Implementation>) -> Result<Self> {
         // The kernel ignores a change of a neighbor within a second of the last one; where MAC addresses differ,
         // roles change faster here.
         lab.client.sysctl(&format!("net.ipv4.neigh.{INTERFACE}.locktime"), "0")?;
         let running = implementations.iter().map(|_| None).collect();
-        Ok(Self { running, implementations, address, traffic: None, lab })
+        Ok(Self { running, implementations, addresses: addresses.to_vec(), traffic: None, lab })
     }
 
     /// Starts what belongs on a router.
@@ -136,7 +136,7 @@ impl Group {
     fn settle(&mut self, active: usize, others: &[usize]) -> Result<()> {
         self.wait_for(active, Role::Active)?;
         others.iter().try_for_each(|&router| self.wait_for(router, Role::Backup))?;
-        if let IpAddr::V4(address) = self.address {
+        if let Some(address) = self.ipv4() {
             eventually("one router answers for the address", PATIENCE, || {
                 let answers = ask_for(&self.lab.client, INTERFACE, address, ANSWERS_WITHIN)?;
                 ensure!(answers.len() == 1, "{answers:?}");
@@ -187,7 +187,7 @@ impl Group {
     }
 
     fn start_traffic(&mut self) -> Result<()> {
-        if let IpAddr::V4(address) = self.address {
+        if let Some(address) = self.ipv4() {
             let services = self.lab.routers.iter().zip(0..).map(|(router, host)| UdpEcho::start(router, host));
             let services = services.collect::<Result<_>>()?;
             self.traffic =
@@ -207,11 +207,19 @@ impl Group {
 
     /// Each request is answered, once.
     fn ping(&self) -> Result<()> {
-        let address = self.address;
-        eventually(&format!("{address} answers"), PATIENCE, || {
-            let report = self.lab.client.sh(&format!("ping -n -c 4 -i 0.05 -W 1 {address}"))?;
-            ensure!(report.contains(" 0% packet loss") && !report.contains("DUP"), "{report}");
-            Ok(())
+        self.addresses.iter().try_for_each(|address| {
+            eventually(&format!("{address} answers"), PATIENCE, || {
+                let report = self.lab.client.sh(&format!("ping -n -c 4 -i 0.05 -W 1 {address}"))?;
+                ensure!(report.contains(" 0% packet loss") && !report.contains("DUP"), "{report}");
+                Ok(())
+            })
+        })
+    }
+
+    fn ipv4(&self) -> Option<Ipv4Addr> {
+        self.addresses.iter().find_map(|address| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
         })
     }
 }

@@ -115,12 +115,18 @@ impl Xvrrp {
         Ok(serde_json::from_str(&run(&mut command)?)?)
     }
 
-    /// The account of one virtual router.
+    /// The account of one virtual router; of the first one, if it has both families.
     pub fn virtual_router(&self, name: &str) -> Result<Value> {
+        Ok(self.of_each_family(name)?.remove(0))
+    }
+
+    /// The accounts of all that have the name, at least one.
+    fn of_each_family(&self, name: &str) -> Result<Vec<Value>> {
         let status = self.status()?;
         let routers = status["virtual_routers"].as_array().context("status without virtual_routers")?;
-        let found = routers.iter().find(|router| router["name"] == name);
-        found.cloned().with_context(|| format!("no virtual router {name} in {status}"))
+        let found: Vec<_> = routers.iter().filter(|router| router["name"] == name).cloned().collect();
+        ensure!(!found.is_empty(), "no virtual router {name} in {status}");
+        Ok(found)
     }
 
     /// `active`, `backup`, `fault` or `init`.
@@ -135,21 +141,23 @@ impl Xvrrp {
 
     /// Fails unless it has heard adverts and has found no fault with any.
     pub fn ensure_understood(&self, name: &str) -> Result<()> {
-        let counters = self.virtual_router(name)?["counters"].clone();
-        let counters = counters.as_object().context("an object of counters")?;
-        ensure!(counters.contains_key("advert_accepted"), "{counters:?}");
-        let known = ["advert_accepted", "advert_release"];
-        let wrong = counters.keys().find(|name| name.starts_with("advert_") && !known.contains(&name.as_str()));
-        ensure!(wrong.is_none(), "{counters:?}");
+        for virtual_router in self.of_each_family(name)? {
+            let counters = virtual_router["counters"].as_object().context("an object of counters")?;
+            ensure!(counters.contains_key("advert_accepted"), "{counters:?}");
+            let known = ["advert_accepted", "advert_release"];
+            let wrong = counters.keys().find(|name| name.starts_with("advert_") && !known.contains(&name.as_str()));
+            ensure!(wrong.is_none(), "{counters:?}");
+        }
         Ok(())
     }
 
+    /// Waits until it is `active`, `backup`, `fault` or `init`, in each of its families.
     pub fn wait_for_state(&mut self, name: &str, state: &str) -> Result<()> {
         let what = format!("{name} in {} is {state}", self.namespace);
         eventually(&what, PATIENCE, || {
             self.daemon.check_alive()?;
-            let now = self.state(name)?;
-            ensure!(now == state, "it is {now}");
+            let now = self.of_each_family(name)?;
+            ensure!(now.iter().all(|router| router["state"] == state), "it is {now:?}");
             Ok(())
         })
     }
