@@ -85,14 +85,16 @@ fn nd(skb: &mut Skb, header: &ethernet::Header) -> Result<Verdict, Truncated> {
         return Ok(Verdict::Drop);
     }
     let mac = router.answer_mac;
-    let option = neighbor.mac.filter(|option| option.0 != mac);
-    if router.flags & Router::VIRTUAL_MAC == 0 || (option.is_none() && ethernet::source(skb)?.0 == mac) {
+    // Not an `Option`: the compiler looks at its content before it asks whether there is any, and before Linux 6.3 the
+    // verifier refuses a program that reads what it has not written.
+    let before = neighbor.mac.map_or(mac, |option| option.0);
+    if router.flags & Router::VIRTUAL_MAC == 0 || (before == mac && ethernet::source(skb)?.0 == mac) {
         return Ok(Verdict::Pass);
     }
     skb.write(ethernet::SOURCE_OFFSET, mac)?;
-    if let Some(before) = option {
+    if before != mac {
         let checksum = skb.read(message + icmpv6::CHECKSUM_OFFSET)?;
-        skb.write(message + icmpv6::CHECKSUM_OFFSET, Sum::updated(checksum, &before.0, &mac))?;
+        skb.write(message + icmpv6::CHECKSUM_OFFSET, Sum::updated(checksum, &before, &mac))?;
         skb.write(message + icmpv6::MAC_OFFSET, mac)?;
     }
     count(CounterIndex::of(router), Counter::EgressNdRewritten);
