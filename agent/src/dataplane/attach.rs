@@ -72,7 +72,9 @@ pub(super) fn egress(
     let failed = |reason: String| DataplaneError::AttachEgress { interface: interface.to_owned(), reason };
     if !has_tcx() {
         match tc::qdisc_add_clsact(interface) {
-            Ok(()) | Err(TcError::AlreadyAttached) => {}
+            Ok(()) => {}
+            // There is one already: it stays when an agent ends.
+            Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
             Err(error) => return Err(failed(chain(&error))),
         }
         // Such a filter outlives the process that made it. None of ours there is no error.
