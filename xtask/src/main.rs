@@ -4,6 +4,7 @@ mod build;
 mod conformance;
 mod fuzz;
 mod golden;
+mod kernel;
 mod process;
 mod run;
 mod setup;
@@ -50,6 +51,9 @@ enum Command {
     },
     /// Run every test; namespaces, BPF and peers need root
     Test {
+        /// Instead: load, XDP and a lab on virtio network cards under Debian's kernel of this series, such as 6.1, in qemu
+        #[arg(long, value_name = "SERIES")]
+        kernel: Option<String>,
         /// For `cargo test`, such as a test's name
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
@@ -87,7 +91,8 @@ fn main() -> ExitCode {
         Command::Run { args } => run::agent(&args),
         Command::Demo { args } => run::lab("demo", &args),
         Command::Soak { args } => run::lab("soak", &args),
-        Command::Test { args } => test::run(&args),
+        Command::Test { kernel: Some(series), args } => kernel::run(&series, &args),
+        Command::Test { kernel: None, args } => test::run(&args),
         Command::Bench { args } => run::lab("bench", &args),
         Command::Fuzz { seconds, keep, targets } => fuzz::run(seconds, keep, &targets),
         Command::Golden => golden::record(),

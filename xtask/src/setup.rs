@@ -124,7 +124,8 @@ impl Step {
     }
 }
 
-fn install_packages(packages: &[String]) -> Result<()> {
+/// Debian's, by name.
+pub fn install_packages(packages: &[String]) -> Result<()> {
     let script = workspace().join("scripts/install-packages");
     if !is_root() && !has_sudo() {
         bail!("that needs root; run this as root, then set up again:\n  {} {}", script.display(), packages.join(" "));

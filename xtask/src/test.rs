@@ -6,7 +6,7 @@ use crate::process::{become_program, cargo, check, is_root};
 use crate::{build, setup};
 
 /// The kernel half has no tests of its own: `tests/` feeds it frames.
-const WORKSPACE: &[&str] = &["--workspace", "--exclude", "xvrrp-ebpf"];
+pub const WORKSPACE: &[&str] = &["--workspace", "--exclude", "xvrrp-ebpf"];
 
 /// How many tests of one file run at a time.
 const THREADS: &str = "RUST_TEST_THREADS";

@@ -1,0 +1,179 @@
+//! Debian's kernels, and a busybox for the guest's first steps. They are downloaded and unpacked, never installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process::{check, output};
+
+/// A kernel series, and where Debian has it.
+#[derive(Debug)]
+pub struct Series {
+    /// As in `--kernel`.
+    name: &'static str,
+    /// Archive and suite, as apt writes it.
+    source: &'static str,
+}
+
+const ALL: &[Series] = &[
+    Series { name: "5.10", source: "http://deb.debian.org/debian-security bullseye-security" },
+    Series { name: "6.1", source: "http://deb.debian.org/debian bookworm" },
+    Series { name: "6.12", source: "http://deb.debian.org/debian trixie" },
+    Series { name: "6.18", source: "http://deb.debian.org/debian trixie-backports" },
+];
+
+/// Where the busybox comes from, whatever the kernel.
+const TOOLS: &str = "http://deb.debian.org/debian bookworm";
+const BUSYBOX: &str = "busybox-static";
+/// What the sources are signed with; on Debian it is there.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// An unpacked kernel.
+#[derive(Debug)]
+pub struct Image {
+    /// Of this series: the guest's files and the initial file system.
+    pub directory: PathBuf,
+    pub kernel: PathBuf,
+    /// `lib/modules/RELEASE`
+    pub modules: PathBuf,
+    pub busybox: PathBuf,
+}
+
+impl Series {
+    pub fn find(name: &str) -> Result<&'static Self> {
+        let names: Vec<_> = ALL.iter().map(|series| series.name).collect();
+        let found = ALL.iter().find(|series| series.name == name);
+        found.with_context(|| format!("no kernel {name:?}; there are {}", names.join(", ")))
+    }
+}
+
+/// The newest kernel of the series that is here, or else that Debian has.
+pub fn fetch(series: &Series) -> Result<Image> {
+    let directory = super::kernels().join(series.name);
+    if let Ok(image) = find(&directory) {
+        return Ok(image);
+    }
+    ensure!(
+        Path::new("/usr/bin/apt-get").exists() && Path::new(KEYRING).exists(),
+        "Debian's kernels come by apt-get, signed with {KEYRING}: this machine lacks one of them"
+    );
+    let _ = fs::remove_dir_all(&directory);
+    let apt = Apt::new(series, directory.join("apt"))?;
+    let package = apt.newest_kernel(series)?;
+    println!("xtask test: downloading {package}");
+    let root = directory.join("root");
+    for deb in apt.download(&[&package, BUSYBOX])? {
+        check(Command::new("dpkg-deb").arg("--extract").arg(deb).arg(&root))?;
+    }
+    fs::remove_dir_all(directory.join("apt"))?;
+    find(&directory)
+}
+
+fn find(directory: &Path) -> Result<Image> {
+    let root = directory.join("root");
+    let only = |parent: PathBuf, prefix: &str| -> Result<PathBuf> {
+        let entries = fs::read_dir(&parent).with_context(|| format!("cannot read {}", parent.display()))?;
+        let mut paths = entries.flatten().map(|entry| entry.path());
+        let is_wanted =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
+        paths.find(is_wanted).with_context(|| format!("nothing like {prefix} in {}", parent.display()))
+    };
+    // Later releases of Debian have everything below usr.
+    let of_either = |below: &str, prefix: &str| {
+        only(root.join(below), prefix).or_else(|_| only(root.join("usr").join(below), prefix))
+    };
+    Ok(Image {
+        kernel: of_either("boot", "vmlinuz-")?,
+        modules: of_either("lib/modules", "")?,
+        busybox: of_either("bin", "busybox")?,
+        directory: directory.to_owned(),
+    })
+}
+
+/// apt with sources and lists of its own: the host's are neither read nor changed.
+struct Apt {
+    directory: PathBuf,
+}
+
+impl Apt {
+    fn new(series: &Series, directory: PathBuf) -> Result<Self> {
+        for part in ["lists/partial", "cache/archives/partial", "download"] {
+            fs::create_dir_all(directory.join(part))?;
+        }
+        let mut sources = String::new();
+        for source in [series.source, TOOLS] {
+            let line = format!("deb [arch=amd64 signed-by={KEYRING}] {source} main\n");
+            if !sources.contains(&line) {
+                sources.push_str(&line);
+            }
+        }
+        fs::write(directory.join("sources.list"), sources)?;
+        let apt = Self { directory };
+        check(apt.command("apt-get").args(["-qq", "update"]))?;
+        Ok(apt)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for (key, path) in [
+            ("Dir::State::Lists", "lists"),
+            ("Dir::Cache", "cache"),
+            ("Dir::Etc::SourceList", "sources.list"),
+            ("Dir::Etc::SourceParts", "none"),
+        ] {
+            command.arg("-o").arg(format!("{key}={}", self.directory.join(path).display()));
+        }
+        // The user that apt would download as cannot write here. Only what is needed is listed.
+        command.args([
+            "-o",
+            "APT::Sandbox::User=root",
+            "-o",
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
+        ]);
+        command
+    }
+
+    /// The ordinary one for PCs: the cloud's lacks the 9p file system.
+    fn newest_kernel(&self, series: &Series) -> Result<String> {
+        let prefix = format!("linux-image-{}.", series.name);
+        let names = output(self.command("apt-cache").args(["pkgnames", &prefix])).unwrap_or_default();
+        let is_ordinary =
+            |name: &&str| name.ends_with("-amd64") && !["-rt-", "-cloud-"].iter().any(|flavour| name.contains(flavour));
+        let newest = names.lines().filter(is_ordinary).max_by_key(|name| numbers(name));
+        newest.map(str::to_owned).with_context(|| format!("{} has no kernel {}", series.source, series.name))
+    }
+
+    fn download(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        let directory = self.directory.join("download");
+        check(self.command("apt-get").current_dir(&directory).args(["-qq", "download"]).args(packages))?;
+        let debs: Vec<_> = fs::read_dir(&directory)?.flatten().map(|entry| entry.path()).collect();
+        if debs.len() != packages.len() {
+            bail!("apt-get was to download {packages:?} and left {debs:?}");
+        }
+        Ok(debs)
+    }
+}
+
+/// What a package's name is compared by: 6.1.0-9 is older than 6.1.0-10.
+fn numbers(name: &str) -> Vec<u32> {
+    name.split(|character: char| !character.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        assert!(numbers("linux-image-6.1.0-9-amd64") < numbers("linux-image-6.1.0-10-amd64"));
+        assert!(numbers("linux-image-6.12.94+deb13-amd64") < numbers("linux-image-6.12.107+deb13-amd64"));
+    }
+
+    #[test]
+    fn a_series_that_debian_does_not_have_is_refused_with_those_that_it_has() {
+        let refusal = Series::find("5.15").expect_err("not in Debian").to_string();
+        assert_eq!(refusal, "no kernel \"5.15\"; there are 5.10, 6.1, 6.12, 6.18");
+    }
+}
