@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -116,8 +116,7 @@ impl Cli {
                 }
                 let count = config.virtual_routers.len();
                 let plural = if count == 1 { "" } else { "s" };
-                println!("{}: configuration is valid: {count} virtual router{plural}", file.display());
-                Ok(())
+                print(&format!("{}: configuration is valid: {count} virtual router{plural}\n", file.display()))
             }
             Command::Reload { control } => reload::ask(&control),
             Command::Import { file, from, node } => import_file(&file, &import::Options { format: from, node }),
@@ -127,12 +126,9 @@ impl Cli {
                 namespace.enter()?;
                 let removed = management_runtime()?.block_on(cleanup::run(&agent))?;
                 if removed.is_empty() {
-                    println!("nothing was left");
+                    return print("nothing was left\n");
                 }
-                for what in removed {
-                    println!("removed {what}");
-                }
-                Ok(())
+                print(&removed.iter().map(|what| format!("removed {what}\n")).collect::<String>())
             }
             Command::Status { json, control } => {
                 let answer = control::ask(&control, &Request::Status)?;
@@ -140,13 +136,12 @@ impl Cli {
                     bail!("the agent at {} refused: {error}", control.display());
                 }
                 if json {
-                    println!("{}", serde_json::to_string_pretty(&answer)?);
+                    print(&format!("{}\n", serde_json::to_string_pretty(&answer)?))
                 } else {
                     let status: AgentStatus = serde_json::from_value(answer)
                         .with_context(|| format!("the agent at {} is of another version", control.display()))?;
-                    print!("{status}");
+                    print(&status.to_string())
                 }
-                Ok(())
             }
         }
     }
@@ -168,7 +163,7 @@ impl Namespace {
 fn import_file(file: &Path, options: &import::Options) -> anyhow::Result<()> {
     let import::Import { toml, left } = import::import(file, options)?;
     if let Some(toml) = &toml {
-        std::io::stdout().write_all(toml.as_bytes()).context("cannot write the result")?;
+        print(toml)?;
     }
     for left in &left {
         eprintln!("{left}");
@@ -177,6 +172,15 @@ fn import_file(file: &Path, options: &import::Options) -> anyhow::Result<()> {
         return Ok(());
     }
     Err(import::Incomplete { count: left.len(), result: toml.is_some() }.into())
+}
+
+/// On standard output. Who has read enough of it, such as `head`, may close it.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut output = std::io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write the result"),
+        _ => Ok(()),
+    }
 }
 
 fn load(file: &Path) -> Result<Config, ConfigError> {

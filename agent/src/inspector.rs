@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -13,8 +14,8 @@ use crate::dataplane::{CounterReader, XdpMode};
 use crate::election::{Command, RouterStatus, state_name};
 use crate::plan::Plan;
 use crate::status::{
-    ActiveRouter, AgentStatus, CheckStatus, RivalClaim, SCHEMA, TimerStatus, TrackStatus, VirtualRouterStatus, counted,
-    milliseconds,
+    ActiveRouter, AgentStatus, CheckStatus, RivalClaim, SCHEMA, STATES, TimerStatus, TrackStatus, VirtualRouterStatus,
+    counted, milliseconds,
 };
 use crate::tracking::{Account, Outcome};
 
@@ -34,6 +35,32 @@ pub struct Inspector {
 pub struct Sources {
     pub counters: Arc<CounterReader>,
     pub checks: watch::Receiver<Vec<Account>>,
+    /// Of each virtual router, as [`Notifier::failures`](crate::notify::Notifier::failures).
+    pub notify_failures: Vec<Arc<AtomicU64>>,
+    pub transitions: Arc<Tally>,
+}
+
+/// How often each virtual router has come into each of [`STATES`].
+#[derive(Debug)]
+pub struct Tally(Vec<[AtomicU64; STATES.len()]>);
+
+impl Tally {
+    pub fn new(routers: usize) -> Self {
+        Self((0..routers).map(|_| Default::default()).collect())
+    }
+
+    /// The virtual router with this number has come into this state.
+    pub fn count(&self, router: usize, state: &str) {
+        let counts = self.0.get(router).into_iter().flatten();
+        if let Some((count, _)) = counts.zip(STATES).find(|(_, name)| *name == state) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn of(&self, router: usize) -> BTreeMap<String, u64> {
+        let counts = self.0.get(router).into_iter().flatten();
+        STATES.iter().zip(counts).map(|(state, count)| ((*state).to_owned(), count.load(Ordering::Relaxed))).collect()
+    }
 }
 
 /// What does not change about a check.
@@ -122,14 +149,21 @@ impl Inspector {
                 .routers
                 .iter()
                 .zip(&elected)
-                .map(|(known, elected)| self.virtual_router(known, elected, &accounts))
+                .enumerate()
+                .map(|(index, (known, elected))| self.virtual_router(index, known, elected, &accounts))
                 .collect(),
             checks: self.checks.iter().zip(&accounts).filter(|(known, _)| known.tracked).map(check_status).collect(),
             counters: self.counted(CounterReader::NO_ROUTER),
         }
     }
 
-    fn virtual_router(&self, known: &Known, elected: &RouterStatus, accounts: &[Account]) -> VirtualRouterStatus {
+    fn virtual_router(
+        &self,
+        index: usize,
+        known: &Known,
+        elected: &RouterStatus,
+        accounts: &[Account],
+    ) -> VirtualRouterStatus {
         let timers = elected.timers;
         VirtualRouterStatus {
             name: known.name.clone(),
@@ -161,6 +195,8 @@ impl Inspector {
             virtual_mac: known.virtual_mac.clone(),
             addresses: known.addresses.clone(),
             adverts_sent: elected.adverts_sent,
+            transitions: self.sources.transitions.of(index),
+            notify_failures: self.sources.notify_failures.get(index).map_or(0, |count| count.load(Ordering::Relaxed)),
             rival: elected.rival.map(|rival| RivalClaim {
                 address: rival.address,
                 mac: rival.mac.to_string(),

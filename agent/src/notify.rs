@@ -2,6 +2,8 @@
 //! but we.
 
 use std::os::unix::process::ExitStatusExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::process::Command;
@@ -22,6 +24,8 @@ const WAITING: usize = 16;
 pub struct Notifier {
     /// Of each virtual router, if anybody is to be told.
     queues: Vec<Option<broadcast::Sender<Change>>>,
+    /// How many of its programs did not end well.
+    failures: Vec<Arc<AtomicU64>>,
     tasks: JoinSet<()>,
 }
 
@@ -50,17 +54,25 @@ impl Notifier {
     /// Starts a task for each virtual router that has something to tell, on the current runtime.
     pub fn new(audiences: impl IntoIterator<Item = Option<Audience>>) -> Self {
         let mut tasks = JoinSet::new();
+        let mut failures = Vec::new();
         let queues = audiences.into_iter().map(|audience| {
+            let failed = Arc::new(AtomicU64::new(0));
+            failures.push(Arc::clone(&failed));
             let audience = audience?;
             let NotifyConfig { programs, services, .. } = &audience.notify;
             if programs.is_empty() && services.is_empty() {
                 return None;
             }
             let (queue, changes) = broadcast::channel(WAITING);
-            tasks.spawn(audience.serve(changes));
+            tasks.spawn(audience.serve(changes, failed));
             Some(queue)
         });
-        Self { queues: queues.collect(), tasks }
+        Self { queues: queues.collect(), failures, tasks }
+    }
+
+    /// How many programs of each virtual router have failed or were killed, at any time.
+    pub fn failures(&self) -> Vec<Arc<AtomicU64>> {
+        self.failures.clone()
     }
 
     /// The virtual router with this number has changed its state.
@@ -82,10 +94,13 @@ impl Notifier {
 }
 
 impl Audience {
-    async fn serve(self, mut changes: broadcast::Receiver<Change>) {
+    async fn serve(self, mut changes: broadcast::Receiver<Change>, failed: Arc<AtomicU64>) {
         loop {
             match changes.recv().await {
-                Ok(change) => self.tell(&change).await,
+                Ok(change) => {
+                    let failures = self.tell(&change).await;
+                    failed.fetch_add(failures, Ordering::Relaxed);
+                }
                 // The newest ones are there: the last one told is how things are.
                 Err(RecvError::Lagged(missed)) => {
                     tracing::warn!(name = %self.name, "notify programs are far behind: {missed} changes are not told");
@@ -95,13 +110,16 @@ impl Audience {
         }
     }
 
-    async fn tell(&self, change: &Change) {
+    /// How many of them have failed.
+    async fn tell(&self, change: &Change) -> u64 {
+        let mut failures = 0;
         let NotifyConfig { programs, services, .. } = &self.notify;
         if !services.is_empty() {
             let verb = if change.on == Occasion::Active { "start" } else { "stop" };
             let mut command = Command::new("systemctl");
             command.args(["--no-ask-password", verb, "--"]).args(services);
-            self.run(command, &format!("systemctl {verb} {}", services.join(" ")), change).await;
+            failures +=
+                u64::from(!self.run(command, &format!("systemctl {verb} {}", services.join(" ")), change).await);
         }
         for NotifyProgram { on, path, .. } in programs {
             let mut command = Command::new(path);
@@ -111,11 +129,13 @@ impl Audience {
             } else if *on != change.on {
                 continue;
             }
-            self.run(command, &path.display().to_string(), change).await;
+            failures += u64::from(!self.run(command, &path.display().to_string(), change).await);
         }
+        failures
     }
 
-    async fn run(&self, mut command: Command, shown: &str, Change { state, reason, priority, .. }: &Change) {
+    /// Whether it went well.
+    async fn run(&self, mut command: Command, shown: &str, Change { state, reason, priority, .. }: &Change) -> bool {
         let Self { name, environment, notify: NotifyConfig { timeout, .. }, .. } = self;
         command
             .envs(environment.iter().map(|(key, value)| (key, value)))
@@ -123,7 +143,7 @@ impl Audience {
             .env("XVRRP_REASON", reason)
             .env("XVRRP_PRIORITY", priority.to_string());
         match program::run(&mut command, (*timeout).into(), Orphan::Left).await {
-            Ok(Ending::Exited(status)) if status.success() => {}
+            Ok(Ending::Exited(status)) if status.success() => return true,
             Ok(Ending::Exited(status)) => match status.signal() {
                 Some(signal) => tracing::warn!(virtual_router = %name, "{shown} was ended by signal {signal}"),
                 None => tracing::warn!(virtual_router = %name, "{shown} failed: {status}"),
@@ -131,6 +151,7 @@ impl Audience {
             Ok(Ending::Killed) => tracing::warn!(virtual_router = %name, "{shown} ran for {timeout}: killed"),
             Err(error) => tracing::error!(virtual_router = %name, "cannot run {shown}: {error}"),
         }
+        false
     }
 }
 

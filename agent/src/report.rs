@@ -11,7 +11,7 @@ use crate::election::{Report, Rival, Transition, state_name};
 use crate::plan::Plan;
 
 /// The reasons for which the kernel half throws adverts away (RFC 9568 7.1: "discard the packet").
-const DISCARDS: &[Counter] = &[
+pub const DISCARDS: &[Counter] = &[
     Counter::AdvertFragment,
     Counter::AdvertTimeToLive,
     Counter::AdvertVersion,

@@ -2,11 +2,12 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use xvrrp_common::units::Family;
@@ -19,7 +20,7 @@ use crate::config::{Config, Occasion};
 use crate::control::{Answer, Request, Server};
 use crate::dataplane::{Attachments, Capacity, Dataplane, Pins, Predecessor, Tables, XdpMode};
 use crate::election::{self, Command, Ending, Instance, InstanceConfig, Report, Transition, state_name};
-use crate::inspector::{Inspector, Sources};
+use crate::inspector::{Inspector, Sources, Tally};
 use crate::net::{Interface, LinkMonitor, LinkNews, Memberships, Netlink, PacketSocket};
 use crate::notify::{self, Notifier};
 use crate::plan::{self, Plan};
@@ -29,7 +30,7 @@ use crate::signals::{Signals, Told};
 use crate::tracking::{self, Tracker, Update, Verdict};
 use crate::unicast_filters::UnicastFilters;
 use crate::vrrp::{Reason, State};
-use crate::{addresses, clock, supervisor};
+use crate::{addresses, clock, exposition, metrics, supervisor};
 
 /// How often the counters are looked through for discarded packets, to tell of them.
 const DISCARD_CHECK: Duration = Duration::from_secs(10);
@@ -123,14 +124,21 @@ impl Host<'_> {
         tokio::spawn(attachments.forward_log()?);
 
         let mut tracker = Tracker::start(self.config, plans.iter().map(|plan| plan.config));
-        let sources = Sources { counters: Arc::clone(&counters), checks: tracker.accounts() };
-        let inspector = Inspector::new(self.config, plans, modes, sources, election.commands.clone());
+        let notifier = Notifier::new(plans.iter().map(Plan::audience));
+        let tally = Arc::new(Tally::new(plans.len()));
+        let sources = Sources {
+            counters: Arc::clone(&counters),
+            checks: tracker.accounts(),
+            notify_failures: notifier.failures(),
+            transitions: Arc::clone(&tally),
+        };
+        let inspector = Arc::new(Inspector::new(self.config, plans, modes, sources, election.commands.clone()));
+        let metrics = self.config.agent.metrics.map(|address| spawn_metrics(address, Arc::clone(&inspector)));
         let (wishes, mut wished) = mpsc::unbounded_channel();
         let departure = Departure { reload: Arc::clone(&reload), addresses: addresses.requests.downgrade(), wishes };
         let service = spawn_server(server, inspector, departure.clone());
         let mut leaving = None;
         let mut reporter = Reporter::new(plans, counters);
-        let notifier = Notifier::new(plans.iter().map(Plan::audience));
         let mut discard_check = tokio::time::interval(DISCARD_CHECK);
         let mut watch = AttachmentWatch::new(plans);
         let ours: BTreeSet<u32> = plans.iter().map(|plan| plan.interface.ifindex).collect();
@@ -150,7 +158,9 @@ impl Host<'_> {
                         if let Report::Transition { router, transition } = report
                             && !matches!(transition.reason, Reason::Resumed)
                         {
-                            notifier.notify(router, change(&transition));
+                            let change = change(&transition);
+                            tally.count(router, change.state);
+                            notifier.notify(router, change);
                         }
                     }
                     // The thread has ended, asked to or not.
@@ -196,9 +206,11 @@ impl Host<'_> {
         let (_tables, outcome) = election.join();
         addresses.join();
         tracker.stop().await;
-        service.abort();
-        // Its socket is closed, and the file gone, before a successor may have its own.
-        let _ = service.await;
+        // Their sockets are closed, and the control socket's file is gone, before a successor may have its own.
+        for service in metrics.into_iter().chain([service]) {
+            service.abort();
+            let _ = service.await;
+        }
         Ok(match outcome? {
             Ending::HandedOver if leaving == Some(Wish::Reload) => {
                 signals.send_again().await;
@@ -359,9 +371,17 @@ impl Departure {
     }
 }
 
+/// Has metrics of what the inspector knows, until aborted.
+fn spawn_metrics(address: SocketAddr, inspector: Arc<Inspector>) -> JoinHandle<()> {
+    let write = move || {
+        let inspector = Arc::clone(&inspector);
+        async move { exposition::page(inspector.status().await) }.boxed()
+    };
+    tokio::spawn(metrics::serve(address, Arc::new(write)))
+}
+
 /// Answers clients until aborted, each in a task of its own: a silent one holds nobody up.
-fn spawn_server(server: Server, inspector: Inspector, departure: Departure) -> JoinHandle<()> {
-    let inspector = Arc::new(inspector);
+fn spawn_server(server: Server, inspector: Arc<Inspector>, departure: Departure) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             match server.accept().await {

@@ -8,12 +8,18 @@ use serde::{Deserialize, Serialize};
 use xvrrp_common::abi::{Counter, Counters};
 use xvrrp_common::units::Interval;
 
-/// The version of this document; a field that changes its meaning or goes away makes it another one.
+/// The version of this document; a field that changes its meaning or goes away makes it another one. `docs/status.md` is the
+/// reference, `docs/status.schema.json` the JSON Schema.
 pub const SCHEMA: u32 = 1;
+
+/// What [`VirtualRouterStatus::state`] can be.
+pub const STATES: [&str; 4] = ["active", "backup", "fault", "init"];
 
 /// The whole agent. All times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AgentStatus {
+    #[cfg_attr(test, schemars(extend("enum" = [SCHEMA])))]
     pub schema: u32,
     pub router_id: String,
     pub pid: u32,
@@ -27,16 +33,20 @@ pub struct AgentStatus {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct VirtualRouterStatus {
     pub name: String,
     /// `ipv4` or `ipv6`: a virtual router with addresses of both is listed once for each.
+    #[cfg_attr(test, schemars(extend("enum" = ["ipv4", "ipv6"])))]
     pub family: String,
     pub vrid: u8,
+    #[cfg_attr(test, schemars(extend("enum" = [2, 3])))]
     pub version: u8,
     pub interface: String,
     /// `driver` or `generic`: how the XDP program is attached to the interface.
     pub xdp_mode: String,
     /// `active`, `backup`, `fault` (the interface is down, or a check has failed) or `init`.
+    #[cfg_attr(test, schemars(extend("enum" = STATES)))]
     pub state: String,
     /// Why it is in this state.
     pub reason: String,
@@ -53,7 +63,15 @@ pub struct VirtualRouterStatus {
     pub timers: TimerStatus,
     pub virtual_mac: Option<String>,
     pub addresses: Vec<String>,
+    /// Since `started`.
     pub adverts_sent: u64,
+    /// How often it has come into each state since `started`.
+    #[serde(default)]
+    pub transitions: BTreeMap<String, u64>,
+    /// How many notify programs and services have failed, or were killed, since `started`; of a virtual router of both
+    /// families they count once, for IPv4.
+    #[serde(default)]
+    pub notify_failures: u64,
     /// The latest claim of another host on one of the addresses, while Active.
     pub rival: Option<RivalClaim>,
     /// Frames that belong to this virtual router, by what the kernel half made of them.
@@ -62,23 +80,28 @@ pub struct VirtualRouterStatus {
 
 /// A check, as a virtual router tracks it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TrackStatus {
     pub check: String,
     /// 0: a failure is a fault.
     pub weight: i16,
     /// `pending`, `up`, `down`, or `value` with a number that multiplies the weight.
+    #[cfg_attr(test, schemars(extend("enum" = ["pending", "up", "down", "value"])))]
     pub state: String,
     pub value: Option<i32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CheckStatus {
     pub name: String,
     /// `script`, `interface`, `process`, `pid_file`, `file` or `ping`.
+    #[cfg_attr(test, schemars(extend("enum" = ["script", "interface", "process", "pid_file", "file", "ping"])))]
     pub kind: String,
     /// What is checked.
     pub target: String,
     /// As in [`TrackStatus`].
+    #[cfg_attr(test, schemars(extend("enum" = ["pending", "up", "down", "value"])))]
     pub state: String,
     pub value: Option<i32>,
     pub in_state_ms: f64,
@@ -88,6 +111,7 @@ pub struct CheckStatus {
 
 /// Another host says in ARP that an address is at its MAC. How often that happened, counts `arp_rival_claim`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RivalClaim {
     pub address: IpAddr,
     pub mac: String,
@@ -95,6 +119,7 @@ pub struct RivalClaim {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ActiveRouter {
     pub address: IpAddr,
     pub priority: u8,
@@ -103,6 +128,7 @@ pub struct ActiveRouter {
 
 /// RFC 9568 6.1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TimerStatus {
     /// Ours, as configured.
     pub advert_interval_ms: f64,
@@ -270,6 +296,8 @@ mod tests {
                 virtual_mac: Some("00:00:5e:00:01:33".to_owned()),
                 addresses: vec!["192.0.2.1/24".to_owned()],
                 adverts_sent: 0,
+                transitions: BTreeMap::from([("backup".to_owned(), 1)]),
+                notify_failures: 0,
                 rival: Some(RivalClaim {
                     address: IpAddr::from([192, 0, 2, 1]),
                     mac: "02:00:00:00:00:09".to_owned(),
@@ -322,6 +350,22 @@ checks
     #[test]
     fn no_line_of_the_terminals_form_is_longer_than_80_columns() {
         assert!(example().to_string().lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn the_json_schema_in_the_documentation_is_that_of_the_document() {
+        let generator = schemars::generate::SchemaSettings::draft2020_12().for_serialize().into_generator();
+        let schema = generator.into_root_schema_for::<AgentStatus>();
+        let now = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/status.schema.json");
+        if std::env::var_os("XVRRP_WRITE_SCHEMA").is_some() {
+            std::fs::write(path, &now).unwrap();
+        }
+        let documented = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            documented == now,
+            "{path} is out of date; `XVRRP_WRITE_SCHEMA=1 cargo test -p xvrrp --lib schema` writes it"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: says what is missing, then installs it. With nothing missing it does nothing.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -53,6 +53,7 @@ pub fn ensure() -> Result<()> {
 #[derive(Debug)]
 enum Step {
     InstallPackages(Vec<String>),
+    FetchPromtool,
     LinkToolchain,
     InstallNightly,
     BuildLinker,
@@ -74,6 +75,9 @@ fn missing() -> Vec<Step> {
         let packages = absent(packages);
         if !packages.is_empty() {
             steps.push(Step::InstallPackages(packages));
+        }
+        if !promtool().exists() && output(Command::new("promtool").arg("--version")).is_none() {
+            steps.push(Step::FetchPromtool);
         }
     }
     if compiler.is_none() {
@@ -97,6 +101,11 @@ fn absent(wanted: Vec<String>) -> Vec<String> {
     wanted.into_iter().filter(|package| !is_installed(package)).collect()
 }
 
+/// Where the tests look for it, beside the machine's own.
+fn promtool() -> PathBuf {
+    workspace().join("target/promtool/promtool")
+}
+
 fn describe_compiler() -> String {
     toolchain::compiler().map_or("none".to_owned(), |compiler| compiler.describe())
 }
@@ -105,6 +114,7 @@ impl Step {
     fn describe(&self) -> String {
         match self {
             Self::InstallPackages(packages) => format!("install the packages {}", packages.join(", ")),
+            Self::FetchPromtool => format!("fetch promtool to {}", promtool().display()),
             Self::LinkToolchain => format!("make Debian's rustc known to rustup as the toolchain {LINKED}"),
             Self::InstallNightly => format!("install rustup's {NIGHTLY} toolchain with rust-src"),
             Self::BuildLinker => {
@@ -117,6 +127,7 @@ impl Step {
         println!("xtask setup: {}", self.describe());
         match self {
             Self::InstallPackages(packages) => install_packages(packages),
+            Self::FetchPromtool => fetch_promtool(),
             Self::LinkToolchain => link_toolchain(),
             Self::InstallNightly => install_nightly(),
             Self::BuildLinker => build_linker(),
@@ -131,6 +142,11 @@ pub fn install_packages(packages: &[String]) -> Result<()> {
         bail!("that needs root; run this as root, then set up again:\n  {} {}", script.display(), packages.join(" "));
     }
     check(as_root(script).args(packages))
+}
+
+fn fetch_promtool() -> Result<()> {
+    let directory = promtool().with_file_name("");
+    check(Command::new(workspace().join("scripts/fetch-promtool")).arg(directory))
 }
 
 fn link_toolchain() -> Result<()> {

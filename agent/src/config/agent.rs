@@ -1,11 +1,13 @@
 //! `[agent]`.
 
+use std::net::SocketAddr;
+
 use toml::de::{DeTable, DeValue};
 
 use super::AgentConfig;
 use super::error::Reported;
 use super::keys;
-use super::section::Section;
+use super::section::{Section, quote};
 
 /// What fits `sun_path` of `sockaddr_un`, with the zero at its end (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
@@ -25,6 +27,7 @@ impl Default for AgentConfig {
         Self {
             router_id: host_name(),
             control: Self::DEFAULT_CONTROL.into(),
+            metrics: None,
             bpffs: Self::DEFAULT_BPFFS.into(),
             realtime_priority: Self::DEFAULT_REALTIME_PRIORITY,
         }
@@ -44,15 +47,28 @@ pub(super) fn read(root: &mut Section) -> Result<AgentConfig, Reported> {
 fn read_table(section: &mut Section) -> Result<AgentConfig, Reported> {
     let router_id = section.identifier(&keys::ROUTER_ID);
     let control = section.absolute_path(&keys::CONTROL, MAX_SOCKET_PATH);
+    let metrics = read_metrics(section);
     let bpffs = section.absolute_path(&keys::BPFFS, MAX_BPFFS);
     let realtime_priority = section.integer(&keys::REALTIME_PRIORITY, 0..=99);
     section.report_unknown_keys(keys::AGENT_KEYS);
     Ok(AgentConfig {
         router_id: router_id?.map_or_else(host_name, str::to_owned),
         control: control?.unwrap_or_else(|| AgentConfig::DEFAULT_CONTROL.into()),
+        metrics: metrics?,
         bpffs: bpffs?.unwrap_or_else(|| AgentConfig::DEFAULT_BPFFS.into()),
         realtime_priority: realtime_priority?.unwrap_or(AgentConfig::DEFAULT_REALTIME_PRIORITY),
     })
+}
+
+fn read_metrics(section: &mut Section) -> Result<Option<SocketAddr>, Reported> {
+    let Some(text) = section.string(&keys::METRICS)? else { return Ok(None) };
+    let wrong = match text.parse::<SocketAddr>() {
+        Err(_) => "is no IP address with a port",
+        Ok(address) if address.port() == 0 => "has no port that anybody could know",
+        Ok(address) if address.ip().is_multicast() => "is no host's address",
+        Ok(address) => return Ok(Some(address)),
+    };
+    Err(section.reject(&keys::METRICS, section.line_of(&keys::METRICS), format_args!("{} {wrong}", quote(text))))
 }
 
 fn host_name() -> String {

@@ -23,6 +23,8 @@ pub(super) const CONTROL: Key = key("control", "the absolute path of a socket, a
 pub(super) const BPFFS: Key = key("bpffs", "the absolute path of a directory in a BPF file system, in quotes");
 pub(super) const REALTIME_PRIORITY: Key =
     key("realtime_priority", "an integer from 0 (ordinary scheduling) to 99 (sched(7))");
+pub(super) const METRICS: Key =
+    key("metrics", "an address of this host with a port, such as \"127.0.0.1:9112\" or \"[::1]:9112\"");
 
 pub(super) const NAME: Key = key("name", "1 to 64 characters out of A-Z a-z 0-9 . _ - in quotes");
 pub(super) const INTERFACE: Key = key("interface", "the name of a network interface, 1 to 15 bytes, in quotes");
@@ -91,7 +93,7 @@ pub(super) const KINDS: &[Key] = &[SCRIPT, INTERFACE, PROCESS, PID_FILE, FILE, P
 pub(super) const TRACK_KEYS: &[Key] = &[TRACKED_CHECK, WEIGHT];
 
 /// The keys of `[agent]`.
-pub const AGENT_KEYS: &[Key] = &[ROUTER_ID, CONTROL, BPFFS, REALTIME_PRIORITY];
+pub const AGENT_KEYS: &[Key] = &[ROUTER_ID, CONTROL, METRICS, BPFFS, REALTIME_PRIORITY];
 
 /// The keys of `[[virtual_router]]`.
 pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
@@ -217,6 +219,9 @@ mod tests {
 
     #[test]
     fn anything_else_gets_the_list() {
-        assert_eq!(remedy("colour", AGENT_KEYS), "expected one of router_id, control, bpffs, realtime_priority");
+        assert_eq!(
+            remedy("colour", AGENT_KEYS),
+            "expected one of router_id, control, metrics, bpffs, realtime_priority"
+        );
     }
 }

@@ -18,7 +18,7 @@ mod virtual_router;
 use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -54,6 +54,8 @@ pub struct AgentConfig {
     pub router_id: String,
     /// The control socket. Default: [`AgentConfig::DEFAULT_CONTROL`].
     pub control: PathBuf,
+    /// Where metrics are served over HTTP. Default: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// Where programs, links and maps are pinned. Default: [`AgentConfig::DEFAULT_BPFFS`].
     pub bpffs: PathBuf,
     /// `SCHED_FIFO` priority of the election thread, 1 to 99; 0: ordinary scheduling. Default: 50.

@@ -41,6 +41,7 @@ fn what_is_not_said_has_its_default() {
         AgentConfig {
             router_id: host_name.trim().into(),
             control: "/run/xvrrp/xvrrp.sock".into(),
+            metrics: None,
             bpffs: "/sys/fs/bpf/xvrrp".into(),
             realtime_priority: 50,
         }
@@ -116,6 +117,7 @@ fn everything_that_is_said_counts() {
         [agent]
         router_id = "gw-a"
         control = "/run/a.sock"
+        metrics = "[::1]:9112"
         bpffs = "/sys/fs/bpf/other"
 
         realtime_priority = 0
@@ -158,6 +160,7 @@ fn everything_that_is_said_counts() {
         AgentConfig {
             router_id: "gw-a".into(),
             control: "/run/a.sock".into(),
+            metrics: Some("[::1]:9112".parse().unwrap()),
             bpffs: "/sys/fs/bpf/other".into(),
             realtime_priority: 0
         }
@@ -296,6 +299,9 @@ fn limits_belong_to_what_is_allowed() {
     }
     for realtime_priority in [0, 99] {
         parse(&format!("[agent]\nrealtime_priority = {realtime_priority}\n{}", router_with("")));
+    }
+    for metrics in ["127.0.0.1:9112", "0.0.0.0:1", "[::]:65535", "[fe80::1%2]:9112"] {
+        parse(&format!("[agent]\nmetrics = {metrics:?}\n{}", router_with("")));
     }
     parse(&format!("[agent]\ncontrol = \"/run/{}\"\n{}", "x".repeat(102), router_with("")));
 }
