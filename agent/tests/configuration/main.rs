@@ -119,7 +119,6 @@ fn everything_that_is_said_counts() {
         control = "/run/a.sock"
         metrics = "[::1]:9112"
         bpffs = "/sys/fs/bpf/other"
-
         realtime_priority = 0
 
         [[virtual_router]]
