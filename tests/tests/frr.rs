@@ -126,6 +126,80 @@ fn frr_takes_only_the_checksum_with_the_pseudo_header() -> Result<()> {
     eventually("FRR gives way", PATIENCE, || if theirs.transitions("Backup") == 2 { Ok(()) } else { Err(()) })
 }
 
+/// Both have been Active for a while, neither hearing the other; then they do, and one yields.
+fn reunited_with_equal_priorities(frr: usize, xvrrp: usize) -> Result<(Frr, Xvrrp, Lab)> {
+    let lab = Lab::new(2)?;
+    let mut ours = Xvrrp::start(&lab.routers[xvrrp], &[VirtualRouter::lan(100)])?;
+    ours.wait_for_state("lan", "active")?;
+    lab.isolate(frr)?;
+    let mut theirs = Frr::start(&lab.routers[frr], &FrrConfig::v3(51, 100))?;
+    theirs.wait_for_state("Master")?;
+    lab.rejoin(frr)?;
+    Ok((theirs, ours, lab))
+}
+
+#[test]
+fn of_equal_priorities_xvrrp_yields_to_the_higher_address() -> Result<()> {
+    // RFC 9568 6.4.3
+    let (theirs, mut ours, _lab) = reunited_with_equal_priorities(1, 0)?;
+    ours.daemon.wait_for_line(&["state=backup ", "reason=higher_address"], PATIENCE)?;
+    thread::sleep(SETTLED);
+    ensure!(ours.state("lan")? == "backup", "{}", ours.daemon.log());
+    ensure!(theirs.transitions("Backup") == 1, "only the one at the start: {}", theirs.vrrpd.log());
+    Ok(())
+}
+
+#[test]
+fn of_equal_priorities_frr_yields_to_the_higher_address() -> Result<()> {
+    // RFC 9568 6.4.3
+    let (mut theirs, ours, _lab) = reunited_with_equal_priorities(0, 1)?;
+    theirs.wait_for_state("Backup")?;
+    thread::sleep(SETTLED);
+    ensure!(theirs.transitions("Master") == 1, "{}", theirs.vrrpd.log());
+    ensure!(ours.transitions("lan", "active") == 1, "it never left the role: {}", ours.daemon.log());
+    Ok(())
+}
+
+/// Longer than the Active_Down_Interval of whoever has 100 ms and does not learn.
+const SLOW: u16 = 900;
+
+#[test]
+fn xvrrp_learns_the_interval_of_a_slower_frr() -> Result<()> {
+    // RFC 9568 6.4.2
+    let lab = Lab::new(2)?;
+    let slow = FrrConfig { advertisement_interval: SLOW, ..FrrConfig::v3(51, 200) };
+    let mut theirs = Frr::start(&lab.routers[0], &slow)?;
+    theirs.wait_for_state("Master")?;
+    let mut ours = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
+    eventually("the first advert", PATIENCE, || {
+        let heard = ours.counter("lan", "advert_accepted")?;
+        ensure!(heard > 0, "{heard}");
+        Ok(())
+    })?;
+    ours.wait_for_state("lan", "backup")?;
+    let before = ours.transitions("lan", "active");
+    thread::sleep(SETTLED);
+    ensure!(ours.transitions("lan", "active") == before, "{}", ours.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn frr_learns_the_interval_of_a_slower_xvrrp() -> Result<()> {
+    // RFC 9568 6.4.2
+    let lab = Lab::new(2)?;
+    let slow = VirtualRouter::lan(200).with("advert_interval", &format!("\"{SLOW}ms\""));
+    let mut ours = Xvrrp::start(&lab.routers[0], &[slow])?;
+    ours.wait_for_state("lan", "active")?;
+    let mut theirs = Frr::start(&lab.routers[1], &FrrConfig::v3(51, 100))?;
+    theirs.vrrpd.wait_for_line(&["Received VRRP Advertisement"], PATIENCE)?;
+    theirs.wait_for_state("Backup")?;
+    let before = theirs.transitions("Master");
+    thread::sleep(SETTLED);
+    ensure!(theirs.transitions("Master") == before, "{}", theirs.vrrpd.log());
+    ensure!(ours.transitions("lan", "active") == 1, "it never left the role: {}", ours.daemon.log());
+    Ok(())
+}
+
 #[derive(Clone, Copy)]
 enum Kind {
     Xvrrp,
