@@ -14,18 +14,17 @@ use nix::unistd::{AccessFlags, User, access};
 use crate::config::{Config, host};
 use crate::control::{Server, Singleton};
 use crate::dataplane::{Attachments, Capacity, Pins, Predecessor};
-use crate::net::{Interface, LinkMonitor, Netlink};
-use crate::plan::{facts, plans};
-use crate::reload::Reload;
+use crate::net::{LinkMonitor, Netlink};
+use crate::plan::{Plans, facts};
+use crate::reload::{Bequest, Reload};
 use crate::service::{Doors, End, Host};
 use crate::signals::Signals;
 use crate::unicast_filters::UnicastFilters;
 use crate::{handover, report};
 
-/// Checks the configuration against the host, without touching it.
-pub async fn check(config: &Config) -> anyhow::Result<()> {
-    checked_interfaces(config, &Netlink::open()?).await?;
-    Ok(())
+/// Checks the configuration against the host, without touching it. What an operator should know although it can be used.
+pub async fn check(config: &Config) -> anyhow::Result<Vec<String>> {
+    warnings(config, &Netlink::open()?).await
 }
 
 /// Whether an agent with this configuration can go on, without a failover, with what an agent leaves that runs now and has
@@ -46,22 +45,24 @@ pub fn check_succession(config: &Config, control: &Path) -> anyhow::Result<()> {
 }
 
 /// Runs the agent until SIGTERM or SIGINT, or until a successor takes over from it; a reload does not return. With `replace`
-/// it takes over itself, from the agent that runs, if one does.
-pub async fn run(config: &Config, replace: bool) -> anyhow::Result<()> {
+/// it takes over itself, from the agent that runs, if one does. `bequest` is what this process has left to itself.
+pub async fn run(config: &Config, replace: bool, bequest: Option<Bequest>) -> anyhow::Result<()> {
     let signals = Signals::hold_back().context("cannot listen for signals")?;
     let netlink = Netlink::open()?;
     // Before the interfaces are looked at: no change after that look is missed.
     let links = LinkMonitor::open()?;
-    checked_interfaces(config, &netlink).await?;
-    for warning in config.warnings() {
-        tracing::warn!("{warning}");
+    // Who goes on with what ran has been told, and goes on wherever that is possible.
+    if bequest.as_ref().is_none_or(|bequest| bequest.configuration.is_none()) {
+        for warning in warnings(config, &netlink).await? {
+            tracing::warn!("{warning}");
+        }
     }
     let pins = Pins::below(&config.agent.bpffs)?;
     let singleton = if replace { handover::take_over(&config.agent.control).await? } else { Singleton::claim()? };
     // From here on a predecessor's things are ours.
     let mut attachments = None;
-    let outcome = start_and_serve(config, &netlink, &pins, (links, signals), &mut attachments).await;
-    if let Ok(End::HandedOver | End::Reload(_)) = outcome
+    let outcome = start_and_serve(config, &netlink, &pins, (links, signals), bequest, &mut attachments).await;
+    if let Ok(End::HandedOver | End::Reload(..)) = outcome
         && let Some(attachments) = attachments.take()
     {
         attachments.leave();
@@ -71,8 +72,8 @@ pub async fn run(config: &Config, replace: bool) -> anyhow::Result<()> {
             tracing::info!("handed over to a successor");
             return Ok(());
         }
-        Ok(End::Reload(reload)) => {
-            let Err(error) = reload.become_successor(&singleton);
+        Ok(End::Reload(reload, bequest)) => {
+            let Err(error) = reload.become_successor(&singleton, &bequest);
             Err(anyhow::Error::new(error).context("cannot start anew"))
         }
         Ok(End::Stopped) => Ok(()),
@@ -88,11 +89,12 @@ async fn start_and_serve(
     netlink: &Netlink,
     pins: &Pins,
     (links, signals): (LinkMonitor, Signals),
+    bequest: Option<Bequest>,
     attachments: &mut Option<Attachments>,
 ) -> anyhow::Result<End> {
     // Not before: the other agent may have changed them.
-    let interfaces = checked_interfaces(config, netlink).await?;
-    let mut plans = plans(config, &interfaces);
+    let interfaces = netlink.interfaces().await?;
+    let mut plans = Plans::new(config, &interfaces);
     let server = Server::open(&config.agent.control)?;
     let reload = Reload::new(config).context("cannot tell how this process was started")?;
     let mut filters = UnicastFilters::recover(netlink.clone(), &config.agent.control)?;
@@ -104,7 +106,7 @@ async fn start_and_serve(
         remove_stale_addresses(netlink, &BTreeSet::new()).await?;
         pins.remove()?;
     }
-    let host = Host { config, capacity, pins, predecessor, netlink, interfaces: &interfaces };
+    let host = Host { config, capacity, pins, predecessor, bequest, netlink, interfaces: &interfaces };
     host.serve(&mut plans, attachments, &mut filters, Doors { server, links, signals, reload: Arc::new(reload) }).await
 }
 
@@ -117,13 +119,13 @@ async fn undo(config: &Config, netlink: &Netlink, pins: &Pins) -> anyhow::Result
     Ok(UnicastFilters::recover(netlink.clone(), &config.agent.control)?.close_all(&interfaces).await?)
 }
 
-async fn checked_interfaces(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<Interface>> {
-    let interfaces = netlink.interfaces().await?;
-    let facts: Vec<_> = interfaces.iter().map(facts).collect();
+async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<String>> {
+    let facts: Vec<_> = netlink.interfaces().await?.iter().map(facts).collect();
+    let survey = host::Survey::new(config, &facts);
     let is_executable = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
     let is_user = |name: &str| matches!(User::from_name(name), Ok(Some(_)));
-    host::check(config, &facts, is_executable, is_user)?;
-    Ok(interfaces)
+    host::check(config, &survey, is_executable, is_user)?;
+    Ok(survey.warnings(config).into_iter().chain(config.warnings()).collect())
 }
 
 fn capacity(config: &Config) -> anyhow::Result<Capacity> {

@@ -10,6 +10,7 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::config::{self, AgentConfig, Config, ConfigError};
 use crate::control::{self, Request};
+use crate::reload::Bequest;
 use crate::status::AgentStatus;
 use crate::{agent, capabilities, cleanup, import, reload};
 
@@ -101,19 +102,23 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Run { config, replace, namespace } => {
-                let config = load(&config)?;
+                let bequest = Bequest::inherited()?;
+                let config = load_or_go_on(&config, bequest.as_ref())?;
                 capabilities::check(namespace.netns.is_some())?;
                 namespace.enter()?;
-                management_runtime()?.block_on(agent::run(&config, replace))
+                management_runtime()?.block_on(agent::run(&config, replace, bequest))
             }
             Command::Check { file, from, namespace } => {
-                let config = load(&file)?;
+                let bequest = Bequest::inherited()?;
+                let config = load_or_go_on(&file, bequest.as_ref())?;
                 namespace.enter()?;
-                management_runtime()?.block_on(agent::check(&config))?;
-                from.map(|control| agent::check_succession(&config, &control)).transpose()?;
-                for warning in config.warnings() {
-                    eprintln!("warning: {warning}");
+                // What runs may go on wherever it can.
+                if bequest.is_none() {
+                    for warning in management_runtime()?.block_on(agent::check(&config))? {
+                        eprintln!("warning: {warning}");
+                    }
                 }
+                from.map(|control| agent::check_succession(&config, &control)).transpose()?;
                 let count = config.virtual_routers.len();
                 let plural = if count == 1 { "" } else { "s" };
                 print(&format!("{}: configuration is valid: {count} virtual router{plural}\n", file.display()))
@@ -180,6 +185,14 @@ fn print(text: &str) -> anyhow::Result<()> {
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write the result"),
         _ => Ok(()),
+    }
+}
+
+/// The configuration that the agent before goes on with, or what stands in the file.
+fn load_or_go_on(file: &Path, bequest: Option<&Bequest>) -> Result<Config, ConfigError> {
+    match bequest.and_then(|bequest| bequest.configuration.as_ref()) {
+        Some(text) => config::parse(file, &text.0),
+        None => load(file),
     }
 }
 

@@ -1,18 +1,20 @@
 //! Gathers what `xvrrp status` shows, from those who know it.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot, watch};
-use xvrrp_common::units::{Family, Interval};
+use xvrrp_common::units::{Family, Interval, MacAddress};
 
 use crate::clock;
-use crate::config::{CheckConfig, CheckKind, Config, Tracked};
+use crate::config::{CheckConfig, CheckKind, Config, Tracked, VirtualRouterConfig};
 use crate::dataplane::{CounterReader, XdpMode};
 use crate::election::{Command, RouterStatus, state_name};
-use crate::plan::Plan;
+use crate::plan::{self, Plans};
+use crate::reload::Waits;
 use crate::status::{
     ActiveRouter, AgentStatus, CheckStatus, RivalClaim, SCHEMA, STATES, TimerStatus, TrackStatus, VirtualRouterStatus,
     counted, milliseconds,
@@ -24,6 +26,7 @@ use crate::tracking::{Account, Outcome};
 pub struct Inspector {
     router_id: String,
     started: f64,
+    /// In the order of the configuration.
     routers: Vec<Known>,
     checks: Vec<KnownCheck>,
     sources: Sources,
@@ -86,38 +89,44 @@ struct Known {
     advert_interval: Interval,
     virtual_mac: Option<String>,
     addresses: Vec<String>,
-    primary: std::net::IpAddr,
-    slot: u32,
+    standing: Standing,
+}
+
+/// Who knows the rest of it.
+#[derive(Debug)]
+enum Standing {
+    /// The election, by its number there.
+    Elected { index: usize, primary: IpAddr, slot: u32 },
+    /// Nobody else: it waits.
+    Waits { status: RouterStatus, reason: String, since: f64 },
 }
 
 impl Inspector {
     /// `modes` has the XDP mode of each interface by its index.
     pub fn new(
         config: &Config,
-        plans: &[Plan<'_>],
+        plans: &Plans<'_>,
+        waits: &[Waits],
         modes: &BTreeMap<u32, XdpMode>,
         sources: Sources,
         election: mpsc::UnboundedSender<Command>,
     ) -> Self {
-        let known = |plan: &Plan<'_>| Known {
-            name: plan.config.name.clone(),
-            family: plan.family,
-            vrid: plan.config.vrid.get(),
-            version: plan.config.version as u8,
-            priority: plan.config.priority.get(),
-            track: plan.config.track.clone(),
-            interface: plan.interface.name.clone(),
-            xdp_mode: modes.get(&plan.interface.ifindex).map(XdpMode::to_string).unwrap_or_default(),
-            advert_interval: plan.config.advert_interval,
-            virtual_mac: plan.config.virtual_mac.then(|| plan.mac.to_string()),
-            addresses: plan.addresses().map(|vip| vip.to_string()).collect(),
-            primary: plan.primary,
-            slot: plan.slot,
-        };
+        let ready = plans.ready.iter().map(|plan| {
+            let xdp_mode = modes.get(&plan.interface.ifindex).map(XdpMode::to_string).unwrap_or_default();
+            let standing = Standing::Elected { index: plan.index, primary: plan.primary, slot: plan.slot };
+            (plan.place, Known::new(plan.config, plan.family, xdp_mode, standing))
+        });
+        let waiting = plans.waiting.iter().zip(waits).map(|(waiting, Waits { reason, since, .. })| {
+            let status = RouterStatus::in_fault(plan::machine(waiting.config, Ipv4Addr::UNSPECIFIED.into()));
+            let standing = Standing::Waits { status, reason: reason.clone(), since: *since };
+            (waiting.place, Known::new(waiting.config, waiting.family, String::new(), standing))
+        });
+        let mut routers: Vec<_> = ready.chain(waiting).collect();
+        routers.sort_by_key(|(place, _)| *place);
         Self {
             router_id: config.agent.router_id.clone(),
             started: unix_time(),
-            routers: plans.iter().map(known).collect(),
+            routers: routers.into_iter().map(|(_, known)| known).collect(),
             checks: config
                 .checks
                 .iter()
@@ -148,9 +157,8 @@ impl Inspector {
             virtual_routers: self
                 .routers
                 .iter()
-                .zip(&elected)
                 .enumerate()
-                .map(|(index, (known, elected))| self.virtual_router(index, known, elected, &accounts))
+                .filter_map(|(place, known)| self.virtual_router(place, known, &elected, &accounts))
                 .collect(),
             checks: self.checks.iter().zip(&accounts).filter(|(known, _)| known.tracked).map(check_status).collect(),
             counters: self.counted(CounterReader::NO_ROUTER),
@@ -159,9 +167,31 @@ impl Inspector {
 
     fn virtual_router(
         &self,
-        index: usize,
+        place: usize,
         known: &Known,
-        elected: &RouterStatus,
+        elected: &[RouterStatus],
+        accounts: &[Account],
+    ) -> Option<VirtualRouterStatus> {
+        match &known.standing {
+            Standing::Elected { index, primary, slot } => Some(VirtualRouterStatus {
+                counters: self.counted(CounterReader::router(*slot)),
+                ..self.described(place, known, (elected.get(*index)?, Some(*primary)), accounts)
+            }),
+            Standing::Waits { status, reason, since } => Some(VirtualRouterStatus {
+                reason: reason.clone(),
+                since: *since,
+                in_state_ms: (unix_time() - since).max(0.0) * 1000.0,
+                ..self.described(place, known, (status, None), accounts)
+            }),
+        }
+    }
+
+    /// Without what the kernel half has counted.
+    fn described(
+        &self,
+        place: usize,
+        known: &Known,
+        (elected, primary): (&RouterStatus, Option<IpAddr>),
         accounts: &[Account],
     ) -> VirtualRouterStatus {
         let timers = elected.timers;
@@ -182,7 +212,7 @@ impl Inspector {
             active: elected.active.map(|(address, priority)| ActiveRouter {
                 address,
                 priority: priority.get(),
-                this_host: address == known.primary,
+                this_host: Some(address) == primary,
             }),
             timers: TimerStatus {
                 advert_interval_ms: milliseconds(known.advert_interval),
@@ -195,14 +225,14 @@ impl Inspector {
             virtual_mac: known.virtual_mac.clone(),
             addresses: known.addresses.clone(),
             adverts_sent: elected.adverts_sent,
-            transitions: self.sources.transitions.of(index),
-            notify_failures: self.sources.notify_failures.get(index).map_or(0, |count| count.load(Ordering::Relaxed)),
+            transitions: self.sources.transitions.of(place),
+            notify_failures: self.sources.notify_failures.get(place).map_or(0, |count| count.load(Ordering::Relaxed)),
             rival: elected.rival.map(|rival| RivalClaim {
                 address: rival.address,
                 mac: rival.mac.to_string(),
                 ago_ms: milliseconds(clock::now().since(rival.at)),
             }),
-            counters: self.counted(CounterReader::router(known.slot)),
+            counters: BTreeMap::new(),
         }
     }
 
@@ -218,6 +248,25 @@ impl Inspector {
                 tracing::warn!("status without counters: {error}");
                 BTreeMap::new()
             }
+        }
+    }
+}
+
+impl Known {
+    fn new(config: &VirtualRouterConfig, family: Family, xdp_mode: String, standing: Standing) -> Self {
+        Self {
+            name: config.name.clone(),
+            family,
+            vrid: config.vrid.get(),
+            version: config.version as u8,
+            priority: config.priority.get(),
+            track: config.track.clone(),
+            interface: config.interface.clone(),
+            xdp_mode,
+            advert_interval: config.advert_interval,
+            virtual_mac: config.virtual_mac.then(|| MacAddress::of_virtual_router(family, config.vrid).to_string()),
+            addresses: config.addresses_of(family).map(|vip| vip.to_string()).collect(),
+            standing,
         }
     }
 }
@@ -258,6 +307,7 @@ fn outcome(outcome: Outcome) -> (&'static str, Option<i32>) {
     }
 }
 
-fn unix_time() -> f64 {
+/// Seconds since 1970.
+pub fn unix_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

@@ -18,6 +18,7 @@ pub mod exposition;
 pub mod handover;
 pub mod import;
 pub mod inspector;
+pub mod interface_watch;
 pub mod metrics;
 pub mod net;
 pub mod notify;

@@ -1,19 +1,23 @@
 //! From a configuration and the host's interfaces to what each virtual router consists of. Touches nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use xvrrp_common::abi::{self, RouterKey, SourceKey, VipKey};
 use xvrrp_common::units::{Family, Instant, MacAddress};
 
 use crate::addresses::Placement;
-use crate::config::{Checksum, Config, Vip, VirtualRouterConfig, host};
+use crate::config::host::{self, Obstacle};
+use crate::config::{Checksum, Config, Vip, VirtualRouterConfig};
 use crate::net::{Interface, MARKS_LAST};
 use crate::{notify, vrrp};
 
 /// One virtual router, thought out: what the configuration says of one family of addresses.
 #[derive(Debug)]
 pub struct Plan<'a> {
-    /// Its place among all of them, and its number in the election.
+    /// Its place among all of the configuration, also those that wait.
+    pub place: usize,
+    /// Its number in the election.
     pub index: usize,
     pub family: Family,
     pub config: &'a VirtualRouterConfig,
@@ -29,24 +33,124 @@ pub struct Plan<'a> {
     pub mac: MacAddress,
 }
 
-/// All virtual routers of a configuration that was checked against these interfaces.
-pub fn plans<'a>(config: &'a Config, interfaces: &'a [Interface]) -> Vec<Plan<'a>> {
-    let families =
-        config.virtual_routers.iter().flat_map(|router| router.families().map(move |family| (router, family)));
-    let placed = families.filter_map(|(router, family)| {
-        let interface = interfaces.iter().find(|interface| interface.name == router.interface)?;
-        Some((router, family, interface, host::primary_address(config, &facts(interface), family)?))
-    });
-    placed
-        .enumerate()
-        .map(|(index, (router, family, interface, primary))| Plan::new(index, router, family, interface, primary))
-        .collect()
+/// A virtual router that cannot take part as its interface is now. It is in fault, and nobody but the management side
+/// knows of it.
+#[derive(Debug)]
+pub struct Waiting<'a> {
+    /// As in [`Plan`].
+    pub place: usize,
+    pub family: Family,
+    pub config: &'a VirtualRouterConfig,
+    pub reason: String,
+    /// It was tried, and may be tried again.
+    pub failed: bool,
+}
+
+/// All virtual routers of a configuration.
+#[derive(Debug)]
+pub struct Plans<'a> {
+    pub ready: Vec<Plan<'a>>,
+    pub waiting: Vec<Waiting<'a>>,
+}
+
+impl<'a> Plans<'a> {
+    pub fn new(config: &'a Config, interfaces: &'a [Interface]) -> Self {
+        let facts: Vec<_> = interfaces.iter().map(facts).collect();
+        let survey = host::Survey::new(config, &facts);
+        let by_name: BTreeMap<&str, &Interface> =
+            interfaces.iter().map(|interface| (interface.name.as_str(), interface)).collect();
+        let families =
+            config.virtual_routers.iter().flat_map(|router| router.families().map(move |family| (router, family)));
+        let mut plans = Self { ready: Vec::new(), waiting: Vec::new() };
+        for (place, (router, family)) in families.enumerate() {
+            let primary = survey.primary(router, family);
+            match primary.and_then(|primary| {
+                by_name.get(router.interface.as_str()).map(|&it| (it, primary)).ok_or(Obstacle::Absent)
+            }) {
+                Ok((interface, primary)) => {
+                    plans.ready.push(Plan::new(place, plans.ready.len(), router, family, interface, primary));
+                }
+                Err(obstacle) => {
+                    let reason = obstacle.reason(&router.interface);
+                    plans.waiting.push(Waiting { place, family, config: router, reason, failed: false });
+                }
+            }
+        }
+        plans
+    }
+}
+
+impl<'a> Plans<'a> {
+    /// Equips each with what `equip` makes; one where that fails waits.
+    pub fn equip<T>(&mut self, mut equip: impl FnMut(&Plan<'a>) -> anyhow::Result<T>) -> Vec<T> {
+        let mut equipment = Vec::with_capacity(self.ready.len());
+        for mut plan in std::mem::take(&mut self.ready) {
+            match equip(&plan) {
+                Ok(equipped) => {
+                    equipment.push(equipped);
+                    plan.index = self.ready.len();
+                    self.ready.push(plan);
+                }
+                Err(error) => {
+                    let Plan { place, family, config, .. } = plan;
+                    self.waiting.push(Waiting { place, family, config, reason: format!("{error:#}"), failed: true });
+                }
+            }
+        }
+        equipment
+    }
+
+    /// Who is told of changes of state, by [`Plan::place`]. Both families change role together: the first one speaks for
+    /// both, or the other one while the first one waits.
+    pub fn audiences(&self) -> Vec<Option<notify::Audience>> {
+        let ready = self.ready.iter().map(|plan| (plan.place, plan.config));
+        let waiting = self.waiting.iter().map(|waiting| (waiting.place, waiting.config));
+        let mut audiences = vec![None; self.ready.len() + self.waiting.len()];
+        let mut spoken_for = BTreeSet::new();
+        for (place, config) in ready.chain(waiting) {
+            if let Some(audience) = audiences.get_mut(place)
+                && spoken_for.insert(config.name.as_str())
+            {
+                *audience = Some(audience_of(config));
+            }
+        }
+        audiences
+    }
+}
+
+fn audience_of(config: &VirtualRouterConfig) -> notify::Audience {
+    notify::Audience {
+        kind: "INSTANCE",
+        name: config.name.clone(),
+        environment: vec![
+            ("XVRRP_VIRTUAL_ROUTER", config.name.clone()),
+            ("XVRRP_VRID", config.vrid.get().to_string()),
+            ("XVRRP_INTERFACE", config.interface.clone()),
+        ],
+        notify: config.notify.clone(),
+    }
 }
 
 /// The place of the other family of the same name, with which a virtual router changes role.
 pub fn partner(plans: &[Plan<'_>], plan: &Plan<'_>) -> Option<usize> {
     let other = |other: &&Plan<'_>| other.config.name == plan.config.name && other.family != plan.family;
     plans.iter().find(other).map(|other| other.index)
+}
+
+/// What a state machine needs to know.
+pub fn machine(config: &VirtualRouterConfig, primary: IpAddr) -> vrrp::Config {
+    vrrp::Config {
+        vrid: config.vrid,
+        version: config.version,
+        priority: config.priority,
+        advert_interval: config.advert_interval,
+        preempt: config.preempt,
+        preempt_delay: config.preempt_delay,
+        lease: config.lease,
+        primary,
+        announce_count: config.announce_count,
+        announce_interval: config.announce_interval,
+    }
 }
 
 /// What the configuration's check asks of an interface.
@@ -63,6 +167,7 @@ pub fn facts(interface: &Interface) -> host::HostInterface {
 
 impl<'a> Plan<'a> {
     fn new(
+        place: usize,
         index: usize,
         config: &'a VirtualRouterConfig,
         family: Family,
@@ -70,6 +175,7 @@ impl<'a> Plan<'a> {
         primary: IpAddr,
     ) -> Self {
         Self {
+            place,
             index,
             family,
             config,
@@ -128,37 +234,12 @@ impl<'a> Plan<'a> {
     }
 
     pub fn machine(&self) -> vrrp::Config {
-        vrrp::Config {
-            vrid: self.config.vrid,
-            version: self.config.version,
-            priority: self.config.priority,
-            advert_interval: self.config.advert_interval,
-            preempt: self.config.preempt,
-            preempt_delay: self.config.preempt_delay,
-            lease: self.config.lease,
-            primary: self.primary,
-            announce_count: self.config.announce_count,
-            announce_interval: self.config.announce_interval,
-        }
+        machine(self.config, self.primary)
     }
 
     /// Accept_Mode; the owner always accepts (RFC 9568 6.1, 6.4.3, conformance 42).
     fn accepts(&self) -> bool {
         self.config.accept || self.config.priority.is_owner()
-    }
-
-    /// Of the first family only: both change role together.
-    pub fn audience(&self) -> Option<notify::Audience> {
-        (self.config.families().next() == Some(self.family)).then(|| notify::Audience {
-            kind: "INSTANCE",
-            name: self.config.name.clone(),
-            environment: vec![
-                ("XVRRP_VIRTUAL_ROUTER", self.config.name.clone()),
-                ("XVRRP_VRID", self.config.vrid.get().to_string()),
-                ("XVRRP_INTERFACE", self.config.interface.clone()),
-            ],
-            notify: self.config.notify.clone(),
-        })
     }
 
     /// With `accept = false` the addresses stay off the interface: the kernel half answers for them, and nothing

@@ -2,10 +2,15 @@
 //!
 //! What the new one finds is what it would find after a crash, only at once. So a reload takes a new configuration and a new
 //! version of the program alike, and there is one way to start.
+//!
+//! The agent reloads by itself when its interfaces have changed ([`interface_watch`](crate::interface_watch)), and then goes
+//! on with the configuration that it has.
 
 use std::convert::Infallible;
-use std::ffi::CString;
-use std::io;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,11 +18,70 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use nix::unistd::execve;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::{close, execve};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use crate::config::Config;
+use crate::config::{Config, Text};
 use crate::control::{self, Request, Singleton};
+
+/// What the agent tells the one that it becomes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bequest {
+    /// The text to go on with, whatever stands in the file by now: nobody has asked for another configuration.
+    pub configuration: Option<Text>,
+    /// The virtual routers that wait, of which has been told.
+    pub waiting: Vec<Waits>,
+}
+
+/// That a virtual router waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Waits {
+    pub name: String,
+    pub family: String,
+    pub reason: String,
+    /// Seconds since 1970.
+    pub since: f64,
+}
+
+impl Waits {
+    /// Whether both are of the same virtual router.
+    pub fn is_of(&self, other: &Self) -> bool {
+        self.name == other.name && self.family == other.family
+    }
+}
+
+impl Bequest {
+    const NAME: &CStr = c"xvrrp-bequest";
+    /// Where a program finds its number that this process becomes, or that it starts.
+    const INHERITED: &str = "XVRRP_BEQUEST";
+
+    /// What was left to this process.
+    pub fn inherited() -> anyhow::Result<Option<Self>> {
+        let Some(number) = std::env::var(Self::INHERITED).ok().and_then(|number| number.parse::<RawFd>().ok()) else {
+            return Ok(None);
+        };
+        let path = PathBuf::from(format!("/proc/self/fd/{number}"));
+        // In a child of ours the number is nobody's, or another's.
+        let target = std::fs::read_link(&path).unwrap_or_default();
+        if !target.to_string_lossy().contains(&*Self::NAME.to_string_lossy()) {
+            return Ok(None);
+        }
+        let text = std::fs::read(&path).context("cannot read what the agent before has left")?;
+        // Else every agent would leave one more to the next.
+        let _ = close(number);
+        serde_json::from_slice(&text).map(Some).context("the agent before is of another version")
+    }
+
+    fn write(&self) -> io::Result<OwnedFd> {
+        let file = memfd_create(Self::NAME, MFdFlags::MFD_CLOEXEC)?;
+        let mut file = File::from(file);
+        file.write_all(&serde_json::to_vec(self)?)?;
+        Ok(file.into())
+    }
+}
 
 /// How long a check may take before it is given up.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -77,13 +141,16 @@ impl Reload {
     }
 
     /// Has the program that will run check the configuration that it will find, in our network namespace, and what we shall
-    /// leave. What it says against either is the error.
-    pub async fn check(&self) -> Result<(), String> {
+    /// leave; with `bequest`, the configuration there. What it says against either is the error.
+    pub async fn check(&self, bequest: Option<&Bequest>) -> Result<(), String> {
         let _one = self.checking.lock().await;
+        let failed = |what: &dyn std::fmt::Display| format!("{} check: {what}", self.program.display());
         let mut check = tokio::process::Command::new(&self.program);
         check.arg("check").arg("--from").arg(&self.control).arg(&self.file);
         check.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-        let failed = |what: &dyn std::fmt::Display| format!("{} check: {what}", self.program.display());
+        if let Some(bequest) = bequest {
+            check.stdin(bequest.write().map_err(|error| failed(&error))?).env(Bequest::INHERITED, "0");
+        }
         match tokio::time::timeout(PATIENCE, check.output()).await {
             Err(_) => Err(failed(&format!("no answer within {PATIENCE:?}"))),
             Ok(Err(error)) => Err(failed(&error)),
@@ -96,14 +163,18 @@ impl Reload {
     }
 
     /// Becomes the new agent, which holds the singleton from the first moment on.
-    pub fn become_successor(&self, singleton: &Singleton) -> io::Result<Infallible> {
+    pub fn become_successor(&self, singleton: &Singleton, bequest: &Bequest) -> io::Result<Infallible> {
         let program = CString::new(self.program.clone().into_os_string().into_vec())?;
-        let (name, value) = singleton.bequeath()?;
+        let bequest = bequest.write()?;
+        fcntl(&bequest, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        let ours = [singleton.bequeath()?, (Bequest::INHERITED, bequest.as_raw_fd().to_string())];
         let mut environment = Vec::new();
-        for (known, value) in std::env::vars_os().filter(|(known, _)| known != name) {
+        for (known, value) in std::env::vars_os().filter(|(known, _)| ours.iter().all(|(name, _)| known != name)) {
             environment.push(CString::new([known.into_vec(), value.into_vec()].join(&b'='))?);
         }
-        environment.push(CString::new(format!("{name}={value}"))?);
+        for (name, value) in ours {
+            environment.push(CString::new(format!("{name}={value}"))?);
+        }
         Ok(execve(&program, &self.arguments, &environment)?)
     }
 }

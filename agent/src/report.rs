@@ -8,7 +8,9 @@ use xvrrp_common::units::{Family, Instant, Interval, MacAddress};
 
 use crate::dataplane::{CounterReader, Predecessor};
 use crate::election::{Report, Rival, Transition, state_name};
-use crate::plan::Plan;
+use crate::inspector::unix_time;
+use crate::plan::{Plan, Waiting};
+use crate::reload::Waits;
 
 /// The reasons for which the kernel half throws adverts away (RFC 9568 7.1: "discard the packet").
 pub const DISCARDS: &[Counter] = &[
@@ -36,6 +38,23 @@ pub fn tell_of_predecessor(predecessor: &Predecessor) {
             tracing::warn!("an earlier agent's kernel half cannot be gone on with: {reason}; replaced it whole");
         }
     }
+}
+
+/// Tells of virtual routers that wait, unless it was told already, and since when they do.
+pub fn waits(waiting: &[Waiting<'_>], told: &[Waits]) -> Vec<Waits> {
+    let now = unix_time();
+    let wait = |waiting: &Waiting<'_>| {
+        let name = waiting.config.name.clone();
+        let mut waits = Waits { name, family: waiting.family.to_string(), reason: waiting.reason.clone(), since: now };
+        let before = told.iter().find(|told| told.is_of(&waits));
+        if before.is_none_or(|before| before.reason != waits.reason) {
+            let (Waits { name, family, reason, .. }, vrid, state) = (&waits, waiting.config.vrid.get(), "fault");
+            tracing::info!(virtual_router = %name, vrid, %family, %state, %reason, "state changed");
+        }
+        waits.since = before.map_or(now, |before| before.since);
+        waits
+    };
+    waiting.iter().map(wait).collect()
 }
 
 /// See the module.

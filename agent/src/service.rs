@@ -1,6 +1,5 @@
 //! The management side while the agent runs: starts the threads, reports what they do, and answers who asks.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,21 +15,22 @@ use crate::addresses::Request as AddressRequest;
 use crate::adoption::adopt;
 use crate::agent::remove_stale_addresses;
 use crate::attachment_watch::AttachmentWatch;
-use crate::config::{Config, Occasion};
+use crate::config::{Config, Occasion, Text};
 use crate::control::{Answer, Request, Server};
 use crate::dataplane::{Attachments, Capacity, Dataplane, Pins, Predecessor, Tables, XdpMode};
 use crate::election::{self, Command, Ending, Instance, InstanceConfig, Report, Transition, state_name};
 use crate::inspector::{Inspector, Sources, Tally};
+use crate::interface_watch::InterfaceWatch;
 use crate::net::{Interface, LinkMonitor, LinkNews, Memberships, Netlink, PacketSocket};
 use crate::notify::{self, Notifier};
-use crate::plan::{self, Plan};
-use crate::reload::Reload;
+use crate::plan::{self, Plan, Plans};
+use crate::reload::{Bequest, Reload};
 use crate::report::Reporter;
 use crate::signals::{Signals, Told};
 use crate::tracking::{self, Tracker, Update, Verdict};
 use crate::unicast_filters::UnicastFilters;
 use crate::vrrp::{Reason, State};
-use crate::{addresses, clock, exposition, metrics, supervisor};
+use crate::{addresses, clock, exposition, metrics, report, supervisor};
 
 /// How often the counters are looked through for discarded packets, to tell of them.
 const DISCARD_CHECK: Duration = Duration::from_secs(10);
@@ -46,6 +46,8 @@ pub struct Host<'a> {
     pub capacity: Capacity,
     pub pins: &'a Pins,
     pub predecessor: Predecessor,
+    /// This process was an agent before.
+    pub bequest: Option<Bequest>,
     pub netlink: &'a Netlink,
     pub interfaces: &'a [Interface],
 }
@@ -67,7 +69,7 @@ pub enum End {
     /// Roles, leases and addresses are left to another process.
     HandedOver,
     /// The same, but to this process, as it will be.
-    Reload(Arc<Reload>),
+    Reload(Arc<Reload>, Bequest),
 }
 
 /// What somebody wants of us, beside an answer.
@@ -75,25 +77,39 @@ pub enum End {
 enum Wish {
     HandOver,
     Reload,
+    /// To reload with the configuration that it has, for the sake of its interfaces.
+    GoOn,
 }
 
-type Modes = BTreeMap<u32, XdpMode>;
+/// Where the kernel half is.
+#[derive(Debug, Default)]
+struct Attached {
+    modes: BTreeMap<u32, XdpMode>,
+    /// The interfaces, by name, where it should be and is not.
+    lost: BTreeMap<u32, String>,
+}
 
 impl Host<'_> {
     /// From the first program attached to the last role given up. `attachments` is there afterwards if anything is
     /// attached by us.
     pub async fn serve(
         &self,
-        plans: &mut [Plan<'_>],
+        all: &mut Plans<'_>,
         attachments: &mut Option<Attachments>,
         filters: &mut UnicastFilters,
         doors: Doors,
     ) -> anyhow::Result<End> {
         let Doors { server, mut links, mut signals, reload } = doors;
-        let mut tables = self.tables(plans, attachments)?;
-        adopt(plans, &mut tables, clock::now())?;
-        let plans = &*plans;
-        let modes = match attachments {
+        let equipment = self.equip(all)?;
+        let mut tables = self.tables(&all.ready, attachments)?;
+        adopt(&mut all.ready, &mut tables, clock::now())?;
+        let plans = &*all.ready;
+        // New ones have to wait until our programs are loaded: no other's adverts may.
+        let held: BTreeSet<u32> = match attachments {
+            Some(_) => BTreeSet::new(),
+            None => plans.iter().map(|it| it.interface.ifindex).filter(|it| !self.pins.are_attached(*it)).collect(),
+        };
+        let attached = match attachments {
             Some(attachments) => Some(self.attach(plans, attachments, filters).await?),
             None => None,
         };
@@ -103,36 +119,46 @@ impl Host<'_> {
             .flat_map(|placement| placement.installed.iter().map(move |&(address, _)| (placement.ifindex, address)));
         remove_stale_addresses(self.netlink, &going_on.collect()).await?;
 
-        let _memberships = memberships(plans)?;
+        let (sockets, _memberships): (Vec<_>, Vec<_>) = equipment.into_iter().unzip();
         let counters = Arc::new(tables.take_counters()?);
         let realtime_priority = self.config.agent.realtime_priority;
-        let instances = instances(plans)?;
+        let instances = instances(plans, sockets, &held)?;
         let addresses = addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
         let mut election = election::spawn(tables, instances, addresses.requests.clone(), realtime_priority)
             .context("cannot start the election thread")?;
-        let modes = match modes {
-            Some(modes) => Ok(modes),
+        let attached = match attached {
+            Some(attached) => Ok(attached),
             // A predecessor's programs have been at work all the time, and adverts go out again: now ours.
             None => self.replace(plans, attachments, filters).await,
         };
-        let (Ok(modes), Some(attachments)) = (&modes, attachments) else {
+        let (Ok(Attached { modes, lost }), Some(attachments)) = (&attached, attachments) else {
             let _ = election.commands.send(Command::Stop);
             let _ = election.join();
             addresses.join();
-            return Err(modes.err().unwrap_or_else(|| anyhow::anyhow!("the kernel half is not attached")));
+            return Err(attached.err().unwrap_or_else(|| anyhow::anyhow!("the kernel half is not attached")));
         };
         tokio::spawn(attachments.forward_log()?);
 
         let mut tracker = Tracker::start(self.config, plans.iter().map(|plan| plan.config));
-        let notifier = Notifier::new(plans.iter().map(Plan::audience));
-        let tally = Arc::new(Tally::new(plans.len()));
+        let notifier = Notifier::new(all.audiences());
+        let tally = Arc::new(Tally::new(plans.len() + all.waiting.len()));
         let sources = Sources {
             counters: Arc::clone(&counters),
             checks: tracker.accounts(),
             notify_failures: notifier.failures(),
             transitions: Arc::clone(&tally),
         };
-        let inspector = Arc::new(Inspector::new(self.config, plans, modes, sources, election.commands.clone()));
+        let before = self.bequest.as_ref().map_or(&[][..], |bequest| &bequest.waiting);
+        let waits = report::waits(&all.waiting, before);
+        for (waiting, waits) in all.waiting.iter().zip(&waits) {
+            if !before.iter().any(|before| before.is_of(waits)) {
+                let (state, priority) = ("fault", waiting.config.priority.get());
+                let change = notify::Change { on: Occasion::Fault, state, reason: waits.reason.clone(), priority };
+                tally.count(waiting.place, state);
+                notifier.notify(waiting.place, change);
+            }
+        }
+        let inspector = Arc::new(Inspector::new(self.config, all, &waits, modes, sources, election.commands.clone()));
         let metrics = self.config.agent.metrics.map(|address| spawn_metrics(address, Arc::clone(&inspector)));
         let (wishes, mut wished) = mpsc::unbounded_channel();
         let departure = Departure { reload: Arc::clone(&reload), addresses: addresses.requests.downgrade(), wishes };
@@ -140,7 +166,9 @@ impl Host<'_> {
         let mut leaving = None;
         let mut reporter = Reporter::new(plans, counters);
         let mut discard_check = tokio::time::interval(DISCARD_CHECK);
-        let mut watch = AttachmentWatch::new(plans);
+        let mut watch = AttachmentWatch::new(plans, lost.clone());
+        watch.look_at_links(&held, self.netlink, &election.commands).await;
+        let mut interfaces = InterfaceWatch::new(all);
         let ours: BTreeSet<u32> = plans.iter().map(|plan| plan.interface.ifindex).collect();
         let mut watching_links = true;
         // Whether there were more changes of links than could be told.
@@ -148,7 +176,7 @@ impl Host<'_> {
 
         signals.let_in();
         supervisor::spawn_watchdog(election.commands.clone());
-        supervisor::tell_ready(plans.len());
+        supervisor::tell_ready(plans.len(), waits.len());
         loop {
             tokio::select! {
                 report = election.reports.recv() => match report {
@@ -158,24 +186,36 @@ impl Host<'_> {
                         if let Report::Transition { router, transition } = report
                             && !matches!(transition.reason, Reason::Resumed)
                         {
-                            let change = change(&transition);
-                            tally.count(router, change.state);
-                            notifier.notify(router, change);
+                            let (place, change) = (plans[router].place, change(&transition));
+                            tally.count(place, change.state);
+                            notifier.notify(place, change);
                         }
                     }
                     // The thread has ended, asked to or not.
                     None => break,
                 },
-                change = links.next(), if watching_links => match change {
-                    Some(LinkNews::Change(change)) => watch.tell(change, &election.commands),
-                    Some(LinkNews::Missed) => missed = true,
-                    None => {
-                        watching_links = false;
-                        tracing::error!("the kernel's link notifications have ended: a lost carrier goes unnoticed");
+                news = links.next(), if watching_links => {
+                    if let Some(news) = &news {
+                        interfaces.note(news);
                     }
+                    match news {
+                        Some(LinkNews::Change(change)) => watch.tell(change, &election.commands),
+                        Some(LinkNews::Addresses) => {}
+                        Some(LinkNews::Missed) => missed = true,
+                        None => {
+                            watching_links = false;
+                            tracing::error!("the kernel's link notifications have ended: a lost carrier goes unnoticed");
+                        }
+                    }
+                }
+                () = interfaces.due(), if leaving.is_none() => match self.netlink.interfaces().await {
+                    Ok(now) => if let Some(reason) = interfaces.difference(self.config, &now) {
+                        tokio::spawn(departure.clone().go_on(reason, self.config.text.clone()));
+                    },
+                    Err(_) => interfaces.look_again(),
                 },
                 // Else it is for the new agent.
-                Told { signal, stop } = signals.next(), if leaving != Some(Wish::Reload) => if stop {
+                Told { signal, stop } = signals.next(), if !matches!(leaving, Some(Wish::Reload | Wish::GoOn)) => if stop {
                     tracing::info!("{signal}: giving up every role");
                     supervisor::tell_stopping();
                     let _ = election.commands.send(Command::Stop);
@@ -185,7 +225,7 @@ impl Host<'_> {
                 // Never closed: we have a sender ourselves. The first one counts; who comes later meets somebody else.
                 Some(wish) = wished.recv(), if leaving.is_none() => {
                     leaving = Some(wish);
-                    if wish == Wish::Reload {
+                    if wish != Wish::HandOver {
                         supervisor::tell_reloading();
                         signals.leave();
                     }
@@ -211,10 +251,13 @@ impl Host<'_> {
             service.abort();
             let _ = service.await;
         }
+        // What somebody asked for in the meantime, and was promised, goes before what we want ourselves.
+        let leaving = wished.try_recv().ok().filter(|_| leaving == Some(Wish::GoOn)).or(leaving);
         Ok(match outcome? {
-            Ending::HandedOver if leaving == Some(Wish::Reload) => {
+            Ending::HandedOver if leaving != Some(Wish::HandOver) => {
                 signals.send_again().await;
-                End::Reload(reload)
+                let configuration = (leaving == Some(Wish::GoOn)).then(|| self.config.text.clone());
+                End::Reload(reload, Bequest { configuration, waiting: waits })
             }
             Ending::HandedOver => End::HandedOver,
             Ending::Stopped => {
@@ -224,11 +267,28 @@ impl Host<'_> {
         })
     }
 
+    /// What each virtual router needs of its interface: a packet socket, one each, so that what one of them sends takes no
+    /// room from another's adverts, and multicast groups. Where this cannot be had, it waits if we were an agent before.
+    fn equip(&self, plans: &mut Plans<'_>) -> anyhow::Result<Vec<(PacketSocket, Option<Memberships>)>> {
+        let mut joined_by = BTreeSet::new();
+        let equipment = plans.equip(|plan| {
+            let name = &plan.interface.name;
+            let socket =
+                PacketSocket::open(plan.interface.ifindex).with_context(|| format!("cannot send on {name}"))?;
+            Ok((socket, memberships(plan, &mut joined_by)?))
+        });
+        match plans.waiting.iter().find(|waiting| waiting.failed) {
+            Some(failed) if self.bequest.is_none() => Err(anyhow::anyhow!("{}", failed.reason)),
+            _ => Ok(equipment),
+        }
+    }
+
     /// The maps: a predecessor's as they are, if its programs are on all of our interfaces, so that there is no hurry to
-    /// replace these; else with our programs, loaded.
+    /// replace these, or if we were that predecessor; else with our programs, loaded.
     fn tables(&self, plans: &[Plan<'_>], attachments: &mut Option<Attachments>) -> anyhow::Result<Tables> {
         let compatible = matches!(self.predecessor, Predecessor::Compatible(_));
-        if compatible && plans.iter().all(|plan| self.pins.are_attached(plan.interface.ifindex)) {
+        let mut interfaces = plans.iter().map(|plan| plan.interface.ifindex);
+        if compatible && (self.bequest.is_some() || interfaces.all(|ifindex| self.pins.are_attached(ifindex))) {
             return Ok(Tables::open(self.pins)?);
         }
         let loaded = Dataplane::open(self.capacity, self.pins)?;
@@ -242,42 +302,53 @@ impl Host<'_> {
         plans: &[Plan<'_>],
         attachments: &mut Option<Attachments>,
         filters: &mut UnicastFilters,
-    ) -> anyhow::Result<Modes> {
+    ) -> anyhow::Result<Attached> {
         let attachments = attachments.insert(Dataplane::open(self.capacity, self.pins)?.attachments);
         self.attach(plans, attachments, filters).await
     }
 
-    /// Attaches the kernel half to every interface that has a virtual router.
+    /// Attaches the kernel half to every interface that has a virtual router. Where that fails, the agent does not start; but
+    /// if it was one before, it does not give up the others.
     async fn attach(
         &self,
         plans: &[Plan<'_>],
         attachments: &mut Attachments,
         filters: &mut UnicastFilters,
-    ) -> anyhow::Result<Modes> {
-        let mut modes = Modes::new();
-        for Plan { interface, .. } in plans {
-            if let Entry::Vacant(vacant) = modes.entry(interface.ifindex) {
-                // What was seen there before may have been a predecessor's, and is gone now.
-                let occupant = interface.xdp.filter(|_| !matches!(self.predecessor, Predecessor::Incompatible(_)));
-                let mode = attachments.attach(&interface.name, interface.ifindex, occupant)?;
-                tracing::info!(interface = %interface.name, xdp_mode = %mode, "kernel half attached");
-                vacant.insert(mode);
+    ) -> anyhow::Result<Attached> {
+        let mut attached = Attached::default();
+        let interfaces: BTreeMap<u32, &Interface> =
+            plans.iter().map(|it| (it.interface.ifindex, it.interface)).collect();
+        for (&ifindex, Interface { name, xdp, .. }) in &interfaces {
+            // What was seen there before may have been a predecessor's, and is gone now.
+            let occupant = xdp.filter(|_| !matches!(self.predecessor, Predecessor::Incompatible(_)));
+            match attachments.attach(name, ifindex, occupant) {
+                Ok(mode) => {
+                    tracing::info!(interface = %name, xdp_mode = %mode, "kernel half attached");
+                    attached.modes.insert(ifindex, mode);
+                }
+                Err(error) if self.bequest.is_some() => {
+                    tracing::error!("the kernel half is not attached to {name}: {error}");
+                    attached.lost.insert(ifindex, name.clone());
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         attachments.detach_others();
         let virtual_macs: Vec<_> =
             plans.iter().filter(|plan| plan.config.virtual_mac).map(|plan| (plan.interface, plan.mac)).collect();
-        filters.open(&virtual_macs, self.interfaces).await?;
-        Ok(modes)
+        match filters.open(&virtual_macs, self.interfaces).await {
+            Err(error) if self.bequest.is_some() => tracing::error!("{error}"),
+            opened => opened?,
+        }
+        Ok(attached)
     }
 }
 
-fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {
+/// Those on interfaces that are `held` start when something is told of these.
+fn instances(plans: &[Plan<'_>], sockets: Vec<PacketSocket>, held: &BTreeSet<u32>) -> anyhow::Result<Vec<Instance>> {
     let mut instances = Vec::with_capacity(plans.len());
-    for plan in plans {
-        let Interface { name, ifindex, running, .. } = plan.interface;
-        // One each: what one of them sends takes no room from another's adverts.
-        let socket = PacketSocket::open(*ifindex).with_context(|| format!("cannot send on {name}"))?;
+    for (plan, socket) in plans.iter().zip(sockets) {
+        let Interface { ifindex, running, .. } = plan.interface;
         let instance = Instance::new(InstanceConfig {
             index: plan.index,
             key: plan.key,
@@ -291,6 +362,7 @@ fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {
             socket,
             resume: plan.resume,
             running: *running,
+            held: held.contains(ifindex),
             checks: tracking::initial(plan.config),
         });
         instances.push(
@@ -300,27 +372,19 @@ fn instances(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Instance>> {
     Ok(instances)
 }
 
-/// Held as long as they are wanted.
-fn memberships(plans: &[Plan<'_>]) -> anyhow::Result<Vec<Memberships>> {
-    let mut joined = Vec::new();
-    let mut joined_by = BTreeSet::new();
-    for Plan { interface, primary, .. } in plans {
-        if let IpAddr::V4(address) = primary
-            && joined_by.insert(interface.ifindex)
-        {
-            joined.push(Memberships::ipv4(*address).with_context(|| cannot_join(interface))?);
-        }
+/// Held as long as they are wanted; over IPv4 the interface's first one joins for all.
+fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<u32>) -> anyhow::Result<Option<Memberships>> {
+    let Interface { name, ifindex, .. } = plan.interface;
+    let joined = match plan.primary {
+        IpAddr::V4(_) if joined_by.contains(ifindex) => return Ok(None),
+        IpAddr::V4(address) => Memberships::ipv4(address),
+        IpAddr::V6(_) => Memberships::ipv6(*ifindex, plan.addresses().map(|vip| vip.address)),
+    };
+    let joined = joined.with_context(|| format!("cannot join multicast groups on {name}"))?;
+    if plan.family == Family::Ipv4 {
+        joined_by.insert(*ifindex);
     }
-    for plan in plans.iter().filter(|plan| plan.family == Family::Ipv6) {
-        let addresses = plan.addresses().map(|vip| vip.address);
-        let memberships = Memberships::ipv6(plan.interface.ifindex, addresses);
-        joined.push(memberships.with_context(|| cannot_join(plan.interface))?);
-    }
-    Ok(joined)
-}
-
-fn cannot_join(interface: &Interface) -> String {
-    format!("cannot join multicast groups on {}", interface.name)
+    Ok(Some(joined))
 }
 
 fn change(transition: &Transition) -> notify::Change {
@@ -352,14 +416,26 @@ impl Departure {
         Err("addresses are still being put on interfaces, or taken off; try again later".to_owned())
     }
 
-    async fn check_reload(&self) -> Result<(), String> {
-        self.reload.check().await?;
+    async fn check_reload(&self, bequest: Option<&Bequest>) -> Result<(), String> {
+        self.reload.check(bequest).await?;
         self.settle().await
+    }
+
+    /// Starts anew for this reason, with the configuration that runs.
+    async fn go_on(self, reason: String, configuration: Text) {
+        let bequest = Bequest { configuration: Some(configuration), waiting: Vec::new() };
+        match self.check_reload(Some(&bequest)).await {
+            Ok(()) => {
+                tracing::info!("{reason}: starting anew, with the configuration that runs");
+                self.wish(Wish::GoOn);
+            }
+            Err(error) => tracing::error!("{reason}: but the agent cannot start anew, and goes on for now: {error}"),
+        }
     }
 
     async fn reload_on_signal(self) {
         tracing::info!("SIGHUP: reloading");
-        match self.check_reload().await {
+        match self.check_reload(None).await {
             Ok(()) => self.wish(Wish::Reload),
             Err(error) => tracing::error!("not reloaded, everything stays as it was: {error}"),
         }
@@ -399,7 +475,7 @@ fn spawn_server(server: Server, inspector: Arc<Inspector>, departure: Departure)
                                     }
                                     Err(error) => Answer::Refused { error },
                                 },
-                                Request::Reload => match departure.check_reload().await {
+                                Request::Reload => match departure.check_reload(None).await {
                                     Ok(()) => {
                                         wish = Some(Wish::Reload);
                                         Answer::Reloading { started: inspector.started() }

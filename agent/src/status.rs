@@ -43,9 +43,9 @@ pub struct VirtualRouterStatus {
     #[cfg_attr(test, schemars(extend("enum" = [2, 3])))]
     pub version: u8,
     pub interface: String,
-    /// `driver` or `generic`: how the XDP program is attached to the interface.
+    /// `driver` or `generic`: how the XDP program is attached to the interface. Empty if it is not.
     pub xdp_mode: String,
-    /// `active`, `backup`, `fault` (the interface is down, or a check has failed) or `init`.
+    /// `active`, `backup`, `fault` (the interface is down or not there, or a check has failed) or `init`.
     #[cfg_attr(test, schemars(extend("enum" = STATES)))]
     pub state: String,
     /// Why it is in this state.
@@ -181,7 +181,8 @@ impl fmt::Display for VirtualRouterStatus {
         let Self { name, family, vrid, version, interface, xdp_mode, state, reason, priority, timers, .. } = self;
         writeln!(f, "{name}: {} for {} ({reason})", state.to_uppercase(), span(self.in_state_ms))?;
         writeln!(f, "  router      VRID {vrid}, version {version} over {}, priority {priority}", family_name(family))?;
-        writeln!(f, "  interface   {interface} (XDP mode {xdp_mode})")?;
+        let mode = if xdp_mode.is_empty() { String::new() } else { format!(" (XDP mode {xdp_mode})") };
+        writeln!(f, "  interface   {interface}{mode}")?;
         if *priority != self.configured_priority {
             writeln!(f, "              configured with priority {}", self.configured_priority)?;
         }

@@ -7,10 +7,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::election::Command;
 
-/// Every virtual router takes part in its election.
-pub fn tell_ready(virtual_routers: usize) {
+/// Every virtual router takes part in its election, but for those that wait for their interface.
+pub fn tell_ready(virtual_routers: usize, waiting: usize) {
     let plural = if virtual_routers == 1 { "" } else { "s" };
-    let status = format!("{virtual_routers} virtual router{plural}");
+    let mut status = format!("{virtual_routers} virtual router{plural}");
+    if waiting > 0 {
+        status += &format!(", {waiting} more without an interface");
+    }
     tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 

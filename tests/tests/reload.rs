@@ -79,10 +79,10 @@ fn a_wrong_configuration_is_told_to_who_asked_and_everything_stays() -> Result<(
     agent.configure(&[VirtualRouter::lan(200).with("vrid", "256")])?;
     refused("virtual_router \"lan\": vrid: 256 is out of range")?;
     // As only the host can tell.
-    agent.configure(&[VirtualRouter::lan(200).with("interface", "\"eth7\"")])?;
-    refused("eth7")?;
+    agent.configure(&[VirtualRouter::lan(200).with("interface", "\"lo\"")])?;
+    refused("\"lo\" is a loopback interface")?;
     // Its successor would not find what it leaves.
-    let text = fs::read_to_string(agent.config())?.replace("xvrrp.sock", "other.sock").replace("eth7", "eth0");
+    let text = fs::read_to_string(agent.config())?.replace("xvrrp.sock", "other.sock").replace("\"lo\"", "\"eth0\"");
     fs::write(agent.config(), text)?;
     refused("control: cannot be changed by a reload")?;
     // Nor would it have room.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use xvrrp_common::units::Family;
 
-use super::error::{ConfigError, Problems, Reported};
+use super::error::{ConfigError, Problems};
 use super::keys::{self, Key};
 use super::section::quote;
 use super::{CheckKind, Config, NotifyProgram, VirtualRouterConfig};
@@ -22,24 +22,149 @@ pub struct HostInterface {
     pub addresses: Vec<IpAddr>,
 }
 
+/// What keeps a virtual router from taking part on its interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// There is no such interface.
+    Absent,
+    Loopback,
+    NoEthernet,
+    /// It does not have these addresses, which the owner has by definition (RFC 9568 5.2.4).
+    NotOwned(Vec<IpAddr>),
+    /// It has no address of this family to send adverts from.
+    NoAddress(Family),
+}
+
+impl Obstacle {
+    /// Whether only another configuration can help, while the interface is what it is; else the virtual router waits.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Loopback | Self::NoEthernet)
+    }
+
+    /// In a few words, for the interface of this name.
+    pub fn reason(&self, interface: &str) -> String {
+        match self {
+            Self::Absent => format!("interface {interface} is not there"),
+            Self::Loopback => format!("interface {interface} is a loopback interface"),
+            Self::NoEthernet => format!("interface {interface} has no Ethernet framing"),
+            Self::NotOwned(missing) => format!("interface {interface} does not have {}", enumerate(missing)),
+            Self::NoAddress(Family::Ipv4) => format!("interface {interface} has no IPv4 address of its own"),
+            Self::NoAddress(Family::Ipv6) => format!("interface {interface} has no link-local address of its own"),
+        }
+    }
+
+    /// The key that is to blame, with its line, and what is wrong with it.
+    fn complaint(&self, router: &VirtualRouterConfig) -> (usize, Key, String) {
+        let name = quote(&router.interface);
+        let message = match self {
+            Self::Absent => format!("there is no {name} yet"),
+            Self::Loopback => format!("{name} is a loopback interface; expected an Ethernet interface"),
+            Self::NoEthernet => format!("{name} has no Ethernet framing; expected an Ethernet interface"),
+            Self::NotOwned(missing) => {
+                let message = format!(
+                    "{name} does not have {}, but priority = 255 means that it does (RFC 9568 5.2.4); add the address to \
+                     the interface, or lower the priority",
+                    enumerate(missing)
+                );
+                return (router.lines.addresses, keys::ADDRESSES, message);
+            }
+            Self::NoAddress(Family::Ipv4) => {
+                format!("{name} has no IPv4 address of its own to send adverts from; add one to the interface")
+            }
+            Self::NoAddress(Family::Ipv6) => format!(
+                "{name} has no link-local IPv6 address of its own to send adverts from (RFC 9568 5.1.2.1); set the \
+                 interface up, with net.ipv6.conf.*.disable_ipv6 = 0, or add one"
+            ),
+        };
+        (router.lines.interface, keys::INTERFACE, message)
+    }
+}
+
+/// The host's interfaces, as a configuration sees them.
+#[derive(Debug)]
+pub struct Survey<'a>(HashMap<&'a str, Facts<'a>>);
+
+#[derive(Debug)]
+struct Facts<'a> {
+    interface: &'a HostInterface,
+    /// Over IPv4 and over IPv6.
+    primaries: [Option<IpAddr>; 2],
+}
+
+impl<'a> Survey<'a> {
+    pub fn new(config: &Config, interfaces: &'a [HostInterface]) -> Self {
+        let facts = |interface: &'a HostInterface| {
+            let primaries = [Family::Ipv4, Family::Ipv6].map(|family| primary_address(config, interface, family));
+            (interface.name.as_str(), Facts { interface, primaries })
+        };
+        Self(interfaces.iter().map(facts).collect())
+    }
+
+    /// The address that a virtual router sends its adverts of a family from, or why it has none.
+    pub fn primary(&self, router: &VirtualRouterConfig, family: Family) -> Result<IpAddr, Obstacle> {
+        let Facts { interface, primaries: [ipv4, ipv6] } =
+            self.0.get(router.interface.as_str()).ok_or(Obstacle::Absent)?;
+        if interface.loopback {
+            return Err(Obstacle::Loopback);
+        }
+        if !interface.ethernet {
+            return Err(Obstacle::NoEthernet);
+        }
+        if router.priority.is_owner() {
+            let vips = router.addresses.iter().map(|vip| vip.address);
+            let missing: Vec<_> = vips.filter(|address| !interface.addresses.contains(address)).collect();
+            if !missing.is_empty() {
+                return Err(Obstacle::NotOwned(missing));
+            }
+        }
+        let primary = match family {
+            Family::Ipv4 => ipv4,
+            Family::Ipv6 => ipv6,
+        };
+        primary.ok_or(Obstacle::NoAddress(family))
+    }
+
+    /// What stands in a virtual router's way, each thing once.
+    fn obstacles(&self, router: &VirtualRouterConfig) -> Vec<Obstacle> {
+        let mut obstacles: Vec<_> = router.families().filter_map(|family| self.primary(router, family).err()).collect();
+        obstacles.dedup();
+        obstacles
+    }
+
+    /// Which virtual routers will wait, and for what, as `FILE:LINE: ...`.
+    pub fn warnings(&self, config: &Config) -> Vec<String> {
+        let waiting = config.virtual_routers.iter().flat_map(|router| {
+            self.obstacles(router).into_iter().filter(|it| !it.is_final()).map(move |obstacle| (router, obstacle))
+        });
+        let warning = |(router, obstacle): (&VirtualRouterConfig, Obstacle)| {
+            let (line, key, mut message) = obstacle.complaint(router);
+            if obstacle == Obstacle::Absent {
+                let mut names: Vec<&str> = self.0.keys().copied().collect();
+                names.sort_unstable();
+                message = format!("{message}, this host has {}", enumerate(&names));
+            }
+            let (file, name) = (config.file.display(), quote(&router.name));
+            format!("{file}:{line}: virtual_router {name}: {}: {message}; it waits in fault until then", key.name)
+        };
+        waiting.map(warning).collect()
+    }
+}
+
 /// Finds everything in the configuration that this host cannot do. `is_executable` says it of a path, `is_user` of a name.
 pub fn check(
     config: &Config,
-    interfaces: &[HostInterface],
+    survey: &Survey<'_>,
     is_executable: impl Fn(&Path) -> bool,
     is_user: impl Fn(&str) -> bool,
 ) -> Result<(), ConfigError> {
-    let facts: HashMap<&str, Facts> = interfaces
-        .iter()
-        .map(|interface| {
-            let primaries = [Family::Ipv4, Family::Ipv6].map(|family| primary_address(config, interface, family));
-            (interface.name.as_str(), Facts { interface, primaries })
-        })
-        .collect();
     let mut problems = Problems::default();
     let mut outcome = Ok(());
     for router in &config.virtual_routers {
-        outcome = outcome.and(check_router(router, &facts, &mut problems));
+        for obstacle in survey.obstacles(router).into_iter().filter(Obstacle::is_final) {
+            let (line, key, message) = obstacle.complaint(router);
+            let place = format!("virtual_router {}: {}", quote(&router.name), key.name);
+            outcome = Err(problems.report(line, format!("{place}: {message}")));
+        }
         for NotifyProgram { on, path, line } in router.notify.programs.iter().filter(|it| !is_executable(&it.path)) {
             let place = format!("virtual_router {}: {}", quote(&router.name), on.key().name);
             let message = format!("{place}: {}", no_program(&path.to_string_lossy()));
@@ -68,7 +193,7 @@ fn no_program(path: &str) -> String {
 
 /// The address that adverts on this interface leave from (RFC 9568 1.7): the first that is not a virtual address,
 /// except where we own that; over IPv6 the first such that is link-local (5.1.2.1, conformance 51, 52).
-pub fn primary_address(config: &Config, interface: &HostInterface, family: Family) -> Option<IpAddr> {
+fn primary_address(config: &Config, interface: &HostInterface, family: Family) -> Option<IpAddr> {
     let borrowed: HashSet<IpAddr> = config
         .virtual_routers
         .iter()
@@ -80,64 +205,6 @@ pub fn primary_address(config: &Config, interface: &HostInterface, family: Famil
         IpAddr::V6(address) => family == Family::Ipv6 && address.is_unicast_link_local(),
     };
     interface.addresses.iter().copied().filter(fits).find(|address| !borrowed.contains(address))
-}
-
-struct Facts<'a> {
-    interface: &'a HostInterface,
-    /// Over IPv4 and over IPv6.
-    primaries: [Option<IpAddr>; 2],
-}
-
-fn check_router(
-    router: &VirtualRouterConfig,
-    facts: &HashMap<&str, Facts>,
-    problems: &mut Problems,
-) -> Result<(), Reported> {
-    let place = format!("virtual_router {}", quote(&router.name));
-    let name = quote(&router.interface);
-    let mut report =
-        |line, key: Key, message: String| Err(problems.report(line, format!("{place}: {}: {message}", key.name)));
-
-    let line = router.lines.interface;
-    let Some(Facts { interface, primaries: [ipv4, ipv6] }) = facts.get(router.interface.as_str()) else {
-        let mut names: Vec<&str> = facts.keys().copied().collect();
-        names.sort_unstable();
-        return report(line, keys::INTERFACE, format!("there is no {name}; this host has {}", enumerate(&names)));
-    };
-    if interface.loopback {
-        let message = format!("{name} is a loopback interface; expected an Ethernet interface");
-        return report(line, keys::INTERFACE, message);
-    }
-    if !interface.ethernet {
-        let message = format!("{name} has no Ethernet framing; expected an Ethernet interface");
-        return report(line, keys::INTERFACE, message);
-    }
-    if router.priority.is_owner() {
-        let vips = router.addresses.iter().map(|vip| vip.address);
-        let missing: Vec<_> = vips.filter(|address| !interface.addresses.contains(address)).collect();
-        if !missing.is_empty() {
-            let message = format!(
-                "{name} does not have {}, but priority = 255 means that it does (RFC 9568 5.2.4); add the address to \
-                 the interface, or lower the priority",
-                enumerate(&missing)
-            );
-            return report(router.lines.addresses, keys::ADDRESSES, message);
-        }
-    }
-    let missing = |family| match family {
-        Family::Ipv4 if ipv4.is_none() => {
-            Some("IPv4 address of its own to send adverts from; add one to the interface")
-        }
-        Family::Ipv6 if ipv6.is_none() => Some(
-            "link-local IPv6 address of its own to send adverts from (RFC 9568 5.1.2.1); set the interface up, with \
-             net.ipv6.conf.*.disable_ipv6 = 0, or add one",
-        ),
-        Family::Ipv4 | Family::Ipv6 => None,
-    };
-    if let Some(what) = router.families().find_map(missing) {
-        return report(line, keys::INTERFACE, format!("{name} has no {what}"));
-    }
-    Ok(())
 }
 
 /// As many names as a message lists.
@@ -180,7 +247,7 @@ mod tests {
         let config = config(&router(1, 100, "192.0.2.1/24"));
         let interface = eth0(&[[192, 0, 2, 1], [192, 0, 2, 10], [192, 0, 2, 11]]);
         assert_eq!(primary_address(&config, &interface, Family::Ipv4), Some(IpAddr::from([192, 0, 2, 10])));
-        assert_eq!(check(&config, &[interface], |_| true, |_| true), Ok(()));
+        assert_eq!(Survey::new(&config, &[interface]).warnings(&config), [""; 0]);
     }
 
     #[test]
@@ -189,13 +256,16 @@ mod tests {
         let config = config(&router(1, 255, "192.0.2.1/24"));
         let interface = eth0(&[[192, 0, 2, 1]]);
         assert_eq!(primary_address(&config, &interface, Family::Ipv4), Some(IpAddr::from([192, 0, 2, 1])));
-        assert_eq!(check(&config, &[interface], |_| true, |_| true), Ok(()));
+        assert_eq!(Survey::new(&config, &[interface]).warnings(&config), [""; 0]);
     }
 
     #[test]
     fn a_virtual_address_alone_is_no_address_to_send_from() {
         let config = config(&router(1, 100, "192.0.2.1/24"));
-        assert!(check(&config, &[eth0(&[[192, 0, 2, 1]])], |_| true, |_| true).is_err());
+        let interfaces = [eth0(&[[192, 0, 2, 1]])];
+        let survey = Survey::new(&config, &interfaces);
+        let router = config.virtual_routers.first().unwrap();
+        assert_eq!(survey.primary(router, Family::Ipv4), Err(Obstacle::NoAddress(Family::Ipv4)));
     }
 
     #[test]
@@ -205,17 +275,19 @@ mod tests {
         let mut interface = eth0(&[[192, 0, 2, 10]]);
         interface.addresses.extend(["2001:db8::10", "fe80::1"].map(|text| text.parse::<IpAddr>().unwrap()));
         assert_eq!(primary_address(&config, &interface, Family::Ipv6), None);
-        assert!(check(&config, &[interface.clone()], |_| true, |_| true).is_err());
+        assert_eq!(Survey::new(&config, &[interface.clone()]).warnings(&config).len(), 1);
         let own = "fe80::10".parse().unwrap();
         interface.addresses.push(own);
         assert_eq!(primary_address(&config, &interface, Family::Ipv6), Some(own));
-        assert_eq!(check(&config, &[interface], |_| true, |_| true), Ok(()));
+        assert_eq!(Survey::new(&config, &[interface]).warnings(&config), [""; 0]);
     }
 
     #[test]
     fn every_virtual_router_is_checked() {
         let config = config(&(router(1, 100, "192.0.2.1/24") + &router(2, 100, "192.0.2.2/24")));
-        let error = check(&config, &[], |_| true, |_| true).unwrap_err();
+        assert_eq!(Survey::new(&config, &[]).warnings(&config).len(), 2);
+        let loopback = HostInterface { loopback: true, ..eth0(&[]) };
+        let error = check(&config, &Survey::new(&config, &[loopback]), |_| true, |_| true).unwrap_err();
         assert_eq!(error.problems().len(), 2);
     }
 

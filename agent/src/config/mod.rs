@@ -21,6 +21,7 @@ use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
 
@@ -40,11 +41,24 @@ const MAX_FILE_SIZE: u64 = 64 << 20;
 pub struct Config {
     /// Where it comes from, as messages name it.
     pub file: PathBuf,
+    /// All of it, as it stood there.
+    pub text: Text,
     pub agent: AgentConfig,
     /// In the order of the file; those that nobody tracks are there too.
     pub checks: Vec<CheckConfig>,
     /// 1 to [`MAX_VIRTUAL_ROUTERS`], in the order of the file.
     pub virtual_routers: Vec<VirtualRouterConfig>,
+}
+
+/// The text of a configuration. Does not show it: passwords in it would end up in logs.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Text(pub String);
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Text(..)")
+    }
 }
 
 /// `[agent]`
@@ -294,7 +308,13 @@ fn document(path: &Path, text: &str, problems: &mut Problems) -> Result<Config, 
     let checks = check::read_all(&mut root, &mut names);
     let virtual_routers = virtual_router::read_all(&mut root, &names);
     root.report_unknown_keys(keys::TOP_LEVEL);
-    Ok(Config { file: path.to_owned(), agent: agent?, checks: checks?, virtual_routers: virtual_routers? })
+    Ok(Config {
+        file: path.to_owned(),
+        text: Text(text.to_owned()),
+        agent: agent?,
+        checks: checks?,
+        virtual_routers: virtual_routers?,
+    })
 }
 
 /// The parser goes on after an error, but what it then complains about is mostly a consequence: the first one only.

@@ -44,6 +44,8 @@ pub struct InstanceConfig {
     pub resume: Option<Instant>,
     /// Whether the interface is up and has a carrier at the start.
     pub running: bool,
+    /// Start only once something is told of the interface.
+    pub held: bool,
     /// What the tracked checks say at the start.
     pub checks: Checks,
 }
@@ -98,6 +100,14 @@ impl Instance {
         Ok(instance)
     }
 
+    /// Something is told of the interface.
+    pub(super) fn set_running(&mut self, running: bool, now: Instant) {
+        self.machine.handle_event(if running { Event::InterfaceUp } else { Event::InterfaceDown }, now);
+        if std::mem::take(&mut self.config.held) {
+            self.start(now);
+        }
+    }
+
     pub(super) fn key(&self) -> RouterKey {
         self.config.key
     }
@@ -125,6 +135,9 @@ impl Instance {
     }
 
     pub(super) fn start(&mut self, now: Instant) {
+        if self.config.held {
+            return;
+        }
         let event = self.config.resume.map_or(Event::Startup, |lease_until| Event::Resume { lease_until });
         self.machine.handle_event(event, now);
     }

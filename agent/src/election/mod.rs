@@ -289,10 +289,9 @@ impl Election {
                 instance.set_interface_mac(mac, &mut self.tables)?;
             }
         }
-        let event = if running { vrrp::Event::InterfaceUp } else { vrrp::Event::InterfaceDown };
         self.for_each(|instance, now| {
             if instance.key().ifindex == ifindex {
-                instance.handle(event, now);
+                instance.set_running(running, now);
             }
         })
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority};
 
-use crate::vrrp::{Reason, State};
+use crate::vrrp::{self, Reason, State, VirtualRouter};
 
 #[derive(Clone, Debug)]
 pub struct RouterStatus {
@@ -19,6 +19,29 @@ pub struct RouterStatus {
     pub adverts_sent: u64,
     /// The latest claim on one of our addresses.
     pub rival: Option<Rival>,
+}
+
+impl RouterStatus {
+    /// Of one that cannot take part: nobody has ever started it.
+    pub fn in_fault(config: vrrp::Config) -> Self {
+        let machine = VirtualRouter::new(config);
+        Self {
+            state: machine.state(),
+            reason: Reason::InterfaceDown,
+            in_state_for: Interval::ZERO,
+            priority: machine.priority(),
+            active: None,
+            timers: Timers {
+                active_adver_interval: machine.active_adver_interval(),
+                skew: machine.skew(),
+                active_down_interval: machine.active_down_interval(),
+                next: None,
+                lease: None,
+            },
+            adverts_sent: 0,
+            rival: None,
+        }
+    }
 }
 
 /// Another host claims one of our addresses in ARP, while we are Active.

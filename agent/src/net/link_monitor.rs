@@ -1,4 +1,4 @@
-//! Tells when an interface loses or gains its carrier, or is taken down or up.
+//! Tells when an interface comes or goes, loses or gains its carrier, is taken down or up, or gets other addresses.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use rtnetlink::packet_core::NetlinkPayload;
 
 use xvrrp_common::units::MacAddress;
 
-use super::netlink::{NetError, is_running, mac};
+use super::netlink::{NetError, is_ours, is_running, mac};
 
 /// An interface's state as the kernel just reported it; not necessarily another one than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,21 +26,24 @@ pub struct LinkChange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkNews {
     Change(LinkChange),
+    /// An interface has got or lost an address that is none of ours.
+    Addresses,
     /// There were more changes than we could take: all interfaces have to be looked at.
     Missed,
 }
 
-/// The kernel's link notifications in the namespace of the thread that opened this.
+const GROUPS: &[MulticastGroup] = &[MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+
+/// The kernel's notifications of links and their addresses in the namespace of the thread that opened this.
 pub struct LinkMonitor(BoxStream<'static, LinkNews>);
 
 impl LinkMonitor {
     /// Opens the subscription and drives it on the current tokio runtime.
     pub fn open() -> Result<Self, NetError> {
-        let (connection, _, messages) =
-            rtnetlink::new_multicast_connection(&[MulticastGroup::Link]).map_err(NetError::Open)?;
+        let (connection, _, messages) = rtnetlink::new_multicast_connection(GROUPS).map_err(NetError::Open)?;
         tokio::spawn(connection);
         let changes = messages.filter_map(async |(message, _)| match message.payload {
-            NetlinkPayload::InnerMessage(message) => link_change(&message).map(LinkNews::Change),
+            NetlinkPayload::InnerMessage(message) => news(&message),
             NetlinkPayload::Overrun(_) => Some(LinkNews::Missed),
             _ => None,
         });
@@ -59,14 +62,18 @@ impl fmt::Debug for LinkMonitor {
     }
 }
 
-fn link_change(message: &RouteNetlinkMessage) -> Option<LinkChange> {
+fn news(message: &RouteNetlinkMessage) -> Option<LinkNews> {
     match message {
         RouteNetlinkMessage::NewLink(link) => {
-            Some(LinkChange { ifindex: link.header.index, running: is_running(link), mac: mac(link) })
+            let change = LinkChange { ifindex: link.header.index, running: is_running(link), mac: mac(link) };
+            Some(LinkNews::Change(change))
         }
         // Of family AF_BRIDGE, it only says that the interface has left its bridge.
         RouteNetlinkMessage::DelLink(link) if link.header.interface_family != AddressFamily::Bridge => {
-            Some(LinkChange { ifindex: link.header.index, running: false, mac: None })
+            Some(LinkNews::Change(LinkChange { ifindex: link.header.index, running: false, mac: None }))
+        }
+        RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) => {
+            (!is_ours(address)).then_some(LinkNews::Addresses)
         }
         _ => None,
     }

@@ -316,8 +316,12 @@ fn interface_address(message: &AddressMessage) -> Option<InterfaceAddress> {
         return None;
     }
     let address = local.or(ipv6)?;
-    let ours = message.attributes.contains(&AddressAttribute::Protocol(ADDRESS_PROTOCOL));
-    Some(InterfaceAddress { address, prefix_length: message.header.prefix_len, ours })
+    Some(InterfaceAddress { address, prefix_length: message.header.prefix_len, ours: is_ours(message) })
+}
+
+/// Whether an agent has put the address there.
+pub(super) fn is_ours(message: &AddressMessage) -> bool {
+    message.attributes.contains(&AddressAttribute::Protocol(ADDRESS_PROTOCOL))
 }
 
 fn has_errno(error: &rtnetlink::Error, errno: i32) -> bool {

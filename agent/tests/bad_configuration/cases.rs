@@ -42,7 +42,8 @@ pub fn wrong_on_the_host() -> Vec<Case> {
     cases(HOST_TABLE)
 }
 
-fn cases(table: &'static str) -> Vec<Case> {
+/// Those of a table.
+pub fn cases(table: &'static str) -> Vec<Case> {
     let blocks = table.strip_prefix("== ").expect("a table begins with a case").split("\n== ");
     blocks.map(case).collect()
 }

@@ -7,9 +7,9 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use cases::{Case, wrong_anywhere, wrong_on_the_host};
-use xvrrp::config::host::{self, HostInterface};
-use xvrrp::config::{self, Config, ConfigError};
+use cases::{Case, cases, wrong_anywhere, wrong_on_the_host};
+use xvrrp::config::host::{self, HostInterface, Survey};
+use xvrrp::config::{self, ConfigError};
 
 /// As [`wrong_on_the_host`] needs it.
 fn interfaces() -> Vec<HostInterface> {
@@ -30,10 +30,16 @@ fn interfaces() -> Vec<HostInterface> {
 /// All of them, as messages list them.
 const INTERFACES: &str = "eth0, eth1, lo, tun0";
 
-fn load(path: &Path) -> Result<Config, ConfigError> {
+/// What virtual routers will have to wait for.
+const WAITING_TABLE: &str = include_str!("waiting.txt");
+
+/// With what is said about one that can be used.
+fn load(path: &Path) -> Result<Vec<String>, ConfigError> {
     let config = config::load(path)?;
-    host::check(&config, &interfaces(), |path| path.starts_with("/bin"), |user| user == "nobody")?;
-    Ok(config)
+    let interfaces = interfaces();
+    let survey = Survey::new(&config, &interfaces);
+    host::check(&config, &survey, |path| path.starts_with("/bin"), |user| user == "nobody")?;
+    Ok(survey.warnings(&config))
 }
 
 /// All that is said about a configuration; nothing for a right one.
@@ -41,7 +47,7 @@ fn complaints(text: &[u8]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("xvrrp.toml");
     fs::write(&path, text).unwrap();
-    let complaints = load(&path).err().map(|error| error.to_string()).unwrap_or_default();
+    let complaints = load(&path).map_or_else(|error| error.to_string(), |warnings| warnings.join("\n"));
     complaints.replace(&*path.to_string_lossy(), "FILE")
 }
 
@@ -64,6 +70,11 @@ fn every_wrong_configuration_is_told_what_is_wrong_and_what_would_be_right() {
 #[test]
 fn what_the_host_lacks_is_told() {
     assert_exact_messages(&wrong_on_the_host());
+}
+
+#[test]
+fn what_virtual_routers_will_wait_for_is_told() {
+    assert_exact_messages(&cases(WAITING_TABLE));
 }
 
 #[test]

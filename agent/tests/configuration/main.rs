@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use xvrrp::config::{
-    self, AgentConfig, CheckConfig, CheckKind, Checksum, Config, NotifyConfig, NotifyProgram, Occasion, Password,
+    self, AgentConfig, CheckConfig, CheckKind, Checksum, Config, NotifyConfig, NotifyProgram, Occasion, Password, Text,
     Tracked, Vip, VirtualRouterConfig, VirtualRouterLines, keys,
 };
 use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
@@ -32,7 +32,8 @@ fn vip(octets: [u8; 4], prefix_length: u8) -> Vip {
 
 #[test]
 fn what_is_not_said_has_its_default() {
-    let Config { file, agent, checks, virtual_routers } = parse(&router_with(""));
+    let Config { file, agent, checks, virtual_routers, text } = parse(&router_with(""));
+    assert_eq!(text.0, router_with(""));
     assert_eq!(file, Path::new("xvrrp.toml"));
     assert_eq!(checks, []);
     let host_name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
@@ -325,6 +326,8 @@ fn what_is_unique_on_an_interface_may_recur_on_another() {
 fn other_shapes_of_toml_say_the_same() {
     let inline =
         "virtual_router = [{ name = \"lan\", interface = 'eth0', vrid = 0x33, addresses = [\"192.0.2.1/24\",] }]";
+    // All but the text itself.
+    let parse = |text: &str| Config { text: Text(String::new()), ..parse(text) };
     let mut inline = parse(inline);
     inline.virtual_routers[0].lines = VirtualRouterLines { header: 1, interface: 3, addresses: 5 };
     assert_eq!(inline, parse(&router_with("")));

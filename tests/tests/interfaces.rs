@@ -1,0 +1,193 @@
+//! Interfaces that come, go and change: those on them follow, and nobody else notices.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, Pair, VIP, VirtualRouter, Xvrrp, eventually};
+use xvrrp_tests::probe::{UdpEcho, UdpProbe};
+
+/// The interface that comes and goes, beside the lab's.
+const LATE: &str = "eth5";
+const LATE_VIP: &str = "203.0.113.1";
+const LATE_ADDRESS: &str = "203.0.113.2";
+
+/// A virtual router on [`LATE`].
+fn late() -> VirtualRouter {
+    let addresses = format!("[\"{LATE_VIP}/24\"]");
+    VirtualRouter::lan(200)
+        .with("name", "\"late\"")
+        .with("interface", &format!("{LATE:?}"))
+        .with("addresses", &addresses)
+}
+
+/// Plugs a cable into the router, which then has [`LATE`].
+fn plug_in_late(lab: &Lab, router: usize) -> Result<()> {
+    let name = lab.routers[router].name();
+    lab.switch().ip(&format!("link add late{router} up type veth peer name {LATE} netns {name}"))?;
+    lab.routers[router].ip(&format!("link set {LATE} up")).map(drop)
+}
+
+fn late_gets_its_address(lab: &Lab) -> Result<()> {
+    lab.routers[0].ip(&format!("addr add {LATE_ADDRESS}/24 dev {LATE}")).map(drop)
+}
+
+/// Makes the router's interface on the client's side anew, as another one of the same name.
+fn replace_interface(lab: &Lab, router: usize) -> Result<()> {
+    let (name, port) = (lab.routers[router].name(), Lab::port(router));
+    lab.switch().ip(&format!("link del {port}"))?;
+    lab.switch().ip(&format!("link add {port} type veth peer name {INTERFACE} netns {name}"))?;
+    lab.switch().ip(&format!("link set {port} master br0 up"))?;
+    lab.routers[router].ip(&format!("addr add {}/24 dev {INTERFACE}", Lab::address(router)))?;
+    lab.routers[router].ip(&format!("link set {INTERFACE} up")).map(drop)
+}
+
+fn wait_for_reason(agent: &mut Xvrrp, name: &str, reason: &str) -> Result<()> {
+    eventually(&format!("{name} is in fault: {reason}"), PATIENCE, || {
+        agent.daemon.check_alive()?;
+        let router = agent.virtual_router(name)?;
+        ensure!(router["state"] == "fault" && router["reason"] == reason, "{router}");
+        Ok(())
+    })
+    .with_context(|| agent.daemon.log())
+}
+
+fn wait_for_address(lab: &Lab, router: usize, interface: &str, address: &str) -> Result<()> {
+    eventually(&format!("{address} is on {interface}"), PATIENCE, || {
+        let addresses = lab.routers[router].ip(&format!("-4 -o address show dev {interface}"))?;
+        ensure!(addresses.contains(&format!(" {address}/24 ")), "{addresses}");
+        Ok(())
+    })
+}
+
+/// How many virtual routers and VIPs the kernel half knows, and on how many interfaces it is.
+fn links(lab: &Lab) -> Result<usize> {
+    let pins = fs::read_dir(lab.routers[0].pins()?)?;
+    Ok(pins.flatten().filter(|pin| pin.file_name().to_string_lossy().starts_with("ingress-")).count())
+}
+
+#[test]
+fn a_virtual_router_waits_for_its_interface_and_follows_it_while_another_one_goes_on() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let _echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
+    let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(200), late()])?;
+    agent.wait_for_state("lan", "active")?;
+    let mut backup = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
+    backup.wait_for_state("lan", "backup")?;
+    let probe = UdpProbe::start(&lab.client, VIP, Duration::from_millis(1))?;
+    probe.wait_for_answer_from(0, PATIENCE)?;
+
+    let absent = format!("interface {LATE} is not there");
+    wait_for_reason(&mut agent, "late", &absent)?;
+    let warning = ["WARN", "virtual_router \"late\": interface: there is no \"eth5\" yet", "xvrrp.toml:"];
+    ensure!(agent.daemon.count_lines(&warning) == 1, "{}", agent.daemon.log());
+    ensure!(agent.transitions("late", "fault") == 1, "{}", agent.daemon.log());
+
+    plug_in_late(&lab, 0)?;
+    wait_for_reason(&mut agent, "late", &format!("interface {LATE} has no IPv4 address of its own"))?;
+    late_gets_its_address(&lab)?;
+    let started = |agent: &mut Xvrrp| agent.wait_for_state("late", "active").with_context(|| agent.daemon.log());
+    started(&mut agent)?;
+    wait_for_address(&lab, 0, LATE, LATE_VIP)?;
+    ensure!(links(&lab)? == 2, "the kernel half is not on both");
+
+    lab.routers[0].ip(&format!("link del {LATE}"))?;
+    wait_for_reason(&mut agent, "late", &absent)?;
+    ensure!(links(&lab)? == 1, "a link is left");
+    plug_in_late(&lab, 0)?;
+    late_gets_its_address(&lab)?;
+    started(&mut agent)?;
+    wait_for_address(&lab, 0, LATE, LATE_VIP)?;
+    // To another network namespace, from which it comes back as the same one.
+    lab.routers[0].ip(&format!("link set {LATE} netns {}", lab.client.name()))?;
+    wait_for_reason(&mut agent, "late", &absent)?;
+    lab.client.ip(&format!("link set {LATE} netns {}", lab.routers[0].name()))?;
+    lab.routers[0].ip(&format!("link set {LATE} up"))?;
+    late_gets_its_address(&lab)?;
+    started(&mut agent)?;
+
+    let seen = probe.finish();
+    ensure!(seen.lost() == 0 && seen.hosts() == [0], "{} lost, longest gap {:?}", seen.lost(), seen.longest_gap());
+    let log = agent.daemon.log();
+    ensure!(backup.transitions("lan", "active") == 0, "the Backup took over:\n{log}\n{}", backup.daemon.log());
+    ensure!(agent.daemon.count_lines(&warning) == 1 && !log.contains("ERROR"), "{log}");
+    ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn with_no_interface_at_all_it_waits_and_goes_on_with_what_runs_whatever_is_in_the_file() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let mut agent = Xvrrp::start(&lab.routers[0], &[late()])?;
+    wait_for_reason(&mut agent, "late", &format!("interface {LATE} is not there"))?;
+    // Half written.
+    fs::write(agent.config(), "[[virtual_router]]\nname = \"la")?;
+    plug_in_late(&lab, 0)?;
+    late_gets_its_address(&lab)?;
+    agent.wait_for_state("late", "active").with_context(|| agent.daemon.log())?;
+    ensure!(agent.reload().is_err(), "the file is read when somebody asks");
+    agent.configure(&[late().with("priority", "150")])?;
+    agent.reload()?;
+    ensure!(agent.virtual_router("late")?["priority"] == 150);
+    ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_is_made_anew_is_used_again_by_active_router_and_backup() -> Result<()> {
+    let mut pair = Pair::start(Lab::new(2)?, ["", ""], |router| router)?;
+    replace_interface(&pair.lab, 1)?;
+    pair.agents[1].daemon.wait_for_line(&["interface eth0 is another one"], PATIENCE)?;
+    pair.settle().with_context(|| pair.logs())?;
+    ensure!(pair.agents[0].transitions("lan", "active") == 1, "{}", pair.logs());
+
+    replace_interface(&pair.lab, 0)?;
+    pair.agents[1].wait_for_state("lan", "active")?;
+    // It preempts.
+    pair.settle().with_context(|| pair.logs())?;
+    wait_for_address(&pair.lab, 0, INTERFACE, &VIP.to_string())
+}
+
+#[test]
+fn another_primary_address_is_taken_by_an_active_router_that_stays_so() -> Result<()> {
+    let pair = Pair::start(Lab::new(2)?, ["", ""], |router| router)?;
+    let router = &pair.lab.routers[0];
+    // The kernel takes the virtual address along, which is of the same subnet and came later.
+    router.ip(&format!("addr del 192.0.2.2/24 dev {INTERFACE}"))?;
+    router.ip(&format!("addr add 192.0.2.20/24 dev {INTERFACE}"))?;
+    eventually("the Backup hears the other address", PATIENCE, || {
+        let backup = pair.agents[1].virtual_router("lan")?;
+        ensure!(backup["active"]["address"] == "192.0.2.20", "{backup}");
+        Ok(())
+    })
+    .with_context(|| pair.logs())?;
+    wait_for_address(&pair.lab, 0, INTERFACE, &VIP.to_string())?;
+    let active = pair.agents[0].virtual_router("lan")?;
+    ensure!(active["state"] == "active" && active["active"]["this_host"] == true, "{active}");
+    ensure!(pair.agents[1].transitions("lan", "active") == 0, "{}", pair.logs());
+    Ok(())
+}
+
+#[test]
+fn a_family_without_a_primary_address_waits_for_it_while_the_other_one_goes_on() -> Result<()> {
+    let lab = Lab::with_ipv6(1)?;
+    let router = &lab.routers[0];
+    router.ip(&format!("addr del fe80::2/64 dev {INTERFACE}"))?;
+    let mut agent = Xvrrp::start(router, &[VirtualRouter::lan_of_both(200)])?;
+    // IPv4 comes first.
+    agent.wait_for_state("lan", "active")?;
+    let ipv6 = |agent: &Xvrrp| -> Result<serde_json::Value> { Ok(agent.status()?["virtual_routers"][1].clone()) };
+    let waiting = ipv6(&agent)?;
+    let reason = format!("interface {INTERFACE} has no link-local address of its own");
+    ensure!(waiting["family"] == "ipv6" && waiting["state"] == "fault" && waiting["reason"] == reason, "{waiting}");
+    router.ip(&format!("addr add fe80::2/64 dev {INTERFACE} nodad"))?;
+    eventually("both are Active", PATIENCE, || {
+        let (now, ipv4) = (ipv6(&agent)?, agent.state("lan")?);
+        ensure!(now["state"] == "active" && ipv4 == "active", "{ipv4}, {now}");
+        Ok(())
+    })
+    .with_context(|| agent.daemon.log())?;
+    let resumed = agent.daemon.count_lines(&["family=ipv4", "state=active", "reason=resumed"]);
+    ensure!(agent.daemon.count_lines(&["family=ipv4", "state=active"]) == resumed + 1, "{}", agent.daemon.log());
+    Ok(())
+}
