@@ -6,7 +6,7 @@ use std::{fmt, fs, io};
 
 use aya::Ebpf;
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::tc::SchedClassifierLink;
+use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{Program, SchedClassifier, Xdp};
 use xvrrp_common::abi::program;
@@ -29,6 +29,15 @@ struct Attached {
     interface: String,
     /// None of them without pins, or where the kernel knows no links: then aya keeps what there is.
     links: Vec<Link>,
+    /// The TC program's, which aya keeps.
+    filter: Option<SchedClassifierLinkId>,
+}
+
+/// What holds the TC program to its interface.
+enum Egress {
+    Pinned(Link),
+    /// By aya: without pins, or where the kernel knows no links of TC programs.
+    Kept(SchedClassifierLinkId),
 }
 
 /// A pinned link.
@@ -57,8 +66,12 @@ impl Attachments {
     ) -> Result<XdpMode, DataplaneError> {
         let (mode, ingress) = self.attach_ingress(interface, ifindex, occupant)?;
         let mut links: Vec<_> = ingress.into_iter().collect();
-        match self.attach_egress(interface, ifindex) {
-            Ok(egress) => links.extend(egress),
+        let filter = match self.attach_egress(interface, ifindex) {
+            Ok(Egress::Pinned(egress)) => {
+                links.push(egress);
+                None
+            }
+            Ok(Egress::Kept(filter)) => Some(filter),
             Err(error) => {
                 // What was attached just now goes again; a predecessor's stays where it was.
                 for link in links.iter().filter(|link| link.new) {
@@ -66,8 +79,8 @@ impl Attachments {
                 }
                 return Err(error);
             }
-        }
-        self.interfaces.insert(ifindex, Attached { interface: interface.to_owned(), links });
+        };
+        self.interfaces.insert(ifindex, Attached { interface: interface.to_owned(), links, filter });
         Ok(mode)
     }
 
@@ -92,7 +105,7 @@ impl Attachments {
         Ok((mode, Some(Link::pin(&pin, program.take_link(id)?.try_into()?)?)))
     }
 
-    fn attach_egress(&mut self, interface: &str, ifindex: u32) -> Result<Option<Link>, DataplaneError> {
+    fn attach_egress(&mut self, interface: &str, ifindex: u32) -> Result<Egress, DataplaneError> {
         let pin = self.pins.as_ref().map(|pins| pins.link(EGRESS, ifindex));
         let program = egress(&mut self.ebpf)?;
         if let Some(pin) = &pin
@@ -100,13 +113,17 @@ impl Attachments {
             && let Ok(id) = program.attach_to_link(link)
         {
             drop(program.take_link(id)?);
-            return Ok(Some(Link::open(pin, false)?));
+            return Ok(Egress::Pinned(Link::open(pin, false)?));
+        }
+        // Where only the XDP program was detached by hand. aya takes no second filter of the same place and number.
+        if let Some(filter) = self.interfaces.get_mut(&ifindex).and_then(|attached| attached.filter.take()) {
+            let _ = program.detach(filter);
         }
         let id = attach::egress(program, interface)?;
         match pin {
-            Some(pin) if attach::has_tcx() => Ok(Some(Link::pin(&pin, program.take_link(id)?.try_into()?)?)),
+            Some(pin) if attach::has_tcx() => Ok(Egress::Pinned(Link::pin(&pin, program.take_link(id)?.try_into()?)?)),
             // A filter of the older kind outlives the process by itself.
-            _ => Ok(None),
+            _ => Ok(Egress::Kept(id)),
         }
     }
 
