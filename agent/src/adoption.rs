@@ -26,8 +26,10 @@ pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Resul
         let left = Instant::from_nanos(tables.lease(plan.slot));
         // With another configuration than before it may be longer than any that we would give.
         let lease = left.min(now + vrrp::lease(plan.config.advert_interval));
-        let active = known.get(&plan.key).is_some_and(|router| router.role == Router::ROLE_ACTIVE);
+        let before = known.get(&plan.key);
+        let active = before.is_some_and(|router| router.role == Router::ROLE_ACTIVE);
         plan.resume = (active && now < lease).then_some(lease);
+        plan.stands_by = !active && before.is_some_and(|router| router.flags & Router::STANDS_BY != 0);
         if plan.resume.is_none() {
             tables.set_lease(plan.slot, Lease::ENDED);
         } else if lease != left {

@@ -4,15 +4,14 @@ use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use nix::sched::{CloneFlags, setns};
 
 use crate::config::{self, AgentConfig, Config, ConfigError};
 use crate::control::{self, Request};
 use crate::reload::Bequest;
-use crate::status::AgentStatus;
-use crate::{agent, capabilities, cleanup, import, reload};
+use crate::{agent, capabilities, cleanup, import, reload, standby};
 
 /// Where `ip netns add` puts a handle of a network namespace.
 const NETNS_DIRECTORY: &str = "/run/netns";
@@ -51,6 +50,27 @@ enum Command {
     /// Make the running agent start anew with its configuration as it is now, and with the program as it is installed now,
     /// without a failover; with a wrong configuration everything stays as it was
     Reload {
+        /// The agent's control socket
+        #[arg(long, value_name = "PATH", default_value = config::AgentConfig::DEFAULT_CONTROL)]
+        control: PathBuf,
+    },
+    /// Give the role of an Active virtual router to another host, and leave it there until --resume
+    ///
+    /// This host sends an advert with priority 0 and becomes Backup, and the other takes over within its Skew_Time; the command
+    /// waits for that and prints how long it took. From then on this host takes the role again only with --resume, or if
+    /// nobody else has it. A reload, `run --replace` and a crash of the agent change nothing of that; a stop does.
+    #[command(
+        after_help = "Exit status: 0 done, 1 refused, or nobody took over (then this host is Active again), 2 wrong usage."
+    )]
+    Handover {
+        /// The virtual router, in all of its families
+        name: String,
+        /// End the handover: with a better priority this host takes the role back at once, whatever preempt_delay says
+        #[arg(long, conflicts_with = "force")]
+        resume: bool,
+        /// Even if no other router was ever heard: a Backup that has never been Active is silent
+        #[arg(long)]
+        force: bool,
         /// The agent's control socket
         #[arg(long, value_name = "PATH", default_value = config::AgentConfig::DEFAULT_CONTROL)]
         control: PathBuf,
@@ -124,6 +144,12 @@ impl Cli {
                 print(&format!("{}: configuration is valid: {count} virtual router{plural}\n", file.display()))
             }
             Command::Reload { control } => reload::ask(&control),
+            Command::Handover { name, resume: false, force, control } => {
+                print(&format!("{}\n", standby::hand_over(&control, &name, force)?))
+            }
+            Command::Handover { name, resume: true, force: _, control } => {
+                print(&format!("{}\n", standby::resume(&control, &name)?))
+            }
             Command::Import { file, from, node } => import_file(&file, &import::Options { format: from, node }),
             Command::Cleanup { config, namespace } => {
                 let agent =
@@ -136,16 +162,11 @@ impl Cli {
                 print(&removed.iter().map(|what| format!("removed {what}\n")).collect::<String>())
             }
             Command::Status { json, control } => {
-                let answer = control::ask(&control, &Request::Status)?;
-                if let Some(error) = answer.get("error") {
-                    bail!("the agent at {} refused: {error}", control.display());
-                }
                 if json {
+                    let answer = control::ask_for(&control, &Request::Status)?;
                     print(&format!("{}\n", serde_json::to_string_pretty(&answer)?))
                 } else {
-                    let status: AgentStatus = serde_json::from_value(answer)
-                        .with_context(|| format!("the agent at {} is of another version", control.display()))?;
-                    print(&status.to_string())
+                    print(&control::status(&control)?.to_string())
                 }
             }
         }

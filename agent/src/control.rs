@@ -29,6 +29,11 @@ pub enum Request {
     Status,
     /// End, and leave roles, addresses and pins to the agent that asks.
     HandOver,
+    /// Leave the role of the virtual router with this name to others, or do so no longer.
+    StandBy {
+        name: String,
+        on: bool,
+    },
     /// Check the configuration, and start anew with it if it is valid.
     Reload,
 }
@@ -40,6 +45,11 @@ pub enum Answer {
     Status(AgentStatus),
     HandingOver {
         handing_over: bool,
+    },
+    StandingBy {
+        standing_by: bool,
+        /// Whether a lower priority than ours has to yield from now on.
+        preempts: bool,
     },
     /// When the agent was started that will be another one: [`AgentStatus::started`].
     Reloading {
@@ -62,6 +72,8 @@ pub enum ControlError {
     Open { path: PathBuf, source: io::Error },
     #[error("no agent answers at {path}: {source}; is `xvrrp run` running, and is this its agent.control?")]
     NoAgent { path: PathBuf, source: io::Error },
+    #[error("the agent at {path} refused: {error}")]
+    Refused { path: PathBuf, error: String },
     #[error("the agent at {path} did not answer as expected: {source}")]
     Answer { path: PathBuf, source: io::Error },
 }
@@ -188,6 +200,21 @@ pub fn ask(path: &Path, request: &Request) -> Result<serde_json::Value, ControlE
         Ok(serde_json::from_str(&reply)?)
     };
     exchange().map_err(|source| ControlError::Answer { path: path.to_owned(), source })
+}
+
+/// The same, for what is refused by an error only.
+pub fn ask_for(path: &Path, request: &Request) -> Result<serde_json::Value, ControlError> {
+    let answer = ask(path, request)?;
+    match answer["error"].as_str() {
+        Some(error) => Err(ControlError::Refused { path: path.to_owned(), error: error.to_owned() }),
+        None => Ok(answer),
+    }
+}
+
+/// How the agent at `path` stands.
+pub fn status(path: &Path) -> Result<AgentStatus, ControlError> {
+    let answer = ask_for(path, &Request::Status)?;
+    serde_json::from_value(answer).map_err(|error| ControlError::Answer { path: path.to_owned(), source: error.into() })
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use crate::election::{Command, RouterStatus, state_name};
 use crate::plan::{self, Plans};
 use crate::reload::Waits;
 use crate::status::{
-    ActiveRouter, AgentStatus, CheckStatus, RivalClaim, SCHEMA, STATES, TimerStatus, TrackStatus, VirtualRouterStatus,
-    counted, milliseconds,
+    ActiveRouter, AgentStatus, CheckStatus, HeardRouter, RivalClaim, SCHEMA, STATES, TimerStatus, TrackStatus,
+    VirtualRouterStatus, counted, milliseconds,
 };
 use crate::tracking::{Account, Outcome};
 
@@ -213,6 +213,12 @@ impl Inspector {
                 address,
                 priority: priority.get(),
                 this_host: Some(address) == primary,
+            }),
+            handed_over: elected.stands_by,
+            heard: elected.heard.map(|heard| HeardRouter {
+                address: heard.address,
+                priority: heard.priority.get(),
+                ago_ms: milliseconds(clock::now().since(heard.at)),
             }),
             timers: TimerStatus {
                 advert_interval_ms: milliseconds(known.advert_interval),

@@ -29,6 +29,7 @@ pub mod reload;
 pub mod report;
 pub mod service;
 pub mod signals;
+pub mod standby;
 pub mod status;
 pub mod supervisor;
 pub mod tracking;

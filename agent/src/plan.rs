@@ -27,6 +27,8 @@ pub struct Plan<'a> {
     pub slot: u32,
     /// The predecessor was Active, and this is the end of its lease.
     pub resume: Option<Instant>,
+    /// The predecessor left the role to others, and so do we.
+    pub stands_by: bool,
     /// Source of our adverts.
     pub primary: IpAddr,
     /// The MAC that the virtual addresses are reached at.
@@ -182,6 +184,7 @@ impl<'a> Plan<'a> {
             interface,
             slot: u32::try_from(index).expect("a configuration has at most 4080 virtual routers of each family"),
             resume: None,
+            stands_by: false,
             key: RouterKey { ifindex: interface.ifindex, vlan: 0, family: family as u8, vrid: config.vrid.get() },
             primary,
             mac: if config.virtual_mac { MacAddress::of_virtual_router(family, config.vrid) } else { interface.mac },
@@ -201,6 +204,7 @@ impl<'a> Plan<'a> {
             flags: flag(config.virtual_mac, abi::Router::VIRTUAL_MAC)
                 | flag(self.accepts(), abi::Router::ACCEPT)
                 | flag(config.preempt, abi::Router::PREEMPT)
+                | flag(self.stands_by, abi::Router::STANDS_BY)
                 | flag(!config.allowed_sources.is_empty(), abi::Router::RESTRICT_SOURCES),
             priority: config.priority.get(),
             version: config.version as u8,

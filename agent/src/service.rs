@@ -27,6 +27,7 @@ use crate::plan::{self, Plan, Plans};
 use crate::reload::{Bequest, Reload};
 use crate::report::Reporter;
 use crate::signals::{Signals, Told};
+use crate::standby::Switch;
 use crate::tracking::{self, Tracker, Update, Verdict};
 use crate::unicast_filters::UnicastFilters;
 use crate::vrrp::{Reason, State};
@@ -162,7 +163,8 @@ impl Host<'_> {
         let metrics = self.config.agent.metrics.map(|address| spawn_metrics(address, Arc::clone(&inspector)));
         let (wishes, mut wished) = mpsc::unbounded_channel();
         let departure = Departure { reload: Arc::clone(&reload), addresses: addresses.requests.downgrade(), wishes };
-        let service = spawn_server(server, inspector, departure.clone());
+        let switch = Arc::new(Switch::new(plans, election.commands.clone()));
+        let service = spawn_server(server, inspector, switch, departure.clone());
         let mut leaving = None;
         let mut reporter = Reporter::new(plans, counters);
         let mut discard_check = tokio::time::interval(DISCARD_CHECK);
@@ -361,6 +363,7 @@ fn instances(plans: &[Plan<'_>], sockets: Vec<PacketSocket>, held: &BTreeSet<u32
             password: plan.config.password.map(|password| password.0),
             socket,
             resume: plan.resume,
+            stands_by: plan.stands_by,
             running: *running,
             held: held.contains(ifindex),
             checks: tracking::initial(plan.config),
@@ -457,17 +460,24 @@ fn spawn_metrics(address: SocketAddr, inspector: Arc<Inspector>) -> JoinHandle<(
 }
 
 /// Answers clients until aborted, each in a task of its own: a silent one holds nobody up.
-fn spawn_server(server: Server, inspector: Arc<Inspector>, departure: Departure) -> JoinHandle<()> {
+fn spawn_server(
+    server: Server,
+    inspector: Arc<Inspector>,
+    switch: Arc<Switch>,
+    departure: Departure,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             match server.accept().await {
                 Ok(client) => {
-                    let (inspector, departure) = (Arc::clone(&inspector), departure.clone());
+                    let (inspector, switch) = (Arc::clone(&inspector), Arc::clone(&switch));
+                    let departure = departure.clone();
                     tokio::spawn(async move {
                         let mut wish = None;
                         let answered = client
                             .serve(async |request| match request {
                                 Request::Status => Answer::Status(inspector.status().await),
+                                Request::StandBy { name, on } => switch.set(&name, on),
                                 Request::HandOver => match departure.settle().await {
                                     Ok(()) => {
                                         wish = Some(Wish::HandOver);

@@ -60,6 +60,12 @@ pub struct VirtualRouterStatus {
     pub track: Vec<TrackStatus>,
     /// Who is Active, as far as is known.
     pub active: Option<ActiveRouter>,
+    /// It leaves the role to others: `xvrrp handover`.
+    #[serde(default)]
+    pub handed_over: bool,
+    /// Whose valid advert was heard last, by this agent or those that it has gone on from. A Backup sends none.
+    #[serde(default)]
+    pub heard: Option<HeardRouter>,
     pub timers: TimerStatus,
     pub virtual_mac: Option<String>,
     pub addresses: Vec<String>,
@@ -124,6 +130,14 @@ pub struct ActiveRouter {
     pub address: IpAddr,
     pub priority: u8,
     pub this_host: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct HeardRouter {
+    pub address: IpAddr,
+    pub priority: u8,
+    pub ago_ms: f64,
 }
 
 /// RFC 9568 6.1.
@@ -198,6 +212,9 @@ impl fmt::Display for VirtualRouterStatus {
             None => "not known".to_owned(),
         };
         writeln!(f, "  Active      {active}")?;
+        if self.handed_over {
+            writeln!(f, "  handover    stands by until `--resume`, or until nobody else is Active")?;
+        }
         let mac = self.virtual_mac.as_deref().unwrap_or("the interface's MAC");
         writeln!(f, "  addresses   at {mac}")?;
         for address in &self.addresses {
@@ -244,7 +261,7 @@ fn list(counters: &BTreeMap<String, u64>) -> String {
 }
 
 /// Milliseconds as a person would say them.
-fn span(milliseconds: f64) -> String {
+pub fn span(milliseconds: f64) -> String {
     match milliseconds {
         ms if ms < 10_000.0 => format!("{ms:.1} ms"),
         ms if ms < 600_000.0 => format!("{:.0} s", ms / 1000.0),
@@ -286,6 +303,8 @@ mod tests {
                     TrackStatus { check: "uplink".to_owned(), weight: -20, state: "down".to_owned(), value: None },
                 ],
                 active: Some(ActiveRouter { address: IpAddr::from([192, 0, 2, 2]), priority: 200, this_host: false }),
+                handed_over: true,
+                heard: Some(HeardRouter { address: IpAddr::from([192, 0, 2, 2]), priority: 200, ago_ms: 40.0 }),
                 timers: TimerStatus {
                     advert_interval_ms: 100.0,
                     active_adver_interval_ms: 100.0,
@@ -331,6 +350,7 @@ lan: BACKUP for 12 s (startup)
   tracks      nginx: up
               uplink: down, weight -20
   Active      192.0.2.2, priority 200
+  handover    stands by until `--resume`, or until nobody else is Active
   addresses   at 00:00:5e:00:01:33
               192.0.2.1/24
   intervals   ours 100.0 ms, Active_Adver_Interval 100.0 ms

@@ -155,6 +155,8 @@ impl Router {
     pub const PREEMPT: u8 = 1 << 2;
     /// Only adverts from [`map::ALLOWED_SOURCES`] are heard.
     pub const RESTRICT_SOURCES: u8 = 1 << 3;
+    /// For the agent's successor: the role is left to others ("standing by"). Nothing to the kernel half.
+    pub const STANDS_BY: u8 = 1 << 5;
 
     /// Version 3 over IPv4 with either form of the checksum.
     pub const CHECKSUM_AUTO: u8 = 0;

@@ -47,9 +47,10 @@ impl Entry {
         self.write(Router { role, ..self.router }, tables)
     }
 
-    pub(super) fn set_preempt(&mut self, preempt: bool, tables: &mut Tables) -> Result<(), DataplaneError> {
-        let others = self.router.flags & !Router::PREEMPT;
-        let flags = if preempt { others | Router::PREEMPT } else { others };
+    /// `flag` is one of [`Router::flags`].
+    pub(super) fn set_flag(&mut self, flag: u8, set: bool, tables: &mut Tables) -> Result<(), DataplaneError> {
+        let others = self.router.flags & !flag;
+        let flags = if set { others | flag } else { others };
         self.write(Router { flags, ..self.router }, tables)
     }
 

@@ -10,7 +10,7 @@ use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version};
 use super::comparison::Comparison;
 use super::entry::Entry;
 use super::frames::{self, Announcements};
-use super::status::{Rival, RouterStatus, Timers};
+use super::status::{Heard, Rival, RouterStatus, Timers};
 use super::{Outlets, Problem, Report, Transition};
 use crate::addresses::Request;
 use crate::clock;
@@ -42,6 +42,8 @@ pub struct InstanceConfig {
     pub socket: PacketSocket,
     /// Go on as Active, on a lease that ends then.
     pub resume: Option<Instant>,
+    /// Leave the role to others from the start.
+    pub stands_by: bool,
     /// Whether the interface is up and has a carrier at the start.
     pub running: bool,
     /// Start only once something is told of the interface.
@@ -97,6 +99,7 @@ impl Instance {
             instance.machine.handle_event(Event::InterfaceDown, Instant::default());
         }
         instance.machine.handle_event(Event::Checks(instance.config.checks), Instant::default());
+        instance.machine.handle_event(Event::StandBy(instance.config.stands_by), Instant::default());
         Ok(instance)
     }
 
@@ -247,7 +250,8 @@ impl Instance {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::SetRole(state) => self.entry.take_role(state, self.config.machine.lease, tables)?,
-                Action::SetPreempt(preempt) => self.entry.set_preempt(preempt, tables)?,
+                Action::SetPreempt(preempt) => self.entry.set_flag(abi::Router::PREEMPT, preempt, tables)?,
+                Action::SetStandBy(on) => self.entry.set_flag(abi::Router::STANDS_BY, on, tables)?,
                 Action::SetPriority(priority) => {
                     self.entry.set_priority(priority, tables)?;
                     // The frames held another of the same length before.
@@ -271,13 +275,21 @@ impl Instance {
         Ok(())
     }
 
-    pub(super) fn status(&self, now: Instant) -> RouterStatus {
+    pub(super) fn status(&self, now: Instant, tables: &Tables) -> RouterStatus {
+        let latest = tables.heard(self.entry.slot()).latest;
+        let heard = (latest.received_at > 0).then(|| Heard {
+            address: abi::ip_address(self.config.key.family, latest.source),
+            priority: Priority::new(latest.priority),
+            at: Instant::from_nanos(latest.received_at),
+        });
         RouterStatus {
             state: self.machine.state(),
             reason: self.machine.reason(),
             in_state_for: now.since(self.machine.since()),
             priority: self.machine.priority(),
             active: self.machine.active(),
+            stands_by: self.machine.stands_by(),
+            heard,
             timers: Timers {
                 active_adver_interval: self.machine.active_adver_interval(),
                 skew: self.machine.skew(),

@@ -27,7 +27,7 @@ use crate::dataplane::{DataplaneError, Events, Tables, Told};
 use crate::{realtime, vrrp};
 
 pub use instance::{Instance, InstanceConfig};
-pub use status::{Rival, RouterStatus, Timers, state_name};
+pub use status::{Heard, Rival, RouterStatus, Timers, state_name};
 use timer::DeadlineTimer;
 
 /// How many events are taken before deadlines are looked at again: some 100 us of work.
@@ -40,6 +40,8 @@ pub enum Command {
     Interface { ifindex: u32, running: bool, mac: Option<MacAddress> },
     /// What the tracked checks make of a virtual router, which counts as in [`Report`].
     Track { router: usize, priority: Priority, checks: vrrp::Checks },
+    /// Whether these virtual routers, which count as in [`Report`], leave their role to others.
+    StandBy { routers: Vec<usize>, on: bool },
     /// How things stand, one entry for each virtual router, in the order of the configuration.
     Status(oneshot::Sender<Vec<RouterStatus>>),
     /// Say that the thread goes on.
@@ -227,10 +229,11 @@ impl Election {
                 command = commands.recv() => match command {
                     Some(Command::Interface { ifindex, running, mac }) => self.interface_changed(ifindex, running, mac)?,
                     Some(Command::Track { router, priority, checks }) => self.track(router, priority, checks)?,
+                    Some(Command::StandBy { routers, on }) => self.stand_by(&routers, on)?,
                     Some(Command::Status(reply)) => {
                         let now = clock::now();
                         // Who asked may have gone; that is all the same to us.
-                        let _ = reply.send(self.instances.iter().map(|instance| instance.status(now)).collect());
+                        let _ = reply.send(self.instances.iter().map(|instance| instance.status(now, &self.tables)).collect());
                     }
                     Some(Command::Answer(reply)) => {
                         let _ = reply.send(());
@@ -306,6 +309,18 @@ impl Election {
             }
         }
         Ok(())
+    }
+
+    fn stand_by(&mut self, routers: &[usize], on: bool) -> Result<(), ElectionError> {
+        let now = clock::now();
+        // All of them before any acts: each says so itself, and none follows its partner without a word.
+        for &router in routers {
+            if let Some(instance) = self.instances.get_mut(router) {
+                instance.handle(vrrp::Event::StandBy(on), now);
+            }
+        }
+        let count = self.instances.len();
+        routers.iter().filter(|router| **router < count).try_for_each(|router| self.act(*router))
     }
 
     /// Goes on after a failure, and returns the first.

@@ -15,6 +15,10 @@ pub struct RouterStatus {
     pub priority: Priority,
     /// Who is Active, as far as is known, and with which priority.
     pub active: Option<(IpAddr, Priority)>,
+    /// Whether it leaves the role to others.
+    pub stands_by: bool,
+    /// The latest advert of any other router.
+    pub heard: Option<Heard>,
     pub timers: Timers,
     pub adverts_sent: u64,
     /// The latest claim on one of our addresses.
@@ -31,6 +35,8 @@ impl RouterStatus {
             in_state_for: Interval::ZERO,
             priority: machine.priority(),
             active: None,
+            stands_by: false,
+            heard: None,
             timers: Timers {
                 active_adver_interval: machine.active_adver_interval(),
                 skew: machine.skew(),
@@ -42,6 +48,14 @@ impl RouterStatus {
             rival: None,
         }
     }
+}
+
+/// A valid advert of another router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub address: IpAddr,
+    pub priority: Priority,
+    pub at: Instant,
 }
 
 /// Another host claims one of our addresses in ARP, while we are Active.

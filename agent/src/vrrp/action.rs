@@ -13,6 +13,8 @@ pub enum Action {
     SetPreempt(bool),
     /// For the kernel half and the adverts: the priority that we have from now on.
     SetPriority(Priority),
+    /// For the kernel half, which keeps it for a successor of the agent: whether we stand by ([`Event::StandBy`](super::Event::StandBy)).
+    SetStandBy(bool),
     /// Send an advert with this priority (RFC 9568 7.2).
     SendAdvert { priority: Priority },
     /// Send a gratuitous ARP or unsolicited Neighbor Advertisement for every virtual address (RFC 9568 6.4.1, 6.4.2).
@@ -65,6 +67,8 @@ pub enum Reason {
     ChecksPassed,
     /// Backup: none of our adverts was sent for so long that another may be Active.
     LeaseExpired,
+    /// Backup: has handed the role over, as an operator wanted.
+    HandedOver,
     /// Backup: another Active has a higher priority.
     HigherPriority,
     /// Backup: another Active has our priority and a higher address.
@@ -102,6 +106,7 @@ impl fmt::Display for Reason {
             Self::InterfaceUp => "interface_up",
             Self::ChecksPassed => "checks_passed",
             Self::LeaseExpired => "lease_expired",
+            Self::HandedOver => "handed_over",
             Self::HigherPriority => "higher_priority",
             Self::HigherAddress => "higher_address",
             Self::OtherFamily => "other_family",

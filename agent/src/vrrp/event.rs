@@ -24,6 +24,9 @@ pub enum Event {
     Checks(Checks),
     /// Our priority from now on: 1 to 254, or of the owner 255. No other is taken, and an owner stays one.
     Priority(Priority),
+    /// Whether the role is left to others as long as one of them has it: of one that is Active it is given up. Told as often
+    /// as one likes; ends by itself with the next takeover. An owner takes no notice.
+    StandBy(bool),
     /// A valid advert that changes something, or any valid advert while we are Active.
     Advert(Advert),
     /// The kernel half has heard, `at` this moment, an advert that restarts a Backup's Active_Down_Timer, and it

@@ -2,6 +2,7 @@
 
 mod lease;
 mod priority;
+mod standby;
 mod standing;
 
 use core::hash::{Hash, Hasher};
@@ -27,6 +28,8 @@ pub struct VirtualRouter {
     started: bool,
     interface_up: bool,
     checks: Checks,
+    /// Others that are Active are let be, whatever the priorities.
+    stands_by: bool,
     /// The configured one, as tracked checks have changed it.
     priority: Priority,
     intervals: Intervals,
@@ -48,6 +51,7 @@ impl VirtualRouter {
             started: false,
             interface_up: true,
             checks: Checks::Passed,
+            stands_by: false,
             priority: config.priority,
             intervals: Intervals::new(config.version, config.priority, config.advert_interval),
             told_preempt: config.preempt,
@@ -67,6 +71,7 @@ impl VirtualRouter {
             Event::Checks(checks) if checks == self.checks => return,
             Event::Checks(checks) => self.checks = checks,
             Event::Priority(priority) => return self.change_priority(priority, now),
+            Event::StandBy(stands_by) => return self.stand_by(stands_by, now),
             // What we hear of ourselves, over a loop in the network, tells of no other router.
             Event::Advert(advert) if advert.source == self.config.primary => return,
             Event::Advert(_) | Event::Restarted { .. } | Event::PartnerActive | Event::PartnerBackup => {}
@@ -119,6 +124,7 @@ impl VirtualRouter {
             Event::InterfaceDown
             | Event::Checks(_)
             | Event::Priority(_)
+            | Event::StandBy(_)
             | Event::Advert(_)
             | Event::Restarted { .. }
             | Event::PartnerActive
@@ -171,6 +177,7 @@ impl VirtualRouter {
             | Event::InterfaceUp
             | Event::Checks(Checks::Pending | Checks::Passed)
             | Event::Priority(_)
+            | Event::StandBy(_)
             | Event::PartnerBackup => {}
         }
     }
@@ -259,6 +266,7 @@ impl VirtualRouter {
             | Event::InterfaceUp
             | Event::Checks(Checks::Pending | Checks::Passed)
             | Event::Priority(_)
+            | Event::StandBy(_)
             | Event::Restarted { .. }
             | Event::PartnerActive => {}
         }
@@ -330,6 +338,7 @@ impl VirtualRouter {
         let active = Active::new(&self.config, lease_until, now);
         let advert = Action::SendAdvert { priority: self.priority };
         self.enter(Phase::Active(active), reason, now, &[advert, Action::Announce, Action::InstallAddresses]);
+        self.set_stand_by(false);
     }
 
     /// `timed_from` is when the advert that made us Backup arrived, if one did.
@@ -375,7 +384,9 @@ impl VirtualRouter {
     }
 
     fn preemption(&self) -> Preemption {
-        if self.config.priority.is_owner() {
+        if self.stands_by {
+            Preemption::Off
+        } else if self.config.priority.is_owner() {
             Preemption::On
         } else {
             Preemption::new(self.config.preempt, self.config.preempt_delay)
@@ -391,8 +402,9 @@ impl VirtualRouter {
 /// the configuration, which never changes.
 impl Hash for VirtualRouter {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        let Self { config: _, since: _, reason: _, phase, started, interface_up, checks, priority, .. } = self;
-        (phase, started, interface_up, checks, priority).hash(hasher);
+        let Self { config: _, since: _, reason: _, phase, started, interface_up, checks, stands_by, priority, .. } =
+            self;
+        (phase, started, interface_up, checks, stands_by, priority).hash(hasher);
         let Self { intervals, told_preempt, actions, .. } = self;
         (intervals, told_preempt, actions).hash(hasher);
     }

@@ -9,6 +9,7 @@ mod lateness;
 mod lease;
 mod pair;
 mod preempt_delay;
+mod standby;
 mod timers;
 mod tracking;
 mod words;

@@ -19,6 +19,7 @@ fn reasons_are_single_words_for_a_log_field() {
         (Reason::Startup, "startup"),
         (Reason::InterfaceUp, "interface_up"),
         (Reason::ChecksPassed, "checks_passed"),
+        (Reason::HandedOver, "handed_over"),
         (Reason::HigherPriority, "higher_priority"),
         (Reason::HigherAddress, "higher_address"),
         (Reason::Owner, "owner"),

@@ -33,7 +33,7 @@ impl fmt::Display for Happening {
     }
 }
 
-use Fault::{Crash, Cut, Kill, Mend, Plug, Start, Stop, Unplug};
+use Fault::{Crash, Cut, HandOver, Kill, Mend, Plug, Start, Stop, TakeBack, Unplug};
 
 /// The routers, best address last.
 const A: usize = 0;
@@ -68,6 +68,22 @@ pub fn all() -> Vec<Scenario> {
         .at(0, A, Start)
         .at(5_250, B, Start),
         started("shutdown", "the Active router stops, and says so with priority 0", three(), 9).at(6_500, C, Stop),
+        started(
+            "handover",
+            "the Active router hands over, and takes the role back later",
+            vec![router(1, 100), router(2, 200)],
+            16,
+        )
+        .at(6_500, B, HandOver)
+        .at(11_250, B, TakeBack),
+        started(
+            "handover-end",
+            "the Active router hands over, and has to take the role back from one that dies",
+            vec![router(1, 100), router(2, 200)],
+            14,
+        )
+        .at(6_500, B, HandOver)
+        .at(9_250, A, Crash),
         scenario("owner", "the owner of the addresses comes, and goes", vec![router(1, 100), router(2, 255)], 10)
             .at(0, A, Start)
             .at(5_250, B, Start)

@@ -88,6 +88,7 @@ impl Trace {
             Event::Priority(priority) => format!(r#""priority {}""#, priority.get()),
             Event::PartnerActive => r#""partner active""#.to_owned(),
             Event::PartnerBackup => r#""partner backup""#.to_owned(),
+            Event::StandBy(on) => format!(r#""stand by {on}""#),
             Event::Advert(advert) => format!(
                 r#"{{"advert":{{"from":"{}","priority":{},"interval_ms":{}{}}}}}"#,
                 sender(advert.source),
@@ -127,6 +128,7 @@ fn describe(action: Action) -> String {
     match action {
         Action::SetRole(role) => format!("role {role}"),
         Action::SetPreempt(preempt) => format!("preempt {preempt}"),
+        Action::SetStandBy(on) => format!("stand by {on}"),
         Action::SetPriority(priority) => format!("priority {}", priority.get()),
         Action::SendAdvert { priority } => format!("advert {}", priority.get()),
         Action::Announce => "announce".to_owned(),

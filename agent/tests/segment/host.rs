@@ -135,6 +135,10 @@ impl Host {
         self.tell(if carrier { Event::InterfaceUp } else { Event::InterfaceDown }, now)
     }
 
+    pub fn stand_by(&mut self, on: bool, now: Instant) -> Vec<Priority> {
+        self.tell(Event::StandBy(on), now)
+    }
+
     /// Whether the agent is to be told of it.
     pub fn receive(&mut self, advert: Advert) -> bool {
         // RFC 3768 7.1
@@ -192,6 +196,7 @@ impl Host {
                     assert_ne!(self.kernel.preempt, preempt, "told what is so already");
                     self.kernel.preempt = preempt;
                 }
+                Action::SetStandBy(_) => {}
                 Action::SetPriority(_) => panic!("nothing is tracked here"),
                 Action::SendAdvert { priority } => {
                     assert!(priority.is_release() != self.is_active(), "an advert as {}", self.kernel.role);

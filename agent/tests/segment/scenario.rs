@@ -109,6 +109,7 @@ pub fn faults() -> impl Strategy<Value = Vec<(Interval, usize, Fault)>> {
         Just((Fault::Kill, Fault::Start)),
         Just((Fault::Cut, Fault::Mend)),
         Just((Fault::Unplug, Fault::Plug)),
+        Just((Fault::HandOver, Fault::TakeBack)),
     ];
     let start = |host| (0..2_000_u64).prop_map(move |when| (Interval::from_millis(when), host, Fault::Start));
     let starts = [start(0), start(1), start(2), start(3), start(4)];

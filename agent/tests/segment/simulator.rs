@@ -44,6 +44,9 @@ pub enum Fault {
     /// The cable is pulled: the carrier is lost.
     Unplug,
     Plug,
+    /// An operator gives its role to others, and wants it back.
+    HandOver,
+    TakeBack,
 }
 
 #[derive(Debug)]
@@ -99,6 +102,8 @@ impl Segment {
             Fault::Mend => host.cut = false,
             Fault::Unplug => sent = host.set_carrier(false, now),
             Fault::Plug => sent = host.set_carrier(true, now),
+            Fault::HandOver => sent = host.stand_by(true, now),
+            Fault::TakeBack => sent = host.stand_by(false, now),
         }
         self.send(index, &sent);
         self.wake_at[index] = None;

@@ -87,6 +87,14 @@ impl Xvrrp {
         run(std::process::Command::new(agent_binary()?).args(["reload", "--control"]).arg(self.control())).map(drop)
     }
 
+    /// Has it hand over a virtual router by `xvrrp handover`, with these options: its exit code, and what it said.
+    pub fn hand_over(&self, name: &str, options: &[&str]) -> Result<(Option<i32>, String)> {
+        let mut command = std::process::Command::new(agent_binary()?);
+        let output = command.args(["handover", name, "--control"]).arg(self.control()).args(options).output()?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))
+    }
+
     fn start_in(
         namespace: &Namespace,
         virtual_routers: &[VirtualRouter],

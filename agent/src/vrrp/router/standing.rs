@@ -23,6 +23,11 @@ impl VirtualRouter {
         self.reason
     }
 
+    /// Whether it leaves the role to others ([`Event::StandBy`](crate::vrrp::Event::StandBy)).
+    pub fn stands_by(&self) -> bool {
+        self.stands_by
+    }
+
     /// The one that our adverts carry: as configured, or as tracked checks have changed it.
     pub fn priority(&self) -> Priority {
         self.priority
