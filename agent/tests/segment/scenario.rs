@@ -118,7 +118,11 @@ pub fn faults() -> impl Strategy<Value = Vec<(Interval, usize, Fault)>> {
             let mut faults = Vec::from(starts);
             for (host, (begin, end), begins_at, lasts) in troubles {
                 faults.push((begins_at, host, begin));
-                let ends_at = begins_at + lasts;
+                // An operator who has handed over wants the role back: else the best router would not be the Active one.
+                let ends_at = match end {
+                    Fault::TakeBack => (begins_at + lasts).min(STORM.saturating_sub(Interval::from_nanos(1))),
+                    _ => begins_at + lasts,
+                };
                 if ends_at < STORM {
                     faults.push((ends_at, host, end));
                 }
