@@ -5,13 +5,14 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use nix::sched::{CloneFlags, setns};
 
 use crate::config::{self, AgentConfig, Config, ConfigError};
 use crate::control::{self, Request};
 use crate::reload::Bequest;
-use crate::{agent, capabilities, cleanup, import, reload, standby};
+use crate::{agent, capabilities, cleanup, import, manual, reload, standby};
 
 /// Where `ip netns add` puts a handle of a network namespace.
 const NETNS_DIRECTORY: &str = "/run/netns";
@@ -109,6 +110,11 @@ enum Command {
         #[arg(long, value_name = "PATH", default_value = config::AgentConfig::DEFAULT_CONTROL)]
         control: PathBuf,
     },
+    /// Print what a shell reads to complete the command line
+    Completions { shell: Shell },
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    ManualPages { directory: PathBuf },
 }
 
 #[derive(Debug, clap::Args)]
@@ -161,6 +167,8 @@ impl Cli {
                 }
                 print(&removed.iter().map(|what| format!("removed {what}\n")).collect::<String>())
             }
+            Command::Completions { shell } => print(&manual::completions(Self::command(), shell)?),
+            Command::ManualPages { directory } => manual::write_pages(Self::command(), &directory),
             Command::Status { json, control } => {
                 if json {
                     let answer = control::ask_for(&control, &Request::Status)?;

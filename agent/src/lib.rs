@@ -19,6 +19,7 @@ pub mod handover;
 pub mod import;
 pub mod inspector;
 pub mod interface_watch;
+pub mod manual;
 pub mod metrics;
 pub mod net;
 pub mod notify;

@@ -2,6 +2,7 @@
 
 mod build;
 mod conformance;
+mod dist;
 mod fuzz;
 mod golden;
 mod kernel;
@@ -65,6 +66,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Make a Debian package: target/dist/xvrrp_VERSION_ARCHITECTURE.deb
+    Dist(dist::Options),
     /// Run the wire decoders under cargo-fuzz
     Fuzz {
         /// How long each target runs
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
         Command::Test { kernel: Some(series), args } => kernel::run(&series, &args),
         Command::Test { kernel: None, args } => test::run(&args),
         Command::Bench { args } => run::lab("bench", &args),
+        Command::Dist(options) => dist::run(&options),
         Command::Fuzz { seconds, keep, targets } => fuzz::run(seconds, keep, &targets),
         Command::Golden => golden::record(),
         Command::Conformance => conformance::run(),
