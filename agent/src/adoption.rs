@@ -19,7 +19,7 @@ pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Resul
     }
     give_slots(plans, &known, tables)?;
     let vips: BTreeSet<_> = plans.iter().flat_map(Plan::vips).collect();
-    let sources: BTreeSet<_> = plans.iter().flat_map(Plan::allowed_sources).collect();
+    let sources: BTreeSet<_> = plans.iter().flat_map(Plan::allowed_sources).map(|(source, _)| source).collect();
     // First, to make room.
     tables.retain(&vips, &sources)?;
     for plan in &mut *plans {
@@ -39,8 +39,8 @@ pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Resul
         for vip in plan.vips() {
             tables.add_vip(vip, plan.key)?;
         }
-        for source in plan.allowed_sources() {
-            tables.allow_source(source)?;
+        for (source, least_ttl) in plan.allowed_sources() {
+            tables.allow_source(source, least_ttl)?;
         }
     }
     Ok(())

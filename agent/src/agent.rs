@@ -134,7 +134,7 @@ fn capacity(config: &Config) -> anyhow::Result<Capacity> {
     Ok(Capacity {
         routers: count(&mut routers.iter().map(|router| router.families().count()))?,
         vips: count(&mut routers.iter().map(|router| router.addresses.len()))?,
-        sources: count(&mut routers.iter().map(|router| router.allowed_sources.len()))?,
+        sources: count(&mut routers.iter().map(|router| router.allowed_sources.len() + router.unicast_peers.len()))?,
     })
 }
 

@@ -16,7 +16,7 @@ use crate::election::{Command, RouterStatus, state_name};
 use crate::plan::{self, Plans};
 use crate::reload::Waits;
 use crate::status::{
-    ActiveRouter, AgentStatus, CheckStatus, HeardRouter, RivalClaim, SCHEMA, STATES, TimerStatus, TrackStatus,
+    ActiveRouter, AgentStatus, CheckStatus, HeardRouter, PeerStatus, RivalClaim, SCHEMA, STATES, TimerStatus, TrackStatus,
     VirtualRouterStatus, counted, milliseconds,
 };
 use crate::tracking::{Account, Outcome};
@@ -89,6 +89,7 @@ struct Known {
     advert_interval: Interval,
     virtual_mac: Option<String>,
     addresses: Vec<String>,
+    peers: Vec<PeerStatus>,
     standing: Standing,
 }
 
@@ -230,6 +231,7 @@ impl Inspector {
             },
             virtual_mac: known.virtual_mac.clone(),
             addresses: known.addresses.clone(),
+            unicast_peers: known.peers.clone(),
             adverts_sent: elected.adverts_sent,
             transitions: self.sources.transitions.of(place),
             notify_failures: self.sources.notify_failures.get(place).map_or(0, |count| count.load(Ordering::Relaxed)),
@@ -272,6 +274,10 @@ impl Known {
             advert_interval: config.advert_interval,
             virtual_mac: config.virtual_mac.then(|| MacAddress::of_virtual_router(family, config.vrid).to_string()),
             addresses: config.addresses_of(family).map(|vip| vip.to_string()).collect(),
+            peers: config
+                .peers_of(family)
+                .map(|peer| PeerStatus { address: peer.address, min_ttl: peer.min_ttl })
+                .collect(),
             standing,
         }
     }

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use xvrrp_common::abi::{self, RouterKey, SourceKey, VipKey};
 use xvrrp_common::units::{Family, Instant, MacAddress};
+use xvrrp_common::wire::vrrp::HOP_LIMIT;
 
 use crate::addresses::Placement;
 use crate::config::host::{self, Obstacle};
-use crate::config::{Checksum, Config, Vip, VirtualRouterConfig};
+use crate::config::{Checksum, Config, UnicastPeer, Vip, VirtualRouterConfig};
 use crate::net::{Interface, MARKS_LAST};
 use crate::{notify, vrrp};
 
@@ -205,7 +206,8 @@ impl<'a> Plan<'a> {
                 | flag(self.accepts(), abi::Router::ACCEPT)
                 | flag(config.preempt, abi::Router::PREEMPT)
                 | flag(self.stands_by, abi::Router::STANDS_BY)
-                | flag(!config.allowed_sources.is_empty(), abi::Router::RESTRICT_SOURCES),
+                | flag(self.allowed_sources().next().is_some(), abi::Router::RESTRICT_SOURCES)
+                | flag(!config.unicast_peers.is_empty(), abi::Router::UNICAST),
             priority: config.priority.get(),
             version: config.version as u8,
             checksum: match config.checksum {
@@ -231,10 +233,18 @@ impl<'a> Plan<'a> {
         self.addresses().map(key)
     }
 
-    pub fn allowed_sources(&self) -> impl Iterator<Item = SourceKey> {
+    /// The other routers, if adverts are unicast.
+    pub fn unicast_peers(&self) -> impl Iterator<Item = UnicastPeer> {
+        self.config.peers_of(self.family)
+    }
+
+    /// Who is heard, and with which TTL or hop limit at least, if not everybody is: the unicast peers too.
+    pub fn allowed_sources(&self) -> impl Iterator<Item = (SourceKey, u8)> {
         let (router, family) = (self.key, self.family);
         let sources = self.config.allowed_sources.iter().filter(move |source| Family::of(**source) == family);
-        sources.map(move |source| SourceKey { router, address: abi::address(*source) })
+        let sources = sources.map(|source| (*source, HOP_LIMIT));
+        let peers = self.unicast_peers().map(|peer| (peer.address, peer.min_ttl));
+        sources.chain(peers).map(move |(source, ttl)| (SourceKey { router, address: abi::address(source) }, ttl))
     }
 
     pub fn machine(&self) -> vrrp::Config {

@@ -27,6 +27,7 @@ pub const DISCARDS: &[Counter] = &[
     Counter::AdvertFirstAddress,
     Counter::AdvertOwnSource,
     Counter::AdvertForbiddenSource,
+    Counter::AdvertMulticast,
 ];
 
 /// What was found of an earlier agent's kernel half.

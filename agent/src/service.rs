@@ -21,7 +21,7 @@ use crate::dataplane::{Attachments, Capacity, Dataplane, Pins, Predecessor, Tabl
 use crate::election::{self, Command, Ending, Instance, InstanceConfig, Report, Transition, state_name};
 use crate::inspector::{Inspector, Sources, Tally};
 use crate::interface_watch::InterfaceWatch;
-use crate::net::{Interface, LinkMonitor, LinkNews, Memberships, Netlink, PacketSocket};
+use crate::net::{Interface, LinkMonitor, LinkNews, Memberships, Netlink, PacketSocket, UnicastSocket};
 use crate::notify::{self, Notifier};
 use crate::plan::{self, Plan, Plans};
 use crate::reload::{Bequest, Reload};
@@ -80,6 +80,14 @@ enum Wish {
     Reload,
     /// To reload with the configuration that it has, for the sake of its interfaces.
     GoOn,
+}
+
+/// What one virtual router sends with. Its own: what one of them sends takes no room from another's adverts.
+#[derive(Debug)]
+struct Sockets {
+    frames: PacketSocket,
+    /// One each, for the same reason.
+    peers: Vec<UnicastSocket>,
 }
 
 /// Where the kernel half is.
@@ -269,16 +277,11 @@ impl Host<'_> {
         })
     }
 
-    /// What each virtual router needs of its interface: a packet socket, one each, so that what one of them sends takes no
-    /// room from another's adverts, and multicast groups. Where this cannot be had, it waits if we were an agent before.
-    fn equip(&self, plans: &mut Plans<'_>) -> anyhow::Result<Vec<(PacketSocket, Option<Memberships>)>> {
+    /// What each virtual router needs of its interface: sockets and multicast groups. Where this cannot be had, it waits if
+    /// we were an agent before.
+    fn equip(&self, plans: &mut Plans<'_>) -> anyhow::Result<Vec<(Sockets, Option<Memberships>)>> {
         let mut joined_by = BTreeSet::new();
-        let equipment = plans.equip(|plan| {
-            let name = &plan.interface.name;
-            let socket =
-                PacketSocket::open(plan.interface.ifindex).with_context(|| format!("cannot send on {name}"))?;
-            Ok((socket, memberships(plan, &mut joined_by)?))
-        });
+        let equipment = plans.equip(|plan| Ok((Sockets::open(plan)?, memberships(plan, &mut joined_by)?)));
         match plans.waiting.iter().find(|waiting| waiting.failed) {
             Some(failed) if self.bequest.is_none() => Err(anyhow::anyhow!("{}", failed.reason)),
             _ => Ok(equipment),
@@ -346,10 +349,22 @@ impl Host<'_> {
     }
 }
 
+impl Sockets {
+    fn open(plan: &Plan<'_>) -> anyhow::Result<Self> {
+        let Interface { name, ifindex, .. } = plan.interface;
+        let frames = PacketSocket::open(*ifindex).with_context(|| format!("cannot send on {name}"))?;
+        let peers = plan.unicast_peers().map(|peer| {
+            let to = peer.address;
+            UnicastSocket::open(name, *ifindex, to).with_context(|| format!("cannot send to {to} on {name}"))
+        });
+        Ok(Self { frames, peers: peers.collect::<Result<_, _>>()? })
+    }
+}
+
 /// Those on interfaces that are `held` start when something is told of these.
-fn instances(plans: &[Plan<'_>], sockets: Vec<PacketSocket>, held: &BTreeSet<u32>) -> anyhow::Result<Vec<Instance>> {
+fn instances(plans: &[Plan<'_>], sockets: Vec<Sockets>, held: &BTreeSet<u32>) -> anyhow::Result<Vec<Instance>> {
     let mut instances = Vec::with_capacity(plans.len());
-    for (plan, socket) in plans.iter().zip(sockets) {
+    for (plan, Sockets { frames, peers }) in plans.iter().zip(sockets) {
         let Interface { ifindex, running, .. } = plan.interface;
         let instance = Instance::new(InstanceConfig {
             index: plan.index,
@@ -361,7 +376,8 @@ fn instances(plans: &[Plan<'_>], sockets: Vec<PacketSocket>, held: &BTreeSet<u32
             addresses: plan.addresses().map(|vip| vip.address).collect(),
             mac: plan.mac,
             password: plan.config.password.map(|password| password.0),
-            socket,
+            socket: frames,
+            peers,
             resume: plan.resume,
             stands_by: plan.stands_by,
             running: *running,
@@ -378,10 +394,11 @@ fn instances(plans: &[Plan<'_>], sockets: Vec<PacketSocket>, held: &BTreeSet<u32
 /// Held as long as they are wanted; over IPv4 the interface's first one joins for all.
 fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<u32>) -> anyhow::Result<Option<Memberships>> {
     let Interface { name, ifindex, .. } = plan.interface;
+    let unicast = plan.unicast_peers().next().is_some();
     let joined = match plan.primary {
-        IpAddr::V4(_) if joined_by.contains(ifindex) => return Ok(None),
+        IpAddr::V4(_) if unicast || joined_by.contains(ifindex) => return Ok(None),
         IpAddr::V4(address) => Memberships::ipv4(address),
-        IpAddr::V6(_) => Memberships::ipv6(*ifindex, plan.addresses().map(|vip| vip.address)),
+        IpAddr::V6(_) => Memberships::ipv6(*ifindex, !unicast, plan.addresses().map(|vip| vip.address)),
     };
     let joined = joined.with_context(|| format!("cannot join multicast groups on {name}"))?;
     if plan.family == Family::Ipv4 {

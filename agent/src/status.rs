@@ -69,6 +69,9 @@ pub struct VirtualRouterStatus {
     pub timers: TimerStatus,
     pub virtual_mac: Option<String>,
     pub addresses: Vec<String>,
+    /// The other routers, if adverts are unicast.
+    #[serde(default)]
+    pub unicast_peers: Vec<PeerStatus>,
     /// Since `started`.
     pub adverts_sent: u64,
     /// How often it has come into each state since `started`.
@@ -82,6 +85,15 @@ pub struct VirtualRouterStatus {
     pub rival: Option<RivalClaim>,
     /// Frames that belong to this virtual router, by what the kernel half made of them.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// A router to which adverts go by unicast.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PeerStatus {
+    pub address: IpAddr,
+    /// The least TTL or hop limit of its adverts.
+    pub min_ttl: u8,
 }
 
 /// A check, as a virtual router tracks it.
@@ -220,6 +232,11 @@ impl fmt::Display for VirtualRouterStatus {
         for address in &self.addresses {
             writeln!(f, "              {address}")?;
         }
+        for (index, PeerStatus { address, min_ttl }) in self.unicast_peers.iter().enumerate() {
+            let label = if index == 0 { "unicast to" } else { "" };
+            let routed = if *min_ttl == 255 { String::new() } else { format!(", TTL {min_ttl} at least") };
+            writeln!(f, "  {label:<11} {address}{routed}")?;
+        }
         writeln!(
             f,
             "  intervals   ours {}, Active_Adver_Interval {}",
@@ -315,6 +332,10 @@ mod tests {
                 },
                 virtual_mac: Some("00:00:5e:00:01:33".to_owned()),
                 addresses: vec!["192.0.2.1/24".to_owned()],
+                unicast_peers: vec![
+                    PeerStatus { address: IpAddr::from([192, 0, 2, 2]), min_ttl: 255 },
+                    PeerStatus { address: IpAddr::from([203, 0, 113, 2]), min_ttl: 254 },
+                ],
                 adverts_sent: 0,
                 transitions: BTreeMap::from([("backup".to_owned(), 1)]),
                 notify_failures: 0,
@@ -353,6 +374,8 @@ lan: BACKUP for 12 s (startup)
   handover    stands by until `--resume`, or until nobody else is Active
   addresses   at 00:00:5e:00:01:33
               192.0.2.1/24
+  unicast to  192.0.2.2
+              203.0.113.2, TTL 254 at least
   intervals   ours 100.0 ms, Active_Adver_Interval 100.0 ms
   timers      Active_Down_Interval 360.9 ms, Skew_Time 60.9 ms, next in 300.0 ms
   lease       serves for 280.0 ms without another advert

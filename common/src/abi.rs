@@ -7,7 +7,7 @@
 //! |---|---|---|---|---|
 //! | [`map::ROUTERS`] | hash | [`RouterKey`] | [`Router`] | agent |
 //! | [`map::VIPS`] | hash | [`VipKey`] | [`RouterKey`] | agent |
-//! | [`map::ALLOWED_SOURCES`] | hash | [`SourceKey`] | `u8` (unused) | agent |
+//! | [`map::ALLOWED_SOURCES`] | hash | [`SourceKey`] | `u8`: the least TTL or hop limit, 1 to 255 | agent |
 //! | [`map::HEARD`] | array, mmapable | [`Router::slot`] | [`Heard`] | kernel half |
 //! | [`map::LEASES`] | array, mmapable | [`Router::slot`] | [`Lease`] | agent; the kernel half ends them |
 //! | [`map::COUNTERS`] | per-CPU array | 0: no router of ours; else [`Router::slot`] + 1 | [`Counters`] | kernel half |
@@ -155,6 +155,9 @@ impl Router {
     pub const PREEMPT: u8 = 1 << 2;
     /// Only adverts from [`map::ALLOWED_SOURCES`] are heard.
     pub const RESTRICT_SOURCES: u8 = 1 << 3;
+    /// Adverts are heard if they are addressed to [`Self::primary`], and not if they are addressed to the group. Comes with
+    /// [`Self::RESTRICT_SOURCES`].
+    pub const UNICAST: u8 = 1 << 4;
     /// For the agent's successor: the role is left to others ("standing by"). Nothing to the kernel half.
     pub const STANDS_BY: u8 = 1 << 5;
 
@@ -268,7 +271,7 @@ pub struct Stamp {
 
 /// The form and meaning of all the maps in this file. Any change that a program of the version before would not
 /// understand makes it another number. Stamp and number themselves never change their place.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// What the kernel half must know before it looks for a virtual router.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -311,7 +314,7 @@ counters! {
     AdvertRelease = "advert_release",
     /// A fragment of an IP packet with protocol 112: no VRRP router sends one.
     AdvertFragment = "advert_fragment",
-    /// TTL or hop limit other than 255 (RFC 9568 5.1.1.3, 5.1.2.3).
+    /// TTL or hop limit other than 255 (RFC 9568 5.1.1.3, 5.1.2.3), or below what a unicast peer may have.
     AdvertTimeToLive = "advert_time_to_live",
     /// Not the version that the virtual router is configured for (RFC 9568 7.1).
     AdvertVersion = "advert_version",
@@ -373,6 +376,8 @@ counters! {
     /// Neighbor Discovery of this host that named a virtual address, dropped because we are not Active or our lease has
     /// ended.
     EgressNdDropped = "egress_nd_dropped",
+    /// To the group, although the virtual router has unicast peers.
+    AdvertMulticast = "advert_multicast",
 }
 
 /// One CPU's counts for a virtual router, or for what belongs to none; indexed by [`Counter`].

@@ -15,9 +15,8 @@ use crate::maps::{self, CounterIndex, count, tell};
 #[inline(always)]
 pub fn handle_ipv4(frame: &Frame, header: &ethernet::Header) -> Verdict {
     match ipv4::Header::decode(frame, header.payload) {
-        Ok(ip) if ip.destination == <[u8; 4]>::GROUP && ip.fragment == ipv4::Fragment::Later => {
-            foreign(Counter::AdvertFragment)
-        }
+        // Whose it is stands in another packet.
+        Ok(ip) if ip.fragment == ipv4::Fragment::Later => unknown(&ip, Counter::AdvertFragment),
         Ok(ip) => handle(frame, header.vlan, &ip),
         Err(ipv4::Error::Truncated) => foreign(Counter::AdvertLength),
         Err(ipv4::Error::Malformed) => foreign(Counter::AdvertIpHeader),
@@ -38,21 +37,33 @@ pub fn handle_ipv6(frame: &Frame, header: &ethernet::Header) -> Verdict {
 // conformance 7
 #[inline(always)]
 fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> Verdict {
-    if ip.destination() != C::Address::GROUP {
-        return Verdict::Pass;
-    }
     let Some(vrid) = vrrp::vrid(frame, ip) else {
-        return foreign(Counter::AdvertLength);
+        return unknown(ip, Counter::AdvertLength);
     };
     let key = RouterKey { ifindex: frame.ifindex(), vlan, family: C::Address::FAMILY as u8, vrid };
     let Some(router) = maps::router(&key) else {
-        return foreign(Counter::AdvertUnknownVrid);
+        return unknown(ip, Counter::AdvertUnknownVrid);
     };
+    let unicast = router.flags & Router::UNICAST != 0 && ip.destination().widen() == router.primary;
+    if !is_to_group(ip) && !unicast {
+        return Verdict::Pass;
+    }
     match judge(frame, ip, &key, router) {
         Ok(advert) => take(&key, router, ip.source().widen(), &advert),
         Err(discard) => count(CounterIndex::of(router), reason(discard)),
     }
     Verdict::Drop
+}
+
+#[inline(always)]
+fn is_to_group<C: Carrier>(ip: &C) -> bool {
+    ip.destination() == C::Address::GROUP
+}
+
+/// Of no virtual router of ours. What another daemon sends by unicast is not even counted.
+#[inline(always)]
+fn unknown<C: Carrier>(ip: &C, counter: Counter) -> Verdict {
+    if is_to_group(ip) { foreign(counter) } else { Verdict::Pass }
 }
 
 #[inline(always)]
@@ -63,13 +74,17 @@ fn foreign(counter: Counter) -> Verdict {
 
 #[inline(always)]
 fn judge<C: Carrier>(frame: &Frame, ip: &C, key: &RouterKey, router: &Router) -> Result<vrrp::Advert, Discard> {
+    if router.flags & Router::UNICAST != 0 && is_to_group(ip) {
+        return Err(Discard::Multicast);
+    }
+    let least_hop_limit = if router.flags & Router::RESTRICT_SOURCES == 0 {
+        vrrp::HOP_LIMIT
+    } else {
+        maps::allowed_source(*key, ip.source().widen()).ok_or(Discard::ForbiddenSource)?
+    };
     // The agent writes 2 or 3.
     let version = Version::from_wire(router.version).ok_or(Discard::Version)?;
-    let advert = vrrp::Advert::decode(frame, ip, version, || policy(router))?;
-    if router.flags & Router::RESTRICT_SOURCES != 0 && !maps::is_allowed_source(*key, ip.source().widen()) {
-        return Err(Discard::ForbiddenSource);
-    }
-    Ok(advert)
+    vrrp::Advert::decode(frame, ip, version, least_hop_limit, || policy(router))
 }
 
 #[inline(always)]
@@ -170,5 +185,6 @@ fn reason(discard: Discard) -> Counter {
         Discard::FirstAddress => Counter::AdvertFirstAddress,
         Discard::OwnSource => Counter::AdvertOwnSource,
         Discard::ForbiddenSource => Counter::AdvertForbiddenSource,
+        Discard::Multicast => Counter::AdvertMulticast,
     }
 }

@@ -90,10 +90,12 @@ pub fn router_of_vip(ifindex: u32, vlan: u16, family: Family, address: Address) 
     router(unsafe { VIPS.get(key) }?)
 }
 
+/// The least TTL or hop limit of what an allowed source sends.
 #[inline(always)]
-pub fn is_allowed_source(router: RouterKey, address: Address) -> bool {
+pub fn allowed_source(router: RouterKey, address: Address) -> Option<u8> {
     let key = SourceKey { router, address };
-    ALLOWED_SOURCES.get_ptr(key).is_some()
+    // SAFETY: a byte, that the agent overwrites in place.
+    unsafe { ALLOWED_SOURCES.get(key) }.copied()
 }
 
 #[inline(always)]

@@ -36,6 +36,14 @@ pub fn emit<A: IpAddress>(advert: &AdvertFrame<'_, A>) -> Vec<u8> {
     frame
 }
 
+/// The advert addressed to one router.
+pub fn emit_unicast<A: IpAddress>(advert: &AdvertFrame<'_, A>, destination: A, mac: MacAddress) -> Vec<u8> {
+    let mut frame = [&mac.0[..], &advert.source_mac.0, &A::ETHER_TYPE.to_be_bytes(), &[0; MAX_FRAME]].concat();
+    let length = advert.emit_packet(destination, &mut frame[IP..]).expect("a packet of a valid advert");
+    frame.truncate(IP + length);
+    frame
+}
+
 /// An IPv6 packet in a frame; the checksum of ICMPv6 and VRRP in it is made right.
 pub fn ipv6(
     macs: [MacAddress; 2],

@@ -133,8 +133,8 @@ impl KernelHalf {
         self.tables.lease(slot)
     }
 
-    pub fn allow_source(&mut self, router: RouterKey, source: impl IpAddress) -> Result<()> {
-        Ok(self.tables.allow_source(SourceKey { router, address: source.widen() })?)
+    pub fn allow_source(&mut self, router: RouterKey, source: impl IpAddress, least_ttl: u8) -> Result<()> {
+        Ok(self.tables.allow_source(SourceKey { router, address: source.widen() }, least_ttl)?)
     }
 
     pub fn heard(&self, slot: u32) -> Heard {

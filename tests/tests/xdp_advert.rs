@@ -208,13 +208,15 @@ fn a_restricted_router_hears_its_allowed_sources_only() -> Result<()> {
     let restricted = Router { flags: router(ROLE).flags | Router::RESTRICT_SOURCES, ..router(ROLE) };
     let mut kernel = KernelHalf::with(restricted)?;
     kernel.add(key(52, 0), Router { slot: 1, ..restricted }, [192, 0, 2, 4])?;
-    kernel.allow_source(key(51, 0), [192, 0, 2, 2])?;
-    kernel.allow_source(key(52, 0), [192, 0, 2, 7])?;
+    kernel.allow_source(key(51, 0), [192, 0, 2, 2], 255)?;
+    kernel.allow_source(key(52, 0), [192, 0, 2, 7], 255)?;
     accepted(&mut kernel, "an allowed source", &emit(&advert()));
     let other = AdvertFrame { source: [192, 0, 2, 7], ..advert() };
     dropped("another router's source", emit(&other), Counter::AdvertForbiddenSource).check_ingress(&mut kernel);
     let broken = frames::with_byte(&emit(&other), MESSAGE + 6, 0);
-    dropped("a broken advert from it", broken, Counter::AdvertChecksum).check_ingress(&mut kernel);
+    dropped("a broken advert from it", broken, Counter::AdvertForbiddenSource).check_ingress(&mut kernel);
+    let broken = frames::with_byte(&emit(&advert()), MESSAGE + 6, 0);
+    dropped("a broken advert from an allowed source", broken, Counter::AdvertChecksum).check_ingress(&mut kernel);
     Ok(())
 }
 

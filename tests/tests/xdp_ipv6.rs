@@ -307,7 +307,7 @@ fn only_allowed_sources_are_heard_where_there_are_any() -> Result<()> {
     let mut kernel = kernel(Router { flags, ..router_ipv6(Router::ROLE_INITIALIZE) })?;
     let frame = emit(&advert(&[LINK_LOCAL_VIP]));
     dropped("a stranger", frame.clone(), Counter::AdvertForbiddenSource).check_ingress(&mut kernel);
-    kernel.allow_source(key_ipv6(51, 0), PEER)?;
+    kernel.allow_source(key_ipv6(51, 0), PEER, 255)?;
     dropped("a friend", frame, Counter::AdvertAccepted).check_ingress(&mut kernel);
     Ok(())
 }

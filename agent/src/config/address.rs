@@ -57,6 +57,18 @@ pub(super) fn parse_vip(text: &str, version: Version) -> Result<Vip, String> {
 
 /// The error says what is wrong with the text and what would be right.
 pub(super) fn parse_source(text: &str) -> Result<IpAddr, String> {
+    let address = parse_peer(text)?;
+    if let IpAddr::V6(address) = address
+        && !address.is_unicast_link_local()
+    {
+        let rule = "adverts over IPv6 come from link-local addresses (RFC 9568 5.1.2.1)";
+        return Err(format!("{}: {rule}; expected one such as \"fe80::2\"", quote(text)));
+    }
+    Ok(address)
+}
+
+/// The same, of a router that need not be on the link.
+pub(super) fn parse_peer(text: &str) -> Result<IpAddr, String> {
     let shown = quote(text);
     let address: IpAddr = text.parse().map_err(|_| match text.split_once('/') {
         Some((address, _)) if address.parse::<IpAddr>().is_ok() => {
@@ -65,12 +77,6 @@ pub(super) fn parse_source(text: &str) -> Result<IpAddr, String> {
         _ => format!("{shown} is not an IP address; expected one such as \"192.0.2.2\" or \"fe80::2\""),
     })?;
     check_unicast(address).map_err(|kind| format!("{shown} is {kind}; expected a unicast address"))?;
-    if let IpAddr::V6(address) = address
-        && !address.is_unicast_link_local()
-    {
-        let rule = "adverts over IPv6 come from link-local addresses (RFC 9568 5.1.2.1)";
-        return Err(format!("{shown}: {rule}; expected one such as \"fe80::2\""));
-    }
     Ok(address)
 }
 

@@ -9,7 +9,7 @@ use xvrrp_common::units::Family;
 use super::error::{ConfigError, Problems};
 use super::keys::{self, Key};
 use super::section::quote;
-use super::{CheckKind, Config, NotifyProgram, VirtualRouterConfig};
+use super::{CheckKind, Config, NotifyProgram, Origin, VirtualRouterConfig};
 
 /// An interface of the network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,14 +31,16 @@ pub enum Obstacle {
     NoEthernet,
     /// It does not have these addresses, which the owner has by definition (RFC 9568 5.2.4).
     NotOwned(Vec<IpAddr>),
-    /// It has no address of this family to send adverts from.
-    NoAddress(Family),
+    /// It has no address of this kind to send adverts from.
+    NoAddress(Origin),
+    /// It has this address, which should be another router's.
+    OwnPeer(IpAddr),
 }
 
 impl Obstacle {
     /// Whether only another configuration can help, while the interface is what it is; else the virtual router waits.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Loopback | Self::NoEthernet)
+        matches!(self, Self::Loopback | Self::NoEthernet | Self::OwnPeer(_))
     }
 
     /// In a few words, for the interface of this name.
@@ -48,8 +50,12 @@ impl Obstacle {
             Self::Loopback => format!("interface {interface} is a loopback interface"),
             Self::NoEthernet => format!("interface {interface} has no Ethernet framing"),
             Self::NotOwned(missing) => format!("interface {interface} does not have {}", enumerate(missing)),
-            Self::NoAddress(Family::Ipv4) => format!("interface {interface} has no IPv4 address of its own"),
-            Self::NoAddress(Family::Ipv6) => format!("interface {interface} has no link-local address of its own"),
+            Self::NoAddress(Origin::Ipv4) => format!("interface {interface} has no IPv4 address of its own"),
+            Self::NoAddress(Origin::LinkLocal) => format!("interface {interface} has no link-local address of its own"),
+            Self::NoAddress(Origin::Ipv6) => {
+                format!("interface {interface} has no IPv6 address of its own other than link-local")
+            }
+            Self::OwnPeer(own) => format!("interface {interface} has {own}, which is in unicast_peers"),
         }
     }
 
@@ -68,13 +74,21 @@ impl Obstacle {
                 );
                 return (router.lines.addresses, keys::ADDRESSES, message);
             }
-            Self::NoAddress(Family::Ipv4) => {
+            Self::NoAddress(Origin::Ipv4) => {
                 format!("{name} has no IPv4 address of its own to send adverts from; add one to the interface")
             }
-            Self::NoAddress(Family::Ipv6) => format!(
+            Self::NoAddress(Origin::LinkLocal) => format!(
                 "{name} has no link-local IPv6 address of its own to send adverts from (RFC 9568 5.1.2.1); set the \
                  interface up, with net.ipv6.conf.*.disable_ipv6 = 0, or add one"
             ),
+            Self::NoAddress(Origin::Ipv6) => format!(
+                "{name} has no IPv6 address of its own, other than link-local, to send adverts to unicast_peers from; add \
+                 one to the interface"
+            ),
+            Self::OwnPeer(own) => {
+                let message = format!("{own} is this host's own address; list the other routers only");
+                return (router.lines.unicast_peers, keys::UNICAST_PEERS, message);
+            }
         };
         (router.lines.interface, keys::INTERFACE, message)
     }
@@ -87,14 +101,15 @@ pub struct Survey<'a>(HashMap<&'a str, Facts<'a>>);
 #[derive(Debug)]
 struct Facts<'a> {
     interface: &'a HostInterface,
-    /// Over IPv4 and over IPv6.
-    primaries: [Option<IpAddr>; 2],
+    /// Over IPv4, and over IPv6 the link-local one and the other one.
+    primaries: [Option<IpAddr>; 3],
 }
 
 impl<'a> Survey<'a> {
     pub fn new(config: &Config, interfaces: &'a [HostInterface]) -> Self {
         let facts = |interface: &'a HostInterface| {
-            let primaries = [Family::Ipv4, Family::Ipv6].map(|family| primary_address(config, interface, family));
+            let origins = [Origin::Ipv4, Origin::LinkLocal, Origin::Ipv6];
+            let primaries = origins.map(|origin| primary_address(config, interface, origin));
             (interface.name.as_str(), Facts { interface, primaries })
         };
         Self(interfaces.iter().map(facts).collect())
@@ -102,7 +117,7 @@ impl<'a> Survey<'a> {
 
     /// The address that a virtual router sends its adverts of a family from, or why it has none.
     pub fn primary(&self, router: &VirtualRouterConfig, family: Family) -> Result<IpAddr, Obstacle> {
-        let Facts { interface, primaries: [ipv4, ipv6] } =
+        let Facts { interface, primaries: [ipv4, link_local, ipv6] } =
             self.0.get(router.interface.as_str()).ok_or(Obstacle::Absent)?;
         if interface.loopback {
             return Err(Obstacle::Loopback);
@@ -117,11 +132,16 @@ impl<'a> Survey<'a> {
                 return Err(Obstacle::NotOwned(missing));
             }
         }
-        let primary = match family {
-            Family::Ipv4 => ipv4,
-            Family::Ipv6 => ipv6,
+        if let Some(own) = router.peers_of(family).find(|peer| interface.addresses.contains(&peer.address)) {
+            return Err(Obstacle::OwnPeer(own.address));
+        }
+        let origin = router.origin(family);
+        let primary = match origin {
+            Origin::Ipv4 => ipv4,
+            Origin::LinkLocal => link_local,
+            Origin::Ipv6 => ipv6,
         };
-        primary.ok_or(Obstacle::NoAddress(family))
+        primary.ok_or(Obstacle::NoAddress(origin))
     }
 
     /// What stands in a virtual router's way, each thing once.
@@ -192,8 +212,9 @@ fn no_program(path: &str) -> String {
 }
 
 /// The address that adverts on this interface leave from (RFC 9568 1.7): the first that is not a virtual address,
-/// except where we own that; over IPv6 the first such that is link-local (5.1.2.1, conformance 51, 52).
-fn primary_address(config: &Config, interface: &HostInterface, family: Family) -> Option<IpAddr> {
+/// except where we own that; over IPv6 the first such that is link-local (5.1.2.1, conformance 51, 52), or, for unicast
+/// peers elsewhere, the oldest that is not.
+fn primary_address(config: &Config, interface: &HostInterface, origin: Origin) -> Option<IpAddr> {
     let borrowed: HashSet<IpAddr> = config
         .virtual_routers
         .iter()
@@ -201,10 +222,16 @@ fn primary_address(config: &Config, interface: &HostInterface, family: Family) -
         .flat_map(|router| router.addresses.iter().map(|vip| vip.address))
         .collect();
     let fits = |address: &IpAddr| match address {
-        IpAddr::V4(_) => family == Family::Ipv4,
-        IpAddr::V6(address) => family == Family::Ipv6 && address.is_unicast_link_local(),
+        IpAddr::V4(_) => origin == Origin::Ipv4,
+        IpAddr::V6(address) if address.is_unicast_link_local() => origin == Origin::LinkLocal,
+        IpAddr::V6(_) => origin == Origin::Ipv6,
     };
-    interface.addresses.iter().copied().filter(fits).find(|address| !borrowed.contains(address))
+    let mut own = interface.addresses.iter().copied().filter(|it| fits(it) && !borrowed.contains(it));
+    match origin {
+        Origin::Ipv4 | Origin::LinkLocal => own.next(),
+        // The kernel has the newest one first: it may be a temporary one (RFC 8981), which no peer can have listed.
+        Origin::Ipv6 => own.next_back(),
+    }
 }
 
 /// As many names as a message lists.
@@ -246,7 +273,7 @@ mod tests {
         // conformance 51
         let config = config(&router(1, 100, "192.0.2.1/24"));
         let interface = eth0(&[[192, 0, 2, 1], [192, 0, 2, 10], [192, 0, 2, 11]]);
-        assert_eq!(primary_address(&config, &interface, Family::Ipv4), Some(IpAddr::from([192, 0, 2, 10])));
+        assert_eq!(primary_address(&config, &interface, Origin::Ipv4), Some(IpAddr::from([192, 0, 2, 10])));
         assert_eq!(Survey::new(&config, &[interface]).warnings(&config), [""; 0]);
     }
 
@@ -255,7 +282,7 @@ mod tests {
         // RFC 9568 1.7
         let config = config(&router(1, 255, "192.0.2.1/24"));
         let interface = eth0(&[[192, 0, 2, 1]]);
-        assert_eq!(primary_address(&config, &interface, Family::Ipv4), Some(IpAddr::from([192, 0, 2, 1])));
+        assert_eq!(primary_address(&config, &interface, Origin::Ipv4), Some(IpAddr::from([192, 0, 2, 1])));
         assert_eq!(Survey::new(&config, &[interface]).warnings(&config), [""; 0]);
     }
 
@@ -265,7 +292,7 @@ mod tests {
         let interfaces = [eth0(&[[192, 0, 2, 1]])];
         let survey = Survey::new(&config, &interfaces);
         let router = config.virtual_routers.first().unwrap();
-        assert_eq!(survey.primary(router, Family::Ipv4), Err(Obstacle::NoAddress(Family::Ipv4)));
+        assert_eq!(survey.primary(router, Family::Ipv4), Err(Obstacle::NoAddress(Origin::Ipv4)));
     }
 
     #[test]
@@ -274,11 +301,11 @@ mod tests {
         let config = config(&router(1, 100, "fe80::1/64"));
         let mut interface = eth0(&[[192, 0, 2, 10]]);
         interface.addresses.extend(["2001:db8::10", "fe80::1"].map(|text| text.parse::<IpAddr>().unwrap()));
-        assert_eq!(primary_address(&config, &interface, Family::Ipv6), None);
+        assert_eq!(primary_address(&config, &interface, Origin::LinkLocal), None);
         assert_eq!(Survey::new(&config, &[interface.clone()]).warnings(&config).len(), 1);
         let own = "fe80::10".parse().unwrap();
         interface.addresses.push(own);
-        assert_eq!(primary_address(&config, &interface, Family::Ipv6), Some(own));
+        assert_eq!(primary_address(&config, &interface, Origin::LinkLocal), Some(own));
         assert_eq!(Survey::new(&config, &[interface]).warnings(&config), [""; 0]);
     }
 

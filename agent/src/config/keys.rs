@@ -46,6 +46,12 @@ pub(super) const VIRTUAL_MAC: Key = key("virtual_mac", "true or false");
 pub(super) const CHECKSUM: Key = key("checksum", "\"auto\", \"pseudo-header\" or \"plain\"");
 pub(super) const ALLOWED_SOURCES: Key =
     key("allowed_sources", "a list of at most 255 addresses, such as [\"192.0.2.2\"]");
+pub(super) const UNICAST_PEERS: Key = key(
+    "unicast_peers",
+    "a list of at most 255 addresses, or of tables such as { address = \"192.0.2.2\", min_ttl = 254 }",
+);
+pub(super) const PEER_ADDRESS: Key = key("address", "the IP address of another router, in quotes");
+pub(super) const MIN_TTL: Key = key("min_ttl", "an integer from 1 to 255");
 pub(super) const PASSWORD: Key = key("password", "1 to 8 printable ASCII characters in quotes (RFC 2338 5.3.10)");
 pub(super) const NOTIFY: Key = key("notify", "the absolute path of a program, in quotes");
 pub(super) const NOTIFY_ACTIVE: Key = key("notify_active", "the absolute path of a program, in quotes");
@@ -92,6 +98,9 @@ pub(super) const KINDS: &[Key] = &[SCRIPT, INTERFACE, PROCESS, PID_FILE, FILE, P
 /// The keys of an element of `track`.
 pub(super) const TRACK_KEYS: &[Key] = &[TRACKED_CHECK, WEIGHT];
 
+/// The keys of an element of `unicast_peers`.
+pub(super) const PEER_KEYS: &[Key] = &[PEER_ADDRESS, MIN_TTL];
+
 /// The keys of `[agent]`.
 pub const AGENT_KEYS: &[Key] = &[ROUTER_ID, CONTROL, METRICS, BPFFS, REALTIME_PRIORITY];
 
@@ -111,6 +120,7 @@ pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
     VIRTUAL_MAC,
     CHECKSUM,
     ALLOWED_SOURCES,
+    UNICAST_PEERS,
     PASSWORD,
     ANNOUNCE_COUNT,
     ANNOUNCE_INTERVAL,
@@ -131,6 +141,7 @@ const KEEPALIVED: &[(&str, &str)] = &[
     ("virtual_ipaddress", "addresses"),
     ("nopreempt", "preempt = false"),
     ("auth_pass", "password"),
+    ("unicast_peer", "unicast_peers"),
     ("use_vmac", "virtual_mac"),
     ("vrrp_version", "version"),
     ("garp_master_repeat", "announce_count"),

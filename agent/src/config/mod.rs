@@ -11,6 +11,7 @@ mod error;
 pub mod host;
 pub mod keys;
 mod notify;
+mod peers;
 mod section;
 mod taken;
 mod virtual_router;
@@ -111,6 +112,9 @@ pub struct VirtualRouterConfig {
     /// If not empty: adverts from any other source are ignored. For each family of addresses then one at least, over IPv6
     /// link-local. Default: empty.
     pub allowed_sources: Vec<IpAddr>,
+    /// If not empty: adverts go to these routers by unicast, and only theirs are heard. For each family of addresses then one
+    /// at least, and no [`Self::allowed_sources`]. Default: empty.
+    pub unicast_peers: Vec<UnicastPeer>,
     /// Version 2 only: authentication type 1 (RFC 2338 5.3.6). Default: none.
     pub password: Option<Password>,
     /// How many times each gratuitous ARP or unsolicited Neighbor Advertisement is sent after a takeover: 1 to 60. Default: 3.
@@ -131,10 +135,44 @@ impl VirtualRouterConfig {
         [Family::Ipv4, Family::Ipv6].into_iter().filter(has)
     }
 
+    /// Where adverts of this family leave from: peers that are not on the link hear no link-local address.
+    pub fn origin(&self, family: Family) -> Origin {
+        let routed = |peer: &UnicastPeer| matches!(peer.address, IpAddr::V6(peer) if !peer.is_unicast_link_local());
+        match family {
+            Family::Ipv4 => Origin::Ipv4,
+            Family::Ipv6 if self.unicast_peers.iter().any(routed) => Origin::Ipv6,
+            Family::Ipv6 => Origin::LinkLocal,
+        }
+    }
+
+    /// The other routers of one family, if adverts are unicast.
+    pub fn peers_of(&self, family: Family) -> impl Iterator<Item = UnicastPeer> {
+        self.unicast_peers.iter().copied().filter(move |peer| Family::of(peer.address) == family)
+    }
+
     /// The addresses of one family, in their order.
     pub fn addresses_of(&self, family: Family) -> impl Iterator<Item = Vip> {
         self.addresses.iter().copied().filter(move |vip| vip.family() == family)
     }
+}
+
+/// Another router, to which adverts go by unicast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnicastPeer {
+    /// Over IPv6 all are link-local, or none.
+    pub address: IpAddr,
+    /// The least TTL or hop limit of its adverts: 1 to 255. Default: 255, so that none has been routed (RFC 9568 5.1.1.3).
+    pub min_ttl: u8,
+}
+
+/// What address of an interface adverts leave from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Ipv4,
+    /// RFC 9568 5.1.2.1.
+    LinkLocal,
+    /// One that can be routed to.
+    Ipv6,
 }
 
 /// `[[check]]`
@@ -187,6 +225,8 @@ pub struct VirtualRouterLines {
     pub header: usize,
     pub interface: usize,
     pub addresses: usize,
+    /// Of the header, if there are none.
+    pub unicast_peers: usize,
 }
 
 /// Who is told of changes of state.

@@ -12,7 +12,9 @@ use super::address::{Vip, parse_source, parse_vip};
 use super::check::{Names, read_track};
 use super::error::Reported;
 use super::keys;
+use super::keys::Key;
 use super::notify;
+use super::peers;
 use super::section::{Section, quote};
 use super::taken::Taken;
 use super::{Checksum, MAX_VIRTUAL_ROUTERS, Password, VirtualRouterConfig, VirtualRouterLines};
@@ -35,6 +37,7 @@ impl VirtualRouterConfig {
     /// What fits an advert that is not fragmented.
     pub const MAX_IPV6_ADDRESSES: usize = <[u8; 16]>::MAX_ADDRESSES;
     pub const MAX_ALLOWED_SOURCES: usize = 255;
+    pub const MAX_UNICAST_PEERS: usize = 255;
 }
 
 pub(super) fn read_all(root: &mut Section, checks: &Names) -> Result<Vec<VirtualRouterConfig>, Reported> {
@@ -93,6 +96,7 @@ fn read_table(section: &mut Section, taken: &mut Taken, checks: &Names) -> Resul
     let lease = read_lease(section);
     let virtual_mac = section.boolean(&keys::VIRTUAL_MAC, true);
     let allowed_sources = read_allowed_sources(section);
+    let unicast_peers = peers::read(section);
     let announce_count = section.integer(&keys::ANNOUNCE_COUNT, 1..=60);
     let announce_interval =
         section.duration(&keys::ANNOUNCE_INTERVAL, ANNOUNCE_INTERVALS, VirtualRouterConfig::DEFAULT_ANNOUNCE_INTERVAL);
@@ -105,7 +109,10 @@ fn read_table(section: &mut Section, taken: &mut Taken, checks: &Names) -> Resul
     }
     if let Ok(addresses) = &addresses {
         check_ipv6_addresses(section, vrid.ok(), addresses);
-        check_families(section, addresses, checksum.as_ref().ok(), allowed_sources.as_deref().unwrap_or_default());
+        let restricted = allowed_sources.as_deref().unwrap_or_default();
+        check_families(section, addresses, checksum.as_ref().ok(), restricted);
+        let peers = unicast_peers.as_deref().unwrap_or_default();
+        peers::check(section, peers, addresses, priority.ok(), !restricted.is_empty());
     }
     if let Ok(interface) = &interface {
         for family in [Family::Ipv4, Family::Ipv6] {
@@ -137,6 +144,7 @@ fn read_table(section: &mut Section, taken: &mut Taken, checks: &Names) -> Resul
         virtual_mac: virtual_mac?,
         checksum: checksum?,
         allowed_sources: allowed_sources?,
+        unicast_peers: unicast_peers?.into_iter().map(|(peer, _)| peer).collect(),
         password: password?,
         announce_count: announce_count?.unwrap_or(VirtualRouterConfig::DEFAULT_ANNOUNCE_COUNT),
         announce_interval: announce_interval?,
@@ -146,6 +154,7 @@ fn read_table(section: &mut Section, taken: &mut Taken, checks: &Names) -> Resul
             header: section.line,
             interface: section.line_of(&keys::INTERFACE),
             addresses: section.line_of(&keys::ADDRESSES),
+            unicast_peers: section.line_of(&keys::UNICAST_PEERS),
         },
     })
 }
@@ -323,20 +332,31 @@ fn check_families(
         let message = "over IPv6 the checksum always covers the pseudo-header (RFC 9568 5.2.8); remove checksum";
         section.report(&keys::CHECKSUM, section.line_of(&keys::CHECKSUM), message);
     }
-    if allowed_sources.is_empty() {
-        return;
+    if !allowed_sources.is_empty() {
+        let listed: Vec<Family> = allowed_sources.iter().map(|source| Family::of(*source)).collect();
+        check_listed(section, &keys::ALLOWED_SOURCES, "sources", addresses, &listed);
     }
+}
+
+/// Whether the other routers that a key lists, in these families, are those of the families that there are.
+pub(super) fn check_listed(
+    section: &mut Section,
+    key: &Key,
+    what: &str,
+    addresses: &[(Vip, usize)],
+    listed: &[Family],
+) {
+    let has = |family| addresses.iter().any(|(vip, _)| vip.family() == family);
     for (family, name, example) in [(Family::Ipv4, "IPv4", "192.0.2.2"), (Family::Ipv6, "IPv6", "fe80::2")] {
-        let listed = allowed_sources.iter().any(|source| Family::of(*source) == family);
-        let message = match (has(family), listed) {
+        let message = match (has(family), listed.contains(&family)) {
             (true, false) => format!(
                 "none of them is an {name} address, so that no other router would be heard over {name}; add those of \
                  the others, such as \"{example}\""
             ),
-            (false, true) => format!("the virtual router has no {name} address; remove the {name} sources"),
+            (false, true) => format!("the virtual router has no {name} address; remove the {name} {what}"),
             _ => continue,
         };
-        section.report(&keys::ALLOWED_SOURCES, section.line_of(&keys::ALLOWED_SOURCES), message);
+        section.report(key, section.line_of(key), message);
     }
 }
 

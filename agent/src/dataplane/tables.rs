@@ -94,9 +94,10 @@ impl Tables {
         Ok(self.vips.insert(vip, router, 0)?)
     }
 
-    /// Lets a virtual router with [`Router::RESTRICT_SOURCES`] hear this source.
-    pub fn allow_source(&mut self, source: SourceKey) -> Result<(), DataplaneError> {
-        Ok(self.allowed_sources.insert(source, 0, 0)?)
+    /// Lets a virtual router with [`Router::RESTRICT_SOURCES`] hear this source, where the TTL or hop limit is not below
+    /// `least_ttl`.
+    pub fn allow_source(&mut self, source: SourceKey, least_ttl: u8) -> Result<(), DataplaneError> {
+        Ok(self.allowed_sources.insert(source, least_ttl, 0)?)
     }
 
     /// Forgets all addresses and sources but these.

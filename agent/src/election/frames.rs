@@ -39,8 +39,13 @@ impl Announcements {
     }
 }
 
-/// An advert with this priority; an error if it cannot carry what the configuration says.
-pub(super) fn advert(config: &InstanceConfig, priority: Priority, pseudo_header_checksum: bool) -> io::Result<Vec<u8>> {
+/// An advert with this priority: one frame for the group, or a packet for each unicast peer; an error if it cannot carry
+/// what the configuration says.
+pub(super) fn advert(
+    config: &InstanceConfig,
+    priority: Priority,
+    pseudo_header_checksum: bool,
+) -> io::Result<Vec<Vec<u8>>> {
     match Family::of(config.primary) {
         Family::Ipv4 => advert_of::<[u8; 4]>(config, priority, pseudo_header_checksum),
         Family::Ipv6 => advert_of::<[u8; 16]>(config, priority, pseudo_header_checksum),
@@ -51,23 +56,30 @@ fn advert_of<A: IpAddress>(
     config: &InstanceConfig,
     priority: Priority,
     pseudo_header_checksum: bool,
-) -> io::Result<Vec<u8>> {
-    let mut frame = [0; wire::MAX_FRAME];
-    let length = wire::AdvertFrame::<A> {
+) -> io::Result<Vec<Vec<u8>>> {
+    let addresses = narrow(&config.addresses);
+    let advert = wire::AdvertFrame::<A> {
         source_mac: config.mac,
         source: A::narrow(abi::address(config.primary)),
         version: config.machine.version,
         vrid: config.machine.vrid,
         priority,
         interval: config.machine.advert_interval,
-        addresses: &narrow(&config.addresses),
+        addresses: &addresses,
         pseudo_header_checksum,
         password: config.password,
-    }
-    .emit(&mut frame)
-    .ok_or(io::ErrorKind::InvalidInput)?;
+    };
     // As long as it is, and no longer: there are thousands of them.
-    Ok(frame[..length].to_vec())
+    let emitted = |emit: &dyn Fn(&mut [u8]) -> Option<usize>| {
+        let mut buffer = [0; wire::MAX_FRAME];
+        let length = emit(&mut buffer).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(buffer[..length].to_vec())
+    };
+    if config.peers.is_empty() {
+        return Ok(vec![emitted(&|buffer| advert.emit(buffer))?]);
+    }
+    let destinations = config.peers.iter().map(|socket| A::narrow(abi::address(socket.peer())));
+    destinations.map(|destination| emitted(&|buffer| advert.emit_packet(destination, buffer))).collect()
 }
 
 /// See [`wire::address_sum`].

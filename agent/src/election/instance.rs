@@ -15,7 +15,7 @@ use super::{Outlets, Problem, Report, Transition};
 use crate::addresses::Request;
 use crate::clock;
 use crate::dataplane::{DataplaneError, Tables};
-use crate::net::PacketSocket;
+use crate::net::{PacketSocket, UnicastSocket};
 use crate::vrrp::{Action, Advert, Checks, Config, Event, State, VirtualRouter};
 
 /// How long after a problem with others' adverts the next one is told at the earliest.
@@ -40,6 +40,8 @@ pub struct InstanceConfig {
     /// Version 2: simple password (RFC 2338 5.3.10).
     pub password: Option<[u8; 8]>,
     pub socket: PacketSocket,
+    /// Where adverts go, instead of to the group, if there are any.
+    pub peers: Vec<UnicastSocket>,
     /// Go on as Active, on a lease that ends then.
     pub resume: Option<Instant>,
     /// Leave the role to others from the start.
@@ -59,8 +61,8 @@ pub struct Instance {
     machine: VirtualRouter,
     entry: Entry,
     /// The adverts, ready to be sent: with our priority, and with priority 0.
-    advert: Vec<u8>,
-    release: Vec<u8>,
+    advert: Vec<Vec<u8>>,
+    release: Vec<Vec<u8>>,
     announcements: Announcements,
     /// The form of the checksum that the adverts have.
     pseudo_header_checksum: bool,
@@ -73,6 +75,17 @@ pub struct Instance {
     second_answer: Option<Instant>,
     /// The last change of state, until it is taken.
     entered: Option<(State, State)>,
+}
+
+impl InstanceConfig {
+    /// Sends an advert to the group or to every unicast peer, whatever becomes of it at the others. A failure at one is a
+    /// failure: that router would take over beside us.
+    fn send(&self, advert: &[Vec<u8>]) -> io::Result<()> {
+        if self.peers.is_empty() {
+            return advert.iter().try_for_each(|frame| self.socket.send(frame));
+        }
+        self.peers.iter().zip(advert).map(|(peer, packet)| peer.send(packet)).fold(Ok(()), Result::and)
+    }
 }
 
 impl Instance {
@@ -332,8 +345,7 @@ impl Instance {
         if self.machine.lease_has_ended(at) {
             return;
         }
-        let frame = if priority.is_release() { &self.release } else { &self.advert };
-        let sent = self.config.socket.send(frame);
+        let sent = self.config.send(if priority.is_release() { &self.release } else { &self.advert });
         self.adverts_sent += u64::from(sent.is_ok());
         if sent.is_ok()
             && !self.machine.lease_has_ended(clock::now())

@@ -18,11 +18,13 @@ impl Memberships {
         Ok(Self(socket))
     }
 
-    /// Of the group of the adverts, and of the solicited-node group of each virtual address (RFC 9568 6.4.3,
+    /// Of the group of the `adverts`, and of the solicited-node group of each virtual address (RFC 9568 6.4.3,
     /// conformance 40), which the interface would join by itself only once it has the address.
-    pub fn ipv6(ifindex: u32, addresses: impl IntoIterator<Item = IpAddr>) -> io::Result<Self> {
+    pub fn ipv6(ifindex: u32, adverts: bool, addresses: impl IntoIterator<Item = IpAddr>) -> io::Result<Self> {
         let socket = unbound(AddressFamily::Inet6)?;
-        socket.join_multicast_v6(&Ipv6Addr::from(GROUP_IPV6), ifindex)?;
+        if adverts {
+            socket.join_multicast_v6(&Ipv6Addr::from(GROUP_IPV6), ifindex)?;
+        }
         let mut groups: Vec<Ipv6Addr> = addresses.into_iter().filter_map(solicited_node).collect();
         // Addresses that end in the same way share one.
         groups.sort_unstable();

@@ -8,6 +8,7 @@ mod netlink;
 mod packet;
 mod process_events;
 mod promote;
+mod unicast;
 
 pub use echo::Echo;
 pub use interface_flags::interface_is_running;
@@ -16,3 +17,4 @@ pub use memberships::Memberships;
 pub use netlink::{AddressOutcome, Interface, InterfaceAddress, MARKS_LAST, NetError, Netlink, Placed};
 pub use packet::PacketSocket;
 pub use process_events::{ProcessEvent, ProcessEvents};
+pub use unicast::UnicastSocket;

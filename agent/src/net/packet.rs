@@ -6,7 +6,7 @@ use std::{array, io, mem, ptr};
 use nix::sys::socket::{self, sockopt};
 
 /// `TC_PRIO_CONTROL` of linux/pkt_sched.h: the band that a queueing discipline sends first.
-const PRIORITY_CONTROL: i32 = 7;
+pub(super) const PRIORITY_CONTROL: i32 = 7;
 
 #[expect(clippy::cast_possible_truncation, reason = "AF_PACKET is 17")]
 const FAMILY: libc::sa_family_t = libc::AF_PACKET as libc::sa_family_t;

@@ -25,6 +25,7 @@ const TABLES: &[&str] = &[
     include_str!("election.txt"),
     include_str!("interval.txt"),
     include_str!("addresses.txt"),
+    include_str!("peers.txt"),
     include_str!("tracking.txt"),
     include_str!("notify.txt"),
     include_str!("several.txt"),

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use xvrrp::config::{
-    self, AgentConfig, CheckConfig, CheckKind, Checksum, Config, NotifyConfig, NotifyProgram, Occasion, Password, Text,
-    Tracked, Vip, VirtualRouterConfig, VirtualRouterLines, keys,
+    self, AgentConfig, CheckConfig, CheckKind, Checksum, Config, NotifyConfig, NotifyProgram, Occasion, Origin,
+    Password, Text, Tracked, Vip, VirtualRouterConfig, VirtualRouterLines, keys,
 };
 use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
 
@@ -65,12 +65,13 @@ fn what_is_not_said_has_its_default() {
             virtual_mac: true,
             checksum: Checksum::Auto,
             allowed_sources: vec![],
+            unicast_peers: vec![],
             password: None,
             announce_count: 3,
             announce_interval: Interval::from_seconds(1),
             track: vec![],
             notify: NotifyConfig { programs: vec![], timeout: Interval::from_seconds(30), services: vec![] },
-            lines: VirtualRouterLines { header: 1, interface: 3, addresses: 5 },
+            lines: VirtualRouterLines { header: 1, interface: 3, addresses: 5, unicast_peers: 1 },
         }]
     );
 }
@@ -109,6 +110,34 @@ fn a_virtual_router_may_have_addresses_of_both_families() {
     assert_eq!(shown(both, Family::Ipv4), ["192.0.2.1/24"]);
     assert_eq!(ipv6.families().collect::<Vec<_>>(), [Family::Ipv6]);
     assert_eq!(ipv4.families().collect::<Vec<_>>(), [Family::Ipv4]);
+}
+
+#[test]
+fn unicast_peers_are_addresses_or_tables_with_the_least_ttl() {
+    let config = parse(
+        r#"
+        [[virtual_router]]
+        name = "lan"
+        interface = "eth0"
+        vrid = 51
+        addresses = ["192.0.2.1/24", "fe80::33/64"]
+        unicast_peers = ["192.0.2.2", { address = "203.0.113.2", min_ttl = 254 }, { address = "2001:db8::2", min_ttl = 1 }]
+
+        [[virtual_router]]
+        name = "link"
+        interface = "eth0"
+        vrid = 52
+        addresses = ["fe80::34/64"]
+        unicast_peers = ["fe80::2"]
+        "#,
+    );
+    let [lan, link] = &config.virtual_routers[..] else { panic!("{config:?}") };
+    let shown: Vec<_> = lan.unicast_peers.iter().map(|peer| (peer.address.to_string(), peer.min_ttl)).collect();
+    assert_eq!(shown, [("192.0.2.2".into(), 255), ("203.0.113.2".into(), 254), ("2001:db8::2".into(), 1)]);
+    // Peers elsewhere are sent to from an address that they can answer.
+    assert_eq!(lan.origin(Family::Ipv4), Origin::Ipv4);
+    assert_eq!(lan.origin(Family::Ipv6), Origin::Ipv6);
+    assert_eq!(link.origin(Family::Ipv6), Origin::LinkLocal);
 }
 
 #[test]
@@ -183,6 +212,7 @@ fn everything_that_is_said_counts() {
             virtual_mac: false,
             checksum: Checksum::Plain,
             allowed_sources: vec![[192, 0, 2, 8].into()],
+            unicast_peers: vec![],
             password: None,
             announce_count: 5,
             announce_interval: Interval::from_millis(20),
@@ -195,7 +225,7 @@ fn everything_that_is_said_counts() {
                 timeout: Interval::from_millis(2_500),
                 services: vec!["nginx.service".into(), "vpn@lan.target".into()],
             },
-            lines: VirtualRouterLines { header: 9, interface: 11, addresses: 16 },
+            lines: VirtualRouterLines { header: 9, interface: 11, addresses: 16, unicast_peers: 9 },
         }
     );
     assert_eq!(v2.version, Version::V2);
@@ -283,6 +313,8 @@ fn limits_belong_to_what_is_allowed() {
         "version = 2\npassword = \"8 chars!\"",
         "checksum = \"pseudo-header\"",
         "allowed_sources = []",
+        "unicast_peers = []",
+        "unicast_peers = [\"198.51.100.2\"]\nallowed_sources = []",
         "announce_count = 1\nannounce_interval = \"10ms\"",
         "announce_count = 60\nannounce_interval = \"60s\"",
     ] {
@@ -329,7 +361,7 @@ fn other_shapes_of_toml_say_the_same() {
     // All but the text itself.
     let parse = |text: &str| Config { text: Text(String::new()), ..parse(text) };
     let mut inline = parse(inline);
-    inline.virtual_routers[0].lines = VirtualRouterLines { header: 1, interface: 3, addresses: 5 };
+    inline.virtual_routers[0].lines = VirtualRouterLines { header: 1, interface: 3, addresses: 5, unicast_peers: 1 };
     assert_eq!(inline, parse(&router_with("")));
     let crlf = router_with("").replace('\n', "\r\n");
     assert_eq!(parse(&crlf), parse(&router_with("")));

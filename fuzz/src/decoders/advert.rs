@@ -3,7 +3,8 @@
 use xvrrp_common::units::{Interval, MacAddress, Version, Vrid};
 use xvrrp_common::wire::checksum::Sum;
 use xvrrp_common::wire::vrrp::{
-    Advert, AdvertFrame, Authentication, Carrier, ChecksumForm, Checksums, Discard, IpAddress, MAX_FRAME, Policy, vrid,
+    Advert, AdvertFrame, Authentication, Carrier, ChecksumForm, Checksums, Discard, HOP_LIMIT, IpAddress, MAX_FRAME,
+    Policy, vrid,
 };
 
 use super::peer::Peer;
@@ -63,11 +64,11 @@ fn judge_by<A: Peer>(message: &[u8], version: Version, policy: &Policy<A>, seen:
     let ip = A::carrier(A::PEER, message.len());
     let start = ip.payload();
     let frame = [&vec![0; start][..], message].concat();
-    let decode = |frame: &[u8], ip: &A::Header| Advert::decode(frame, ip, version, || *policy);
+    let decode = |frame: &[u8], ip: &A::Header| Advert::decode(frame, ip, version, HOP_LIMIT, || *policy);
     // Nothing outside the packet decides.
     let long = padded(&frame);
     let watched = Watched::new(&long);
-    let decoded = Advert::decode(&watched, &ip, version, || *policy);
+    let decoded = Advert::decode(&watched, &ip, version, HOP_LIMIT, || *policy);
     assert!(watched.end.get() <= frame.len(), "the padding was read");
     assert_eq!(decode(&frame, &ip), decoded);
     assert_eq!(vrid(frame.as_slice(), &ip), message.get(1).copied());
@@ -81,6 +82,10 @@ fn judge_by<A: Peer>(message: &[u8], version: Version, policy: &Policy<A>, seen:
     }
     for (spoiled, discard) in A::spoiled(ip) {
         assert_eq!(decode(&frame, &spoiled), Err(discard));
+        // A unicast peer that is a router away.
+        if discard == Discard::TimeToLive {
+            assert_eq!(Advert::decode(frame.as_slice(), &spoiled, version, HOP_LIMIT - 1, || *policy), decoded);
+        }
     }
     assert_eq!(message[0], (version as u8) << 4 | 1);
     assert_eq!((advert.priority.get(), advert.address_count), (message[2], message[3]));
@@ -133,5 +138,6 @@ fn name(discard: Discard) -> &'static str {
         Discard::FirstAddress => "FirstAddress",
         Discard::OwnSource => "OwnSource",
         Discard::ForbiddenSource => "ForbiddenSource",
+        Discard::Multicast => "Multicast",
     }
 }

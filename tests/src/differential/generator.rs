@@ -6,7 +6,7 @@ use xvrrp_common::wire::checksum::Sum;
 use xvrrp_common::wire::vrrp::AdvertFrame;
 use xvrrp_common::wire::{icmpv6, ipv6};
 
-use super::network::{INTERFACE_MAC, PASSWORD, Sender, link_local};
+use super::network::{INTERFACE_MAC, PASSWORD, Sender, UNICAST, link_local};
 use crate::frames::{self, IP, MESSAGE};
 use crate::random::Random;
 
@@ -65,7 +65,7 @@ impl Generator {
     fn advert_ipv4(&mut self) -> Vec<u8> {
         let version = *self.one_of(&[Version::V3, Version::V3, Version::V2]);
         let vrids: &[u8] = match version {
-            Version::V3 => &[51, 51, 54, 55, 56, 57],
+            Version::V3 => &[51, 51, 54, 55, 56, 57, UNICAST],
             Version::V2 => &[52, 52, 53, 53, 51],
         };
         let count = if self.random.happens(90) { 1 + self.random.below(4) } else { 1 + self.random.below(255) };
@@ -83,14 +83,14 @@ impl Generator {
         let count = if self.random.happens(90) { self.random.below(4) } else { self.random.below(90) };
         let mut addresses = vec![link_local(0x33)];
         addresses.extend((0..count).map(|_| self.bytes::<16>()));
-        let vrid = *self.one_of(&[51, 51, 52, 54, 55, 57]);
+        let vrid = *self.one_of(&[51, 51, 52, 54, 55, 57, UNICAST]);
         self.advert(Version::V3, vrid, &addresses)
     }
 
     fn advert<A: Sender>(&mut self, version: Version, vrid: u8, addresses: &[A]) -> Vec<u8> {
         let vrid = Vrid::new(vrid).expect("not zero");
         let second = Interval::from_seconds(1);
-        frames::emit(&AdvertFrame {
+        let advert = AdvertFrame {
             source_mac: MacAddress::of_virtual_router(A::FAMILY, vrid),
             source: *self.one_of(&[A::PEER, A::PEER, A::PEER, A::ALLOWED, A::ALLOWED, A::PRIMARY]),
             version,
@@ -104,7 +104,12 @@ impl Generator {
             addresses,
             pseudo_header_checksum: self.random.happens(50),
             password: *self.one_of(&[None, Some(PASSWORD), Some(PASSWORD), Some(*b"secret\0x")]),
-        })
+        };
+        if self.random.happens(if vrid.get() == UNICAST { 80 } else { 5 }) {
+            let destination = *self.one_of(&[A::PRIMARY, A::PRIMARY, A::PRIMARY, A::PEER]);
+            return frames::emit_unicast(&advert, destination, INTERFACE_MAC);
+        }
+        frames::emit(&advert)
     }
 
     /// Neighbor Discovery (RFC 4861 4.3, 4.4) with no option, a link-layer address, another option, or both.

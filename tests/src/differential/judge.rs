@@ -158,8 +158,10 @@ impl Network {
 
     fn advert_ipv4(&self, frame: &[u8], header: &ethernet::Header, judgement: &mut Judgement) {
         match ipv4::Header::decode(frame, header.payload) {
-            Ok(ip) if ip.destination == vrrp::GROUP && ip.fragment == ipv4::Fragment::Later => {
-                judgement.foreign(Counter::AdvertFragment);
+            Ok(ip) if ip.fragment == ipv4::Fragment::Later => {
+                if ip.destination == vrrp::GROUP {
+                    judgement.foreign(Counter::AdvertFragment);
+                }
             }
             Ok(ip) => self.advert(frame, header.vlan, &ip, judgement),
             Err(ipv4::Error::Truncated) => judgement.foreign(Counter::AdvertLength),
@@ -176,19 +178,27 @@ impl Network {
     }
 
     fn advert<C: Carrier>(&self, frame: &[u8], vlan: u16, ip: &C, judgement: &mut Judgement) {
-        if ip.destination() != C::Address::GROUP {
-            return;
-        }
-        let Some(vrid) = vrrp::vrid(frame, ip) else { return judgement.foreign(Counter::AdvertLength) };
-        let Some(member) = self.router(C::Address::FAMILY, vrid, vlan) else {
-            return judgement.foreign(Counter::AdvertUnknownVrid);
+        let to_group = ip.destination() == C::Address::GROUP;
+        let vrid = vrrp::vrid(frame, ip);
+        let member = vrid.and_then(|vrid| self.router(C::Address::FAMILY, vrid, vlan));
+        let to_us = |member: &&Member| member.has(Router::UNICAST) && ip.destination().widen() == member.router.primary;
+        let Some(member) = member.filter(|member| to_group || to_us(member)) else {
+            return match vrid {
+                _ if !to_group => {}
+                Some(_) => judgement.foreign(Counter::AdvertUnknownVrid),
+                None => judgement.foreign(Counter::AdvertLength),
+            };
         };
+        if to_group && member.has(Router::UNICAST) {
+            return judgement.drop(member, Counter::AdvertMulticast);
+        }
         let version = if member.router.version == 2 { Version::V2 } else { Version::V3 };
         let source = ip.source().widen();
-        let advert = match vrrp::Advert::decode(frame, ip, version, || policy(&member.router)) {
-            Ok(_) if member.allowed.is_some_and(|allowed| allowed != source) => {
-                return judgement.drop(member, Counter::AdvertForbiddenSource);
-            }
+        let (allowed, least_ttl) = member.allowed.unwrap_or((source, vrrp::HOP_LIMIT));
+        if allowed != source {
+            return judgement.drop(member, Counter::AdvertForbiddenSource);
+        }
+        let advert = match vrrp::Advert::decode(frame, ip, version, least_ttl, || policy(&member.router)) {
             Ok(advert) => advert,
             Err(discard) => return judgement.drop(member, counter(discard)),
         };
@@ -263,5 +273,6 @@ fn counter(discard: Discard) -> Counter {
         Discard::FirstAddress => Counter::AdvertFirstAddress,
         Discard::OwnSource => Counter::AdvertOwnSource,
         Discard::ForbiddenSource => Counter::AdvertForbiddenSource,
+        Discard::Multicast => Counter::AdvertMulticast,
     }
 }

@@ -13,8 +13,8 @@ pub struct Member {
     pub key: RouterKey,
     pub router: Router,
     pub address: Address,
-    /// The only source that it hears, if it is restricted.
-    pub allowed: Option<Address>,
+    /// The only source that it hears, if it is restricted, and its least TTL.
+    pub allowed: Option<(Address, u8)>,
     /// Whether its lease runs, for as long as the test takes.
     pub lease: bool,
 }
@@ -69,6 +69,7 @@ impl Default for Network {
         let v2 = |role| Router { version: Version::V2 as u8, ..router(role) };
         let (backup, active, none) = (Router::ROLE_BACKUP, Router::ROLE_ACTIVE, Router::ROLE_INITIALIZE);
         let restricted = Router { flags: Router::VIRTUAL_MAC | Router::RESTRICT_SOURCES, ..router(active) };
+        let unicast = Router { flags: Router::UNICAST | restricted.flags, ..router(backup) };
         let bare = Router { flags: 0, ..router(active) };
         let (v4, v6) = (Family::Ipv4, Family::Ipv6);
         let routers = [
@@ -84,6 +85,8 @@ impl Default for Network {
             (v6, 54, 0, restricted),
             (v6, 51, 7, bare),
             (v6, WITHOUT_LEASE, 0, router(active)),
+            (v4, UNICAST, 0, unicast),
+            (v6, UNICAST, 0, unicast),
         ];
         Self { routers: (0..).zip(routers).map(|(slot, router)| Member::new(slot, router)).collect() }
     }
@@ -91,6 +94,8 @@ impl Default for Network {
 
 /// The VRID of the virtual router whose lease has ended.
 const WITHOUT_LEASE: u8 = 55;
+/// That of the virtual routers with a unicast peer, which is a router away.
+pub const UNICAST: u8 = 58;
 
 impl Member {
     fn new(slot: u32, (family, vrid, vlan, router): (Family, u8, u16, Router)) -> Self {
@@ -104,7 +109,8 @@ impl Member {
             key: RouterKey { ifindex: IFINDEX, vlan, family: family as u8, vrid },
             router: Router { slot, primary, answer_mac: answer_mac.0, interface_mac: INTERFACE_MAC.0, ..router },
             address,
-            allowed: (router.flags & Router::RESTRICT_SOURCES != 0).then_some(allowed),
+            allowed: (router.flags & Router::RESTRICT_SOURCES != 0)
+                .then_some((allowed, if vrid == UNICAST { 254 } else { 255 })),
             lease: vrid != WITHOUT_LEASE,
         }
     }
@@ -121,8 +127,8 @@ impl Network {
         let mut kernel = KernelHalf::with_room(u32::try_from(self.routers.len())?)?;
         for member in &self.routers {
             kernel.add(member.key, member.router, member.address)?;
-            if let Some(source) = member.allowed {
-                kernel.allow_source(member.key, source)?;
+            if let Some((source, least_ttl)) = member.allowed {
+                kernel.allow_source(member.key, source, least_ttl)?;
             }
             kernel.set_lease(member.router.slot, if member.lease { Lease::UNLIMITED } else { Lease::ENDED });
         }

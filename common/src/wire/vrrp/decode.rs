@@ -2,8 +2,7 @@
 
 use super::family::pseudo_header;
 use super::{
-    AUTH_DATA, AUTH_NONE, AUTH_SIMPLE, Carrier, ChecksumForm, HEADER, HOP_LIMIT, IpAddress, TYPE_ADVERTISEMENT,
-    VRID_OFFSET,
+    AUTH_DATA, AUTH_NONE, AUTH_SIMPLE, Carrier, ChecksumForm, HEADER, IpAddress, TYPE_ADVERTISEMENT, VRID_OFFSET,
 };
 use crate::units::{Interval, Priority, Version};
 use crate::wire::checksum::Sum;
@@ -86,6 +85,8 @@ pub enum Discard {
     OwnSource,
     /// Not among the sources that the virtual router is restricted to; this module knows of none.
     ForbiddenSource,
+    /// To the group, where only unicast is heard; this module does not look at it.
+    Multicast,
 }
 
 impl From<Truncated> for Discard {
@@ -106,16 +107,17 @@ pub fn vrid<P: Packet + ?Sized>(packet: &P, ip: &impl Carrier) -> Option<u8> {
 
 impl Advert {
     /// Judges the payload of `ip` as a virtual router of this version and policy does, in the order of RFC 9568 7.1 and
-    /// RFC 3768 7.1. The policy is asked for last: each of its branches would double what the verifier has to walk
+    /// RFC 3768 7.1. `least_hop_limit` is [`HOP_LIMIT`](super::HOP_LIMIT), but for a unicast peer behind routers. The policy is asked for last: each of its branches would double what the verifier has to walk
     /// through behind it (conformance 15, 18).
     #[inline(always)]
     pub fn decode<P: Summed + ?Sized, C: Carrier>(
         packet: &P,
         ip: &C,
         version: Version,
+        least_hop_limit: u8,
         policy: impl FnOnce() -> Policy<C::Address>,
     ) -> Result<Self, Discard> {
-        let message = Message::decode(packet, ip, version)?;
+        let message = Message::decode(packet, ip, version, least_hop_limit)?;
         let policy = policy();
         let (checksum, interval) = match version {
             Version::V3 => message.check_v3(ip, policy.checksums)?,
@@ -158,9 +160,14 @@ struct Message {
 impl Message {
     // conformance 1, 2, 3, 4, 5, 9
     #[inline(always)]
-    fn decode<P: Summed + ?Sized, C: Carrier>(packet: &P, ip: &C, version: Version) -> Result<Self, Discard> {
+    fn decode<P: Summed + ?Sized, C: Carrier>(
+        packet: &P,
+        ip: &C,
+        version: Version,
+        least_hop_limit: u8,
+    ) -> Result<Self, Discard> {
         // RFC 9568 5.1.1.3, 5.1.2.3
-        if ip.hop_limit() != HOP_LIMIT {
+        if ip.hop_limit() < least_hop_limit {
             return Err(Discard::TimeToLive);
         }
         if ip.is_fragment() {

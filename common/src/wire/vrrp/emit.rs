@@ -35,6 +35,14 @@ impl<A: IpAddress> AdvertFrame<'_, A> {
     /// Writes the frame and returns its length. `None` if the buffer is too small, or if the interval or the addresses
     /// cannot be said in this version and family (conformance 10, 53).
     pub fn emit(&self, buffer: &mut [u8]) -> Option<usize> {
+        let (ethernet_header, packet) = buffer.split_at_mut_checked(ethernet::HEADER)?;
+        let length = self.emit_packet(A::GROUP, packet)?;
+        ethernet_header.copy_from_slice(&ethernet::emit(A::GROUP_MAC, self.source_mac, A::ETHER_TYPE));
+        Some(ethernet::HEADER + length)
+    }
+
+    /// Writes the IP packet alone, addressed to a unicast peer, and returns its length; `None` as above.
+    pub fn emit_packet(&self, destination: A, buffer: &mut [u8]) -> Option<usize> {
         let addresses = A::bytes(self.addresses);
         let start = addresses.first_chunk().filter(|start| A::may_be_first(**start));
         let address_count = start.and(u8::try_from(self.addresses.len()).ok())?;
@@ -48,12 +56,9 @@ impl<A: IpAddress> AdvertFrame<'_, A> {
         };
         let message_length = HEADER + addresses.len() + authentication.len();
 
-        let length = ethernet::HEADER + A::HEADER + message_length;
-        let frame = buffer.get_mut(..length)?;
-        let (ethernet_header, packet) = frame.split_at_mut(ethernet::HEADER);
-        let (ip_header, message) = packet.split_at_mut(A::HEADER);
-        ethernet_header.copy_from_slice(&ethernet::emit(A::GROUP_MAC, self.source_mac, A::ETHER_TYPE));
-        self.source.emit_header(ip_header, message_length)?;
+        let length = A::HEADER + message_length;
+        let (ip_header, message) = buffer.get_mut(..length)?.split_at_mut(A::HEADER);
+        self.source.emit_header(destination, ip_header, message_length)?;
 
         let version_type = (self.version as u8) << 4 | TYPE_ADVERTISEMENT;
         let (header, body) = message.split_at_mut(HEADER);
@@ -64,7 +69,7 @@ impl<A: IpAddress> AdvertFrame<'_, A> {
 
         let mut sum = Sum::of(message);
         if self.version == Version::V3 && (self.pseudo_header_checksum || !A::PLAIN_CHECKSUM) {
-            sum = sum.add(pseudo_header(self.source, A::GROUP, message_length));
+            sum = sum.add(pseudo_header(self.source, destination, message_length));
         }
         message[CHECKSUM_OFFSET..HEADER].copy_from_slice(&sum.checksum());
         Some(length)

@@ -33,7 +33,7 @@ pub trait IpAddress: Copy + PartialEq {
     fn may_be_first(start: [u8; 2]) -> bool;
 
     /// The IP header of an advert from this address with a message of this length; `None` if either does not fit.
-    fn emit_header(self, buffer: &mut [u8], message_length: usize) -> Option<()>;
+    fn emit_header(self, destination: Self, buffer: &mut [u8], message_length: usize) -> Option<()>;
 }
 
 impl IpAddress for [u8; 4] {
@@ -69,8 +69,8 @@ impl IpAddress for [u8; 4] {
         true
     }
 
-    fn emit_header(self, buffer: &mut [u8], message_length: usize) -> Option<()> {
-        let header = ipv4::emit(self, Self::GROUP, HOP_LIMIT, PROTOCOL, message_length)?;
+    fn emit_header(self, destination: Self, buffer: &mut [u8], message_length: usize) -> Option<()> {
+        let header = ipv4::emit(self, destination, HOP_LIMIT, PROTOCOL, message_length)?;
         buffer.first_chunk_mut().map(|start| *start = header)
     }
 }
@@ -106,8 +106,8 @@ impl IpAddress for [u8; 16] {
         ipv6::is_link_local(start)
     }
 
-    fn emit_header(self, buffer: &mut [u8], message_length: usize) -> Option<()> {
-        let header = ipv6::emit(self, Self::GROUP, HOP_LIMIT, PROTOCOL, message_length)?;
+    fn emit_header(self, destination: Self, buffer: &mut [u8], message_length: usize) -> Option<()> {
+        let header = ipv6::emit(self, destination, HOP_LIMIT, PROTOCOL, message_length)?;
         buffer.first_chunk_mut().map(|start| *start = header)
     }
 }

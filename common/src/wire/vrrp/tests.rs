@@ -42,7 +42,7 @@ fn emitted(frame: &AdvertFrame<'_>) -> Vec<u8> {
 }
 
 fn decoded(packet: &[u8], version: Version, policy: Policy) -> Result<Advert, Discard> {
-    Advert::decode(packet, &ipv4::Header::decode(packet, IP).unwrap(), version, || policy)
+    Advert::decode(packet, &ipv4::Header::decode(packet, IP).unwrap(), version, HOP_LIMIT, || policy)
 }
 
 /// Sets a byte of the message and puts the checksum of the plain form right again.
@@ -193,7 +193,7 @@ fn an_advert_from_our_own_address_is_not_a_peer() {
 fn a_routed_or_fragmented_advert_is_discarded() {
     let packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
     let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
-    let judge = |ip| Advert::decode(packet.as_slice(), &ip, Version::V3, policy);
+    let judge = |ip| Advert::decode(packet.as_slice(), &ip, Version::V3, HOP_LIMIT, policy);
     // RFC 9568 5.1.1.3
     for time_to_live in [0, 1, 254] {
         assert_eq!(judge(ipv4::Header { time_to_live, ..ip }), Err(Discard::TimeToLive));
@@ -211,9 +211,9 @@ fn an_advert_cut_anywhere_is_never_taken() {
         let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
         for end in MESSAGE..packet.len() {
             let cut = &packet[..end];
-            assert_eq!(Advert::decode(cut, &ip, version, policy), Err(Discard::Length), "{end} bytes");
+            assert_eq!(Advert::decode(cut, &ip, version, HOP_LIMIT, policy), Err(Discard::Length), "{end} bytes");
             let shorter = ipv4::Header { payload_length: end - MESSAGE, ..ip };
-            assert_eq!(Advert::decode(cut, &shorter, version, policy), Err(Discard::Length), "{end} bytes");
+            assert_eq!(Advert::decode(cut, &shorter, version, HOP_LIMIT, policy), Err(Discard::Length), "{end} bytes");
         }
     }
 }
@@ -233,6 +233,35 @@ fn ethernet_padding_is_no_part_of_the_message() {
     let mut packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
     packet.resize(60, 0xff);
     assert!(decoded(&packet, Version::V3, policy()).is_ok());
+}
+
+#[test]
+fn an_advert_to_a_peer_is_addressed_to_it_and_so_is_its_checksum() {
+    // RFC 5798 5.2.8
+    let sent = AdvertFrame { pseudo_header_checksum: true, ..frame(Version::V3, &[[192, 0, 2, 1]]) };
+    let mut buffer = [0; MAX_FRAME];
+    let length = sent.emit_packet([203, 0, 113, 7], &mut buffer).unwrap();
+    let packet = &buffer[..length];
+    let ip = ipv4::Header::decode(packet, 0).unwrap();
+    assert_eq!((ip.source, ip.destination, ip.time_to_live), (SOURCE, [203, 0, 113, 7], 255));
+    let heard = Advert::decode(packet, &ip, Version::V3, HOP_LIMIT, policy);
+    assert_eq!(heard.map(|advert| advert.checksum), Ok(ChecksumForm::PseudoHeader));
+    assert_eq!(sent.emit_packet([203, 0, 113, 7], &mut buffer[..length - 1]), None);
+    // To the group it is the same, behind its Ethernet header.
+    let length = sent.emit_packet(GROUP, &mut buffer).unwrap();
+    assert_eq!(&emitted(&sent)[IP..], &buffer[..length]);
+}
+
+#[test]
+fn a_hop_limit_below_the_least_is_refused_and_no_other() {
+    // RFC 9568 5.1.1.3
+    let packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
+    let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
+    for (time_to_live, least, heard) in [(254, 255, false), (254, 254, true), (253, 254, false), (1, 1, true)] {
+        let ip = ipv4::Header { time_to_live, ..ip };
+        let judged = Advert::decode(packet.as_slice(), &ip, Version::V3, least, policy);
+        assert_eq!(judged.err(), (!heard).then_some(Discard::TimeToLive), "{time_to_live} where {least} is the least");
+    }
 }
 
 // Over IPv6
@@ -272,7 +301,7 @@ fn decoded6(packet: &[u8]) -> Result<Advert, Discard> {
     own_source[15] = 3;
     // That the plain form is asked for has no meaning here either.
     let policy = Policy { checksums: Checksums::Only(ChecksumForm::Plain), interval, authentication, own_source };
-    Advert::decode(packet, &ipv6::Header::decode(packet, IP).unwrap(), Version::V3, || policy)
+    Advert::decode(packet, &ipv6::Header::decode(packet, IP).unwrap(), Version::V3, HOP_LIMIT, || policy)
 }
 
 /// Puts the checksum right again.
@@ -436,7 +465,7 @@ proptest! {
     #[test]
     fn junk_is_never_a_reason_to_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
         if let Ok(ip) = ipv4::Header::decode(bytes.as_slice(), 0) {
-            let _ = Advert::decode(bytes.as_slice(), &ip, Version::V3, policy);
+            let _ = Advert::decode(bytes.as_slice(), &ip, Version::V3, HOP_LIMIT, policy);
         }
     }
 }

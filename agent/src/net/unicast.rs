@@ -1,0 +1,71 @@
+//! Sends IP packets to one other router: the kernel finds the way and the neighbor's MAC.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV6};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, sendto,
+    setsockopt, socket, sockopt,
+};
+
+use super::packet::PRIORITY_CONTROL;
+
+/// Room for what waits until the neighbor has answered ARP or a solicitation, in bytes: more than the kernel lets wait
+/// (`net.ipv4.neigh.default.unres_qlen_bytes`, 212,992), which then drops the oldest. So a router that is gone does not make
+/// sending fail.
+const SEND_BUFFER: usize = 1 << 20;
+
+/// A raw IP socket that only sends: `IPPROTO_RAW` receives nothing (raw(7)), and the IP header is ours.
+#[derive(Debug)]
+pub struct UnicastSocket {
+    fd: OwnedFd,
+    peer: IpAddr,
+    to: To,
+}
+
+#[derive(Debug)]
+enum To {
+    Ipv4(SockaddrIn),
+    Ipv6(SockaddrIn6),
+}
+
+impl UnicastSocket {
+    /// To `peer`, by this interface and no other. Needs `CAP_NET_RAW` and `CAP_NET_ADMIN`.
+    pub fn open(interface: &str, ifindex: u32, peer: IpAddr) -> io::Result<Self> {
+        let (family, to) = match peer {
+            IpAddr::V4(peer) => (AddressFamily::Inet, To::Ipv4(ipv4(peer))),
+            IpAddr::V6(peer) => {
+                // Other addresses than link-local ones have no scope.
+                let scope = if peer.is_unicast_link_local() { ifindex } else { 0 };
+                (AddressFamily::Inet6, To::Ipv6(SockaddrIn6::from(SocketAddrV6::new(peer, 0, 0, scope))))
+            }
+        };
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let fd = socket(family, SockType::Raw, flags, SockProtocol::Raw)?;
+        setsockopt(&fd, sockopt::BindToDevice, &OsString::from(interface))?;
+        setsockopt(&fd, sockopt::Priority, &PRIORITY_CONTROL)?;
+        setsockopt(&fd, sockopt::SndBufForce, &SEND_BUFFER)?;
+        Ok(Self { fd, peer, to })
+    }
+
+    pub fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// Hands the packet to the kernel; never waits.
+    pub fn send(&self, packet: &[u8]) -> io::Result<()> {
+        let to: &dyn SockaddrLike = match &self.to {
+            To::Ipv4(to) => to,
+            To::Ipv6(to) => to,
+        };
+        sendto(self.fd.as_raw_fd(), packet, to, MsgFlags::empty())?;
+        Ok(())
+    }
+}
+
+fn ipv4(peer: Ipv4Addr) -> SockaddrIn {
+    let [a, b, c, d] = peer.octets();
+    SockaddrIn::new(a, b, c, d, 0)
+}
