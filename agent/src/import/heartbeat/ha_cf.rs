@@ -30,6 +30,9 @@ pub(super) struct Cluster {
 const LOGGING: &str = "the log goes to the journal; remove it";
 const PATH: &str =
     "adverts are multicast on the interface of each virtual router: let 224.0.0.18 and IP protocol 112 pass there";
+/// One of several paths, and not always that of the addresses: so no unicast_peers are made of it.
+const UNICAST: &str = "adverts are multicast on the interface of each virtual router: let 224.0.0.18 and IP protocol 112 pass there, or \
+                       put the other host's address into unicast_peers";
 const FENCING: &str =
     "no host is switched off: a host whose agent dies or hangs is fenced by its own kernel half, see docs/security.md";
 
@@ -99,7 +102,7 @@ impl Cluster {
             "bcast" | "ucast" | "mcast" => {
                 let device = first()?;
                 self.device.get_or_insert_with(|| Located::new(device.to_owned(), place));
-                PATH
+                if directive == "ucast" { UNICAST } else { PATH }
             }
             "ping" => {
                 self.pings.extend(words.iter().map(|word| Located::new((*word).to_owned(), place)));

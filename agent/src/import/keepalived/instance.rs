@@ -6,6 +6,7 @@ use super::super::report::Report;
 use super::super::time::seconds;
 use super::address::{self, Address};
 use super::announce::Announcements;
+use super::peer;
 use super::program::Programs;
 use super::table::{Directives, Handling::*};
 use super::track::Tracked;
@@ -39,7 +40,8 @@ pub(super) struct Instance {
     pub password_type: Option<Located<String>>,
     pub password: Option<Located<String>>,
     pub announcements: Announcements,
-    pub peers: Vec<Located<String>>,
+    /// Elements of `unicast_peers`.
+    pub peers: Vec<Located<toml::Value>>,
     pub tracked: Vec<Tracked>,
     pub programs: Programs,
     pub alert: Option<Located<bool>>,
@@ -159,8 +161,7 @@ pub(super) const DIRECTIVES: Directives<Instance> = &[
     (
         "unicast_peer",
         Take(|instance, it, report| {
-            report.left(&it.place, "unicast_peer", UNICAST);
-            instance.peers.extend(it.statements().iter().map(|peer| Located::new(peer.keyword.clone(), &peer.place)));
+            instance.peers.extend(it.statements().iter().map(|peer| peer::read(peer, report)));
         }),
     ),
     (
@@ -168,7 +169,16 @@ pub(super) const DIRECTIVES: Directives<Instance> = &[
         Left("adverts leave from the interface's first address that is not virtual; put this one first"),
     ),
     ("mcast_src_ip", Left("adverts leave from the interface's first address that is not virtual; put this one first")),
-    ("unicast_ttl", Left("adverts have TTL 255, and others are dropped (RFC 9568 5.1.1.3)")),
+    (
+        "unicast_ttl",
+        Take(|_, it, report| {
+            if it.value(report).is_some_and(|ttl| ttl != "255") {
+                let advice =
+                    "adverts are sent with TTL 255; as long as the other routers have this, they need a min_ttl";
+                report.left(&it.place, "unicast_ttl", advice);
+            }
+        }),
+    ),
     ("unicast_fault_no_peer", Nothing),
     ("check_unicast_src", Nothing),
     ("old_unicast_checksum", Nothing),
@@ -231,9 +241,6 @@ pub(super) const DIRECTIVES: Directives<Instance> = &[
 
 const AUTHENTICATION: Directives<Instance> =
     &[("auth_type", Take(set_password_type)), ("auth_pass", Take(set_password))];
-
-const UNICAST: &str = "adverts are multicast: let 224.0.0.18 and IP protocol 112 pass between the routers, and move all of \
-                       them; the peers are in allowed_sources";
 
 fn set_password_type(instance: &mut Instance, it: &Statement, report: &mut Report) {
     instance.password_type = it.value(report).map(|kind| Located::new(kind.to_owned(), &it.place));

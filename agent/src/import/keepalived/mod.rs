@@ -8,6 +8,7 @@ mod group;
 mod instance;
 mod lines;
 mod mail;
+mod peer;
 mod program;
 mod router;
 mod table;

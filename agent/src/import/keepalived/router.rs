@@ -43,7 +43,7 @@ impl Instance {
             None => table.choose("virtual_mac", false, "keepalived: no use_vmac; true once all routers are xvrrp"),
         }
         self.write_password(version, global, &mut table, report);
-        table.set_list("allowed_sources", self.peers.clone());
+        table.set_list("unicast_peers", self.peers.clone());
         self.announcements.write(&global.announcements, &mut table);
         let mut tracked = self.tracked.clone();
         if owner {
