@@ -331,6 +331,34 @@ fn routers_in_different_networks_hear_each_other_if_they_may() -> Result<()> {
 }
 
 #[test]
+fn another_primary_address_is_listened_at_and_sent_from() -> Result<()> {
+    let lan = |priority, peers| [VirtualRouter::lan(priority).with("unicast_peers", peers)];
+    let lab = Lab::new(2)?;
+    let mut first = Xvrrp::start(&lab.routers[0], &lan(200, "[\"192.0.2.3\", \"192.0.2.30\"]"))?;
+    first.wait_for_state("lan", "active")?;
+    let mut second = Xvrrp::start(&lab.routers[1], &lan(100, "[\"192.0.2.2\", \"192.0.2.20\"]"))?;
+    let hears = |agent: &Xvrrp, address: &str| {
+        eventually(&format!("the Backup hears {address}"), PATIENCE, || {
+            let status = agent.virtual_router("lan")?;
+            ensure!(status["state"] == "backup" && status["active"]["address"] == address, "{status}");
+            Ok(())
+        })
+    };
+    hears(&second, "192.0.2.2")?;
+    let renumber = |router: usize, old: &str, new: &str| {
+        lab.routers[router].ip(&format!("addr del {old}/24 dev {INTERFACE}"))?;
+        lab.routers[router].ip(&format!("addr add {new}/24 dev {INTERFACE}"))
+    };
+    renumber(1, "192.0.2.3", "192.0.2.30")?;
+    second.daemon.wait_for_line(&["the primary address of eth0 is 192.0.2.30"], PATIENCE)?;
+    // Many times as long as one that is deaf would stay Backup.
+    thread::sleep(Duration::from_secs(3));
+    hears(&second, "192.0.2.2")?;
+    renumber(0, "192.0.2.2", "192.0.2.20")?;
+    hears(&second, "192.0.2.20")
+}
+
+#[test]
 fn status_shows_the_peers_of_a_virtual_router() -> Result<()> {
     let lab = Lab::new(1)?;
     let peers = "[\"192.0.2.3\", { address = \"203.0.113.2\", min_ttl = 254 }]";

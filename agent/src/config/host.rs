@@ -310,6 +310,17 @@ mod tests {
     }
 
     #[test]
+    fn adverts_to_ipv6_peers_elsewhere_leave_from_the_oldest_address_that_is_not_virtual() {
+        let config = config(&router(1, 100, "fe80::1/64\", \"2001:db8::1/64"));
+        let mut interface = eth0(&[]);
+        // The kernel has the newest one first.
+        let addresses = ["2001:db8::abcd", "2001:db8::10", "2001:db8::1", "fe80::10"];
+        interface.addresses.extend(addresses.map(|text| text.parse::<IpAddr>().unwrap()));
+        let own = "2001:db8::10".parse().unwrap();
+        assert_eq!(primary_address(&config, &interface, Origin::Ipv6), Some(own));
+    }
+
+    #[test]
     fn every_virtual_router_is_checked() {
         let config = config(&(router(1, 100, "192.0.2.1/24") + &router(2, 100, "192.0.2.2/24")));
         assert_eq!(Survey::new(&config, &[]).warnings(&config).len(), 2);
