@@ -16,8 +16,8 @@ use crate::election::{Command, RouterStatus, state_name};
 use crate::plan::{self, Plans};
 use crate::reload::Waits;
 use crate::status::{
-    ActiveRouter, AgentStatus, CheckStatus, HeardRouter, PeerStatus, RivalClaim, SCHEMA, STATES, TimerStatus, TrackStatus,
-    VirtualRouterStatus, counted, milliseconds,
+    ActiveRouter, AgentStatus, CheckStatus, HeardRouter, PeerStatus, RivalClaim, SCHEMA, STATES, TimerStatus,
+    TrackStatus, VirtualRouterStatus, counted, milliseconds,
 };
 use crate::tracking::{Account, Outcome};
 
