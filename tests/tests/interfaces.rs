@@ -174,8 +174,7 @@ fn a_family_without_a_primary_address_waits_for_it_while_the_other_one_goes_on()
     let router = &lab.routers[0];
     router.ip(&format!("addr del fe80::2/64 dev {INTERFACE}"))?;
     let mut agent = Xvrrp::start(router, &[VirtualRouter::lan_of_both(200)])?;
-    // IPv4 comes first.
-    agent.wait_for_state("lan", "active")?;
+    agent.daemon.wait_for_line(&["family=ipv4", "state=active"], PATIENCE)?;
     let ipv6 = |agent: &Xvrrp| -> Result<serde_json::Value> { Ok(agent.status()?["virtual_routers"][1].clone()) };
     let waiting = ipv6(&agent)?;
     let reason = format!("interface {INTERFACE} has no link-local address of its own");
