@@ -114,6 +114,23 @@ fn an_active_router_answers_solicitations_for_its_address() -> Result<()> {
 }
 
 #[test]
+fn a_vlan_is_a_network_of_its_own() -> Result<()> {
+    let mut kernel = KernelHalf::load()?;
+    kernel.add(key_ipv6(51, 7), router_ipv6(Router::ROLE_ACTIVE), VIP)?;
+    let asked = solicitation_for(VIP);
+    let answer = tagged(&answer(virtual_mac_ipv6()), 0x8100, 0x2007);
+    for fixture in [
+        changed("on our VLAN", tagged(&asked, 0x8100, 0x2007), Verdict::Transmit, answer, Counter::NdAnswered),
+        passes("on another VLAN", tagged(&asked, 0x8100, 8)),
+        passes("with a priority tag", tagged(&asked, 0x8100, 0)),
+        passes("without a tag", asked),
+    ] {
+        fixture.check_ingress(&mut kernel);
+    }
+    Ok(())
+}
+
+#[test]
 fn a_solicitation_to_the_virtual_mac_is_admitted_and_answered() -> Result<()> {
     let mut kernel = kernel(router_ipv6(Router::ROLE_ACTIVE))?;
     let outcome = kernel.receive(&unicast(&solicitation_for(VIP), virtual_mac_ipv6()))?;

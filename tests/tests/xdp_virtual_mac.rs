@@ -85,6 +85,28 @@ fn other_macs_are_none_of_our_business() -> Result<()> {
 }
 
 #[test]
+fn a_vlan_is_a_network_of_its_own() -> Result<()> {
+    let mut kernel = KernelHalf::load()?;
+    kernel.add(key(51, 7), router(Router::ROLE_ACTIVE), VIP)?;
+    let frame = frames::tcp(virtual_mac(), ELSEWHERE);
+    let on_vlan = |vlan| frames::tagged(&frame, 0x8100, vlan);
+    let output = [&INTERFACE_MAC.0[..], &on_vlan(0x2007)[6..]].concat();
+    for fixture in [
+        changed("on our VLAN", on_vlan(0x2007), Verdict::Pass, output, Counter::VirtualMacAdmitted),
+        passes("on another VLAN", on_vlan(8)),
+        passes("with a priority tag", on_vlan(0)),
+        passes("without a tag", frame.clone()),
+    ] {
+        fixture.check_ingress(&mut kernel);
+    }
+    kernel.add(key(51, 8), router(Router::ROLE_BACKUP), [192, 0, 2, 9])?;
+    let outcome = kernel.receive(&on_vlan(8))?;
+    assert_eq!(outcome.verdict, Verdict::Drop, "Active on one VLAN is Backup on another");
+    assert_eq!(kernel.receive(&on_vlan(7))?.verdict, Verdict::Pass);
+    Ok(())
+}
+
+#[test]
 fn a_router_without_a_virtual_mac_leaves_it_to_others() -> Result<()> {
     for role in [Router::ROLE_BACKUP, Router::ROLE_ACTIVE] {
         let flags = Router::ACCEPT | Router::PREEMPT;
