@@ -10,7 +10,7 @@ use xvrrp_common::wire::vrrp::HOP_LIMIT;
 use crate::addresses::Placement;
 use crate::config::host::{self, Obstacle};
 use crate::config::{Checksum, Config, UnicastPeer, Vip, VirtualRouterConfig};
-use crate::net::{Interface, MARKS_LAST};
+use crate::net::{Interface, Kind, MARKS_LAST};
 use crate::{notify, vrrp};
 
 /// One virtual router, thought out: what the configuration says of one family of addresses.
@@ -164,6 +164,11 @@ pub fn facts(interface: &Interface) -> host::HostInterface {
         name: interface.name.clone(),
         ethernet: interface.ethernet,
         loopback: interface.loopback,
+        takes_own_mac_only: match interface.kind {
+            Kind::Ordinary => None,
+            Kind::Bridge => Some("a bridge"),
+            Kind::Macvlan => Some("a macvlan in another mode than passthru"),
+        },
         addresses: own.map(|address| address.address).collect(),
     }
 }

@@ -18,6 +18,8 @@ pub struct HostInterface {
     /// Has Ethernet framing.
     pub ethernet: bool,
     pub loopback: bool,
+    /// Why it cannot take frames to a virtual MAC, if it cannot: `a bridge` does not.
+    pub takes_own_mac_only: Option<&'static str>,
     /// Addresses in the kernel's order, without those that an earlier run of the agent left behind.
     pub addresses: Vec<IpAddr>,
 }
@@ -29,6 +31,8 @@ pub enum Obstacle {
     Absent,
     Loopback,
     NoEthernet,
+    /// It is this, and takes no frames to a virtual MAC.
+    NoVirtualMac(&'static str),
     /// It does not have these addresses, which the owner has by definition (RFC 9568 5.2.4).
     NotOwned(Vec<IpAddr>),
     /// It has no address of this kind to send adverts from.
@@ -40,7 +44,7 @@ pub enum Obstacle {
 impl Obstacle {
     /// Whether only another configuration can help, while the interface is what it is; else the virtual router waits.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Loopback | Self::NoEthernet | Self::OwnPeer(_))
+        matches!(self, Self::Loopback | Self::NoEthernet | Self::NoVirtualMac(_) | Self::OwnPeer(_))
     }
 
     /// In a few words, for the interface of this name.
@@ -49,6 +53,9 @@ impl Obstacle {
             Self::Absent => format!("interface {interface} is not there"),
             Self::Loopback => format!("interface {interface} is a loopback interface"),
             Self::NoEthernet => format!("interface {interface} has no Ethernet framing"),
+            Self::NoVirtualMac(kind) => {
+                format!("interface {interface} is {kind}, and takes no frames to a virtual MAC")
+            }
             Self::NotOwned(missing) => format!("interface {interface} does not have {}", enumerate(missing)),
             Self::NoAddress(Origin::Ipv4) => format!("interface {interface} has no IPv4 address of its own"),
             Self::NoAddress(Origin::LinkLocal) => format!("interface {interface} has no link-local address of its own"),
@@ -66,6 +73,9 @@ impl Obstacle {
             Self::Absent => format!("there is no {name} yet"),
             Self::Loopback => format!("{name} is a loopback interface; expected an Ethernet interface"),
             Self::NoEthernet => format!("{name} has no Ethernet framing; expected an Ethernet interface"),
+            Self::NoVirtualMac(kind) => {
+                format!("{name} is {kind}, which takes no frames to a virtual MAC; set virtual_mac = false")
+            }
             Self::NotOwned(missing) => {
                 let message = format!(
                     "{name} does not have {}, but priority = 255 means that it does (RFC 9568 5.2.4); add the address to \
@@ -124,6 +134,9 @@ impl<'a> Survey<'a> {
         }
         if !interface.ethernet {
             return Err(Obstacle::NoEthernet);
+        }
+        if let Some(kind) = interface.takes_own_mac_only.filter(|_| router.virtual_mac) {
+            return Err(Obstacle::NoVirtualMac(kind));
         }
         if router.priority.is_owner() {
             let vips = router.addresses.iter().map(|vip| vip.address);
@@ -265,7 +278,7 @@ mod tests {
 
     fn eth0(addresses: &[[u8; 4]]) -> HostInterface {
         let addresses = addresses.iter().map(|octets| IpAddr::from(*octets)).collect();
-        HostInterface { name: "eth0".into(), ethernet: true, loopback: false, addresses }
+        HostInterface { name: "eth0".into(), ethernet: true, loopback: false, takes_own_mac_only: None, addresses }
     }
 
     #[test]

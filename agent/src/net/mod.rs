@@ -14,7 +14,7 @@ pub use echo::Echo;
 pub use interface_flags::interface_is_running;
 pub use link_monitor::{LinkChange, LinkMonitor, LinkNews};
 pub use memberships::Memberships;
-pub use netlink::{AddressOutcome, Interface, InterfaceAddress, MARKS_LAST, NetError, Netlink, Placed};
+pub use netlink::{AddressOutcome, Interface, InterfaceAddress, Kind, MARKS_LAST, NetError, Netlink, Placed};
 pub use packet::PacketSocket;
 pub use process_events::{ProcessEvent, ProcessEvents};
 pub use unicast::UnicastSocket;

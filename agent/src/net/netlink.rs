@@ -8,7 +8,10 @@ use std::sync::LazyLock;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoMacVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
+    MacVlanMode,
+};
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
 use xvrrp_common::units::MacAddress;
 
@@ -48,12 +51,25 @@ pub struct Interface {
     /// Has Ethernet framing.
     pub ethernet: bool,
     pub loopback: bool,
+    pub kind: Kind,
     /// Administratively up and with a carrier.
     pub running: bool,
     /// Addresses, in the kernel's order.
     pub addresses: Vec<InterfaceAddress>,
     /// The XDP program that is attached, by its kernel-wide number, and in which mode.
     pub xdp: Option<(u32, &'static str)>,
+}
+
+/// What decides whether an interface takes frames to another unicast address than its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// It has a unicast filter, or needs none.
+    #[default]
+    Ordinary,
+    /// It learns on which of its ports an address is, and takes only its own.
+    Bridge,
+    /// In any mode but `passthru`: it shares its parent with others, by their own addresses.
+    Macvlan,
 }
 
 impl Interface {
@@ -279,6 +295,7 @@ fn interface(message: &LinkMessage) -> Option<Interface> {
         mac: mac.unwrap_or_default(),
         ethernet: message.header.link_layer_type == LinkLayerType::Ether && mac.is_some(),
         loopback: message.header.flags.contains(LinkFlags::Loopback),
+        kind: kind(message),
         running: is_running(message),
         addresses: Vec::new(),
         xdp: message.attributes.iter().find_map(|attribute| match attribute {
@@ -286,6 +303,29 @@ fn interface(message: &LinkMessage) -> Option<Interface> {
             _ => None,
         }),
     })
+}
+
+fn kind(message: &LinkMessage) -> Kind {
+    let information = || {
+        message.attributes.iter().flat_map(|attribute| match attribute {
+            LinkAttribute::LinkInfo(information) => information.as_slice(),
+            _ => &[],
+        })
+    };
+    let is = |kind: InfoKind| information().any(|it| matches!(it, LinkInfo::Kind(found) if *found == kind));
+    let passes_through = || {
+        information().any(|it| match it {
+            LinkInfo::Data(InfoData::MacVlan(data)) => data.contains(&InfoMacVlan::Mode(MacVlanMode::Passthrough)),
+            _ => false,
+        })
+    };
+    if is(InfoKind::Bridge) {
+        Kind::Bridge
+    } else if is(InfoKind::MacVlan) && !passes_through() {
+        Kind::Macvlan
+    } else {
+        Kind::Ordinary
+    }
 }
 
 fn xdp_program(attributes: &[LinkXdp]) -> Option<(u32, &'static str)> {

@@ -17,6 +17,7 @@ fn interfaces() -> Vec<HostInterface> {
         name: name.into(),
         ethernet,
         loopback: name == "lo",
+        takes_own_mac_only: (name == "br0").then_some("a bridge"),
         addresses: addresses.iter().copied().map(IpAddr::V4).collect(),
     };
     vec![
@@ -24,11 +25,12 @@ fn interfaces() -> Vec<HostInterface> {
         interface("tun0", false, &[Ipv4Addr::new(198, 51, 100, 1)]),
         interface("eth0", true, &[Ipv4Addr::new(192, 0, 2, 10)]),
         interface("eth1", true, &[]),
+        interface("br0", true, &[Ipv4Addr::new(203, 0, 113, 10)]),
     ]
 }
 
 /// All of them, as messages list them.
-const INTERFACES: &str = "eth0, eth1, lo, tun0";
+const INTERFACES: &str = "br0, eth0, eth1, lo, tun0";
 
 /// What virtual routers will have to wait for.
 const WAITING_TABLE: &str = include_str!("waiting.txt");
