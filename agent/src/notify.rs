@@ -1,14 +1,15 @@
 //! Tells programs and services of changes of state: one after the other for each virtual router, and nobody waits for them
 //! but we.
 
+use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::process::Command;
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
 use crate::config::{NotifyConfig, NotifyProgram, Occasion};
@@ -26,6 +27,8 @@ pub struct Notifier {
     queues: Vec<Option<broadcast::Sender<Change>>>,
     /// How many of its programs did not end well.
     failures: Vec<Arc<AtomicU64>>,
+    /// The state that each audience has been told last, by its key.
+    told: Vec<(String, watch::Receiver<Option<String>>)>,
     tasks: JoinSet<()>,
 }
 
@@ -51,10 +54,11 @@ pub struct Change {
 }
 
 impl Notifier {
-    /// Starts a task for each virtual router that has something to tell, on the current runtime.
-    pub fn new(audiences: impl IntoIterator<Item = Option<Audience>>) -> Self {
+    /// Starts a task for each virtual router that has something to tell, on the current runtime. `before` is what an agent
+    /// that this process was has told last, see [`Self::told`]: the same state is not told again.
+    pub fn new(audiences: impl IntoIterator<Item = Option<Audience>>, before: &BTreeMap<String, String>) -> Self {
         let mut tasks = JoinSet::new();
-        let mut failures = Vec::new();
+        let (mut failures, mut told) = (Vec::new(), Vec::new());
         let queues = audiences.into_iter().map(|audience| {
             let failed = Arc::new(AtomicU64::new(0));
             failures.push(Arc::clone(&failed));
@@ -64,15 +68,23 @@ impl Notifier {
                 return None;
             }
             let (queue, changes) = broadcast::channel(WAITING);
-            tasks.spawn(audience.serve(changes, failed));
+            let key = audience.key();
+            let (last, state) = watch::channel(before.get(&key).cloned());
+            told.push((key, state));
+            tasks.spawn(audience.serve(changes, failed, last));
             Some(queue)
         });
-        Self { queues: queues.collect(), failures, tasks }
+        Self { queues: queues.collect(), failures, told, tasks }
     }
 
     /// How many programs of each virtual router have failed or were killed, at any time.
     pub fn failures(&self) -> Vec<Arc<AtomicU64>> {
         self.failures.clone()
+    }
+
+    /// The state that each has been told last, or is being told: what still waits is not in it.
+    pub fn told(&self) -> BTreeMap<String, String> {
+        self.told.iter().filter_map(|(key, state)| Some((key.clone(), state.borrow().clone()?))).collect()
     }
 
     /// The virtual router with this number has changed its state.
@@ -94,10 +106,24 @@ impl Notifier {
 }
 
 impl Audience {
-    async fn serve(self, mut changes: broadcast::Receiver<Change>, failed: Arc<AtomicU64>) {
+    /// It alone has this.
+    fn key(&self) -> String {
+        format!("{} {}", self.kind, self.name)
+    }
+
+    async fn serve(
+        self,
+        mut changes: broadcast::Receiver<Change>,
+        failed: Arc<AtomicU64>,
+        told: watch::Sender<Option<String>>,
+    ) {
+        let mut before = told.borrow().clone();
         loop {
             match changes.recv().await {
+                // An agent that starts anew comes to the state that it was in.
+                Ok(change) if before.take().is_some_and(|state| state == change.state) => {}
                 Ok(change) => {
+                    told.send_replace(Some(change.state.to_owned()));
                     let failures = self.tell(&change).await;
                     failed.fetch_add(failures, Ordering::Relaxed);
                 }

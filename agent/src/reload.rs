@@ -6,6 +6,7 @@
 //! The agent reloads by itself when its interfaces have changed ([`interface_watch`](crate::interface_watch)), and then goes
 //! on with the configuration that it has.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -34,6 +35,9 @@ pub struct Bequest {
     pub configuration: Option<Text>,
     /// The virtual routers that wait, of which has been told.
     pub waiting: Vec<Waits>,
+    /// The states that notify programs have been told last, see [`Notifier::told`](crate::notify::Notifier::told).
+    #[serde(default)]
+    pub told: BTreeMap<String, String>,
 }
 
 /// That a virtual router waits.

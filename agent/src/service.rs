@@ -149,7 +149,8 @@ impl Host<'_> {
         tokio::spawn(attachments.forward_log()?);
 
         let mut tracker = Tracker::start(self.config, plans.iter().map(|plan| plan.config));
-        let notifier = Notifier::new(all.audiences());
+        let told = self.bequest.as_ref().map(|bequest| bequest.told.clone()).unwrap_or_default();
+        let notifier = Notifier::new(all.audiences(), &told);
         let tally = Arc::new(Tally::new(plans.len() + all.waiting.len()));
         let sources = Sources {
             counters: Arc::clone(&counters),
@@ -267,7 +268,7 @@ impl Host<'_> {
             Ending::HandedOver if leaving != Some(Wish::HandOver) => {
                 signals.send_again().await;
                 let configuration = (leaving == Some(Wish::GoOn)).then(|| self.config.text.clone());
-                End::Reload(reload, Bequest { configuration, waiting: waits })
+                End::Reload(reload, Bequest { configuration, waiting: waits, told: notifier.told() })
             }
             Ending::HandedOver => End::HandedOver,
             Ending::Stopped => {
@@ -443,7 +444,7 @@ impl Departure {
 
     /// Starts anew for this reason, with the configuration that runs.
     async fn go_on(self, reason: String, configuration: Text) {
-        let bequest = Bequest { configuration: Some(configuration), waiting: Vec::new() };
+        let bequest = Bequest { configuration: Some(configuration), ..Bequest::default() };
         match self.check_reload(Some(&bequest)).await {
             Ok(()) => {
                 tracing::info!("{reason}: starting anew, with the configuration that runs");

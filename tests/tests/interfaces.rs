@@ -1,6 +1,7 @@
 //! Interfaces that come, go and change: those on them follow, and nobody else notices.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -32,11 +33,15 @@ fn late_gets_its_address(lab: &Lab) -> Result<()> {
     lab.routers[0].ip(&format!("addr add {LATE_ADDRESS}/24 dev {LATE}")).map(drop)
 }
 
-/// Makes the router's interface on the client's side anew, as another one of the same name.
-fn replace_interface(lab: &Lab, router: usize) -> Result<()> {
+/// Makes the router's interface on the client's side anew, as another one of the same name, and with the same index if
+/// asked.
+fn replace_interface(lab: &Lab, router: usize, same_index: bool) -> Result<()> {
     let (name, port) = (lab.routers[router].name(), Lab::port(router));
+    let index = lab.routers[router].ip(&format!("-o link show {INTERFACE}"))?;
+    let index = index.split(':').next().context("no index")?;
+    let index = if same_index { format!("index {index}") } else { String::new() };
     lab.switch().ip(&format!("link del {port}"))?;
-    lab.switch().ip(&format!("link add {port} type veth peer name {INTERFACE} netns {name}"))?;
+    lab.switch().ip(&format!("link add {port} type veth peer name {INTERFACE} netns {name} {index}"))?;
     lab.switch().ip(&format!("link set {port} master br0 up"))?;
     lab.routers[router].ip(&format!("addr add {}/24 dev {INTERFACE}", Lab::address(router)))?;
     lab.routers[router].ip(&format!("link set {INTERFACE} up")).map(drop)
@@ -136,12 +141,13 @@ fn with_no_interface_at_all_it_waits_and_goes_on_with_what_runs_whatever_is_in_t
 #[test]
 fn an_interface_that_is_made_anew_is_used_again_by_active_router_and_backup() -> Result<()> {
     let mut pair = Pair::start(Lab::new(2)?, ["", ""], |router| router)?;
-    replace_interface(&pair.lab, 1)?;
+    // The Backup's even with the same index.
+    replace_interface(&pair.lab, 1, true)?;
     pair.agents[1].daemon.wait_for_line(&["interface eth0 is another one"], PATIENCE)?;
     pair.settle().with_context(|| pair.logs())?;
     ensure!(pair.agents[0].transitions("lan", "active") == 1, "{}", pair.logs());
 
-    replace_interface(&pair.lab, 0)?;
+    replace_interface(&pair.lab, 0, false)?;
     pair.agents[1].wait_for_state("lan", "active")?;
     // It preempts.
     pair.settle().with_context(|| pair.logs())?;
@@ -188,5 +194,61 @@ fn a_family_without_a_primary_address_waits_for_it_while_the_other_one_goes_on()
     .with_context(|| agent.daemon.log())?;
     let resumed = agent.daemon.count_lines(&["family=ipv4", "state=active", "reason=resumed"]);
     ensure!(agent.daemon.count_lines(&["family=ipv4", "state=active"]) == resumed + 1, "{}", agent.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn an_owner_waits_for_its_addresses() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(255)])?;
+    wait_for_reason(&mut agent, "lan", &format!("interface {INTERFACE} does not have {VIP}"))?;
+    lab.routers[0].ip(&format!("addr add {VIP}/24 dev {INTERFACE}"))?;
+    agent.wait_for_state("lan", "active").with_context(|| agent.daemon.log())?;
+    ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    // It was there before.
+    wait_for_address(&lab, 0, INTERFACE, &VIP.to_string())
+}
+
+#[test]
+fn notify_programs_are_told_of_who_waits_and_nothing_twice_when_the_agent_starts_anew() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let mut active = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(200)])?;
+    active.wait_for_state("lan", "active")?;
+    let directory = tempfile::tempdir()?;
+    let (program, told) = (directory.path().join("notify"), directory.path().join("told"));
+    fs::write(&program, format!("#!/bin/sh\necho \"$2 $3\" >> {}\n", told.display()))?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let telling = |router: VirtualRouter| router.with("notify", &format!("{program:?}"));
+    let told = || fs::read_to_string(&told).unwrap_or_default();
+    let wait_for_last = |line: &str| {
+        eventually(&format!("{line} is told"), PATIENCE, || {
+            let told = told();
+            ensure!(told.lines().last() == Some(line), "{told}");
+            Ok(())
+        })
+    };
+    let mut agent =
+        Xvrrp::start(&lab.routers[0], &[telling(VirtualRouter::lan(100)), telling(late().with("vrid", "52"))])?;
+    eventually("both are told", PATIENCE, || {
+        let told = told();
+        let mut lines: Vec<_> = told.lines().collect();
+        lines.sort_unstable();
+        ensure!(lines == ["lan BACKUP", "late FAULT"], "{told}");
+        Ok(())
+    })
+    .with_context(|| agent.daemon.log())?;
+    // By itself, twice, and asked.
+    plug_in_late(&lab, 0)?;
+    wait_for_reason(&mut agent, "late", &format!("interface {LATE} has no IPv4 address of its own"))?;
+    late_gets_its_address(&lab)?;
+    wait_for_last("late MASTER")?;
+    agent.reload()?;
+    agent.wait_for_state("lan", "backup")?;
+    active.kill()?;
+    wait_for_last("lan MASTER")?;
+    let told = told();
+    let of = |name: &str| told.lines().filter(|line| line.starts_with(name)).collect::<Vec<_>>().join(", ");
+    ensure!(of("lan") == "lan BACKUP, lan MASTER", "{told}");
+    ensure!(of("late") == "late FAULT, late BACKUP, late MASTER", "{told}");
     Ok(())
 }
