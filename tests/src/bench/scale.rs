@@ -34,6 +34,8 @@ struct Taken {
     maps: Samples,
     /// That arrive at the Backup, a second.
     adverts: Samples,
+    /// Of both routers, in all windows together.
+    changes: Samples,
     /// Virtual addresses on the Active and on the Backup router when all was over.
     at_the_end: (usize, usize),
 }
@@ -104,6 +106,8 @@ fn run(options: &Options) -> Result<Findings> {
         let small = xvrrp.memory.max() <= MEMORY_TARGET;
         findings.rows.push(if judged { memory.target(target, small) } else { memory });
         findings.rows.push(row("adverts", "1/s", &xvrrp.adverts, &keepalived.adverts));
+        let steady = xvrrp.changes.max() <= 0.0;
+        findings.rows.push(row("changes of role", "", &xvrrp.changes, &keepalived.changes).target("none", steady));
         findings.rows.push(Row::new(format!("{size}: BPF maps"), "MB").figure("xvrrp", xvrrp.maps));
         for (role, ours, theirs) in
             [("Active", xvrrp.active, keepalived.active), ("Backup", xvrrp.backup, keepalived.backup)]
@@ -136,6 +140,7 @@ fn measure(program: Program, size: Size, options: &Options) -> Result<Taken> {
     let window = options.pick(Duration::from_secs(4), Duration::from_millis(500));
     let (mut shares, mut memory, mut maps) = ([Vec::new(), Vec::new()], Vec::new(), Vec::new());
     let mut adverts = Vec::new();
+    let before = active.changes() + backup.changes();
     for _ in 0..options.runs(5, 1) {
         let readings = [usages[0].read()?, usages[1].read()?];
         let (start, before) = (Instant::now(), received(&wires.right, "eth")?);
@@ -147,8 +152,11 @@ fn measure(program: Program, size: Size, options: &Options) -> Result<Taken> {
         memory.push(usages[0].resident_megabytes()?.max(usages[1].resident_megabytes()?));
         maps.push(usages[0].map_megabytes()?);
     }
+    let changes = active.changes() + backup.changes() - before;
+    active.ensure_all("active", size.count())?;
+    backup.ensure_all("backup", size.count())?;
     let at_the_end = (virtual_addresses(&wires.left)?, virtual_addresses(&wires.right)?);
-    ensure!(program == Program::Keepalived || at_the_end.0 == size.count(), "it fell over: {at_the_end:?}");
+    ensure!(program == Program::Keepalived || at_the_end == (size.count(), 0), "it fell over: {at_the_end:?}");
     let [active, backup] = shares;
     Ok(Taken {
         active: Samples::of(active)?,
@@ -156,6 +164,8 @@ fn measure(program: Program, size: Size, options: &Options) -> Result<Taken> {
         memory: Samples::of(memory)?,
         maps: Samples::of(maps)?,
         adverts: Samples::of(adverts)?,
+        #[expect(clippy::cast_precision_loss, reason = "some thousands at most")]
+        changes: Samples::once(changes as f64)?,
         at_the_end,
     })
 }
@@ -166,6 +176,24 @@ impl Daemon {
             Self::Xvrrp(agent) => agent.daemon.pid(),
             Self::Keepalived(keepalived) => keepalived.daemon.pid(),
         }
+    }
+
+    /// How many changes of role it has logged so far.
+    fn changes(&self) -> usize {
+        match self {
+            Self::Xvrrp(agent) => agent.daemon.count_lines(&["state changed"]),
+            Self::Keepalived(keepalived) => keepalived.daemon.count_lines(&["Entering", "STATE"]),
+        }
+    }
+
+    /// Fails unless so many virtual routers of ours, and no others, are in this state.
+    fn ensure_all(&self, state: &str, count: usize) -> Result<()> {
+        let Self::Xvrrp(agent) = self else { return Ok(()) };
+        let status = agent.status()?;
+        let routers = status["virtual_routers"].as_array().context("status without virtual_routers")?;
+        let there = routers.iter().filter(|router| router["state"] == state).count();
+        ensure!((there, routers.len()) == (count, count), "{there} of {} are {state}", routers.len());
+        Ok(())
     }
 }
 
