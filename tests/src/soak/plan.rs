@@ -25,6 +25,10 @@ pub enum Fault {
     InterfaceDown,
     /// Another MAC address; later the old one again.
     MacAddress,
+    /// Gone to another network namespace; later it comes back.
+    InterfaceGone,
+    /// Another primary address; later the old one again.
+    PrimaryAddress,
     /// XDP detached by hand; that the agent puts it right is what is expected of it.
     Detach,
     /// The cable does something to the adverts on it, both ways.
@@ -43,6 +47,8 @@ const FREQUENCIES: &[(u8, Fault)] = &[
     (12, Fault::Isolate),
     (8, Fault::InterfaceDown),
     (8, Fault::MacAddress),
+    (6, Fault::InterfaceGone),
+    (6, Fault::PrimaryAddress),
     (8, Fault::Detach),
     (6, Fault::Impair(Impairment::Delay { by: Duration::ZERO })),
     (6, Fault::Impair(Impairment::Loss { percent: 0 })),
@@ -87,6 +93,8 @@ impl Fault {
             Self::Isolate => "isolate",
             Self::InterfaceDown => "interface down",
             Self::MacAddress => "another MAC address",
+            Self::InterfaceGone => "interface gone",
+            Self::PrimaryAddress => "another primary address",
             Self::Detach => "detach XDP",
             Self::Impair(Impairment::Delay { .. }) => "delay",
             Self::Impair(Impairment::Loss { .. }) => "loss",

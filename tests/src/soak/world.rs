@@ -1,6 +1,7 @@
 //! The routers that the faults happen to.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -136,6 +137,11 @@ impl World {
                 let MacAddress([a, b, c, d, e, f]) = place.mac;
                 set_mac(host, MacAddress([a, b, c, d, e, f ^ 0x55]))
             }
+            Fault::InterfaceGone => {
+                let (gone, switch) = (gone(router), self.lab.switch().name());
+                host.ip(&format!("link set {INTERFACE} netns {switch} name {gone}")).map(drop)
+            }
+            Fault::PrimaryAddress => set_primary(host, [Lab::address(router), other_address(router)]),
             Fault::Detach => {
                 let pins = fs::read_dir(host.pins()?)?.flatten().map(|entry| entry.path());
                 let ingress = pins.into_iter().find(|path| path.to_string_lossy().contains("ingress-"));
@@ -180,6 +186,14 @@ impl World {
                 Serving::introduce(host)?;
             }
             Fault::MacAddress => set_mac(host, place.mac)?,
+            Fault::InterfaceGone => {
+                let (gone, name) = (gone(router), host.name());
+                self.lab.switch().ip(&format!("link set {gone} netns {name} name {INTERFACE}"))?;
+                host.ip(&format!("addr add {}/24 dev {INTERFACE}", Lab::address(router)))?;
+                host.ip(&format!("link set {INTERFACE} up"))?;
+                Serving::introduce(host)?;
+            }
+            Fault::PrimaryAddress => set_primary(host, [other_address(router), Lab::address(router)])?,
             Fault::Detach => {}
             Fault::Impair(_) => {
                 let shim = place.shim.take().context("there is no other cable")?;
@@ -216,6 +230,21 @@ impl World {
             pause(Duration::from_millis(20))?;
         }
     }
+}
+
+/// What its interface is called while it is elsewhere.
+fn gone(router: usize) -> String {
+    format!("gone{router}")
+}
+
+fn other_address(router: usize) -> Ipv4Addr {
+    let [a, b, c, d] = Lab::address(router).octets();
+    Ipv4Addr::new(a, b, c, d + 20)
+}
+
+fn set_primary(host: &Namespace, [old, new]: [Ipv4Addr; 2]) -> Result<()> {
+    host.ip(&format!("addr del {old}/24 dev {INTERFACE}"))?;
+    host.ip(&format!("addr add {new}/24 dev {INTERFACE}")).map(drop)
 }
 
 fn set_mac(host: &Namespace, mac: MacAddress) -> Result<()> {
