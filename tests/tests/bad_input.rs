@@ -35,6 +35,8 @@ impl Host {
         let namespace = Namespace::new("bad-input")?;
         namespace.ip("link add eth0 type veth peer name eth1")?;
         namespace.ip("tuntap add tun0 mode tun")?;
+        namespace.ip("link add br0 type bridge")?;
+        namespace.ip("addr add 203.0.113.10/24 dev br0")?;
         namespace.ip("addr add 192.0.2.10/24 dev eth0")?;
         for interface in ["eth0", "eth1", "tun0"] {
             namespace.ip(&format!("link set {interface} up"))?;

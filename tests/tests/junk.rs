@@ -15,6 +15,9 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// How long each flood lasts: some Active_Down_Intervals.
 const LENGTH: Duration = Duration::from_millis(1500);
 
+/// Of a processor, for an agent that is not optimized, beside other tests. One that a flood reaches takes all of it.
+const BUSY: f64 = 0.1;
+
 /// One flood at a time: each takes a processor for itself.
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -31,7 +34,7 @@ fn assert_withstood(kinds: &[Junk]) -> Result<()> {
             println!("{what:>32}: {withstood}");
             ensure!(withstood.roles_held(), "{what}: {withstood}\n{}", pair.logs());
             ensure!(withstood.adds_up(), "{what}: {withstood}");
-            ensure!(withstood.was_cheap(), "{what}: {withstood}");
+            ensure!(withstood.was_cheap(BUSY), "{what}: {withstood}");
         }
     }
     Ok(())

@@ -46,7 +46,7 @@ fn run(options: &Options) -> Result<Findings> {
                 Row::new(format!("{what}: agents"), "% of a core")
                     .figure("Active", active?)
                     .figure("Backup", backup?)
-                    .target(format!("each below {:.0} %", CPU_SHARE * 100.0), withstood.was_cheap()),
+                    .target(format!("each below {:.0} %", CPU_SHARE * 100.0), withstood.was_cheap(CPU_SHARE)),
             );
             findings.rows.push(
                 Row::new(format!("{what}: changes"), "changes")

@@ -78,9 +78,9 @@ impl Withstood {
         self.counted + self.lost == self.handed.frames
     }
 
-    /// No agent was kept busy.
-    pub fn was_cheap(&self) -> bool {
-        self.shares.iter().all(|share| *share < CPU_SHARE)
+    /// No agent was kept busy for more than this share of a processor.
+    pub fn was_cheap(&self, most: f64) -> bool {
+        self.shares.iter().all(|share| *share < most)
     }
 }
 
