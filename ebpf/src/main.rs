@@ -36,6 +36,8 @@ enum Verdict {
 
 // Named `abi::program::INGRESS` for user space.
 #[xdp]
+// As a call of its own it would cost 32 bytes of stack, of which kernels before 6.4 have none to spare.
+#[inline(always)]
 pub fn xvrrp_ingress(context: XdpContext) -> u32 {
     match ingress(&mut Frame::new(&context)) {
         Ok(Verdict::Pass) | Err(Truncated) => xdp_action::XDP_PASS,

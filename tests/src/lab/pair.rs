@@ -18,13 +18,16 @@ impl Pair {
     pub const STATES: [&str; 2] = ["active", "backup"];
 
     /// Returns when both have their states. `complete` adds to the virtual router `lan` with its priority; `keys` are more
-    /// lines of `[agent]`, for each of them.
+    /// lines of `[agent]`, for each of them. The second one starts when the first one is Active: on a busy machine it might
+    /// otherwise have the role first.
     pub fn start(lab: Lab, keys: [&str; 2], complete: impl Fn(VirtualRouter) -> VirtualRouter) -> Result<Self> {
-        let places = lab.routers.iter().zip(iter::zip([200, 100], keys));
-        let agents = places.map(|(place, (priority, keys))| {
-            Xvrrp::start_by(place, &[complete(VirtualRouter::lan(priority))], &[], keys)
-        });
-        let pair = Self { agents: agents.collect::<Result<_>>()?, lab };
+        let mut agents = Vec::new();
+        for (place, (priority, keys)) in lab.routers.iter().zip(iter::zip([200, 100], keys)) {
+            let mut agent = Xvrrp::start_by(place, &[complete(VirtualRouter::lan(priority))], &[], keys)?;
+            agent.wait_for_state("lan", Self::STATES[agents.len()])?;
+            agents.push(agent);
+        }
+        let pair = Self { agents, lab };
         pair.settle()?;
         Ok(pair)
     }
