@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData};
-use xvrrp::dataplane::LinkProbe;
 use xvrrp_common::abi::{LAYOUT, Stamp, map};
 use xvrrp_tests::lab::{
     Lab, Namespace, PATIENCE, VIP, VirtualRouter, Xvrrp, agent_binary, eventually, host_state, run,
@@ -265,9 +264,7 @@ fn a_bpf_file_system_is_mounted_where_there_is_none() -> Result<()> {
 fn a_kernel_half_that_was_detached_by_hand_is_attached_again_before_a_backup_takes_over() -> Result<()> {
     let Pair { lab, mut active, mut backup, _echoes } = pair()?;
     for (host, agent) in [(&lab.routers[1], &mut backup), (&lab.routers[0], &mut active)] {
-        let pins = fs::read_dir(host.pins()?)?.flatten().map(|entry| entry.path());
-        let ingress = pins.into_iter().find(|path| path.to_string_lossy().contains("ingress-"));
-        LinkProbe::open(&ingress.context("no link is pinned")?)?.detach()?;
+        host.detach_ingress()?;
         agent.daemon.wait_for_line(&["WARN", "had been detached: attached it again"], PATIENCE)?;
         thread::sleep(Duration::from_millis(800));
         ensure!(host.ip("link show dev eth0")?.contains("xdp"));

@@ -70,6 +70,13 @@ fn check() -> Result<()> {
     probe.wait_for_answer_from(0, PATIENCE)?;
     println!("virtio: without its entry in the unicast filter no frame to the virtual MAC arrives");
 
+    routers[0].detach_ingress()?;
+    first.daemon.wait_for_line(&["WARN", "had been detached: attached it again"], PATIENCE)?;
+    let link = routers[0].ip(&format!("-details link show dev {INTERFACE}"))?;
+    ensure!(link.contains("prog/xdp"), "{link}");
+    probe.wait_for_answer_from(0, PATIENCE)?;
+    println!("virtio: XDP that was detached by hand is attached again");
+
     first.kill()?;
     probe.wait_for_answer_from(1, PATIENCE)?;
     second.daemon.wait_for_line(&["state=active ", "reason=active_down"], PATIENCE)?;

@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use xvrrp::config::AgentConfig;
-use xvrrp::dataplane::Pins;
+use xvrrp::dataplane::{LinkProbe, Pins};
 use xvrrp_common::units::MacAddress;
 
 /// Every namespace of ours is called `xv-PID-NUMBER-ROLE`.
@@ -56,6 +56,13 @@ impl Namespace {
     /// Where an agent inside pins its kernel half, unless its configuration says otherwise.
     pub fn pins(&self) -> Result<PathBuf> {
         pins(&self.name)
+    }
+
+    /// Detaches the XDP program that an agent inside has pinned, as somebody could by hand.
+    pub fn detach_ingress(&self) -> Result<()> {
+        let mut pins = fs::read_dir(self.pins()?)?.flatten().map(|entry| entry.path());
+        let ingress = pins.find(|path| path.to_string_lossy().contains("ingress-")).context("no link is pinned")?;
+        Ok(LinkProbe::open(&ingress)?.detach()?)
     }
 
     fn path(&self) -> PathBuf {

@@ -1,6 +1,5 @@
 //! The routers that the faults happen to.
 
-use std::fs;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,6 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
-use xvrrp::dataplane::LinkProbe;
 use xvrrp_common::units::MacAddress;
 
 use super::judge::{Excuse, Judge};
@@ -143,9 +141,7 @@ impl World {
             }
             Fault::PrimaryAddress => set_primary(host, [Lab::address(router), other_address(router)]),
             Fault::Detach => {
-                let pins = fs::read_dir(host.pins()?)?.flatten().map(|entry| entry.path());
-                let ingress = pins.into_iter().find(|path| path.to_string_lossy().contains("ingress-"));
-                LinkProbe::open(&ingress.context("no link is pinned")?)?.detach()?;
+                host.detach_ingress()?;
                 judge.excuse_deafness(Instant::now());
                 Ok(())
             }
