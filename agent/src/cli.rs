@@ -64,7 +64,7 @@ enum Command {
         after_help = "Exit status: 0 done, 1 refused, or nobody took over (then this host is Active again), 2 wrong usage."
     )]
     Handover {
-        /// The virtual router, in all of its families
+        /// The virtual router, in all of its families, and with it all of its sync group
         name: String,
         /// End the handover: with a better priority this host takes the role back at once, whatever preempt_delay says
         #[arg(long, conflicts_with = "force")]

@@ -235,7 +235,8 @@ fn up(state: &str) -> Option<f64> {
 fn encode_roles(routers: &[VirtualRouterStatus], encoder: &mut DescriptorEncoder) -> fmt::Result {
     let info = routers.iter().map(|router| {
         let version = if router.version == 2 { "2" } else { "3" };
-        (of(router).with("version", version).with("xdp_mode", &router.xdp_mode), 1.0)
+        let group = router.sync_group.as_deref().unwrap_or_default();
+        (of(router).with("version", version).with("xdp_mode", &router.xdp_mode).with("sync_group", group), 1.0)
     });
     gauge("xvrrp_virtual_router_info", "VRRP version, and how the XDP program is attached; always 1")
         .encode(encoder, info)?;

@@ -10,14 +10,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use xvrrp_common::units::{Family, Interval, MacAddress};
 
 use crate::clock;
-use crate::config::{CheckConfig, CheckKind, Config, Tracked, VirtualRouterConfig};
+use crate::config::{CheckConfig, CheckKind, Config, SyncGroupConfig, Tracked, VirtualRouterConfig};
 use crate::dataplane::{CounterReader, XdpMode};
 use crate::election::{Command, RouterStatus, state_name};
 use crate::plan::{self, Plans};
 use crate::reload::Waits;
 use crate::status::{
-    ActiveRouter, AgentStatus, CheckStatus, HeardRouter, PeerStatus, RivalClaim, SCHEMA, STATES, TimerStatus,
-    TrackStatus, VirtualRouterStatus, counted, milliseconds,
+    ActiveRouter, AgentStatus, CheckStatus, HeardRouter, PeerStatus, RivalClaim, SCHEMA, STATES, SyncGroupStatus,
+    TimerStatus, TrackStatus, VirtualRouterStatus, counted, milliseconds,
 };
 use crate::tracking::{Account, Outcome};
 
@@ -28,6 +28,7 @@ pub struct Inspector {
     started: f64,
     /// In the order of the configuration.
     routers: Vec<Known>,
+    sync_groups: Vec<KnownGroup>,
     checks: Vec<KnownCheck>,
     sources: Sources,
     election: mpsc::UnboundedSender<Command>,
@@ -75,6 +76,12 @@ struct KnownCheck {
     tracked: bool,
 }
 
+#[derive(Debug)]
+struct KnownGroup {
+    name: String,
+    members: Vec<String>,
+}
+
 /// What does not change about a virtual router while the agent runs.
 #[derive(Debug)]
 struct Known {
@@ -84,6 +91,7 @@ struct Known {
     version: u8,
     priority: u8,
     track: Vec<Tracked>,
+    sync_group: Option<String>,
     interface: String,
     xdp_mode: String,
     advert_interval: Interval,
@@ -124,10 +132,16 @@ impl Inspector {
         });
         let mut routers: Vec<_> = ready.chain(waiting).collect();
         routers.sort_by_key(|(place, _)| *place);
+        let sync_groups: Vec<_> = config.sync_groups.iter().map(|group| KnownGroup::new(group, config)).collect();
+        for (_, known) in &mut routers {
+            let group = sync_groups.iter().find(|group| group.members.contains(&known.name));
+            known.sync_group = group.map(|group| group.name.clone());
+        }
         Self {
             router_id: config.agent.router_id.clone(),
             started: unix_time(),
             routers: routers.into_iter().map(|(_, known)| known).collect(),
+            sync_groups,
             checks: config
                 .checks
                 .iter()
@@ -155,6 +169,7 @@ impl Inspector {
             router_id: self.router_id.clone(),
             pid: std::process::id(),
             started: self.started,
+            sync_groups: self.sync_groups(),
             virtual_routers: self
                 .routers
                 .iter()
@@ -164,6 +179,18 @@ impl Inspector {
             checks: self.checks.iter().zip(&accounts).filter(|(known, _)| known.tracked).map(check_status).collect(),
             counters: self.counted(CounterReader::NO_ROUTER),
         }
+    }
+
+    /// Their notify programs come after those of all virtual routers.
+    fn sync_groups(&self) -> Vec<SyncGroupStatus> {
+        let failures = self.sources.notify_failures.iter().skip(self.routers.len());
+        let groups = self.sync_groups.iter().zip(failures);
+        let status = groups.map(|(KnownGroup { name, members }, failures)| SyncGroupStatus {
+            name: name.clone(),
+            members: members.clone(),
+            notify_failures: failures.load(Ordering::Relaxed),
+        });
+        status.collect()
     }
 
     fn virtual_router(
@@ -201,6 +228,7 @@ impl Inspector {
             family: known.family.to_string(),
             vrid: known.vrid,
             version: known.version,
+            sync_group: known.sync_group.clone(),
             interface: known.interface.clone(),
             xdp_mode: known.xdp_mode.clone(),
             state: state_name(elected.state, elected.reason).to_owned(),
@@ -269,6 +297,7 @@ impl Known {
             version: config.version as u8,
             priority: config.priority.get(),
             track: config.track.clone(),
+            sync_group: None,
             interface: config.interface.clone(),
             xdp_mode,
             advert_interval: config.advert_interval,
@@ -280,6 +309,13 @@ impl Known {
                 .collect(),
             standing,
         }
+    }
+}
+
+impl KnownGroup {
+    fn new(group: &SyncGroupConfig, config: &Config) -> Self {
+        let members = group.members.iter().filter_map(|place| config.virtual_routers.get(*place));
+        Self { name: group.name.clone(), members: members.map(|member| member.name.clone()).collect() }
     }
 }
 

@@ -33,6 +33,7 @@ pub mod signals;
 pub mod standby;
 pub mod status;
 pub mod supervisor;
+pub mod sync_group;
 pub mod tracking;
 pub mod unicast_filters;
 pub mod vrrp;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use xvrrp_common::abi::{self, RouterKey, SourceKey, VipKey};
 use xvrrp_common::units::{Family, Instant, MacAddress};
@@ -9,7 +10,7 @@ use xvrrp_common::wire::vrrp::HOP_LIMIT;
 
 use crate::addresses::Placement;
 use crate::config::host::{self, Obstacle};
-use crate::config::{Checksum, Config, UnicastPeer, Vip, VirtualRouterConfig};
+use crate::config::{Checksum, Config, SyncGroupConfig, UnicastPeer, Vip, VirtualRouterConfig};
 use crate::net::{Interface, Kind, MARKS_LAST};
 use crate::{notify, vrrp};
 
@@ -103,9 +104,22 @@ impl<'a> Plans<'a> {
         equipment
     }
 
+    /// The numbers of all others that change role together with a virtual router.
+    pub fn partners(&self, plan: &Plan<'_>) -> Arc<[usize]> {
+        let partners = self.ready.iter().filter(|other| other.index != plan.index);
+        partners.filter(|other| are_partners(plan.config, other.config)).map(|other| other.index).collect()
+    }
+
+    /// Whether one of its sync group waits. The families of one name alone do not need each other.
+    pub fn lacks_partner(&self, plan: &Plan<'_>) -> bool {
+        let group = plan.config.sync_group;
+        group.is_some() && self.waiting.iter().any(|waiting| waiting.config.sync_group == group)
+    }
+
     /// Who is told of changes of state, by [`Plan::place`]. Both families change role together: the first one speaks for
     /// both, or the other one while the first one waits.
-    pub fn audiences(&self) -> Vec<Option<notify::Audience>> {
+    /// After all of them come the sync groups.
+    pub fn audiences(&self, groups: &[SyncGroupConfig]) -> Vec<Option<notify::Audience>> {
         let ready = self.ready.iter().map(|plan| (plan.place, plan.config));
         let waiting = self.waiting.iter().map(|waiting| (waiting.place, waiting.config));
         let mut audiences = vec![None; self.ready.len() + self.waiting.len()];
@@ -117,6 +131,7 @@ impl<'a> Plans<'a> {
                 *audience = Some(audience_of(config));
             }
         }
+        audiences.extend(groups.iter().map(|group| Some(audience_of_group(group))));
         audiences
     }
 }
@@ -134,10 +149,18 @@ fn audience_of(config: &VirtualRouterConfig) -> notify::Audience {
     }
 }
 
-/// The place of the other family of the same name, with which a virtual router changes role.
-pub fn partner(plans: &[Plan<'_>], plan: &Plan<'_>) -> Option<usize> {
-    let other = |other: &&Plan<'_>| other.config.name == plan.config.name && other.family != plan.family;
-    plans.iter().find(other).map(|other| other.index)
+fn audience_of_group(group: &SyncGroupConfig) -> notify::Audience {
+    notify::Audience {
+        kind: "GROUP",
+        name: group.name.clone(),
+        environment: vec![("XVRRP_SYNC_GROUP", group.name.clone())],
+        notify: group.notify.clone(),
+    }
+}
+
+/// Whether they change role together: the families of one name, and the members of a sync group.
+fn are_partners(one: &VirtualRouterConfig, other: &VirtualRouterConfig) -> bool {
+    one.name == other.name || one.sync_group.is_some() && one.sync_group == other.sync_group
 }
 
 /// What a state machine needs to know.

@@ -23,11 +23,12 @@ use crate::inspector::{Inspector, Sources, Tally};
 use crate::interface_watch::InterfaceWatch;
 use crate::net::{Interface, LinkMonitor, LinkNews, Memberships, Netlink, PacketSocket, UnicastSocket};
 use crate::notify::{self, Notifier};
-use crate::plan::{self, Plan, Plans};
+use crate::plan::{Plan, Plans};
 use crate::reload::{Bequest, Reload};
 use crate::report::Reporter;
 use crate::signals::{Signals, Told};
 use crate::standby::Switch;
+use crate::sync_group::SyncGroups;
 use crate::tracking::{self, Tracker, Update, Verdict};
 use crate::unicast_filters::UnicastFilters;
 use crate::vrrp::{Reason, State};
@@ -131,7 +132,7 @@ impl Host<'_> {
         let (sockets, _memberships): (Vec<_>, Vec<_>) = equipment.into_iter().unzip();
         let counters = Arc::new(tables.take_counters()?);
         let realtime_priority = self.config.agent.realtime_priority;
-        let instances = instances(plans, sockets, &held)?;
+        let instances = instances(all, sockets, &held)?;
         let addresses = addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
         let mut election = election::spawn(tables, instances, addresses.requests.clone(), realtime_priority)
             .context("cannot start the election thread")?;
@@ -150,7 +151,10 @@ impl Host<'_> {
 
         let mut tracker = Tracker::start(self.config, plans.iter().map(|plan| plan.config));
         let told = self.bequest.as_ref().map(|bequest| bequest.told.clone()).unwrap_or_default();
-        let notifier = Notifier::new(all.audiences(), &told);
+        let notifier = Notifier::new(all.audiences(&self.config.sync_groups), &told);
+        // Groups come after all virtual routers.
+        let first_group = plans.len() + all.waiting.len();
+        let mut groups = SyncGroups::new(self.config, all);
         let tally = Arc::new(Tally::new(plans.len() + all.waiting.len()));
         let sources = Sources {
             counters: Arc::clone(&counters),
@@ -161,11 +165,16 @@ impl Host<'_> {
         let before = self.bequest.as_ref().map_or(&[][..], |bequest| &bequest.waiting);
         let waits = report::waits(&all.waiting, before);
         for (waiting, waits) in all.waiting.iter().zip(&waits) {
-            if !before.iter().any(|before| before.is_of(waits)) {
-                let (state, priority) = ("fault", waiting.config.priority.get());
-                let change = notify::Change { on: Occasion::Fault, state, reason: waits.reason.clone(), priority };
+            let (state, priority) = ("fault", waiting.config.priority.get());
+            let change = notify::Change { on: Occasion::Fault, state, reason: waits.reason.clone(), priority };
+            let news = !before.iter().any(|before| before.is_of(waits));
+            let of_group = groups.note(waiting.place, &change, news);
+            if news {
                 tally.count(waiting.place, state);
                 notifier.notify(waiting.place, change);
+            }
+            if let Some((group, change)) = of_group {
+                notifier.notify(first_group + group, change);
             }
         }
         let inspector = Arc::new(Inspector::new(self.config, all, &waits, modes, sources, election.commands.clone()));
@@ -193,13 +202,18 @@ impl Host<'_> {
                 report = election.reports.recv() => match report {
                     Some(report) => {
                         reporter.report(&report);
-                        // Who goes on where another agent was has nothing new to tell.
-                        if let Report::Transition { router, transition } = report
-                            && !matches!(transition.reason, Reason::Resumed)
-                        {
+                        if let Report::Transition { router, transition } = report {
                             let (place, change) = (plans[router].place, change(&transition));
-                            tally.count(place, change.state);
-                            notifier.notify(place, change);
+                            // Who goes on where another agent was has nothing new to tell.
+                            let news = !matches!(transition.reason, Reason::Resumed);
+                            let of_group = groups.note(place, &change, news);
+                            if news {
+                                tally.count(place, change.state);
+                                notifier.notify(place, change);
+                            }
+                            if let Some((group, change)) = of_group {
+                                notifier.notify(first_group + group, change);
+                            }
                         }
                     }
                     // The thread has ended, asked to or not.
@@ -363,9 +377,9 @@ impl Sockets {
 }
 
 /// Those on interfaces that are `held` start when something is told of these.
-fn instances(plans: &[Plan<'_>], sockets: Vec<Sockets>, held: &BTreeSet<u32>) -> anyhow::Result<Vec<Instance>> {
-    let mut instances = Vec::with_capacity(plans.len());
-    for (plan, Sockets { frames, peers }) in plans.iter().zip(sockets) {
+fn instances(plans: &Plans<'_>, sockets: Vec<Sockets>, held: &BTreeSet<u32>) -> anyhow::Result<Vec<Instance>> {
+    let mut instances = Vec::with_capacity(plans.ready.len());
+    for (plan, Sockets { frames, peers }) in plans.ready.iter().zip(sockets) {
         let Interface { ifindex, running, .. } = plan.interface;
         let instance = Instance::new(InstanceConfig {
             index: plan.index,
@@ -373,7 +387,8 @@ fn instances(plans: &[Plan<'_>], sockets: Vec<Sockets>, held: &BTreeSet<u32>) ->
             kernel: plan.kernel(),
             machine: plan.machine(),
             primary: plan.primary,
-            partner: plan::partner(plans, plan),
+            partners: plans.partners(plan),
+            partner_absent: plans.lacks_partner(plan),
             addresses: plan.addresses().map(|vip| vip.address).collect(),
             mac: plan.mac,
             password: plan.config.password.map(|password| password.0),

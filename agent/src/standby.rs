@@ -129,12 +129,15 @@ pub fn resume(control: &Path, name: &str) -> anyhow::Result<String> {
     }
 }
 
-/// The virtual router in those of its families that take part; at least one.
+/// The virtual router, and all of its sync group, in those of their families that take part; at least one.
 fn look(control: &Path, name: &str) -> anyhow::Result<Vec<VirtualRouterStatus>> {
     let routers = control::status(control)?.virtual_routers;
     let names: Vec<_> = routers.iter().map(|router| router.name.clone()).collect();
-    let (mut found, faulty): (Vec<_>, Vec<_>) =
-        routers.into_iter().filter(|router| router.name == name).partition(|router| router.state != "fault");
+    let group = routers.iter().find(|router| router.name == name).and_then(|router| router.sync_group.clone());
+    let (mut found, faulty): (Vec<_>, Vec<_>) = routers
+        .into_iter()
+        .filter(|router| router.name == name || group.is_some() && router.sync_group == group)
+        .partition(|router| router.state != "fault");
     if found.is_empty() {
         found = faulty;
     }

@@ -26,6 +26,8 @@ pub struct AgentStatus {
     /// When it was started or has last reloaded, in seconds since 1970.
     pub started: f64,
     pub virtual_routers: Vec<VirtualRouterStatus>,
+    #[serde(default)]
+    pub sync_groups: Vec<SyncGroupStatus>,
     /// Those that a virtual router tracks.
     pub checks: Vec<CheckStatus>,
     /// Frames that belong to none of the virtual routers, by what the kernel half made of them.
@@ -42,6 +44,9 @@ pub struct VirtualRouterStatus {
     pub vrid: u8,
     #[cfg_attr(test, schemars(extend("enum" = [2, 3])))]
     pub version: u8,
+    /// The group that it changes role with.
+    #[serde(default)]
+    pub sync_group: Option<String>,
     pub interface: String,
     /// `driver` or `generic`: how the XDP program is attached to the interface. Empty if it is not.
     pub xdp_mode: String,
@@ -94,6 +99,16 @@ pub struct PeerStatus {
     pub address: IpAddr,
     /// The least TTL or hop limit of its adverts.
     pub min_ttl: u8,
+}
+
+/// Virtual routers that change role together: how they stand, each of them tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SyncGroupStatus {
+    pub name: String,
+    pub members: Vec<String>,
+    /// How many notify programs and services of the group itself have failed, or were killed, since `started`.
+    pub notify_failures: u64,
 }
 
 /// A check, as a virtual router tracks it.
@@ -212,6 +227,9 @@ impl fmt::Display for VirtualRouterStatus {
         if *priority != self.configured_priority {
             writeln!(f, "              configured with priority {}", self.configured_priority)?;
         }
+        if let Some(group) = &self.sync_group {
+            writeln!(f, "  sync group  {group}")?;
+        }
         for (index, TrackStatus { check, weight, state, value }) in self.track.iter().enumerate() {
             let label = if index == 0 { "tracks" } else { "" };
             let state = value.map_or_else(|| state.clone(), |value| value.to_string());
@@ -302,11 +320,17 @@ mod tests {
             router_id: "gw-a".to_owned(),
             pid: 4711,
             started: 1.5,
+            sync_groups: vec![SyncGroupStatus {
+                name: "gw".to_owned(),
+                members: vec!["lan".to_owned(), "wan".to_owned()],
+                notify_failures: 0,
+            }],
             virtual_routers: vec![VirtualRouterStatus {
                 name: "lan".to_owned(),
                 family: "ipv4".to_owned(),
                 vrid: 51,
                 version: 3,
+                sync_group: Some("gw".to_owned()),
                 interface: "eth0".to_owned(),
                 xdp_mode: "driver".to_owned(),
                 state: "backup".to_owned(),
@@ -368,6 +392,7 @@ lan: BACKUP for 12 s (startup)
   router      VRID 51, version 3 over IPv4, priority 80
   interface   eth0 (XDP mode driver)
               configured with priority 100
+  sync group  gw
   tracks      nginx: up
               uplink: down, weight -20
   Active      192.0.2.2, priority 200

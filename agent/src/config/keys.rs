@@ -16,6 +16,8 @@ pub(super) const AGENT: Key = key("agent", "a table [agent]");
 pub(super) const VIRTUAL_ROUTER: Key =
     key("virtual_router", "at least one table [[virtual_router]], in double brackets");
 
+pub(super) const SYNC_GROUP: Key = key("sync_group", "tables [[sync_group]], in double brackets");
+
 pub(super) const CHECK: Key = key("check", "tables [[check]], in double brackets");
 
 pub(super) const ROUTER_ID: Key = key("router_id", "1 to 64 characters out of A-Z a-z 0-9 . _ - in quotes");
@@ -67,6 +69,9 @@ pub(super) const ANNOUNCE_INTERVAL: Key = key("announce_interval", "a duration f
 pub(super) const TRACK: Key =
     key("track", "a list of names of checks, or of tables such as { check = \"uplink\", weight = -20 }");
 
+pub(super) const MEMBERS: Key =
+    key("members", "a list of the names of at least two virtual routers, such as [\"lan\", \"wan\"]");
+
 pub(super) const SCRIPT: Key = key(
     "script",
     "a list of a program's absolute path and its arguments, such as [\"/usr/local/bin/check\", \"--fast\"]",
@@ -86,7 +91,7 @@ pub(super) const WEIGHT: Key = key("weight", "an integer from -253 to 253, 0 mea
 pub(super) const TRACKED_CHECK: Key = key("check", "the name of a [[check]], in quotes");
 
 /// The keys outside of any table.
-pub const TOP_LEVEL: &[Key] = &[AGENT, CHECK, VIRTUAL_ROUTER];
+pub const TOP_LEVEL: &[Key] = &[AGENT, CHECK, VIRTUAL_ROUTER, SYNC_GROUP];
 
 /// The keys of `[[check]]`.
 pub const CHECK_KEYS: &[Key] =
@@ -134,6 +139,10 @@ pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
     SERVICES,
 ];
 
+/// The keys of `[[sync_group]]`.
+pub const SYNC_GROUP_KEYS: &[Key] =
+    &[NAME, MEMBERS, NOTIFY, NOTIFY_ACTIVE, NOTIFY_BACKUP, NOTIFY_FAULT, NOTIFY_STOP, NOTIFY_TIMEOUT, SERVICES];
+
 /// What keepalived calls it, and what we do.
 const KEEPALIVED: &[(&str, &str)] = &[
     ("virtual_router_id", "vrid"),
@@ -157,7 +166,12 @@ pub(super) fn remedy(unknown: &str, table: &[Key]) -> String {
     if let Some((_, ours)) = KEEPALIVED.iter().find(|(theirs, _)| *theirs == unknown) {
         return format!("xvrrp calls it {ours}");
     }
-    let elsewhere = [(AGENT_KEYS, "[agent]"), (VIRTUAL_ROUTER_KEYS, "[[virtual_router]]"), (CHECK_KEYS, "[[check]]")];
+    let elsewhere = [
+        (AGENT_KEYS, "[agent]"),
+        (VIRTUAL_ROUTER_KEYS, "[[virtual_router]]"),
+        (CHECK_KEYS, "[[check]]"),
+        (SYNC_GROUP_KEYS, "[[sync_group]]"),
+    ];
     if let Some((_, home)) = elsewhere.iter().find(|(keys, _)| keys.iter().any(|key| key.name == unknown)) {
         return format!("it belongs below {home}");
     }

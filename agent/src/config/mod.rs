@@ -13,6 +13,7 @@ pub mod keys;
 mod notify;
 mod peers;
 mod section;
+mod sync_group;
 mod taken;
 mod virtual_router;
 
@@ -30,6 +31,7 @@ pub use self::address::Vip;
 pub use self::error::{ConfigError, Problem};
 use self::error::{Lines, Problems, Reported};
 use self::section::{Section, quote};
+use self::taken::Taken;
 
 /// As many virtual routers as 16 interfaces can have: each has at most 255 (RFC 9568 5.2.3).
 pub const MAX_VIRTUAL_ROUTERS: usize = 16 * 255;
@@ -49,6 +51,8 @@ pub struct Config {
     pub checks: Vec<CheckConfig>,
     /// 1 to [`MAX_VIRTUAL_ROUTERS`], in the order of the file.
     pub virtual_routers: Vec<VirtualRouterConfig>,
+    /// In the order of the file.
+    pub sync_groups: Vec<SyncGroupConfig>,
 }
 
 /// The text of a configuration. Does not show it: passwords in it would end up in logs.
@@ -121,8 +125,10 @@ pub struct VirtualRouterConfig {
     pub announce_count: u8,
     /// Time between those: 10 ms to 60 s. Default: 1 s.
     pub announce_interval: Interval,
-    /// What may change the priority or be a fault. Default: nothing.
+    /// What may change the priority or be a fault, with all that other members of the sync group track. Default: nothing.
     pub track: Vec<Tracked>,
+    /// Its sync group's place in [`Config::sync_groups`]. Default: none.
+    pub sync_group: Option<usize>,
     pub notify: NotifyConfig,
     /// Where it stands in the file.
     pub lines: VirtualRouterLines,
@@ -173,6 +179,17 @@ pub enum Origin {
     LinkLocal,
     /// One that can be routed to.
     Ipv6,
+}
+
+/// `[[sync_group]]`: virtual routers that change role together. They have the same priority, interval and preemption.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncGroupConfig {
+    /// Unique among the groups; 1 to 64 characters out of `A-Z a-z 0-9 . _ -`. Required.
+    pub name: String,
+    /// Their places in [`Config::virtual_routers`], at least two, each of one group at most. Required.
+    pub members: Vec<usize>,
+    /// Who is told when all of them have changed their role.
+    pub notify: NotifyConfig,
 }
 
 /// `[[check]]`
@@ -346,7 +363,10 @@ fn document(path: &Path, text: &str, problems: &mut Problems) -> Result<Config, 
     let agent = agent::read(&mut root);
     let mut names = check::Names::default();
     let checks = check::read_all(&mut root, &mut names);
-    let virtual_routers = virtual_router::read_all(&mut root, &names);
+    let mut taken = Taken::default();
+    let mut virtual_routers = virtual_router::read_all(&mut root, &names, &mut taken);
+    let routers = virtual_routers.as_deref_mut().ok();
+    let sync_groups = sync_group::read_all(&mut root, routers, &checks, &mut taken);
     root.report_unknown_keys(keys::TOP_LEVEL);
     Ok(Config {
         file: path.to_owned(),
@@ -354,6 +374,7 @@ fn document(path: &Path, text: &str, problems: &mut Problems) -> Result<Config, 
         agent: agent?,
         checks: checks?,
         virtual_routers: virtual_routers?,
+        sync_groups: sync_groups?,
     })
 }
 

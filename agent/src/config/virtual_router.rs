@@ -40,7 +40,11 @@ impl VirtualRouterConfig {
     pub const MAX_UNICAST_PEERS: usize = 255;
 }
 
-pub(super) fn read_all(root: &mut Section, checks: &Names) -> Result<Vec<VirtualRouterConfig>, Reported> {
+pub(super) fn read_all(
+    root: &mut Section,
+    checks: &Names,
+    taken: &mut Taken,
+) -> Result<Vec<VirtualRouterConfig>, Reported> {
     let Some((elements, line)) = root.list(&keys::VIRTUAL_ROUTER)? else {
         return root.required(&keys::VIRTUAL_ROUTER, None);
     };
@@ -52,13 +56,12 @@ pub(super) fn read_all(root: &mut Section, checks: &Names) -> Result<Vec<Virtual
         return Err(root.report(&keys::VIRTUAL_ROUTER, first_too_many.line, message));
     }
 
-    let mut taken = Taken::default();
     let mut outcome = Ok(Vec::with_capacity(elements.len()));
     for (index, element) in elements.into_iter().enumerate() {
         let router = match element.value {
             DeValue::Table(table) => {
                 let place = format!("virtual_router {}", name_or_number(table, index + 1));
-                read_table(&mut root.below(place, table, element.line), &mut taken, checks)
+                read_table(&mut root.below(place, table, element.line), taken, checks)
             }
             _ => Err(root.reject_type(&keys::VIRTUAL_ROUTER, element)),
         };
@@ -149,6 +152,7 @@ fn read_table(section: &mut Section, taken: &mut Taken, checks: &Names) -> Resul
         announce_count: announce_count?.unwrap_or(VirtualRouterConfig::DEFAULT_ANNOUNCE_COUNT),
         announce_interval: announce_interval?,
         track: track?,
+        sync_group: None,
         notify: notify?,
         lines: VirtualRouterLines {
             header: section.line,

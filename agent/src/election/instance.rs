@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use xvrrp_common::abi::{self, RouterKey};
@@ -26,8 +27,10 @@ pub(super) const PROBLEM_PAUSE: Interval = Interval::from_millis(10_000);
 pub struct InstanceConfig {
     /// Its place among all of them.
     pub index: usize,
-    /// That of the virtual router with the same name in the other family: they change role together.
-    pub partner: Option<usize>,
+    /// Those of all others that change role together with it.
+    pub partners: Arc<[usize]>,
+    /// One more should, which is not here as it has no interface.
+    pub partner_absent: bool,
     pub key: RouterKey,
     /// As the kernel half sees it, in the role [`abi::Router::ROLE_INITIALIZE`], or with [`Self::resume`] Active.
     pub kernel: abi::Router,
@@ -118,6 +121,7 @@ impl Instance {
 
     /// Something is told of the interface.
     pub(super) fn set_running(&mut self, running: bool, now: Instant) {
+        self.config.running = running;
         self.machine.handle_event(if running { Event::InterfaceUp } else { Event::InterfaceDown }, now);
         if std::mem::take(&mut self.config.held) {
             self.start(now);
@@ -158,8 +162,25 @@ impl Instance {
         self.machine.handle_event(event, now);
     }
 
-    pub(super) fn partner(&self) -> Option<usize> {
-        self.config.partner
+    pub(super) fn partners(&self) -> Arc<[usize]> {
+        Arc::clone(&self.config.partners)
+    }
+
+    /// What the interface lets it do, for its partners to know.
+    pub(super) fn ability(&self) -> Checks {
+        match self.config {
+            InstanceConfig { held: true, .. } => Checks::Pending,
+            InstanceConfig { running: false, .. } => Checks::Failed,
+            _ => Checks::Passed,
+        }
+    }
+
+    pub(super) fn lacks_partner(&self) -> bool {
+        self.config.partner_absent
+    }
+
+    pub(super) fn has_entered(&self) -> bool {
+        self.entered.is_some()
     }
 
     /// From where to where the state has changed since it was last asked for.
@@ -223,38 +244,33 @@ impl Instance {
         outlets.report(Report::RivalClaim { router: self.config.index, rival });
     }
 
-    fn answer_again(&mut self, now: Instant, tables: &Tables) {
+    /// What was put off when somebody claimed one of our addresses.
+    pub(super) fn answer_again(&mut self, now: Instant, tables: &Tables) {
         if self.second_answer.take_if(|at| *at <= now).is_some() && self.machine.state() == State::Active {
             self.announce(tables);
         }
     }
 
-    /// Lets the machine act on a deadline that has passed, unless the kernel half has heard better in the meantime. Without
-    /// such a deadline, it only learns what the kernel half has heard. `partner` is the slot of the other family's.
-    pub(super) fn fire(
-        &mut self,
-        partner: Option<u32>,
-        now: Instant,
-        tables: &mut Tables,
-    ) -> Result<(), DataplaneError> {
-        self.answer_again(now, tables);
-        if let Some(partner) = partner {
-            self.hear_restart(&tables.heard(partner), now);
+    /// Lets the kernel half tell of every advert from now on, as it does to an Active router, although we are Backup. It
+    /// serves nobody before the first advert has been sent.
+    pub(super) fn prepare_takeover(&mut self, now: Instant, tables: &mut Tables) -> Result<(), DataplaneError> {
+        if self.machine.state() != State::Backup {
+            return Ok(());
         }
-        self.hear_stamp(tables, now);
-        if self.takeover_is_due(now) {
-            // Not in force, but not ended either: the kernel half can still end it before the first advert is sent.
-            self.entry.set_lease(now.as_nanos(), tables);
-            // From the moment that the kernel half knows the role it tells of every advert. One that came between the
-            // stamp read above and that moment shows in the stamp read here; none goes unnoticed.
-            self.entry.set_role(State::Active, tables)?;
-            self.hear_stamp(tables, now);
-            if !self.takeover_is_due(now) {
-                self.entry.set_role(State::Backup, tables)?;
-            }
+        // Not in force, but not ended either: the kernel half can still end it before the first advert is sent.
+        self.entry.set_lease(now.as_nanos(), tables);
+        self.entry.set_role(State::Active, tables)
+    }
+
+    pub(super) fn put_off_takeover(&mut self, tables: &mut Tables) -> Result<(), DataplaneError> {
+        if self.machine.state() != State::Backup {
+            return Ok(());
         }
+        self.entry.set_role(State::Backup, tables)
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.machine.handle_timeout(now);
-        Ok(())
     }
 
     /// Carries out what the machine has decided, in its order.
@@ -316,7 +332,7 @@ impl Instance {
     }
 
     /// What the kernel half noted without telling us, because it was nothing new to it.
-    fn hear_stamp(&mut self, tables: &Tables, now: Instant) {
+    pub(super) fn hear_stamp(&mut self, tables: &Tables, now: Instant) {
         if self.machine.state() != State::Backup {
             return;
         }
@@ -327,7 +343,7 @@ impl Instance {
         }
     }
 
-    fn hear_restart(&mut self, heard: &abi::Heard, now: Instant) {
+    pub(super) fn hear_restart(&mut self, heard: &abi::Heard, now: Instant) {
         if heard.restarted_at > 0 {
             let (at, interval) =
                 (Instant::from_nanos(heard.restarted_at), Interval::from_nanos(heard.restart_interval));
@@ -335,7 +351,7 @@ impl Instance {
         }
     }
 
-    fn takeover_is_due(&self, now: Instant) -> bool {
+    pub(super) fn takeover_is_due(&self, now: Instant) -> bool {
         self.machine.active_down_deadline().is_some_and(|deadline| deadline <= now)
     }
 

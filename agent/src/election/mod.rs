@@ -8,12 +8,13 @@ mod comparison;
 mod entry;
 mod frames;
 mod instance;
-mod pair;
 mod status;
 mod timer;
+mod unison;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::iter;
 use std::net::IpAddr;
 use std::thread::{self, JoinHandle};
 
@@ -215,6 +216,9 @@ impl Election {
         let mut timer = DeadlineTimer::new()?;
         let by_slot: BTreeMap<u32, usize> =
             (0..).zip(&self.instances).map(|(index, instance)| (instance.slot(), index)).collect();
+        for index in 0..self.instances.len() {
+            self.tell_of_partners(index, clock::now());
+        }
         self.for_each(Instance::start)?;
         loop {
             // Nothing fires before what was heard until now is known.
@@ -278,9 +282,7 @@ impl Election {
         for index in 0..self.instances.len() {
             let instance = &self.instances[index];
             if instance.is_due(now) || instance.is_nearly_due(now) {
-                let partner = instance.partner().map(|partner| self.instances[partner].slot());
-                self.instances[index].fire(partner, now, &mut self.tables)?;
-                self.act(index)?;
+                self.fire(index, now)?;
             }
         }
         Ok(())
@@ -292,35 +294,47 @@ impl Election {
                 instance.set_interface_mac(mac, &mut self.tables)?;
             }
         }
-        self.for_each(|instance, now| {
-            if instance.key().ifindex == ifindex {
-                instance.set_running(running, now);
-            }
-        })
+        // All of them first: who has a cause of its own does not give its partner's.
+        let now = clock::now();
+        for instance in self.instances.iter_mut().filter(|instance| instance.key().ifindex == ifindex) {
+            instance.set_running(running, now);
+        }
+        for index in 0..self.instances.len() {
+            self.tell_of_partners(index, now);
+        }
+        self.for_each(|_, _| {})
     }
 
+    /// Checks are the same for all that change role together.
     fn track(&mut self, router: usize, priority: Priority, checks: vrrp::Checks) -> Result<(), ElectionError> {
         let now = clock::now();
+        let Some(instance) = self.instances.get(router) else { return Ok(()) };
+        let partners = instance.partners();
         // The priority first: who comes back has it from the start.
         for event in [vrrp::Event::Priority(priority), vrrp::Event::Checks(checks)] {
-            if let Some(instance) = self.instances.get_mut(router) {
-                instance.handle(event, now);
-                self.act(router)?;
+            for one in iter::once(router).chain(partners.iter().copied()) {
+                self.instances[one].handle(event, now);
             }
+        }
+        for one in iter::once(router).chain(partners.iter().copied()) {
+            self.act(one)?;
         }
         Ok(())
     }
 
     fn stand_by(&mut self, routers: &[usize], on: bool) -> Result<(), ElectionError> {
         let now = clock::now();
+        let mut all: Vec<usize> = routers.iter().copied().filter(|router| *router < self.instances.len()).collect();
+        all.extend(
+            routers.iter().filter_map(|router| self.instances.get(*router)).flat_map(|it| it.partners().to_vec()),
+        );
+        all.sort_unstable();
+        all.dedup();
         // All of them before any acts: each says so itself, and none follows its partner without a word.
-        for &router in routers {
-            if let Some(instance) = self.instances.get_mut(router) {
-                instance.handle(vrrp::Event::StandBy(on), now);
-            }
+        for &router in &all {
+            self.instances[router].handle(vrrp::Event::StandBy(on), now);
         }
-        let count = self.instances.len();
-        routers.iter().filter(|router| **router < count).try_for_each(|router| self.act(*router))
+        all.into_iter().try_for_each(|router| self.act(router))
     }
 
     /// Goes on after a failure, and returns the first.

@@ -59,12 +59,18 @@ pub enum Reason {
     ChecksPending,
     /// Initialize: a tracked check says that this host cannot serve.
     CheckFailed,
+    /// Initialize: of one that changes role together with us it is not known yet whether it can take part.
+    PartnerPending,
+    /// Initialize: the interface of one that changes role together with us is down or not there.
+    PartnerFault,
     /// Backup: entered the election.
     Startup,
     /// Backup: entered the election again, the interface is up.
     InterfaceUp,
     /// Backup: entered the election again, or for the first time, the tracked checks are good.
     ChecksPassed,
+    /// Backup: entered the election again, or for the first time, all that change role together can take part.
+    PartnersReady,
     /// Backup: none of our adverts was sent for so long that another may be Active.
     LeaseExpired,
     /// Backup: has handed the role over, as an operator wanted.
@@ -73,8 +79,8 @@ pub enum Reason {
     HigherPriority,
     /// Backup: another Active has our priority and a higher address.
     HigherAddress,
-    /// Active or Backup: so is the virtual router of the other address family.
-    OtherFamily,
+    /// Active or Backup: so is one that changes role together with us, of the other address family or of the sync group.
+    Partner,
     /// Active: we own the virtual addresses.
     Owner,
     /// Active: so was the agent before us, and its lease still runs.
@@ -90,7 +96,7 @@ pub enum Reason {
 impl Reason {
     /// Whether a virtual router in Initialize has to stay there because something is broken.
     pub fn is_fault(self) -> bool {
-        matches!(self, Self::InterfaceDown | Self::CheckFailed)
+        matches!(self, Self::InterfaceDown | Self::CheckFailed | Self::PartnerFault)
     }
 }
 
@@ -102,14 +108,17 @@ impl fmt::Display for Reason {
             Self::InterfaceDown => "interface_down",
             Self::ChecksPending => "checks_pending",
             Self::CheckFailed => "check_failed",
+            Self::PartnerPending => "partner_pending",
+            Self::PartnerFault => "partner_fault",
             Self::Startup => "startup",
             Self::InterfaceUp => "interface_up",
             Self::ChecksPassed => "checks_passed",
+            Self::PartnersReady => "partners_ready",
             Self::LeaseExpired => "lease_expired",
             Self::HandedOver => "handed_over",
             Self::HigherPriority => "higher_priority",
             Self::HigherAddress => "higher_address",
-            Self::OtherFamily => "other_family",
+            Self::Partner => "partner",
             Self::Owner => "owner",
             Self::Resumed => "resumed",
             Self::ActiveDown => "active_down",

@@ -16,10 +16,13 @@ pub enum Event {
     InterfaceUp,
     /// The interface can neither send nor receive.
     InterfaceDown,
-    /// The virtual router of the other address family under our name has become Active: so do we.
+    /// One of those that change role together with us has become Active: so do we.
     PartnerActive,
     /// It was Active, and has become Backup.
     PartnerBackup,
+    /// Whether all of those can take part, as far as their interfaces say; [`Checks::Pending`] if that is not known of one
+    /// yet. Checks are the same for all of them. They count as passed until told otherwise.
+    Partners(Checks),
     /// What the tracked checks say, all together. They count as passed until told otherwise.
     Checks(Checks),
     /// Our priority from now on: 1 to 254, or of the owner 255. No other is taken, and an owner stays one.
@@ -34,7 +37,7 @@ pub enum Event {
     Restarted { at: Instant, interval: Interval },
 }
 
-/// Whether this host can serve, as far as tracked checks without a weight say.
+/// Whether this host can serve, as far as tracked checks without a weight say, or others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Checks {
     /// One has no result yet, and none has failed.

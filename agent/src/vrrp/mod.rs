@@ -31,9 +31,11 @@ mod phase;
 mod preempt;
 mod router;
 mod timers;
+mod unison;
 
 pub use action::{Action, Reason, State};
 pub use config::Config;
 pub use event::{Advert, Checks, Event};
 pub use router::VirtualRouter;
 pub use timers::lease;
+pub use unison::{Follower, follow, others};

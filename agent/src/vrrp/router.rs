@@ -18,6 +18,9 @@ use super::phase::{Active, Backup, Phase};
 use super::preempt::Preemption;
 use super::timers::Intervals;
 
+/// How an Active router gives up its role in words.
+const RELEASE: [Action; 2] = [Action::SendAdvert { priority: Priority::RELEASE }, Action::RemoveAddresses];
+
 /// A virtual router as this host sees it.
 #[derive(Clone, Debug)]
 pub struct VirtualRouter {
@@ -30,6 +33,8 @@ pub struct VirtualRouter {
     checks: Checks,
     /// Others that are Active are let be, whatever the priorities.
     stands_by: bool,
+    /// Of those that change role together with us.
+    partners: Checks,
     /// The configured one, as tracked checks have changed it.
     priority: Priority,
     intervals: Intervals,
@@ -52,6 +57,7 @@ impl VirtualRouter {
             interface_up: true,
             checks: Checks::Passed,
             stands_by: false,
+            partners: Checks::Passed,
             priority: config.priority,
             intervals: Intervals::new(config.version, config.priority, config.advert_interval),
             told_preempt: config.preempt,
@@ -70,6 +76,8 @@ impl VirtualRouter {
             // Told as often as one likes.
             Event::Checks(checks) if checks == self.checks => return,
             Event::Checks(checks) => self.checks = checks,
+            Event::Partners(partners) if partners == self.partners => return,
+            Event::Partners(partners) => self.partners = partners,
             Event::Priority(priority) => return self.change_priority(priority, now),
             Event::StandBy(stands_by) => return self.stand_by(stands_by, now),
             // What we hear of ourselves, over a loop in the network, tells of no other router.
@@ -119,10 +127,19 @@ impl VirtualRouter {
             Event::Resume { lease_until } => self.resume(lease_until, now),
             Event::InterfaceUp => self.start(Reason::InterfaceUp, now),
             Event::Checks(_) if self.interface_up => self.start(Reason::ChecksPassed, now),
-            Event::InterfaceDown if self.reason == Reason::ChecksPending => self.start(Reason::InterfaceDown, now),
+            Event::Partners(_) if self.interface_up && self.checks != Checks::Failed => {
+                self.start(Reason::PartnersReady, now);
+            }
+            // Its own cause, instead of another's.
+            Event::InterfaceDown
+                if matches!(self.reason, Reason::ChecksPending | Reason::PartnerPending | Reason::PartnerFault) =>
+            {
+                self.start(Reason::InterfaceDown, now);
+            }
             Event::Shutdown => self.reason = Reason::Shutdown,
             Event::InterfaceDown
             | Event::Checks(_)
+            | Event::Partners(_)
             | Event::Priority(_)
             | Event::StandBy(_)
             | Event::Advert(_)
@@ -141,8 +158,12 @@ impl VirtualRouter {
             self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[]);
         } else if self.checks == Checks::Failed {
             self.enter(Phase::Initialize, Reason::CheckFailed, now, &[]);
+        } else if self.partners == Checks::Failed {
+            self.enter(Phase::Initialize, Reason::PartnerFault, now, &[]);
         } else if self.checks == Checks::Pending {
             self.reason = Reason::ChecksPending;
+        } else if self.partners == Checks::Pending {
+            self.reason = Reason::PartnerPending;
         } else if self.config.priority.is_owner() {
             self.take_over(Reason::Owner, now);
         } else {
@@ -152,8 +173,11 @@ impl VirtualRouter {
     }
 
     fn resume(&mut self, lease_until: Instant, now: Instant) {
-        // As keepalived on a reload: first results that are not there yet take no role away.
-        if self.interface_up && self.checks != Checks::Failed && now < lease_until {
+        let able = self.interface_up && self.checks != Checks::Failed && now < lease_until;
+        if able && self.partners == Checks::Failed {
+            self.enter(Phase::Initialize, Reason::PartnerFault, now, &RELEASE);
+        } else if able {
+            // As keepalived on a reload: first results that are not there yet take no role away.
             self.become_active(Reason::Resumed, lease_until, now);
         } else {
             self.actions.push_back(Action::RemoveAddresses);
@@ -169,13 +193,15 @@ impl VirtualRouter {
             Event::Shutdown => self.enter(Phase::Initialize, Reason::Shutdown, now, &[]),
             Event::InterfaceDown => self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[]),
             Event::Checks(Checks::Failed) => self.enter(Phase::Initialize, Reason::CheckFailed, now, &[]),
+            Event::Partners(Checks::Failed) => self.enter(Phase::Initialize, Reason::PartnerFault, now, &[]),
             Event::Advert(advert) => self.hear_in_backup(advert),
             Event::Restarted { at, interval } => self.hear_of_restart(at, interval),
-            Event::PartnerActive => self.take_over(Reason::OtherFamily, now),
+            Event::PartnerActive => self.take_over(Reason::Partner, now),
             Event::Startup
             | Event::Resume { .. }
             | Event::InterfaceUp
             | Event::Checks(Checks::Pending | Checks::Passed)
+            | Event::Partners(Checks::Pending | Checks::Passed)
             | Event::Priority(_)
             | Event::StandBy(_)
             | Event::PartnerBackup => {}
@@ -248,10 +274,10 @@ impl VirtualRouter {
 
     // conformance 48
     fn handle_in_active(&mut self, event: Event, now: Instant) {
-        let release = [Action::SendAdvert { priority: Priority::RELEASE }, Action::RemoveAddresses];
         match event {
-            Event::Shutdown => self.enter(Phase::Initialize, Reason::Shutdown, now, &release),
-            Event::Checks(Checks::Failed) => self.enter(Phase::Initialize, Reason::CheckFailed, now, &release),
+            Event::Shutdown => self.enter(Phase::Initialize, Reason::Shutdown, now, &RELEASE),
+            Event::Checks(Checks::Failed) => self.enter(Phase::Initialize, Reason::CheckFailed, now, &RELEASE),
+            Event::Partners(Checks::Failed) => self.enter(Phase::Initialize, Reason::PartnerFault, now, &RELEASE),
             // A priority 0 would not get out.
             Event::InterfaceDown => {
                 self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[Action::RemoveAddresses]);
@@ -259,12 +285,13 @@ impl VirtualRouter {
             Event::Advert(advert) => self.hear_in_active(advert, now),
             Event::PartnerBackup => {
                 self.intervals = self.own_intervals();
-                self.become_backup(now, None, Reason::OtherFamily, now, &[Action::RemoveAddresses]);
+                self.become_backup(now, None, Reason::Partner, now, &[Action::RemoveAddresses]);
             }
             Event::Startup
             | Event::Resume { .. }
             | Event::InterfaceUp
             | Event::Checks(Checks::Pending | Checks::Passed)
+            | Event::Partners(Checks::Pending | Checks::Passed)
             | Event::Priority(_)
             | Event::StandBy(_)
             | Event::Restarted { .. }
@@ -402,10 +429,9 @@ impl VirtualRouter {
 /// the configuration, which never changes.
 impl Hash for VirtualRouter {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        let Self { config: _, since: _, reason: _, phase, started, interface_up, checks, stands_by, priority, .. } =
-            self;
-        (phase, started, interface_up, checks, stands_by, priority).hash(hasher);
-        let Self { intervals, told_preempt, actions, .. } = self;
-        (intervals, told_preempt, actions).hash(hasher);
+        let Self { config: _, since: _, reason: _, phase, started, interface_up, checks, partners, .. } = self;
+        (phase, started, interface_up, checks, partners).hash(hasher);
+        let Self { stands_by, priority, intervals, told_preempt, actions, .. } = self;
+        (stands_by, priority, intervals, told_preempt, actions).hash(hasher);
     }
 }

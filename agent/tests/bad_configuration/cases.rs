@@ -28,6 +28,7 @@ const TABLES: &[&str] = &[
     include_str!("peers.txt"),
     include_str!("tracking.txt"),
     include_str!("notify.txt"),
+    include_str!("sync_group.txt"),
     include_str!("several.txt"),
 ];
 

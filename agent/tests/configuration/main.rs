@@ -32,10 +32,11 @@ fn vip(octets: [u8; 4], prefix_length: u8) -> Vip {
 
 #[test]
 fn what_is_not_said_has_its_default() {
-    let Config { file, agent, checks, virtual_routers, text } = parse(&router_with(""));
+    let Config { file, agent, checks, virtual_routers, sync_groups, text } = parse(&router_with(""));
     assert_eq!(text.0, router_with(""));
     assert_eq!(file, Path::new("xvrrp.toml"));
     assert_eq!(checks, []);
+    assert_eq!(sync_groups, []);
     let host_name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert_eq!(
         agent,
@@ -70,6 +71,7 @@ fn what_is_not_said_has_its_default() {
             announce_count: 3,
             announce_interval: Interval::from_seconds(1),
             track: vec![],
+            sync_group: None,
             notify: NotifyConfig { programs: vec![], timeout: Interval::from_seconds(30), services: vec![] },
             lines: VirtualRouterLines { header: 1, interface: 3, addresses: 5, unicast_peers: 1 },
         }]
@@ -217,6 +219,7 @@ fn everything_that_is_said_counts() {
             announce_count: 5,
             announce_interval: Interval::from_millis(20),
             track: vec![],
+            sync_group: None,
             notify: NotifyConfig {
                 programs: vec![
                     NotifyProgram { on: Occasion::Stop, path: "/etc/xvrrp/stop".into(), line: 27 },
@@ -399,7 +402,8 @@ fn the_reference_has_every_key_and_no_other() {
     let reference = fs::read_to_string(repository().join("docs/configuration.md")).unwrap();
     let described: Vec<&str> =
         reference.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    let keys = keys::AGENT_KEYS.iter().chain(keys::VIRTUAL_ROUTER_KEYS).chain(keys::CHECK_KEYS).map(|key| key.name);
+    let tables = [keys::AGENT_KEYS, keys::VIRTUAL_ROUTER_KEYS, keys::SYNC_GROUP_KEYS, keys::CHECK_KEYS];
+    let keys = tables.into_iter().flatten().map(|key| key.name);
     assert_eq!(described, keys.collect::<Vec<_>>());
 }
 
@@ -411,4 +415,45 @@ fn the_configurations_in_the_reference_are_right() {
     for block in blocks {
         parse(block);
     }
+}
+
+#[test]
+fn members_of_a_sync_group_know_it_and_track_what_any_of_them_does() {
+    let config = parse(
+        r#"
+        check = [{ name = "web", process = "nginx" }, { name = "uplink", interface = "eth2", weight = -20 }]
+
+        [[virtual_router]]
+        name = "lan"
+        interface = "eth0"
+        vrid = 51
+        addresses = ["192.0.2.1/24"]
+        track = ["web"]
+
+        [[virtual_router]]
+        name = "other"
+        interface = "eth0"
+        vrid = 52
+        addresses = ["192.0.2.9/24"]
+
+        [[virtual_router]]
+        name = "wan"
+        interface = "eth1"
+        vrid = 51
+        addresses = ["198.51.100.1/24"]
+        track = ["uplink", "web"]
+
+        [[sync_group]]
+        name = "gw"
+        members = ["wan", "lan"]
+        notify = "/etc/xvrrp/notify"
+        "#,
+    );
+    let [lan, other, wan] = &config.virtual_routers[..] else { panic!("{config:?}") };
+    assert_eq!((lan.sync_group, other.sync_group, wan.sync_group), (Some(0), None, Some(0)));
+    assert_eq!(lan.track.iter().map(|tracked| (tracked.check, tracked.weight)).collect::<Vec<_>>(), [(1, -20), (0, 0)]);
+    assert_eq!(lan.track, wan.track);
+    assert_eq!(other.track, []);
+    let [group] = &config.sync_groups[..] else { panic!("{config:?}") };
+    assert_eq!((group.name.as_str(), &group.members[..], group.notify.programs.len()), ("gw", &[2, 0][..], 1));
 }

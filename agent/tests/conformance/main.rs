@@ -10,6 +10,8 @@ mod lease;
 mod pair;
 mod preempt_delay;
 mod standby;
+mod sync_group;
 mod timers;
 mod tracking;
+mod two_gateways;
 mod words;

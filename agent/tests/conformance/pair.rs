@@ -10,7 +10,7 @@ fn a_backup_follows_the_other_family_in_the_order_of_every_takeover() {
     let actions = bench.event(Event::PartnerActive);
     let expected = [Action::SetRole(State::Active), send(100), Action::Announce, Action::InstallAddresses];
     assert_eq!(without_transition(actions), expected);
-    assert_eq!(bench.router.reason(), Reason::OtherFamily);
+    assert_eq!(bench.router.reason(), Reason::Partner);
 }
 
 #[test]
@@ -18,7 +18,7 @@ fn an_active_follows_without_a_word_and_listens_for_a_full_active_down_interval(
     let mut bench = Bench::active(config());
     let actions = bench.event(Event::PartnerBackup);
     assert_eq!(without_transition(actions), [Action::SetRole(State::Backup), Action::RemoveAddresses]);
-    assert_eq!(bench.router.reason(), Reason::OtherFamily);
+    assert_eq!(bench.router.reason(), Reason::Partner);
     assert_eq!(bench.takes_over_after(), nanos(3_609_375_000));
 }
 

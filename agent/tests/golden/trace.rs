@@ -89,6 +89,7 @@ impl Trace {
             Event::PartnerActive => r#""partner active""#.to_owned(),
             Event::PartnerBackup => r#""partner backup""#.to_owned(),
             Event::StandBy(on) => format!(r#""stand by {on}""#),
+            Event::Partners(partners) => format!(r#""partners {partners:?}""#).to_lowercase(),
             Event::Advert(advert) => format!(
                 r#"{{"advert":{{"from":"{}","priority":{},"interval_ms":{}{}}}}}"#,
                 sender(advert.source),

@@ -119,7 +119,7 @@ impl Routers<'_> {
             names.extend(self.add_router(node, &of_interface, services, report));
         }
         if names.len() > 1 {
-            self.group(names, report);
+            self.group(names);
         }
     }
 
@@ -217,17 +217,13 @@ impl Routers<'_> {
     }
 
     /// What stands on one line goes together.
-    fn group(&mut self, names: Vec<Located<String>>, report: &mut Report) {
+    fn group(&mut self, names: Vec<Located<String>>) {
         let Some(first) = names.first() else { return };
         let place = first.place.clone();
-        if !has_key(keys::TOP_LEVEL, "group") {
-            let advice = "this version of xvrrp has no groups: its virtual routers change their roles one by one";
-            return report.left(&place, "haresources", advice);
-        }
-        let mut table = Table::new("[[group]]", &place);
+        let mut table = Table::new("[[sync_group]]", &place);
         table.set("name", format!("group-{}", first.value), &place);
         let names = names.into_iter().map(|it| Located { value: Toml::String(it.value), place: it.place }).collect();
-        table.set_list("virtual_routers", names);
+        table.set_list("members", names);
         self.tables.push(table);
     }
 }

@@ -43,7 +43,7 @@ fn report_options(address: &Address, interface: &str, ipv6: bool, report: &mut R
     let Address { text: Located { value: text, place }, options, excluded } = address;
     if address.is_ipv6() != ipv6 {
         let advice = format!(
-            "{text} is of the other family: give it a [[virtual_router]] of its own, in one [[group]] with this"
+            "{text} is of the other family: give it a [[virtual_router]] of its own, in one [[sync_group]] with this"
         );
         report.left(place, "virtual_ipaddress_excluded", advice);
         return false;
@@ -54,7 +54,7 @@ fn report_options(address: &Address, interface: &str, ipv6: bool, report: &mut R
             "dev" => match options.next() {
                 Some(device) if device != interface => {
                     let advice = format!(
-                        "{text} is left out: it is on {device}; give it a [[virtual_router]] of its own there, in one [[group]] \
+                        "{text} is left out: it is on {device}; give it a [[virtual_router]] of its own there, in one [[sync_group]] \
                          with this"
                     );
                     report.left(place, "dev", advice);

@@ -1,7 +1,6 @@
 //! `vrrp_sync_group`.
 
 use super::super::document::Table;
-use super::super::has_key;
 use super::super::names::Names;
 use super::super::place::Located;
 use super::super::report::Report;
@@ -11,7 +10,6 @@ use super::program::Programs;
 use super::table::{Directives, Handling::*, apply};
 use super::track::{IN_GROUP, Tracked};
 use super::tree::Statement;
-use crate::config::keys;
 
 /// What a block says.
 #[derive(Debug)]
@@ -92,25 +90,16 @@ pub(super) fn read(statements: &[&Statement], instances: &mut [Instance], report
 }
 
 impl Group {
-    /// `[[group]]`
-    pub fn table(self, global: &Global, report: &mut Report) -> Option<Table> {
+    /// `[[sync_group]]`
+    pub fn table(self, global: &Global, report: &mut Report) -> Table {
         let place = &self.name.place;
-        if !has_key(keys::TOP_LEVEL, "group") {
-            let advice = "this version of xvrrp has no groups: its virtual routers change their roles one by one";
-            report.left(place, "vrrp_sync_group", advice);
-            self.programs.leave(report);
-            if let Some(alert) = &self.alert {
-                report.left(&alert.place, "smtp_alert", advice);
-            }
-            return None;
-        }
-        let mut table = Table::new("[[group]]", place);
+        let mut table = Table::new("[[sync_group]]", place);
         table.set("name", self.name.value.as_str(), place);
-        table.set_list("virtual_routers", self.members);
+        table.set_list("members", self.members);
         self.programs.write(&mut table, global, report);
         if let Some(alert) = self.alert.filter(|alert| alert.value) {
             global.report_alert(&alert, report);
         }
-        Some(table)
+        table
     }
 }

@@ -61,6 +61,6 @@ pub(super) fn import(path: &Path, options: &Options, report: &mut Report) -> Res
         instances.into_iter().filter_map(|instance| instance.table(&global, &mut checks, report)).collect();
     tables.extend(checks.tables(&global, report));
     tables.extend(routers);
-    tables.extend(groups.into_iter().filter_map(|group| group.table(&global, report)));
+    tables.extend(groups.into_iter().map(|group| group.table(&global, report)));
     Ok(tables)
 }

@@ -51,13 +51,6 @@ impl Programs {
         self.0.push(Program { directive, key, command: Located::new(command, &it.place) });
     }
 
-    /// Of a group, where there are none.
-    pub fn leave(&self, report: &mut Report) {
-        for Program { directive, command, .. } in &self.0 {
-            report.left(&command.place, directive, "use notify of each of the group's virtual routers");
-        }
-    }
-
     /// Into the keys of a virtual router or a group.
     pub fn write(&self, table: &mut Table, global: &Global, report: &mut Report) {
         for Program { directive, key, command: Located { value: command, place } } in &self.0 {
