@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, setns};
 use crate::config::{self, AgentConfig, Config, ConfigError};
 use crate::control::{self, Request};
 use crate::reload::Bequest;
-use crate::{agent, capabilities, cleanup, import, manual, reload, standby};
+use crate::{agent, capabilities, cleanup, import, manual, reload, standby, watch};
 
 /// Where `ip netns add` puts a handle of a network namespace.
 const NETNS_DIRECTORY: &str = "/run/netns";
@@ -106,6 +106,9 @@ enum Command {
         /// Print a JSON document, with all times in milliseconds
         #[arg(long)]
         json: bool,
+        /// Show them in this terminal as they change, until q or Ctrl-C
+        #[arg(long, conflicts_with = "json")]
+        watch: bool,
         /// The agent's control socket
         #[arg(long, value_name = "PATH", default_value = config::AgentConfig::DEFAULT_CONTROL)]
         control: PathBuf,
@@ -169,7 +172,8 @@ impl Cli {
             }
             Command::Completions { shell } => print(&manual::completions(Self::command(), shell)?),
             Command::ManualPages { directory } => manual::write_pages(Self::command(), &directory),
-            Command::Status { json, control } => {
+            Command::Status { watch: true, control, .. } => watch::run(&control),
+            Command::Status { json, control, .. } => {
                 if json {
                     let answer = control::ask_for(&control, &Request::Status)?;
                     print(&format!("{}\n", serde_json::to_string_pretty(&answer)?))

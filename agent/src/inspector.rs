@@ -13,10 +13,11 @@ use crate::clock;
 use crate::config::{CheckConfig, CheckKind, Config, SyncGroupConfig, Tracked, VirtualRouterConfig};
 use crate::dataplane::{CounterReader, XdpMode};
 use crate::election::{Command, RouterStatus, state_name};
+use crate::history::{Entry, History};
 use crate::plan::{self, Plans};
 use crate::reload::Waits;
 use crate::status::{
-    ActiveRouter, AgentStatus, CheckStatus, HeardRouter, PeerStatus, RivalClaim, SCHEMA, STATES, SyncGroupStatus,
+    ActiveRouter, AgentStatus, CheckStatus, HeardRouter, HistoryEntry, PeerStatus, RivalClaim, SCHEMA, SyncGroupStatus,
     TimerStatus, TrackStatus, VirtualRouterStatus, counted, milliseconds,
 };
 use crate::tracking::{Account, Outcome};
@@ -41,30 +42,7 @@ pub struct Sources {
     pub checks: watch::Receiver<Vec<Account>>,
     /// Of each virtual router, as [`Notifier::failures`](crate::notify::Notifier::failures).
     pub notify_failures: Vec<Arc<AtomicU64>>,
-    pub transitions: Arc<Tally>,
-}
-
-/// How often each virtual router has come into each of [`STATES`].
-#[derive(Debug)]
-pub struct Tally(Vec<[AtomicU64; STATES.len()]>);
-
-impl Tally {
-    pub fn new(routers: usize) -> Self {
-        Self((0..routers).map(|_| Default::default()).collect())
-    }
-
-    /// The virtual router with this number has come into this state.
-    pub fn count(&self, router: usize, state: &str) {
-        let counts = self.0.get(router).into_iter().flatten();
-        if let Some((count, _)) = counts.zip(STATES).find(|(_, name)| *name == state) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn of(&self, router: usize) -> BTreeMap<String, u64> {
-        let counts = self.0.get(router).into_iter().flatten();
-        STATES.iter().zip(counts).map(|(state, count)| ((*state).to_owned(), count.load(Ordering::Relaxed))).collect()
-    }
+    pub history: Arc<History>,
 }
 
 /// What does not change about a check.
@@ -261,7 +239,8 @@ impl Inspector {
             addresses: known.addresses.clone(),
             unicast_peers: known.peers.clone(),
             adverts_sent: elected.adverts_sent,
-            transitions: self.sources.transitions.of(place),
+            transitions: self.sources.history.counts(place),
+            history: self.sources.history.latest(place).into_iter().map(history_entry).collect(),
             notify_failures: self.sources.notify_failures.get(place).map_or(0, |count| count.load(Ordering::Relaxed)),
             rival: elected.rival.map(|rival| RivalClaim {
                 address: rival.address,
@@ -355,7 +334,11 @@ fn outcome(outcome: Outcome) -> (&'static str, Option<i32>) {
     }
 }
 
-/// Seconds since 1970.
+fn history_entry(Entry { at, state, reason }: Entry) -> HistoryEntry {
+    HistoryEntry { at, ago_ms: (unix_time() - at) * 1000.0, state: state.to_owned(), reason }
+}
+
+/// Now, in seconds since 1970.
 pub fn unix_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

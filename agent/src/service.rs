@@ -19,7 +19,8 @@ use crate::config::{Config, Occasion, Text};
 use crate::control::{Answer, Request, Server};
 use crate::dataplane::{Attachments, Capacity, Dataplane, Pins, Predecessor, Tables, XdpMode};
 use crate::election::{self, Command, Ending, Instance, InstanceConfig, Report, Transition, state_name};
-use crate::inspector::{Inspector, Sources, Tally};
+use crate::history::History;
+use crate::inspector::{Inspector, Sources};
 use crate::interface_watch::InterfaceWatch;
 use crate::net::{Interface, LinkMonitor, LinkNews, Memberships, Netlink, PacketSocket, UnicastSocket};
 use crate::notify::{self, Notifier};
@@ -155,12 +156,12 @@ impl Host<'_> {
         // Groups come after all virtual routers.
         let first_group = plans.len() + all.waiting.len();
         let mut groups = SyncGroups::new(self.config, all);
-        let tally = Arc::new(Tally::new(plans.len() + all.waiting.len()));
+        let history = Arc::new(History::new(first_group));
         let sources = Sources {
             counters: Arc::clone(&counters),
             checks: tracker.accounts(),
             notify_failures: notifier.failures(),
-            transitions: Arc::clone(&tally),
+            history: Arc::clone(&history),
         };
         let before = self.bequest.as_ref().map_or(&[][..], |bequest| &bequest.waiting);
         let waits = report::waits(&all.waiting, before);
@@ -170,7 +171,7 @@ impl Host<'_> {
             let news = !before.iter().any(|before| before.is_of(waits));
             let of_group = groups.note(waiting.place, &change, news);
             if news {
-                tally.count(waiting.place, state);
+                history.note(waiting.place, state, &waits.reason);
                 notifier.notify(waiting.place, change);
             }
             if let Some((group, change)) = of_group {
@@ -208,7 +209,7 @@ impl Host<'_> {
                             let news = !matches!(transition.reason, Reason::Resumed);
                             let of_group = groups.note(place, &change, news);
                             if news {
-                                tally.count(place, change.state);
+                                history.note(place, change.state, &change.reason);
                                 notifier.notify(place, change);
                             }
                             if let Some((group, change)) = of_group {

@@ -35,7 +35,7 @@ pub struct AgentStatus {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(Default, schemars::JsonSchema))]
 pub struct VirtualRouterStatus {
     pub name: String,
     /// `ipv4` or `ipv6`: a virtual router with addresses of both is listed once for each.
@@ -82,6 +82,9 @@ pub struct VirtualRouterStatus {
     /// How often it has come into each state since `started`.
     #[serde(default)]
     pub transitions: BTreeMap<String, u64>,
+    /// The latest changes of its state since `started`, the oldest first.
+    #[serde(default)]
+    pub history: Vec<HistoryEntry>,
     /// How many notify programs and services have failed, or were killed, since `started`; of a virtual router of both
     /// families they count once, for IPv4.
     #[serde(default)]
@@ -109,6 +112,20 @@ pub struct SyncGroupStatus {
     pub members: Vec<String>,
     /// How many notify programs and services of the group itself have failed, or were killed, since `started`.
     pub notify_failures: u64,
+}
+
+/// A change of state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct HistoryEntry {
+    /// In seconds since 1970.
+    pub at: f64,
+    pub ago_ms: f64,
+    /// The new state.
+    #[cfg_attr(test, schemars(extend("enum" = STATES)))]
+    pub state: String,
+    /// Why it came into that.
+    pub reason: String,
 }
 
 /// A check, as a virtual router tracks it.
@@ -169,7 +186,7 @@ pub struct HeardRouter {
 
 /// RFC 9568 6.1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(Default, schemars::JsonSchema))]
 pub struct TimerStatus {
     /// Ours, as configured.
     pub advert_interval_ms: f64,
@@ -362,6 +379,12 @@ mod tests {
                 ],
                 adverts_sent: 0,
                 transitions: BTreeMap::from([("backup".to_owned(), 1)]),
+                history: vec![HistoryEntry {
+                    at: 1.5,
+                    ago_ms: 12_345.0,
+                    state: "backup".to_owned(),
+                    reason: "startup".to_owned(),
+                }],
                 notify_failures: 0,
                 rival: Some(RivalClaim {
                     address: IpAddr::from([192, 0, 2, 1]),

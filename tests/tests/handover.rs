@@ -44,7 +44,12 @@ fn the_other_host_has_the_role_in_skew_time_and_keeps_it_until_it_is_wanted_back
     probe.wait_for_answer_from(1, PATIENCE)?;
     thread::sleep(WHILE);
     ensure_handed_over(&active)?;
-    ensure!(active.virtual_router("lan")?["reason"] == "handed_over" && backup.state("lan")? == "active");
+    let router = active.virtual_router("lan")?;
+    let history = router["history"].as_array().context("history")?;
+    let states: Vec<_> = history.iter().map(|entry| (entry["state"].clone(), entry["reason"].clone())).collect();
+    ensure!(states.ends_with(&[("backup".into(), "handed_over".into())]), "{router}");
+    ensure!(history.iter().any(|entry| entry["state"] == "active"), "{router}");
+    ensure!(router["reason"] == "handed_over" && backup.state("lan")? == "active");
     let seen = probe.finish();
     let longest = seen.longest_gap().map(|(_, longest)| longest).unwrap_or_default();
     // Skew_Time is 61 ms, Active_Down_Interval 361 ms.
