@@ -186,6 +186,7 @@ impl Collector for Exposition {
         let Self(status) = self;
         encode_agent(status, &mut encoder)?;
         encode_checks(status, &mut encoder)?;
+        encode_sync_groups(status, &mut encoder)?;
         encode_roles(&status.virtual_routers, &mut encoder)?;
         encode_timers(&status.virtual_routers, &mut encoder)?;
         encode_counters(&status.virtual_routers, &mut encoder)
@@ -218,6 +219,16 @@ fn encode_checks(status: &AgentStatus, encoder: &mut DescriptorEncoder) -> fmt::
     });
     gauge("xvrrp_virtual_router_track_weight", "What a check adds to the priority; 0: its failure is a fault")
         .encode(encoder, weights)
+}
+
+fn encode_sync_groups(status: &AgentStatus, encoder: &mut DescriptorEncoder) -> fmt::Result {
+    let of = |name| Labels::default().with("sync_group", name);
+    let failures = status.sync_groups.iter().map(|group| (of(&group.name), exact(group.notify_failures)));
+    counter(
+        "xvrrp_sync_group_notify_failures",
+        "Notify programs and services of a sync group that failed or were killed",
+    )
+    .encode(encoder, failures)
 }
 
 fn about(CheckStatus { name, kind, .. }: &CheckStatus) -> Labels<'_> {

@@ -47,6 +47,7 @@ fn page() -> String {
             "rival": null,
             "counters": { "advert_accepted": 7, "advert_checksum": 4, "arp_answered": 3, "nd_answered": 2 }
         }],
+        "sync_groups": [{ "name": "gw", "members": ["lan", "wan"], "notify_failures": 2 }],
         "checks": [
             {
                 "name": "uplink", "kind": "interface", "target": "eth1", "state": "down", "value": null,
@@ -98,6 +99,7 @@ fn a_page_has_what_the_status_says_in_base_units() {
         r#"xvrrp_unattributed_adverts_total{reason="advert_length"} 0.0"#.to_owned(),
         r#"xvrrp_check_up{check="uplink",kind="interface"} 0.0"#.to_owned(),
         r#"xvrrp_check_value{check="load",kind="file"} -7.0"#.to_owned(),
+        r#"xvrrp_sync_group_notify_failures_total{sync_group="gw"} 2.0"#.to_owned(),
         router("info", r#"version="3",xdp_mode="driver",sync_group="gw""#, "1.0"),
         router("state", r#"state="active""#, "1.0"),
         router("state", r#"state="backup""#, "0.0"),
