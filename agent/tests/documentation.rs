@@ -1,7 +1,12 @@
 //! What the documentation names is there.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
+use clap::Parser;
+use clap::error::ErrorKind;
+use xvrrp::cli::Cli;
 use xvrrp_common::abi::Counter;
 
 /// Every word in backquotes.
@@ -23,4 +28,33 @@ fn troubleshooting_names_counters_that_there_are_and_every_reason_to_discard_an_
     for counter in counters.iter().filter(|counter| counter.starts_with("advert_") && !harmless.contains(counter)) {
         assert!(named.contains(counter), "{counter} is not explained");
     }
+}
+
+#[test]
+fn every_command_line_that_is_written_down_is_one() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let pages = fs::read_dir(workspace.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let mut found = 0;
+    for page in pages.chain(["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|name| workspace.join(name))) {
+        let text = fs::read_to_string(&page).unwrap();
+        let (prose, blocks): (Vec<_>, Vec<_>) =
+            text.split("```").enumerate().partition(|(number, _)| number.is_multiple_of(2));
+        let named = prose.into_iter().flat_map(|(_, prose)| code(prose));
+        let shown = blocks.into_iter().flat_map(|(_, block)| block.lines().map(str::trim));
+        for command in named.chain(shown).filter(|words| words.starts_with("xvrrp ")) {
+            let own = command.split(['#', '|', '>', '&']).next().unwrap_or_default();
+            match Cli::try_parse_from(own.split_whitespace()) {
+                Ok(_) => found += 1,
+                // Named, not called; or asked for help.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+                    ) => {}
+                Err(error) => panic!("{}: `{command}`: {error}", page.display()),
+            }
+        }
+    }
+    assert!(found > 40, "{found}");
 }

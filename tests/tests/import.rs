@@ -1,5 +1,4 @@
-//! Imported configurations run, and behave as keepalived does with the original. The commands are those of
-//! docs/coming-from-keepalived.md and docs/coming-from-heartbeat.md.
+//! Imported configurations run, and behave as keepalived does with the original.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,9 +14,6 @@ use xvrrp_tests::capture::Capture;
 use xvrrp_tests::lab::{Daemon, INTERFACE, Keepalived, Lab, Namespace, PATIENCE, VIP, agent_binary, eventually, run};
 use xvrrp_tests::probe::{UdpEcho, UdpProbe};
 
-const KEEPALIVED_GUIDE: &str = include_str!("../../docs/coming-from-keepalived.md");
-const HEARTBEAT_GUIDE: &str = include_str!("../../docs/coming-from-heartbeat.md");
-
 fn sample(path: &str) -> Result<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/tests/import/samples").join(path);
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
@@ -27,46 +23,56 @@ fn sample(path: &str) -> Result<String> {
 struct Imported {
     daemon: Daemon,
     directory: TempDir,
-    guide: &'static str,
 }
 
 impl Imported {
     fn from_keepalived(namespace: &Namespace, original: &str) -> Result<Self> {
-        Self::start(namespace, KEEPALIVED_GUIDE, &[("keepalived.conf", original)], "alpha")
+        Self::start(namespace, &[("keepalived.conf", original)], "alpha")
     }
 
     fn from_heartbeat(namespace: &Namespace, ha_cf: &str, haresources: &str, node: &str) -> Result<Self> {
-        Self::start(namespace, HEARTBEAT_GUIDE, &[("ha.cf", ha_cf), ("haresources", haresources)], node)
+        Self::start(namespace, &[("ha.cf", ha_cf), ("haresources", haresources)], node)
     }
 
-    fn start(namespace: &Namespace, guide: &'static str, originals: &[(&str, &str)], node: &str) -> Result<Self> {
+    /// The first of the originals is the one to name.
+    fn start(namespace: &Namespace, originals: &[(&str, &str)], node: &str) -> Result<Self> {
         let directory = TempDir::with_prefix("xvrrp-lab-import-")?;
+        let path = |name: &str| directory.path().join(name);
         for (name, text) in originals {
-            fs::write(directory.path().join(name), text)?;
+            fs::write(path(name), text)?;
         }
+        let (agent, result) = (&agent_binary()?, path("xvrrp.toml"));
+        let original = path(originals.first().context("an original")?.0);
+        let import = Command::new(agent).arg("import").arg(original).args(["--node", node]).output()?;
         // What is left is listed, and then the status is 3.
-        let import = command(guide, "import", directory.path())?.replace(" > ", &format!(" --node {node} > "));
-        namespace.sh(&format!("{import} 2> {0}/left; [ $? = 3 ] || [ ! -s {0}/left ]", directory.path().display()))?;
+        let expected = if import.stderr.is_empty() { 0 } else { 3 };
+        ensure!(
+            import.status.code() == Some(expected),
+            "{}: {}",
+            import.status,
+            String::from_utf8_lossy(&import.stderr)
+        );
         // The lab's hosts share a file system.
-        let result = directory.path().join("xvrrp.toml");
-        let control = format!("[agent]\ncontrol = {:?}\n", directory.path().join("xvrrp.sock"));
-        let tables = fs::read_to_string(&result)?;
+        let control = format!("[agent]\ncontrol = {:?}\n", path("xvrrp.sock"));
+        let tables = String::from_utf8(import.stdout)?;
         let (before, routers) = tables.split_once("[[virtual_router]]").context("no virtual router")?;
         ensure!(before.starts_with("# Made by `xvrrp import "), "{before}");
         fs::write(&result, format!("{control}\n[[virtual_router]]{routers}"))?;
 
-        namespace.sh(&command(guide, "check", directory.path())?)?;
-        let mut start = namespace.command("sh")?;
-        start.args(["-c", &format!("exec {}", command(guide, "run", directory.path())?)]);
-        let daemon = Daemon::start("xvrrp", &mut start, directory.path())?;
-        Ok(Self { daemon, directory, guide })
+        run(namespace.command(agent)?.arg("check").arg(&result))?;
+        let daemon = Daemon::start(
+            "xvrrp",
+            namespace.command(agent)?.arg("run").arg("--config").arg(&result),
+            directory.path(),
+        )?;
+        Ok(Self { daemon, directory })
     }
 
     /// What the status says of each virtual router, once it can be asked.
     fn wait_for_status(&self, words: &[&str]) -> Result<()> {
-        let status = command(self.guide, "status", self.directory.path())?;
+        let control = self.directory.path().join("xvrrp.sock");
         eventually(&format!("the status has {words:?}"), PATIENCE, || {
-            let said = run(Command::new("sh").args(["-c", &status]))?;
+            let said = run(Command::new(agent_binary()?).arg("status").arg("--control").arg(&control))?;
             ensure!(words.iter().all(|word| said.contains(word)), "{said}");
             Ok(())
         })
@@ -75,21 +81,6 @@ impl Imported {
     fn stop(&mut self) -> Result<()> {
         self.daemon.stop(Signal::SIGTERM, PATIENCE).map(drop)
     }
-}
-
-/// The guide's command that begins with `xvrrp VERB`, with paths of ours.
-fn command(guide: &str, verb: &str, directory: &Path) -> Result<String> {
-    let line = guide.lines().map(str::trim).find(|line| line.starts_with(&format!("xvrrp {verb}")));
-    let line = line.with_context(|| format!("the guide has no xvrrp {verb}"))?;
-    let agent = agent_binary()?;
-    let ours = ["/etc/keepalived", "/etc/ha.d", "/etc/xvrrp"]
-        .iter()
-        .fold(line.to_owned(), |line, theirs| line.replace(theirs, &directory.to_string_lossy()))
-        .replacen("xvrrp", &agent.to_string_lossy(), 1);
-    Ok(match verb {
-        "status" => format!("{ours} --control {}/xvrrp.sock", directory.display()),
-        _ => ours,
-    })
 }
 
 /// keepalived with an original, or an agent with what was made of it.

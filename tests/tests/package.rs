@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use xvrrp_tests::lab::{Daemon, Lab, PATIENCE, agent_binary, run};
+use xvrrp_tests::lab::{Lab, Machine, agent_binary, run};
 
 fn make(version: &str, directory: &Path) -> Result<()> {
     let mut dist = Command::new(env!("CARGO"));
@@ -20,28 +20,15 @@ fn the_package_is_installed_upgraded_without_a_failover_and_leaves_nothing() -> 
     let directory = tempfile::tempdir()?;
     make("0.1.0", directory.path())?;
     make("0.1.1", directory.path())?;
-    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/package");
     let lab = Lab::new(1)?;
-    let host = &lab.routers[0];
-    let mut holder = host.command("unshare")?;
-    holder.args(["--mount", "--uts", "--propagation", "private", "sh"]).arg(scripts.join("set-up")).arg("gw-a");
-    holder.arg(scripts.join("systemctl"));
-    let mut holder = Daemon::start("host", &mut holder, directory.path())?;
-    holder.wait_for_line(&["ready"], PATIENCE)?;
-    let pid = holder.pid().to_string();
-    let inside = |script: &str| {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &pid, "--mount", "--uts", "--net", "--root", "--wd=/", "sh", "-ec", script]);
-        command
-    };
+    let host = Machine::start(&lab.routers[0], "gw-a")?;
     for (version, name) in [("0.1.0", "old"), ("0.1.1", "new")] {
         let package = fs::read_dir(directory.path())?
             .flatten()
             .map(|entry| entry.path())
             .find(|path| path.to_string_lossy().contains(&format!("xvrrp_{version}_")))
             .context("no package")?;
-        run(inside(&format!("cat > /tmp/{name}.deb")).stdin(File::open(package)?))?;
+        run(host.command(&format!("cat > /tmp/{name}.deb")).stdin(File::open(package)?))?;
     }
-    let life = fs::read_to_string(scripts.join("life"))?;
-    run(inside(&life).args(["life", env!("CARGO_PKG_VERSION")])).map(drop)
+    run(host.command(include_str!("package/life")).args(["life", env!("CARGO_PKG_VERSION")])).map(drop)
 }

@@ -10,8 +10,21 @@ use crate::process::{as_root, cargo, check, has_sudo, is_root, output, workspace
 use crate::toolchain::{self, Compiler, LINKED, LINKER_VERSION, NIGHTLY};
 
 /// What the tests, the demo and the bench call; Debian's names.
-const TEST_PACKAGES: &[&str] =
-    &["frr", "iperf3", "iproute2", "iputils-ping", "keepalived", "systemd", "tcpdump", "tshark", "util-linux"];
+const TEST_PACKAGES: &[&str] = &[
+    "curl",
+    "frr",
+    "iperf3",
+    "iproute2",
+    "iputils-ping",
+    "jq",
+    "keepalived",
+    "nginx-light",
+    "procps",
+    "systemd",
+    "tcpdump",
+    "tshark",
+    "util-linux",
+];
 /// The BPF compiler and the source of `core`.
 const COMPILER_PACKAGES: &[&str] = &["rustc-web", "rust-web-src"];
 /// The LLVM of Debian 12's `rustc-web`, until it is installed and can be asked itself.

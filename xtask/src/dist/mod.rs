@@ -49,7 +49,9 @@ pub fn run(options: &Options) -> Result<()> {
     // Whatever umask we have.
     check(Command::new("chmod").args(["-R", "u=rwX,go=rX"]).arg(&tree.root))?;
     let mut pack = Command::new("dpkg-deb");
-    pack.args(["--build", "--root-owner-group", "-Zxz"]).arg(&tree.root).arg(&package);
+    // A program that was brought along is packed for a try.
+    let compression: &[&str] = if options.binary.is_some() { &["-Zgzip", "-z1"] } else { &["-Zxz"] };
+    pack.args(["--build", "--root-owner-group"]).args(compression).arg(&tree.root).arg(&package);
     // The same sources make the same package: nothing in it is younger than the last commit.
     let commit = output(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(workspace()));
     if let (None, Some(time)) = (std::env::var_os("SOURCE_DATE_EPOCH"), commit) {
