@@ -4,14 +4,16 @@
 //! is taken over or undone by the next start. What goes on in between is [`service`](crate::service)'s.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use nix::unistd::{AccessFlags, User, access};
 
-use crate::config::{Config, host};
+use crate::config::{Config, host, mail};
 use crate::control::{Server, Singleton};
 use crate::dataplane::{Attachments, Capacity, Pins, Predecessor};
 use crate::net::{LinkMonitor, Netlink};
@@ -125,7 +127,20 @@ async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<Stri
     let is_executable = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
     let is_user = |name: &str| matches!(User::from_name(name), Ok(Some(_)));
     host::check(config, &survey, is_executable, is_user)?;
+    mail::check_files(config, fault_of_file)?;
     Ok(survey.warnings(config).into_iter().chain(config.warnings()).collect())
+}
+
+/// Who may not read a file, but may look at it, has no complaint: who runs the agent may read it, perhaps.
+fn fault_of_file(path: &Path, secret: bool) -> Option<String> {
+    match fs::metadata(path) {
+        Err(error) => Some(format!("cannot be looked at: {error}; give the path of a file")),
+        Ok(metadata) if !metadata.is_file() => Some("is no file; give the path of one".into()),
+        Ok(metadata) if secret && metadata.permissions().mode() & 0o007 != 0 => {
+            Some(format!("is for everybody to read or change; chmod o= {}", path.display()))
+        }
+        Ok(_) => None,
+    }
 }
 
 fn capacity(config: &Config) -> anyhow::Result<Capacity> {

@@ -20,6 +20,7 @@ pub mod history;
 pub mod import;
 pub mod inspector;
 pub mod interface_watch;
+pub mod mail;
 pub mod manual;
 pub mod metrics;
 pub mod net;

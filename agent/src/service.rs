@@ -22,6 +22,7 @@ use crate::election::{self, Command, Ending, Instance, InstanceConfig, Report, T
 use crate::history::History;
 use crate::inspector::{Inspector, Sources};
 use crate::interface_watch::InterfaceWatch;
+use crate::mail::Mailer;
 use crate::net::{Interface, LinkMonitor, LinkNews, Memberships, Netlink, PacketSocket, UnicastSocket};
 use crate::notify::{self, Notifier};
 use crate::plan::{Plan, Plans};
@@ -151,10 +152,14 @@ impl Host<'_> {
         tokio::spawn(attachments.forward_log()?);
 
         let mut tracker = Tracker::start(self.config, plans.iter().map(|plan| plan.config));
-        let told = self.bequest.as_ref().map(|bequest| bequest.told.clone()).unwrap_or_default();
-        let notifier = Notifier::new(all.audiences(&self.config.sync_groups), &told);
         // Groups come after all virtual routers.
         let first_group = plans.len() + all.waiting.len();
+        let audiences = all.audiences(&self.config.sync_groups);
+        let names = audiences.iter().take(first_group);
+        let names = names.map(|audience| audience.as_ref().map(|audience| audience.name.clone()));
+        let mailer = Mailer::start(self.config, names).context("cannot start the mail thread")?;
+        let told = self.bequest.as_ref().map(|bequest| bequest.told.clone()).unwrap_or_default();
+        let notifier = Notifier::new(audiences, &told);
         let mut groups = SyncGroups::new(self.config, all);
         let history = Arc::new(History::new(first_group));
         let sources = Sources {
@@ -172,6 +177,7 @@ impl Host<'_> {
             let of_group = groups.note(waiting.place, &change, news);
             if news {
                 history.note(waiting.place, state, &waits.reason);
+                mailer.tell(waiting.place, &change);
                 notifier.notify(waiting.place, change);
             }
             if let Some((group, change)) = of_group {
@@ -210,6 +216,7 @@ impl Host<'_> {
                             let of_group = groups.note(place, &change, news);
                             if news {
                                 history.note(place, change.state, &change.reason);
+                                mailer.tell(place, &change);
                                 notifier.notify(place, change);
                             }
                             if let Some((group, change)) = of_group {
@@ -251,6 +258,8 @@ impl Host<'_> {
                 // Never closed: we have a sender ourselves. The first one counts; who comes later meets somebody else.
                 Some(wish) = wished.recv(), if leaving.is_none() => {
                     leaving = Some(wish);
+                    // Adverts go on in the meantime.
+                    mailer.flush().await;
                     if wish != Wish::HandOver {
                         supervisor::tell_reloading();
                         signals.leave();
@@ -287,7 +296,7 @@ impl Host<'_> {
             }
             Ending::HandedOver => End::HandedOver,
             Ending::Stopped => {
-                notifier.finish().await;
+                tokio::join!(notifier.finish(), mailer.finish());
                 End::Stopped
             }
         })

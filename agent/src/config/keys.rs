@@ -20,6 +20,21 @@ pub(super) const SYNC_GROUP: Key = key("sync_group", "tables [[sync_group]], in 
 
 pub(super) const CHECK: Key = key("check", "tables [[check]], in double brackets");
 
+pub(super) const MAIL: Key = key("mail", "a table [mail]");
+pub(super) const SERVER: Key =
+    key("server", "the name or address of a mail server, with its port if it is no usual one, in quotes");
+pub(super) const TLS: Key = key("tls", "\"starttls\", \"implicit\" or \"none\"");
+pub(super) const CA_FILE: Key = key("ca_file", "the absolute path of a file of certificates (PEM), in quotes");
+pub(super) const USERNAME: Key = key("username", "1 to 255 characters in quotes");
+pub(super) const PASSWORD_FILE: Key =
+    key("password_file", "the absolute path of a file whose first line is a password, in quotes");
+pub(super) const FROM: Key = key("from", "a mail address in quotes");
+pub(super) const TO: Key = key("to", "a list of 1 to 64 mail addresses, such as [\"ops@example.net\"]");
+pub(super) const HELO: Key = key("helo", "this host's name in the DNS, in quotes");
+pub(super) const MAIL_TIMEOUT: Key = key("timeout", "a duration from \"1s\" to \"255s\"");
+pub(super) const LIMIT: Key = key("limit", "an integer from 1 to 60");
+pub(super) const GATHER: Key = key("gather", "a duration from \"1s\" to \"60m\"");
+
 pub(super) const ROUTER_ID: Key = key("router_id", "1 to 64 characters out of A-Z a-z 0-9 . _ - in quotes");
 pub(super) const CONTROL: Key = key("control", "the absolute path of a socket, at most 107 bytes, in quotes");
 pub(super) const BPFFS: Key = key("bpffs", "the absolute path of a directory in a BPF file system, in quotes");
@@ -63,6 +78,8 @@ pub(super) const NOTIFY_STOP: Key = key("notify_stop", "the absolute path of a p
 pub(super) const NOTIFY_TIMEOUT: Key = key("notify_timeout", "a duration from \"100ms\" to \"60m\"");
 pub(super) const SERVICES: Key =
     key("services", "a list of at most 64 units of systemd with their suffix, such as [\"nginx.service\"]");
+pub(super) const MAIL_ON: Key =
+    key("mail", "true, false, or a list out of \"active\", \"backup\", \"fault\" and \"stop\"");
 pub(super) const ANNOUNCE_COUNT: Key = key("announce_count", "an integer from 1 to 60");
 pub(super) const ANNOUNCE_INTERVAL: Key = key("announce_interval", "a duration from \"10ms\" to \"60s\"");
 
@@ -91,7 +108,7 @@ pub(super) const WEIGHT: Key = key("weight", "an integer from -253 to 253, 0 mea
 pub(super) const TRACKED_CHECK: Key = key("check", "the name of a [[check]], in quotes");
 
 /// The keys outside of any table.
-pub const TOP_LEVEL: &[Key] = &[AGENT, CHECK, VIRTUAL_ROUTER, SYNC_GROUP];
+pub const TOP_LEVEL: &[Key] = &[AGENT, MAIL, CHECK, VIRTUAL_ROUTER, SYNC_GROUP];
 
 /// The keys of `[[check]]`.
 pub const CHECK_KEYS: &[Key] =
@@ -108,6 +125,10 @@ pub(super) const PEER_KEYS: &[Key] = &[PEER_ADDRESS, MIN_TTL];
 
 /// The keys of `[agent]`.
 pub const AGENT_KEYS: &[Key] = &[ROUTER_ID, CONTROL, METRICS, BPFFS, REALTIME_PRIORITY];
+
+/// The keys of `[mail]`.
+pub const MAIL_KEYS: &[Key] =
+    &[SERVER, TLS, CA_FILE, USERNAME, PASSWORD_FILE, FROM, TO, HELO, MAIL_TIMEOUT, LIMIT, GATHER];
 
 /// The keys of `[[virtual_router]]`.
 pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
@@ -137,6 +158,7 @@ pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
     NOTIFY_STOP,
     NOTIFY_TIMEOUT,
     SERVICES,
+    MAIL_ON,
 ];
 
 /// The keys of `[[sync_group]]`.
@@ -159,6 +181,7 @@ const KEEPALIVED: &[(&str, &str)] = &[
     ("track_interface", "track"),
     ("track_process", "track"),
     ("track_file", "track"),
+    ("smtp_alert", "mail"),
 ];
 
 /// What to do about a key that a table does not have.
@@ -171,6 +194,7 @@ pub(super) fn remedy(unknown: &str, table: &[Key]) -> String {
         (VIRTUAL_ROUTER_KEYS, "[[virtual_router]]"),
         (CHECK_KEYS, "[[check]]"),
         (SYNC_GROUP_KEYS, "[[sync_group]]"),
+        (MAIL_KEYS, "[mail]"),
     ];
     if let Some((_, home)) = elsewhere.iter().find(|(keys, _)| keys.iter().any(|key| key.name == unknown)) {
         return format!("it belongs below {home}");

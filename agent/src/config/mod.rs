@@ -10,6 +10,7 @@ mod duration;
 mod error;
 pub mod host;
 pub mod keys;
+pub mod mail;
 mod notify;
 mod peers;
 mod section;
@@ -30,6 +31,7 @@ use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
 pub use self::address::Vip;
 pub use self::error::{ConfigError, Problem};
 use self::error::{Lines, Problems, Reported};
+pub use self::mail::{Encryption, Login, MailConfig};
 use self::section::{Section, quote};
 use self::taken::Taken;
 
@@ -49,6 +51,8 @@ pub struct Config {
     pub agent: AgentConfig,
     /// In the order of the file; those that nobody tracks are there too.
     pub checks: Vec<CheckConfig>,
+    /// Without it no mail is sent.
+    pub mail: Option<MailConfig>,
     /// 1 to [`MAX_VIRTUAL_ROUTERS`], in the order of the file.
     pub virtual_routers: Vec<VirtualRouterConfig>,
     /// In the order of the file.
@@ -130,6 +134,8 @@ pub struct VirtualRouterConfig {
     /// Its sync group's place in [`Config::sync_groups`]. Default: none.
     pub sync_group: Option<usize>,
     pub notify: NotifyConfig,
+    /// When mail is sent. Default: at each change of state, if there is a [`MailConfig`].
+    pub mail: Vec<Occasion>,
     /// Where it stands in the file.
     pub lines: VirtualRouterLines,
 }
@@ -265,7 +271,7 @@ pub struct NotifyProgram {
     pub line: usize,
 }
 
-/// What a program is run on.
+/// What a program is run on, and mail is sent on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occasion {
     Active,
@@ -361,10 +367,12 @@ fn document(path: &Path, text: &str, problems: &mut Problems) -> Result<Config, 
     let mut root = Section { place: String::new(), line: 1, table: root.get_ref(), lines: &lines, problems };
 
     let agent = agent::read(&mut root);
+    let mail = mail::read(&mut root);
+    let has_mail = !matches!(mail, Ok(None));
     let mut names = check::Names::default();
     let checks = check::read_all(&mut root, &mut names);
     let mut taken = Taken::default();
-    let mut virtual_routers = virtual_router::read_all(&mut root, &names, &mut taken);
+    let mut virtual_routers = virtual_router::read_all(&mut root, &names, has_mail, &mut taken);
     let routers = virtual_routers.as_deref_mut().ok();
     let sync_groups = sync_group::read_all(&mut root, routers, &checks, &mut taken);
     root.report_unknown_keys(keys::TOP_LEVEL);
@@ -373,6 +381,7 @@ fn document(path: &Path, text: &str, problems: &mut Problems) -> Result<Config, 
         text: Text(text.to_owned()),
         agent: agent?,
         checks: checks?,
+        mail: mail?,
         virtual_routers: virtual_routers?,
         sync_groups: sync_groups?,
     })

@@ -13,6 +13,7 @@ use super::check::{Names, read_track};
 use super::error::Reported;
 use super::keys;
 use super::keys::Key;
+use super::mail::read_occasions;
 use super::notify;
 use super::peers;
 use super::section::{Section, quote};
@@ -40,9 +41,11 @@ impl VirtualRouterConfig {
     pub const MAX_UNICAST_PEERS: usize = 255;
 }
 
+/// `mail`: whether there is a `[mail]`.
 pub(super) fn read_all(
     root: &mut Section,
     checks: &Names,
+    mail: bool,
     taken: &mut Taken,
 ) -> Result<Vec<VirtualRouterConfig>, Reported> {
     let Some((elements, line)) = root.list(&keys::VIRTUAL_ROUTER)? else {
@@ -61,7 +64,7 @@ pub(super) fn read_all(
         let router = match element.value {
             DeValue::Table(table) => {
                 let place = format!("virtual_router {}", name_or_number(table, index + 1));
-                read_table(&mut root.below(place, table, element.line), taken, checks)
+                read_table(&mut root.below(place, table, element.line), taken, checks, mail)
             }
             _ => Err(root.reject_type(&keys::VIRTUAL_ROUTER, element)),
         };
@@ -81,7 +84,12 @@ pub(super) fn name_or_number(table: &DeTable, number: usize) -> String {
     }
 }
 
-fn read_table(section: &mut Section, taken: &mut Taken, checks: &Names) -> Result<VirtualRouterConfig, Reported> {
+fn read_table(
+    section: &mut Section,
+    taken: &mut Taken,
+    checks: &Names,
+    mail: bool,
+) -> Result<VirtualRouterConfig, Reported> {
     let name = read_name(section, taken);
     let interface = read_interface(section);
     let vrid = read_vrid(section);
@@ -105,6 +113,7 @@ fn read_table(section: &mut Section, taken: &mut Taken, checks: &Names) -> Resul
         section.duration(&keys::ANNOUNCE_INTERVAL, ANNOUNCE_INTERVALS, VirtualRouterConfig::DEFAULT_ANNOUNCE_INTERVAL);
     let track = read_track(section, checks, priority.ok());
     let notify = notify::read(section, taken);
+    let mail = read_occasions(section, mail);
     section.report_unknown_keys(keys::VIRTUAL_ROUTER_KEYS);
 
     if let (Ok(priority), Ok(preempt), Ok(preempt_delay)) = (priority, preempt, preempt_delay) {
@@ -154,6 +163,7 @@ fn read_table(section: &mut Section, taken: &mut Taken, checks: &Names) -> Resul
         track: track?,
         sync_group: None,
         notify: notify?,
+        mail: mail?,
         lines: VirtualRouterLines {
             header: section.line,
             interface: section.line_of(&keys::INTERFACE),

@@ -29,6 +29,7 @@ const TABLES: &[&str] = &[
     include_str!("tracking.txt"),
     include_str!("notify.txt"),
     include_str!("sync_group.txt"),
+    include_str!("mail.txt"),
     include_str!("several.txt"),
 ];
 

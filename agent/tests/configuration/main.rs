@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use xvrrp::config::{
-    self, AgentConfig, CheckConfig, CheckKind, Checksum, Config, NotifyConfig, NotifyProgram, Occasion, Origin,
-    Password, Text, Tracked, Vip, VirtualRouterConfig, VirtualRouterLines, keys,
+    self, AgentConfig, CheckConfig, CheckKind, Checksum, Config, Encryption, Login, MailConfig, NotifyConfig,
+    NotifyProgram, Occasion, Origin, Password, Text, Tracked, Vip, VirtualRouterConfig, VirtualRouterLines, keys,
 };
 use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
 
@@ -32,10 +32,11 @@ fn vip(octets: [u8; 4], prefix_length: u8) -> Vip {
 
 #[test]
 fn what_is_not_said_has_its_default() {
-    let Config { file, agent, checks, virtual_routers, sync_groups, text } = parse(&router_with(""));
+    let Config { file, agent, checks, mail, virtual_routers, sync_groups, text } = parse(&router_with(""));
     assert_eq!(text.0, router_with(""));
     assert_eq!(file, Path::new("xvrrp.toml"));
     assert_eq!(checks, []);
+    assert_eq!(mail, None);
     assert_eq!(sync_groups, []);
     let host_name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert_eq!(
@@ -73,6 +74,7 @@ fn what_is_not_said_has_its_default() {
             track: vec![],
             sync_group: None,
             notify: NotifyConfig { programs: vec![], timeout: Interval::from_seconds(30), services: vec![] },
+            mail: vec![],
             lines: VirtualRouterLines { header: 1, interface: 3, addresses: 5, unicast_peers: 1 },
         }]
     );
@@ -228,6 +230,7 @@ fn everything_that_is_said_counts() {
                 timeout: Interval::from_millis(2_500),
                 services: vec!["nginx.service".into(), "vpn@lan.target".into()],
             },
+            mail: vec![],
             lines: VirtualRouterLines { header: 9, interface: 11, addresses: 16, unicast_peers: 9 },
         }
     );
@@ -297,6 +300,75 @@ fn checks_are_tracked_by_name_with_their_weight_or_another() {
     assert_eq!(config.virtual_routers[0].track, [tracked(1, 253), tracked(0, -253), tracked(2, 0)]);
     let unused = "xvrrp.toml:27: check \"unused\": no virtual router tracks it, so it is not run; track or remove it";
     assert_eq!(config.warnings(), [unused]);
+}
+
+/// A configuration with a `[mail]` that has what is required but for the server, and these lines.
+fn with_mail(lines: &str, router: &str) -> Config {
+    let mail = "[mail]\nfrom = \"xvrrp@gw-a.example.net\"\nto = [\"ops@example.net\", \"a.b+c@localhost\"]";
+    parse(&format!("{mail}\n{lines}\n{}", router_with(router)))
+}
+
+#[test]
+fn mail_has_defaults_and_a_port_that_follows_the_encryption() {
+    let mail = with_mail("server = \"mail.example.net\"", "").mail.unwrap();
+    assert_eq!(
+        mail,
+        MailConfig {
+            host: "mail.example.net".into(),
+            port: 587,
+            tls: Encryption::StartTls,
+            ca_file: None,
+            login: None,
+            from: "xvrrp@gw-a.example.net".into(),
+            to: vec!["ops@example.net".into(), "a.b+c@localhost".into()],
+            helo: None,
+            timeout: Interval::from_seconds(30),
+            limit: 4,
+            gather: Interval::from_millis(300_000),
+        }
+    );
+    for (lines, host, port) in [
+        ("server = \"mail\"\ntls = \"implicit\"", "mail", 465),
+        ("server = \"mail\"\ntls = \"none\"", "mail", 25),
+        ("server = \"mail:2525\"\ntls = \"none\"", "mail", 2525),
+        ("server = \"192.0.2.25:26\"", "192.0.2.25", 26),
+        ("server = \"2001:db8::25\"", "2001:db8::25", 587),
+        ("server = \"[2001:db8::25]:26\"", "2001:db8::25", 26),
+    ] {
+        let mail = with_mail(lines, "").mail.unwrap();
+        assert_eq!((mail.host.as_str(), mail.port), (host, port), "{lines}");
+    }
+    let lines = "server = \"mail\"\nca_file = \"/etc/ca.pem\"\nusername = \"gw-a\"\npassword_file = \"/etc/password\"";
+    let mail = with_mail(lines, "").mail.unwrap();
+    assert_eq!(mail.ca_file, Some(("/etc/ca.pem".into(), 5)));
+    assert_eq!(mail.login, Some(Login { username: "gw-a".into(), password_file: "/etc/password".into(), line: 7 }));
+}
+
+#[test]
+fn what_is_wrong_with_files_of_mail_has_its_place() {
+    let lines = "server = \"mail\"\nca_file = \"/ca\"\nusername = \"gw\"\npassword_file = \"/password\"";
+    let config = with_mail(lines, "");
+    assert_eq!(config::mail::check_files(&config, |_, _| None), Ok(()));
+    let fault = |_: &Path, secret| Some(if secret { "is a secret" } else { "is none" }.to_owned());
+    let error = config::mail::check_files(&config, fault).unwrap_err();
+    let expected =
+        "xvrrp.toml:5: mail: ca_file: \"/ca\" is none\nxvrrp.toml:7: mail: password_file: \"/password\" is a secret";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn a_virtual_router_says_when_mail_is_sent() {
+    let all = vec![Occasion::Active, Occasion::Backup, Occasion::Fault, Occasion::Stop];
+    for (line, occasions) in [
+        ("", all.clone()),
+        ("mail = true", all),
+        ("mail = false", vec![]),
+        ("mail = [\"fault\", \"active\"]", vec![Occasion::Fault, Occasion::Active]),
+    ] {
+        let config = with_mail("server = \"mail\"", line);
+        assert_eq!(config.virtual_routers[0].mail, occasions, "{line}");
+    }
+    is_accepted("mail = false");
 }
 
 #[test]
@@ -402,7 +474,8 @@ fn the_reference_has_every_key_and_no_other() {
     let reference = fs::read_to_string(repository().join("docs/configuration.md")).unwrap();
     let described: Vec<&str> =
         reference.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    let tables = [keys::AGENT_KEYS, keys::VIRTUAL_ROUTER_KEYS, keys::SYNC_GROUP_KEYS, keys::CHECK_KEYS];
+    let tables =
+        [keys::AGENT_KEYS, keys::VIRTUAL_ROUTER_KEYS, keys::SYNC_GROUP_KEYS, keys::CHECK_KEYS, keys::MAIL_KEYS];
     let keys = tables.into_iter().flatten().map(|key| key.name);
     assert_eq!(described, keys.collect::<Vec<_>>());
 }

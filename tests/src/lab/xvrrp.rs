@@ -67,7 +67,18 @@ impl Xvrrp {
 
     /// The same, for one that has ended already.
     pub fn start_again(&mut self, namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<()> {
-        *self = Self::start_in(namespace, virtual_routers, Arc::clone(&self.directory), &How::default())?;
+        self.start_again_with(namespace, virtual_routers, "")
+    }
+
+    /// The same with more lines of `[agent]`.
+    pub fn start_again_with(
+        &mut self,
+        namespace: &Namespace,
+        virtual_routers: &[VirtualRouter],
+        keys: &str,
+    ) -> Result<()> {
+        let how = How { keys, ..How::default() };
+        *self = Self::start_in(namespace, virtual_routers, Arc::clone(&self.directory), &how)?;
         Ok(())
     }
 

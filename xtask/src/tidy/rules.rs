@@ -25,7 +25,7 @@ use Demand::{Never, OnlyCrates, OnlyModules};
 const PURE: &str = "the protocol is pure: time, packets and configuration come in as arguments";
 const CONFIG: &str = "a configuration is text that becomes a value: it knows nobody who uses it, and no host";
 const IMPORT: &str = "an import is text that becomes a configuration: it knows nobody who uses it, and no host";
-const SIBLINGS: &str = "dataplane, metrics, net, notify and status know neither each other nor who uses them";
+const SIBLINGS: &str = "dataplane, mail, metrics, net, notify and status know neither each other nor who uses them";
 const TRACKING: &str =
     "tracking looks at the host and reckons priorities: it knows neither the election nor who uses it";
 const COMMON: &str = "common has no I/O and no clock, and compiles for the BPF target";
@@ -76,6 +76,12 @@ const RULES: &[Rule] = &[
     Rule { within: "agent/src/config", except: &[], demand: OnlyModules(&["config"]), reason: CONFIG },
     Rule { within: "agent/src/import", except: &[], demand: OnlyModules(&["import", "config"]), reason: IMPORT },
     Rule { within: "agent/src/dataplane", except: &[], demand: OnlyModules(&["dataplane"]), reason: SIBLINGS },
+    Rule {
+        within: "agent/src/mail",
+        except: &[],
+        demand: OnlyModules(&["mail", "config", "notify::Change", "realtime::release_memory"]),
+        reason: SIBLINGS,
+    },
     Rule { within: "agent/src/metrics", except: &[], demand: OnlyModules(&["metrics"]), reason: SIBLINGS },
     Rule { within: "agent/src/net", except: &[], demand: OnlyModules(&["net"]), reason: SIBLINGS },
     Rule {

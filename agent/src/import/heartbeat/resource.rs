@@ -2,10 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::super::has_key;
 use super::super::place::Located;
 use super::super::report::Report;
-use crate::config::keys;
 
 /// What xvrrp can take over.
 #[derive(Clone, Debug)]
@@ -34,8 +32,7 @@ pub(super) fn read(it: &Located<String>, report: &mut Report) -> Option<Resource
             "xvrrp moves addresses and services, no storage: two hosts that both serve would ruin it; that takes a \
              cluster manager with fencing"
         }
-        ("MailTo", _) if has_key(keys::TOP_LEVEL, "mail") => "write the address into [mail]",
-        ("MailTo", _) => "let a notify program call sendmail(8)",
+        ("MailTo", _) => "add a [mail] with a server, and with this address in `to`",
         ("IPsrcaddr", _) => "let a notify program set the route's source on MASTER: ip route change ... src ADDRESS",
         ("SendArp", _) => "each takeover sends gratuitous ARP: see announce_count",
         ("LinuxSCSI" | "ICP" | "portblock" | "AudibleAlarm" | "WinPopup" | "Delay" | "XinetD", _) => {

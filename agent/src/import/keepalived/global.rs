@@ -2,7 +2,7 @@
 
 use super::super::document::Table;
 use super::super::names::valid;
-use super::super::place::Located;
+use super::super::place::{Located, Place};
 use super::super::report::Report;
 use super::announce::Announcements;
 use super::table::{Directives, Handling::*};
@@ -21,6 +21,11 @@ pub(super) struct Global {
     pub mail_server: Option<Located<String>>,
     pub mail_from: Option<Located<String>>,
     pub mail_to: Vec<Located<String>>,
+    pub mail_helo: Option<Located<String>>,
+    /// Seconds.
+    pub mail_timeout: Option<Located<u32>>,
+    /// No mail of faults.
+    pub no_faults: Option<Place>,
     /// Whether virtual routers and groups send mail that do not say it themselves.
     pub alert: Option<Located<bool>>,
 }
@@ -53,8 +58,12 @@ pub(super) const DIRECTIVES: Directives<Global> = &[
     (
         "smtp_server",
         Take(|global, it, report| {
-            let port = it.word(1).map_or(String::new(), |port| format!(":{port}"));
-            global.mail_server = it.value(report).map(|server| Located::new(format!("{server}{port}"), &it.place));
+            let server = it.value(report).map(|server| match it.word(1) {
+                Some(port) if server.contains(':') => format!("[{server}]:{port}"),
+                Some(port) => format!("{server}:{port}"),
+                None => server.to_owned(),
+            });
+            global.mail_server = server.map(|server| Located::new(server, &it.place));
         }),
     ),
     (
@@ -122,9 +131,20 @@ pub(super) const DIRECTIVES: Directives<Global> = &[
         Left("interfaces must be there when xvrrp starts; order the service behind what makes them"),
     ),
     ("default_interface", Left("each virtual router names its interface")),
-    ("no_email_faults", Left(MAIL_OPTION)),
-    ("smtp_helo_name", Left(MAIL_OPTION)),
-    ("smtp_connect_timeout", Left(MAIL_OPTION)),
+    ("no_email_faults", Take(|global, it, _| global.no_faults = Some(it.place.clone()))),
+    (
+        "smtp_helo_name",
+        Take(|global, it, report| {
+            global.mail_helo = it.value(report).map(|name| Located::new(name.to_owned(), &it.place));
+        }),
+    ),
+    (
+        "smtp_connect_timeout",
+        Take(|global, it, report| {
+            global.mail_timeout =
+                it.number(1..=86_400, report).map(|seconds| Located::new(seconds.min(255), &it.place));
+        }),
+    ),
     ("startup_script", Left("run it by ExecStartPre= of the service")),
     ("startup_script_timeout", Left("run the script by ExecStartPre= of the service")),
     ("shutdown_script", Left("run it by ExecStopPost= of the service")),
@@ -215,7 +235,6 @@ pub(super) const DIRECTIVES: Directives<Global> = &[
     ("bfd_rlimit_rtime", Left(super::advice::BFD)),
 ];
 
-const MAIL_OPTION: &str = "has no counterpart in [mail]; remove it";
 const FIFO: &str = "there is no FIFO; a notify program gets the same words";
 const SCHEDULING: &str =
     "the election has a real-time thread in locked memory anyway; its priority is realtime_priority in [agent]";

@@ -56,9 +56,11 @@ pub(super) fn import(path: &Path, options: &Options, report: &mut Report) -> Res
     let groups = group::read(&groups, &mut instances, report);
 
     let mut tables = Vec::from_iter(global.agent(report));
-    tables.extend(global.mail(report));
+    let mail = global.mail(&instances, report);
+    let has_mail = mail.is_some();
+    tables.extend(mail);
     let routers: Vec<Table> =
-        instances.into_iter().filter_map(|instance| instance.table(&global, &mut checks, report)).collect();
+        instances.into_iter().filter_map(|instance| instance.table(&global, has_mail, &mut checks, report)).collect();
     tables.extend(checks.tables(&global, report));
     tables.extend(routers);
     tables.extend(groups.into_iter().map(|group| group.table(&global, report)));

@@ -13,8 +13,8 @@ use super::track::{AS_OWNER, Checks};
 const DEFAULT_PRIORITY: u32 = 100;
 
 impl Instance {
-    /// `[[virtual_router]]`, unless it lacks what it must have.
-    pub fn table(self, global: &Global, checks: &mut Checks, report: &mut Report) -> Option<Table> {
+    /// `[[virtual_router]]`, unless it lacks what it must have. `mail`: whether there is a `[mail]`.
+    pub fn table(self, global: &Global, mail: bool, checks: &mut Checks, report: &mut Report) -> Option<Table> {
         let Self { place, .. } = &self;
         let missing = match (&self.interface, &self.vrid) {
             (None, _) => Some("it has no interface; add one: adverts leave there"),
@@ -50,10 +50,10 @@ impl Instance {
             tracked.iter_mut().for_each(|tracked| tracked.weightless = Some(AS_OWNER));
         }
         checks.write(&tracked, &mut table, report);
-        self.programs.write(&mut table, global, report);
-        if let Some(alert) = self.alert.as_ref().filter(|alert| alert.value) {
-            global.report_alert(alert, report);
+        if mail {
+            global.write_alert(&self, &mut table);
         }
+        self.programs.write(&mut table, global, report);
         Some(table)
     }
 

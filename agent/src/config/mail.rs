@@ -1,0 +1,286 @@
+//! `[mail]`, and on which occasions a virtual router has mail sent.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeValue;
+use xvrrp_common::units::Interval;
+
+use super::error::{ConfigError, Problems, Reported};
+use super::keys::{self, Key};
+use super::section::{Found, Section, quote};
+use super::virtual_router::MAX_PATH;
+use super::{Config, Occasion};
+
+const TIMEOUTS: RangeInclusive<Interval> = Interval::from_seconds(1)..=Interval::from_seconds(255);
+const GATHERS: RangeInclusive<Interval> = Interval::from_seconds(1)..=Interval::from_millis(3_600_000);
+const MAX_RECIPIENTS: usize = 64;
+/// What a command line of SMTP has room for, encoded (RFC 4954 4).
+const MAX_USERNAME: usize = 255;
+
+/// The occasions of mail, by the words of a configuration.
+const OCCASIONS: [(&str, Occasion); 4] =
+    [("active", Occasion::Active), ("backup", Occasion::Backup), ("fault", Occasion::Fault), ("stop", Occasion::Stop)];
+
+/// `[mail]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailConfig {
+    /// The server's name or address. Required.
+    pub host: String,
+    /// Default: 587, 465 or 25, by [`Self::tls`].
+    pub port: u16,
+    /// Default: STARTTLS.
+    pub tls: Encryption,
+    /// The only certificates that the server's is judged by, and the line of the file. Default: those that the host trusts.
+    pub ca_file: Option<(PathBuf, usize)>,
+    /// Default: none.
+    pub login: Option<Login>,
+    /// Required.
+    pub from: String,
+    /// 1 to 64. Required.
+    pub to: Vec<String>,
+    /// What the server is told that this host is called. Default: [`AgentConfig::router_id`](super::AgentConfig).
+    pub helo: Option<String>,
+    /// How long the server may take to be reached, and again for each mail: 1 s to 255 s. Default: 30 s.
+    pub timeout: Interval,
+    /// How many mails a virtual router may send within a minute, 1 to 60; what is more is gathered. Default: 4.
+    pub limit: u8,
+    /// How long changes are gathered at most, 1 s to 60 min; a fifth of it without a change is enough. Default: 5 min.
+    pub gather: Interval,
+}
+
+/// How a mail server is talked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// In plain text at first, then encrypted or not at all (RFC 3207).
+    StartTls,
+    /// Encrypted from the beginning (RFC 8314 3.3).
+    Implicit,
+    None,
+}
+
+/// Who a mail server is told that we are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    pub username: String,
+    /// Its first line is the password; read for each connection.
+    pub password_file: PathBuf,
+    /// Of the file, counted from 1.
+    pub line: usize,
+}
+
+impl MailConfig {
+    /// keepalived's.
+    pub const DEFAULT_TIMEOUT: Interval = Interval::from_seconds(30);
+    pub const DEFAULT_LIMIT: u8 = 4;
+    pub const DEFAULT_GATHER: Interval = Interval::from_millis(300_000);
+}
+
+/// Finds what is wrong with the files that `[mail]` names. `fault` says it of one, and is told whether that holds a secret.
+pub fn check_files(config: &Config, fault: impl Fn(&Path, bool) -> Option<String>) -> Result<(), ConfigError> {
+    let mut problems = Problems::default();
+    let mut outcome = Ok(());
+    let Some(MailConfig { ca_file, login, .. }) = &config.mail else { return Ok(()) };
+    let ca_file = ca_file.as_ref().map(|(path, line)| (keys::CA_FILE, path, *line, false));
+    let password_file = login.as_ref().map(|login| (keys::PASSWORD_FILE, &login.password_file, login.line, true));
+    for (key, path, line, secret) in ca_file.into_iter().chain(password_file) {
+        if let Some(fault) = fault(path, secret) {
+            let message = format!("mail: {}: {} {fault}", key.name, quote(&path.to_string_lossy()));
+            outcome = Err(problems.report(line, message));
+        }
+    }
+    problems.conclude(&config.file, outcome)
+}
+
+/// Whether there is a `[mail]`, and what it comes to.
+pub(super) fn read(root: &mut Section) -> Result<Option<MailConfig>, Reported> {
+    let Some(found) = root.get(&keys::MAIL) else { return Ok(None) };
+    match found.value {
+        DeValue::Table(table) => read_table(&mut root.below("mail".into(), table, found.line)).map(Some),
+        _ => Err(root.reject_type(&keys::MAIL, found)),
+    }
+}
+
+fn read_table(section: &mut Section) -> Result<MailConfig, Reported> {
+    let server = read_server(section);
+    let tls = read_tls(section);
+    let ca_file = section.absolute_path(&keys::CA_FILE, MAX_PATH);
+    let login = read_login(section, tls.ok());
+    let from = read_from(section);
+    let to = read_recipients(section);
+    let helo = read_helo(section);
+    let timeout = section.duration(&keys::MAIL_TIMEOUT, TIMEOUTS, MailConfig::DEFAULT_TIMEOUT);
+    let limit = section.integer(&keys::LIMIT, 1..=60);
+    let gather = section.duration(&keys::GATHER, GATHERS, MailConfig::DEFAULT_GATHER);
+    section.report_unknown_keys(keys::MAIL_KEYS);
+    if let (Ok(Encryption::None), Ok(Some(_))) = (tls, &ca_file) {
+        let message = "has no meaning with tls = \"none\"; remove one of the two";
+        section.report(&keys::CA_FILE, section.line_of(&keys::CA_FILE), message);
+    }
+    let (host, port) = server?;
+    let tls = tls?;
+    Ok(MailConfig {
+        host,
+        port: port.unwrap_or(match tls {
+            Encryption::None => 25,
+            Encryption::StartTls => 587,
+            Encryption::Implicit => 465,
+        }),
+        tls,
+        ca_file: ca_file?.map(|file| (file, section.line_of(&keys::CA_FILE))),
+        login: login?,
+        from: from?,
+        to: to?,
+        helo: helo?,
+        timeout: timeout?,
+        limit: limit?.unwrap_or(MailConfig::DEFAULT_LIMIT),
+        gather: gather?,
+    })
+}
+
+/// `HOST`, `HOST:PORT`, `[IPV6]:PORT`.
+fn read_server(section: &mut Section) -> Result<(String, Option<u16>), Reported> {
+    let text = section.string(&keys::SERVER)?;
+    let text = section.required(&keys::SERVER, text)?;
+    let (host, port) = match text.rsplit_once(':') {
+        // All the colons are an address's.
+        _ if text.parse::<IpAddr>().is_ok() => (text, None),
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    };
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let port = port.map(|port| port.parse().ok().filter(|port: &u16| *port > 0));
+    if port == Some(None) || !(host.parse::<IpAddr>().is_ok() || is_domain(host)) {
+        let wrong = format!("{} names no server", quote(text));
+        return Err(section.reject(&keys::SERVER, section.line_of(&keys::SERVER), wrong));
+    }
+    Ok((host.to_owned(), port.flatten()))
+}
+
+fn read_tls(section: &mut Section) -> Result<Encryption, Reported> {
+    match section.string(&keys::TLS)? {
+        None | Some("starttls") => Ok(Encryption::StartTls),
+        Some("implicit") => Ok(Encryption::Implicit),
+        Some("none") => Ok(Encryption::None),
+        Some(other) => {
+            let wrong = format!("{} is none of them", quote(other));
+            Err(section.reject(&keys::TLS, section.line_of(&keys::TLS), wrong))
+        }
+    }
+}
+
+/// Both keys or none. The password itself has no key: everybody may read a configuration.
+fn read_login(section: &mut Section, tls: Option<Encryption>) -> Result<Option<Login>, Reported> {
+    let username = section.string(&keys::USERNAME);
+    let password_file = section.absolute_path(&keys::PASSWORD_FILE, MAX_PATH);
+    let (username, password_file) = (username?, password_file?);
+    let report = |section: &mut Section, key: &Key, message: &str| {
+        let line = section.line_of(key);
+        Err(section.report(key, line, message))
+    };
+    let (username, password_file) = match (username, password_file) {
+        (None, None) => return Ok(None),
+        (Some(_), None) => return report(section, &keys::USERNAME, "has no password; add password_file, or remove it"),
+        (None, Some(_)) => return report(section, &keys::PASSWORD_FILE, "has no user; add username, or remove it"),
+        (Some(username), Some(password_file)) => (username, password_file),
+    };
+    if !(1..=MAX_USERNAME).contains(&username.len()) || username.contains(char::is_control) {
+        let wrong = format!("{} cannot be sent", quote(username));
+        return Err(section.reject(&keys::USERNAME, section.line_of(&keys::USERNAME), wrong));
+    }
+    if tls == Some(Encryption::None) {
+        let message = "would be sent for everybody to read; set tls to \"starttls\" or \"implicit\"";
+        return report(section, &keys::PASSWORD_FILE, message);
+    }
+    let line = section.line_of(&keys::PASSWORD_FILE);
+    Ok(Some(Login { username: username.to_owned(), password_file, line }))
+}
+
+fn read_from(section: &mut Section) -> Result<String, Reported> {
+    let from = section.string(&keys::FROM)?;
+    let from = section.required(&keys::FROM, from)?;
+    if is_address(from) {
+        return Ok(from.to_owned());
+    }
+    Err(section.reject(&keys::FROM, section.line_of(&keys::FROM), format_args!("{} is no mail address", quote(from))))
+}
+
+fn read_recipients(section: &mut Section) -> Result<Vec<String>, Reported> {
+    let list = section.list(&keys::TO)?;
+    let (elements, line) = section.required(&keys::TO, list)?;
+    if elements.is_empty() || elements.len() > MAX_RECIPIENTS {
+        return Err(section.reject(&keys::TO, line, format_args!("{} are listed", elements.len())));
+    }
+    let recipient = |text: &str| {
+        let wrong = || format!("{} is no mail address; write it as in \"ops@example.net\"", quote(text));
+        is_address(text).then(|| text.to_owned()).ok_or_else(wrong)
+    };
+    let recipients = section.each(&keys::TO, elements, recipient)?;
+    Ok(recipients.into_iter().map(|(recipient, _)| recipient).collect())
+}
+
+fn read_helo(section: &mut Section) -> Result<Option<String>, Reported> {
+    match section.string(&keys::HELO)? {
+        None => Ok(None),
+        Some(name) if is_domain(name) => Ok(Some(name.to_owned())),
+        Some(name) => {
+            let wrong = format!("{} is no host name", quote(name));
+            Err(section.reject(&keys::HELO, section.line_of(&keys::HELO), wrong))
+        }
+    }
+}
+
+/// `mail` of a virtual router. `there` says whether there is a `[mail]`, be it a wrong one.
+pub(super) fn read_occasions(section: &mut Section, there: bool) -> Result<Vec<Occasion>, Reported> {
+    let all = || OCCASIONS.map(|(_, occasion)| occasion).to_vec();
+    let Some(found) = section.get(&keys::MAIL_ON) else {
+        return Ok(if there { all() } else { Vec::new() });
+    };
+    let occasions = match found.value {
+        DeValue::Boolean(true) => all(),
+        DeValue::Boolean(false) => Vec::new(),
+        DeValue::Array(_) => read_list(section)?,
+        _ => return Err(section.reject_type(&keys::MAIL_ON, found)),
+    };
+    if !there && !occasions.is_empty() {
+        let message = "there is no [mail], which says by whom and to whom; add it, or remove this";
+        return Err(section.report(&keys::MAIL_ON, found.line, message));
+    }
+    Ok(occasions)
+}
+
+fn read_list(section: &mut Section) -> Result<Vec<Occasion>, Reported> {
+    let (elements, _) = section.list(&keys::MAIL_ON)?.unwrap_or_default();
+    let mut occasions = Vec::new();
+    for Found { value, line } in elements {
+        let known = value.as_str().and_then(|word| OCCASIONS.iter().find(|(name, _)| *name == word));
+        match known {
+            Some((_, occasion)) => occasions.push(*occasion),
+            None => {
+                let word = value.as_str().map_or("something that is no string".to_owned(), quote);
+                return Err(section.reject(&keys::MAIL_ON, line, format_args!("{word} is no occasion")));
+            }
+        }
+    }
+    Ok(occasions)
+}
+
+/// What of RFC 5321 4.1.2 is in use: no quoted strings, no comments.
+fn is_address(text: &str) -> bool {
+    let (local, domain) = text.rsplit_once('@').unwrap_or_default();
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&c);
+    let atom = |atom: &str| !atom.is_empty() && atom.bytes().all(allowed);
+    local.len() <= 64 && local.split('.').all(atom) && is_domain(domain)
+}
+
+/// RFC 5321 4.1.2, 4.5.3.1.2.
+fn is_domain(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
