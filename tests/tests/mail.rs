@@ -139,6 +139,19 @@ fn a_server_that_was_dead_gets_everything_over_a_reload_and_a_restart() -> Resul
 }
 
 #[test]
+fn a_server_that_comes_back_while_the_agent_runs_gets_what_it_has_missed() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let mut agent = start(&lab, "tls = \"none\"")?;
+    agent.daemon.wait_for_line(&["WARN", "mail: not sent by 127.0.0.1:2525", "refused"], PATIENCE)?;
+    agent.wait_for_state("lan", "active")?;
+    let server = MailServer::start(&lab.routers[0], SERVER, Habits::default())?;
+    receive(&server, &["Entering BACKUP state", "Entering ACTIVE state"])?;
+    agent.daemon.wait_for_line(&["INFO", "mail: 127.0.0.1:2525 takes it again"], PATIENCE)?;
+    ensure!(agent.daemon.count_lines(&["WARN", "mail"]) == 1, "{}", agent.daemon.log());
+    Ok(())
+}
+
+#[test]
 fn flapping_is_gathered_into_one_mail_that_ends_with_the_last_state() -> Result<()> {
     let lab = Lab::new(1)?;
     let server = MailServer::start(&lab.routers[0], SERVER, Habits::default())?;
