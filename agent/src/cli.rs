@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, setns};
 use crate::config::{self, AgentConfig, Config, ConfigError};
 use crate::control::{self, Request};
 use crate::reload::Bequest;
-use crate::{agent, capabilities, cleanup, import, manual, reload, standby, watch};
+use crate::{agent, capabilities, cleanup, import, manual, monitor, reload, standby, watch};
 
 /// Where `ip netns add` puts a handle of a network namespace.
 const NETNS_DIRECTORY: &str = "/run/netns";
@@ -101,6 +101,18 @@ enum Command {
         #[command(flatten)]
         namespace: Namespace,
     },
+    /// Print the adverts, and the ARP and Neighbor Discovery for virtual addresses, that arrive, and what becomes of each
+    ///
+    /// XDP takes them before tcpdump could see them. The last word of a line is the counter in `xvrrp status` that has counted
+    /// the frame. One at a time can watch.
+    Monitor {
+        /// Put the frames into a capture file, too, for tcpdump -r or Wireshark; no more than 512 bytes of each
+        #[arg(long, value_name = "FILE.pcap")]
+        write: Option<PathBuf>,
+        /// The agent's control socket
+        #[arg(long, value_name = "PATH", default_value = config::AgentConfig::DEFAULT_CONTROL)]
+        control: PathBuf,
+    },
     /// Show how the virtual routers of the running agent stand
     Status {
         /// Print a JSON document, with all times in milliseconds
@@ -172,6 +184,7 @@ impl Cli {
             }
             Command::Completions { shell } => print(&manual::completions(Self::command(), shell)?),
             Command::ManualPages { directory } => manual::write_pages(Self::command(), &directory),
+            Command::Monitor { write, control } => monitor::run(&control, write),
             Command::Status { watch: true, control, .. } => watch::run(&control),
             Command::Status { json, control, .. } => {
                 if json {

@@ -34,6 +34,8 @@ pub enum Request {
         name: String,
         on: bool,
     },
+    /// Send what the kernel half sees, in lines ([`Told`](crate::monitor::Told)), until the client hangs up.
+    Monitor,
     /// Check the configuration, and start anew with it if it is valid.
     Reload,
 }
@@ -45,6 +47,9 @@ pub enum Answer {
     Status(AgentStatus),
     HandingOver {
         handing_over: bool,
+    },
+    Monitoring {
+        monitoring: bool,
     },
     StandingBy {
         standing_by: bool,
@@ -165,11 +170,23 @@ impl Drop for Server {
 pub struct Client(UnixStream);
 
 impl Client {
-    /// Reads the request, has it answered and sends the answer, and says whether that went well. A client that is slow or
+    /// Reads the request, has it answered and sends the answer; the client is returned if that went well. One that is slow or
     /// silent is left.
-    pub async fn serve<A: Serialize>(mut self, answer: impl AsyncFnOnce(Request) -> A) -> bool {
+    pub async fn serve<A: Serialize>(mut self, answer: impl AsyncFnOnce(Request) -> A) -> Option<Self> {
         // Whoever hangs up early does not want the answer.
-        matches!(tokio::time::timeout(PATIENCE, self.serve_patiently(answer)).await, Ok(Ok(())))
+        let answered = matches!(tokio::time::timeout(PATIENCE, self.serve_patiently(answer)).await, Ok(Ok(())));
+        answered.then_some(self)
+    }
+
+    /// Sends more. Waits for a client that is slow.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes).await
+    }
+
+    /// Waits until it wants no more.
+    pub async fn hung_up(&mut self) {
+        let mut ignored = [0; 64];
+        while self.0.read(&mut ignored).await.is_ok_and(|length| length > 0) {}
     }
 
     async fn serve_patiently<A: Serialize>(&mut self, answer: impl AsyncFnOnce(Request) -> A) -> io::Result<()> {
@@ -187,28 +204,45 @@ impl Client {
 
 /// Asks the agent at `path`, from a command.
 pub fn ask(path: &Path, request: &Request) -> Result<serde_json::Value, ControlError> {
+    Ok(exchange(path, request)?.0)
+}
+
+/// The same; what follows the answer, for however long it does, is returned.
+pub fn follow(path: &Path, request: &Request) -> Result<impl BufRead + use<>, ControlError> {
+    let (answer, stream) = exchange(path, request)?;
+    accepted(path, answer)?;
+    let endless = stream.get_ref().set_read_timeout(None);
+    endless.map_err(|source| ControlError::Answer { path: path.to_owned(), source })?;
+    Ok(stream)
+}
+
+fn exchange(path: &Path, request: &Request) -> Result<(serde_json::Value, BufReader<StdStream>), ControlError> {
     let mut stream =
         StdStream::connect(path).map_err(|source| ControlError::NoAgent { path: path.to_owned(), source })?;
-    let mut exchange = || -> io::Result<serde_json::Value> {
+    let mut exchange = || -> io::Result<(serde_json::Value, BufReader<StdStream>)> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         stream.write_all(&line)?;
+        let mut reader = BufReader::new(stream.try_clone()?);
         let mut reply = String::new();
-        BufReader::new(&stream).take(64 << 20).read_line(&mut reply)?;
-        Ok(serde_json::from_str(&reply)?)
+        (&mut reader).take(64 << 20).read_line(&mut reply)?;
+        Ok((serde_json::from_str(&reply)?, reader))
     };
     exchange().map_err(|source| ControlError::Answer { path: path.to_owned(), source })
 }
 
-/// The same, for what is refused by an error only.
-pub fn ask_for(path: &Path, request: &Request) -> Result<serde_json::Value, ControlError> {
-    let answer = ask(path, request)?;
+fn accepted(path: &Path, answer: serde_json::Value) -> Result<serde_json::Value, ControlError> {
     match answer["error"].as_str() {
         Some(error) => Err(ControlError::Refused { path: path.to_owned(), error: error.to_owned() }),
         None => Ok(answer),
     }
+}
+
+/// The same; an error in the answer is one here, too.
+pub fn ask_for(path: &Path, request: &Request) -> Result<serde_json::Value, ControlError> {
+    accepted(path, ask(path, request)?)
 }
 
 /// How the agent at `path` stands.

@@ -23,6 +23,7 @@ pub mod interface_watch;
 pub mod mail;
 pub mod manual;
 pub mod metrics;
+pub mod monitor;
 pub mod net;
 pub mod notify;
 pub mod plan;

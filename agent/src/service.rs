@@ -23,6 +23,7 @@ use crate::history::History;
 use crate::inspector::{Inspector, Sources};
 use crate::interface_watch::InterfaceWatch;
 use crate::mail::Mailer;
+use crate::monitor::Monitors;
 use crate::net::{Interface, LinkMonitor, LinkNews, Memberships, Netlink, PacketSocket, UnicastSocket};
 use crate::notify::{self, Notifier};
 use crate::plan::{Plan, Plans};
@@ -150,6 +151,7 @@ impl Host<'_> {
             return Err(attached.err().unwrap_or_else(|| anyhow::anyhow!("the kernel half is not attached")));
         };
         tokio::spawn(attachments.forward_log()?);
+        let monitor = attachments.take_monitor()?;
 
         let mut tracker = Tracker::start(self.config, plans.iter().map(|plan| plan.config));
         // Groups come after all virtual routers.
@@ -189,7 +191,8 @@ impl Host<'_> {
         let (wishes, mut wished) = mpsc::unbounded_channel();
         let departure = Departure { reload: Arc::clone(&reload), addresses: addresses.requests.downgrade(), wishes };
         let switch = Arc::new(Switch::new(plans, election.commands.clone()));
-        let service = spawn_server(server, inspector, switch, departure.clone());
+        let monitors = Arc::new(Monitors::new(monitor, plans));
+        let service = spawn_server(server, inspector, switch, monitors, departure.clone());
         let mut leaving = None;
         let mut reporter = Reporter::new(plans, counters);
         let mut discard_check = tokio::time::interval(DISCARD_CHECK);
@@ -507,6 +510,7 @@ fn spawn_server(
     server: Server,
     inspector: Arc<Inspector>,
     switch: Arc<Switch>,
+    monitors: Arc<Monitors>,
     departure: Departure,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
@@ -514,13 +518,20 @@ fn spawn_server(
             match server.accept().await {
                 Ok(client) => {
                     let (inspector, switch) = (Arc::clone(&inspector), Arc::clone(&switch));
-                    let departure = departure.clone();
+                    let (monitors, departure) = (Arc::clone(&monitors), departure.clone());
                     tokio::spawn(async move {
-                        let mut wish = None;
-                        let answered = client
+                        let (mut wish, mut watch) = (None, None);
+                        let client = client
                             .serve(async |request| match request {
                                 Request::Status => Answer::Status(inspector.status().await),
                                 Request::StandBy { name, on } => switch.set(&name, on),
+                                Request::Monitor => match monitors.open() {
+                                    Ok(opened) => {
+                                        watch = Some(opened);
+                                        Answer::Monitoring { monitoring: true }
+                                    }
+                                    Err(error) => Answer::Refused { error },
+                                },
                                 Request::HandOver => match departure.settle().await {
                                     Ok(()) => {
                                         wish = Some(Wish::HandOver);
@@ -538,8 +549,12 @@ fn spawn_server(
                             })
                             .await;
                         // Whoever has gone in the meantime will not follow us.
-                        if let Some(wish) = wish.filter(|_| answered) {
+                        let Some(client) = client else { return };
+                        if let Some(wish) = wish {
                             departure.wish(wish);
+                        }
+                        if let Some(watch) = watch {
+                            monitors.stream(watch, client).await;
                         }
                     });
                 }

@@ -14,6 +14,8 @@
 //! | [`map::EVENTS`] | ring buffer | | [`Event`] | kernel half |
 //! | [`map::SETTINGS`] | array of one | 0 | [`Settings`] | agent |
 //! | [`map::STAMP`] | array of one | 0 | [`Stamp`] | agent |
+//! | [`map::MONITOR`] | perf event array | CPU | [`Sighting`], then the frame | kernel half |
+//! | [`map::MONITORED`] | array of one | 0 | `u32`: not zero while somebody watches | agent |
 
 use core::net::IpAddr;
 
@@ -32,9 +34,11 @@ pub mod map {
     pub const EVENTS: &str = "EVENTS";
     pub const SETTINGS: &str = "SETTINGS";
     pub const STAMP: &str = "STAMP";
+    pub const MONITOR: &str = "MONITOR";
+    pub const MONITORED: &str = "MONITORED";
 
-    /// All of them.
-    pub const ALL: &[&str] = &[ROUTERS, VIPS, ALLOWED_SOURCES, HEARD, LEASES, COUNTERS, EVENTS, SETTINGS, STAMP];
+    /// All that outlive the agent.
+    pub const PINNED: &[&str] = &[ROUTERS, VIPS, ALLOWED_SOURCES, HEARD, LEASES, COUNTERS, EVENTS, SETTINGS, STAMP];
 }
 
 /// The names of the programs in the BPF object.
@@ -259,6 +263,27 @@ impl Claim {
     pub const PAUSE: u64 = 100_000_000;
 }
 
+/// An advert, or ARP or Neighbor Discovery that names a virtual address, as it arrived, for who watches. The beginning of the
+/// frame follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Sighting {
+    /// On the boot-time clock in nanoseconds.
+    pub at: u64,
+    /// The interface that it arrived on.
+    pub ifindex: u32,
+    /// What was made of it: a [`Counter`].
+    pub counter: u32,
+    /// How many bytes it has, and how many of them follow.
+    pub length: u32,
+    pub captured: u32,
+}
+
+impl Sighting {
+    /// [`Self::captured`] at most.
+    pub const MOST_CAPTURED: u32 = 512;
+}
+
 /// What the maps were made by, so that a later agent can tell whether they are fit for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -404,6 +429,7 @@ const _: () = {
     assert!(size_of::<Event>() == 56);
     assert!(size_of::<Claim>() == 32);
     assert!(size_of::<Settings>() == 8);
+    assert!(size_of::<Sighting>() == 24);
     assert!(size_of::<Lease>() == 32);
     assert!(size_of::<Stamp>() == 32);
     assert!(Counter::ALL.len() <= MAX_COUNTERS);

@@ -16,10 +16,10 @@ use crate::maps::{self, CounterIndex, count, tell};
 pub fn handle_ipv4(frame: &Frame, header: &ethernet::Header) -> Verdict {
     match ipv4::Header::decode(frame, header.payload) {
         // Whose it is stands in another packet.
-        Ok(ip) if ip.fragment == ipv4::Fragment::Later => unknown(&ip, Counter::AdvertFragment),
+        Ok(ip) if ip.fragment == ipv4::Fragment::Later => unknown(frame, &ip, Counter::AdvertFragment),
         Ok(ip) => handle(frame, header.vlan, &ip),
-        Err(ipv4::Error::Truncated) => foreign(Counter::AdvertLength),
-        Err(ipv4::Error::Malformed) => foreign(Counter::AdvertIpHeader),
+        Err(ipv4::Error::Truncated) => foreign(frame, Counter::AdvertLength),
+        Err(ipv4::Error::Malformed) => foreign(frame, Counter::AdvertIpHeader),
     }
 }
 
@@ -28,8 +28,8 @@ pub fn handle_ipv4(frame: &Frame, header: &ethernet::Header) -> Verdict {
 pub fn handle_ipv6(frame: &Frame, header: &ethernet::Header) -> Verdict {
     match ipv6::Header::decode(frame, header.payload) {
         Ok(ip) => handle(frame, header.vlan, &ip),
-        Err(ipv6::Error::Truncated) => foreign(Counter::AdvertLength),
-        Err(ipv6::Error::Malformed) => foreign(Counter::AdvertIpHeader),
+        Err(ipv6::Error::Truncated) => foreign(frame, Counter::AdvertLength),
+        Err(ipv6::Error::Malformed) => foreign(frame, Counter::AdvertIpHeader),
     }
 }
 
@@ -38,20 +38,28 @@ pub fn handle_ipv6(frame: &Frame, header: &ethernet::Header) -> Verdict {
 #[inline(always)]
 fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> Verdict {
     let Some(vrid) = vrrp::vrid(frame, ip) else {
-        return unknown(ip, Counter::AdvertLength);
+        return unknown(frame, ip, Counter::AdvertLength);
     };
     let key = RouterKey { ifindex: frame.ifindex(), vlan, family: C::Address::FAMILY as u8, vrid };
     let Some(router) = maps::router(&key) else {
-        return unknown(ip, Counter::AdvertUnknownVrid);
+        return unknown(frame, ip, Counter::AdvertUnknownVrid);
     };
     let unicast = router.flags & Router::UNICAST != 0 && ip.destination().widen() == router.primary;
     if !is_to_group(ip) && !unicast {
         return Verdict::Pass;
     }
-    match judge(frame, ip, &key, router) {
-        Ok(advert) => take(&key, router, ip.source().widen(), &advert),
-        Err(discard) => count(CounterIndex::of(router), reason(discard)),
-    }
+    let counter = match judge(frame, ip, &key, router) {
+        Ok(advert) => {
+            take(&key, router, ip.source().widen(), &advert);
+            Counter::AdvertAccepted
+        }
+        Err(discard) => {
+            let reason = reason(discard);
+            count(CounterIndex::of(router), reason);
+            reason
+        }
+    };
+    maps::show(frame, counter);
     Verdict::Drop
 }
 
@@ -62,13 +70,14 @@ fn is_to_group<C: Carrier>(ip: &C) -> bool {
 
 /// Of no virtual router of ours. What another daemon sends by unicast is not even counted.
 #[inline(always)]
-fn unknown<C: Carrier>(ip: &C, counter: Counter) -> Verdict {
-    if is_to_group(ip) { foreign(counter) } else { Verdict::Pass }
+fn unknown<C: Carrier>(frame: &Frame, ip: &C, counter: Counter) -> Verdict {
+    if is_to_group(ip) { foreign(frame, counter) } else { Verdict::Pass }
 }
 
 #[inline(always)]
-fn foreign(counter: Counter) -> Verdict {
+fn foreign(frame: &Frame, counter: Counter) -> Verdict {
     count(CounterIndex::NO_ROUTER, counter);
+    maps::show(frame, counter);
     Verdict::Pass
 }
 

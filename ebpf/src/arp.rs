@@ -21,6 +21,7 @@ pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, T
     if let Some(router) = router_of(arp.sender)
         && rival::notice(router, ipv4_address(arp.sender), arp.sender_mac, Counter::ArpRivalClaim)
     {
+        maps::show(frame, Counter::ArpRivalClaim);
         return Ok(Verdict::Pass);
     }
     // An announcement asks nothing, and the neighbor cache of this host shall learn it, in any role.
@@ -33,8 +34,10 @@ pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, T
     // RFC 9568 6.4.2: a Backup MUST NOT respond; nor may its network stack, should the address have been left on it.
     if !lease::runs(router) {
         count(CounterIndex::of(router), Counter::ArpSuppressed);
+        maps::show(frame, Counter::ArpSuppressed);
         return Ok(Verdict::Drop);
     }
+    maps::show(frame, Counter::ArpAnswered);
     answer(frame, header, &arp, MacAddress(router.answer_mac))?;
     count(CounterIndex::of(router), Counter::ArpAnswered);
     Ok(Verdict::Transmit)

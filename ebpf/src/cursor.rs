@@ -33,6 +33,20 @@ impl<'a> Frame<'a> {
         self.ifindex
     }
 
+    /// How many bytes it has.
+    #[inline(always)]
+    pub fn length(&self) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "no frame is that long")]
+        let length = (self.end as usize).wrapping_sub(self.start as usize) as u32;
+        length
+    }
+
+    /// What helpers want.
+    #[inline(always)]
+    pub fn context(&self) -> &'a XdpContext {
+        self.context
+    }
+
     /// Writes the bytes over those at `offset`.
     #[inline(always)]
     pub fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Truncated> {

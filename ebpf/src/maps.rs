@@ -2,12 +2,16 @@
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerfEventArray, RingBuf};
+use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::error;
 use xvrrp_common::abi::{
-    Address, Counter, Counters, Heard, Lease, Router, RouterKey, Settings, SourceKey, Stamp, VipKey,
+    Address, Counter, Counters, Heard, Lease, Router, RouterKey, Settings, Sighting, SourceKey, Stamp, VipKey,
 };
 use xvrrp_common::units::Family;
+
+use crate::cursor::Frame;
+use crate::lease;
 
 /// What the agent's sizes replace.
 const PLACEHOLDER: u32 = 1;
@@ -30,6 +34,10 @@ static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(PLACEHOLD
 static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+#[map]
+static MONITOR: PerfEventArray<Sighting> = PerfEventArray::new(0);
+#[map]
+static MONITORED: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 static STAMP: Array<Stamp> = Array::with_max_entries(1, 0);
 
@@ -122,4 +130,22 @@ pub fn tell<T: 'static>(event: T) -> bool {
     entry.write(event);
     entry.submit(0);
     true
+}
+
+/// Shows the frame to who watches, if anybody does, with what was made of it.
+#[inline(always)]
+pub fn show(frame: &Frame, counter: Counter) {
+    if MONITORED.get(0).is_some_and(|monitored| *monitored != 0) {
+        show_to_monitor(frame.context(), counter as u32);
+    }
+}
+
+/// Not in the midst of the ordinary way, whose stack has no room for it.
+#[inline(never)]
+fn show_to_monitor(context: &XdpContext, counter: u32) {
+    let frame = Frame::new(context);
+    let length = frame.length();
+    let captured = length.min(Sighting::MOST_CAPTURED);
+    let sighting = Sighting { at: lease::now(), ifindex: frame.ifindex(), counter, length, captured };
+    MONITOR.output(context, sighting, captured);
 }

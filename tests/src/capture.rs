@@ -1,6 +1,6 @@
 //! Packets on the wire, as tshark understands them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,6 +13,22 @@ use crate::lab::{Daemon, Namespace, PATIENCE, eventually, run};
 /// Which checksum Wireshark expects of version 3 over IPv4.
 const PSEUDO_HEADER: &str = "vrrp.v3_checksum_as_in_v2:FALSE";
 const PLAIN: &str = "vrrp.v3_checksum_as_in_v2:TRUE";
+
+/// The same as [`Capture::read`], of a file that somebody else has written.
+pub fn read(file: &Path, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
+    dissect(file, PSEUDO_HEADER, filter, fields)
+}
+
+fn dissect(file: &Path, checksum: &str, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
+    let mut command = Command::new("tshark");
+    command.arg("-r").arg(file).args(["-n", "-Y", filter, "-T", "fields", "-E", "separator=|"]);
+    command.args(["-o", "ip.check_checksum:TRUE", "-o", checksum]);
+    for field in fields {
+        command.args(["-e", field]);
+    }
+    let text = run(&mut command)?;
+    Ok(text.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect())
+}
 
 /// A running capture. On a router, XDP takes packets before any capture sees them: capture at the switch or the client.
 #[derive(Debug)]
@@ -50,18 +66,7 @@ impl Capture {
 
     /// The fields of every packet that tshark's display filter lets through. Checksums are verified.
     pub fn read(&self, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
-        self.dissect(PSEUDO_HEADER, filter, fields)
-    }
-
-    fn dissect(&self, checksum: &str, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
-        let mut command = Command::new("tshark");
-        command.arg("-r").arg(self.file()).args(["-n", "-Y", filter, "-T", "fields", "-E", "separator=|"]);
-        command.args(["-o", "ip.check_checksum:TRUE", "-o", checksum]);
-        for field in fields {
-            command.args(["-e", field]);
-        }
-        let text = run(&mut command)?;
-        Ok(text.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect())
+        read(&self.file(), filter, fields)
     }
 
     /// Every advert is well-formed: no dissector complains, and its checksums are right. In version 3 the one of the
@@ -78,7 +83,8 @@ impl Capture {
     fn check(&self, checksum: &str) -> Result<()> {
         let all = self.read("vrrp", &["frame.number"])?.len();
         ensure!(all > 0, "no advert was captured");
-        let wrong = self.dissect(
+        let wrong = dissect(
+            &self.file(),
             checksum,
             "vrrp && (_ws.malformed || _ws.expert.severity >= 6291456 || vrrp.checksum.status != 1 || ip.checksum.status != 1)",
             &["frame.number", "_ws.expert.message", "vrrp.checksum.status"],

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use aya::programs::{Program, TestRun, TestRunOptions};
-use xvrrp::dataplane::{Attachments, Capacity, CounterReader, Dataplane, Events, Tables, Told};
+use xvrrp::dataplane::{Attachments, Capacity, CounterReader, Dataplane, Events, Monitor, Tables, Told};
 use xvrrp_common::abi::{
     Claim, Counter, Event, FAMILY_IPV4, FAMILY_IPV6, Heard, Lease, Router, RouterKey, SourceKey, VipKey, ipv4_address,
     program,
@@ -149,6 +149,11 @@ impl KernelHalf {
     /// A frame arrives.
     pub fn receive(&mut self, frame: &[u8]) -> Result<Outcome> {
         self.run(program::INGRESS, frame)
+    }
+
+    /// What shows the frames that arrive; to be had once.
+    pub fn take_monitor(&mut self) -> Result<Monitor> {
+        Ok(self.attachments.take_monitor()?)
     }
 
     /// A frame leaves.

@@ -14,7 +14,7 @@ use xvrrp_common::abi::program;
 use super::attach::{self, Occupant, XdpMode};
 use super::link_probe::LinkProbe;
 use super::pins::{EGRESS, INGRESS, Pins, unpin};
-use super::{DataplaneError, kernel_log};
+use super::{DataplaneError, Monitor, kernel_log};
 
 /// See the module. The management side owns it.
 pub struct Attachments {
@@ -154,6 +154,11 @@ impl Attachments {
     /// Passes what the kernel half logs on to our own log, as long as it is polled; to be had once.
     pub fn forward_log(&mut self) -> Result<impl Future<Output = io::Result<()>> + Send + use<>, DataplaneError> {
         kernel_log::forward(&mut self.ebpf)
+    }
+
+    /// The frames that the kernel half sees; to be had once.
+    pub fn take_monitor(&mut self) -> Result<Monitor, DataplaneError> {
+        Monitor::take(&mut self.ebpf)
     }
 
     /// A program by its name in [`program`], for test runs.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use aya::EbpfError;
 use aya::maps::MapError;
+use aya::maps::perf::PerfBufferError;
 use aya::programs::ProgramError;
 use aya::programs::links::LinkError;
 
@@ -27,6 +28,8 @@ pub enum DataplaneError {
     MapMemory(#[source] io::Error),
     #[error("cannot count the CPUs: {0}")]
     Cpus(#[source] io::Error),
+    #[error("cannot open a buffer for frames: {}", chain(.0))]
+    PerfBuffer(#[from] PerfBufferError),
     #[error("cannot use a pinned link: {}", chain(.0))]
     Link(#[from] LinkError),
     #[error(

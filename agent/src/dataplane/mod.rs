@@ -11,6 +11,7 @@ mod events;
 mod kernel_log;
 mod link_probe;
 mod mapped;
+mod monitor;
 mod pins;
 mod tables;
 
@@ -28,6 +29,7 @@ pub use counters::CounterReader;
 pub use error::DataplaneError;
 pub use events::{Events, Told};
 pub use link_probe::LinkProbe;
+pub use monitor::{Monitor, Sighted};
 pub use pins::{Pins, Predecessor};
 pub use tables::Tables;
 
@@ -85,7 +87,7 @@ impl Dataplane {
             .map_max_entries(map::COUNTERS, CounterReader::router(capacity.routers))
             .map_max_entries(kernel_log::MAP, page_size());
         if let Some(pins) = &pins {
-            for &name in map::ALL {
+            for &name in map::PINNED {
                 loader.map_pin_path(name, pins.map(name));
             }
         }

@@ -92,7 +92,7 @@ impl Pins {
 
     /// Looks at what is pinned, and changes nothing.
     pub fn predecessor(&self, capacity: Capacity) -> Predecessor {
-        if !map::ALL.iter().any(|name| self.map(name).exists()) {
+        if !map::PINNED.iter().any(|name| self.map(name).exists()) {
             return Predecessor::None;
         }
         match self.compatible_version(capacity) {
@@ -156,7 +156,7 @@ impl Pins {
         let mut names =
             entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
         // Links first: nothing is answered for with half of the maps.
-        names.sort_by_key(|name| map::ALL.iter().any(|map| OsStr::new(map) == name));
+        names.sort_by_key(|name| map::PINNED.iter().any(|map| OsStr::new(map) == name));
         for name in names {
             unpin(&self.directory.join(name)).map_err(failed)?;
         }
