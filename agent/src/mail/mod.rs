@@ -91,7 +91,7 @@ impl Mailer {
             runtime.block_on(async {
                 let (words, heard) = mpsc::unbounded_channel();
                 let post = tokio::spawn(post.serve(heard));
-                Office { config: mail, desks, spool, words }.serve(receiver).await;
+                Office { config: mail, desks, spool, words, unsaved: false }.serve(receiver).await;
                 let _ = post.await;
                 let _ = finished.send(());
             });
@@ -177,6 +177,8 @@ struct Office {
     desks: BTreeMap<usize, Desk>,
     spool: Spool,
     words: mpsc::UnboundedSender<Word>,
+    /// Whether letters were written of which an agent after this one could not know.
+    unsaved: bool,
 }
 
 impl Office {
@@ -201,6 +203,10 @@ impl Office {
                     self.write(|due| due <= now);
                 }
             }
+            // Where thousands change at once, not after each of them.
+            if self.unsaved && orders.is_empty() {
+                self.remember();
+            }
         }
         self.write(|_| true);
         self.remember();
@@ -209,7 +215,6 @@ impl Office {
 
     /// Writes the letters whose time is as wanted.
     fn write(&mut self, wanted: impl Fn(Instant) -> bool) {
-        let mut written = false;
         for Desk { subject, gatherer, .. } in self.desks.values_mut() {
             if !gatherer.due().is_some_and(&wanted) {
                 continue;
@@ -217,18 +222,16 @@ impl Office {
             let Some(digest) = gatherer.take(Instant::now()) else { continue };
             match keep(&self.config, &self.spool, subject, &digest) {
                 Ok(()) => {
-                    written = true;
+                    self.unsaved = true;
                     let _ = self.words.send(Word::Letter);
                 }
                 Err(error) => tracing::error!("mail: one is lost: {error}"),
             }
         }
-        if written {
-            self.remember();
-        }
     }
 
-    fn remember(&self) {
+    fn remember(&mut self) {
+        self.unsaved = false;
         let memories = self.desks.values().map(|desk| (desk.name.clone(), desk.memory())).collect();
         if let Err(error) = self.spool.remember(&memories) {
             tracing::warn!("mail: an agent after this one will not know what was told: {error}");
