@@ -14,8 +14,8 @@
 //! | [`map::EVENTS`] | ring buffer | | [`Event`] | kernel half |
 //! | [`map::SETTINGS`] | array of one | 0 | [`Settings`] | agent |
 //! | [`map::STAMP`] | array of one | 0 | [`Stamp`] | agent |
-//! | [`map::MONITOR`] | perf event array | CPU | [`Sighting`], then the frame | kernel half |
-//! | [`map::MONITORED`] | array of one | 0 | `u32`: not zero while somebody watches | agent |
+//! | [`map::MONITOR`] | ring buffer | | [`Sighting`] | kernel half |
+//! | [`map::MONITORED`] | array of one | 0 | [`Monitored`] | agent; the kernel half counts what is lost |
 
 use core::net::IpAddr;
 
@@ -39,6 +39,12 @@ pub mod map {
 
     /// All that outlive the agent.
     pub const PINNED: &[&str] = &[ROUTERS, VIPS, ALLOWED_SOURCES, HEARD, LEASES, COUNTERS, EVENTS, SETTINGS, STAMP];
+}
+
+/// The names of the constants in the BPF object that the agent sets.
+pub mod constant {
+    /// `u32`: not zero if the kernel has `bpf_xdp_load_bytes` (Linux 5.18), without which no frame can be shown.
+    pub const CAN_SHOW: &str = "CAN_SHOW";
 }
 
 /// The names of the programs in the BPF object.
@@ -263,9 +269,19 @@ impl Claim {
     pub const PAUSE: u64 = 100_000_000;
 }
 
-/// An advert, or ARP or Neighbor Discovery that names a virtual address, as it arrived, for who watches. The beginning of the
-/// frame follows.
+/// Whether anybody wants to see frames, and what became of that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Monitored {
+    /// Not zero while somebody watches.
+    pub wanted: u32,
+    pub reserved: u32,
+    /// How many frames there was no room for, since then.
+    pub lost: u64,
+}
+
+/// An advert, or ARP or Neighbor Discovery that names a virtual address, as it arrived, for who watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Sighting {
     /// On the boot-time clock in nanoseconds.
@@ -274,14 +290,20 @@ pub struct Sighting {
     pub ifindex: u32,
     /// What was made of it: a [`Counter`].
     pub counter: u32,
-    /// How many bytes it has, and how many of them follow.
+    /// How many bytes it has, and how many of them are in `bytes`.
     pub length: u32,
     pub captured: u32,
+    pub bytes: [u8; Self::MOST_CAPTURED as usize],
 }
 
 impl Sighting {
     /// [`Self::captured`] at most.
     pub const MOST_CAPTURED: u32 = 512;
+
+    /// The frame, or its beginning.
+    pub fn frame(&self) -> &[u8] {
+        self.bytes.get(..self.captured as usize).unwrap_or(&self.bytes)
+    }
 }
 
 /// What the maps were made by, so that a later agent can tell whether they are fit for it.
@@ -429,7 +451,8 @@ const _: () = {
     assert!(size_of::<Event>() == 56);
     assert!(size_of::<Claim>() == 32);
     assert!(size_of::<Settings>() == 8);
-    assert!(size_of::<Sighting>() == 24);
+    assert!(size_of::<Monitored>() == 16);
+    assert!(size_of::<Sighting>() == 536);
     assert!(size_of::<Lease>() == 32);
     assert!(size_of::<Stamp>() == 32);
     assert!(Counter::ALL.len() <= MAX_COUNTERS);
@@ -437,7 +460,7 @@ const _: () = {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Counters, Event, Heard, Router, RouterKey, Settings, SourceKey, Stamp, VipKey};
+    use super::{Counters, Event, Heard, Monitored, Router, RouterKey, Settings, SourceKey, Stamp, VipKey};
 
     // SAFETY: all of these are `repr(C)`, free of padding and valid for every bit pattern: zerocopy's `FromBytes`
     // and `IntoBytes`, derived above, prove both at compile time.
@@ -456,6 +479,8 @@ mod pod {
     unsafe impl aya::Pod for Counters {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Settings {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Monitored {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Stamp {}
 }

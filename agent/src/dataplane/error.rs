@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use aya::EbpfError;
 use aya::maps::MapError;
-use aya::maps::perf::PerfBufferError;
 use aya::programs::ProgramError;
 use aya::programs::links::LinkError;
 
@@ -28,8 +27,8 @@ pub enum DataplaneError {
     MapMemory(#[source] io::Error),
     #[error("cannot count the CPUs: {0}")]
     Cpus(#[source] io::Error),
-    #[error("cannot open a buffer for frames: {}", chain(.0))]
-    PerfBuffer(#[from] PerfBufferError),
+    #[error("this kernel cannot show frames: that takes Linux 5.18")]
+    CannotShow,
     #[error("cannot use a pinned link: {}", chain(.0))]
     Link(#[from] LinkError),
     #[error(

@@ -21,7 +21,7 @@ use aya::EbpfLoader;
 use aya::maps::{Array, MapData};
 use nix::sys::mman::{MmapAdvise, madvise};
 use nix::unistd::{SysconfVar, sysconf};
-use xvrrp_common::abi::{LAYOUT, Stamp, map};
+use xvrrp_common::abi::{LAYOUT, Stamp, constant, map};
 
 pub use attach::{Occupant, XdpMode};
 pub use attachments::Attachments;
@@ -29,7 +29,7 @@ pub use counters::CounterReader;
 pub use error::DataplaneError;
 pub use events::{Events, Told};
 pub use link_probe::LinkProbe;
-pub use monitor::{Monitor, Sighted};
+pub use monitor::Monitor;
 pub use pins::{Pins, Predecessor};
 pub use tables::Tables;
 
@@ -75,6 +75,7 @@ impl Dataplane {
     }
 
     fn load_with(capacity: Capacity, pins: Option<Pins>) -> Result<Self, DataplaneError> {
+        let can_show = u32::from(monitor::can_show());
         let mut loader = EbpfLoader::new();
         loader
             // The programs look into no structure of the kernel's, so its type information (megabytes) need not be read.
@@ -85,7 +86,8 @@ impl Dataplane {
             .map_max_entries(map::HEARD, capacity.routers.max(1))
             .map_max_entries(map::LEASES, capacity.routers.max(1))
             .map_max_entries(map::COUNTERS, CounterReader::router(capacity.routers))
-            .map_max_entries(kernel_log::MAP, page_size());
+            .map_max_entries(kernel_log::MAP, page_size())
+            .override_global(constant::CAN_SHOW, &can_show, true);
         if let Some(pins) = &pins {
             for &name in map::PINNED {
                 loader.map_pin_path(name, pins.map(name));

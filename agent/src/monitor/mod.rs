@@ -1,6 +1,6 @@
 //! `xvrrp monitor`: adverts, ARP and Neighbor Discovery as XDP sees them, before it throws any away.
 //!
-//! The kernel half shows them in buffers that are there only as long as somebody watches, and only one at a time does. The
+//! The kernel half shows them in a buffer as long as somebody watches, and only one at a time does. The
 //! agent passes them on through the control socket; what it is not asked for fast enough is lost, and counted.
 
 mod client;
@@ -15,18 +15,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use xvrrp_common::abi::Counter;
+use xvrrp_common::abi::{Counter, Sighting};
 
 pub use client::run;
 
 use crate::clock;
 use crate::control::Client;
-use crate::dataplane::{Monitor, Sighted};
+use crate::dataplane::Monitor;
 use crate::inspector::unix_time;
 use crate::plan::Plan;
 
 /// How long a frame waits until it is shown.
-const PERIOD: Duration = Duration::from_millis(50);
+const PERIOD: Duration = Duration::from_millis(20);
 
 /// A line of what the agent sends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,7 +88,7 @@ impl Monitors {
                 _ = pace.tick() => {}
             }
             let (seen, lost) = watch.0.read();
-            let told = seen.iter().map(|sighted| self.told(sighted)).chain((lost > 0).then_some(Told::Lost { lost }));
+            let told = seen.iter().map(|sighting| self.told(sighting)).chain((lost > 0).then_some(Told::Lost { lost }));
             let Ok(lines) = told.map(|told| serde_json::to_string(&told)).collect::<Result<Vec<_>, _>>() else {
                 return;
             };
@@ -99,15 +99,16 @@ impl Monitors {
         }
     }
 
-    fn told(&self, Sighted { about, frame }: &Sighted) -> Told {
-        let ago = clock::now().as_nanos().saturating_sub(about.at);
-        let interface = self.interfaces.get(&about.ifindex);
+    fn told(&self, sighting: &Sighting) -> Told {
+        let ago = clock::now().as_nanos().saturating_sub(sighting.at);
+        let interface = self.interfaces.get(&sighting.ifindex);
+        let counter = Counter::ALL.get(sighting.counter as usize);
         Told::Frame {
             at: unix_time() - Duration::from_nanos(ago).as_secs_f64(),
-            interface: interface.cloned().unwrap_or_else(|| format!("interface {}", about.ifindex)),
-            verdict: Counter::ALL.get(about.counter as usize).map_or("unknown", |counter| counter.name()).to_owned(),
-            length: about.length,
-            frame: hexadecimal(frame),
+            interface: interface.cloned().unwrap_or_else(|| format!("interface {}", sighting.ifindex)),
+            verdict: counter.map_or("unknown", |counter| counter.name()).to_owned(),
+            length: sighting.length,
+            frame: hexadecimal(sighting.frame()),
         }
     }
 }
