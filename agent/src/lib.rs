@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod monitor;
 pub mod net;
 pub mod notify;
+pub mod open_files;
 pub mod plan;
 pub mod program;
 pub mod realtime;

@@ -35,7 +35,7 @@ use crate::sync_group::SyncGroups;
 use crate::tracking::{self, Tracker, Update, Verdict};
 use crate::unicast_filters::UnicastFilters;
 use crate::vrrp::{Reason, State};
-use crate::{addresses, clock, exposition, metrics, report, supervisor};
+use crate::{addresses, clock, exposition, metrics, open_files, report, supervisor};
 
 /// How often the counters are looked through for discarded packets, to tell of them.
 const DISCARD_CHECK: Duration = Duration::from_secs(10);
@@ -308,6 +308,8 @@ impl Host<'_> {
     /// What each virtual router needs of its interface: sockets and multicast groups. Where this cannot be had, it waits if
     /// we were an agent before.
     fn equip(&self, plans: &mut Plans<'_>) -> anyhow::Result<Vec<(Sockets, Option<Memberships>)>> {
+        // For frames, for multicast groups and for each peer.
+        open_files::make_room(plans.ready.iter().map(|plan| 2 + plan.unicast_peers().count()).sum());
         let mut joined_by = BTreeSet::new();
         let equipment = plans.equip(|plan| Ok((Sockets::open(plan)?, memberships(plan, &mut joined_by)?)));
         match plans.waiting.iter().find(|waiting| waiting.failed) {
