@@ -34,6 +34,9 @@ pub struct UnicastFilters {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     interface: String,
+    /// Its index: an interface that is renamed keeps what we have opened. 0 in the record of an earlier version.
+    #[serde(default)]
+    ifindex: u32,
     mac: [u8; 6],
 }
 
@@ -52,8 +55,11 @@ impl UnicastFilters {
         wanted: &[(&Interface, MacAddress)],
         interfaces: &[Interface],
     ) -> Result<(), FilterError> {
-        let entry =
-            |(interface, mac): &(&Interface, MacAddress)| Entry { interface: interface.name.clone(), mac: mac.0 };
+        let entry = |&(Interface { name, ifindex, .. }, mac): &(&Interface, MacAddress)| Entry {
+            interface: name.clone(),
+            ifindex: *ifindex,
+            mac: mac.0,
+        };
         let left = self.opened.clone();
         let wanted_ones: Vec<Entry> = wanted.iter().map(entry).collect();
         for unwanted in left.iter().filter(|entry| !wanted_ones.contains(entry)) {
@@ -96,9 +102,11 @@ impl UnicastFilters {
 
     async fn close(&self, entry: &Entry, interfaces: &[Interface]) -> Result<(), FilterError> {
         // An interface that is gone has taken its filter along.
-        let Some(interface) = interfaces.iter().find(|interface| interface.name == entry.interface) else {
-            return Ok(());
+        let is_it = |it: &&Interface| match entry.ifindex {
+            0 => it.name == entry.interface,
+            ifindex => it.ifindex == ifindex,
         };
+        let Some(interface) = interfaces.iter().find(is_it) else { return Ok(()) };
         let mac = MacAddress(entry.mac);
         Ok(self.netlink.close_unicast_filter(&interface.name, interface.ifindex, mac).await?)
     }
