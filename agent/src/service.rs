@@ -428,7 +428,7 @@ fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<u32>) -> anyhow::Result
     let unicast = plan.unicast_peers().next().is_some();
     let joined = match plan.primary {
         IpAddr::V4(_) if unicast || joined_by.contains(ifindex) => return Ok(None),
-        IpAddr::V4(address) => Memberships::ipv4(address),
+        IpAddr::V4(_) => Memberships::ipv4(*ifindex),
         IpAddr::V6(_) => Memberships::ipv6(*ifindex, !unicast, plan.addresses().map(|vip| vip.address)),
     };
     let joined = joined.with_context(|| format!("cannot join multicast groups on {name}"))?;

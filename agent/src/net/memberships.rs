@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use socket2::{InterfaceIndexOrAddress, SockRef};
 use xvrrp_common::wire::vrrp::{GROUP, GROUP_IPV6};
 
 /// Keeps an interface in groups, until this is dropped. Nothing is ever received: the socket is bound to nothing.
@@ -11,10 +12,11 @@ use xvrrp_common::wire::vrrp::{GROUP, GROUP_IPV6};
 pub struct Memberships(#[expect(dead_code, reason = "held, not used")] UdpSocket);
 
 impl Memberships {
-    /// Of the group of the adverts, on the interface that has this address.
-    pub fn ipv4(primary: Ipv4Addr) -> io::Result<Self> {
+    /// Of the group of the adverts, on the interface with this index: more than one may have the same address.
+    pub fn ipv4(ifindex: u32) -> io::Result<Self> {
         let socket = unbound(AddressFamily::Inet)?;
-        socket.join_multicast_v4(&Ipv4Addr::from(GROUP), &primary)?;
+        let interface = InterfaceIndexOrAddress::Index(ifindex);
+        SockRef::from(&socket).join_multicast_v4_n(&Ipv4Addr::from(GROUP), &interface)?;
         Ok(Self(socket))
     }
 
