@@ -65,8 +65,9 @@ impl fmt::Debug for LinkMonitor {
 fn news(message: &RouteNetlinkMessage) -> Option<LinkNews> {
     match message {
         RouteNetlinkMessage::NewLink(link) => {
-            let change = LinkChange { ifindex: link.header.index, running: is_running(link), mac: mac(link) };
-            Some(LinkNews::Change(change))
+            // An event of a wireless card has none, and says nothing of the link.
+            let mac = Some(mac(link)?);
+            Some(LinkNews::Change(LinkChange { ifindex: link.header.index, running: is_running(link), mac }))
         }
         // Of family AF_BRIDGE, it only says that the interface has left its bridge.
         RouteNetlinkMessage::DelLink(link) if link.header.interface_family != AddressFamily::Bridge => {
@@ -76,5 +77,25 @@ fn news(message: &RouteNetlinkMessage) -> Option<LinkNews> {
             (!is_ours(address)).then_some(LinkNews::Addresses)
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+
+    use super::*;
+
+    #[test]
+    fn an_event_of_a_wireless_card_does_not_say_that_the_interface_is_gone() {
+        let mut link = LinkMessage::default();
+        link.header.index = 3;
+        assert_eq!(news(&RouteNetlinkMessage::NewLink(link.clone())), None);
+        link.attributes.push(LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]));
+        let mac = Some(MacAddress([2, 0, 0, 0, 0, 1]));
+        let change = LinkChange { ifindex: 3, running: false, mac };
+        assert_eq!(news(&RouteNetlinkMessage::NewLink(link.clone())), Some(LinkNews::Change(change)));
+        let gone = LinkChange { mac: None, ..change };
+        assert_eq!(news(&RouteNetlinkMessage::DelLink(link)), Some(LinkNews::Change(gone)));
     }
 }
