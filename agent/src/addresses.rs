@@ -36,6 +36,9 @@ pub enum Request {
     Install(usize),
     /// Take them off.
     Remove(usize),
+    /// Put back those that have gone without us: the kernel takes them along with the host's own address of the same
+    /// subnet, which somebody may take off and put back.
+    Restore,
     /// Say so when everything before is done.
     Settle(oneshot::Sender<()>),
     /// Leave all that are there to a successor.
@@ -96,11 +99,15 @@ async fn serve(netlink: &Netlink, placements: Vec<Placement>, mut requests: mpsc
     let mut routers: Vec<Router> = placements.into_iter().map(Router::new).collect();
     let mut waiting = Vec::new();
     while requests.recv_many(&mut waiting, AT_ONCE).await > 0 {
-        let (mut replies, mut leave) = (Vec::new(), false);
+        let (mut replies, mut restore, mut leave) = (Vec::new(), false, false);
         for request in waiting.drain(..) {
             let (index, installs) = match request {
                 Request::Install(index) => (index, true),
                 Request::Remove(index) => (index, false),
+                Request::Restore => {
+                    restore = true;
+                    continue;
+                }
                 Request::Settle(reply) => {
                     replies.push(reply);
                     continue;
@@ -112,7 +119,11 @@ async fn serve(netlink: &Netlink, placements: Vec<Placement>, mut requests: mpsc
             };
             if let Some(router) = routers.get_mut(index) {
                 router.wanted = Some(installs);
+                router.serves = installs;
             }
+        }
+        if restore {
+            forget_lost(netlink, &mut routers).await;
         }
         let (mut new, mut old) = (Vec::new(), Vec::new());
         for router in &mut routers {
@@ -142,11 +153,13 @@ struct Router {
     added: Vec<(IpAddr, u8)>,
     /// Whether its addresses are to be on the interface; `None` once that is done.
     wanted: Option<bool>,
+    /// The last that was asked for is to have them there.
+    serves: bool,
 }
 
 impl Router {
     fn new(placement: Placement) -> Self {
-        Self { added: placement.installed.clone(), placement, wanted: None }
+        Self { added: placement.installed.clone(), placement, wanted: None, serves: false }
     }
 
     fn placed(&self, (address, prefix_length): (IpAddr, u8)) -> Placed {
@@ -155,6 +168,29 @@ impl Router {
 
     fn missing(&self) -> impl Iterator<Item = (IpAddr, u8)> {
         self.placement.addresses.iter().copied().filter(|address| !self.added.contains(address))
+    }
+}
+
+/// Has those installed again that are no longer where we have put them, and should be.
+async fn forget_lost(netlink: &Netlink, routers: &mut [Router]) {
+    let mut serving: Vec<_> = routers.iter_mut().filter(|it| it.serves && !it.added.is_empty()).collect();
+    if serving.is_empty() {
+        return;
+    }
+    let there = match netlink.placed().await {
+        Ok(there) => there,
+        Err(error) => return tracing::error!("virtual addresses may be missing: {error}"),
+    };
+    for router in &mut serving {
+        let Router { placement: Placement { name, interface, ifindex, .. }, added, wanted, .. } = &mut **router;
+        added.retain(|&(address, prefix_length)| {
+            let is_there = there.contains(&(*ifindex, address, prefix_length));
+            if !is_there {
+                tracing::warn!(virtual_router = %name, "{address} has been taken off {interface}: putting it back");
+                *wanted = Some(true);
+            }
+            is_there
+        });
     }
 }
 

@@ -100,6 +100,11 @@ impl InterfaceWatch {
         Some(if others.is_empty() { (*first).clone() } else { format!("{first}, and {} more", others.len()) })
     }
 
+    /// Whether none of them lacks anything for the moment, after a look that has found no difference.
+    pub fn are_settled(&self) -> bool {
+        self.due.is_none()
+    }
+
     /// They could not be looked at.
     pub fn look_again(&mut self) {
         self.due = Some(Instant::now() + PAUSE);

@@ -245,8 +245,10 @@ impl Host<'_> {
                     }
                 }
                 () = interfaces.due(), if leaving.is_none() => match self.netlink.interfaces().await {
-                    Ok(now) => if let Some(reason) = interfaces.difference(self.config, &now) {
-                        tokio::spawn(departure.clone().go_on(reason, self.config.text.clone()));
+                    Ok(now) => match interfaces.difference(self.config, &now) {
+                        Some(reason) => drop(tokio::spawn(departure.clone().go_on(reason, self.config.text.clone()))),
+                        None if interfaces.are_settled() => drop(addresses.requests.send(AddressRequest::Restore)),
+                        None => {}
                     },
                     Err(_) => interfaces.look_again(),
                 },

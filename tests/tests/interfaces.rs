@@ -175,6 +175,72 @@ fn another_primary_address_is_taken_by_an_active_router_that_stays_so() -> Resul
 }
 
 #[test]
+fn an_address_that_is_taken_off_and_put_back_does_not_take_the_virtual_one_along() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let router = &lab.routers[0];
+    router.sysctl(&format!("net.ipv4.conf.{INTERFACE}.promote_secondaries"), "0")?;
+    let mut agent = Xvrrp::start(router, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    wait_for_address(&lab, 0, INTERFACE, &VIP.to_string())?;
+    router.ip(&format!("addr del 192.0.2.2/24 dev {INTERFACE}"))?;
+    let left = router.ip(&format!("-4 -o address show dev {INTERFACE}"))?;
+    ensure!(!left.contains(&VIP.to_string()), "the kernel has kept it: {left}");
+    router.ip(&format!("addr add 192.0.2.2/24 dev {INTERFACE}"))?;
+    wait_for_address(&lab, 0, INTERFACE, &VIP.to_string()).with_context(|| agent.daemon.log())?;
+    ensure!(agent.transitions("lan", "active") == 1, "{}", agent.daemon.log());
+    ensure!(agent.daemon.count_lines(&["virtual_router=lan", "putting it back"]) == 1, "{}", agent.daemon.log());
+    ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    let left = router.ip(&format!("-4 -o address show dev {INTERFACE}"))?;
+    ensure!(!left.contains(&VIP.to_string()), "the agent has left it: {left}");
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_is_renamed_keeps_nothing_of_the_agents_and_may_come_back() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let router = &lab.routers[0];
+    let mut agent = Xvrrp::start(router, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    let rename = |from: &str, to: &str| -> Result<()> {
+        router.ip(&format!("link set {from} down"))?;
+        router.ip(&format!("link set {from} name {to}"))?;
+        router.ip(&format!("link set {to} up")).map(drop)
+    };
+    rename(INTERFACE, LATE)?;
+    wait_for_reason(&mut agent, "lan", &format!("interface {INTERFACE} is not there"))?;
+    eventually("nothing is left on it", PATIENCE, || {
+        let (filter, addresses) = (router.sh(&format!("bridge fdb show dev {LATE}"))?, router.ip("-4 -o address")?);
+        ensure!(!filter.contains("00:00:5e:00:01:33"), "{filter}");
+        ensure!(!addresses.contains(&format!(" {VIP}/")), "{addresses}");
+        ensure!(links(&lab)? == 0, "the kernel half is attached");
+        Ok(())
+    })?;
+    rename(LATE, INTERFACE)?;
+    agent.wait_for_state("lan", "active").with_context(|| agent.daemon.log())?;
+    ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn of_two_interfaces_with_the_same_address_the_right_one_listens() -> Result<()> {
+    // RFC 9568 5.1.1.2
+    let lab = Lab::new(1)?;
+    plug_in_late(&lab, 0)?;
+    lab.routers[0].ip(&format!("addr add {}/24 dev {LATE}", Lab::address(0)))?;
+    for (interface, other) in [(INTERFACE, LATE), (LATE, INTERFACE)] {
+        let router = VirtualRouter::lan(200).with("interface", &format!("{interface:?}"));
+        let mut agent = Xvrrp::start(&lab.routers[0], &[router])?;
+        agent.wait_for_state("lan", "active")?;
+        let listens = |name: &str| -> Result<bool> {
+            Ok(lab.routers[0].ip(&format!("maddr show dev {name}"))?.contains("224.0.0.18"))
+        };
+        ensure!(listens(interface)? && !listens(other)?, "not on {interface}, or on {other}");
+        ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    }
+    Ok(())
+}
+
+#[test]
 fn a_family_without_a_primary_address_waits_for_it_while_the_other_one_goes_on() -> Result<()> {
     let lab = Lab::with_ipv6(1)?;
     let router = &lab.routers[0];

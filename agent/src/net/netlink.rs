@@ -165,6 +165,15 @@ impl Netlink {
         }
     }
 
+    /// All addresses that are on interfaces.
+    pub async fn placed(&self) -> Result<BTreeSet<Placed>, NetError> {
+        let placed = |message: &AddressMessage| {
+            let found = interface_address(message)?;
+            Some((message.header.index, found.address, found.prefix_length))
+        };
+        Ok(self.address_messages().await?.iter().filter_map(placed).collect())
+    }
+
     /// Takes addresses off interfaces (with their names) that [`Self::add_addresses`] added. One that is gone, or that
     /// somebody has put there anew in the meantime, is left alone. Goes on after a failure; returns those that are still
     /// there, and why.
