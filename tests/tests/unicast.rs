@@ -98,6 +98,26 @@ fn a_router_whose_peers_are_gone_goes_on_serving() -> Result<()> {
     second.wait_for_state("lan", "backup")
 }
 
+#[test]
+fn a_router_that_cannot_send_to_each_of_its_peers_serves_nobody() -> Result<()> {
+    let lab = Lab::with_ipv6(1)?;
+    let (router, elsewhere) = (&lab.routers[0], "2001:db8:b::9");
+    let lead = || router.ip(&format!("-6 route add {elsewhere}/128 via 2001:db8::64 dev {INTERFACE}"));
+    lead()?;
+    let peers = format!("[\"2001:db8::3\", \"{elsewhere}\"]");
+    let mut agent = Xvrrp::start(router, &[VirtualRouter::lan_ipv6(200).with("unicast_peers", &peers)])?;
+    agent.wait_for_state("lan", "active")?;
+    ping(&lab, &VIP_IPV6.to_string())?;
+    router.ip(&format!("-6 route del {elsewhere}/128"))?;
+    agent.daemon.wait_for_line(&["WARN", "virtual_router=lan", &format!("cannot send to {elsewhere}")], PATIENCE)?;
+    agent.daemon.wait_for_line(&["reason=lease_expired"], PATIENCE)?;
+    // Nor while it tries again.
+    let line = format!("ping -n -c 10 -i 0.1 -W 1 {VIP_IPV6}");
+    ensure!(lab.client.sh(&line).is_err(), "the client is served");
+    lead()?;
+    ping(&lab, &VIP_IPV6.to_string())
+}
+
 /// A pair of keepalived, on the first router, and xvrrp, on the second.
 struct Mixed {
     /// Lines of a `vrrp_instance`, and the version.

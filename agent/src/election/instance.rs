@@ -83,11 +83,14 @@ pub struct Instance {
 impl InstanceConfig {
     /// Sends an advert to the group or to every unicast peer, whatever becomes of it at the others. A failure at one is a
     /// failure: that router would take over beside us.
-    fn send(&self, advert: &[Vec<u8>]) -> io::Result<()> {
+    fn send(&self, advert: &[Vec<u8>]) -> Result<(), Problem> {
         if self.peers.is_empty() {
-            return advert.iter().try_for_each(|frame| self.socket.send(frame));
+            return advert.iter().try_for_each(|frame| self.socket.send(frame)).map_err(cannot_send);
         }
-        self.peers.iter().zip(advert).map(|(peer, packet)| peer.send(packet)).fold(Ok(()), Result::and)
+        let sent = self.peers.iter().zip(advert).map(|(peer, packet)| {
+            peer.send(packet).map_err(|error| Problem::CannotSendTo { peer: peer.peer(), error: errno(&error) })
+        });
+        sent.fold(Ok(()), Result::and)
     }
 }
 
@@ -236,7 +239,7 @@ impl Instance {
         if self.machine.state() != State::Active {
             return;
         }
-        let sent = Announcements::new(&self.config, &[address]).send(&self.config.socket);
+        let sent = Announcements::new(&self.config, &[address]).send(&self.config.socket).map_err(cannot_send);
         self.note_send(sent);
         self.second_answer = Some(now + Interval::from_nanos(abi::Claim::PAUSE));
         let rival = Rival { mac: MacAddress(claim.mac), address, at: now };
@@ -377,7 +380,7 @@ impl Instance {
 
     // conformance 49
     fn announce(&mut self, tables: &Tables) {
-        let outcome = self.announcements.send(&self.config.socket);
+        let outcome = self.announcements.send(&self.config.socket).map_err(cannot_send);
         // Without a lease, the kernel half has let none of them out.
         if outcome.is_err() || !self.entry.lease_runs(clock::now(), tables) {
             self.machine.announcement_failed();
@@ -385,14 +388,13 @@ impl Instance {
         self.note_send(outcome);
     }
 
-    fn note_send(&mut self, sent: io::Result<()>) {
-        let Err(error) = sent else { return };
-        let error = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
+    fn note_send(&mut self, sent: Result<(), Problem>) {
+        let Err(problem) = sent else { return };
         let now = clock::now();
         let told_lately = self.send_error_told.is_some_and(|told| now.since(told) < PROBLEM_PAUSE);
         if !told_lately {
             self.send_error_told = Some(now);
-            self.pending_problem = Some(Problem::CannotSend(error));
+            self.pending_problem = Some(problem);
         }
     }
 
@@ -413,4 +415,12 @@ impl Instance {
         self.release = frames::advert(&self.config, Priority::RELEASE, self.pseudo_header_checksum)?;
         Ok(())
     }
+}
+
+fn cannot_send(error: io::Error) -> Problem {
+    Problem::CannotSend(errno(&error))
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }

@@ -18,6 +18,7 @@ use std::iter;
 use std::net::IpAddr;
 use std::thread::{self, JoinHandle};
 
+use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority};
@@ -101,7 +102,12 @@ pub enum Problem {
     #[error("{router} advertises with priority {priority} although this host owns the addresses")]
     OwnerContested { router: IpAddr, priority: Priority },
     #[error("cannot send on the interface: {0}")]
-    CannotSend(nix::errno::Errno),
+    CannotSend(Errno),
+    /// An advert, to one of `unicast_peers`.
+    #[error(
+        "cannot send to {peer}, which would take over beside us: {error}; nothing is served until that is possible"
+    )]
+    CannotSendTo { peer: IpAddr, error: Errno },
 }
 
 /// What ends the election other than [`Command::Stop`].
