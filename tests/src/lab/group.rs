@@ -89,10 +89,10 @@ pub struct Group {
     lab: Lab,
 }
 
-/// A service at the virtual address, and a client that uses it all the time.
+/// A service at the virtual addresses, and a client that uses it at each of them all the time.
 #[derive(Debug)]
 struct Traffic {
-    probe: UdpProbe,
+    probes: Vec<UdpProbe>,
     _services: Vec<UdpEcho>,
 }
 
@@ -144,7 +144,8 @@ impl Group {
             })?;
         }
         if let Some(traffic) = &self.traffic {
-            traffic.probe.wait_for_answer_from(u8::try_from(active)?, PATIENCE)?;
+            let host = u8::try_from(active)?;
+            traffic.probes.iter().try_for_each(|probe| probe.wait_for_answer_from(host, PATIENCE))?;
         }
         self.ping()
     }
@@ -187,20 +188,20 @@ impl Group {
     }
 
     fn start_traffic(&mut self) -> Result<()> {
-        if let Some(address) = self.ipv4() {
-            let services = self.lab.routers.iter().zip(0..).map(|(router, host)| UdpEcho::start(router, host));
-            let services = services.collect::<Result<_>>()?;
-            self.traffic =
-                Some(Traffic { probe: UdpProbe::start(&self.lab.client, address, PACE)?, _services: services });
-        }
+        let services = self.lab.routers.iter().zip(0..).map(|(router, host)| UdpEcho::start(router, host));
+        let services = services.collect::<Result<_>>()?;
+        let probes = self.addresses.iter().map(|address| UdpProbe::start(&self.lab.client, *address, PACE));
+        self.traffic = Some(Traffic { probes: probes.collect::<Result<_>>()?, _services: services });
         Ok(())
     }
 
     fn end_traffic(&mut self, outage: Duration) -> Result<()> {
         if let Some(traffic) = self.traffic.take() {
-            let seen = traffic.probe.finish();
-            let (_, gap) = seen.longest_gap().context("there are answers")?;
-            ensure!(gap < outage, "nobody answered for {gap:?}: {:?}", seen.reigns());
+            for (probe, address) in traffic.probes.into_iter().zip(&self.addresses) {
+                let seen = probe.finish();
+                let (_, gap) = seen.longest_gap().context("there are answers")?;
+                ensure!(gap < outage, "nobody answered at {address} for {gap:?}: {:?}", seen.reigns());
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Services on a host of the lab, which tell the client who served it.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::libc;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, sendmsg, setsockopt, sockopt,
 };
 
 use crate::lab::Namespace;
@@ -28,10 +28,11 @@ pub struct UdpEcho(#[expect(dead_code, reason = "held, not used")] Service);
 
 impl UdpEcho {
     pub fn start(namespace: &Namespace, host: u8) -> Result<Self> {
-        let socket = namespace.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)))??;
+        // Over both families (ipv6(7)).
+        let socket = namespace.run(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, PORT)))??;
         socket.set_read_timeout(Some(TICK))?;
         // The answer must leave from the address that was asked, which is not the host's first one.
-        setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
         Ok(Self(Service::start(move |stop| {
             while !stop.load(Ordering::Relaxed) {
                 // A pause without packets, or an error that the next packet does not share.
@@ -46,22 +47,21 @@ fn answer(socket: &UdpSocket, host: u8) -> Result<()> {
     use std::os::fd::AsRawFd;
 
     let mut buffer = [0; 64];
-    let mut control = nix::cmsg_space!(libc::in_pktinfo);
+    let mut control = nix::cmsg_space!(libc::in6_pktinfo);
     let (length, sender, info) = {
         let mut parts = [IoSliceMut::new(&mut buffer[..63])];
-        let message = recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
+        let message = recvmsg::<SockaddrIn6>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
         let info = message.cmsgs()?.find_map(|control| match control {
-            ControlMessageOwned::Ipv4PacketInfo(info) => Some(info),
+            ControlMessageOwned::Ipv6PacketInfo(info) => Some(info),
             _ => None,
         });
         (message.bytes, message.address.context("a datagram without a sender")?, info)
     };
     let mut info = info.context("a datagram without a destination")?;
-    info.ipi_spec_dst = info.ipi_addr;
-    info.ipi_ifindex = 0;
+    info.ipi6_ifindex = 0;
     buffer[length] = host;
     let parts = [IoSlice::new(&buffer[..=length])];
-    sendmsg(socket.as_raw_fd(), &parts, &[ControlMessage::Ipv4PacketInfo(&info)], MsgFlags::empty(), Some(&sender))?;
+    sendmsg(socket.as_raw_fd(), &parts, &[ControlMessage::Ipv6PacketInfo(&info)], MsgFlags::empty(), Some(&sender))?;
     Ok(())
 }
 

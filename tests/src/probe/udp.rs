@@ -1,7 +1,7 @@
 //! Datagrams to the virtual address at a steady pace, and who answered which.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -30,8 +30,11 @@ struct Seen {
 }
 
 impl UdpProbe {
-    pub fn start(client: &Namespace, target: Ipv4Addr, interval: Duration) -> Result<Self> {
-        let socket = client.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
+    pub fn start(client: &Namespace, target: impl Into<IpAddr>, interval: Duration) -> Result<Self> {
+        let target = SocketAddr::new(target.into(), PORT);
+        let unspecified: IpAddr =
+            if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = client.run(|| UdpSocket::bind((unspecified, 0)))??;
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
         let seen = Arc::new(Mutex::new(Seen::default()));
         let start = Instant::now();
@@ -76,13 +79,12 @@ impl UdpProbe {
 
 fn send(
     socket: &UdpSocket,
-    target: Ipv4Addr,
+    target: SocketAddr,
     interval: Duration,
     start: Instant,
     seen: &Mutex<Seen>,
     stop: &AtomicBool,
 ) {
-    let target = SocketAddrV4::new(target, PORT);
     for number in 0_u64.. {
         let due = start + interval * u32::try_from(number).unwrap_or(u32::MAX);
         thread::sleep(due.saturating_duration_since(Instant::now()));
