@@ -1,11 +1,12 @@
 //! Interfaces that come, go and change: those on them follow, and nobody else notices.
 
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, Pair, VIP, VirtualRouter, Xvrrp, eventually};
+use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, Pair, VIP, VIP_IPV6, VirtualRouter, Xvrrp, eventually};
 use xvrrp_tests::probe::{UdpEcho, UdpProbe};
 
 /// The interface that comes and goes, beside the lab's.
@@ -192,6 +193,25 @@ fn an_address_that_is_taken_off_and_put_back_does_not_take_the_virtual_one_along
     ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
     let left = router.ip(&format!("-4 -o address show dev {INTERFACE}"))?;
     ensure!(!left.contains(&VIP.to_string()), "the agent has left it: {left}");
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_gets_another_mac_address_goes_on_serving() -> Result<()> {
+    for virtual_mac in ["true", "false"] {
+        let lab = Lab::with_ipv6(1)?;
+        let _echo = UdpEcho::start(&lab.routers[0], 0)?;
+        let router = VirtualRouter::lan_of_both(200).with("virtual_mac", virtual_mac);
+        let mut agent = Xvrrp::start(&lab.routers[0], &[router])?;
+        agent.wait_for_state("lan", "active")?;
+        let probe = |vip: IpAddr| UdpProbe::start(&lab.client, vip, Duration::from_millis(10));
+        let probes = [probe(VIP.into())?, probe(VIP_IPV6.into())?];
+        let served = || probes.iter().try_for_each(|probe| probe.wait_for_answer_from(0, PATIENCE));
+        served()?;
+        lab.routers[0].ip(&format!("link set {INTERFACE} address 02:00:00:00:00:77"))?;
+        served().with_context(|| format!("virtual_mac = {virtual_mac}\n{}", agent.daemon.log()))?;
+        ensure!(agent.transitions("lan", "active") == 2, "{}", agent.daemon.log());
+    }
     Ok(())
 }
 
