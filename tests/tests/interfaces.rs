@@ -6,13 +6,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, Pair, VIP, VIP_IPV6, VirtualRouter, Xvrrp, eventually};
+use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, Pair, VIP, VIP_IPV6, VirtualRouter, Xvrrp, eventually, pause};
 use xvrrp_tests::probe::{UdpEcho, UdpProbe};
 
 /// The interface that comes and goes, beside the lab's.
 const LATE: &str = "eth5";
 const LATE_VIP: &str = "203.0.113.1";
 const LATE_ADDRESS: &str = "203.0.113.2";
+
+/// With adverts so far apart that an agent that starts anew does so within its lease, on a busy machine too.
+fn unhurried(router: VirtualRouter) -> VirtualRouter {
+    router.with("advert_interval", "\"1s\"")
+}
 
 /// A virtual router on [`LATE`].
 fn late() -> VirtualRouter {
@@ -37,15 +42,20 @@ fn late_gets_its_address(lab: &Lab) -> Result<()> {
 /// Makes the router's interface on the client's side anew, as another one of the same name, and with the same index if
 /// asked.
 fn replace_interface(lab: &Lab, router: usize, same_index: bool) -> Result<()> {
-    let (name, port) = (lab.routers[router].name(), Lab::port(router));
-    let index = lab.routers[router].ip(&format!("-o link show {INTERFACE}"))?;
-    let index = index.split(':').next().context("no index")?;
-    let index = if same_index { format!("index {index}") } else { String::new() };
+    let (host, port, switch) = (&lab.routers[router], Lab::port(router), lab.switch().name());
+    let index_now = || -> Result<String> {
+        let link = host.ip(&format!("-o link show {INTERFACE}"))?;
+        Ok(link.split(':').next().context("no index")?.to_owned())
+    };
+    let before = index_now()?;
+    let index = if same_index { format!("index {before}") } else { String::new() };
     lab.switch().ip(&format!("link del {port}"))?;
-    lab.switch().ip(&format!("link add {port} type veth peer name {INTERFACE} netns {name} {index}"))?;
+    // In this order: the kernel gives the peer an index of its own choice.
+    host.ip(&format!("link add {INTERFACE} {index} type veth peer name {port} netns {switch}"))?;
+    ensure!((index_now()? == before) == same_index, "the index was {before}, and is {}", index_now()?);
     lab.switch().ip(&format!("link set {port} master br0 up"))?;
-    lab.routers[router].ip(&format!("addr add {}/24 dev {INTERFACE}", Lab::address(router)))?;
-    lab.routers[router].ip(&format!("link set {INTERFACE} up")).map(drop)
+    host.ip(&format!("addr add {}/24 dev {INTERFACE}", Lab::address(router)))?;
+    host.ip(&format!("link set {INTERFACE} up")).map(drop)
 }
 
 fn wait_for_reason(agent: &mut Xvrrp, name: &str, reason: &str) -> Result<()> {
@@ -76,9 +86,9 @@ fn links(lab: &Lab) -> Result<usize> {
 fn a_virtual_router_waits_for_its_interface_and_follows_it_while_another_one_goes_on() -> Result<()> {
     let lab = Lab::new(2)?;
     let _echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
-    let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(200), late()])?;
+    let mut agent = Xvrrp::start(&lab.routers[0], &[unhurried(VirtualRouter::lan(200)), late()])?;
     agent.wait_for_state("lan", "active")?;
-    let mut backup = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
+    let mut backup = Xvrrp::start(&lab.routers[1], &[unhurried(VirtualRouter::lan(100))])?;
     backup.wait_for_state("lan", "backup")?;
     let probe = UdpProbe::start(&lab.client, VIP, Duration::from_millis(1))?;
     probe.wait_for_answer_from(0, PATIENCE)?;
@@ -157,7 +167,7 @@ fn an_interface_that_is_made_anew_is_used_again_by_active_router_and_backup() ->
 
 #[test]
 fn another_primary_address_is_taken_by_an_active_router_that_stays_so() -> Result<()> {
-    let pair = Pair::start(Lab::new(2)?, ["", ""], |router| router)?;
+    let pair = Pair::start(Lab::new(2)?, ["", ""], unhurried)?;
     let router = &pair.lab.routers[0];
     // The kernel takes the virtual address along, which is of the same subnet and came later.
     router.ip(&format!("addr del 192.0.2.2/24 dev {INTERFACE}"))?;
@@ -176,6 +186,37 @@ fn another_primary_address_is_taken_by_an_active_router_that_stays_so() -> Resul
 }
 
 #[test]
+fn an_active_router_that_loses_its_address_leaves_the_role_to_another_until_it_has_one() -> Result<()> {
+    let mut pair = Pair::start(Lab::new(2)?, ["", ""], |router| router)?;
+    pair.lab.routers[0].ip(&format!("addr flush dev {INTERFACE}"))?;
+    wait_for_reason(&mut pair.agents[0], "lan", &format!("interface {INTERFACE} has no IPv4 address of its own"))?;
+    pair.agents[1].wait_for_state("lan", "active").with_context(|| pair.logs())?;
+    pair.lab.routers[0].ip(&format!("addr add 192.0.2.2/24 dev {INTERFACE}"))?;
+    pair.settle().with_context(|| pair.logs())?;
+    wait_for_address(&pair.lab, 0, INTERFACE, &VIP.to_string())
+}
+
+#[test]
+fn an_interface_that_is_down_may_lose_its_addresses_meanwhile() -> Result<()> {
+    let lab = Lab::with_ipv6(1)?;
+    let router = &lab.routers[0];
+    let mut agent = Xvrrp::start(router, &[VirtualRouter::lan_ipv6(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    router.ip(&format!("link set {INTERFACE} down"))?;
+    wait_for_reason(&mut agent, "lan", "interface_down")?;
+    let left = router.ip(&format!("-6 -o address show dev {INTERFACE}"))?;
+    ensure!(!left.contains("fe80::2"), "the kernel has kept them: {left}");
+    // Longer than an address may be missing, from when the agent looks: a second after its start at the earliest.
+    pause(Duration::from_secs(4))?;
+    wait_for_reason(&mut agent, "lan", "interface_down")?;
+    router.ip(&format!("link set {INTERFACE} up"))?;
+    router.ip(&format!("addr add fe80::2/64 dev {INTERFACE} nodad"))?;
+    agent.wait_for_state("lan", "active").with_context(|| agent.daemon.log())?;
+    ensure!(agent.daemon.count_lines(&["starting anew"]) == 0, "{}", agent.daemon.log());
+    Ok(())
+}
+
+#[test]
 fn an_address_that_is_taken_off_and_put_back_does_not_take_the_virtual_one_along() -> Result<()> {
     let lab = Lab::new(1)?;
     let router = &lab.routers[0];
@@ -183,13 +224,18 @@ fn an_address_that_is_taken_off_and_put_back_does_not_take_the_virtual_one_along
     let mut agent = Xvrrp::start(router, &[VirtualRouter::lan(200)])?;
     agent.wait_for_state("lan", "active")?;
     wait_for_address(&lab, 0, INTERFACE, &VIP.to_string())?;
+    // Earlier the agent does not look.
+    pause(Duration::from_secs(1))?;
     router.ip(&format!("addr del 192.0.2.2/24 dev {INTERFACE}"))?;
     let left = router.ip(&format!("-4 -o address show dev {INTERFACE}"))?;
     ensure!(!left.contains(&VIP.to_string()), "the kernel has kept it: {left}");
+    // Far less than the 2 s that an address may be missing, and more than the agent waits before it looks.
+    pause(Duration::from_millis(600))?;
     router.ip(&format!("addr add 192.0.2.2/24 dev {INTERFACE}"))?;
     wait_for_address(&lab, 0, INTERFACE, &VIP.to_string()).with_context(|| agent.daemon.log())?;
     ensure!(agent.transitions("lan", "active") == 1, "{}", agent.daemon.log());
     ensure!(agent.daemon.count_lines(&["virtual_router=lan", "putting it back"]) == 1, "{}", agent.daemon.log());
+    ensure!(agent.daemon.count_lines(&["starting anew"]) == 0, "{}", agent.daemon.log());
     ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
     let left = router.ip(&format!("-4 -o address show dev {INTERFACE}"))?;
     ensure!(!left.contains(&VIP.to_string()), "the agent has left it: {left}");
@@ -265,7 +311,7 @@ fn a_family_without_a_primary_address_waits_for_it_while_the_other_one_goes_on()
     let lab = Lab::with_ipv6(1)?;
     let router = &lab.routers[0];
     router.ip(&format!("addr del fe80::2/64 dev {INTERFACE}"))?;
-    let mut agent = Xvrrp::start(router, &[VirtualRouter::lan_of_both(200)])?;
+    let mut agent = Xvrrp::start(router, &[unhurried(VirtualRouter::lan_of_both(200))])?;
     agent.daemon.wait_for_line(&["family=ipv4", "state=active"], PATIENCE)?;
     let ipv6 = |agent: &Xvrrp| -> Result<serde_json::Value> { Ok(agent.status()?["virtual_routers"][1].clone()) };
     let waiting = ipv6(&agent)?;
@@ -313,8 +359,9 @@ fn notify_programs_are_told_of_who_waits_and_nothing_twice_when_the_agent_starts
             Ok(())
         })
     };
-    let mut agent =
-        Xvrrp::start(&lab.routers[0], &[telling(VirtualRouter::lan(100)), telling(late().with("vrid", "52"))])?;
+    let never = late().with("name", "\"never\"").with("interface", "\"eth6\"");
+    let routers = [telling(VirtualRouter::lan(100)), telling(late().with("vrid", "52")), never];
+    let mut agent = Xvrrp::start(&lab.routers[0], &routers)?;
     eventually("both are told", PATIENCE, || {
         let told = told();
         let mut lines: Vec<_> = told.lines().collect();
@@ -336,5 +383,6 @@ fn notify_programs_are_told_of_who_waits_and_nothing_twice_when_the_agent_starts
     let of = |name: &str| told.lines().filter(|line| line.starts_with(name)).collect::<Vec<_>>().join(", ");
     ensure!(of("lan") == "lan BACKUP, lan MASTER", "{told}");
     ensure!(of("late") == "late FAULT, late BACKUP, late MASTER", "{told}");
+    ensure!(agent.transitions("never", "fault") == 1, "{}", agent.daemon.log());
     Ok(())
 }
