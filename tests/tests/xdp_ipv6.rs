@@ -174,6 +174,12 @@ fn what_asks_nothing_of_us_passes_in_every_role() -> Result<()> {
             passes("with another hop limit", with_byte(&asked, 14 + 7, 254)),
             passes("with a wrong checksum", with_byte(&asked, 54 + 2, asked[54 + 2] ^ 1)),
             passes("with another code", with_byte(&asked, 54 + 1, 1)),
+            passes("a probe to all nodes", {
+                ipv6([MacAddress::ALL_NODES, CLIENT_MAC], [UNSPECIFIED, ALL_NODES], 255, ICMPV6, &message(135, 0, VIP))
+            }),
+            passes("a probe to the address itself", {
+                ipv6([INTERFACE_MAC, CLIENT_MAC], [UNSPECIFIED, VIP], 255, ICMPV6, &message(135, 0, VIP))
+            }),
             passes("another message", with_byte(&asked, 54, 128)),
             passes("another version of IP", with_byte(&asked, 14, 0x40)),
         ] {

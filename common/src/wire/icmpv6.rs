@@ -93,8 +93,11 @@ impl Neighbor {
         } else {
             None
         };
-        // A host that looks whether an address is free has none to say where it is.
-        if matches!(kind, Kind::Solicitation) && ip.source == ipv6::UNSPECIFIED && mac.is_some() {
+        // A host that looks whether an address is free has none to say where it is, and asks the group of the address.
+        if matches!(kind, Kind::Solicitation)
+            && ip.source == ipv6::UNSPECIFIED
+            && (mac.is_some() || !ipv6::is_solicited_node(ip.destination))
+        {
             return Ok(None);
         }
         Ok(Some(Self { kind, target, mac }))
@@ -183,6 +186,7 @@ mod tests {
     const VIRTUAL: MacAddress = MacAddress([0x00, 0x00, 0x5e, 0x00, 0x02, 0x33]);
     const VIP: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
     const CLIENT: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+    const SOLICITED_NODE: [u8; 16] = [0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 1];
     const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
 
     /// A solicitation as a host sends it, from its IPv6 header on.
@@ -192,8 +196,8 @@ mod tests {
             message.extend([OPTION_SOURCE, 1]);
             message.extend(mac.0);
         }
-        let header = ipv6::emit(source, VIP, HOP_LIMIT, NEXT_HEADER, message.len()).unwrap();
-        let sum = Sum::of(&message).add(ipv6::pseudo_header(&source, &VIP, NEXT_HEADER, message.len()));
+        let header = ipv6::emit(source, SOLICITED_NODE, HOP_LIMIT, NEXT_HEADER, message.len()).unwrap();
+        let sum = Sum::of(&message).add(ipv6::pseudo_header(&source, &SOLICITED_NODE, NEXT_HEADER, message.len()));
         message[2..4].copy_from_slice(&sum.checksum());
         [&header[..], &message].concat()
     }
@@ -255,6 +259,11 @@ mod tests {
             assert_eq!(decode(&wrong), None, "byte {at} = {value}");
         }
         assert_eq!(decode(&solicitation(ipv6::UNSPECIFIED, Some(CLIENT_MAC))), None);
+        for (at, value) in [(24, 0xfe), (25, 0x05), (35, 0), (36, 0xfe)] {
+            let mut elsewhere = solicitation(ipv6::UNSPECIFIED, None);
+            elsewhere[at] = value;
+            assert_eq!(decode(&elsewhere), None, "byte {at} = {value}");
+        }
     }
 
     #[test]

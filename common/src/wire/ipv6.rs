@@ -55,6 +55,9 @@ pub const UNSPECIFIED: [u8; 16] = [0; 16];
 /// All hosts of a link (RFC 4291 2.7.1).
 pub const ALL_NODES: [u8; 16] = [0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x01];
 
+/// What every solicited-node multicast address starts with.
+const SOLICITED_NODE: u128 = 0xff_0200_0000_0000_0000_0000_01ff;
+
 /// Traffic class of routing protocols, CS6 (RFC 4594 3.1), as IPv4's "internetwork control".
 const TRAFFIC_CLASS: u8 = 0xc0;
 const NEXT_HEADER_OFFSET: usize = 6;
@@ -77,6 +80,12 @@ pub fn destination<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<[u8;
 #[inline(always)]
 pub const fn is_link_local([high, low]: [u8; 2]) -> bool {
     high == 0xfe && low & 0xc0 == 0x80
+}
+
+/// Whether it is a solicited-node multicast address, in ff02::1:ff00:0/104 (RFC 4291 2.7.1).
+#[inline(always)]
+pub const fn is_solicited_node(address: [u8; 16]) -> bool {
+    u128::from_be_bytes(address) >> 24 == SOLICITED_NODE
 }
 
 impl Header {

@@ -8,12 +8,16 @@ use xvrrp_common::wire::{Truncated, ipv6};
 use super::peer::Peer;
 use super::{Seen, Watched, padded};
 
+/// Of some address (RFC 4291 2.7.1).
+const SOLICITED_NODE: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 1];
+
 /// Bytes are an ICMPv6 message, whole in its packet, from a host that has an address and from one that has none. What is
 /// behind its checksum is looked at whether that was right or not.
 pub fn icmpv6(bytes: &[u8], seen: Seen<'_>) {
-    for source in [<[u8; 16]>::PEER, ipv6::UNSPECIFIED] {
+    let (peer, none) = (<[u8; 16]>::PEER, ipv6::UNSPECIFIED);
+    for (source, destination) in [(peer, ipv6::ALL_NODES), (none, SOLICITED_NODE), (none, ipv6::ALL_NODES)] {
         let ip = <[u8; 16]>::carrier(source, bytes.len());
-        let ip = ipv6::Header { next_header: icmpv6::NEXT_HEADER, ..ip };
+        let ip = ipv6::Header { next_header: icmpv6::NEXT_HEADER, destination, ..ip };
         neighbor(bytes, &ip, seen);
         let mut repaired = bytes.to_vec();
         if let Some(checksum) = repaired.get_mut(2..4) {
@@ -48,7 +52,9 @@ fn neighbor(message: &[u8], ip: &ipv6::Header, seen: Seen<'_>) {
     assert_eq!(icmpv6::is_valid(long.as_slice(), ip) == Ok(true), valid);
     let whole = Sum::of(message).add(ip.pseudo_header()).is_valid();
     assert_eq!(valid, whole && message.len().is_multiple_of(8));
-    assert!(neighbor.kind == Kind::Advertisement || ip.source != ipv6::UNSPECIFIED || neighbor.mac.is_none());
+    // RFC 4861 7.1.1
+    let is_probe = ip.destination == SOLICITED_NODE && neighbor.mac.is_none();
+    assert!(neighbor.kind == Kind::Advertisement || ip.source != ipv6::UNSPECIFIED || is_probe);
 
     let mac = MacAddress([0, 0, 0x5e, 0, 2, 51]);
     let (header, answer) = Advertisement::answer(ip, neighbor.target, mac).emit().expect("it fits");

@@ -287,7 +287,9 @@ impl Generator {
     fn address_ipv6(&mut self) -> [u8; 16] {
         let virtual_address = <[u8; 16]>::virtual_address(*self.one_of(VRIDS));
         let (peer, all_nodes) = (<[u8; 16]>::PEER, ipv6::ALL_NODES);
-        *self.one_of(&[virtual_address, virtual_address, peer, all_nodes, ipv6::UNSPECIFIED])
+        // Of all addresses that end in zeroes.
+        let solicited_node = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 0];
+        *self.one_of(&[virtual_address, virtual_address, peer, all_nodes, solicited_node, ipv6::UNSPECIFIED])
     }
 
     fn one_of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
