@@ -98,7 +98,7 @@ fn both_families_under_one_name_change_role_together() -> Result<()> {
     let lab = Lab::with_ipv6(2)?;
     let mut first = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan_of_both(200)])?;
     wait_for_both(&first, "active")?;
-    let second = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan_of_both(100)])?;
+    let mut second = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan_of_both(100)])?;
     wait_for_both(&second, "backup")?;
     // RFC 9568 5.1.1.2, 5.1.2.2: what a card or a switch must let through.
     let groups = lab.routers[1].ip(&format!("maddr show dev {INTERFACE}"))?;
@@ -113,6 +113,9 @@ fn both_families_under_one_name_change_role_together() -> Result<()> {
     let mut theirs = Keepalived::start(&lab.routers[0], &KeepalivedConfig::ipv6(51, 200))?;
     theirs.wait_for_state("MASTER")?;
     wait_for_both(&second, "backup")?;
+    // The log may come after the status.
+    second.daemon.wait_for_line(&["family=ipv6", "state=backup", "reason=higher_priority"], PATIENCE)?;
+    second.daemon.wait_for_line(&["family=ipv4", "state=backup", "reason=partner"], PATIENCE)?;
     let changes = second.daemon.count_lines(&["state changed"]);
     std::thread::sleep(std::time::Duration::from_secs(1));
     wait_for_both(&second, "backup")?;
