@@ -2,7 +2,8 @@
 
 use xvrrp_common::units::Interval;
 
-/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014). Not a crate's: recorded elections
+/// rest on these very numbers.
 #[derive(Debug)]
 pub struct Random(u64);
 

@@ -257,7 +257,7 @@ fn policy<A: IpAddress>(router: &Router) -> Policy<A> {
     }
 }
 
-/// What each reason is counted as.
+/// What each reason is counted as; not taken from the kernel half, where a wrong line would go unnoticed then.
 fn counter(discard: Discard) -> Counter {
     match discard {
         Discard::TimeToLive => Counter::AdvertTimeToLive,
