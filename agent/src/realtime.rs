@@ -1,6 +1,8 @@
 //! Puts a thread ahead of ordinary load: real-time scheduling and memory that is not swapped out.
 
 use std::io;
+#[cfg(target_env = "gnu")]
+use std::{ptr, slice};
 
 /// Asks for `SCHED_FIFO` at `priority` for the calling thread; its children start with ordinary scheduling again.
 /// Needs `CAP_SYS_NICE`.
@@ -12,8 +14,22 @@ pub fn schedule_fifo(priority: u8) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Gives back to the system what the start has used and nothing uses any more: some megabytes. To be done before
-/// [`lock_memory`], as locked memory stays.
+/// At the end of the start: gives back to the system what that has used, some megabytes of memory and of code, and keeps
+/// every page that the process touches from then on. Needs `CAP_IPC_LOCK` or a sufficient `RLIMIT_MEMLOCK`.
+pub fn settle_memory() -> io::Result<()> {
+    release_memory();
+    // SAFETY: the callback needs no data.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::dl_iterate_phdr(Some(release_code), ptr::null_mut());
+    }
+    // MCL_ONFAULT: without it each thread's whole stack would be made resident at once.
+    // SAFETY: mlockall(2) takes no pointers.
+    let result = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Gives back memory that was used and is no longer.
 pub fn release_memory() {
     // SAFETY: malloc_trim(3) takes no pointers.
     #[cfg(target_env = "gnu")]
@@ -22,11 +38,26 @@ pub fn release_memory() {
     }
 }
 
-/// Keeps every page that the process touches in memory from then on. Needs `CAP_IPC_LOCK` or a sufficient
-/// `RLIMIT_MEMLOCK`.
-pub fn lock_memory() -> io::Result<()> {
-    // MCL_ONFAULT: without it each thread's whole stack would be made resident at once.
-    // SAFETY: mlockall(2) takes no pointers.
-    let result = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+/// Of the start's code, whatever is wanted again comes back from the object's file.
+#[cfg(target_env = "gnu")]
+unsafe extern "C" fn release_code(
+    object: *mut libc::dl_phdr_info,
+    _: libc::size_t,
+    _: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: the dynamic loader hands over a description that is valid during the call, with that many headers.
+    let (base, headers) = unsafe {
+        let object = &*object;
+        (object.dlpi_addr, slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()))
+    };
+    // What the loader has written to, relocations, is in writable segments, even where it has write-protected it since.
+    for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
+        let start = base + header.p_vaddr;
+        let aligned = start & !(header.p_align.max(1) - 1);
+        if let (Ok(at), Ok(length)) = (usize::try_from(aligned), usize::try_from(start + header.p_memsz - aligned)) {
+            // SAFETY: a private mapping of a file that was never written to; where it is none (the vDSO), it is refused.
+            unsafe { libc::madvise(ptr::without_provenance_mut(at), length, libc::MADV_DONTNEED) };
+        }
+    }
+    0
 }

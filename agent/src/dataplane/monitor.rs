@@ -1,9 +1,10 @@
 //! Adverts, ARP and Neighbor Discovery as the kernel half sees them, for who watches.
 
 use std::fmt;
+use std::os::fd::AsFd;
 
 use aya::Ebpf;
-use aya::maps::{Array, MapData, RingBuf};
+use aya::maps::{Array, Map, MapData, MapError, RingBuf};
 use aya::programs::ProgramType;
 use aya::sys::{BpfHelper, is_helper_supported};
 use xvrrp_common::abi::{Monitored, Sighting, map};
@@ -14,7 +15,9 @@ use super::DataplaneError;
 /// Has the kernel half show what it sees, for as long as somebody wants to know. Its maps are not pinned: a successor's programs
 /// have their own, and start without anybody who watches.
 pub struct Monitor {
-    shown: RingBuf<MapData>,
+    buffer: MapData,
+    /// The buffer, while somebody watches: it is some hundred kilobytes of our memory.
+    shown: Option<RingBuf<MapData>>,
     monitored: Array<MapData, Monitored>,
     /// Of those that were lost, how many have been told.
     told: u64,
@@ -23,8 +26,8 @@ pub struct Monitor {
 impl Monitor {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, DataplaneError> {
         let mut take = |name| ebpf.take_map(name).ok_or(DataplaneError::Missing(name));
-        let (shown, monitored) = (take(map::MONITOR)?.try_into()?, take(map::MONITORED)?.try_into()?);
-        Ok(Self { shown, monitored, told: 0 })
+        let Map::RingBuf(buffer) = take(map::MONITOR)? else { return Err(DataplaneError::Missing(map::MONITOR)) };
+        Ok(Self { buffer, shown: None, monitored: take(map::MONITORED)?.try_into()?, told: 0 })
     }
 
     /// From now on frames are shown.
@@ -32,8 +35,11 @@ impl Monitor {
         if !can_show() {
             return Err(DataplaneError::CannotShow);
         }
+        let buffer = self.buffer.fd().as_fd().try_clone_to_owned().map_err(MapError::from)?;
+        let mut shown = RingBuf::try_from(Map::from_map_data(MapData::from_fd(buffer)?)?)?;
         // What came after the last one had enough.
-        while self.shown.next().is_some() {}
+        while shown.next().is_some() {}
+        self.shown = Some(shown);
         self.told = 0;
         Ok(self.monitored.set(0, Monitored { wanted: 1, ..Monitored::default() }, 0)?)
     }
@@ -42,12 +48,13 @@ impl Monitor {
     pub fn end(&mut self) {
         // Should that fail, the buffer fills up, and nothing else comes of it.
         let _ = self.monitored.set(0, Monitored::default(), 0);
+        self.shown = None;
     }
 
     /// What was seen since the last time, and how many frames more there was no room for.
     pub fn read(&mut self) -> (Vec<Sighting>, u64) {
         let mut seen = Vec::new();
-        while let Some(item) = self.shown.next() {
+        while let Some(item) = self.shown.as_mut().and_then(RingBuf::next) {
             seen.extend(Sighting::read_from_bytes(&item));
         }
         let lost = self.monitored.get(&0, 0).map_or(self.told, |monitored| monitored.lost);

@@ -156,7 +156,6 @@ pub fn spawn(
     addresses: mpsc::UnboundedSender<Request>,
     realtime_priority: u8,
 ) -> io::Result<Handle> {
-    realtime::release_memory();
     let (commands, command_receiver) = mpsc::unbounded_channel();
     let (report_sender, reports) = mpsc::unbounded_channel();
     let thread = thread::Builder::new().name("election".to_owned()).spawn(move || {
@@ -171,9 +170,6 @@ pub fn spawn(
 }
 
 fn be_realtime(priority: u8, reports: &mpsc::UnboundedSender<Report>) {
-    if let Err(error) = realtime::lock_memory() {
-        let _ = reports.send(Report::NotRealtime { what: "lock its memory (CAP_IPC_LOCK)", error });
-    }
     if let Err(error) = realtime::schedule_fifo(priority) {
         let _ = reports.send(Report::NotRealtime { what: "use real-time scheduling (CAP_SYS_NICE)", error });
     }
