@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
+use xvrrp_tests::bench::AdvertTap;
 use xvrrp_tests::lab::{Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, agent_binary, eventually};
 use xvrrp_tests::probe::{UdpEcho, UdpProbe};
 
@@ -60,6 +61,46 @@ fn a_reload_takes_priority_interval_and_addresses_and_loses_no_packet() -> Resul
     ensure!(backup.transitions("lan", "active") == 0, "the Backup took over:\n{}", backup.daemon.log());
     ensure!(active.stop()?.success(), "{}", active.daemon.log());
     Ok(())
+}
+
+#[test]
+fn at_10_ms_adverts_a_reload_goes_unseen_by_who_is_not_touched() -> Result<()> {
+    /// A busy machine may stand still for three intervals just then; it does not do so each time.
+    const ATTEMPTS: usize = 5;
+    /// Less than the three that a Backup waits for.
+    const LATEST: Duration = Duration::from_millis(30);
+    let lab = Lab::new(2)?;
+    let _echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
+    let other = |priority| {
+        let other = VirtualRouter::lan(priority).with("name", "\"other\"").with("vrid", "52");
+        other.with("addresses", "[\"192.0.2.77/24\"]").with("advert_interval", "\"1s\"")
+    };
+    let routers = |priority, others| [VirtualRouter::lan(priority).with("advert_interval", "\"10ms\""), other(others)];
+    let mut active = Xvrrp::start(&lab.routers[0], &routers(200, 200))?;
+    active.wait_for_state("lan", "active")?;
+    let mut backup = Xvrrp::start(&lab.routers[1], &routers(100, 100))?;
+    backup.wait_for_state("lan", "backup")?;
+    let tap = AdvertTap::start(lab.switch(), &Lab::port(0))?;
+    let mut seen = Vec::new();
+    for attempt in 0..ATTEMPTS {
+        active.wait_for_state("lan", "active")?;
+        let takeovers = backup.transitions("lan", "active");
+        let probe = UdpProbe::start(&lab.client, VIP, Duration::from_millis(1))?;
+        probe.wait_for_answer_from(0, PATIENCE)?;
+        let (since, priority) = (Instant::now(), if attempt % 2 == 0 { 150 } else { 200 });
+        active.configure(&routers(200, priority))?;
+        active.reload()?;
+        ensure!(active.virtual_router("other")?["priority"] == priority, "the other one is as it was");
+        thread::sleep(Duration::from_millis(300));
+        let pause = tap.longest_pause(Lab::address(0), since, Instant::now());
+        let (lost, takeovers) = (probe.finish().lost(), backup.transitions("lan", "active") - takeovers);
+        if lost == 0 && takeovers == 0 && pause < LATEST {
+            println!("no probe lost, adverts up to {pause:?} apart");
+            return Ok(());
+        }
+        seen.push(format!("{lost} probes lost, {takeovers} takeovers, adverts up to {pause:?} apart"));
+    }
+    bail!("each reload was seen: {seen:#?}")
 }
 
 #[test]

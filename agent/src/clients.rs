@@ -1,0 +1,89 @@
+//! Who asks the agent by its control socket, and who scrapes its metrics.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::task::JoinHandle;
+
+use crate::control::{Answer, Request, Server};
+use crate::departure::{Departure, Wish};
+use crate::inspector::Inspector;
+use crate::monitor::Monitors;
+use crate::standby::Switch;
+use crate::{exposition, metrics};
+
+/// After a failure to accept a client, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Answers clients until aborted, each in a task of its own: a silent one holds nobody up.
+pub fn serve(
+    server: Server,
+    inspector: Arc<Inspector>,
+    switch: Arc<Switch>,
+    monitors: Arc<Monitors>,
+    departure: Departure,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            match server.accept().await {
+                Ok(client) => {
+                    let (inspector, switch) = (Arc::clone(&inspector), Arc::clone(&switch));
+                    let (monitors, departure) = (Arc::clone(&monitors), departure.clone());
+                    tokio::spawn(async move {
+                        let (mut wish, mut watch) = (None, None);
+                        let client = client
+                            .serve(async |request| match request {
+                                Request::Status => Answer::Status(inspector.status().await),
+                                Request::StandBy { name, on } => switch.set(&name, on),
+                                Request::Monitor => match monitors.open() {
+                                    Ok(opened) => {
+                                        watch = Some(opened);
+                                        Answer::Monitoring { monitoring: true }
+                                    }
+                                    Err(error) => Answer::Refused { error },
+                                },
+                                Request::HandOver => match departure.settle().await {
+                                    Ok(()) => {
+                                        wish = Some(Wish::HandOver);
+                                        Answer::HandingOver { handing_over: true }
+                                    }
+                                    Err(error) => Answer::Refused { error },
+                                },
+                                Request::Reload => match departure.check_reload(None).await {
+                                    Ok(()) => {
+                                        wish = Some(Wish::Reload);
+                                        Answer::Reloading { started: inspector.started() }
+                                    }
+                                    Err(error) => Answer::Refused { error },
+                                },
+                            })
+                            .await;
+                        // Whoever has gone in the meantime will not follow us.
+                        let Some(client) = client else { return };
+                        if let Some(wish) = wish {
+                            departure.wish(wish);
+                        }
+                        if let Some(watch) = watch {
+                            monitors.stream(watch, client).await;
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::error!("the control socket fails: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    })
+}
+
+/// Has metrics of what the inspector knows, until aborted.
+pub fn serve_metrics(address: SocketAddr, inspector: Arc<Inspector>) -> JoinHandle<()> {
+    let write = move || {
+        let inspector = Arc::clone(&inspector);
+        async move { exposition::page(inspector.status().await) }.boxed()
+    };
+    tokio::spawn(metrics::serve(address, Arc::new(write)))
+}

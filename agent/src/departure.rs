@@ -1,0 +1,71 @@
+//! How the agent leaves everything to a successor: another process, or itself anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::addresses;
+use crate::config::Text;
+use crate::reload::{Bequest, Reload};
+
+/// How long a successor may have to wait for addresses that come or go.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// What somebody wants of us, beside an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    HandOver,
+    Reload,
+    /// To reload with the configuration that it has, for the sake of its interfaces.
+    GoOn,
+}
+
+/// What must hold before everything is left to a successor.
+#[derive(Clone, Debug)]
+pub struct Departure {
+    pub reload: Arc<Reload>,
+    /// Of the address thread, which ends when nobody can ask it for anything any more.
+    pub addresses: mpsc::WeakUnboundedSender<addresses::Request>,
+    pub wishes: mpsc::UnboundedSender<Wish>,
+}
+
+impl Departure {
+    /// Adverts cease when the election ends: nothing may be left to wait for then.
+    pub async fn settle(&self) -> Result<(), String> {
+        if addresses::settle(&self.addresses, SETTLE).await {
+            return Ok(());
+        }
+        Err("addresses are still being put on interfaces, or taken off; try again later".to_owned())
+    }
+
+    pub async fn check_reload(&self, bequest: Option<&Bequest>) -> Result<(), String> {
+        self.reload.check(bequest).await?;
+        self.settle().await
+    }
+
+    /// Starts anew for this reason, with the configuration that runs.
+    pub async fn go_on(self, reason: String, configuration: Text) {
+        let bequest = Bequest { configuration: Some(configuration), ..Bequest::default() };
+        match self.check_reload(Some(&bequest)).await {
+            Ok(()) => {
+                tracing::info!("{reason}: starting anew, with the configuration that runs");
+                self.wish(Wish::GoOn);
+            }
+            Err(error) => tracing::error!("{reason}: but the agent cannot start anew, and goes on for now: {error}"),
+        }
+    }
+
+    pub async fn reload_on_signal(self) {
+        tracing::info!("SIGHUP: reloading");
+        match self.check_reload(None).await {
+            Ok(()) => self.wish(Wish::Reload),
+            Err(error) => tracing::error!("not reloaded, everything stays as it was: {error}"),
+        }
+    }
+
+    pub fn wish(&self, wish: Wish) {
+        // Whoever carries it out has gone only if nothing is served any more.
+        let _ = self.wishes.send(wish);
+    }
+}

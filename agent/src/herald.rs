@@ -1,0 +1,89 @@
+//! Who is told of changes of state: the history, mail, and notify programs, those of sync groups included.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::config::{Config, Occasion};
+use crate::election::{Transition, state_name};
+use crate::history::History;
+use crate::mail::Mailer;
+use crate::notify::{Change, Notifier};
+use crate::plan::{Plans, Waiting};
+use crate::sync_group::SyncGroups;
+use crate::vrrp::{Reason, State};
+
+/// See the module. Never waited for by those who have something to tell.
+#[derive(Debug)]
+pub struct Herald {
+    pub history: Arc<History>,
+    pub notifier: Notifier,
+    mailer: Mailer,
+    groups: SyncGroups,
+    /// The sync groups come after all virtual routers.
+    first_group: usize,
+}
+
+impl Herald {
+    /// `told` is what an agent that this process was has told last.
+    pub fn start(config: &Config, plans: &Plans<'_>, told: &BTreeMap<String, String>) -> anyhow::Result<Self> {
+        let first_group = plans.ready.len() + plans.waiting.len();
+        let audiences = plans.audiences(&config.sync_groups);
+        let names = audiences.iter().take(first_group);
+        let names = names.map(|audience| audience.as_ref().map(|audience| audience.name.clone()));
+        let mailer = Mailer::start(config, names).context("cannot start the mail thread")?;
+        Ok(Self {
+            history: Arc::new(History::new(first_group)),
+            notifier: Notifier::new(audiences, told),
+            mailer,
+            groups: SyncGroups::new(config, plans),
+            first_group,
+        })
+    }
+
+    /// What a virtual router waits for, which is `news` unless it did so before.
+    pub fn waits(&mut self, waiting: &Waiting<'_>, news: bool) {
+        let (reason, priority) = (waiting.reason.clone(), waiting.config.priority.get());
+        self.tell(waiting.place, Change { on: Occasion::Fault, state: "fault", reason, priority }, news);
+    }
+
+    /// Of the virtual router at this place in the configuration.
+    pub fn transition(&mut self, place: usize, transition: &Transition) {
+        // Who goes on where another agent was has nothing new to tell.
+        self.tell(place, change(transition), !matches!(transition.reason, Reason::Resumed));
+    }
+
+    fn tell(&mut self, place: usize, change: Change, news: bool) {
+        let of_group = self.groups.note(place, &change, news);
+        if news {
+            self.history.note(place, change.state, &change.reason);
+            self.mailer.tell(place, &change);
+            self.notifier.notify(place, change);
+        }
+        if let Some((group, change)) = of_group {
+            self.notifier.notify(self.first_group + group, change);
+        }
+    }
+
+    /// Has what is gathered put where the next agent finds it.
+    pub async fn flush(&self) {
+        self.mailer.flush().await;
+    }
+
+    /// Waits for a while until everybody has been told.
+    pub async fn finish(self) {
+        tokio::join!(self.notifier.finish(), self.mailer.finish());
+    }
+}
+
+fn change(transition: &Transition) -> Change {
+    let Transition { to, reason, priority, .. } = *transition;
+    let on = match to {
+        State::Active => Occasion::Active,
+        State::Backup => Occasion::Backup,
+        State::Initialize if reason.is_fault() => Occasion::Fault,
+        State::Initialize => Occasion::Stop,
+    };
+    Change { on, state: state_name(to, reason), reason: reason.to_string(), priority: priority.get() }
+}
