@@ -170,6 +170,7 @@ fn two_hosts_in_front_of_nginx_and_what_is_said_of_such_a_pair() -> Result<()> {
     let site = Site::new(false)?;
     site.follow("hot-standby.md")?;
     site.follow("tuning.md")?;
+    site.follow("troubleshooting.md")?;
     site.follow("status.md")
 }
 
