@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use anyhow::Context;
+use xvrrp_common::abi;
 use xvrrp_common::units::Family;
 
 use crate::election::{Instance, InstanceConfig};
 use crate::net::{Interface, Memberships, PacketSocket, UnicastSocket};
 use crate::plan::{Plan, Plans};
-use crate::tracking;
+use crate::tracking::{self, Outcome, Verdict};
+use crate::vrrp;
 
 /// What one virtual router sends with. Its own: what one of them sends takes no room from another's adverts.
 #[derive(Debug)]
@@ -48,15 +50,21 @@ pub fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<u32>) -> anyhow::Re
 }
 
 /// The state machines with their sockets. Those on interfaces that are `held` start when something is told of these.
-pub fn instances(plans: &Plans<'_>, sockets: Vec<Sockets>, held: &BTreeSet<u32>) -> anyhow::Result<Vec<Instance>> {
+pub fn instances(
+    plans: &Plans<'_>,
+    sockets: Vec<Sockets>,
+    held: &BTreeSet<u32>,
+    outcomes: &[Outcome],
+) -> anyhow::Result<Vec<Instance>> {
     let mut instances = Vec::with_capacity(plans.ready.len());
     for (plan, Sockets { frames, peers }) in plans.ready.iter().zip(sockets) {
         let Interface { ifindex, running, .. } = plan.interface;
+        let Verdict { priority, checks } = tracking::initial(plan.config, outcomes);
         let instance = Instance::new(InstanceConfig {
             index: plan.index,
             key: plan.key,
-            kernel: plan.kernel(),
-            machine: plan.machine(),
+            kernel: abi::Router { priority: priority.get(), ..plan.kernel() },
+            machine: vrrp::Config { priority, ..plan.machine() },
             primary: plan.primary,
             partners: plans.partners(plan),
             partner_absent: plans.lacks_partner(plan),
@@ -69,7 +77,7 @@ pub fn instances(plans: &Plans<'_>, sockets: Vec<Sockets>, held: &BTreeSet<u32>)
             stands_by: plan.stands_by,
             running: *running,
             held: held.contains(ifindex),
-            checks: tracking::initial(plan.config),
+            checks,
         });
         instances.push(
             instance.with_context(|| format!("virtual_router \"{}\": no advert can be built", plan.config.name))?,

@@ -58,11 +58,12 @@ impl Herald {
         let of_group = self.groups.note(place, &change, news);
         if news {
             self.history.note(place, change.state, &change.reason);
-            self.mailer.tell(place, &change);
-            self.notifier.notify(place, change);
         }
-        if let Some((group, change)) = of_group {
-            self.notifier.notify(self.first_group + group, change);
+        // Also what is no news, and was not told when the agent before ended.
+        self.mailer.tell(place, &change, news);
+        self.notifier.notify(place, change, news);
+        if let Some((group, change, news)) = of_group {
+            self.notifier.notify(self.first_group + group, change, news);
         }
     }
 

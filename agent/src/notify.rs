@@ -24,7 +24,7 @@ const WAITING: usize = 16;
 #[derive(Debug)]
 pub struct Notifier {
     /// Of each virtual router, if anybody is to be told.
-    queues: Vec<Option<broadcast::Sender<Change>>>,
+    queues: Vec<Option<broadcast::Sender<(Change, bool)>>>,
     /// How many of its programs did not end well.
     failures: Vec<Arc<AtomicU64>>,
     /// The state that each audience has been told last, by its key.
@@ -82,16 +82,17 @@ impl Notifier {
         self.failures.clone()
     }
 
-    /// The state that each has been told last, or is being told: what still waits is not in it.
+    /// The state that each has been told last, empty while one is being told; what still waits is not in it.
     pub fn told(&self) -> BTreeMap<String, String> {
         self.told.iter().filter_map(|(key, state)| Some((key.clone(), state.borrow().clone()?))).collect()
     }
 
-    /// The virtual router with this number has changed its state.
-    pub fn notify(&self, router: usize, change: Change) {
+    /// The virtual router with this number has changed its state; or, where that is no `news`, it goes on in a state of which
+    /// it has been told unless it was told of another one last.
+    pub fn notify(&self, router: usize, change: Change, news: bool) {
         if let Some(Some(queue)) = self.queues.get(router) {
             // Who does not listen any more has said so.
-            let _ = queue.send(change);
+            let _ = queue.send((change, news));
         }
     }
 
@@ -113,19 +114,21 @@ impl Audience {
 
     async fn serve(
         self,
-        mut changes: broadcast::Receiver<Change>,
+        mut changes: broadcast::Receiver<(Change, bool)>,
         failed: Arc<AtomicU64>,
         told: watch::Sender<Option<String>>,
     ) {
         let mut before = told.borrow().clone();
         loop {
             match changes.recv().await {
-                // An agent that starts anew comes to the state that it was in.
-                Ok(change) if before.take().is_some_and(|state| state == change.state) => {}
-                Ok(change) => {
-                    told.send_replace(Some(change.state.to_owned()));
+                // An agent that starts anew comes to the state that it was in, or to one that the agent before did not tell.
+                Ok((change, news)) if before.take().map_or(!news, |state| state == change.state) => {}
+                Ok((change, _)) => {
+                    // Should nobody be there to see its end, it is told again.
+                    told.send_replace(Some(String::new()));
                     let failures = self.tell(&change).await;
                     failed.fetch_add(failures, Ordering::Relaxed);
+                    told.send_replace(Some(change.state.to_owned()));
                 }
                 // The newest ones are there: the last one told is how things are.
                 Err(RecvError::Lagged(missed)) => {

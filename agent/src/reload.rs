@@ -27,6 +27,7 @@ use tokio::sync::Mutex;
 
 use crate::config::{Config, Text};
 use crate::control::{self, Request, Singleton};
+use crate::tracking::Outcomes;
 
 /// What the agent tells the one that it becomes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub struct Bequest {
     /// The states that notify programs have been told last, see [`Notifier::told`](crate::notify::Notifier::told).
     #[serde(default)]
     pub told: BTreeMap<String, String>,
+    /// What the checks said last: until they have been looked at again, it holds.
+    #[serde(default)]
+    pub checks: Outcomes,
 }
 
 /// That a virtual router waits.

@@ -26,7 +26,7 @@ use crate::reload::{Bequest, Reload};
 use crate::report::Reporter;
 use crate::signals::{Signals, Told};
 use crate::standby::Switch;
-use crate::tracking::{Tracker, Update, Verdict};
+use crate::tracking::{self, Tracker, Update, Verdict};
 use crate::unicast_filters::UnicastFilters;
 use crate::{addresses, clients, clock, open_files, realtime, report, supervisor};
 
@@ -106,7 +106,9 @@ impl Host<'_> {
         let (sockets, _memberships): (Vec<_>, Vec<_>) = equipment.into_iter().unzip();
         let counters = Arc::new(tables.take_counters()?);
         let realtime_priority = self.config.agent.realtime_priority;
-        let instances = equipment::instances(all, sockets, &held)?;
+        let before = self.bequest.as_ref().map(|bequest| bequest.checks.clone()).unwrap_or_default();
+        let outcomes = tracking::inherited(&self.config.checks, &before);
+        let instances = equipment::instances(all, sockets, &held, &outcomes)?;
         let addresses = addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
         let mut election = election::spawn(tables, instances, addresses.requests.clone(), realtime_priority)
             .context("cannot start the election thread")?;
@@ -124,7 +126,7 @@ impl Host<'_> {
         tokio::spawn(attachments.forward_log()?);
         let monitor = attachments.take_monitor()?;
 
-        let mut tracker = Tracker::start(self.config, plans.iter().map(|plan| plan.config));
+        let mut tracker = Tracker::start(self.config, &outcomes, plans.iter().map(|plan| plan.config));
         let told = self.bequest.as_ref().map(|bequest| bequest.told.clone()).unwrap_or_default();
         let mut herald = Herald::start(self.config, all, &told)?;
         let sources = Sources {
@@ -231,6 +233,7 @@ impl Host<'_> {
         }
         let (_tables, outcome) = election.join();
         addresses.join();
+        let checks = tracker.outcomes();
         tracker.stop().await;
         // Their sockets are closed, and the control socket's file is gone, before a successor may have its own.
         for service in metrics.into_iter().chain([service]) {
@@ -243,7 +246,7 @@ impl Host<'_> {
             Ending::HandedOver if leaving != Some(Wish::HandOver) => {
                 signals.send_again().await;
                 let configuration = (leaving == Some(Wish::GoOn)).then(|| self.config.text.clone());
-                End::Reload(reload, Bequest { configuration, waiting: waits, told: herald.notifier.told() })
+                End::Reload(reload, Bequest { configuration, waiting: waits, told: herald.notifier.told(), checks })
             }
             Ending::HandedOver => End::HandedOver,
             Ending::Stopped => {

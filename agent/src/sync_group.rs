@@ -18,6 +18,8 @@ struct Group {
     told: Option<&'static str>,
     /// Why its first member has changed since.
     cause: Option<String>,
+    /// Whether that is news of one of them.
+    news: bool,
 }
 
 impl SyncGroups {
@@ -27,25 +29,25 @@ impl SyncGroups {
             ready.chain(plans.waiting.iter().map(|waiting| (waiting.place, waiting.config))).collect();
         let group = |index| {
             let members = members.iter().filter(|(_, member)| member.sync_group == Some(index));
-            Group { states: members.map(|(place, _)| (*place, None)).collect(), told: None, cause: None }
+            Group { states: members.map(|(place, _)| (*place, None)).collect(), told: None, cause: None, news: false }
         };
         Self((0..config.sync_groups.len()).map(group).collect())
     }
 
     /// A virtual router has come into a state, which is `news` unless it goes on from before. The number of the group that is in this
     /// state as a whole now, if that is news, and what is to be told of it.
-    pub fn note(&mut self, place: usize, change: &Change, news: bool) -> Option<(usize, Change)> {
+    pub fn note(&mut self, place: usize, change: &Change, news: bool) -> Option<(usize, Change, bool)> {
         let (index, group) = self.0.iter_mut().enumerate().find(|(_, group)| group.states.contains_key(&place))?;
         group.states.insert(place, Some(change.state));
-        if !news {
-            group.told = Some(change.state);
-        }
+        group.news |= news;
         group.cause.get_or_insert_with(|| change.reason.clone());
         if group.states.values().any(|state| *state != Some(change.state)) {
             return None;
         }
         let reason = group.cause.take().unwrap_or_default();
-        (group.told.replace(change.state) != Some(change.state)).then(|| (index, Change { reason, ..change.clone() }))
+        let news = std::mem::take(&mut group.news);
+        let changed = group.told.replace(change.state) != Some(change.state);
+        changed.then(|| (index, Change { reason, ..change.clone() }, news))
     }
 }
 
@@ -60,13 +62,13 @@ mod tests {
 
     fn group(members: &[usize]) -> SyncGroups {
         let states = members.iter().map(|member| (*member, None)).collect();
-        SyncGroups(vec![Group { states, told: None, cause: None }])
+        SyncGroups(vec![Group { states, told: None, cause: None, news: false }])
     }
 
     fn note(groups: &mut SyncGroups, place: usize, state: &'static str, reason: &str) -> Option<String> {
         groups
             .note(place, &change(state, reason), true)
-            .map(|(_, change)| format!("{} {}", change.state, change.reason))
+            .map(|(_, change, _)| format!("{} {}", change.state, change.reason))
     }
 
     #[test]
@@ -83,8 +85,8 @@ mod tests {
     #[test]
     fn who_goes_on_where_another_agent_was_has_nothing_new_to_tell() {
         let mut groups = group(&[0, 1]);
-        assert!(groups.note(0, &change("active", "resumed"), false).is_none());
-        assert_eq!(note(&mut groups, 1, "active", "partner"), None);
+        let mut resumed = |member| groups.note(member, &change("active", "resumed"), false).map(|(.., news)| news);
+        assert_eq!((resumed(0), resumed(1)), (None, Some(false)));
         assert_eq!(note(&mut groups, 1, "backup", "higher_priority"), None);
         assert_eq!(note(&mut groups, 0, "backup", "partner").as_deref(), Some("backup higher_priority"));
     }

@@ -1,6 +1,7 @@
 //! A reload is no failover; and with a wrong configuration it changes nothing.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -101,6 +102,68 @@ fn at_10_ms_adverts_a_reload_goes_unseen_by_who_is_not_touched() -> Result<()> {
         seen.push(format!("{lost} probes lost, {takeovers} takeovers, adverts up to {pause:?} apart"));
     }
     bail!("each reload was seen: {seen:#?}")
+}
+
+#[test]
+fn what_a_check_has_said_holds_until_it_says_something_else() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let directory = tempfile::tempdir()?;
+    let hangs = directory.path().join("hangs");
+    // Fails at first, and does not end once there is the file.
+    let script = format!("[ -e {} ] || exit 1; exec sleep 60", hangs.display());
+    let check = format!(
+        "\n[[check]]\nname = \"service\"\nscript = [\"/bin/sh\", \"-c\", {script:?}]\ninterval = \"200ms\"\n\
+         timeout = \"30s\"\nweight = -150\n"
+    );
+    let failing = VirtualRouter::lan(200).with("track", "[\"service\"]");
+    let mut backup = Xvrrp::start_by(&lab.routers[0], &[failing], &[], &check)?;
+    let mut active = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
+    active.wait_for_state("lan", "active")?;
+    backup.wait_for_state("lan", "backup")?;
+    fs::write(&hangs, "")?;
+    // More than the time between two looks.
+    thread::sleep(Duration::from_millis(500));
+    let before = active.transitions("lan", "active");
+    backup.reload()?;
+    ensure!(backup.virtual_router("lan")?["priority"] == 50, "{}", backup.virtual_router("lan")?);
+    // Several Active_Down_Intervals.
+    thread::sleep(Duration::from_secs(1));
+    ensure!(backup.virtual_router("lan")?["priority"] == 50 && backup.state("lan")? == "backup");
+    ensure!(
+        active.transitions("lan", "active") == before && active.state("lan")? == "active",
+        "{}",
+        active.daemon.log()
+    );
+    Ok(())
+}
+
+#[test]
+fn a_change_that_waits_to_be_told_is_told_after_a_reload() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = tempfile::tempdir()?;
+    let [program, told] = ["notify", "told"].map(|name| directory.path().join(name));
+    let script = format!("#!/bin/sh\n[ $3 = BACKUP ] && sleep 5\necho $3 >> {}\n", told.display());
+    fs::write(&program, script)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let router = VirtualRouter::lan(200).with("notify", &format!("{program:?}"));
+    let mut agent = Xvrrp::start(&lab.routers[0], &[router])?;
+    agent.wait_for_state("lan", "active")?;
+    // The program is still busy with the state before.
+    ensure!(!told.exists(), "too late");
+    agent.reload()?;
+    eventually("it is told of the role", PATIENCE, || {
+        let words = fs::read_to_string(&told).unwrap_or_default();
+        ensure!(words.lines().any(|word| word == "MASTER"), "{words:?}");
+        Ok(())
+    })?;
+    // And once it was, a reload tells nothing.
+    thread::sleep(Duration::from_millis(200));
+    let words = fs::read_to_string(&told)?.replace("BACKUP\n", "");
+    agent.reload()?;
+    thread::sleep(Duration::from_millis(500));
+    let now = fs::read_to_string(&told)?.replace("BACKUP\n", "");
+    ensure!(now == words, "{now:?} after {words:?}");
+    Ok(())
 }
 
 #[test]

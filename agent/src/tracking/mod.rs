@@ -8,7 +8,7 @@ mod outcome;
 mod process;
 mod verdict;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -18,7 +18,6 @@ use xvrrp_common::units::{Instant, Priority};
 
 use crate::clock;
 use crate::config::{CheckConfig, Config, Tracked, VirtualRouterConfig};
-use crate::vrrp::Checks;
 use eye::Eye;
 pub use outcome::Outcome;
 use outcome::{Judge, Observation};
@@ -55,6 +54,7 @@ pub struct Account {
 #[derive(Debug)]
 struct Check {
     name: String,
+    key: String,
     judge: Judge,
 }
 
@@ -66,9 +66,21 @@ struct Router {
     verdict: Verdict,
 }
 
-/// What the checks say before any of them has looked.
-pub fn initial(router: &VirtualRouterConfig) -> Checks {
-    reckon(router.priority, &router.track, |_| Outcome::Pending).checks
+/// What the checks said last, by name and by what is looked at: for the agent that this process becomes.
+pub type Outcomes = BTreeMap<String, Outcome>;
+
+/// What each check of the configuration says until it has been looked at: what it said `before`, if it is still the same.
+pub fn inherited(checks: &[CheckConfig], before: &Outcomes) -> Vec<Outcome> {
+    checks.iter().map(|check| before.get(&key(check)).copied().unwrap_or(Outcome::Pending)).collect()
+}
+
+fn key(CheckConfig { name, kind, .. }: &CheckConfig) -> String {
+    format!("{name} {kind:?}")
+}
+
+/// What a virtual router starts with, where its checks say this.
+pub fn initial(router: &VirtualRouterConfig, outcomes: &[Outcome]) -> Verdict {
+    reckon(router.priority, &router.track, |check| outcomes.get(check).copied().unwrap_or(Outcome::Pending))
 }
 
 fn reckon(priority: Priority, track: &[Tracked], outcome: impl Fn(usize) -> Outcome) -> Verdict {
@@ -77,37 +89,52 @@ fn reckon(priority: Priority, track: &[Tracked], outcome: impl Fn(usize) -> Outc
 
 impl Tracker {
     /// Starts to look at every check that one of the virtual routers tracks, on the current runtime.
-    pub fn start<'a>(config: &Config, routers: impl Iterator<Item = &'a VirtualRouterConfig>) -> Self {
+    pub fn start<'a>(
+        config: &Config,
+        outcomes: &[Outcome],
+        routers: impl Iterator<Item = &'a VirtualRouterConfig>,
+    ) -> Self {
         let (sender, observations) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         for (index, check) in config.checks.iter().enumerate().filter(|(index, _)| config.is_tracked(*index)) {
             tasks.spawn(watch_over(index, check.clone(), sender.clone()));
         }
-        Self::new(&config.checks, routers, observations, tasks)
+        Self::new(&config.checks, outcomes, routers, observations, tasks)
     }
 
     fn new<'a>(
         checks: &[CheckConfig],
+        outcomes: &[Outcome],
         routers: impl Iterator<Item = &'a VirtualRouterConfig>,
         observations: mpsc::UnboundedReceiver<(usize, Observation)>,
         tasks: JoinSet<()>,
     ) -> Self {
-        let check = |check: &CheckConfig| Check { name: check.name.clone(), judge: Judge::new(check.rise, check.fall) };
+        let check = |(check, &outcome): (&CheckConfig, &Outcome)| Check {
+            name: check.name.clone(),
+            key: key(check),
+            judge: Judge::new(check.rise, check.fall, outcome),
+        };
         let router = |router: &VirtualRouterConfig| Router {
             name: router.name.clone(),
             priority: router.priority,
             track: router.track.clone(),
-            verdict: reckon(router.priority, &router.track, |_| Outcome::Pending),
+            verdict: initial(router, outcomes),
         };
-        let account = Account { outcome: Outcome::Pending, since: clock::now(), failure: None };
+        let account = |&outcome: &Outcome| Account { outcome, since: clock::now(), failure: None };
         Self {
-            checks: checks.iter().map(check).collect(),
+            checks: checks.iter().zip(outcomes).map(check).collect(),
             routers: routers.map(router).collect(),
             observations,
             updates: VecDeque::new(),
-            accounts: watch::Sender::new(vec![account; checks.len()]),
+            accounts: watch::Sender::new(outcomes.iter().map(account).collect()),
             tasks,
         }
+    }
+
+    /// What the checks say that have been looked at, for [`inherited`].
+    pub fn outcomes(&self) -> Outcomes {
+        let known = self.checks.iter().map(|check| (check.key.clone(), check.judge.outcome()));
+        known.filter(|(_, outcome)| *outcome != Outcome::Pending).collect()
     }
 
     /// Looks no more: every script that runs is killed.
@@ -205,6 +232,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::vrrp::Checks;
 
     /// Two routers that track `a` without, and `b` with a weight; the second one only `b`.
     fn tracker() -> (mpsc::UnboundedSender<(usize, Observation)>, Tracker) {
@@ -223,10 +251,11 @@ mod tests {
             "#,
         )
         .unwrap();
-        let initially: Vec<Checks> = config.virtual_routers.iter().map(initial).collect();
+        let outcomes = inherited(&config.checks, &Outcomes::new());
+        let initially: Vec<Checks> = config.virtual_routers.iter().map(|it| initial(it, &outcomes).checks).collect();
         assert_eq!(initially, [Checks::Pending, Checks::Passed, Checks::Passed]);
         let (sender, observations) = mpsc::unbounded_channel();
-        (sender, Tracker::new(&config.checks, config.virtual_routers.iter(), observations, JoinSet::new()))
+        (sender, Tracker::new(&config.checks, &outcomes, config.virtual_routers.iter(), observations, JoinSet::new()))
     }
 
     /// All that follows from an observation.

@@ -1,5 +1,7 @@
 //! From what a look at something finds to what a check says: rise and fall.
 
+use serde::{Deserialize, Serialize};
+
 /// What one look finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Observation {
@@ -11,7 +13,7 @@ pub(super) enum Observation {
 }
 
 /// What a check says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// Nothing yet.
     Pending,
@@ -33,8 +35,8 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub(super) fn new(rise: u8, fall: u8) -> Self {
-        Self { rise, fall, outcome: Outcome::Pending, against: 0 }
+    pub(super) fn new(rise: u8, fall: u8, outcome: Outcome) -> Self {
+        Self { rise, fall, outcome, against: 0 }
     }
 
     pub(super) fn outcome(self) -> Outcome {
@@ -73,7 +75,7 @@ mod tests {
 
     /// `+` and `-` observed one after the other; what it says after each.
     fn course(rise: u8, fall: u8, observed: &str) -> String {
-        let mut judge = Judge::new(rise, fall);
+        let mut judge = Judge::new(rise, fall, Outcome::Pending);
         let say = |sign| {
             let observation = if sign == '+' { Observation::Passed } else { Observation::Failed(String::new()) };
             let before = judge.outcome();
@@ -100,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_number_counts_at_once() {
-        let mut judge = Judge::new(255, 255);
+        let mut judge = Judge::new(255, 255, Outcome::Pending);
         for value in [0, 5, -5, i32::MIN] {
             assert!(judge.observe(&Observation::Value(value)));
             assert!(!judge.observe(&Observation::Value(value)));
