@@ -219,6 +219,12 @@ fn a_recipient_who_is_refused_for_good_or_for_now_keeps_mail_from_nobody_else() 
     let letter = fs::read_to_string(&waiting[0])?;
     ensure!(letter.starts_with("late@example.net\n"), "{letter}");
     ensure!(agent.daemon.count_lines(&["gone@example.net"]) == 1, "{}", agent.daemon.log());
+    // Nor does the letter that waits keep back the next one.
+    lab.pull(0)?;
+    agent.wait_for_state("lan", "fault")?;
+    lab.plug(0)?;
+    let mail = server.next()?;
+    ensure!(said(&mail) == "Entering ACTIVE state" && mail.to == ["ops@example.net"], "{mail:?}");
     Ok(())
 }
 

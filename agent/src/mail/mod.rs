@@ -63,8 +63,8 @@ struct Thread {
 
 #[derive(Debug)]
 enum Order {
-    /// The virtual router with this number has changed its state.
-    Tell(usize, Event),
+    /// The virtual router with this number has changed its state, if that is news.
+    Tell(usize, Event, bool),
     /// What is gathered is to be put into the spool.
     Flush(oneshot::Sender<()>),
 }
@@ -101,11 +101,12 @@ impl Mailer {
         Ok(Self(Some(Thread { orders, done })))
     }
 
-    /// The virtual router with this number has changed its state. Never waits.
-    pub fn tell(&self, router: usize, change: &Change) {
+    /// The virtual router with this number has changed its state; or, where that is no `news`, it goes on in a state of which
+    /// was told unless another one was told last. Never waits.
+    pub fn tell(&self, router: usize, change: &Change, news: bool) {
         let Some(Thread { orders, .. }) = &self.0 else { return };
         let event = Event { at: SystemTime::now(), from: None, change: change.clone() };
-        if orders.try_send(Order::Tell(router, event)).is_err() {
+        if orders.try_send(Order::Tell(router, event, news)).is_err() {
             tracing::warn!("mail: too many changes at once: one is not told");
         }
     }
@@ -136,9 +137,11 @@ struct Desk {
     subject: Subject,
     on: Vec<Occasion>,
     gatherer: Gatherer,
-    /// Its state, as far as it was told of.
+    /// Its state.
     state: Option<String>,
-    /// Whether an agent before has told of that, and this one of nothing yet.
+    /// That of which was told last, or need not be.
+    told: Option<String>,
+    /// Whether an agent before has told of that, and this one knows of nothing yet.
     inherited: bool,
 }
 
@@ -152,21 +155,25 @@ impl Desk {
             on: router.mail.clone(),
             gatherer: Gatherer::new(limits, &written),
             inherited: state.is_some(),
+            told: state.clone(),
             state,
         }
     }
 
-    fn add(&mut self, mut event: Event, now: Instant) {
+    fn add(&mut self, mut event: Event, news: bool, now: Instant) {
         event.from = self.state.replace(event.change.state.to_owned());
-        // An agent that starts anew comes to the state that it was in.
-        let known = std::mem::take(&mut self.inherited) && event.from.as_deref() == Some(event.change.state);
+        // An agent that starts anew comes to the state that it was in, or to one that the agent before did not tell.
+        let inherited = std::mem::take(&mut self.inherited);
+        let known = if inherited { event.from.as_deref() == Some(event.change.state) } else { !news };
         if !known && self.on.contains(&event.change.on) {
             self.gatherer.add(event, now);
+        } else if self.gatherer.due().is_none() {
+            self.told.clone_from(&self.state);
         }
     }
 
     fn memory(&self) -> Memory {
-        Memory { state: self.state.clone(), written: self.gatherer.written() }
+        Memory { state: self.told.clone(), written: self.gatherer.written() }
     }
 }
 
@@ -188,8 +195,8 @@ impl Office {
             let due = self.desks.values().filter_map(|desk| desk.gatherer.due()).min();
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Tell(number, event)) => if let Some(desk) = self.desks.get_mut(&number) {
-                        desk.add(event, Instant::now());
+                    Some(Order::Tell(number, event, news)) => if let Some(desk) = self.desks.get_mut(&number) {
+                        desk.add(event, news, Instant::now());
                     },
                     Some(Order::Flush(flushed)) => {
                         self.write(|_| true);
@@ -215,13 +222,14 @@ impl Office {
 
     /// Writes the letters whose time is as wanted.
     fn write(&mut self, wanted: impl Fn(Instant) -> bool) {
-        for Desk { subject, gatherer, .. } in self.desks.values_mut() {
+        for Desk { subject, gatherer, state, told, .. } in self.desks.values_mut() {
             if !gatherer.due().is_some_and(&wanted) {
                 continue;
             }
             let Some(digest) = gatherer.take(Instant::now()) else { continue };
             match keep(&self.config, &self.spool, subject, &digest) {
                 Ok(()) => {
+                    told.clone_from(state);
                     self.unsaved = true;
                     let _ = self.words.send(Word::Letter);
                 }

@@ -1,5 +1,6 @@
 //! Takes letters from the spool to the mail server, and tries again where that fails.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 use std::{fs, mem, slice};
 
@@ -13,7 +14,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::MailError;
 use super::spool::{Letter, Spool};
 use crate::config::{Encryption, Login, MailConfig};
-use crate::realtime::release_memory;
 
 /// How long after a failure it is tried again, which doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -45,6 +45,10 @@ impl Post {
         let mut last = false;
         // At first for what an agent before us has left.
         loop {
+            // One pass takes all that there is by then.
+            while let Ok(word) = words.try_recv() {
+                last |= word != Word::Letter;
+            }
             let outcome = self.deliver().await;
             match outcome {
                 Ok(()) => {
@@ -92,21 +96,30 @@ impl Post {
             // What it has taken, it has: how this ends is no matter.
             let _ = self.within(async { Ok(connection.quit().await?) }).await;
         }
-        release_memory();
         outcome
     }
 
     async fn deliver_by(&self, connection: &mut Option<AsyncSmtpConnection>) -> Result<(), MailError> {
         let mut put_off = Ok(());
+        // Those for whom the server takes nothing now: they keep nothing from the others.
+        let mut late = BTreeSet::new();
         for path in self.spool.letters()? {
             // It may have been thrown away by now.
             let Some(mut letter) = self.spool.read(&path)? else { continue };
-            let recipients = letter.to.len();
+            let (waiting, now) = mem::take(&mut letter.to).into_iter().partition(|to| late.contains(to));
+            letter.to = now;
+            if letter.to.is_empty() {
+                continue;
+            }
             let outcome = self.offer(connection, &mut letter).await;
+            let refused = matches!(outcome, Err(MailError::Refused(_)));
+            if refused {
+                late.extend(letter.to.iter().cloned());
+            }
+            letter.to.extend::<Vec<String>>(waiting);
             self.spool.settle(&path, &letter)?;
             match outcome {
-                // The server works: what it does not take now keeps nothing else from it.
-                Err(error) if letter.to.len() < recipients => put_off = Err(error),
+                Err(error) if refused => put_off = Err(error),
                 outcome => outcome?,
             }
         }
