@@ -38,26 +38,31 @@ pub fn release_memory() {
     }
 }
 
-/// Of the start's code, whatever is wanted again comes back from the object's file.
+/// Of the program itself, which comes first: the code of the start goes. Whatever is wanted again comes back from the file.
 #[cfg(target_env = "gnu")]
 unsafe extern "C" fn release_code(
-    object: *mut libc::dl_phdr_info,
+    program: *mut libc::dl_phdr_info,
     _: libc::size_t,
     _: *mut libc::c_void,
 ) -> libc::c_int {
+    // SAFETY: sysconf(3) has no preconditions.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let Some(page) = u64::try_from(page).ok().filter(|page| page.is_power_of_two()) else { return 1 };
     // SAFETY: the dynamic loader hands over a description that is valid during the call, with that many headers.
     let (base, headers) = unsafe {
-        let object = &*object;
-        (object.dlpi_addr, slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()))
+        let program = &*program;
+        (program.dlpi_addr, slice::from_raw_parts(program.dlpi_phdr, program.dlpi_phnum.into()))
     };
     // What the loader has written to, relocations, is in writable segments, even where it has write-protected it since.
     for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
+        // A segment has its pages for itself; its alignment may ask for more than it was given.
         let start = base + header.p_vaddr;
-        let aligned = start & !(header.p_align.max(1) - 1);
+        let aligned = start & !(page - 1);
         if let (Ok(at), Ok(length)) = (usize::try_from(aligned), usize::try_from(start + header.p_memsz - aligned)) {
-            // SAFETY: a private mapping of a file that was never written to; where it is none (the vDSO), it is refused.
+            // SAFETY: a private mapping of a file that was never written to.
             unsafe { libc::madvise(ptr::without_provenance_mut(at), length, libc::MADV_DONTNEED) };
         }
     }
-    0
+    // No library.
+    1
 }

@@ -12,6 +12,9 @@ use zerocopy::FromBytes;
 
 use super::DataplaneError;
 
+/// How many frames are read at once: about what the buffer holds.
+const MOST: usize = 512;
+
 /// Has the kernel half show what it sees, for as long as somebody wants to know. Its maps are not pinned: a successor's programs
 /// have their own, and start without anybody who watches.
 pub struct Monitor {
@@ -38,7 +41,11 @@ impl Monitor {
         let buffer = self.buffer.fd().as_fd().try_clone_to_owned().map_err(MapError::from)?;
         let mut shown = RingBuf::try_from(Map::from_map_data(MapData::from_fd(buffer)?)?)?;
         // What came after the last one had enough.
-        while shown.next().is_some() {}
+        for _ in 0..MOST {
+            if shown.next().is_none() {
+                break;
+            }
+        }
         self.shown = Some(shown);
         self.told = 0;
         Ok(self.monitored.set(0, Monitored { wanted: 1, ..Monitored::default() }, 0)?)
@@ -54,7 +61,9 @@ impl Monitor {
     /// What was seen since the last time, and how many frames more there was no room for.
     pub fn read(&mut self) -> (Vec<Sighting>, u64) {
         let mut seen = Vec::new();
-        while let Some(item) = self.shown.as_mut().and_then(RingBuf::next) {
+        // In a flood there is no end of them.
+        for _ in 0..MOST {
+            let Some(item) = self.shown.as_mut().and_then(RingBuf::next) else { break };
             seen.extend(Sighting::read_from_bytes(&item));
         }
         let lost = self.monitored.get(&0, 0).map_or(self.told, |monitored| monitored.lost);

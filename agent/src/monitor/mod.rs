@@ -28,6 +28,9 @@ use crate::plan::Plan;
 /// How long a frame waits until it is shown.
 const PERIOD: Duration = Duration::from_millis(20);
 
+/// How long a client may leave what it is sent unread.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A line of what the agent sends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -93,7 +96,9 @@ impl Monitors {
                 return;
             };
             let lines: String = lines.into_iter().map(|line| line + "\n").collect();
-            if client.send(lines.as_bytes()).await.is_err() {
+            // One that was stopped makes room for another.
+            let sent = tokio::time::timeout(PATIENCE, client.send(lines.as_bytes())).await;
+            if !matches!(sent, Ok(Ok(_))) {
                 return;
             }
         }
