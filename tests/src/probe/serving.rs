@@ -80,8 +80,8 @@ impl Serving {
         Ok(Self { thread, done, start })
     }
 
-    /// Lets a service on the router know where the client is. To be done anew whenever the router's interface was down or
-    /// has got another MAC address.
+    /// Lets a service on the router know where the client is. To be done anew whenever the router's interface was down,
+    /// has got another MAC address, or has had no address at all.
     pub fn introduce(router: &Namespace) -> Result<()> {
         router.ip(&format!("neigh replace {ASKER} lladdr {ASKER_MAC} nud permanent dev {INTERFACE}")).map(drop)
     }

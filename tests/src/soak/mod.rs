@@ -179,6 +179,6 @@ impl Soak {
                 let _ = writeln!(text, "{at:>10.4} {sample:?}");
             }
         }
-        text + &self.world.logs(SHOWN_LINES)
+        text + &self.world.hosts() + &self.world.logs(SHOWN_LINES)
     }
 }

@@ -95,6 +95,16 @@ impl World {
         text
     }
 
+    /// The addresses, routes and neighbours of each router.
+    pub fn hosts(&self) -> String {
+        let mut text = String::new();
+        for (number, router) in self.lab.routers.iter().enumerate() {
+            let state = router.sh("ip -brief address; ip route; ip neighbour show nud all");
+            text += &format!("--- router {number} ---\n{}\n", state.unwrap_or_else(|error| format!("{error:#}")));
+        }
+        text
+    }
+
     /// Ends every agent as an operator would.
     pub fn stop(&mut self) -> Result<()> {
         for (router, place) in self.places.iter_mut().enumerate() {
@@ -240,7 +250,9 @@ fn other_address(router: usize) -> Ipv4Addr {
 
 fn set_primary(host: &Namespace, [old, new]: [Ipv4Addr; 2]) -> Result<()> {
     host.ip(&format!("addr del {old}/24 dev {INTERFACE}"))?;
-    host.ip(&format!("addr add {new}/24 dev {INTERFACE}")).map(drop)
+    host.ip(&format!("addr add {new}/24 dev {INTERFACE}"))?;
+    // The kernel has forgotten every neighbour, also permanent ones, with the last address of the interface.
+    Serving::introduce(host)
 }
 
 fn set_mac(host: &Namespace, mac: MacAddress) -> Result<()> {
