@@ -5,14 +5,13 @@
 //! what is to be written `file=PATH`. A block of `text` is what the command before it prints, in part: each of its
 //! lines is a line of that, with `…` for anything.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
-use xvrrp_tests::lab::{Lab, Machine, PATIENCE, agent_binary, eventually, run};
+use xvrrp_tests::lab::{Lab, Machine, PATIENCE, eventually, make_package, run};
 
 /// A code block of a guide.
 #[derive(Debug)]
@@ -77,7 +76,7 @@ impl Site {
         let (_, package) = PACKAGE.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
         let name = package.file_name().context("a package has a name")?.to_string_lossy();
         for host in ["gw-a", "gw-b"] {
-            run(site.host(host)?.command(&format!("cat > /{name}")).stdin(File::open(package)?))?;
+            site.host(host)?.copy(package, &format!("/{name}"))?;
             if installed {
                 run(&mut site.host(host)?.command(&format!("dpkg --install /{name}")))?;
             }
@@ -149,10 +148,7 @@ fn hosts(on: &str) -> Vec<&str> {
 /// A Debian package of the agent under test; made once.
 static PACKAGE: LazyLock<Result<(TempDir, PathBuf)>> = LazyLock::new(|| {
     let directory = tempfile::tempdir()?;
-    let mut dist = Command::new(env!("CARGO"));
-    dist.args(["run", "--quiet", "--package", "xtask", "--", "dist", "--binary"]).arg(agent_binary()?);
-    run(dist.arg("--output").arg(directory.path()).current_dir(workspace()))?;
-    let package = fs::read_dir(directory.path())?.flatten().map(|entry| entry.path()).next().context("no package")?;
+    let package = make_package(env!("CARGO_PKG_VERSION"), directory.path())?;
     Ok((directory, package))
 });
 

@@ -13,21 +13,9 @@ use super::netns::Namespace;
 use super::wait::{PATIENCE, eventually};
 use super::{INTERFACE, LINK_LOCAL_VIP, VIP, VIP_IPV6};
 
-/// What keepalived logs of an advert that it does not like.
-const COMPLAINTS: &[&str] = &[
-    "invalid",
-    "Invalid",
-    "bad ",
-    "incorrect",
-    "checksum",
-    "mismatch",
-    "wrong",
-    "not match",
-    "unexpected",
-    "Unexpected",
-    "ignoring",
-    "Ignoring",
-];
+/// What keepalived logs of an advert that it does not like, at the beginning of a sentence or not.
+const COMPLAINTS: &[&str] =
+    &["nvalid", "bad ", "ncorrect", "checksum", "ismatch", "rong", "not match", "xpected", "gnoring"];
 
 /// One `vrrp_instance`, in the words of keepalived.conf(5).
 #[derive(Clone, Debug)]

@@ -1,14 +1,16 @@
 //! A host with files of its own: this machine's, and what it changes of them goes nowhere.
 
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::daemon::Daemon;
-use super::netns::Namespace;
+use super::netns::{Namespace, run};
 use super::wait::PATIENCE;
+use super::xvrrp::agent_binary;
 
 /// A file system, a host name and a network that its commands have for themselves. `systemctl` and `journalctl` there are
 /// stand-ins: units are started, reloaded and stopped as they say. What was started ends with the namespace.
@@ -30,6 +32,11 @@ impl Machine {
         Ok(Self { holder, _directory: directory })
     }
 
+    /// Copies a file of this machine to a path there.
+    pub fn copy(&self, from: &Path, to: &str) -> Result<()> {
+        run(self.command(&format!("cat > {to}")).stdin(File::open(from)?)).map(drop)
+    }
+
     /// A shell script that will run in the root directory there, and end with its first command that fails.
     pub fn command(&self, script: &str) -> Command {
         let mut command = Command::new("nsenter");
@@ -37,4 +44,14 @@ impl Machine {
         command.args(["--mount", "--uts", "--net", "--root", "sh", "-ec", &format!("cd /; {script}")]);
         command
     }
+}
+
+/// Makes a Debian package of the agent under test, with this version, and returns its path.
+pub fn make_package(version: &str, directory: &Path) -> Result<PathBuf> {
+    let mut dist = Command::new(env!("CARGO"));
+    dist.args(["run", "--quiet", "--package", "xtask", "--", "dist", "--package-version", version]);
+    dist.arg("--binary").arg(agent_binary()?).arg("--output").arg(directory);
+    run(dist.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")))?;
+    let mut packages = fs::read_dir(directory)?.flatten().map(|entry| entry.path());
+    packages.find(|path| path.to_string_lossy().contains(&format!("xvrrp_{version}_"))).context("no package")
 }

@@ -22,7 +22,7 @@ pub use frr::{Frr, FrrConfig};
 pub use group::{Group, Implementation};
 pub use host_state::host_state;
 pub use keepalived::{Keepalived, KeepalivedConfig};
-pub use machine::Machine;
+pub use machine::{Machine, make_package};
 pub use mail_server::{Habits, Mail, MailServer};
 pub use netns::{Namespace, run, sweep};
 pub use pair::Pair;
