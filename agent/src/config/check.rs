@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use toml::de::DeValue;
 use xvrrp_common::units::{Interval, Priority};
 
-use super::error::Reported;
+use super::error::{Reported, all};
 use super::keys::{self, Key};
 use super::section::{Found, Section, quote};
 use super::virtual_router::{MAX_PATH, name_or_number, read_interface};
@@ -41,22 +41,13 @@ pub(super) fn read_all(root: &mut Section, names: &mut Names) -> Result<Vec<Chec
         let message = format!("{} are too many; expected at most {MAX_CHECKS} in a file", elements.len());
         return Err(root.report(&keys::CHECK, first_too_many.line, message));
     }
-    let mut outcome = Ok(Vec::with_capacity(elements.len()));
-    for (index, element) in elements.into_iter().enumerate() {
-        let check = match element.value {
-            DeValue::Table(table) => {
-                let place = format!("check {}", name_or_number(table, index + 1));
-                read_table(&mut root.below(place, table, element.line), index, names)
-            }
-            _ => Err(root.reject_type(&keys::CHECK, element)),
-        };
-        match (check, &mut outcome) {
-            (Ok(check), Ok(checks)) => checks.push(check),
-            (Ok(_), Err(_)) => {}
-            (Err(reported), _) => outcome = Err(reported),
+    all(elements.into_iter().enumerate().map(|(index, element)| match element.value {
+        DeValue::Table(table) => {
+            let place = format!("check {}", name_or_number(table, index + 1));
+            read_table(&mut root.below(place, table, element.line), index, names)
         }
-    }
-    outcome
+        _ => Err(root.reject_type(&keys::CHECK, element)),
+    }))
 }
 
 fn read_table(section: &mut Section, index: usize, names: &mut Names) -> Result<CheckConfig, Reported> {
@@ -201,11 +192,10 @@ pub(super) fn read_track(
     priority: Option<Priority>,
 ) -> Result<Vec<Tracked>, Reported> {
     let Some((elements, _)) = section.list(&keys::TRACK)? else { return Ok(Vec::new()) };
-    let mut outcome = Ok(Vec::with_capacity(elements.len()));
     let mut first_lines = HashMap::new();
-    for element in elements {
+    all(elements.into_iter().map(|element| {
         let line = element.line;
-        let tracked = read_tracked(section, names, element).and_then(|tracked| {
+        read_tracked(section, names, element).and_then(|tracked| {
             let name = names.0.iter().find(|(_, named)| named.index == tracked.check).map_or("", |(name, _)| name);
             if let Some(first) = first_lines.insert(tracked.check, line) {
                 let message = format!("{} is listed twice, first on line {first}; remove one", quote(name));
@@ -220,14 +210,8 @@ pub(super) fn read_track(
                 return Err(section.report(&keys::TRACK, line, message));
             }
             Ok(tracked)
-        });
-        match (tracked, &mut outcome) {
-            (Ok(tracked), Ok(list)) => list.push(tracked),
-            (Ok(_), Err(_)) => {}
-            (Err(reported), _) => outcome = Err(reported),
-        }
-    }
-    outcome
+        })
+    }))
 }
 
 fn read_tracked<'i>(section: &mut Section<'_, 'i>, names: &Names, element: Found<'_, 'i>) -> Result<Tracked, Reported> {

@@ -47,6 +47,12 @@ pub struct Problem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reported(());
 
+/// All of them, if nothing is wrong with any. Each is asked for, so that each is reported that is wrong.
+pub(super) fn all<T>(read: impl IntoIterator<Item = Result<T, Reported>>) -> Result<Vec<T>, Reported> {
+    let read: Vec<_> = read.into_iter().collect();
+    read.into_iter().collect()
+}
+
 /// The problems found so far.
 #[derive(Debug, Default)]
 pub(super) struct Problems(Vec<Problem>);

@@ -8,7 +8,7 @@ use xvrrp_common::units::{Family, Priority};
 use xvrrp_common::wire::vrrp::HOP_LIMIT;
 
 use super::address::{Vip, parse_peer};
-use super::error::Reported;
+use super::error::{Reported, all};
 use super::keys;
 use super::section::{Found, Section};
 use super::{UnicastPeer, VirtualRouterConfig};
@@ -20,24 +20,17 @@ pub(super) fn read(section: &mut Section) -> Result<Vec<(UnicastPeer, usize)>, R
         let wrong = format!("{} peers are too many", elements.len());
         return Err(section.reject(&keys::UNICAST_PEERS, line, wrong));
     }
-    let mut outcome = Ok(Vec::with_capacity(elements.len()));
     let mut first_lines = HashMap::new();
-    for element in elements {
+    all(elements.into_iter().map(|element| {
         let line = element.line;
-        let peer = read_one(section, element).and_then(|peer| match first_lines.insert(peer.address, line) {
+        read_one(section, element).and_then(|peer| match first_lines.insert(peer.address, line) {
             Some(first) => {
                 let message = format!("{} is listed twice, first on line {first}; remove one", peer.address);
                 Err(section.report(&keys::UNICAST_PEERS, line, message))
             }
             None => Ok((peer, line)),
-        });
-        match (peer, &mut outcome) {
-            (Ok(peer), Ok(peers)) => peers.push(peer),
-            (Ok(_), Err(_)) => {}
-            (Err(reported), _) => outcome = Err(reported),
-        }
-    }
-    outcome
+        })
+    }))
 }
 
 fn read_one<'i>(section: &mut Section<'_, 'i>, element: Found<'_, 'i>) -> Result<UnicastPeer, Reported> {

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use xvrrp_common::units::Interval;
 
 use super::duration;
-use super::error::{Lines, Problems, Reported};
+use super::error::{Lines, Problems, Reported, all};
 use super::keys::{self, Key};
 
 /// A table with all that is needed to complain about it.
@@ -187,19 +187,13 @@ impl<'a, 'i> Section<'a, 'i> {
         elements: Vec<Found>,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Result<Vec<(T, usize)>, Reported> {
-        let mut outcome = Ok(Vec::with_capacity(elements.len()));
-        for Found { value, line } in elements {
+        all(elements.into_iter().map(|Found { value, line }| {
             let parsed = match value {
                 DeValue::String(text) => parse(text),
                 _ => Err(format!("found {}; expected an address in quotes", describe(value))),
             };
-            match (parsed, &mut outcome) {
-                (Ok(element), Ok(list)) => list.push((element, line)),
-                (Ok(_), Err(_)) => {}
-                (Err(message), _) => outcome = Err(self.report(key, line, message)),
-            }
-        }
-        outcome
+            parsed.map(|element| (element, line)).map_err(|message| self.report(key, line, message))
+        }))
     }
 
     pub fn report_unknown_keys(&mut self, keys: &[Key]) {

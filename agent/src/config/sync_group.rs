@@ -1,11 +1,9 @@
 //! `[[sync_group]]`: virtual routers that change role together.
 
-use std::collections::HashMap;
-
 use toml::de::DeValue;
 use xvrrp_common::units::Interval;
 
-use super::error::Reported;
+use super::error::{Reported, all};
 use super::section::{Section, quote};
 use super::taken::Taken;
 use super::virtual_router::name_or_number;
@@ -32,45 +30,20 @@ pub(super) fn read_all(
     taken: &mut Taken,
 ) -> Result<Vec<SyncGroupConfig>, Reported> {
     let Some((elements, _)) = root.list(&keys::SYNC_GROUP)? else { return Ok(Vec::new()) };
-    let mut names = HashMap::new();
-    let mut outcome = Ok(Vec::with_capacity(elements.len()));
-    for (index, element) in elements.into_iter().enumerate() {
-        let DeValue::Table(table) = element.value else {
-            outcome = Err(root.reject_type(&keys::SYNC_GROUP, element));
-            continue;
-        };
+    let groups = all(elements.into_iter().enumerate().map(|(index, element)| {
+        let DeValue::Table(table) = element.value else { return Err(root.reject_type(&keys::SYNC_GROUP, element)) };
         let place = format!("sync_group {}", name_or_number(table, index + 1));
         let mut section = root.below(place, table, element.line);
-        let name = read_name(&mut section, &mut names);
+        let name = taken.claim_group_name(&mut section);
         let members = read_members(&mut section);
         let notify = notify::read(&mut section, taken);
         section.report_unknown_keys(keys::SYNC_GROUP_KEYS);
-        let group = (|| {
-            let (name, members, notify) = (name?, members?, notify?);
-            let Some(routers) = routers.as_deref_mut() else { return Ok(None) };
-            let members = join(&mut section, index, &members, routers, checks.as_deref().unwrap_or_default())?;
-            Ok(Some(SyncGroupConfig { name, members, notify }))
-        })();
-        match (group, &mut outcome) {
-            (Ok(group), Ok(groups)) => groups.extend(group),
-            (Ok(_), Err(_)) => {}
-            (Err(reported), _) => outcome = Err(reported),
-        }
-    }
-    outcome
-}
-
-fn read_name(section: &mut Section, names: &mut HashMap<String, usize>) -> Result<String, Reported> {
-    let name = section.identifier(&keys::NAME)?;
-    let name = section.required(&keys::NAME, name)?;
-    let line = section.line_of(&keys::NAME);
-    match names.insert(name.to_owned(), line) {
-        None => Ok(name.to_owned()),
-        Some(first) => {
-            let message = format!("{} is already taken on line {first}; choose another", quote(name));
-            Err(section.report(&keys::NAME, line, message))
-        }
-    }
+        let (name, members, notify) = (name?, members?, notify?);
+        let Some(routers) = routers.as_deref_mut() else { return Ok(None) };
+        let members = join(&mut section, index, &members, routers, checks.as_deref().unwrap_or_default())?;
+        Ok(Some(SyncGroupConfig { name, members, notify }))
+    }))?;
+    Ok(groups.into_iter().flatten().collect())
 }
 
 /// With the line of each.

@@ -10,10 +10,11 @@ use super::error::Reported;
 use super::keys;
 use super::section::{Section, quote};
 
-/// Names, VRIDs and addresses of the virtual routers read so far.
+/// Names, VRIDs and addresses of the virtual routers read so far, and names of sync groups.
 #[derive(Default)]
 pub(super) struct Taken {
     names: HashMap<String, usize>,
+    groups: HashMap<String, usize>,
     services: HashMap<String, Holder>,
     vrids: HashMap<(String, Family, Vrid), Holder>,
     addresses: HashMap<(String, IpAddr), Holder>,
@@ -26,18 +27,14 @@ struct Holder {
 }
 
 impl Taken {
-    pub fn claim_name(&mut self, section: &mut Section, name: &str) -> Result<(), Reported> {
-        let line = section.line_of(&keys::NAME);
-        match self.names.entry(name.to_owned()) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(line);
-                Ok(())
-            }
-            Entry::Occupied(first) => {
-                let message = format!("{} is already taken on line {}; choose another", quote(name), first.get());
-                Err(section.report(&keys::NAME, line, message))
-            }
-        }
+    /// The name of a virtual router.
+    pub fn claim_name(&mut self, section: &mut Section) -> Result<String, Reported> {
+        claim_name(&mut self.names, section)
+    }
+
+    /// The name of a sync group, which may be that of a virtual router, too.
+    pub fn claim_group_name(&mut self, section: &mut Section) -> Result<String, Reported> {
+        claim_name(&mut self.groups, section)
     }
 
     /// Who is started by one role must not be stopped by another.
@@ -88,6 +85,22 @@ impl Taken {
                 };
                 section.report(&keys::ADDRESSES, line, message);
             }
+        }
+    }
+}
+
+fn claim_name(taken: &mut HashMap<String, usize>, section: &mut Section) -> Result<String, Reported> {
+    let name = section.identifier(&keys::NAME)?;
+    let name = section.required(&keys::NAME, name)?;
+    let line = section.line_of(&keys::NAME);
+    match taken.entry(name.to_owned()) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(line);
+            Ok(name.to_owned())
+        }
+        Entry::Occupied(first) => {
+            let message = format!("{} is already taken on line {}; choose another", quote(name), first.get());
+            Err(section.report(&keys::NAME, line, message))
         }
     }
 }

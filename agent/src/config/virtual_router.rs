@@ -10,7 +10,7 @@ use xvrrp_common::wire::vrrp::IpAddress;
 
 use super::address::{Vip, parse_source, parse_vip};
 use super::check::{Names, read_track};
-use super::error::Reported;
+use super::error::{Reported, all};
 use super::keys;
 use super::keys::Key;
 use super::mail::read_occasions;
@@ -59,22 +59,13 @@ pub(super) fn read_all(
         return Err(root.report(&keys::VIRTUAL_ROUTER, first_too_many.line, message));
     }
 
-    let mut outcome = Ok(Vec::with_capacity(elements.len()));
-    for (index, element) in elements.into_iter().enumerate() {
-        let router = match element.value {
-            DeValue::Table(table) => {
-                let place = format!("virtual_router {}", name_or_number(table, index + 1));
-                read_table(&mut root.below(place, table, element.line), taken, checks, mail)
-            }
-            _ => Err(root.reject_type(&keys::VIRTUAL_ROUTER, element)),
-        };
-        match (router, &mut outcome) {
-            (Ok(router), Ok(routers)) => routers.push(router),
-            (Ok(_), Err(_)) => {}
-            (Err(reported), _) => outcome = Err(reported),
+    all(elements.into_iter().enumerate().map(|(index, element)| match element.value {
+        DeValue::Table(table) => {
+            let place = format!("virtual_router {}", name_or_number(table, index + 1));
+            read_table(&mut root.below(place, table, element.line), taken, checks, mail)
         }
-    }
-    outcome
+        _ => Err(root.reject_type(&keys::VIRTUAL_ROUTER, element)),
+    }))
 }
 
 pub(super) fn name_or_number(table: &DeTable, number: usize) -> String {
@@ -90,7 +81,7 @@ fn read_table(
     checks: &Names,
     mail: bool,
 ) -> Result<VirtualRouterConfig, Reported> {
-    let name = read_name(section, taken);
+    let name = taken.claim_name(section);
     let interface = read_interface(section);
     let vrid = read_vrid(section);
     let version = read_version(section);
@@ -171,13 +162,6 @@ fn read_table(
             unicast_peers: section.line_of(&keys::UNICAST_PEERS),
         },
     })
-}
-
-fn read_name(section: &mut Section, taken: &mut Taken) -> Result<String, Reported> {
-    let name = section.identifier(&keys::NAME)?;
-    let name = section.required(&keys::NAME, name)?;
-    taken.claim_name(section, name)?;
-    Ok(name.to_owned())
 }
 
 /// As the kernel's `dev_valid_name` has it; and no control characters, which nobody means.
