@@ -17,25 +17,16 @@ pub fn schedule_fifo(priority: u8) -> io::Result<()> {
 /// At the end of the start: gives back to the system what that has used, some megabytes of memory and of code, and keeps
 /// every page that the process touches from then on. Needs `CAP_IPC_LOCK` or a sufficient `RLIMIT_MEMLOCK`.
 pub fn settle_memory() -> io::Result<()> {
-    release_memory();
-    // SAFETY: the callback needs no data.
+    // SAFETY: malloc_trim(3) takes no pointers; the callback needs no data.
     #[cfg(target_env = "gnu")]
     unsafe {
+        libc::malloc_trim(0);
         libc::dl_iterate_phdr(Some(release_code), ptr::null_mut());
     }
     // MCL_ONFAULT: without it each thread's whole stack would be made resident at once.
     // SAFETY: mlockall(2) takes no pointers.
     let result = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Gives back memory that was used and is no longer.
-pub fn release_memory() {
-    // SAFETY: malloc_trim(3) takes no pointers.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }
 
 /// Of the program itself, which comes first: the code of the start goes. Whatever is wanted again comes back from the file.

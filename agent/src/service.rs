@@ -106,8 +106,8 @@ impl Host<'_> {
         let (sockets, _memberships): (Vec<_>, Vec<_>) = equipment.into_iter().unzip();
         let counters = Arc::new(tables.take_counters()?);
         let realtime_priority = self.config.agent.realtime_priority;
-        let before = self.bequest.as_ref().map(|bequest| bequest.checks.clone()).unwrap_or_default();
-        let outcomes = tracking::inherited(&self.config.checks, &before);
+        let inherited = self.bequest.clone().unwrap_or_default();
+        let outcomes = tracking::inherited(&self.config.checks, &inherited.checks);
         let instances = equipment::instances(all, sockets, &held, &outcomes)?;
         let addresses = addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
         let mut election = election::spawn(tables, instances, addresses.requests.clone(), realtime_priority)
@@ -127,18 +127,16 @@ impl Host<'_> {
         let monitor = attachments.take_monitor()?;
 
         let mut tracker = Tracker::start(self.config, &outcomes, plans.iter().map(|plan| plan.config));
-        let told = self.bequest.as_ref().map(|bequest| bequest.told.clone()).unwrap_or_default();
-        let mut herald = Herald::start(self.config, all, &told)?;
+        let mut herald = Herald::start(self.config, all, &inherited.told)?;
         let sources = Sources {
             counters: Arc::clone(&counters),
             checks: tracker.accounts(),
             notify_failures: herald.notifier.failures(),
             history: Arc::clone(&herald.history),
         };
-        let before = self.bequest.as_ref().map_or(&[][..], |bequest| &bequest.waiting);
-        let waits = report::waits(&all.waiting, before);
+        let waits = report::waits(&all.waiting, &inherited.waiting);
         for (waiting, waits) in all.waiting.iter().zip(&waits) {
-            herald.waits(waiting, !before.iter().any(|before| before.is_of(waits)));
+            herald.waits(waiting, !inherited.waiting.iter().any(|before| before.is_of(waits)));
         }
         let inspector = Arc::new(Inspector::new(self.config, all, &waits, modes, sources, election.commands.clone()));
         let metrics = self.config.agent.metrics.map(|address| clients::serve_metrics(address, Arc::clone(&inspector)));
