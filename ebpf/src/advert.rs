@@ -41,7 +41,7 @@ fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> Verdict {
         return unknown(frame, ip, Counter::AdvertLength);
     };
     let key = RouterKey { ifindex: frame.ifindex(), vlan, family: C::Address::FAMILY as u8, vrid };
-    let Some(router) = maps::router(&key) else {
+    let Some(router) = maps::router(key) else {
         return unknown(frame, ip, Counter::AdvertUnknownVrid);
     };
     let unicast = router.flags & Router::UNICAST != 0 && ip.destination().widen() == router.primary;
@@ -142,7 +142,7 @@ fn take(key: &RouterKey, router: &Router, source: Address, advert: &vrrp::Advert
     let change = heard::record(entry, &latest, restarts_timer(router, advert));
     // The agent may be taking over at this moment: it writes the role, then reads the entry. We have written the entry, and
     // read the role again: one of us sees what the other did.
-    let Some(router) = maps::router(key) else { return };
+    let Some(router) = maps::router(*key) else { return };
     if router.role == Router::ROLE_ACTIVE && wins(router, source, advert) {
         lease::end(router);
     }

@@ -1,5 +1,8 @@
 //! Every map, and what is asked of them. `EbpfLoader` sets the real sizes.
 
+use core::mem::MaybeUninit;
+use core::ptr;
+
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_RB_NO_WAKEUP, xdp_md};
 use aya_ebpf::helpers::bpf_xdp_load_bytes;
@@ -64,6 +67,40 @@ impl CounterIndex {
     }
 }
 
+/// A key on the stack, written eight bytes at a time. The kernel reads it so, or four at a time: if it was written in
+/// smaller pieces, a processor cannot take them from its store buffer and waits some nanoseconds each time (failed store
+/// forwarding).
+#[repr(C, align(8))]
+struct InWords<K>(MaybeUninit<K>);
+
+impl<K> InWords<K> {
+    const WORDS: usize = {
+        let words = size_of::<K>() / size_of::<u64>();
+        assert!(words * size_of::<u64>() == size_of::<K>(), "a key in whole words");
+        words
+    };
+
+    #[inline(always)]
+    fn new(key: K) -> Self {
+        let mut written = Self(MaybeUninit::uninit());
+        for word in 0..Self::WORDS {
+            // SAFETY: both have so many words, of which any bits are valid, and `written` is aligned for them. Volatile, or
+            // the compiler writes the pieces that the key was put together from.
+            unsafe {
+                let word_of_key = ptr::read_unaligned((&raw const key).cast::<u64>().add(word));
+                ptr::write_volatile((&raw mut written).cast::<u64>().add(word), word_of_key);
+            }
+        }
+        written
+    }
+
+    #[inline(always)]
+    fn key(&self) -> &K {
+        // SAFETY: `new` has written all of it.
+        unsafe { self.0.assume_init_ref() }
+    }
+}
+
 #[inline(always)]
 pub fn count(index: CounterIndex, counter: Counter) {
     let Some(counters) = COUNTERS.get_ptr_mut(index.0) else {
@@ -93,7 +130,12 @@ pub fn report_missing_slot(slot: u32) {
 }
 
 #[inline(always)]
-pub fn router(key: &RouterKey) -> Option<&'static Router> {
+pub fn router(key: RouterKey) -> Option<&'static Router> {
+    router_at(InWords::new(key).key())
+}
+
+#[inline(always)]
+fn router_at(key: &RouterKey) -> Option<&'static Router> {
     // SAFETY: the agent overwrites entries in place; each field that it changes while we run, the role above all, is
     // right before and after on its own.
     unsafe { ROUTERS.get(key) }
@@ -102,17 +144,17 @@ pub fn router(key: &RouterKey) -> Option<&'static Router> {
 /// The virtual router that an address belongs to.
 #[inline(always)]
 pub fn router_of_vip(ifindex: u32, vlan: u16, family: Family, address: Address) -> Option<&'static Router> {
-    let key = VipKey { ifindex, vlan, family: family as u8, reserved: 0, address };
+    let key = InWords::new(VipKey { ifindex, vlan, family: family as u8, reserved: 0, address });
     // SAFETY: an address keeps its virtual router as long as it has one.
-    router(unsafe { VIPS.get(key) }?)
+    router_at(unsafe { VIPS.get(key.key()) }?)
 }
 
 /// The least TTL or hop limit of what an allowed source sends.
 #[inline(always)]
 pub fn allowed_source(router: RouterKey, address: Address) -> Option<u8> {
-    let key = SourceKey { router, address };
+    let key = InWords::new(SourceKey { router, address });
     // SAFETY: a byte, that the agent overwrites in place.
-    unsafe { ALLOWED_SOURCES.get(key) }.copied()
+    unsafe { ALLOWED_SOURCES.get(key.key()) }.copied()
 }
 
 #[inline(always)]

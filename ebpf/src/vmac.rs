@@ -25,7 +25,7 @@ pub fn admit(frame: &mut Frame, header: &ethernet::Header, family: Family, vrid:
         return Ok(Admission::NotOurs);
     }
     let key = RouterKey { ifindex: frame.ifindex(), vlan: header.vlan, family: family as u8, vrid: vrid.get() };
-    let Some(router) = maps::router(&key).filter(|router| router.flags & Router::VIRTUAL_MAC != 0) else {
+    let Some(router) = maps::router(key).filter(|router| router.flags & Router::VIRTUAL_MAC != 0) else {
         return Ok(Admission::NotOurs);
     };
     // RFC 9568 6.4.2: a Backup MUST discard frames to the virtual MAC.
