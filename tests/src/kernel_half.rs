@@ -1,6 +1,8 @@
 //! The kernel half by itself: one frame in, and everything that comes of it out. Nothing is attached; the kernel runs
 //! the loaded programs by `BPF_PROG_TEST_RUN`, as if the frame were the loopback interface's.
 
+use std::os::fd::{AsFd, BorrowedFd};
+
 use anyhow::{Context, Result, bail};
 use aya::programs::{Program, TestRun, TestRunOptions};
 use xvrrp::dataplane::{Attachments, Capacity, CounterReader, Dataplane, Events, Monitor, Tables, Told};
@@ -149,6 +151,22 @@ impl KernelHalf {
     /// A frame arrives.
     pub fn receive(&mut self, frame: &[u8]) -> Result<Outcome> {
         self.run(program::INGRESS, frame)
+    }
+
+    /// The program for what arrives, to be attached.
+    pub fn ingress(&self) -> Result<BorrowedFd<'_>> {
+        match self.attachments.program(program::INGRESS) {
+            Some(Program::Xdp(program)) => Ok(program.fd()?.as_fd()),
+            _ => bail!("no program {}", program::INGRESS),
+        }
+    }
+
+    /// The program for what leaves, likewise.
+    pub fn egress(&self) -> Result<BorrowedFd<'_>> {
+        match self.attachments.program(program::EGRESS) {
+            Some(Program::SchedClassifier(program)) => Ok(program.fd()?.as_fd()),
+            _ => bail!("no program {}", program::EGRESS),
+        }
     }
 
     /// What shows the frames that arrive; to be had once.

@@ -6,10 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::net::if_::if_nametoindex;
 use serde_json::Value;
+use xvrrp_common::abi::{Router, RouterKey};
 
+use super::bare_xdp::{self, BareProgram, Injector, Variation};
 use super::usage::received;
 use super::{Body, Findings, Group, Options, Plot, Row, Samples, Subject};
+use crate::frames;
+use crate::kernel_half::{KernelHalf, key, router, virtual_mac};
 use crate::lab::{Namespace, VirtualRouter, Xvrrp, eventually, pause, run as run_command};
 
 pub const SUBJECT: Subject = Subject { name: "throughput", title: "forwarding with the program attached", run };
@@ -20,19 +25,27 @@ const PORT: u16 = 7008;
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 100);
 /// The payload of the smallest frame on a wire.
 const PAYLOAD: usize = 18;
+const UDP: u8 = 17;
+/// How many frames are injected at a time.
+const AT_ONCE: u32 = 1 << 19;
+/// The gateway's interfaces.
+const CLIENT_SIDE: &str = "eth0";
+const SERVER_SIDE: &str = "eth1";
 
 /// What is on the gateway, and which way the client goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     /// No program.
     Bare,
+    /// Programs that only pass, in the same places: what the kernel's hooks cost by themselves. At the driver only.
+    Hooks,
     /// The program, which has nothing to do with the frames: they go to the interface's own MAC address.
     Past,
     /// The program, which admits the frames: they go to the virtual MAC.
     Through,
 }
 
-const WAYS: [Way; 3] = [Way::Bare, Way::Past, Way::Through];
+const WAYS: [Way; 4] = [Way::Bare, Way::Hooks, Way::Past, Way::Through];
 
 /// Client, gateway and server, and cables between them.
 struct Path {
@@ -42,24 +55,29 @@ struct Path {
 }
 
 fn run(options: &Options) -> Result<Findings> {
-    let path = Path::new()?;
+    let (path, at_drivers) = (Path::new()?, Path::new()?);
     let window = options.pick(Duration::from_secs(1), Duration::from_millis(300));
     let rounds = options.runs(10, 1);
-    let mut packets = [const { Vec::new() }; 3];
-    let mut bits = [const { Vec::new() }; 3];
+    let mut injected = [const { Vec::new() }; WAYS.len()];
+    let mut packets = [const { Vec::new() }; WAYS.len()];
+    let mut bits = [const { Vec::new() }; WAYS.len()];
     // One way after the other, again and again: what disturbs, disturbs all of them.
     for _ in 0..rounds {
         for (index, way) in WAYS.into_iter().enumerate() {
-            let agent = path.set_up(way)?;
-            packets[index].push(path.small_packets(window)? / 1e3);
-            bits[index].push(path.iperf(options.pick(2, 1))? / 1e9);
-            if let Some(mut agent) = agent {
-                agent.stop()?;
+            if way != Way::Hooks {
+                let agent = path.set_up(way)?;
+                packets[index].push(path.small_packets(window)? / 1e3);
+                bits[index].push(path.iperf(options.pick(2, 1))? / 1e9);
+                if let Some(mut agent) = agent {
+                    agent.stop()?;
+                }
             }
+            injected[index].push(at_drivers.injected_packets(way, options.pick(AT_ONCE, AT_ONCE / 16))? / 1e3);
         }
     }
-    let small = judged("smallest packets", "kpackets/s", packets)?;
-    let stream = judged("one TCP stream (iperf3)", "Gbit/s", bits)?;
+    let driver = judged("smallest packets, at the driver", "kpackets/s", injected)?;
+    let small = judged("smallest packets, over the cable", "kpackets/s", packets)?;
+    let stream = judged("one TCP stream (iperf3), over the cable", "Gbit/s", bits)?;
     let group = |row: &Row| {
         let all = row.reference.iter().chain(&row.figures);
         all.fold(Group::new(""), |group, figure| group.with(&figure.program, figure.samples.clone()))
@@ -72,31 +90,48 @@ fn run(options: &Options) -> Result<Findings> {
         body: Body::Bars(vec![group(row)]),
     };
     let plots = vec![
-        plot("Forwarding of the smallest packets", "thousand packets/s (median; whisker: least to most)", &small),
+        plot(
+            "Forwarding of the smallest packets, driver mode",
+            "thousand packets/s (median; whisker: least to most)",
+            &driver,
+        ),
+        plot(
+            "Forwarding of the smallest packets, generic mode",
+            "thousand packets/s (median; whisker: least to most)",
+            &small,
+        ),
         plot("Forwarding of one TCP stream", "Gbit/s (median; whisker: least to most)", &stream),
     ];
     Ok(Findings {
         how: format!(
             "Client, gateway and server, a veth cable between each two; {rounds} rounds through all three ways. Smallest \
-             packets: UDP with {PAYLOAD} bytes from one thread, one system call each, for {window:?}; counted is what \
-             arrives at the server. Past: to the interface's own MAC; through: to the virtual MAC, admitted by the program."
+             packets: UDP with {PAYLOAD} bytes; counted is what arrives at the server. At the driver: the kernel makes the \
+             frames and hands them to the gateway's driver, where the program is in driver mode, as on a card. Over the \
+             cable: from one thread, one system call each, for {window:?}; the program is in generic mode. Past: to the interface's own MAC; through: to the virtual MAC, admitted by the program."
         ),
-        rows: vec![small, stream],
+        rows: vec![driver, small, stream],
         notes: vec![
-            "On veth the program runs in generic mode, behind the allocation of the packet's buffer, which the kernel makes \
+            "Over the cable the program runs in generic mode, behind the allocation of the packet's buffer, which the kernel makes \
              anew or linear for it where it must: with segments of 64 kB, as TCP over veth has them, that is most of the \
-             cost. On a card in driver mode there is neither."
+             cost. At the driver, as on a card, there is neither."
+                .to_owned(),
+            "Bare programs: one that only passes in each of the two places, XDP and TC's egress, that the agent's programs \
+             take: what the kernel's own hooks cost of a path that does nothing else but forward, at two million packets a \
+             second and core."
                 .to_owned(),
         ],
         plots,
     })
 }
 
-fn judged(what: &str, unit: &'static str, [bare, past, through]: [Vec<f64>; 3]) -> Result<Row> {
+fn judged(what: &str, unit: &'static str, [bare, hooks, past, through]: [Vec<f64>; WAYS.len()]) -> Result<Row> {
     let (bare, past, through) = (Samples::of(bare)?, Samples::of(past)?, Samples::of(through)?);
     let met = past.median().min(through.median()) >= bare.median() * TARGET;
-    let row = Row::new(what, unit).figure("past", past).figure("through", through).beside("no program", bare);
-    Ok(row.target(format!("at least {TARGET} of what it is without the program"), met))
+    let mut row = Row::new(what, unit).figure("past", past).figure("through", through);
+    if !hooks.is_empty() {
+        row = row.figure("bare programs", Samples::of(hooks)?);
+    }
+    Ok(row.beside("no program", bare).target(format!("at least {TARGET} of what it is without the program"), met))
 }
 
 impl Path {
@@ -107,9 +142,10 @@ impl Path {
             server: Namespace::new("server")?,
         };
         let gateway = &path.gateway;
-        for (host, interface, net, own) in
-            [(&path.client, "eth0", "192.0.2", "192.0.2.100"), (&path.server, "eth1", "198.51.100", "198.51.100.100")]
-        {
+        for (host, interface, net, own) in [
+            (&path.client, CLIENT_SIDE, "192.0.2", "192.0.2.100"),
+            (&path.server, SERVER_SIDE, "198.51.100", "198.51.100.100"),
+        ] {
             gateway.ip(&format!("link add {interface} type veth peer name eth0 netns {}", host.name()))?;
             gateway.ip(&format!("addr add {net}.2/24 dev {interface}"))?;
             gateway.ip(&format!("link set {interface} up"))?;
@@ -142,8 +178,7 @@ impl Path {
 
     /// How many a second arrive.
     fn small_packets(&self, window: Duration) -> Result<f64> {
-        // Never read: what it has no room for is dropped without a word.
-        let _sink = self.server.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)))??;
+        let _sink = self.sink()?;
         let socket = self.client.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
         socket.connect((SERVER, PORT))?;
         let stop = AtomicBool::new(false);
@@ -164,6 +199,55 @@ impl Path {
             stop.store(true, Ordering::Relaxed);
             counted
         })
+    }
+
+    /// How many a second arrive of so many that are handed to the gateway's driver.
+    fn injected_packets(&self, way: Way, packets: u32) -> Result<f64> {
+        let _sink = self.sink()?;
+        let own = self.gateway.mac(CLIENT_SIDE)?;
+        // The driver polls for frames only if somebody may look at them: a program, or GRO.
+        self.gateway.sh(&format!("ethtool --offload {CLIENT_SIDE} gro on"))?;
+        let kernel = self.kernel_half()?;
+        let (pass, accept) = (BareProgram::pass()?, BareProgram::accept()?);
+        let (ingress, egress) = match way {
+            Way::Bare => (None, None),
+            Way::Hooks => (Some(pass.fd()), Some(accept.fd())),
+            Way::Past | Way::Through => (Some(kernel.ingress()?), Some(kernel.egress()?)),
+        };
+        let mut attached = Vec::new();
+        for interface in [CLIENT_SIDE, SERVER_SIDE] {
+            if let (Some(ingress), Some(egress)) = (ingress, egress) {
+                attached.push(bare_xdp::attach(ingress, &self.gateway, interface)?);
+                attached.push(bare_xdp::attach_egress(egress, &self.gateway, interface)?);
+            }
+        }
+        let mut datagram = [0; 8 + PAYLOAD];
+        datagram[2..4].copy_from_slice(&PORT.to_be_bytes());
+        let length = u16::try_from(datagram.len())?;
+        datagram[4..6].copy_from_slice(&length.to_be_bytes());
+        let destination = if way == Way::Through { virtual_mac() } else { own };
+        let frame = frames::ipv4(destination, 64, UDP, SERVER.octets(), &datagram);
+        let injector = Injector::new(&self.client, "eth0", &frame, Variation::default())?;
+        let (start, before) = (Instant::now(), received(&self.server, "eth0")?);
+        injector.send(packets)?;
+        Ok((received(&self.server, "eth0")? - before) / start.elapsed().as_secs_f64())
+    }
+
+    /// The agent's programs, Active on both interfaces: the agent itself takes generic mode on veth.
+    fn kernel_half(&self) -> Result<KernelHalf> {
+        let mut kernel = KernelHalf::load()?;
+        for (interface, slot, address) in [(CLIENT_SIDE, 0, [192, 0, 2, 1]), (SERVER_SIDE, 1, [198, 51, 100, 1])] {
+            let ifindex = self.gateway.run(|| if_nametoindex(interface))??;
+            let interface_mac = self.gateway.mac(interface)?.0;
+            let active = Router { slot, interface_mac, ..router(Router::ROLE_ACTIVE) };
+            kernel.add(RouterKey { ifindex, ..key(51, 0) }, active, address)?;
+        }
+        Ok(kernel)
+    }
+
+    /// Never read: what it has no room for is dropped without a word.
+    fn sink(&self) -> Result<UdpSocket> {
+        Ok(self.server.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)))??)
     }
 
     /// Bits per second of a TCP stream from the client to the server.

@@ -14,7 +14,7 @@ use xvrrp_common::units::{MacAddress, Vrid};
 use xvrrp_common::wire::arp::{self, Arp};
 use xvrrp_common::wire::vrrp::AdvertFrame;
 
-use super::bare_xdp::BarePass;
+use super::bare_xdp::BareProgram;
 use super::{Body, Findings, Group, Options, Plot, Row, Samples, Subject};
 use crate::frames::{self, advert, emit};
 use crate::kernel_half::{
@@ -66,7 +66,7 @@ fn run(options: &Options) -> Result<Findings> {
         Effort { repeats: 500_000, rounds: options.runs(15, 2), single_runs: 50_000, loads: 20 },
         Effort { repeats: 10_000, rounds: options.runs(15, 2), single_runs: 1000, loads: 2 },
     );
-    let bare = BarePass::load().context("load a bare XDP_PASS")?;
+    let bare = BareProgram::pass().context("load a bare XDP_PASS")?;
     let tcp = frames::tcp(MacAddress([2, 0, 0, 0, 0, 3]), [203, 0, 113, 5]);
     let bare_cost = rounds(effort.rounds, || bare.nanoseconds(&tcp, effort.repeats))?;
     let mut rows = vec![Row::new("bare XDP_PASS", "ns").figure("nothing else", bare_cost.clone())];
@@ -255,7 +255,7 @@ fn solicitation() -> Vec<u8> {
     frames::ipv6(macs, [HOST_IPV6, group], 255, 58, &message)
 }
 
-fn answered(request: &[u8], bare: &BarePass, bare_median: f64, routers: u32, runs: usize) -> Result<Samples> {
+fn answered(request: &[u8], bare: &BareProgram, bare_median: f64, routers: u32, runs: usize) -> Result<Samples> {
     let mut kernel = kernel_half(routers, router(Router::ROLE_ACTIVE))?;
     ensure!(kernel.receive(request)?.verdict == Verdict::Transmit, "the request is not answered");
     let mut alone = Vec::with_capacity(runs);
