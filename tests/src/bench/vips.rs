@@ -1,7 +1,8 @@
 //! How long a client is without its virtual address when there are many: the first that the configuration names, and the
 //! last.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::routers::{PRIORITIES, Program};
 use super::{Body, Findings, Line, Options, Plot, Row, Samples, Subject};
-use crate::lab::{Keepalived, Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp};
+use crate::lab::{Keepalived, Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, run as run_command};
 use crate::probe::{UdpEcho, UdpProbe};
 
 pub const SUBJECT: Subject = Subject { name: "vips", title: "takeover with many virtual addresses", run };
@@ -42,7 +43,12 @@ fn run(options: &Options) -> Result<Findings> {
             INTERVAL.as_millis(),
             PROBE.as_secs_f64() * 1e3
         ),
-        notes: vec![format!(
+        notes: vec![
+            "Put there by ip(8): as many addresses on an interface by one `ip -batch`, with nothing else going on. For each \
+             address the kernel walks through those that the interface has, twice: what it takes grows with their square, \
+             whoever asks."
+                .to_owned(),
+            format!(
             "An advert holds at most 255 addresses: xvrrp has a virtual router for every {AT_ONCE}, all of whose addresses \
              are in its adverts. keepalived has one virtual router, one address in its adverts, and the others under \
              virtual_ipaddress_excluded: the usual way there, and less work per advert."
@@ -77,6 +83,11 @@ fn run(options: &Options) -> Result<Findings> {
             Row::new(format!("{name}: lag"), "ms").figure("xvrrp", xvrrp.lag).figure("keepalived", keepalived.lag);
         let judged = (AT_ONCE..=TARGET_COUNT).contains(&count);
         findings.rows.push(if judged { lag.target(format!("median at most {TARGET} ms"), met) } else { lag });
+        if count > 1 {
+            findings
+                .rows
+                .push(Row::new(format!("{name}: put there by ip(8)"), "ms").figure("kernel", alone(count, runs)?));
+        }
     }
     findings.plots.push(Plot {
         title: "Takeover with many addresses".to_owned(),
@@ -132,6 +143,26 @@ fn outages(program: Program, count: usize, runs: usize) -> Result<Outages> {
         lab.plug(0)?;
     }
     Ok(Outages { first: Samples::of(firsts)?, last: Samples::of(lasts)?, lag: Samples::of(lags)?, cut_short })
+}
+
+/// How long the kernel takes for that many addresses, one request after the other.
+fn alone(count: usize, runs: usize) -> Result<Samples> {
+    let mut batch = tempfile::NamedTempFile::new()?;
+    for number in 0..count {
+        writeln!(batch, "address add {}/32 dev eth0", address(number))?;
+    }
+    let host = Namespace::new("alone")?;
+    host.ip("link add eth0 type veth peer name eth1")?;
+    host.ip("link set eth0 up")?;
+    let mut took = Vec::with_capacity(runs);
+    for _ in 0..runs {
+        let mut ip = host.command("ip")?;
+        let start = Instant::now();
+        run_command(ip.arg("-batch").arg(batch.path()))?;
+        took.push(start.elapsed());
+        host.ip("address flush dev eth0")?;
+    }
+    Samples::milliseconds(took)
 }
 
 /// 10.0.0.1 and so on, none of which ends in 0 or 255.
