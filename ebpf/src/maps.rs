@@ -15,6 +15,7 @@ use xvrrp_common::abi::{
     VipKey,
 };
 use xvrrp_common::units::Family;
+use zerocopy::IntoBytes;
 
 use crate::cursor::Frame;
 use crate::lease;
@@ -73,7 +74,7 @@ impl CounterIndex {
 #[repr(C, align(8))]
 struct InWords<K>(MaybeUninit<K>);
 
-impl<K> InWords<K> {
+impl<K: IntoBytes> InWords<K> {
     const WORDS: usize = {
         let words = size_of::<K>() / size_of::<u64>();
         assert!(words * size_of::<u64>() == size_of::<K>(), "a key in whole words");
@@ -84,8 +85,8 @@ impl<K> InWords<K> {
     fn new(key: K) -> Self {
         let mut written = Self(MaybeUninit::uninit());
         for word in 0..Self::WORDS {
-            // SAFETY: both have so many words, of which any bits are valid, and `written` is aligned for them. Volatile, or
-            // the compiler writes the pieces that the key was put together from.
+            // SAFETY: both have so many words, without padding, and `written` is aligned for them. Volatile, or the compiler
+            // writes the pieces that the key was put together from.
             unsafe {
                 let word_of_key = ptr::read_unaligned((&raw const key).cast::<u64>().add(word));
                 ptr::write_volatile((&raw mut written).cast::<u64>().add(word), word_of_key);

@@ -12,6 +12,7 @@ use crate::toolchain::{self, Compiler, LINKED, LINKER_VERSION, NIGHTLY};
 /// What the tests, the demo and the bench call; Debian's names.
 const TEST_PACKAGES: &[&str] = &[
     "curl",
+    "ethtool",
     "frr",
     "iperf3",
     "iproute2",

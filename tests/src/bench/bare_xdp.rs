@@ -17,6 +17,7 @@ const TYPE_CLASSIFIER: u32 = 3;
 const TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
 const ATTACH_EGRESS: u32 = 47;
+const GENERIC_MODE: u32 = 1 << 1;
 const DRIVER_MODE: u32 = 1 << 2;
 const LIVE_FRAMES: u32 = 1 << 1;
 
@@ -81,6 +82,9 @@ struct Run {
     context_in: u64,
     context_out: u64,
     flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    reserved: u32,
 }
 
 /// The start of `union bpf_attr` for `BPF_LINK_CREATE`.
@@ -103,7 +107,7 @@ impl BareProgram {
     }
 
     /// The least that can be done with a frame.
-    pub fn drop() -> Result<Self> {
+    pub fn discard() -> Result<Self> {
         Self::load(TYPE_XDP, &[set(0, XDP_DROP), EXIT])
     }
 
@@ -190,7 +194,7 @@ pub fn attach(program: BorrowedFd, host: &Namespace, interface: &str) -> Result<
 
 /// Attaches a TC program for what leaves (TCX), as long as what is returned lives.
 pub fn attach_egress(program: BorrowedFd, host: &Namespace, interface: &str) -> Result<OwnedFd> {
-    link(program, host, interface, [ATTACH_EGRESS, 0]).context("cannot attach a TC program")
+    link(program, host, interface, [ATTACH_EGRESS, 0]).context("cannot attach a TC program (TCX, Linux 6.6)")
 }
 
 fn link(program: BorrowedFd, host: &Namespace, interface: &str, [attach_type, flags]: [u32; 2]) -> Result<OwnedFd> {
@@ -216,10 +220,14 @@ pub struct Variation<'a> {
 /// Frames that the kernel makes and hands to an interface's driver itself (live frames of `BPF_PROG_TEST_RUN`), without a
 /// system call or a socket buffer for each: as near as a virtual cable comes to a card's interrupt. The other end receives
 /// them in its driver's poll, if a program is attached there in driver mode, all on the processor of who asks.
+#[derive(Debug)]
 pub struct Injector<'a> {
     host: &'a Namespace,
     frame: Vec<u8>,
     program: BareProgram,
+    /// Where nothing ever arrives. Each XDP program that runs has a place in the kernel's table of direct calls; one that is
+    /// attached nowhere gets it and loses it again with each test run, and both wait for all processors to have noticed.
+    _known: OwnedFd,
 }
 
 impl<'a> Injector<'a> {
@@ -228,7 +236,9 @@ impl<'a> Injector<'a> {
         let mut frame = frame.to_vec();
         frame.resize(frame.len().max(64).next_multiple_of(8), 0);
         let ifindex = host.run(|| if_nametoindex(interface))??;
-        Ok(Self { host, program: BareProgram::sending(&frame, &vary, ifindex)?, frame })
+        let program = BareProgram::sending(&frame, &vary, ifindex)?;
+        let known = link(program.fd(), host, "lo", [ATTACH_XDP, GENERIC_MODE])?;
+        Ok(Self { host, program, frame, _known: known })
     }
 
     pub fn send(&self, frames: u32) -> Result<()> {

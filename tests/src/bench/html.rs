@@ -98,7 +98,7 @@ fn figure_row(page: &mut String, row: &Row, figure: &Figure, first: bool, ratio:
         number(samples.median()),
         number(samples.p99()),
         number(samples.max()),
-        ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+        ratio.map(|ratio| if ratio < 0.01 { number(ratio) } else { format!("{ratio:.2}") }).unwrap_or_default(),
         target.unwrap_or_default(),
     );
 }

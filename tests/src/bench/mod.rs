@@ -93,7 +93,10 @@ pub fn run(subjects: &[Subject], options: &Options) -> Result<Report> {
         eprintln!("bench: {} ...", subject.name);
         let start = Instant::now();
         let findings = catch_unwind(AssertUnwindSafe(|| (subject.run)(options)))
-            .unwrap_or_else(|panic| Err(anyhow!("panicked: {:?}", panic.downcast_ref::<String>())))
+            .unwrap_or_else(|panic| {
+                let literal = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+                Err(anyhow!("panicked: {:?}", panic.downcast_ref::<String>().cloned().or(literal)))
+            })
             .map_err(|error| format!("{error:#}"));
         let Subject { name, title, .. } = *subject;
         report.sections.push(Section { name, title, took: start.elapsed(), findings });

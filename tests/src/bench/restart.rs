@@ -168,9 +168,9 @@ fn keepalived(interval: Duration, runs: usize) -> Result<Samples> {
             advert_int: interval.as_secs_f64(),
             ..KeepalivedConfig::v3(51, PRIORITIES[index])
         };
-        let mut active = Keepalived::start(&lab.routers[0], &config(0))?;
+        let mut active = Keepalived::start_quietly(&lab.routers[0], &config(0))?;
         active.wait_for_state("MASTER")?;
-        let mut backup = Keepalived::start(&lab.routers[1], &config(1))?;
+        let mut backup = Keepalived::start_quietly(&lab.routers[1], &config(1))?;
         backup.wait_for_state("BACKUP")?;
         let probe = UdpProbe::start(&lab.client, VIP, PROBE)?;
         probe.wait_for_answer_from(0, PATIENCE)?;
@@ -181,7 +181,7 @@ fn keepalived(interval: Duration, runs: usize) -> Result<Samples> {
             kill(Pid::from_raw(child), Signal::SIGKILL)?;
         }
         active.daemon.stop(Signal::SIGKILL, PATIENCE)?;
-        let mut restarted = Keepalived::start(&lab.routers[0], &config(0))?;
+        let mut restarted = Keepalived::start_quietly(&lab.routers[0], &config(0))?;
         restarted.wait_for_state("MASTER")?;
         thread::sleep(SETTLE);
         gaps.push(misses(&probe.finish(), start)?.1);

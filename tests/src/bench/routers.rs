@@ -55,7 +55,7 @@ impl Routers {
                     advert_int: interval.as_secs_f64(),
                     ..KeepalivedConfig::v3(51, priority)
                 };
-                let daemons = places.map(|(place, priority)| Keepalived::start(place, &config(priority)));
+                let daemons = places.map(|(place, priority)| Keepalived::start_quietly(place, &config(priority)));
                 let mut daemons = daemons.collect::<Result<Vec<_>>>()?;
                 daemons[0].wait_for_state("MASTER")?;
                 daemons[1].wait_for_state("BACKUP")?;

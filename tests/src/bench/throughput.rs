@@ -5,10 +5,10 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::net::if_::if_nametoindex;
 use serde_json::Value;
-use xvrrp_common::abi::{Router, RouterKey};
+use xvrrp_common::abi::{Counter, Router, RouterKey};
 
 use super::bare_xdp::{self, BareProgram, Injector, Variation};
 use super::usage::received;
@@ -104,7 +104,7 @@ fn run(options: &Options) -> Result<Findings> {
     ];
     Ok(Findings {
         how: format!(
-            "Client, gateway and server, a veth cable between each two; {rounds} rounds through all three ways. Smallest \
+            "Client, gateway and server, a veth cable on each side of the gateway; {rounds} rounds through all ways. Smallest \
              packets: UDP with {PAYLOAD} bytes; counted is what arrives at the server. At the driver: the kernel makes the \
              frames and hands them to the gateway's driver, where the program is in driver mode, as on a card. Over the \
              cable: from one thread, one system call each, for {window:?}; the program is in generic mode. Past: to the interface's own MAC; through: to the virtual MAC, admitted by the program."
@@ -116,8 +116,7 @@ fn run(options: &Options) -> Result<Findings> {
              cost. At the driver, as on a card, there is neither."
                 .to_owned(),
             "Bare programs: one that only passes in each of the two places, XDP and TC's egress, that the agent's programs \
-             take: what the kernel's own hooks cost of a path that does nothing else but forward, at two million packets a \
-             second and core."
+             take: what the kernel's own hooks cost of a path that does nothing else but forward."
                 .to_owned(),
         ],
         plots,
@@ -205,8 +204,7 @@ impl Path {
     fn injected_packets(&self, way: Way, packets: u32) -> Result<f64> {
         let _sink = self.sink()?;
         let own = self.gateway.mac(CLIENT_SIDE)?;
-        // The driver polls for frames only if somebody may look at them: a program, or GRO.
-        self.gateway.sh(&format!("ethtool --offload {CLIENT_SIDE} gro on"))?;
+        self.gateway.receive_at_driver(CLIENT_SIDE)?;
         let kernel = self.kernel_half()?;
         let (pass, accept) = (BareProgram::pass()?, BareProgram::accept()?);
         let (ingress, egress) = match way {
@@ -228,9 +226,17 @@ impl Path {
         let destination = if way == Way::Through { virtual_mac() } else { own };
         let frame = frames::ipv4(destination, 64, UDP, SERVER.octets(), &datagram);
         let injector = Injector::new(&self.client, "eth0", &frame, Variation::default())?;
-        let (start, before) = (Instant::now(), received(&self.server, "eth0")?);
+        let before = received(&self.server, "eth0")?;
+        let start = Instant::now();
         injector.send(packets)?;
-        Ok((received(&self.server, "eth0")? - before) / start.elapsed().as_secs_f64())
+        let took = start.elapsed();
+        // What was under way.
+        pause(Duration::from_millis(20))?;
+        let arrived = received(&self.server, "eth0")? - before;
+        ensure!(arrived >= f64::from(packets) * 0.99, "of {packets} packets {arrived} have arrived");
+        let admitted = kernel.count(1, Counter::VirtualMacAdmitted)?;
+        ensure!((way == Way::Through) == (admitted > 0), "the program has admitted {admitted}");
+        Ok(arrived / took.as_secs_f64())
     }
 
     /// The agent's programs, Active on both interfaces: the agent itself takes generic mode on veth.

@@ -154,6 +154,7 @@ fn alone(count: usize, runs: usize) -> Result<Samples> {
     let host = Namespace::new("alone")?;
     host.ip("link add eth0 type veth peer name eth1")?;
     host.ip("link set eth0 up")?;
+    host.ip("link set eth1 up")?;
     let mut took = Vec::with_capacity(runs);
     for _ in 0..runs {
         let mut ip = host.command("ip")?;

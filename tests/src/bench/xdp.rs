@@ -94,7 +94,7 @@ fn run(options: &Options) -> Result<Findings> {
         how: format!(
             "BPF_PROG_TEST_RUN: the mean of {} repeats, {} times over, with 1, 255 and 4080 virtual routers in the maps, \
              for one of which the frame is. A question that is answered cannot be repeated: the median of {} single runs, \
-             less that of a bare XDP_PASS run likewise.",
+             less what a bare XDP_PASS takes longer so than in repeats.",
             effort.repeats, effort.rounds, effort.single_runs
         ),
         rows,

@@ -98,6 +98,11 @@ impl Keepalived {
         Self::launch(namespace, &config.text(), &["--log-detail"])
     }
 
+    /// The same; its log has no line for each announcement, as usual.
+    pub fn start_quietly(namespace: &Namespace, config: &KeepalivedConfig) -> Result<Self> {
+        Self::start_with(namespace, &config.text())
+    }
+
     /// Starts it with a configuration in its own words; its log has no line for each announcement.
     pub fn start_with(namespace: &Namespace, config: &str) -> Result<Self> {
         Self::launch(namespace, config, &[])

@@ -111,6 +111,12 @@ impl Namespace {
         Ok(MacAddress(*bytes.first_chunk().with_context(|| format!("a short MAC address: {mac}"))?))
     }
 
+    /// Lets the interface's driver poll for frames that reach it without a socket buffer, also with no program there: then
+    /// GRO is who might look at them.
+    pub fn receive_at_driver(&self, interface: &str) -> Result<()> {
+        self.sh(&format!("ethtool --offload {interface} gro on")).map(drop)
+    }
+
     pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
         let path = format!("/proc/sys/{}", key.replace('.', "/"));
         let value = value.to_owned();
