@@ -119,6 +119,13 @@ pub struct SourceKey {
     pub address: Address,
 }
 
+/// The key of a hash map: without padding, so that equal keys are equal bytes.
+pub trait Key: IntoBytes {}
+
+impl Key for RouterKey {}
+impl Key for VipKey {}
+impl Key for SourceKey {}
+
 /// What the kernel half must know of a virtual router of ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

@@ -11,11 +11,10 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::error;
 use xvrrp_common::abi::{
-    Address, Counter, Counters, Heard, Lease, Monitored, Router, RouterKey, Settings, Sighting, SourceKey, Stamp,
+    Address, Counter, Counters, Heard, Key, Lease, Monitored, Router, RouterKey, Settings, Sighting, SourceKey, Stamp,
     VipKey,
 };
 use xvrrp_common::units::Family;
-use zerocopy::IntoBytes;
 
 use crate::cursor::Frame;
 use crate::lease;
@@ -74,7 +73,7 @@ impl CounterIndex {
 #[repr(C, align(8))]
 struct InWords<K>(MaybeUninit<K>);
 
-impl<K: IntoBytes> InWords<K> {
+impl<K: Key> InWords<K> {
     const WORDS: usize = {
         let words = size_of::<K>() / size_of::<u64>();
         assert!(words * size_of::<u64>() == size_of::<K>(), "a key in whole words");
