@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, Pair, VIP, VIP_IPV6, VirtualRouter, Xvrrp, eventually, pause};
+use xvrrp_tests::lab::{
+    INTERFACE, Lab, PATIENCE, Pair, VIP, VIP_IPV6, VirtualRouter, Xvrrp, eventually, pause, script,
+};
 use xvrrp_tests::probe::{UdpEcho, UdpProbe};
 
 /// The interface that comes and goes, beside the lab's.
@@ -347,9 +348,8 @@ fn notify_programs_are_told_of_who_waits_and_nothing_twice_when_the_agent_starts
     let mut active = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(200)])?;
     active.wait_for_state("lan", "active")?;
     let directory = tempfile::tempdir()?;
-    let (program, told) = (directory.path().join("notify"), directory.path().join("told"));
-    fs::write(&program, format!("#!/bin/sh\necho \"$2 $3\" >> {}\n", told.display()))?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let told = directory.path().join("told");
+    let program = script(directory.path(), "notify", &format!("echo \"$2 $3\" >> {}", told.display()))?;
     let telling = |router: VirtualRouter| router.with("notify", &format!("{program:?}"));
     let told = || fs::read_to_string(&told).unwrap_or_default();
     let wait_for_last = |line: &str| {

@@ -1,20 +1,16 @@
 //! Notify programs: told of every change, in order, and never waited for by the election.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
-use xvrrp_tests::lab::{Lab, PATIENCE, VirtualRouter, Xvrrp, eventually, pause};
+use xvrrp_tests::lab::{self, Lab, PATIENCE, VirtualRouter, Xvrrp, eventually, pause};
 
 /// A program in a directory of its own.
 fn program(directory: &TempDir, script: &str) -> Result<PathBuf> {
-    let path = directory.path().join("notify");
-    fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-    Ok(path)
+    lab::script(directory.path(), "notify", script)
 }
 
 fn router(priority: u8, program: &Path) -> VirtualRouter {
@@ -53,9 +49,7 @@ fn services_and_programs_of_a_state_are_run_before_the_program_of_every_change()
     let directory = tempfile::tempdir()?;
     let told = directory.path().join("told");
     let write = |name: &str, line: &str| -> Result<String> {
-        let path = directory.path().join(name);
-        fs::write(&path, format!("#!/bin/sh\necho \"{line}\" >> {}\n", told.display()))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        let path = lab::script(directory.path(), name, &format!("echo \"{line}\" >> {}", told.display()))?;
         Ok(format!("{path:?}"))
     };
     write("systemctl", "systemctl $*")?;

@@ -1,7 +1,6 @@
 //! A reload is no failover; and with a wrong configuration it changes nothing.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use xvrrp_tests::bench::AdvertTap;
-use xvrrp_tests::lab::{Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, agent_binary, eventually};
+use xvrrp_tests::lab::{Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, agent_binary, eventually, script};
 use xvrrp_tests::probe::{UdpEcho, UdpProbe};
 
 /// When the agent was started or has last reloaded.
@@ -142,10 +141,9 @@ fn what_a_check_has_said_holds_until_it_says_something_else() -> Result<()> {
 fn a_change_that_waits_to_be_told_is_told_after_a_reload() -> Result<()> {
     let lab = Lab::new(1)?;
     let directory = tempfile::tempdir()?;
-    let [program, told] = ["notify", "told"].map(|name| directory.path().join(name));
-    let script = format!("#!/bin/sh\n[ $3 = BACKUP ] && sleep 5\necho $3 >> {}\n", told.display());
-    fs::write(&program, script)?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let told = directory.path().join("told");
+    let lines = format!("[ $3 = BACKUP ] && sleep 5\necho $3 >> {}", told.display());
+    let program = script(directory.path(), "notify", &lines)?;
     let router = VirtualRouter::lan(200).with("notify", &format!("{program:?}"));
     let mut agent = Xvrrp::start(&lab.routers[0], &[router])?;
     agent.wait_for_state("lan", "active")?;

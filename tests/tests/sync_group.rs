@@ -1,14 +1,13 @@
 //! Virtual routers on two interfaces that change role together: a gateway has both sides, or none.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use xvrrp_tests::lab::{
-    INTERFACE, Keepalived, Lab, PATIENCE, SERVER, UPSTREAM, UPSTREAM_VIP, VIP, VirtualRouter, Xvrrp, eventually,
+    INTERFACE, Keepalived, Lab, PATIENCE, SERVER, UPSTREAM, UPSTREAM_VIP, VIP, VirtualRouter, Xvrrp, eventually, script,
 };
 use xvrrp_tests::probe::{UdpEcho, UdpProbe};
 
@@ -52,9 +51,8 @@ fn ensure_forwarded(lab: &Lab) -> Result<()> {
 
 /// A program that notes its arguments in a file.
 fn scribe(directory: &Path) -> Result<(String, String)> {
-    let (program, notes) = (directory.join("scribe"), directory.join("notes"));
-    fs::write(&program, format!("#!/bin/sh\necho \"$@ $XVRRP_REASON\" >> {}\n", notes.display()))?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let notes = directory.join("notes");
+    let program = script(directory, "scribe", &format!("echo \"$@ $XVRRP_REASON\" >> {}", notes.display()))?;
     fs::write(&notes, "")?;
     Ok((program.display().to_string(), notes.display().to_string()))
 }
