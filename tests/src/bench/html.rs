@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::plot::escape;
 use super::report::{Figure, Findings, Outcome, Report, Row};
-use super::samples::number;
+use super::samples::{number, share};
 use super::text::summary;
 
 const STYLE: &str = "\
@@ -98,7 +98,7 @@ fn figure_row(page: &mut String, row: &Row, figure: &Figure, first: bool, ratio:
         number(samples.median()),
         number(samples.p99()),
         number(samples.max()),
-        ratio.map(|ratio| if ratio < 0.01 { number(ratio) } else { format!("{ratio:.2}") }).unwrap_or_default(),
+        ratio.map(share).unwrap_or_default(),
         target.unwrap_or_default(),
     );
 }

@@ -72,6 +72,11 @@ pub fn number(value: f64) -> String {
     }
 }
 
+/// What something is of something else.
+pub fn share(ratio: f64) -> String {
+    if ratio < 0.01 { number(ratio) } else { format!("{ratio:.2}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

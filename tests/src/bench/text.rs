@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::report::{Figure, Findings, Outcome, Report, Row, Section};
-use super::samples::number;
+use super::samples::{number, share};
 
 /// Where what is no table is wrapped.
 const WIDTH: usize = 100;
@@ -96,8 +96,7 @@ fn figures(text: &mut String, row: &Row) {
     let mut verdict = row.target.as_ref().map_or("", |target| target.verdict());
     for figure in row.figures.iter().chain(&row.reference) {
         let ratio = if is_reference(row, figure) { None } else { row.ratio(figure) };
-        let ratio =
-            ratio.map(|ratio| if ratio < 0.01 { number(ratio) } else { format!("{ratio:.2}") }).unwrap_or_default();
+        let ratio = ratio.map(share).unwrap_or_default();
         let samples = &figure.samples;
         let _ = writeln!(
             text,
