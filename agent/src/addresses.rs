@@ -3,6 +3,7 @@
 //! On a thread of its own, behind the election and ahead of ordinary load: a service on a virtual address is out of
 //! reach until the address is there, however busy the host is.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -96,6 +97,13 @@ pub fn spawn(placements: Vec<Placement>, realtime_priority: u8) -> anyhow::Resul
 
 /// All requests that wait are taken at once. Of those for one virtual router the last one stands.
 async fn serve(netlink: &Netlink, placements: Vec<Placement>, mut requests: mpsc::UnboundedReceiver<Request>) {
+    let going_on = placements
+        .iter()
+        .flat_map(|placement| placement.installed.iter().map(move |&(address, _)| (placement.ifindex, address)));
+    // Before any other: an address that is to come may be among them.
+    if let Err(error) = remove_stale(netlink, &going_on.collect()).await {
+        tracing::error!("addresses of an earlier agent are left: {error}");
+    }
     let mut routers: Vec<Router> = placements.into_iter().map(Router::new).collect();
     let mut waiting = Vec::new();
     while requests.recv_many(&mut waiting, AT_ONCE).await > 0 {
@@ -145,6 +153,15 @@ async fn serve(netlink: &Netlink, placements: Vec<Placement>, mut requests: mpsc
     }
     // Nobody is left to say so: an election that ended as it should has had everything removed.
     remove(netlink, routers.iter_mut().collect()).await;
+}
+
+/// Removes addresses of an agent that did not end as it should, but for those to `keep`.
+pub async fn remove_stale(netlink: &Netlink, keep: &BTreeSet<(u32, IpAddr)>) -> anyhow::Result<()> {
+    let (removed, failures) = netlink.remove_stale_addresses(keep).await?;
+    for address in removed {
+        tracing::warn!("removed {address}, which an agent that did not end properly had left");
+    }
+    failures.into_iter().next().map_or(Ok(()), |failure| Err(failure.into()))
 }
 
 struct Router {

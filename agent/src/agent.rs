@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,12 +12,13 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use nix::unistd::{AccessFlags, User, access};
 
+use crate::addresses::remove_stale;
 use crate::config::{Config, host, mail};
-use crate::control::{Server, Singleton};
-use crate::dataplane::{Attachments, Capacity, Pins, Predecessor};
-use crate::net::{LinkMonitor, Netlink};
+use crate::control::{self, Incumbent, Server, Singleton};
+use crate::dataplane::{Attachments, Capacity, DataplaneError, Pins, Predecessor};
+use crate::net::{Interface, LinkMonitor, Netlink, PacketSocket};
 use crate::plan::{Plans, facts};
-use crate::reload::{Bequest, Reload};
+use crate::reload::{Bequest, Files, Reload};
 use crate::service::{Doors, End, Host};
 use crate::signals::Signals;
 use crate::unicast_filters::UnicastFilters;
@@ -30,92 +30,159 @@ pub async fn check(config: &Config) -> anyhow::Result<Vec<String>> {
 }
 
 /// Whether an agent with this configuration can go on, without a failover, with what an agent leaves that runs now and has
-/// this control socket.
-pub fn check_succession(config: &Config, control: &Path) -> anyhow::Result<()> {
-    const REMEDY: &str = "stop the agent and start it again, which is a failover";
-    let file = config.file.display();
+/// this control socket. With `same_configuration` it goes on wherever it can, whatever has become of the interfaces.
+pub async fn check_succession(config: &Config, control: &Path, same_configuration: bool) -> anyhow::Result<()> {
     if config.agent.control != control {
-        bail!("{file}: agent: control: cannot be changed by a reload; {REMEDY}");
+        bail!("{}: agent: control: cannot be changed by a reload; {RESTART}", config.file.display());
     }
+    check_remains(config)?;
+    if same_configuration { Ok(()) } else { check_hooks(config, &Netlink::open()?).await }
+}
+
+/// What to do about a change that only a restart can make.
+const RESTART: &str = "stop the agent and start it again, which is a failover";
+
+/// Whether an agent with this configuration can go on with the programs and maps of the one that runs.
+fn check_remains(config: &Config) -> anyhow::Result<()> {
+    let file = config.file.display();
     match Pins::below(&config.agent.bpffs)?.predecessor(capacity(config)?) {
         Predecessor::Compatible(_) => Ok(()),
-        Predecessor::None => bail!("{file}: agent: bpffs: cannot be changed by a reload; {REMEDY}"),
+        Predecessor::None => bail!("{file}: agent: bpffs: is not that of the agent that runs; {RESTART}"),
         Predecessor::Incompatible(reason) => {
-            bail!("{file}: the running agent's kernel half cannot be gone on with: {reason}; {REMEDY}")
+            bail!("{file}: cannot go on with the programs and maps of the agent that runs: {reason}; {RESTART}")
         }
     }
 }
 
+/// Whether the hooks are free that no agent's programs are on yet.
+async fn check_hooks(config: &Config, netlink: &Netlink) -> anyhow::Result<()> {
+    let pins = Pins::below(&config.agent.bpffs)?;
+    let interfaces = netlink.interfaces().await?;
+    for Interface { name, ifindex, xdp, .. } in Plans::new(config, &interfaces).interfaces() {
+        if let Some(occupant) = xdp.filter(|_| !pins.are_attached(*ifindex)) {
+            return Err(DataplaneError::hook_taken(name, occupant).into());
+        }
+    }
+    Ok(())
+}
+
 /// Runs the agent until SIGTERM or SIGINT, or until a successor takes over from it; a reload does not return. With `replace`
 /// it takes over itself, from the agent that runs, if one does. `bequest` is what this process has left to itself.
-pub async fn run(config: &Config, replace: bool, bequest: Option<Bequest>) -> anyhow::Result<()> {
+pub async fn run(config: &Config, replace: bool, mut bequest: Option<Bequest>) -> anyhow::Result<()> {
+    // First of all files, see there.
+    let socket = Arc::new(PacketSocket::open().context("cannot open a packet socket")?);
+    let files = bequest.as_mut().map(Bequest::take_files).unwrap_or_default();
     let signals = Signals::hold_back().context("cannot listen for signals")?;
     let netlink = Netlink::open()?;
     // Before the interfaces are looked at: no change after that look is missed.
     let links = LinkMonitor::open()?;
-    // Who goes on with what ran has been told, and goes on wherever that is possible.
+    // An agent that goes on with the configuration that ran has reported them, and goes on wherever that is possible.
     if bequest.as_ref().is_none_or(|bequest| bequest.configuration.is_none()) {
         for warning in warnings(config, &netlink).await? {
             tracing::warn!("{warning}");
         }
     }
     let pins = Pins::below(&config.agent.bpffs)?;
-    let singleton = if replace { handover::take_over(&config.agent.control).await? } else { Singleton::claim()? };
+    let (singleton, mut incumbent) = if replace {
+        handover::take_over(&config.agent.control, async || {
+            check_remains(config)?;
+            check_hooks(config, &netlink).await
+        })
+        .await?
+    } else {
+        (Singleton::claim(control::ENDING)?, None)
+    };
     // From here on a predecessor's things are ours.
     let mut attachments = None;
-    let outcome = start_and_serve(config, &netlink, &pins, (links, signals), bequest, &mut attachments).await;
-    if let Ok(End::HandedOver | End::Reload(..)) = outcome
-        && let Some(attachments) = attachments.take()
-    {
-        attachments.leave();
-    }
-    let outcome = match outcome {
-        Ok(End::HandedOver) => {
-            tracing::info!("handed over to a successor");
-            return Ok(());
+    let begin = Begin { netlink: &netlink, pins: &pins, links, signals, socket, bequest, files };
+    let outcome = start_and_serve(config, begin, &mut incumbent, &mut attachments).await;
+    let error = match outcome {
+        Ok(End::Stopped) => None,
+        Ok(End::HandedOver(legacy, successor)) => {
+            leave(attachments.take());
+            drop(singleton);
+            if successor.is_running().await {
+                tracing::info!("handed over to a successor");
+                return Ok(());
+            }
+            let Ok(singleton) = Singleton::claim(control::ENDING) else {
+                tracing::info!("handed over to a successor that does not say how it is");
+                return Ok(());
+            };
+            tracing::error!("the successor has ended before it advertised: going on");
+            let Err(error) = legacy.reload.become_successor(&singleton, legacy.bequest, &legacy.files);
+            Some(anyhow::Error::new(error).context("cannot start again"))
         }
-        Ok(End::Reload(reload, bequest)) => {
-            let Err(error) = reload.become_successor(&singleton, &bequest);
-            Err(anyhow::Error::new(error).context("cannot start anew"))
+        Ok(End::Reload(legacy)) => {
+            leave(attachments.take());
+            let Err(error) = legacy.reload.become_successor(&singleton, legacy.bequest, &legacy.files);
+            Some(anyhow::Error::new(error).context("cannot start again"))
         }
-        Ok(End::Stopped) => Ok(()),
-        Err(error) => Err(error),
+        // The agent before goes on as soon as it finds that we have ended.
+        Err(error) if incumbent.is_some() => {
+            leave(attachments.take());
+            return Err(error.context("the agent that ran goes on"));
+        }
+        Err(error) => Some(error),
     };
     let undone = undo(config, &netlink, &pins).await;
     drop(attachments);
-    outcome.and(undone)
+    error.map_or(Ok(()), Err).and(undone)
+}
+
+fn leave(attachments: Option<Attachments>) {
+    if let Some(attachments) = attachments {
+        attachments.leave();
+    }
+}
+
+/// What there is at the start.
+struct Begin<'a> {
+    netlink: &'a Netlink,
+    pins: &'a Pins,
+    links: LinkMonitor,
+    signals: Signals,
+    socket: Arc<PacketSocket>,
+    bequest: Option<Bequest>,
+    files: Files,
 }
 
 async fn start_and_serve(
     config: &Config,
-    netlink: &Netlink,
-    pins: &Pins,
-    (links, signals): (LinkMonitor, Signals),
-    bequest: Option<Bequest>,
+    begin: Begin<'_>,
+    incumbent: &mut Option<Incumbent>,
     attachments: &mut Option<Attachments>,
 ) -> anyhow::Result<End> {
+    let Begin { netlink, pins, links, signals, socket, bequest, mut files } = begin;
     // Not before: the other agent may have changed them.
     let interfaces = netlink.interfaces().await?;
     let mut plans = Plans::new(config, &interfaces);
-    let server = Server::open(&config.agent.control)?;
-    let reload = Reload::new(config).context("cannot tell how this process was started")?;
-    let mut filters = UnicastFilters::recover(netlink.clone(), &config.agent.control)?;
     let capacity = capacity(config)?;
     let predecessor = pins.predecessor(capacity);
     report::tell_of_predecessor(&predecessor);
+    let goes_on = bequest.is_some() || matches!(predecessor, Predecessor::Compatible(_));
+    let path = &config.agent.control;
+    let server = match files.control.take().and_then(|left| Server::inherit(left, path)) {
+        Some(server) => server,
+        None if goes_on => Server::open_or_retry(path),
+        None => Server::open(path).await?,
+    };
+    let reload = Reload::new(config).context("cannot tell how this process was started")?;
+    let mut filters = UnicastFilters::recover(netlink.clone(), path)?;
     if let Predecessor::Incompatible(_) = predecessor {
         // Before the kernel half goes that drops ARP for them.
-        remove_stale_addresses(netlink, &BTreeSet::new()).await?;
+        remove_stale(netlink, &BTreeSet::new()).await?;
         pins.remove()?;
     }
-    let host = Host { config, capacity, pins, predecessor, bequest, netlink, interfaces: &interfaces };
-    host.serve(&mut plans, attachments, &mut filters, Doors { server, links, signals, reload: Arc::new(reload) }).await
+    let host = Host { config, capacity, pins, predecessor, bequest, netlink, interfaces: &interfaces, socket };
+    let doors = Doors { server: Arc::new(server), links, signals, reload: Arc::new(reload), incumbent, files };
+    host.serve(&mut plans, attachments, &mut filters, doors).await
 }
 
 /// Takes off the host what we, or agents before us, have put on it. What the kernel half guards stays behind it: as long as
 /// addresses are left, it stays, too.
 async fn undo(config: &Config, netlink: &Netlink, pins: &Pins) -> anyhow::Result<()> {
-    remove_stale_addresses(netlink, &BTreeSet::new()).await?;
+    remove_stale(netlink, &BTreeSet::new()).await?;
     pins.remove()?;
     let interfaces = netlink.interfaces().await?;
     Ok(UnicastFilters::recover(netlink.clone(), &config.agent.control)?.close_all(&interfaces).await?)
@@ -151,13 +218,4 @@ fn capacity(config: &Config) -> anyhow::Result<Capacity> {
         vips: count(&mut routers.iter().map(|router| router.addresses.len()))?,
         sources: count(&mut routers.iter().map(|router| router.allowed_sources.len() + router.unicast_peers.len()))?,
     })
-}
-
-/// Removes addresses of an agent that did not end as it should, but for those to `keep`.
-pub async fn remove_stale_addresses(netlink: &Netlink, keep: &BTreeSet<(u32, IpAddr)>) -> anyhow::Result<()> {
-    let (removed, failures) = netlink.remove_stale_addresses(keep).await?;
-    for address in removed {
-        tracing::warn!("removed {address}, which an agent that did not end properly had left");
-    }
-    failures.into_iter().next().map_or(Ok(()), |failure| Err(failure.into()))
 }

@@ -3,14 +3,14 @@
 use anyhow::Context;
 
 use crate::config::AgentConfig;
-use crate::control::{Server, Singleton};
+use crate::control::{self, Server, Singleton};
 use crate::dataplane::Pins;
 use crate::net::Netlink;
 use crate::unicast_filters::UnicastFilters;
 
 /// Removes everything of this network namespace that can be told to be an agent's, and says what that was.
 pub async fn run(config: &AgentConfig) -> anyhow::Result<Vec<String>> {
-    let _singleton = Singleton::claim().context("nothing to clean up after")?;
+    let _singleton = Singleton::claim(control::ENDING).context("nothing to clean up after")?;
     let netlink = Netlink::open()?;
     let interfaces = netlink.interfaces().await?;
     let mut removed = Vec::new();
@@ -31,7 +31,7 @@ pub async fn run(config: &AgentConfig) -> anyhow::Result<Vec<String>> {
     filters.close_all(&interfaces).await?;
     if config.control.exists() {
         // Makes sure that nobody answers there; its file goes with it.
-        drop(Server::open(&config.control)?);
+        drop(Server::open(&config.control).await?);
         removed.push(format!("control socket {}", config.control.display()));
     }
     Ok(removed)

@@ -153,13 +153,16 @@ impl Cli {
                 let bequest = Bequest::inherited()?;
                 let config = load_or_go_on(&file, bequest.as_ref())?;
                 namespace.enter()?;
+                let runtime = management_runtime()?;
                 // What runs may go on wherever it can.
                 if bequest.is_none() {
-                    for warning in management_runtime()?.block_on(agent::check(&config))? {
+                    for warning in runtime.block_on(agent::check(&config))? {
                         eprintln!("warning: {warning}");
                     }
                 }
-                from.map(|control| agent::check_succession(&config, &control)).transpose()?;
+                if let Some(control) = from {
+                    runtime.block_on(agent::check_succession(&config, &control, bequest.is_some()))?;
+                }
                 let count = config.virtual_routers.len();
                 let plural = if count == 1 { "" } else { "s" };
                 print(&format!("{}: configuration is valid: {count} virtual router{plural}\n", file.display()))

@@ -17,9 +17,15 @@ use crate::{exposition, metrics};
 /// After a failure to accept a client, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// What has been asked for, and is done once the client has its answer.
+enum Leaving {
+    ToProcess,
+    ToItself,
+}
+
 /// Answers clients until aborted, each in a task of its own: a silent one holds nobody up.
 pub fn serve(
-    server: Server,
+    server: Arc<Server>,
     inspector: Arc<Inspector>,
     switch: Arc<Switch>,
     monitors: Arc<Monitors>,
@@ -32,7 +38,7 @@ pub fn serve(
                     let (inspector, switch) = (Arc::clone(&inspector), Arc::clone(&switch));
                     let (monitors, departure) = (Arc::clone(&monitors), departure.clone());
                     tokio::spawn(async move {
-                        let (mut wish, mut watch) = (None, None);
+                        let (mut leaving, mut watch) = (None, None);
                         let client = client
                             .serve(async |request| match request {
                                 Request::Status => Answer::Status(inspector.status().await),
@@ -46,14 +52,14 @@ pub fn serve(
                                 },
                                 Request::HandOver => match departure.settle().await {
                                     Ok(()) => {
-                                        wish = Some(Wish::HandOver);
+                                        leaving = Some(Leaving::ToProcess);
                                         Answer::HandingOver { handing_over: true }
                                     }
                                     Err(error) => Answer::Refused { error },
                                 },
                                 Request::Reload => match departure.check_reload(None).await {
                                     Ok(()) => {
-                                        wish = Some(Wish::Reload);
+                                        leaving = Some(Leaving::ToItself);
                                         Answer::Reloading { started: inspector.started() }
                                     }
                                     Err(error) => Answer::Refused { error },
@@ -62,11 +68,14 @@ pub fn serve(
                             .await;
                         // Whoever has gone in the meantime will not follow us.
                         let Some(client) = client else { return };
-                        if let Some(wish) = wish {
-                            departure.wish(wish);
-                        }
-                        if let Some(watch) = watch {
-                            monitors.stream(watch, client).await;
+                        match leaving {
+                            Some(Leaving::ToProcess) => departure.wish(Wish::HandOver(client.into_successor())),
+                            Some(Leaving::ToItself) => departure.wish(Wish::Reload),
+                            None => {
+                                if let Some(watch) = watch {
+                                    monitors.stream(watch, client).await;
+                                }
+                            }
                         }
                     });
                 }

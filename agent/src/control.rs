@@ -1,13 +1,15 @@
 //! The control socket: one JSON line asks, one JSON document answers.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener as StdListener, UnixStream as StdStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use std::{fs, io};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{UnixAddr, getsockname};
@@ -22,12 +24,22 @@ const MAX_REQUEST: u64 = 4096;
 /// How long a client may take to ask and to read the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long an agent that is ending may take to let go of what only one can have.
+pub const ENDING: Duration = Duration::from_secs(1);
+/// How often to look whether it has. Every millisecond here is one without adverts.
+const LOOK: Duration = Duration::from_micros(200);
+/// How long to wait before a control socket that cannot be made is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// The line with which a successor says that it advertises in its predecessor's place.
+const RUNNING: &str = "running";
+
 /// What a client can ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     Status,
-    /// End, and leave roles, addresses and pins to the agent that asks.
+    /// Leave roles, addresses and pins to the agent that asks, and end once it says that it runs
+    /// ([`Successor::is_running`]). If it hangs up before that, go on.
     HandOver,
     /// Leave the role of the virtual router with this name to others, or do so no longer.
     StandBy {
@@ -92,10 +104,22 @@ impl Singleton {
     /// Where a program finds its number that this process becomes.
     const INHERITED: &str = "XVRRP_SINGLETON";
 
-    pub fn claim() -> Result<Self, ControlError> {
+    /// Claims it, and waits for as long as `patience` for an agent that is ending. The kernel closes the files of a killed
+    /// process one by one, from the last opened to the first, and some of that takes its time.
+    pub fn claim(patience: Duration) -> Result<Self, ControlError> {
         if let Some(inherited) = Self::inherited() {
             return Ok(inherited);
         }
+        let deadline = Instant::now() + patience;
+        loop {
+            match Self::bind() {
+                Err(ControlError::AgentRuns) if Instant::now() < deadline => thread::sleep(LOOK),
+                claimed => return claimed,
+            }
+        }
+    }
+
+    fn bind() -> Result<Self, ControlError> {
         let name = SocketAddr::from_abstract_name(Self::NAME).and_then(|name| StdListener::bind_addr(&name));
         name.map(Self).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => ControlError::AgentRuns,
@@ -124,45 +148,106 @@ impl Singleton {
     }
 }
 
-/// The agent's end; the socket's file goes with it.
+/// The agent's end. The socket's file goes with it, unless the socket is left to a successor.
 #[derive(Debug)]
 pub struct Server {
-    listener: UnixListener,
     path: PathBuf,
+    /// Empty as long as it cannot be made.
+    listener: OnceLock<UnixListener>,
+    left: AtomicBool,
 }
 
 impl Server {
-    /// Makes the directory too. A file that a dead agent left is replaced.
-    pub fn open(path: &Path) -> Result<Self, ControlError> {
-        let open = |source| ControlError::Open { path: path.to_owned(), source };
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(open)?;
+    /// Makes the socket, and the directory too. A file that a dead agent left is replaced; an agent that is ending has a
+    /// moment to do so.
+    pub async fn open(path: &Path) -> Result<Self, ControlError> {
+        let deadline = Instant::now() + ENDING;
+        loop {
+            match listen(path) {
+                Err(ControlError::SocketTaken(_)) if Instant::now() < deadline => tokio::time::sleep(LOOK).await,
+                Ok(listener) => return Ok(Self::new(path, Some(listener))),
+                Err(error) => return Err(error),
+            }
         }
-        if StdStream::connect(path).is_ok() {
-            return Err(ControlError::SocketTaken(path.to_owned()));
+    }
+
+    /// Makes it now if that is possible, and otherwise as soon as it is: for an agent that has roles to go on with, which
+    /// are worth more than its control socket.
+    pub fn open_or_retry(path: &Path) -> Self {
+        match listen(path) {
+            Ok(listener) => Self::new(path, Some(listener)),
+            Err(error) => {
+                tracing::error!("{error}; the agent runs without it, and tries again every {RETRY:?}");
+                Self::new(path, None)
+            }
         }
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(open(error)),
-            _ => {}
+    }
+
+    /// Goes on with the socket that the agent before has left, if it is of this path and the path still leads to it.
+    pub fn inherit(listener: OwnedFd, path: &Path) -> Option<Self> {
+        let address: UnixAddr = getsockname(listener.as_raw_fd()).ok()?;
+        if address.path() != Some(path) || !path.exists() {
+            return None;
         }
-        let listener = UnixListener::bind(path).map_err(open)?;
-        let server = Self { listener, path: path.to_owned() };
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(open)?;
-        Ok(server)
+        let listener = StdListener::from(listener);
+        listener.set_nonblocking(true).ok()?;
+        Some(Self::new(path, Some(UnixListener::from_std(listener).ok()?)))
+    }
+
+    fn new(path: &Path, listener: Option<UnixListener>) -> Self {
+        let listener = listener.map_or_else(OnceLock::new, OnceLock::from);
+        Self { path: path.to_owned(), listener, left: AtomicBool::new(false) }
+    }
+
+    /// Leaves the socket to the program that this process becomes. Clients that come meanwhile wait for that one.
+    pub fn leave(&self) -> Option<OwnedFd> {
+        let left = self.listener.get()?.as_fd().try_clone_to_owned().ok()?;
+        self.left.store(true, Ordering::Relaxed);
+        Some(left)
     }
 
     /// The next client.
     pub async fn accept(&self) -> io::Result<Client> {
-        let (stream, _) = self.listener.accept().await?;
-        Ok(Client(stream))
+        loop {
+            match self.listener.get() {
+                Some(listener) => return listener.accept().await.map(|(stream, _)| Client(stream)),
+                None => {
+                    tokio::time::sleep(RETRY).await;
+                    if let Ok(listener) = listen(&self.path) {
+                        tracing::info!("the control socket {} is there now", self.path.display());
+                        // Nobody else sets it.
+                        let _ = self.listener.set(listener);
+                    }
+                }
+            }
+        }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A file that cannot be removed is replaced by the next agent.
-        let _ = fs::remove_file(&self.path);
+        if self.listener.get().is_some() && !self.left.load(Ordering::Relaxed) {
+            // A file that cannot be removed is replaced by the next agent.
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+fn listen(path: &Path) -> Result<UnixListener, ControlError> {
+    let open = |source| ControlError::Open { path: path.to_owned(), source };
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).map_err(open)?;
+    }
+    if StdStream::connect(path).is_ok() {
+        return Err(ControlError::SocketTaken(path.to_owned()));
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(open(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(open)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(open)?;
+    Ok(listener)
 }
 
 /// Somebody who asks.
@@ -183,6 +268,11 @@ impl Client {
         self.0.write_all(bytes).await
     }
 
+    /// What has asked us to hand over.
+    pub fn into_successor(self) -> Successor {
+        Successor(self.0)
+    }
+
     /// Waits until it wants no more.
     pub async fn hung_up(&mut self) {
         let mut ignored = [0; 64];
@@ -199,6 +289,38 @@ impl Client {
         };
         reply.push(b'\n');
         writer.write_all(&reply).await
+    }
+}
+
+/// The agent that takes over from this one.
+#[derive(Debug)]
+pub struct Successor(UnixStream);
+
+impl Successor {
+    /// Waits until it says that it runs, or has ended without saying so.
+    pub async fn is_running(self) -> bool {
+        let mut line = String::new();
+        let read = tokio::io::BufReader::new(self.0.take(MAX_REQUEST)).read_line(&mut line).await;
+        read.is_ok() && line.trim_end() == RUNNING
+    }
+}
+
+/// The agent that this one takes over from. It goes on by itself if this is dropped before [`Self::relieve`].
+#[derive(Debug)]
+pub struct Incumbent(StdStream);
+
+impl Incumbent {
+    /// Asks the agent at `path` to hand over.
+    pub fn ask(path: &Path) -> Result<Self, ControlError> {
+        let (answer, stream) = exchange(path, &Request::HandOver)?;
+        accepted(path, answer)?;
+        Ok(Self(stream.into_inner()))
+    }
+
+    /// Lets it end.
+    pub fn relieve(mut self) {
+        // One of an earlier version has ended already.
+        let _ = writeln!(self.0, "{RUNNING}");
     }
 }
 
@@ -269,7 +391,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_is_answered() {
         let (_directory, path) = scratch();
-        let server = Server::open(&path).unwrap();
+        let server = Server::open(&path).await.unwrap();
         let asking = tokio::task::spawn_blocking(move || ask(&path, &Request::Status));
         serve_one(&server).await;
         let answer = asking.await.unwrap().unwrap();
@@ -279,7 +401,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_makes_no_sense_is_answered_with_an_error() {
         let (_directory, path) = scratch();
-        let server = Server::open(&path).unwrap();
+        let server = Server::open(&path).await.unwrap();
         let asking = tokio::task::spawn_blocking(move || {
             let mut stream = StdStream::connect(&path).unwrap();
             stream.write_all(b"{\"command\":\"dance\"}\n").unwrap();
@@ -294,18 +416,60 @@ mod tests {
     #[tokio::test]
     async fn the_file_goes_with_the_server_and_a_dead_agents_file_is_replaced() {
         let (_directory, path) = scratch();
-        drop(Server::open(&path).unwrap());
+        drop(Server::open(&path).await.unwrap());
         assert!(!path.exists());
         drop(StdListener::bind(&path).unwrap());
         assert!(path.exists(), "a listener that dies leaves its file");
-        drop(Server::open(&path).unwrap());
+        drop(Server::open(&path).await.unwrap());
     }
 
     #[tokio::test]
     async fn a_living_agents_socket_is_not_taken() {
         let (_directory, path) = scratch();
-        let _server = Server::open(&path).unwrap();
-        assert!(matches!(Server::open(&path), Err(ControlError::SocketTaken(_))));
+        let _server = Server::open(&path).await.unwrap();
+        assert!(matches!(Server::open(&path).await, Err(ControlError::SocketTaken(_))));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_left_goes_on_where_it_was() {
+        let (_directory, path) = scratch();
+        let server = Server::open(&path).await.unwrap();
+        let left = server.leave().unwrap();
+        drop(server);
+        let asking = {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || ask(&path, &Request::Status))
+        };
+        let successor = Server::inherit(left, &path).unwrap();
+        serve_one(&successor).await;
+        asking.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_socket_whose_file_is_gone_is_not_gone_on_with() {
+        let (_directory, path) = scratch();
+        let server = Server::open(&path).await.unwrap();
+        let left = server.leave().unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(Server::inherit(left, &path).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_predecessor_hears_whether_its_successor_runs() {
+        let (_directory, path) = scratch();
+        let server = Server::open(&path).await.unwrap();
+        for relieves in [true, false] {
+            let path = path.clone();
+            let asking = tokio::task::spawn_blocking(move || {
+                let incumbent = Incumbent::ask(&path).unwrap();
+                if relieves { incumbent.relieve() } else { drop(incumbent) }
+            });
+            let client = server.accept().await.unwrap();
+            let answer = async |_| Answer::HandingOver { handing_over: true };
+            let successor = client.serve(answer).await.unwrap().into_successor();
+            assert_eq!(successor.is_running().await, relieves);
+            asking.await.unwrap();
+        }
     }
 
     #[test]

@@ -7,15 +7,17 @@ use tokio::sync::mpsc;
 
 use crate::addresses;
 use crate::config::Text;
+use crate::control::Successor;
 use crate::reload::{Bequest, Reload};
 
 /// How long a successor may have to wait for addresses that come or go.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// What somebody wants of us, beside an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Wish {
-    HandOver,
+    /// To leave everything to the process that asks.
+    HandOver(Successor),
     Reload,
     /// To reload with the configuration that it has, for the sake of its interfaces.
     GoOn,

@@ -2,29 +2,30 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use anyhow::Context;
 use xvrrp_common::abi;
 use xvrrp_common::units::Family;
 
 use crate::election::{Instance, InstanceConfig};
-use crate::net::{Interface, Memberships, PacketSocket, UnicastSocket};
+use crate::net::{Interface, InterfaceSender, Memberships, PacketSocket, UnicastSocket};
 use crate::plan::{Plan, Plans};
 use crate::tracking::{self, Outcome, Verdict};
 use crate::vrrp;
 
-/// What one virtual router sends with. Its own: what one of them sends takes no room from another's adverts.
+/// What one virtual router sends with.
 #[derive(Debug)]
 pub struct Sockets {
-    frames: PacketSocket,
-    /// One each, for the same reason.
+    frames: InterfaceSender,
+    /// One each: what waits for one peer takes no room from another's adverts.
     peers: Vec<UnicastSocket>,
 }
 
 impl Sockets {
-    pub fn open(plan: &Plan<'_>) -> anyhow::Result<Self> {
+    pub fn open(plan: &Plan<'_>, socket: &Arc<PacketSocket>) -> anyhow::Result<Self> {
         let Interface { name, ifindex, .. } = plan.interface;
-        let frames = PacketSocket::open(*ifindex).with_context(|| format!("cannot send on {name}"))?;
+        let frames = socket.on(*ifindex).with_context(|| format!("cannot send on {name}"))?;
         let peers = plan.unicast_peers().map(|peer| {
             let to = peer.address;
             UnicastSocket::open(name, *ifindex, to).with_context(|| format!("cannot send to {to} on {name}"))
@@ -71,7 +72,7 @@ pub fn instances(
             addresses: plan.addresses().map(|vip| vip.address).collect(),
             mac: plan.mac,
             password: plan.config.password.map(|password| password.0),
-            socket: frames,
+            sender: frames,
             peers,
             resume: plan.resume,
             stands_by: plan.stands_by,

@@ -5,32 +5,36 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::control::{self, ControlError, Request, Singleton};
+use crate::control::{self, ControlError, Incumbent, Singleton};
 
-/// How long the other agent may take to end.
+/// How long the other agent may take to let go.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often to look whether it has. Every millisecond here is one without adverts.
-const LOOK: Duration = Duration::from_micros(200);
 
-/// Makes the agent of this network namespace end and leave everything as it is, if there is one. `control` is its
-/// control socket.
-pub async fn take_over(control: &Path) -> anyhow::Result<Singleton> {
-    match Singleton::claim() {
+/// Makes the agent of this network namespace let go and leave everything as it is, if there is one; it ends once it is
+/// relieved. `control` is its control socket. Before it is asked, `check` says whether we can go on with what it will leave.
+pub async fn take_over(
+    control: &Path,
+    check: impl AsyncFnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<(Singleton, Option<Incumbent>)> {
+    match Singleton::claim(Duration::ZERO) {
         Err(ControlError::AgentRuns) => {}
-        claimed => return Ok(claimed?),
+        claimed => return Ok((claimed?, None)),
     }
-    let answer = control::ask(control, &Request::HandOver).context("cannot take over from the agent that runs")?;
-    if let Some(error) = answer.get("error") {
-        bail!("the agent that runs cannot hand over ({error}); stop it first");
-    }
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        match Singleton::claim() {
-            Err(ControlError::AgentRuns) if tokio::time::Instant::now() < deadline => {}
-            Err(ControlError::AgentRuns) => bail!("the agent that runs did not end within {PATIENCE:?}"),
-            claimed => return Ok(claimed?),
-        }
-        // Not tokio's sleep, which rounds to a millisecond; nothing else runs here yet.
-        std::thread::sleep(LOOK);
+    check().await.context("not taken over from the agent that runs, which goes on")?;
+    let incumbent = match Incumbent::ask(control) {
+        Ok(incumbent) => incumbent,
+        // It may just be ending.
+        Err(ControlError::NoAgent { path, source }) => match Singleton::claim(control::ENDING) {
+            Ok(singleton) => return Ok((singleton, None)),
+            Err(_) => {
+                let error = ControlError::NoAgent { path, source };
+                return Err(error).context("cannot take over from the agent that runs");
+            }
+        },
+        Err(error) => return Err(error).context("cannot take over from the agent that runs"),
+    };
+    match Singleton::claim(PATIENCE) {
+        Err(ControlError::AgentRuns) => bail!("the agent that runs did not let go within {PATIENCE:?}"),
+        claimed => Ok((claimed?, Some(incumbent))),
     }
 }

@@ -104,6 +104,13 @@ impl<'a> Plans<'a> {
         equipment
     }
 
+    /// Those that have a virtual router, each once.
+    pub fn interfaces(&self) -> impl Iterator<Item = &'a Interface> {
+        let by_index: BTreeMap<u32, &'a Interface> =
+            self.ready.iter().map(|plan| (plan.interface.ifindex, plan.interface)).collect();
+        by_index.into_values()
+    }
+
     /// The numbers of all others that change role together with a virtual router.
     pub fn partners(&self, plan: &Plan<'_>) -> Arc<[usize]> {
         let partners = self.ready.iter().filter(|other| other.index != plan.index);

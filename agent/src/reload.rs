@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::unistd::{close, execve};
+use nix::unistd::{close, dup, execve};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
@@ -42,6 +42,73 @@ pub struct Bequest {
     /// What the checks said last: until they have been looked at again, it holds.
     #[serde(default)]
     pub checks: Outcomes,
+    /// Set when the process becomes that agent.
+    #[serde(default)]
+    pub files: Numbers,
+}
+
+/// The descriptors of [`Files`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Numbers {
+    control: Option<RawFd>,
+    kept: Vec<RawFd>,
+}
+
+/// Open files that the agent leaves to the one that it becomes.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// The control socket, which listens all the time.
+    pub control: Option<OwnedFd>,
+    /// Sockets that stay open until the successor has its own: closing them takes an RCU grace period, or would have the
+    /// interface leave multicast groups for a moment.
+    kept: Vec<OwnedFd>,
+}
+
+impl Files {
+    /// Keeps it open beyond its owner's end.
+    pub fn keep(&mut self, file: &impl AsFd) -> io::Result<()> {
+        self.kept.push(dup(file)?);
+        Ok(())
+    }
+
+    /// Closes what was only kept, by a thread of its own: nobody waits for that.
+    pub fn close_kept(self) {
+        let close = move || drop(self.kept);
+        if let Err(error) = thread::Builder::new().name("leftovers".to_owned()).spawn(close) {
+            tracing::warn!("sockets of the agent before had to be closed at once: {error}");
+        }
+    }
+
+    /// The numbers under which the program that this process becomes finds them.
+    fn bequeath(&self) -> io::Result<Numbers> {
+        for file in self.control.iter().chain(&self.kept) {
+            fcntl(file, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        }
+        let number = |file: &OwnedFd| file.as_raw_fd();
+        Ok(Numbers { control: self.control.as_ref().map(number), kept: self.kept.iter().map(number).collect() })
+    }
+}
+
+impl Numbers {
+    fn open(self) -> Files {
+        let open = |number: RawFd| {
+            // Not one that is somebody else's, should the numbers be wrong.
+            let flags = FdFlag::from_bits_truncate(fcntl(borrow(number)?, FcntlArg::F_GETFD).ok()?);
+            if number <= 2 || flags.contains(FdFlag::FD_CLOEXEC) {
+                return None;
+            }
+            // SAFETY: it is open over execve(2), as nothing is that this process has opened itself: it was left to us.
+            let file = unsafe { OwnedFd::from_raw_fd(number) };
+            fcntl(&file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
+            Some(file)
+        };
+        Files { control: self.control.and_then(open), kept: self.kept.into_iter().filter_map(open).collect() }
+    }
+}
+
+fn borrow(number: RawFd) -> Option<BorrowedFd<'static>> {
+    // SAFETY: only for a look at its flags, which fails if it is not open.
+    (number >= 0).then(|| unsafe { BorrowedFd::borrow_raw(number) })
 }
 
 /// That a virtual router waits.
@@ -66,7 +133,8 @@ impl Bequest {
     /// Where a program finds its number that this process becomes, or that it starts.
     const INHERITED: &str = "XVRRP_BEQUEST";
 
-    /// What was left to this process.
+    /// What was left to this process. What is of no use to this version is as good as not left: the roles are gone on with
+    /// all the same.
     pub fn inherited() -> anyhow::Result<Option<Self>> {
         let Some(number) = std::env::var(Self::INHERITED).ok().and_then(|number| number.parse::<RawFd>().ok()) else {
             return Ok(None);
@@ -80,7 +148,15 @@ impl Bequest {
         let text = std::fs::read(&path).context("cannot read what the agent before has left")?;
         // Else every agent would leave one more to the next.
         let _ = close(number);
-        serde_json::from_slice(&text).map(Some).context("the agent before is of another version")
+        Ok(Some(serde_json::from_slice(&text).unwrap_or_else(|error| {
+            tracing::warn!("what the agent before has left is of another version ({error}): going on without");
+            Self::default()
+        })))
+    }
+
+    /// The open files that were left to this process; to be had once.
+    pub fn take_files(&mut self) -> Files {
+        std::mem::take(&mut self.files).open()
     }
 
     fn write(&self) -> io::Result<OwnedFd> {
@@ -171,8 +247,14 @@ impl Reload {
     }
 
     /// Becomes the new agent, which holds the singleton from the first moment on.
-    pub fn become_successor(&self, singleton: &Singleton, bequest: &Bequest) -> io::Result<Infallible> {
+    pub fn become_successor(
+        &self,
+        singleton: &Singleton,
+        mut bequest: Bequest,
+        files: &Files,
+    ) -> io::Result<Infallible> {
         let program = CString::new(self.program.clone().into_os_string().into_vec())?;
+        bequest.files = files.bequeath()?;
         let bequest = bequest.write()?;
         fcntl(&bequest, FcntlArg::F_SETFD(FdFlag::empty()))?;
         let ours = [singleton.bequeath()?, (Bequest::INHERITED, bequest.as_raw_fd().to_string())];

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::adoption::adopt;
-use crate::agent::remove_stale_addresses;
 use crate::attachment_watch::AttachmentWatch;
 use crate::config::Config;
-use crate::control::Server;
+use crate::control::{Incumbent, Server, Successor};
 use crate::dataplane::{Attachments, Capacity, Dataplane, Pins, Predecessor, Tables, XdpMode};
 use crate::departure::{Departure, Wish};
 use crate::election::{self, Command, Ending, Report};
@@ -20,9 +19,9 @@ use crate::herald::Herald;
 use crate::inspector::{Inspector, Sources};
 use crate::interface_watch::InterfaceWatch;
 use crate::monitor::Monitors;
-use crate::net::{Interface, LinkMonitor, LinkNews, Memberships, Netlink};
+use crate::net::{Interface, LinkMonitor, LinkNews, Memberships, Netlink, PacketSocket};
 use crate::plan::{Plan, Plans};
-use crate::reload::{Bequest, Reload};
+use crate::reload::{Bequest, Files, Reload};
 use crate::report::Reporter;
 use crate::signals::{Signals, Told};
 use crate::standby::Switch;
@@ -43,15 +42,28 @@ pub struct Host<'a> {
     pub bequest: Option<Bequest>,
     pub netlink: &'a Netlink,
     pub interfaces: &'a [Interface],
+    pub socket: Arc<PacketSocket>,
 }
 
 /// Where others reach us.
 #[derive(Debug)]
-pub struct Doors {
-    pub server: Server,
+pub struct Doors<'a> {
+    pub server: Arc<Server>,
     pub links: LinkMonitor,
     pub signals: Signals,
     pub reload: Arc<Reload>,
+    /// The agent that we take over from, until it is relieved.
+    pub incumbent: &'a mut Option<Incumbent>,
+    /// What an agent that this process was has kept open.
+    pub files: Files,
+}
+
+/// What is left to the agent that this process becomes.
+#[derive(Debug)]
+pub struct Legacy {
+    pub reload: Arc<Reload>,
+    pub bequest: Bequest,
+    pub files: Files,
 }
 
 /// Why nothing is served any more.
@@ -59,10 +71,10 @@ pub struct Doors {
 pub enum End {
     /// No role is left.
     Stopped,
-    /// Roles, leases and addresses are left to another process.
-    HandedOver,
+    /// Roles, leases and addresses are left to another process; should that end too soon, to this one.
+    HandedOver(Legacy, Successor),
     /// The same, but to this process, as it will be.
-    Reload(Arc<Reload>, Bequest),
+    Reload(Legacy),
 }
 
 /// Where the kernel half is.
@@ -81,9 +93,9 @@ impl Host<'_> {
         all: &mut Plans<'_>,
         attachments: &mut Option<Attachments>,
         filters: &mut UnicastFilters,
-        doors: Doors,
+        doors: Doors<'_>,
     ) -> anyhow::Result<End> {
-        let Doors { server, mut links, mut signals, reload } = doors;
+        let Doors { server, mut links, mut signals, reload, incumbent, files } = doors;
         let equipment = self.equip(all)?;
         let mut tables = self.tables(&all.ready, attachments)?;
         adopt(&mut all.ready, &mut tables, clock::now())?;
@@ -98,12 +110,8 @@ impl Host<'_> {
             None => None,
         };
         let placements: Vec<_> = plans.iter().map(Plan::placement).collect();
-        let going_on = placements
-            .iter()
-            .flat_map(|placement| placement.installed.iter().map(move |&(address, _)| (placement.ifindex, address)));
-        remove_stale_addresses(self.netlink, &going_on.collect()).await?;
 
-        let (sockets, _memberships): (Vec<_>, Vec<_>) = equipment.into_iter().unzip();
+        let (sockets, memberships): (Vec<_>, Vec<_>) = equipment.into_iter().unzip();
         let counters = Arc::new(tables.take_counters()?);
         let realtime_priority = self.config.agent.realtime_priority;
         let inherited = self.bequest.clone().unwrap_or_default();
@@ -112,17 +120,27 @@ impl Host<'_> {
         let addresses = addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
         let mut election = election::spawn(tables, instances, addresses.requests.clone(), realtime_priority)
             .context("cannot start the election thread")?;
+        // Who goes on advertises before anything else is done.
+        let (reply, started) = oneshot::channel();
+        let _ = election.commands.send(Command::Answer(reply));
+        let _ = started.await;
+        files.close_kept();
         let attached = match attached {
             Some(attached) => Ok(attached),
             // A predecessor's programs have been at work all the time, and adverts go out again: now ours.
             None => self.replace(plans, attachments, filters).await,
         };
         let (Ok(Attached { modes, lost }), Some(attachments)) = (&attached, attachments) else {
-            let _ = election.commands.send(Command::Stop);
+            // With the agent before still there, everything is left to it.
+            let end = if incumbent.is_some() { Command::HandOver } else { Command::Stop };
+            let _ = election.commands.send(end);
             let _ = election.join();
             addresses.join();
             return Err(attached.err().unwrap_or_else(|| anyhow::anyhow!("the kernel half is not attached")));
         };
+        if let Some(incumbent) = incumbent.take() {
+            incumbent.relieve();
+        }
         tokio::spawn(attachments.forward_log()?);
         let monitor = attachments.take_monitor()?;
 
@@ -144,8 +162,7 @@ impl Host<'_> {
         let departure = Departure { reload: Arc::clone(&reload), addresses: addresses.requests.downgrade(), wishes };
         let switch = Arc::new(Switch::new(plans, election.commands.clone()));
         let monitors = Arc::new(Monitors::new(monitor, plans));
-        let service = clients::serve(server, inspector, switch, monitors, departure.clone());
-        let mut leaving = None;
+        let service = clients::serve(Arc::clone(&server), inspector, switch, monitors, departure.clone());
         let mut reporter = Reporter::new(plans, counters);
         let mut discard_check = tokio::time::interval(DISCARD_CHECK);
         let mut watch = AttachmentWatch::new(plans, lost.clone());
@@ -164,7 +181,7 @@ impl Host<'_> {
         signals.let_in();
         supervisor::spawn_watchdog(election.commands.clone());
         supervisor::tell_ready(plans.len(), waits.len());
-        loop {
+        let wish = loop {
             tokio::select! {
                 report = election.reports.recv() => match report {
                     Some(report) => {
@@ -174,7 +191,7 @@ impl Host<'_> {
                         }
                     }
                     // The thread has ended, asked to or not.
-                    None => break,
+                    None => break None,
                 },
                 news = links.next(), if watching_links => {
                     if let Some(news) = &news {
@@ -190,7 +207,7 @@ impl Host<'_> {
                         }
                     }
                 }
-                () = interfaces.due(), if leaving.is_none() => match self.netlink.interfaces().await {
+                () = interfaces.due() => match self.netlink.interfaces().await {
                     Ok(now) => match interfaces.difference(self.config, &now) {
                         Some(reason) => drop(tokio::spawn(departure.clone().go_on(reason, self.config.text.clone()))),
                         None if interfaces.are_settled() => drop(addresses.requests.send(addresses::Request::Restore)),
@@ -198,25 +215,15 @@ impl Host<'_> {
                     },
                     Err(_) => interfaces.look_again(),
                 },
-                // Else it is for the new agent.
-                Told { signal, stop } = signals.next(), if !matches!(leaving, Some(Wish::Reload | Wish::GoOn)) => if stop {
+                Told { signal, stop } = signals.next() => if stop {
                     tracing::info!("{signal}: giving up every role");
                     supervisor::tell_stopping();
                     let _ = election.commands.send(Command::Stop);
                 } else {
                     tokio::spawn(departure.clone().reload_on_signal());
                 },
-                // Never closed: we have a sender ourselves. The first one counts; who comes later meets somebody else.
-                Some(wish) = wished.recv(), if leaving.is_none() => {
-                    leaving = Some(wish);
-                    // Adverts go on in the meantime.
-                    herald.flush().await;
-                    if wish != Wish::HandOver {
-                        supervisor::tell_reloading();
-                        signals.leave();
-                    }
-                    let _ = election.commands.send(Command::HandOver);
-                },
+                // Never closed: we have a sender ourselves.
+                Some(wish) = wished.recv() => break Some(wish),
                 Update { router, verdict: Verdict { priority, checks } } = tracker.next() => {
                     let _ = election.commands.send(Command::Track { router, priority, checks });
                 }
@@ -228,28 +235,58 @@ impl Host<'_> {
                     }
                 }
             }
+        };
+        // Whatever can be done before adverts cease is done before.
+        if wish.is_some() {
+            herald.flush().await;
         }
-        let (_tables, outcome) = election.join();
-        addresses.join();
+        if let Some(Wish::Reload | Wish::GoOn) = wish {
+            supervisor::tell_reloading();
+            signals.leave();
+        }
         let checks = tracker.outcomes();
         tracker.stop().await;
-        // Their sockets are closed, and the control socket's file is gone, before a successor may have its own.
+        // Their sockets are closed, but for the control socket, before a successor may have its own.
         for service in metrics.into_iter().chain([service]) {
             service.abort();
             let _ = service.await;
         }
         // What somebody asked for in the meantime, and was promised, goes before what we want ourselves.
-        let leaving = wished.try_recv().ok().filter(|_| leaving == Some(Wish::GoOn)).or(leaving);
-        Ok(match outcome? {
-            Ending::HandedOver if leaving != Some(Wish::HandOver) => {
-                signals.send_again().await;
-                let configuration = (leaving == Some(Wish::GoOn)).then(|| self.config.text.clone());
-                End::Reload(reload, Bequest { configuration, waiting: waits, told: herald.notifier.told(), checks })
+        let wish = match wish {
+            Some(Wish::GoOn) => wished.try_recv().ok().or(wish),
+            wish => wish,
+        };
+        if wish.is_some() {
+            let _ = election.commands.send(Command::HandOver);
+        }
+        while let Some(report) = election.reports.recv().await {
+            reporter.report(&report);
+            if let Report::Transition { router, transition } = report {
+                herald.transition(plans[router].place, &transition);
             }
-            Ending::HandedOver => End::HandedOver,
-            Ending::Stopped => {
-                herald.finish().await;
-                End::Stopped
+        }
+        let (_tables, outcome) = election.join();
+        addresses.join();
+        let ending = outcome?;
+        let (Ending::HandedOver, Some(wish)) = (ending, wish) else {
+            herald.finish().await;
+            return Ok(End::Stopped);
+        };
+        let configuration = (!matches!(wish, Wish::Reload)).then(|| self.config.text.clone());
+        let bequest =
+            Bequest { configuration, waiting: waits, told: herald.notifier.told(), checks, ..Bequest::default() };
+        let mut files = Files::default();
+        files.keep(&*self.socket)?;
+        memberships.iter().flatten().try_for_each(|joined| files.keep(joined))?;
+        if !matches!(wish, Wish::HandOver(_)) {
+            files.control = server.leave();
+        }
+        let legacy = Legacy { reload, bequest, files };
+        Ok(match wish {
+            Wish::HandOver(successor) => End::HandedOver(legacy, successor),
+            Wish::Reload | Wish::GoOn => {
+                signals.send_again().await;
+                End::Reload(legacy)
             }
         })
     }
@@ -257,10 +294,11 @@ impl Host<'_> {
     /// What each virtual router needs of its interface: sockets and multicast groups. Where this cannot be had, it waits if
     /// we were an agent before.
     fn equip(&self, plans: &mut Plans<'_>) -> anyhow::Result<Vec<(Sockets, Option<Memberships>)>> {
-        // For frames, for multicast groups and for each peer.
+        // For multicast groups, twice in a reload, and for each peer.
         open_files::make_room(plans.ready.iter().map(|plan| 2 + plan.unicast_peers().count()).sum());
         let mut joined_by = BTreeSet::new();
-        let equipment = plans.equip(|plan| Ok((Sockets::open(plan)?, equipment::memberships(plan, &mut joined_by)?)));
+        let equipment =
+            plans.equip(|plan| Ok((Sockets::open(plan, &self.socket)?, equipment::memberships(plan, &mut joined_by)?)));
         match plans.waiting.iter().find(|waiting| waiting.failed) {
             Some(failed) if self.bequest.is_none() => Err(anyhow::anyhow!("{}", failed.reason)),
             _ => Ok(equipment),

@@ -42,7 +42,7 @@ pub(super) fn ingress(
     occupant: Option<Occupant>,
 ) -> Result<(XdpMode, XdpLinkId), DataplaneError> {
     if let Some(occupant) = occupant {
-        return Err(taken(interface, describe(occupant)));
+        return Err(DataplaneError::hook_taken(interface, occupant));
     }
     // In driver mode a veth loses what XDP sends unless its peer has a program too, and drops frames whose
     // destination XDP has rewritten.
@@ -97,6 +97,13 @@ fn is_taken(error: &ProgramError) -> bool {
 
 /// Where the holder came between our look and our attempt.
 const OTHER: &str = "another program";
+
+impl DataplaneError {
+    /// Another program is on the interface.
+    pub fn hook_taken(interface: &str, occupant: Occupant) -> Self {
+        taken(interface, describe(occupant))
+    }
+}
 
 fn taken(interface: &str, holder: String) -> DataplaneError {
     DataplaneError::HookTaken { interface: interface.to_owned(), holder }

@@ -9,7 +9,7 @@ use xvrrp_common::wire::vrrp::{self as wire, IpAddress};
 use xvrrp_common::wire::{arp, icmpv6};
 
 use super::instance::InstanceConfig;
-use crate::net::PacketSocket;
+use crate::net::InterfaceSender;
 
 /// One announcement for each virtual address, ready to be sent: gratuitous ARP or unsolicited Neighbor Advertisements
 /// (RFC 9568 6.4.2).
@@ -31,10 +31,10 @@ impl Announcements {
     }
 
     /// Sends all of them, and returns the first failure.
-    pub(super) fn send(&self, socket: &PacketSocket) -> io::Result<()> {
+    pub(super) fn send(&self, sender: &InterfaceSender) -> io::Result<()> {
         match self {
-            Self::Arp(frames) => socket.send_all(frames),
-            Self::Neighbor(frames) => socket.send_all(frames),
+            Self::Arp(frames) => sender.send_all(frames),
+            Self::Neighbor(frames) => sender.send_all(frames),
         }
     }
 }

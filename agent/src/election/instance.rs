@@ -16,7 +16,7 @@ use super::{Outlets, Problem, Report, Transition};
 use crate::addresses::Request;
 use crate::clock;
 use crate::dataplane::{DataplaneError, Tables};
-use crate::net::{PacketSocket, UnicastSocket};
+use crate::net::{InterfaceSender, UnicastSocket};
 use crate::vrrp::{Action, Advert, Checks, Config, Event, State, VirtualRouter};
 
 /// How long after a problem with others' adverts the next one is told at the earliest.
@@ -42,7 +42,7 @@ pub struct InstanceConfig {
     pub mac: MacAddress,
     /// Version 2: simple password (RFC 2338 5.3.10).
     pub password: Option<[u8; 8]>,
-    pub socket: PacketSocket,
+    pub sender: InterfaceSender,
     /// Where adverts go, instead of to the group, if there are any.
     pub peers: Vec<UnicastSocket>,
     /// Go on as Active, on a lease that ends then.
@@ -85,7 +85,7 @@ impl InstanceConfig {
     /// failure: that router would take over beside us.
     fn send(&self, advert: &[Vec<u8>]) -> Result<(), Problem> {
         if self.peers.is_empty() {
-            return advert.iter().try_for_each(|frame| self.socket.send(frame)).map_err(cannot_send);
+            return advert.iter().try_for_each(|frame| self.sender.send(frame)).map_err(cannot_send);
         }
         let sent = self.peers.iter().zip(advert).map(|(peer, packet)| {
             peer.send(packet).map_err(|error| Problem::CannotSendTo { peer: peer.peer(), error: errno(&error) })
@@ -239,7 +239,7 @@ impl Instance {
         if self.machine.state() != State::Active {
             return;
         }
-        let sent = Announcements::new(&self.config, &[address]).send(&self.config.socket).map_err(cannot_send);
+        let sent = Announcements::new(&self.config, &[address]).send(&self.config.sender).map_err(cannot_send);
         self.note_send(sent);
         self.second_answer = Some(now + Interval::from_nanos(abi::Claim::PAUSE));
         let rival = Rival { mac: MacAddress(claim.mac), address, at: now };
@@ -354,6 +354,14 @@ impl Instance {
         }
     }
 
+    /// The last advert before a successor takes over: the next one is due an interval from now, however near the
+    /// Adver_Timer was to its end.
+    pub(super) fn part(&mut self, tables: &Tables) {
+        if self.machine.state() == State::Active {
+            self.send_advert(self.machine.priority(), tables);
+        }
+    }
+
     pub(super) fn takeover_is_due(&self, now: Instant) -> bool {
         self.machine.active_down_deadline().is_some_and(|deadline| deadline <= now)
     }
@@ -380,7 +388,7 @@ impl Instance {
 
     // conformance 49
     fn announce(&mut self, tables: &Tables) {
-        let outcome = self.announcements.send(&self.config.socket).map_err(cannot_send);
+        let outcome = self.announcements.send(&self.config.sender).map_err(cannot_send);
         // Without a lease, the kernel half has let none of them out.
         if outcome.is_err() || !self.entry.lease_runs(clock::now(), tables) {
             self.machine.announcement_failed();

@@ -245,7 +245,14 @@ impl Election {
                         let _ = reply.send(());
                     }
                     Some(Command::Stop) | None => return Ok(Ending::Stopped),
-                    Some(Command::HandOver) => return Ok(Ending::HandedOver),
+                    Some(Command::HandOver) => {
+                        self.drain_events(events.get_mut(), &by_slot)?;
+                        for index in 0..self.instances.len() {
+                            self.instances[index].part(&self.tables);
+                            self.act(index)?;
+                        }
+                        return Ok(Ending::HandedOver);
+                    }
                 },
                 ready = events.readable_mut() => ready?.clear_ready(),
                 expired = timer.expired() => expired?,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use socket2::{InterfaceIndexOrAddress, SockRef};
@@ -9,7 +10,13 @@ use xvrrp_common::wire::vrrp::{GROUP, GROUP_IPV6};
 
 /// Keeps an interface in groups, until this is dropped. Nothing is ever received: the socket is bound to nothing.
 #[derive(Debug)]
-pub struct Memberships(#[expect(dead_code, reason = "held, not used")] UdpSocket);
+pub struct Memberships(UdpSocket);
+
+impl AsFd for Memberships {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Memberships {
     /// Of the group of the adverts, on the interface with this index: more than one may have the same address.

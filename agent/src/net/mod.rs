@@ -15,6 +15,6 @@ pub use interface_flags::interface_is_running;
 pub use link_monitor::{LinkChange, LinkMonitor, LinkNews};
 pub use memberships::Memberships;
 pub use netlink::{AddressOutcome, Interface, InterfaceAddress, Kind, MARKS_LAST, NetError, Netlink, Placed};
-pub use packet::PacketSocket;
+pub use packet::{InterfaceSender, PacketSocket};
 pub use process_events::{ProcessEvent, ProcessEvents};
 pub use unicast::UnicastSocket;

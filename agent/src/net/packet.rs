@@ -1,6 +1,7 @@
-//! Sends whole Ethernet frames on one interface.
+//! Sends whole Ethernet frames, by one socket for all interfaces.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 use std::{array, io, mem, ptr};
 
 use nix::sys::socket::{self, sockopt};
@@ -11,16 +12,34 @@ pub(super) const PRIORITY_CONTROL: i32 = 7;
 #[expect(clippy::cast_possible_truncation, reason = "AF_PACKET is 17")]
 const FAMILY: libc::sa_family_t = libc::AF_PACKET as libc::sa_family_t;
 
+#[expect(clippy::cast_possible_truncation, reason = "20 bytes")]
+const ADDRESS_LENGTH: libc::socklen_t = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+
 /// How many frames one system call takes at most: their headers are on the stack.
 const AT_ONCE: usize = 64;
 
+/// How much may wait in the queues of all interfaces together, in bytes. A limit, not an allocation, and so large that each
+/// interface's own queue is full before: one that is stuck takes no room from the adverts of another.
+const SEND_BUFFER: usize = 256 << 20;
+
 /// An `AF_PACKET` socket that only sends: nothing is ever queued to it, since it is bound to no protocol.
+///
+/// The agent has one, for closing one waits for an RCU grace period (some 12 ms on a quiet machine): with one for each
+/// virtual router, 30 of them kept a successor waiting for 400 ms. A process that is killed closes its files from the
+/// last opened to the first, so it is opened before anything that a successor waits for.
 #[derive(Debug)]
 pub struct PacketSocket(OwnedFd);
 
+/// Sends by one interface.
+#[derive(Clone, Debug)]
+pub struct InterfaceSender {
+    socket: Arc<PacketSocket>,
+    address: libc::sockaddr_ll,
+}
+
 impl PacketSocket {
     /// Needs `CAP_NET_RAW`.
-    pub fn open(ifindex: u32) -> io::Result<Self> {
+    pub fn open() -> io::Result<Self> {
         // SAFETY: socket(2) takes no pointers.
         let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) };
         if fd < 0 {
@@ -30,14 +49,39 @@ impl PacketSocket {
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         // Adverts go ahead of the gateway's traffic in the interface's queue.
         socket::setsockopt(&fd, sockopt::Priority, &PRIORITY_CONTROL)?;
-        bind(&fd, ifindex)?;
+        socket::setsockopt(&fd, sockopt::SndBufForce, &SEND_BUFFER)?;
         Ok(Self(fd))
     }
 
+    /// A sender for the interface with this index.
+    pub fn on(self: &Arc<Self>, ifindex: u32) -> io::Result<InterfaceSender> {
+        let address = libc::sockaddr_ll {
+            sll_family: FAMILY,
+            sll_protocol: 0,
+            sll_ifindex: i32::try_from(ifindex).map_err(|_| io::ErrorKind::InvalidInput)?,
+            sll_hatype: 0,
+            sll_pkttype: 0,
+            sll_halen: 0,
+            sll_addr: [0; 8],
+        };
+        Ok(InterfaceSender { socket: Arc::clone(self), address })
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl InterfaceSender {
     /// Queues the frame; never waits.
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
-        socket::send(self.0.as_raw_fd(), frame, socket::MsgFlags::empty())?;
-        Ok(())
+        let part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
+        let message = self.message(&raw const part);
+        // SAFETY: the message has the sender's address and one part, a frame, that are only read.
+        let sent = unsafe { libc::sendmsg(self.socket.0.as_raw_fd(), &raw const message, 0) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     /// Queues the frames, in this order; never waits. Goes on after a failure, and returns the first.
@@ -63,37 +107,22 @@ impl PacketSocket {
         for (part, frame) in parts.iter_mut().zip(frames) {
             part.iov_base = frame.as_ptr().cast_mut().cast();
         }
-        let mut messages: [libc::mmsghdr; AT_ONCE] = array::from_fn(|index| {
-            // SAFETY: zeroes are a message without address, parts and control data.
-            let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
-            message.msg_hdr.msg_iov = &raw mut parts[index];
-            message.msg_hdr.msg_iovlen = 1;
-            message
-        });
+        let mut messages: [libc::mmsghdr; AT_ONCE] =
+            array::from_fn(|index| libc::mmsghdr { msg_hdr: self.message(&raw const parts[index]), msg_len: 0 });
         let count = u32::try_from(frames.len().min(AT_ONCE)).map_err(io::Error::other)?;
         // SAFETY: `count` messages, of which each has one part: a frame, that is only read.
-        let sent = unsafe { libc::sendmmsg(self.0.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
+        let sent = unsafe { libc::sendmmsg(self.socket.0.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
-}
 
-fn bind(fd: &OwnedFd, ifindex: u32) -> io::Result<()> {
-    let address = libc::sockaddr_ll {
-        sll_family: FAMILY,
-        sll_protocol: 0,
-        sll_ifindex: i32::try_from(ifindex).map_err(|_| io::ErrorKind::InvalidInput)?,
-        sll_hatype: 0,
-        sll_pkttype: 0,
-        sll_halen: 0,
-        sll_addr: [0; 8],
-    };
-    // SAFETY: the pointer and length describe `address`, which outlives the call.
-    let bound = unsafe {
-        libc::bind(
-            fd.as_raw_fd(),
-            (&raw const address).cast(),
-            libc::socklen_t::try_from(size_of_val(&address)).map_err(|_| io::ErrorKind::InvalidInput)?,
-        )
-    };
-    if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    /// A message of one part to this interface; it points to `self` and to the part.
+    fn message(&self, part: *const libc::iovec) -> libc::msghdr {
+        // SAFETY: zeroes are a message without address, parts and control data.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        message.msg_name = (&raw const self.address).cast_mut().cast();
+        message.msg_namelen = ADDRESS_LENGTH;
+        message.msg_iov = part.cast_mut();
+        message.msg_iovlen = 1;
+        message
+    }
 }
