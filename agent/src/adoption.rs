@@ -6,14 +6,17 @@ use xvrrp_common::abi::{Lease, Router, RouterKey};
 use xvrrp_common::units::Instant;
 
 use crate::dataplane::{DataplaneError, Tables};
+use crate::farewell::Removed;
 use crate::plan::Plan;
 use crate::vrrp;
 
 /// Gives every virtual router its slot, which is the predecessor's where it had one, and writes the maps anew. One that
 /// was Active and whose lease still runs stays so ([`Plan::resume`]); the others have no role yet, and what is no longer
 /// configured goes.
-pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Result<(), DataplaneError> {
+/// Returns those of the latter that were serving.
+pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Result<Vec<Removed>, DataplaneError> {
     let known = tables.routers()?;
+    let removed = serving_no_more(plans, &known, tables, now)?;
     for key in known.keys().filter(|key| !plans.iter().any(|plan| plan.key == **key)) {
         tables.remove_router(key)?;
     }
@@ -43,7 +46,29 @@ pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Resul
             tables.allow_source(source, least_ttl)?;
         }
     }
-    Ok(())
+    Ok(removed)
+}
+
+fn serving_no_more(
+    plans: &[Plan<'_>],
+    known: &BTreeMap<RouterKey, Router>,
+    tables: &Tables,
+    now: Instant,
+) -> Result<Vec<Removed>, DataplaneError> {
+    let kept: BTreeSet<RouterKey> = plans.iter().map(|plan| plan.key).collect();
+    let serves = |router: &Router| router.role == Router::ROLE_ACTIVE && now.as_nanos() < tables.lease(router.slot);
+    let removed: Vec<_> = known.iter().filter(|(key, router)| !kept.contains(key) && serves(router)).collect();
+    if removed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut addresses, mut sources) = (tables.addresses()?, tables.sources()?);
+    let removed = removed.into_iter().map(|(&key, &router)| Removed {
+        key,
+        router,
+        addresses: addresses.remove(&key).unwrap_or_default(),
+        sources: sources.remove(&key).unwrap_or_default(),
+    });
+    Ok(removed.collect())
 }
 
 fn give_slots(

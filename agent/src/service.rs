@@ -27,7 +27,7 @@ use crate::signals::{Signals, Told};
 use crate::standby::Switch;
 use crate::tracking::{self, Tracker, Update, Verdict};
 use crate::unicast_filters::UnicastFilters;
-use crate::{addresses, clients, clock, open_files, realtime, report, supervisor};
+use crate::{addresses, clients, clock, farewell, open_files, realtime, report, supervisor};
 
 /// How often the counters are looked through for discarded packets, to tell of them.
 const DISCARD_CHECK: Duration = Duration::from_secs(10);
@@ -98,7 +98,8 @@ impl Host<'_> {
         let Doors { server, mut links, mut signals, reload, incumbent, files } = doors;
         let equipment = self.equip(all)?;
         let mut tables = self.tables(&all.ready, attachments)?;
-        adopt(&mut all.ready, &mut tables, clock::now())?;
+        let removed = adopt(&mut all.ready, &mut tables, clock::now())?;
+        farewell::send(removed, self.interfaces, &self.socket);
         let plans = &*all.ready;
         // New ones have to wait until our programs are loaded: no other's adverts may.
         let held: BTreeSet<u32> = match attachments {

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::Hash;
+use std::net::IpAddr;
 
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData};
 use nix::time::{ClockId, clock_getres};
-use xvrrp_common::abi::{Heard, Lease, Router, RouterKey, Settings, SourceKey, VipKey, map};
+use xvrrp_common::abi::{self, Heard, Lease, Router, RouterKey, Settings, SourceKey, VipKey, map};
 
 use super::mapped::{HeardTable, LeaseTable};
 use super::{CounterReader, DataplaneError, Events, Pins};
@@ -92,6 +93,26 @@ impl Tables {
     /// Says to which virtual router an address belongs.
     pub fn add_vip(&mut self, vip: VipKey, router: RouterKey) -> Result<(), DataplaneError> {
         Ok(self.vips.insert(vip, router, 0)?)
+    }
+
+    /// The addresses of each virtual router, in no order.
+    pub fn addresses(&self) -> Result<BTreeMap<RouterKey, Vec<IpAddr>>, DataplaneError> {
+        let mut addresses = BTreeMap::<_, Vec<_>>::new();
+        for entry in self.vips.iter() {
+            let (vip, router) = entry?;
+            addresses.entry(router).or_default().push(abi::ip_address(vip.family, vip.address));
+        }
+        Ok(addresses)
+    }
+
+    /// The sources that each virtual router hears which does not hear everybody, in no order.
+    pub fn sources(&self) -> Result<BTreeMap<RouterKey, Vec<IpAddr>>, DataplaneError> {
+        let mut sources = BTreeMap::<_, Vec<_>>::new();
+        for key in self.allowed_sources.keys() {
+            let SourceKey { router, address } = key?;
+            sources.entry(router).or_default().push(abi::ip_address(router.family, address));
+        }
+        Ok(sources)
     }
 
     /// Lets a virtual router with [`Router::RESTRICT_SOURCES`] hear this source, where the TTL or hop limit is not below

@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use xvrrp_common::abi;
-use xvrrp_common::units::{Family, Priority};
+use xvrrp_common::units::{Family, Interval, MacAddress, Priority, Version, Vrid};
 use xvrrp_common::wire::vrrp::{self as wire, IpAddress};
 use xvrrp_common::wire::{arp, icmpv6};
 
@@ -39,47 +39,55 @@ impl Announcements {
     }
 }
 
-/// An advert with this priority: one frame for the group, or a packet for each unicast peer; an error if it cannot carry
-/// what the configuration says.
-pub(super) fn advert(
-    config: &InstanceConfig,
-    priority: Priority,
-    pseudo_header_checksum: bool,
-) -> io::Result<Vec<Vec<u8>>> {
-    match Family::of(config.primary) {
-        Family::Ipv4 => advert_of::<[u8; 4]>(config, priority, pseudo_header_checksum),
-        Family::Ipv6 => advert_of::<[u8; 16]>(config, priority, pseudo_header_checksum),
-    }
+/// What a virtual router's adverts say, and where they go.
+#[derive(Debug)]
+pub struct Advertised<'a> {
+    pub mac: MacAddress,
+    pub primary: IpAddr,
+    pub version: Version,
+    pub vrid: Vrid,
+    pub interval: Interval,
+    pub password: Option<[u8; 8]>,
+    pub addresses: &'a [IpAddr],
+    /// None of them: to the group.
+    pub peers: Vec<IpAddr>,
 }
 
-fn advert_of<A: IpAddress>(
-    config: &InstanceConfig,
-    priority: Priority,
-    pseudo_header_checksum: bool,
-) -> io::Result<Vec<Vec<u8>>> {
-    let addresses = narrow(&config.addresses);
-    let advert = wire::AdvertFrame::<A> {
-        source_mac: config.mac,
-        source: A::narrow(abi::address(config.primary)),
-        version: config.machine.version,
-        vrid: config.machine.vrid,
-        priority,
-        interval: config.machine.advert_interval,
-        addresses: &addresses,
-        pseudo_header_checksum,
-        password: config.password,
-    };
-    // As long as it is, and no longer: there are thousands of them.
-    let emitted = |emit: &dyn Fn(&mut [u8]) -> Option<usize>| {
-        let mut buffer = [0; wire::MAX_FRAME];
-        let length = emit(&mut buffer).ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(buffer[..length].to_vec())
-    };
-    if config.peers.is_empty() {
-        return Ok(vec![emitted(&|buffer| advert.emit(buffer))?]);
+impl Advertised<'_> {
+    /// An advert with this priority: one frame for the group, or a packet for each unicast peer; an error if it cannot carry
+    /// what the configuration says.
+    pub fn advert(&self, priority: Priority, pseudo_header_checksum: bool) -> io::Result<Vec<Vec<u8>>> {
+        match Family::of(self.primary) {
+            Family::Ipv4 => self.advert_of::<[u8; 4]>(priority, pseudo_header_checksum),
+            Family::Ipv6 => self.advert_of::<[u8; 16]>(priority, pseudo_header_checksum),
+        }
     }
-    let destinations = config.peers.iter().map(|socket| A::narrow(abi::address(socket.peer())));
-    destinations.map(|destination| emitted(&|buffer| advert.emit_packet(destination, buffer))).collect()
+
+    fn advert_of<A: IpAddress>(&self, priority: Priority, pseudo_header_checksum: bool) -> io::Result<Vec<Vec<u8>>> {
+        let addresses = narrow(self.addresses);
+        let advert = wire::AdvertFrame::<A> {
+            source_mac: self.mac,
+            source: A::narrow(abi::address(self.primary)),
+            version: self.version,
+            vrid: self.vrid,
+            priority,
+            interval: self.interval,
+            addresses: &addresses,
+            pseudo_header_checksum,
+            password: self.password,
+        };
+        // As long as it is, and no longer: there are thousands of them.
+        let emitted = |emit: &dyn Fn(&mut [u8]) -> Option<usize>| {
+            let mut buffer = [0; wire::MAX_FRAME];
+            let length = emit(&mut buffer).ok_or(io::ErrorKind::InvalidInput)?;
+            Ok(buffer[..length].to_vec())
+        };
+        if self.peers.is_empty() {
+            return Ok(vec![emitted(&|buffer| advert.emit(buffer))?]);
+        }
+        let destinations = self.peers.iter().map(|peer| A::narrow(abi::address(*peer)));
+        destinations.map(|destination| emitted(&|buffer| advert.emit_packet(destination, buffer))).collect()
+    }
 }
 
 /// See [`wire::address_sum`].

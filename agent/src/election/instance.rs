@@ -10,7 +10,7 @@ use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version};
 
 use super::comparison::Comparison;
 use super::entry::Entry;
-use super::frames::{self, Announcements};
+use super::frames::{Advertised, Announcements};
 use super::status::{Heard, Rival, RouterStatus, Timers};
 use super::{Outlets, Problem, Report, Transition};
 use crate::addresses::Request;
@@ -419,8 +419,19 @@ impl Instance {
 
     // conformance 50, 51, 54
     fn build_adverts(&mut self) -> io::Result<()> {
-        self.advert = frames::advert(&self.config, self.machine.priority(), self.pseudo_header_checksum)?;
-        self.release = frames::advert(&self.config, Priority::RELEASE, self.pseudo_header_checksum)?;
+        let InstanceConfig { mac, primary, password, ref addresses, ref machine, ref peers, .. } = self.config;
+        let advertised = Advertised {
+            mac,
+            primary,
+            version: machine.version,
+            vrid: machine.vrid,
+            interval: machine.advert_interval,
+            password,
+            addresses,
+            peers: peers.iter().map(UnicastSocket::peer).collect(),
+        };
+        self.advert = advertised.advert(self.machine.priority(), self.pseudo_header_checksum)?;
+        self.release = advertised.advert(Priority::RELEASE, self.pseudo_header_checksum)?;
         Ok(())
     }
 }

@@ -28,6 +28,7 @@ use crate::clock;
 use crate::dataplane::{DataplaneError, Events, Tables, Told};
 use crate::{realtime, vrrp};
 
+pub use frames::Advertised;
 pub use instance::{Instance, InstanceConfig};
 pub use status::{Heard, Rival, RouterStatus, Timers, state_name};
 use timer::DeadlineTimer;

@@ -84,7 +84,18 @@ impl Xvrrp {
 
     /// Starts another agent that takes over from this one, which then ends by itself.
     pub fn replace(&self, namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<Self> {
-        let how = How { options: &["--replace"], ..How::default() };
+        self.replace_by(namespace, virtual_routers, &[], "")
+    }
+
+    /// The same by a program that runs what its further arguments say, or by none; `keys` are more lines of `[agent]`.
+    pub fn replace_by(
+        &self,
+        namespace: &Namespace,
+        virtual_routers: &[VirtualRouter],
+        wrapper: &[&str],
+        keys: &str,
+    ) -> Result<Self> {
+        let how = How { wrapper, keys, options: &["--replace"] };
         Self::start_in(namespace, virtual_routers, Arc::clone(&self.directory), &how)
     }
 

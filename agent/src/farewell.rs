@@ -1,0 +1,76 @@
+//! Gives up the roles of virtual routers that a predecessor had and that are no longer configured: with priority 0, as a
+//! stop does (RFC 9568 6.4.3), so that another router takes over within its Skew_Time.
+//!
+//! The predecessor may have crashed, or known nothing of the new configuration. So what is sent is put together from the
+//! maps that it has left.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use xvrrp_common::abi::{self, Router, RouterKey};
+use xvrrp_common::units::{Interval, MacAddress, Priority, Version, Vrid};
+
+use crate::election::Advertised;
+use crate::net::{Interface, PacketSocket, UnicastSocket};
+
+/// A virtual router that was Active, on a lease that still runs, and is not configured any more.
+#[derive(Debug)]
+pub struct Removed {
+    pub key: RouterKey,
+    pub router: Router,
+    /// Its virtual addresses.
+    pub addresses: Vec<IpAddr>,
+    /// From where it took adverts, if not from everybody. With unicast peers, these are among them.
+    pub sources: Vec<IpAddr>,
+}
+
+/// Sends one advert with priority 0 for each. One that cannot be sent costs the others Active_Down_Interval instead of
+/// Skew_Time, and no more: it is logged.
+pub fn send(removed: Vec<Removed>, interfaces: &[Interface], socket: &Arc<PacketSocket>) {
+    let by_index: BTreeMap<u32, &Interface> = interfaces.iter().map(|it| (it.ifindex, it)).collect();
+    for removed in removed {
+        // An interface that is gone leads to nobody.
+        let Some(interface) = by_index.get(&removed.key.ifindex) else { continue };
+        let vrid = removed.key.vrid;
+        match removed.send(interface, socket) {
+            Ok(()) => tracing::info!(interface = %interface.name, vrid, "no longer configured: gave up the role"),
+            Err(error) => {
+                tracing::warn!(interface = %interface.name, vrid, "no longer configured, and cannot say so: {error:#}");
+            }
+        }
+    }
+}
+
+impl Removed {
+    fn send(mut self, interface: &Interface, socket: &Arc<PacketSocket>) -> anyhow::Result<()> {
+        let Self { key, router, .. } = self;
+        // The maps have lost the order. Over IPv6 the first one is link-local (RFC 9568 5.2.9).
+        self.addresses.sort_by_key(|address| (!is_link_local(address), *address));
+        let unicast = router.flags & Router::UNICAST != 0;
+        let advertised = Advertised {
+            mac: MacAddress(router.answer_mac),
+            primary: abi::ip_address(key.family, router.primary),
+            version: Version::from_wire(router.version).context("a version that there is not")?,
+            vrid: Vrid::new(key.vrid).context("VRID 0")?,
+            interval: Interval::from_nanos(router.advert_interval),
+            password: (router.auth_type != 0).then_some(router.auth_data),
+            addresses: &self.addresses,
+            peers: if unicast { self.sources } else { Vec::new() },
+        };
+        let frames = advertised.advert(Priority::RELEASE, router.checksum != Router::CHECKSUM_PLAIN)?;
+        if !unicast {
+            let sender = socket.on(interface.ifindex)?;
+            return Ok(frames.iter().try_for_each(|frame| sender.send(frame))?);
+        }
+        for (peer, packet) in advertised.peers.iter().zip(&frames) {
+            UnicastSocket::open(&interface.name, interface.ifindex, *peer)?.send(packet)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_link_local(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
