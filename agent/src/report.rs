@@ -36,7 +36,7 @@ pub fn tell_of_predecessor(predecessor: &Predecessor) {
         Predecessor::None => {}
         Predecessor::Compatible(version) => tracing::info!("going on with the maps of xvrrp {version}"),
         Predecessor::Incompatible(reason) => {
-            tracing::warn!("an earlier agent's kernel half cannot be gone on with: {reason}; replaced it whole");
+            tracing::warn!("cannot reuse the programs and maps of the agent before: {reason}; replaced them");
         }
     }
 }

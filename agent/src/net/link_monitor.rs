@@ -7,6 +7,7 @@ use futures_util::stream::BoxStream;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::NetlinkPayload;
+use tokio::task::JoinHandle;
 
 use xvrrp_common::units::MacAddress;
 
@@ -35,24 +36,34 @@ pub enum LinkNews {
 const GROUPS: &[MulticastGroup] = &[MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
 
 /// The kernel's notifications of links and their addresses in the namespace of the thread that opened this.
-pub struct LinkMonitor(BoxStream<'static, LinkNews>);
+pub struct LinkMonitor {
+    news: BoxStream<'static, LinkNews>,
+    connection: JoinHandle<()>,
+}
 
 impl LinkMonitor {
     /// Opens the subscription and drives it on the current tokio runtime.
     pub fn open() -> Result<Self, NetError> {
         let (connection, _, messages) = rtnetlink::new_multicast_connection(GROUPS).map_err(NetError::Open)?;
-        tokio::spawn(connection);
+        let connection = tokio::spawn(connection);
         let changes = messages.filter_map(async |(message, _)| match message.payload {
             NetlinkPayload::InnerMessage(message) => news(&message),
             NetlinkPayload::Overrun(_) => Some(LinkNews::Missed),
             _ => None,
         });
-        Ok(Self(changes.boxed()))
+        Ok(Self { news: changes.boxed(), connection })
     }
 
     /// The next notification; `None` once the subscription has ended.
     pub async fn next(&mut self) -> Option<LinkNews> {
-        self.0.next().await
+        self.news.next().await
+    }
+}
+
+impl Drop for LinkMonitor {
+    fn drop(&mut self) {
+        // It would go on, and complain of every message that nobody takes.
+        self.connection.abort();
     }
 }
 
