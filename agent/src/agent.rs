@@ -72,14 +72,20 @@ pub async fn run(config: &Config, replace: bool, mut bequest: Option<Bequest>) -
     // First of all files, see there.
     let socket = Arc::new(PacketSocket::open().context("cannot open a packet socket")?);
     let files = bequest.as_mut().map(Bequest::take_files).unwrap_or_default();
+    if let Some(note) = bequest.as_ref().and_then(|bequest| bequest.note.as_ref()) {
+        tracing::error!("{note}");
+    }
     let signals = Signals::hold_back().context("cannot listen for signals")?;
     let netlink = Netlink::open()?;
     // Before the interfaces are looked at: no change after that look is missed.
     let links = LinkMonitor::open()?;
     // An agent that goes on with the configuration that ran has reported them, and goes on wherever that is possible.
     if bequest.as_ref().is_none_or(|bequest| bequest.configuration.is_none()) {
-        for warning in warnings(config, &netlink).await? {
-            tracing::warn!("{warning}");
+        match warnings(config, &netlink).await {
+            Ok(warnings) => warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
+            // It held a moment ago, when the reload was checked, and there are roles to go on with.
+            Err(error) if bequest.is_some() => tracing::error!("{error:#}"),
+            Err(error) => return Err(error),
         }
     }
     let pins = Pins::below(&config.agent.bpffs)?;
@@ -98,7 +104,7 @@ pub async fn run(config: &Config, replace: bool, mut bequest: Option<Bequest>) -
     let outcome = start_and_serve(config, begin, &mut incumbent, &mut attachments).await;
     let error = match outcome {
         Ok(End::Stopped) => None,
-        Ok(End::HandedOver(legacy, successor)) => {
+        Ok(End::HandedOver(mut legacy, successor)) => {
             leave(attachments.take());
             drop(singleton);
             if successor.is_running().await {
@@ -109,7 +115,7 @@ pub async fn run(config: &Config, replace: bool, mut bequest: Option<Bequest>) -
                 tracing::info!("handed over to a successor that does not say how it is");
                 return Ok(());
             };
-            tracing::error!("the successor has ended before it advertised: going on");
+            legacy.bequest.note = Some("the successor has ended before it advertised: going on".to_owned());
             let Err(error) = legacy.reload.become_successor(&singleton, legacy.bequest, &legacy.files);
             Some(anyhow::Error::new(error).context("cannot start again"))
         }

@@ -42,6 +42,9 @@ pub struct Bequest {
     /// What the checks said last: until they have been looked at again, it holds.
     #[serde(default)]
     pub checks: Outcomes,
+    /// For the log: what is logged just before the process becomes another program may never be written.
+    #[serde(default)]
+    pub note: Option<String>,
     /// Set when the process becomes that agent.
     #[serde(default)]
     pub files: Numbers,

@@ -97,7 +97,7 @@ impl Host<'_> {
     ) -> anyhow::Result<End> {
         let Doors { server, mut links, mut signals, reload, incumbent, files } = doors;
         let equipment = self.equip(all)?;
-        let mut tables = self.tables(&all.ready, attachments)?;
+        let mut tables = self.tables(attachments)?;
         let removed = adopt(&mut all.ready, &mut tables, clock::now())?;
         farewell::send(removed, self.interfaces, &self.socket);
         let plans = &*all.ready;
@@ -306,12 +306,10 @@ impl Host<'_> {
         }
     }
 
-    /// The maps: a predecessor's as they are, if its programs are on all of our interfaces, so that there is no hurry to
-    /// replace these, or if we were that predecessor; else with our programs, loaded.
-    fn tables(&self, plans: &[Plan<'_>], attachments: &mut Option<Attachments>) -> anyhow::Result<Tables> {
-        let compatible = matches!(self.predecessor, Predecessor::Compatible(_));
-        let mut interfaces = plans.iter().map(|plan| plan.interface.ifindex);
-        if compatible && (self.bequest.is_some() || interfaces.all(|ifindex| self.pins.are_attached(ifindex))) {
+    /// The maps: a predecessor's as they are, if they fit, since there is no hurry to replace its programs; else new ones,
+    /// with our programs loaded.
+    fn tables(&self, attachments: &mut Option<Attachments>) -> anyhow::Result<Tables> {
+        if matches!(self.predecessor, Predecessor::Compatible(_)) {
             return Ok(Tables::open(self.pins)?);
         }
         let loaded = Dataplane::open(self.capacity, self.pins)?;

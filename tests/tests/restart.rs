@@ -140,7 +140,7 @@ fn another_layout_is_replaced_whole_and_the_log_says_so() -> Result<()> {
     restamp(&lab.routers[0], |stamp| stamp.layout = LAYOUT + 1)?;
     let mut agent = agent.restart(&lab.routers[0], &[router(200)])?;
     let layouts = format!("layout {}, ours {LAYOUT}", LAYOUT + 1);
-    agent.daemon.wait_for_line(&["WARN", &layouts, "replaced it whole"], PATIENCE)?;
+    agent.daemon.wait_for_line(&["WARN", &layouts, "replaced them"], PATIENCE)?;
     agent.wait_for_state("lan", "active")?;
     ensure!(agent.daemon.count_lines(&["reason=resumed"]) == 0);
     Ok(())

@@ -1,11 +1,13 @@
 //! What an agent leaves to the next one, and what becomes of it when there is no next one after all.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::programs::Program;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::net::if_::if_nametoindex;
 use xvrrp::dataplane::{Capacity, Dataplane};
 use xvrrp_common::abi::program;
@@ -114,8 +116,48 @@ fn an_agent_whose_successor_ends_before_it_advertises_goes_on() -> Result<()> {
     let successor = pair.active.replace_by(&pair.lab.routers[0], &[many], &few_files, "")?;
     check_refused(successor, "the agent that ran goes on")?;
     let mut pair = pair;
-    pair.active.daemon.wait_for_line(&["the successor has ended before it advertised"], PATIENCE)?;
+    let line = pair.active.daemon.wait_for_line(&["the successor has ended before it advertised"], PATIENCE);
+    line.with_context(|| pair.active.daemon.log())?;
     pair.active.wait_for_state("lan", "active")?;
+    pair.check_undisturbed()
+}
+
+/// A file system without room for one more file, over a directory until this is dropped.
+struct Full(PathBuf);
+
+impl Full {
+    fn over(directory: &Path) -> Result<Self> {
+        mount(Some("full"), directory, Some("tmpfs"), MsFlags::empty(), Some("nr_inodes=1,size=4k"))?;
+        Ok(Self(directory.to_owned()))
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn an_agent_that_cannot_make_its_control_socket_again_goes_on_and_makes_it_later() -> Result<()> {
+    let mut pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    let host = &pair.lab.routers[0];
+    host.sysctl(&format!("net.ipv4.conf.{INTERFACE}.promote_secondaries"), "1")?;
+    let directory = pair.active.control().parent().context("a directory")?.to_owned();
+    let full = Full::over(&directory)?;
+    // The primary address is another one: the agent reloads by itself.
+    host.ip(&format!("addr add 192.0.2.22/24 dev {INTERFACE}"))?;
+    host.ip(&format!("addr del {}/24 dev {INTERFACE}", Lab::address(0)))?;
+    // The log is in that directory, too: what shows a reload is the environment that an agent gets of the one before.
+    let environment = format!("/proc/{}/environ", pair.active.daemon.pid());
+    eventually("the agent has reloaded", PATIENCE, || {
+        ensure!(String::from_utf8_lossy(&fs::read(&environment)?).contains("XVRRP_BEQUEST="));
+        Ok(())
+    })?;
+    thread::sleep(Duration::from_secs(2));
+    drop(full);
+    pair.active.daemon.wait_for_line(&["cannot open the control socket", "the agent runs without it"], PATIENCE)?;
+    pair.active.daemon.wait_for_line(&["the control socket", "is there now"], PATIENCE)?;
     pair.check_undisturbed()
 }
 
