@@ -1,11 +1,12 @@
-//! As many virtual routers as one interface can have.
+//! Many virtual routers: as many as one interface can have, and what a restart of the agent does to 30.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::mem;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use xvrrp_tests::bench::Usage;
-use xvrrp_tests::lab::{Lab, PATIENCE, VirtualRouter, Xvrrp, eventually, pause};
+use anyhow::{Result, bail, ensure};
+use nix::sys::signal::Signal;
+use xvrrp_tests::bench::{AdvertTap, Usage};
+use xvrrp_tests::lab::{Lab, PATIENCE, Segments, Side, VirtualRouter, Xvrrp, eventually, pause};
 
 const COUNT: usize = 255;
 /// For how long nothing may change.
@@ -24,27 +25,15 @@ fn routers(priority: u8) -> Vec<VirtualRouter> {
     (1..=COUNT).map(router).collect()
 }
 
-fn wait_until_all_are(agent: &mut Xvrrp, state: &str) -> Result<()> {
-    eventually(&format!("all are {state}"), 2 * PATIENCE, || {
-        agent.daemon.check_alive()?;
-        let mut states = BTreeMap::<String, usize>::new();
-        for router in agent.status()?["virtual_routers"].as_array().context("a list")? {
-            *states.entry(router["state"].to_string()).or_default() += 1;
-        }
-        ensure!(states.get(&format!("{state:?}")) == Some(&COUNT), "{states:?}");
-        Ok(())
-    })
-}
-
 #[test]
 fn the_255_virtual_routers_of_an_interface_keep_their_roles() -> Result<()> {
     let lab = Lab::new(2)?;
     // Fewer files than virtual routers may be open, unless the agent sees to it.
     let few_files = ["prlimit", "--nofile=128:4096"];
     let mut active = Xvrrp::start_by(&lab.routers[0], &routers(200), &few_files, "")?;
-    wait_until_all_are(&mut active, "active")?;
+    active.wait_until_all_are("active", COUNT)?;
     let mut backup = Xvrrp::start(&lab.routers[1], &routers(100))?;
-    wait_until_all_are(&mut backup, "backup")?;
+    backup.wait_until_all_are("backup", COUNT)?;
     let changes = |agent: &Xvrrp| agent.daemon.count_lines(&["state changed"]);
     let before = [changes(&active), changes(&backup)];
     let usages = [Usage::of(active.daemon.pid())?, Usage::of(backup.daemon.pid())?];
@@ -54,8 +43,8 @@ fn the_255_virtual_routers_of_an_interface_keep_their_roles() -> Result<()> {
         let share = usage.percent_since(reading)?;
         ensure!(share < MOST_PROCESSOR_TIME, "{share} % of a core");
     }
-    wait_until_all_are(&mut active, "active")?;
-    wait_until_all_are(&mut backup, "backup")?;
+    active.wait_until_all_are("active", COUNT)?;
+    backup.wait_until_all_are("backup", COUNT)?;
     let after = [changes(&active), changes(&backup)];
     ensure!(after == before, "changes of state: {before:?} before, {after:?} after\n{}", backup.daemon.log());
     // To Backup and to Active, and to Backup: that is all.
@@ -64,4 +53,120 @@ fn the_255_virtual_routers_of_an_interface_keep_their_roles() -> Result<()> {
     ensure!(held == COUNT, "{held} addresses");
     ensure!(active.stop()?.success() && backup.stop()?.success());
     Ok(())
+}
+
+/// An Active router with 30 virtual routers and one more on an interface that concerns nobody else, and a Backup for the 30.
+struct Thirty {
+    lab: Lab,
+    side: Side,
+    side_tap: AdvertTap,
+    active: Xvrrp,
+    backup: Xvrrp,
+    priority: u8,
+}
+
+impl Thirty {
+    const SEGMENTS: Segments = Segments { routers: 30, interfaces: 1 };
+    const INTERVAL: Duration = Duration::from_millis(100);
+    /// A machine may stand still for three intervals just then; it does not do so each time.
+    const ATTEMPTS: usize = 3;
+
+    fn start() -> Result<Self> {
+        let lab = Lab::new(2)?;
+        let side = Side::new(&lab.routers[0])?;
+        let side_tap = AdvertTap::start(&lab.routers[0], Side::OTHER_END)?;
+        let active = Xvrrp::start(&lab.routers[0], &Self::configuration(200))?;
+        let mut thirty = Self {
+            side,
+            side_tap,
+            active,
+            backup: Xvrrp::start(&lab.routers[1], &Self::SEGMENTS.configuration(100, Self::INTERVAL))?,
+            lab,
+            priority: 200,
+        };
+        thirty.settle()?;
+        Ok(thirty)
+    }
+
+    fn configuration(priority: u8) -> Vec<VirtualRouter> {
+        let mut all = Self::SEGMENTS.configuration(priority, Self::INTERVAL);
+        all.push(Side::virtual_router());
+        all
+    }
+
+    /// Everybody is in his place.
+    fn settle(&mut self) -> Result<()> {
+        self.active.wait_until_all_are("active", usize::from(Self::SEGMENTS.routers) + 1)?;
+        self.backup.wait_until_all_are("backup", Self::SEGMENTS.routers.into())
+    }
+
+    /// Changes of role of the 30 on either host; one that goes on has not changed.
+    fn changes(&self) -> usize {
+        let changed = |line: &&str| line.contains("state changed") && !line.contains("reason=resumed");
+        let of_the_side = format!("virtual_router={} ", Side::NAME);
+        let changes = |agent: &Xvrrp| {
+            agent.daemon.log().lines().filter(changed).filter(|line| !line.contains(&of_the_side)).count()
+        };
+        changes(&self.active) + changes(&self.backup)
+    }
+
+    /// Fails unless this changes no role.
+    fn go_unseen(&mut self, what: &str, mut change: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
+        let mut seen = Vec::new();
+        for _ in 0..Self::ATTEMPTS {
+            self.settle()?;
+            let before = self.changes();
+            change(self)?;
+            // Several Active_Down_Intervals.
+            pause(Self::INTERVAL * 10)?;
+            self.settle()?;
+            match self.changes() - before {
+                0 => return Ok(()),
+                changes => seen.push(changes),
+            }
+        }
+        bail!("{what}: changes of role in each attempt: {seen:?}\n{}", self.backup.daemon.log())
+    }
+}
+
+#[test]
+fn a_restart_of_the_agent_changes_the_role_of_none_of_30_virtual_routers() -> Result<()> {
+    let mut thirty = Thirty::start()?;
+    thirty.go_unseen("reload", |thirty| {
+        thirty.priority ^= 1;
+        thirty.active.configure(&Thirty::configuration(thirty.priority))?;
+        thirty.active.reload()
+    })?;
+    thirty.go_unseen("run --replace", |thirty| {
+        let successor = thirty.active.replace(&thirty.lab.routers[0], &Thirty::configuration(thirty.priority))?;
+        let mut predecessor = mem::replace(&mut thirty.active, successor);
+        let status = predecessor.daemon.wait(PATIENCE)?;
+        ensure!(status.success(), "{status}: {}", predecessor.daemon.log());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_start_at_the_moment_of_a_kill_changes_the_role_of_none_of_30_virtual_routers() -> Result<()> {
+    let mut thirty = Thirty::start()?;
+    thirty.go_unseen("kill and start", |thirty| {
+        thirty.active.daemon.signal(Signal::SIGKILL)?;
+        let successor = thirty.active.start_beside(&thirty.lab.routers[0], &Thirty::configuration(thirty.priority))?;
+        let mut dead = mem::replace(&mut thirty.active, successor);
+        dead.daemon.wait(PATIENCE)?;
+        Ok(())
+    })
+}
+
+#[test]
+fn another_address_of_one_interface_is_not_felt_by_30_virtual_routers_on_another() -> Result<()> {
+    let mut thirty = Thirty::start()?;
+    thirty.go_unseen("another primary address", |thirty| {
+        let start = Instant::now();
+        thirty.side.change(&thirty.lab.routers[0])?;
+        eventually("it advertises from the other address", PATIENCE, || {
+            thirty.side_tap.first_after(thirty.side.address(), start)
+        })?;
+        Ok(())
+    })
 }

@@ -36,7 +36,7 @@ pub use machine::Machine;
 pub use plot::{Body, Group, Line, Plot};
 pub use report::{Figure, Findings, Outcome, Report, Row, Section, Target};
 pub use samples::Samples;
-pub use tap::AdvertTap;
+pub use tap::{AdvertTap, Advertiser};
 pub use usage::{Reading, Usage};
 
 use crate::lab::agent_binary;

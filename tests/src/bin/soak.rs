@@ -49,14 +49,19 @@ fn soak(options: &Options) -> Result<()> {
         println!("the wall clock is left alone: it is the whole machine's (--wall-clock steps it)");
     }
     let report = soak::run(options, |line| println!("{line}"))?;
-    let Report { episodes, faults, moments, certain, excused, recoveries } = &report;
+    let Report { episodes, faults, moments, certain, excused, gentle, excused_changes, recoveries } = &report;
     let certainty = *certain as f64 / (*moments).max(1) as f64;
     println!("\n{episodes} episodes, faults: {faults:?}");
     println!(
         "{moments} samples due, {:.2} % of them certain; two routers served in none without an excuse,",
         certainty * 100.0
     );
-    println!("and in {excused} while a router was cut off or adverts were late or lost");
+    println!(
+        "and in {excused} while a router was cut off, adverts were late or lost, or a role had just been given up"
+    );
+    println!(
+        "{gentle} episodes in which no role had to change: none did, but for {excused_changes} changes while the machine stood still"
+    );
     if let (Some(longest), Some(median)) = (recoveries.last(), recoveries.get(recoveries.len() / 2)) {
         println!(
             "one alone served again {median:?} (median), {longest:?} (longest) after the last fault of an episode"

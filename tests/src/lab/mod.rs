@@ -10,6 +10,9 @@ mod mail_server;
 mod netns;
 mod pair;
 mod script;
+mod segments;
+mod side;
+mod tiny;
 mod virtual_router;
 mod wait;
 mod xvrrp;
@@ -28,6 +31,9 @@ pub use mail_server::{Habits, Mail, MailServer};
 pub use netns::{Namespace, run, sweep};
 pub use pair::Pair;
 pub use script::script;
+pub use segments::{Segments, first_and_last};
+pub use side::Side;
+pub use tiny::{Shortage, TinyDirectory};
 pub use virtual_router::VirtualRouter;
 pub use wait::{PATIENCE, eventually, interrupt_on_signals, is_interrupted, pause};
 pub use xvrrp::{Xvrrp, agent_binary};
@@ -115,6 +121,20 @@ impl Lab {
         Ok(lab)
     }
 
+    /// As [`Self::new`]; each router has a second interface, with a cable of its own that leads to nobody else's.
+    pub fn with_second_interfaces(routers: usize) -> Result<Self> {
+        let lab = Self::new(routers)?;
+        for (index, router) in lab.routers.iter().enumerate() {
+            let port = Self::second_port(index);
+            lab.switch.ip(&format!("link add {port} type veth peer name {UPSTREAM} netns {}", router.name()))?;
+            lab.switch.ip(&format!("link set {port} up"))?;
+            router.ip(&format!("addr add {}/24 dev {UPSTREAM}", Self::upstream_address(index)))?;
+            router.ip(&format!("link set {UPSTREAM} up"))?;
+        }
+        lab.wait_for_links(UPSTREAM)?;
+        Ok(lab)
+    }
+
     /// A router's own address on the client's side: 192.0.2.2 for the first.
     pub fn address(router: usize) -> Ipv4Addr {
         Ipv4Addr::new(192, 0, 2, host_number(router))
@@ -128,6 +148,11 @@ impl Lab {
     /// The switch's port for the router, on the client's side.
     pub fn port(router: usize) -> String {
         format!("p{router}")
+    }
+
+    /// The other end of the router's second interface, which is in the switch and belongs to none of its bridges.
+    pub fn second_port(router: usize) -> String {
+        format!("s{router}")
     }
 
     /// Pulls the router's cable out of the switch: no carrier on either end.

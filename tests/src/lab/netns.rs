@@ -171,6 +171,7 @@ fn inhabitants(name: &str) -> Vec<Pid> {
 
 /// Removes what test processes left that were killed. The first namespace of a process does it.
 pub fn sweep() {
+    super::tiny::sweep();
     let Ok(entries) = fs::read_dir(DIRECTORY) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

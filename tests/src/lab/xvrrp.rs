@@ -1,5 +1,6 @@
 //! The agent under test.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 
 use super::daemon::Daemon;
 use super::netns::{Namespace, run};
+use super::tiny::TinyDirectory;
 use super::virtual_router::VirtualRouter;
 use super::wait::{PATIENCE, eventually};
 
@@ -31,14 +33,14 @@ pub fn agent_binary() -> Result<PathBuf> {
 pub struct Xvrrp {
     pub daemon: Daemon,
     /// Shared with successors.
-    directory: Arc<TempDir>,
+    directory: Arc<Scratch>,
     namespace: String,
 }
 
 impl Xvrrp {
     /// Starts an agent in the namespace.
     pub fn start(namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<Self> {
-        Self::start_in(namespace, virtual_routers, scratch()?, &How::default())
+        Self::start_in(namespace, virtual_routers, Arc::new(Scratch::new()?), &How::default())
     }
 
     /// Starts an agent in the namespace by a program that runs what its further arguments say, or by none; `keys` are more
@@ -49,7 +51,19 @@ impl Xvrrp {
         wrapper: &[&str],
         keys: &str,
     ) -> Result<Self> {
-        Self::start_in(namespace, virtual_routers, scratch()?, &How { wrapper, keys, ..How::default() })
+        Self::start_in(namespace, virtual_routers, Arc::new(Scratch::new()?), &How { wrapper, keys, ..How::default() })
+    }
+
+    /// Starts an agent in the namespace that has its control socket, and all that it keeps beside it, in a tiny directory.
+    pub fn start_in_tiny_run(namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<Self> {
+        let mut scratch = Scratch::new()?;
+        scratch.run = Some(TinyDirectory::new()?);
+        Self::start_in(namespace, virtual_routers, Arc::new(scratch), &How::default())
+    }
+
+    /// That directory.
+    pub fn tiny_run(&self) -> Result<&TinyDirectory> {
+        self.directory.run.as_ref().context("it has no tiny directory")
     }
 
     /// Starts an agent in the namespace, with a mount namespace of its own and its pins below `bpffs`.
@@ -99,6 +113,11 @@ impl Xvrrp {
         Self::start_in(namespace, virtual_routers, Arc::clone(&self.directory), &how)
     }
 
+    /// Starts another agent with the same directory, whether this one has ended or not: as a supervisor that does not wait.
+    pub fn start_beside(&self, namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<Self> {
+        Self::start_in(namespace, virtual_routers, Arc::clone(&self.directory), &How::default())
+    }
+
     /// Writes its configuration anew, for a reload.
     pub fn configure(&self, virtual_routers: &[VirtualRouter]) -> Result<()> {
         write_config(&self.directory, &self.namespace, virtual_routers, "")
@@ -120,7 +139,7 @@ impl Xvrrp {
     fn start_in(
         namespace: &Namespace,
         virtual_routers: &[VirtualRouter],
-        directory: Arc<TempDir>,
+        directory: Arc<Scratch>,
         how: &How<'_>,
     ) -> Result<Self> {
         write_config(&directory, namespace.name(), virtual_routers, how.keys)?;
@@ -133,15 +152,15 @@ impl Xvrrp {
                 command
             }
         };
-        command.args(["run", "--config"]).arg(config(&directory)).args(how.options);
-        let daemon = Daemon::start("xvrrp", &mut command, directory.path())?;
+        command.args(["run", "--config"]).arg(directory.config()).args(how.options);
+        let daemon = Daemon::start("xvrrp", &mut command, directory.files.path())?;
         Ok(Self { daemon, directory, namespace: namespace.name().to_owned() })
     }
 
     /// The agent's own account of itself.
     pub fn status(&self) -> Result<Value> {
         let mut command = std::process::Command::new(agent_binary()?);
-        command.args(["status", "--json", "--control"]).arg(control(&self.directory));
+        command.args(["status", "--json", "--control"]).arg(self.control());
         Ok(serde_json::from_str(&run(&mut command)?)?)
     }
 
@@ -192,6 +211,25 @@ impl Xvrrp {
         })
     }
 
+    /// Waits until it has so many virtual routers, and all are in this state.
+    pub fn wait_until_all_are(&mut self, state: &str, count: usize) -> Result<()> {
+        let what = format!("all {count} virtual routers of {} are {state}", self.namespace);
+        eventually(&what, 2 * PATIENCE, || {
+            self.daemon.check_alive()?;
+            let mut states = BTreeMap::<String, usize>::new();
+            for router in self.status()?["virtual_routers"].as_array().context("status without virtual_routers")? {
+                *states.entry(router["state"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+            }
+            ensure!(states.len() == 1 && states.get(state) == Some(&count), "{states:?}");
+            Ok(())
+        })
+    }
+
+    /// How many times the log says that any of its virtual routers has come into a state.
+    pub fn all_transitions(&self, state: &str) -> usize {
+        self.daemon.count_lines(&["state changed", &format!("state={state} ")])
+    }
+
     /// How many times the log says that a virtual router has come into a state.
     pub fn transitions(&self, name: &str, state: &str) -> usize {
         self.daemon.count_lines(&[&format!("virtual_router={name} "), &format!("state={state} ")])
@@ -199,12 +237,12 @@ impl Xvrrp {
 
     /// Its configuration.
     pub fn config(&self) -> PathBuf {
-        config(&self.directory)
+        self.directory.config()
     }
 
     /// Its control socket.
     pub fn control(&self) -> PathBuf {
-        control(&self.directory)
+        self.directory.control()
     }
 
     /// Stops it as an operator would.
@@ -229,23 +267,33 @@ struct How<'a> {
     options: &'a [&'a str],
 }
 
-fn scratch() -> Result<Arc<TempDir>> {
-    Ok(Arc::new(TempDir::with_prefix("xvrrp-lab-")?))
+/// Where the files of an agent and its successors are.
+#[derive(Debug)]
+struct Scratch {
+    /// Of its control socket, if not with the others.
+    run: Option<TinyDirectory>,
+    files: TempDir,
 }
 
-fn write_config(directory: &TempDir, router_id: &str, virtual_routers: &[VirtualRouter], keys: &str) -> Result<()> {
-    let control = control(directory);
+impl Scratch {
+    fn new() -> Result<Self> {
+        Ok(Self { run: None, files: TempDir::with_prefix("xvrrp-lab-")? })
+    }
+
+    fn config(&self) -> PathBuf {
+        self.files.path().join("xvrrp.toml")
+    }
+
+    fn control(&self) -> PathBuf {
+        self.run.as_ref().map_or(self.files.path(), TinyDirectory::path).join("xvrrp.sock")
+    }
+}
+
+fn write_config(directory: &Scratch, router_id: &str, virtual_routers: &[VirtualRouter], keys: &str) -> Result<()> {
+    let control = directory.control();
     let mut text = format!("[agent]\nrouter_id = \"{router_id}\"\ncontrol = {control:?}\n{keys}");
     for virtual_router in virtual_routers {
         write!(text, "\n{virtual_router}")?;
     }
-    Ok(std::fs::write(config(directory), text)?)
-}
-
-fn config(directory: &TempDir) -> PathBuf {
-    directory.path().join("xvrrp.toml")
-}
-
-fn control(directory: &TempDir) -> PathBuf {
-    directory.path().join("xvrrp.sock")
+    Ok(std::fs::write(directory.config(), text)?)
 }

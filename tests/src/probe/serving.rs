@@ -3,6 +3,9 @@
 //! Every millisecond each router gets, on its own switch port, an ARP request for the virtual address and a datagram to
 //! it, from a client that is not there; what comes back out of that port is that router's. The switch keeps what it has
 //! learned of the virtual MAC up to date by these answers, as it does by those to any client.
+//!
+//! Another sampler asks at each router's second interface, on a cable that leads to that router only: there no virtual MAC
+//! is, and the host answers for all of its addresses.
 
 mod seat;
 mod timeline;
@@ -24,7 +27,7 @@ use self::seat::Seat;
 pub use self::timeline::{Asked, Gap, Hosts, Kind, Reign, Sample, ServingTimeline};
 use super::echo::{PORT, Service};
 use super::port::NOBODY;
-use crate::lab::{INTERFACE, Lab, Namespace, VIP};
+use crate::lab::{INTERFACE, Lab, Namespace, UPSTREAM, VIP};
 
 /// How often everybody is asked.
 pub const PACE: Duration = Duration::from_millis(1);
@@ -32,8 +35,12 @@ pub const PACE: Duration = Duration::from_millis(1);
 const IN_TIME: Duration = Duration::from_millis(1);
 /// How long an answer may take at all.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How often at the second interfaces.
+const PACE_BEHIND: Duration = Duration::from_millis(4);
 /// The client that is not there. A service on a router knows its MAC, see [`Serving::introduce`].
 const ASKER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
+/// The one behind the second interfaces.
+const ASKER_BEHIND: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 250);
 /// Its MAC address; in the body of an ARP request it ends with the number of the sample.
 const ASKER_MAC: MacAddress = MacAddress([NOBODY[0], NOBODY[1], 0, 0, 0, 0]);
 /// The port of its datagrams.
@@ -69,21 +76,37 @@ impl Serving {
                 }
                 Destination::OwnMac => router.mac(INTERFACE)?,
             };
-            places.push(Place { seat: Seat::at(lab.switch(), &Lab::port(index))?, datagram: datagram(mac) });
+            places.push(Place { seat: Seat::at(lab.switch(), &Lab::port(index))?, datagram: datagram(mac, ASKER) });
         }
         // Answers end in the switch, which otherwise would send them to everybody.
         lab.switch().sh(&format!("bridge fdb replace {ASKER_MAC} dev br0 self local"))?;
+        Ok(Self::run(places, ASKER, PACE))
+    }
+
+    /// Asks every router of a lab with second interfaces at these.
+    pub fn start_behind(lab: &Lab) -> Result<Self> {
+        ensure!(lab.routers.len() <= Hosts::MOST, "at most {} routers", Hosts::MOST);
+        let mut places = Vec::with_capacity(lab.routers.len());
+        for (index, router) in lab.routers.iter().enumerate() {
+            introduce(router, ASKER_BEHIND, UPSTREAM)?;
+            let datagram = datagram(router.mac(UPSTREAM)?, ASKER_BEHIND);
+            places.push(Place { seat: Seat::at(lab.switch(), &Lab::second_port(index))?, datagram });
+        }
+        Ok(Self::run(places, ASKER_BEHIND, PACE_BEHIND))
+    }
+
+    fn run(places: Vec<Place>, asker: Ipv4Addr, pace: Duration) -> Self {
         let done = Arc::new(Mutex::new(Vec::new()));
         let start = Instant::now();
-        let mut sampler = Sampler { places, pending: VecDeque::new(), done: Arc::clone(&done) };
+        let mut sampler = Sampler { places, asker, pace, pending: VecDeque::new(), done: Arc::clone(&done) };
         let thread = Service::start(move |stop| sampler.run(start, stop));
-        Ok(Self { thread, done, start })
+        Self { thread, done, start }
     }
 
     /// Lets a service on the router know where the client is. To be done anew whenever the router's interface was down,
     /// has got another MAC address, or has had no address at all.
     pub fn introduce(router: &Namespace) -> Result<()> {
-        router.ip(&format!("neigh replace {ASKER} lladdr {ASKER_MAC} nud permanent dev {INTERFACE}")).map(drop)
+        introduce(router, ASKER, INTERFACE)
     }
 
     /// What is known for certain so far: the last samples, which may still be answered, are left out.
@@ -118,6 +141,10 @@ impl Serving {
     }
 }
 
+fn introduce(router: &Namespace, asker: Ipv4Addr, interface: &str) -> Result<()> {
+    router.ip(&format!("neigh replace {asker} lladdr {ASKER_MAC} nud permanent dev {interface}")).map(drop)
+}
+
 /// A router, as seen from its switch port.
 struct Place {
     seat: Seat,
@@ -127,6 +154,8 @@ struct Place {
 
 struct Sampler {
     places: Vec<Place>,
+    asker: Ipv4Addr,
+    pace: Duration,
     /// Asked and perhaps not answered yet; the oldest first.
     pending: VecDeque<Sample>,
     done: Arc<Mutex<Vec<Sample>>>,
@@ -136,18 +165,18 @@ impl Sampler {
     fn run(&mut self, start: Instant, stop: &AtomicBool) {
         let mut number: u32 = 0;
         while !stop.load(Ordering::Relaxed) {
-            let due = start + PACE * number;
+            let due = start + self.pace * number;
             thread::sleep(due.saturating_duration_since(Instant::now()));
             self.collect();
             self.ask(number);
             // What was missed is left out, not made up for: each sample speaks of its own moment.
-            let passed = start.elapsed().as_nanos() / PACE.as_nanos();
+            let passed = start.elapsed().as_nanos() / self.pace.as_nanos();
             number = u32::try_from(passed).unwrap_or(u32::MAX).max(number) + 1;
         }
     }
 
     fn ask(&mut self, number: u32) {
-        let request = request(number);
+        let request = request(number, self.asker);
         let at = Instant::now();
         let mut unreachable = Hosts::default();
         for (host, place) in (0..).zip(&mut self.places) {
@@ -183,13 +212,13 @@ impl Sampler {
 }
 
 /// An ARP request for the virtual address.
-fn request(number: u32) -> Vec<u8> {
+fn request(number: u32, asker: Ipv4Addr) -> Vec<u8> {
     let [a, b] = NOBODY;
     let [c, d, e, f] = number.to_be_bytes();
     let request = Arp {
         operation: OPERATION_REQUEST,
         sender_mac: MacAddress([a, b, c, d, e, f]),
-        sender: ASKER.octets(),
+        sender: asker.octets(),
         target_mac: MacAddress::default(),
         target: VIP.octets(),
     };
@@ -198,7 +227,7 @@ fn request(number: u32) -> Vec<u8> {
 }
 
 /// A datagram to the virtual address, for the service there; the last eight bytes are free.
-fn datagram(destination: MacAddress) -> Vec<u8> {
+fn datagram(destination: MacAddress, asker: Ipv4Addr) -> Vec<u8> {
     const LENGTH: u8 = 20 + 8 + 8;
     let ether_type = ethernet::TYPE_IPV4.to_be_bytes();
     let mut frame = [
@@ -206,7 +235,7 @@ fn datagram(destination: MacAddress) -> Vec<u8> {
         &ASKER_MAC.0,
         &ether_type,
         &[0x45, 0, 0, LENGTH, 0, 0, 0, 0, 64, 17, 0, 0],
-        &ASKER.octets(),
+        &asker.octets(),
         &VIP.octets(),
         &ASKER_PORT.to_be_bytes(),
         &PORT.to_be_bytes(),

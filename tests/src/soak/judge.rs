@@ -1,6 +1,7 @@
 //! What must never be seen, and what is put up with.
 //!
-//! At most one router serves in any sample, except:
+//! There are two clients: one on the segment of the virtual routers, and one behind the second interface of each host, which
+//! asks for the virtual address there. For each by itself, at most one router serves in any sample, except:
 //!
 //! - **Apart.** While a router is cut off behind its switch port, or its cable is being changed, it is a segment of its own,
 //!   where it may serve: among the others, one at most.
@@ -14,12 +15,36 @@
 //! - **Deaf.** From the moment that XDP is detached by hand until the agent has put it back, which it does within an
 //!   advertisement interval, a router hears nothing: an advert that comes then is a lost one, as above.
 //!
-//! A fault of an agent, of an interface, or a pulled cable excuses nothing.
+//! - **Giving up, behind.** A living agent that gives up its role takes the addresses off the host, which until then answers
+//!   behind its second interface. Two may serve there for [`Judge::slack`], which is far shorter than what a dead or hung
+//!   agent's host would serve on for.
+//!
+//! A fault of an agent, of an interface, or a pulled cable excuses nothing; nor does an address or a filter entry that
+//! somebody deletes, another address of another interface, or a full /run.
+//!
+//! In an episode of which no fault is a reason for it ([`keeps_roles`](super::fault::Fault::keeps_roles)) no virtual
+//! router changes its role, unless the machine itself stood still for so long that a lease may have ended: see
+//! [`may_end_a_lease`].
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::probe::{Hosts, Sample};
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// On the segment of the virtual routers.
+    Segment,
+    /// Behind the second interface of each host.
+    Behind,
+}
+
+/// Whether an agent that is held up for so long may lose its lease of three intervals: it may have been about to send its
+/// next advert, and then needs time to do so.
+pub fn may_end_a_lease(delay: Duration, interval: Duration) -> bool {
+    delay > interval * 3 / 2
+}
 
 /// Why two may serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +68,7 @@ struct Window {
 /// Two served, and there is no excuse.
 #[derive(Clone, Debug)]
 pub struct Violation {
+    pub client: Client,
     pub sample: Sample,
     /// Since when, without a break.
     pub since: Instant,
@@ -50,8 +76,13 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sample, since } = self;
-        write!(f, "two served in sample {} (for {:?} already): {sample:?}", sample.number, sample.at - *since)
+        let Self { client, sample, since } = self;
+        let whom = match client {
+            Client::Segment => "the client on the segment",
+            Client::Behind => "the client behind the second interfaces",
+        };
+        let (number, long) = (sample.number, sample.at - *since);
+        write!(f, "two served {whom} in sample {number} (for {long:?} already): {sample:?}")
     }
 }
 
@@ -60,16 +91,16 @@ pub struct Judge {
     /// Between adverts.
     interval: Duration,
     /// For what the machine may be late.
-    slack: Duration,
+    pub slack: Duration,
     windows: Vec<Window>,
-    /// Since when two have served without a break.
-    twice_since: Option<Instant>,
+    /// Since when two have served each client without a break.
+    twice_since: [Option<Instant>; 2],
     pub excused: u32,
 }
 
 impl Judge {
     pub fn new(interval: Duration, slack: Duration) -> Self {
-        Self { interval, slack, windows: Vec::new(), twice_since: None, excused: 0 }
+        Self { interval, slack, windows: Vec::new(), twice_since: [None; 2], excused: 0 }
     }
 
     /// There was an excuse in this time.
@@ -93,21 +124,22 @@ impl Judge {
     }
 
     /// Looks at the samples that followed the last ones. Every excuse for them must have been told.
-    pub fn look_at(&mut self, samples: &[Sample]) -> Option<Violation> {
-        samples.iter().find_map(|sample| self.judge(sample))
+    pub fn look_at(&mut self, client: Client, samples: &[Sample]) -> Option<Violation> {
+        samples.iter().find_map(|sample| self.judge(client, sample))
     }
 
-    fn judge(&mut self, sample: &Sample) -> Option<Violation> {
+    fn judge(&mut self, client: Client, sample: &Sample) -> Option<Violation> {
         let serving = sample.serving();
         let together = (0..Hosts::MOST).filter(|&host| serving.contains(host) && !self.is_apart(host, sample.at));
         if together.count() < 2 {
-            self.twice_since = None;
+            self.twice_since[client as usize] = None;
             return None;
         }
-        let since = *self.twice_since.get_or_insert(sample.at);
-        let excused = self.patience(sample.at).is_some_and(|patience| sample.at - since <= patience);
+        let since = *self.twice_since[client as usize].get_or_insert(sample.at);
+        let behind = (client == Client::Behind).then_some(self.slack);
+        let excused = self.patience(sample.at).max(behind).is_some_and(|patience| sample.at - since <= patience);
         self.excused += u32::from(excused);
-        (!excused).then_some(Violation { sample: *sample, since })
+        (!excused).then_some(Violation { client, sample: *sample, since })
     }
 
     fn is_apart(&self, host: usize, at: Instant) -> bool {
@@ -157,7 +189,7 @@ mod tests {
                 sample
             });
             let samples: Vec<_> = samples.collect();
-            self.judge.look_at(&samples).map(|violation| u64::from(violation.sample.number))
+            self.judge.look_at(Client::Segment, &samples).map(|violation| u64::from(violation.sample.number))
         }
     }
 
@@ -166,6 +198,25 @@ mod tests {
         let mut court = Court::new();
         assert_eq!(court.verdict(&[1], 0, 10), None);
         assert_eq!(court.verdict(&[0, 1], 10, 20), Some(10));
+    }
+
+    #[test]
+    fn behind_the_second_interfaces_two_may_serve_for_as_long_as_an_agent_takes_addresses_off() {
+        let samples = |court: &Court, hosts: &[usize]| {
+            let samples = (0..20).map(|number| {
+                let mut sample = Sample::unanswered(number, court.at(number.into()));
+                hosts.iter().for_each(|&host| sample.answered(host, Kind::Udp, true));
+                sample
+            });
+            samples.collect::<Vec<_>>()
+        };
+        let mut court = Court::new();
+        court.judge.slack = Duration::from_millis(10);
+        let twice = samples(&court, &[0, 1]);
+        let violation = court.judge.look_at(Client::Behind, &twice).expect("it lasts for too long");
+        assert_eq!(violation.sample.number, 11);
+        let violation = court.judge.look_at(Client::Segment, &twice).expect("nothing excuses it there");
+        assert_eq!(violation.sample.number, 0);
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! Random faults on three routers for as long as wanted, and a judge who looks at every sample: see [`judge`] for what must
-//! never be seen, and [`plan`] for what goes wrong.
+//! Random faults on three routers, with 30 virtual routers each, for as long as wanted, and a judge who looks at every sample:
+//! see [`judge`] for what must never be seen, [`fault`] for what goes wrong and [`order`] for what must be so in between.
 //!
 //! The wall clock is left alone unless asked for, since it is the machine's. The agent does not look at it except for
 //! the time in its log; the clock that it does look at, `CLOCK_BOOTTIME`, cannot be set.
 
+pub mod fault;
 pub mod judge;
+mod order;
+mod place;
 pub mod plan;
 mod shim;
 mod world;
@@ -13,9 +16,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Error, Result, anyhow, bail};
 
-use self::judge::Judge;
+use self::judge::{Client, Judge, may_end_a_lease};
 use self::plan::{Episode, Planned};
 use self::world::World;
 use crate::lab::{is_interrupted, pause};
@@ -26,6 +29,11 @@ const SLACK: Duration = Duration::from_millis(50);
 /// After the last fault of an episode one router alone must serve within this: the time for an agent to start, and
 /// Active_Down_Interval with the lowest priority.
 const BOUND: Duration = Duration::from_millis(2500);
+/// After that, everything has to be in its place within this: an agent may put off a start because of an interface by a second,
+/// and the first router takes its role back.
+const ORDER: Duration = Duration::from_secs(10);
+/// For the log of what has happened already.
+const LOGGED: Duration = Duration::from_millis(200);
 /// That it goes on to do so is looked at for so long.
 const STEADY: Duration = Duration::from_millis(300);
 /// How many of the latest samples and events a report shows.
@@ -55,6 +63,9 @@ pub struct Report {
     pub certain: u64,
     /// Samples in which two served, with an excuse.
     pub excused: u32,
+    /// Episodes in which no role had to change, and changes in them while the machine stood still.
+    pub gentle: u64,
+    pub excused_changes: usize,
     /// From the last fault of each episode until one router alone served for good; sorted.
     pub recoveries: Vec<Duration>,
 }
@@ -68,9 +79,11 @@ pub fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Report> {
         history: Vec::new(),
         start,
         seen: None,
+        seen_behind: None,
         report: Report::default(),
     };
     soak.world.wait_until_steady(STEADY, Instant::now() + 4 * BOUND)?;
+    soak.world.wait_until_in_order(false, STEADY, Instant::now() + ORDER)?;
     for number in options.first.. {
         if start.elapsed() >= options.length || is_interrupted() {
             break;
@@ -88,7 +101,8 @@ pub fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Report> {
         }
         if let Some(recovery) = soak.report.recoveries.last() {
             let faults: Vec<_> = episode.faults.iter().map(|it| format!("{} {}", it.router, it.fault)).collect();
-            tell(&format!("episode {number}: {}; served {recovery:?} after the last", faults.join(", ")));
+            let seed = options.seed;
+            tell(&format!("seed {seed}, episode {number}: {}; served {recovery:?} after the last", faults.join(", ")));
         }
     }
     soak.world.stop()?;
@@ -104,6 +118,8 @@ struct Soak {
     start: Instant,
     /// The samples of the last episode.
     seen: Option<ServingTimeline>,
+    /// Those at the second interfaces.
+    seen_behind: Option<ServingTimeline>,
     report: Report,
 }
 
@@ -113,15 +129,18 @@ impl Soak {
     }
 
     fn live_through(&mut self, episode: &Episode) -> Result<()> {
-        let outcome = self.suffer(episode);
+        let outcome = if episode.keeps_roles() { self.suffer_gently(episode) } else { self.suffer(episode) };
         // Whatever happened, what was seen is what matters most.
         Serving::settle();
         let seen = self.world.sampler().take();
-        let violation = self.judge.look_at(seen.samples());
+        let seen_behind = self.world.sampler_behind().take();
+        let violation = self.judge.look_at(Client::Segment, seen.samples());
+        let violation = violation.or(self.judge.look_at(Client::Behind, seen_behind.samples()));
         let (moments, certain) = seen.moments();
         self.report.moments += u64::from(moments);
         self.report.certain += u64::from(certain);
         self.seen = Some(seen);
+        self.seen_behind = Some(seen_behind);
         if let Some(violation) = violation {
             return Err(anyhow!("{violation}"));
         }
@@ -129,6 +148,24 @@ impl Soak {
         self.report.episodes += 1;
         for planned in &episode.faults {
             *self.report.faults.entry(planned.fault.kind()).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// The first router is Active before, and nobody's role changes.
+    fn suffer_gently(&mut self, episode: &Episode) -> Result<()> {
+        self.world.wait_until_in_order(true, STEADY, Instant::now() + ORDER)?;
+        pause(LOGGED)?;
+        let (start, before) = (Instant::now(), self.world.role_changes());
+        self.suffer(episode)?;
+        pause(LOGGED)?;
+        self.report.gentle += 1;
+        let changes = self.world.role_changes() - before;
+        let delay = self.world.metronome().latest_since(start);
+        if may_end_a_lease(delay, World::INTERVAL) {
+            self.report.excused_changes += changes;
+        } else if changes > 0 {
+            bail!("{changes} changes of role without a reason; the machine was late by {delay:?} at most");
         }
         Ok(())
     }
@@ -158,6 +195,7 @@ impl Soak {
         let last = Instant::now();
         let since = self.world.wait_until_steady(STEADY, last + BOUND)?;
         self.report.recoveries.push(since.saturating_duration_since(last));
+        self.world.wait_until_in_order(false, STEADY, Instant::now() + ORDER)?;
         pause(episode.rest)
     }
 
@@ -167,18 +205,24 @@ impl Soak {
         for (at, what) in &self.history[self.history.len().saturating_sub(SHOWN_EVENTS)..] {
             let _ = writeln!(text, "{:>10.4} {what}", (*at - self.start).as_secs_f64());
         }
-        if let Some(seen) = &self.seen {
-            let end = Instant::now();
-            let from = end.checked_sub(SHOWN_TIME).unwrap_or(end);
-            let _ = write!(text, "--- who answered ---\n{:?}", seen.between(from, end));
-            let twice = seen.served_twice();
-            let first = twice.first().map_or(u32::MAX, |sample| sample.number.saturating_sub(5));
-            text.push_str("--- samples from the first in which two served ---\n");
-            for sample in seen.samples().iter().filter(|sample| sample.number >= first).take(SHOWN_SAMPLES) {
-                let at = (sample.at - self.start).as_secs_f64();
-                let _ = writeln!(text, "{at:>10.4} {sample:?}");
+        let (segment, behind) = (("on the segment", &self.seen), ("behind the second interfaces", &self.seen_behind));
+        for (client, seen) in [segment, behind] {
+            if let Some(seen) = seen {
+                self.describe(client, seen, &mut text);
             }
         }
         text + &self.world.hosts() + &self.world.logs(SHOWN_LINES)
+    }
+
+    fn describe(&self, client: &str, seen: &ServingTimeline, text: &mut String) {
+        let end = Instant::now();
+        let from = end.checked_sub(SHOWN_TIME).unwrap_or(end);
+        let _ = write!(text, "--- who answered the client {client} ---\n{:?}", seen.between(from, end));
+        let Some(first) = seen.served_twice().first().map(|sample| sample.number.saturating_sub(5)) else { return };
+        text.push_str("--- samples from the first in which two served ---\n");
+        for sample in seen.samples().iter().filter(|sample| sample.number >= first).take(SHOWN_SAMPLES) {
+            let at = (sample.at - self.start).as_secs_f64();
+            let _ = writeln!(text, "{at:>10.4} {sample:?}");
+        }
     }
 }

@@ -27,7 +27,7 @@ use crate::random::Random;
 pub enum Impairment {
     /// Each is late by so much.
     Delay { by: Duration },
-    /// Of each router's adverts so many are lost, but never two in a row: more would be a partition.
+    /// Of each virtual router's adverts so many are lost, but never two in a row: more would be a partition.
     Loss { percent: u8 },
     /// So many arrive once more, that much later.
     Duplicate { percent: u8, later: Duration },
@@ -107,8 +107,8 @@ struct Cable {
     sockets: [OwnedFd; 2],
     impairment: Impairment,
     chance: Random,
-    /// Whether the last advert was lost, by direction and source address.
-    lost: BTreeMap<(bool, [u8; 4]), bool>,
+    /// Whether the last advert was lost, by direction, source address and VRID.
+    lost: BTreeMap<(bool, [u8; 4], u8), bool>,
     under_way: BinaryHeap<UnderWay>,
     carried: u64,
     concerned: Arc<AtomicU32>,
@@ -154,19 +154,19 @@ impl Cable {
 /// When a frame arrives, counted from now: never, once or twice.
 fn fate(
     chance: &mut Random,
-    lost: &mut BTreeMap<(bool, [u8; 4]), bool>,
+    lost: &mut BTreeMap<(bool, [u8; 4], u8), bool>,
     impairment: Impairment,
     to_switch: bool,
     frame: &[u8],
     concerned: &AtomicU32,
 ) -> Vec<Duration> {
-    let Some(source) = source_of_advert(frame) else { return vec![Duration::ZERO] };
+    let Some((source, vrid)) = sender_of_advert(frame) else { return vec![Duration::ZERO] };
     let fate = match impairment {
         Impairment::Delay { by } => vec![by],
         Impairment::Reorder { within } => vec![chance.up_to(within)],
         Impairment::Duplicate { percent, later } if chance.happens(percent) => vec![Duration::ZERO, later],
         Impairment::Loss { percent } => {
-            let before = lost.entry((to_switch, source)).or_default();
+            let before = lost.entry((to_switch, source, vrid)).or_default();
             *before = !*before && chance.happens(percent);
             if *before { Vec::new() } else { vec![Duration::ZERO] }
         }
@@ -176,8 +176,11 @@ fn fate(
     fate
 }
 
-fn source_of_advert(frame: &[u8]) -> Option<[u8; 4]> {
+/// Source address and VRID.
+fn sender_of_advert(frame: &[u8]) -> Option<([u8; 4], u8)> {
+    /// Behind an IPv4 header without options, version and type.
+    const VRID: usize = 20 + 1;
     let ip = frame.get(ethernet::HEADER..)?;
     let is_advert = frame[12..14] == ethernet::TYPE_IPV4.to_be_bytes() && *ip.get(9)? == vrrp::PROTOCOL;
-    is_advert.then(|| ip.get(12..)?.first_chunk().copied())?
+    is_advert.then(|| Some((ip.get(12..)?.first_chunk().copied()?, *ip.get(VRID)?)))?
 }

@@ -9,16 +9,15 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
 use xvrrp_common::units::MacAddress;
 
+use super::fault::Fault;
 use super::judge::{Excuse, Judge};
-use super::plan::{Fault, Planned};
+use super::order;
+use super::place::{PRIORITIES, Place, VRID, configuration};
+use super::plan::Planned;
 use super::shim::Shim;
-use crate::lab::{INTERFACE, Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, pause};
-use crate::probe::{Destination, Serving, UdpEcho};
-
-/// The routers' priorities.
-const PRIORITIES: [u8; World::ROUTERS] = [200, 150, 100];
-/// The lab's default.
-const VRID: u8 = 51;
+use crate::lab::{INTERFACE, Lab, Namespace, PATIENCE, VIP, pause};
+use crate::metronome::Metronome;
+use crate::probe::{Destination, Kind, Serving, UdpEcho};
 
 /// Three routers, and what is presently wrong with them.
 #[derive(Debug)]
@@ -26,24 +25,12 @@ pub struct World {
     // Ended before the namespaces are removed.
     places: Vec<Place>,
     sampler: Serving,
+    sampler_behind: Serving,
     _echoes: Vec<UdpEcho>,
+    metronome: Metronome,
     lab: Lab,
     wall_clock: WallClock,
     seed: u64,
-}
-
-#[derive(Debug)]
-struct Place {
-    agent: Xvrrp,
-    /// Whether its process should be there.
-    running: bool,
-    /// The one that has to end since another took over from it.
-    predecessor: Option<Xvrrp>,
-    shim: Option<Shim>,
-    /// Since when it is cut off.
-    apart_since: Option<Instant>,
-    /// As it was in the beginning.
-    mac: MacAddress,
 }
 
 impl World {
@@ -52,21 +39,36 @@ impl World {
     pub const INTERVAL: Duration = Duration::from_millis(100);
 
     pub fn start(seed: u64) -> Result<Self> {
-        let lab = Lab::new(Self::ROUTERS)?;
+        let lab = Lab::with_second_interfaces(Self::ROUTERS)?;
         let echoes = lab.routers.iter().zip(0..).map(|(router, host)| UdpEcho::start(router, host));
         let echoes = echoes.collect::<Result<_>>()?;
         let mut places = Vec::new();
         for (router, priority) in lab.routers.iter().zip(PRIORITIES) {
-            let agent = Xvrrp::start(router, &[VirtualRouter::lan(priority)])?;
-            let mac = router.mac(INTERFACE)?;
-            places.push(Place { agent, running: true, predecessor: None, shim: None, apart_since: None, mac });
+            places.push(Place::start(router, priority)?);
         }
         let sampler = Serving::start(&lab, Destination::VirtualMac(VRID))?;
-        Ok(Self { places, sampler, _echoes: echoes, lab, wall_clock: WallClock::default(), seed })
+        let sampler_behind = Serving::start_behind(&lab)?;
+        let (metronome, wall_clock) = (Metronome::start()?, WallClock::default());
+        Ok(Self { places, sampler, sampler_behind, _echoes: echoes, metronome, lab, wall_clock, seed })
     }
 
     pub fn sampler(&self) -> &Serving {
         &self.sampler
+    }
+
+    /// The one at the second interfaces.
+    pub fn sampler_behind(&self) -> &Serving {
+        &self.sampler_behind
+    }
+
+    pub fn metronome(&self) -> &Metronome {
+        &self.metronome
+    }
+
+    /// How many changes of role the agents have logged, but for those of [`Side`]. A successor that is what its predecessor
+    /// was has changed nothing.
+    pub fn role_changes(&self) -> usize {
+        self.places.iter().map(|place| place.role_changes()).sum()
     }
 
     /// Every agent that should run does, and none has said that it panicked.
@@ -131,10 +133,11 @@ impl World {
                 place.agent.daemon.signal(Signal::SIGTERM)
             }
             Fault::Replace => {
-                let successor = place.agent.replace(host, &[VirtualRouter::lan(PRIORITIES[router])])?;
+                let successor = place.agent.replace(host, &configuration(PRIORITIES[router]))?;
                 place.predecessor = Some(std::mem::replace(&mut place.agent, successor));
                 Ok(())
             }
+            Fault::Reload => place.reload(),
             Fault::Pull => self.lab.pull(router),
             Fault::Isolate => {
                 place.apart_since = Some(Instant::now());
@@ -155,6 +158,18 @@ impl World {
                 judge.excuse_deafness(Instant::now());
                 Ok(())
             }
+            // On that host it may have gone by itself in the meantime: then there is nothing to delete.
+            Fault::AddressDeleted => {
+                let _ = self.holder(router)?.ip(&format!("addr del {VIP}/24 dev {INTERFACE}"));
+                Ok(())
+            }
+            Fault::FilterDeleted => {
+                let mac = order::virtual_mac(VRID);
+                let _ = self.holder(router)?.sh(&format!("bridge fdb del {mac} dev {INTERFACE} self"));
+                Ok(())
+            }
+            Fault::SideAddress => place.change_side(host),
+            Fault::Full(shortage) => place.agent.tiny_run()?.fill(shortage),
             Fault::Impair(impairment) => {
                 place.shim = Some(Shim::insert(&self.lab, router, impairment, self.seed, judge)?);
                 Ok(())
@@ -200,7 +215,9 @@ impl World {
                 Serving::introduce(host)?;
             }
             Fault::PrimaryAddress => set_primary(host, [other_address(router), Lab::address(router)])?,
-            Fault::Detach => {}
+            Fault::Detach | Fault::Reload | Fault::AddressDeleted | Fault::FilterDeleted => {}
+            Fault::SideAddress => place.change_side(host)?,
+            Fault::Full(_) => place.agent.tiny_run()?.empty()?,
             Fault::Impair(_) => {
                 let shim = place.shim.take().context("there is no other cable")?;
                 return Ok(format!("{} adverts were concerned", shim.remove(&self.lab, judge)?));
@@ -210,10 +227,19 @@ impl World {
         Ok(String::new())
     }
 
+    /// The router that has the virtual address; this one if none has it.
+    fn holder(&self, otherwise: usize) -> Result<&Namespace> {
+        for router in &self.lab.routers {
+            if order::has_address(router, VIP)? {
+                return Ok(router);
+            }
+        }
+        Ok(&self.lab.routers[otherwise])
+    }
+
     fn restart(&mut self, router: usize) -> Result<()> {
-        let configuration = [VirtualRouter::lan(PRIORITIES[router])];
         let place = &mut self.places[router];
-        place.agent.start_again(&self.lab.routers[router], &configuration)?;
+        place.agent.start_again(&self.lab.routers[router], &configuration(PRIORITIES[router]))?;
         place.running = true;
         Ok(())
     }
@@ -234,6 +260,31 @@ impl World {
             // A sampler that says nothing any more would be waited for in vain.
             ensure!(Instant::now() < deadline + long + PATIENCE, "the sampler has stopped");
             pause(Duration::from_millis(20))?;
+        }
+    }
+
+    /// Waits until each host is as it should be while one router alone is Active, the first one if so wanted, and serves
+    /// the client behind its second interface too.
+    pub fn wait_until_in_order(&mut self, first: bool, long: Duration, deadline: Instant) -> Result<()> {
+        loop {
+            self.check_agents()?;
+            let behind = self.sampler_behind.so_far().sole_server_for(Kind::Udp, long);
+            let unfinished = self
+                .places
+                .iter_mut()
+                .enumerate()
+                .find_map(|(router, place)| place.unfinished().map(|what| format!("router {router}: {what}")));
+            let wrong = match order::active(&self.lab)? {
+                _ if unfinished.is_some() => unfinished.unwrap_or_default(),
+                Err(wrong) => wrong,
+                Ok(active) if first && active != 0 => format!("router {active} is Active, not the first"),
+                Ok(active) if behind.is_none_or(|hosts| !hosts.contains(active)) => {
+                    format!("router {active} is Active, and {behind:?} serves behind the second interfaces")
+                }
+                Ok(_) => return Ok(()),
+            };
+            ensure!(Instant::now() < deadline, "not in order in time: {wrong}");
+            pause(Duration::from_millis(50))?;
         }
     }
 }

@@ -211,6 +211,12 @@ impl ServingTimeline {
         alone.last().map(|sample| sample.at)
     }
 
+    /// Who alone answered in one way, at the end and for at least so long before.
+    pub fn sole_server_for(&self, kind: Kind, long: Duration) -> Option<Hosts> {
+        let last = self.reigns(kind).pop()?;
+        (last.hosts.len() == 1 && last.until - last.from >= long).then_some(last.hosts)
+    }
+
     /// Who answered from when to when, nobody included.
     pub fn reigns(&self, kind: Kind) -> Vec<Reign> {
         let mut reigns: Vec<Reign> = Vec::new();
