@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use xvrrp_common::abi;
 use xvrrp_common::units::{Family, Priority};
-use xvrrp_common::wire::vrrp::{self as wire, IpAddress};
+use xvrrp_common::wire::vrrp::{self as wire, ChecksumForm, IpAddress};
 use xvrrp_common::wire::{arp, icmpv6};
 
 use super::instance::InstanceConfig;
@@ -41,21 +41,17 @@ impl Announcements {
 
 /// An advert with this priority: one frame for the group, or a packet for each unicast peer; an error if it cannot carry
 /// what the configuration says.
-pub(super) fn advert(
-    config: &InstanceConfig,
-    priority: Priority,
-    pseudo_header_checksum: bool,
-) -> io::Result<Vec<Vec<u8>>> {
+pub(super) fn advert(config: &InstanceConfig, priority: Priority, checksum: ChecksumForm) -> io::Result<Vec<Vec<u8>>> {
     match Family::of(config.primary) {
-        Family::Ipv4 => advert_of::<[u8; 4]>(config, priority, pseudo_header_checksum),
-        Family::Ipv6 => advert_of::<[u8; 16]>(config, priority, pseudo_header_checksum),
+        Family::Ipv4 => advert_of::<[u8; 4]>(config, priority, checksum),
+        Family::Ipv6 => advert_of::<[u8; 16]>(config, priority, checksum),
     }
 }
 
 fn advert_of<A: IpAddress>(
     config: &InstanceConfig,
     priority: Priority,
-    pseudo_header_checksum: bool,
+    checksum: ChecksumForm,
 ) -> io::Result<Vec<Vec<u8>>> {
     let addresses = narrow(&config.addresses);
     let advert = wire::AdvertFrame::<A> {
@@ -66,7 +62,7 @@ fn advert_of<A: IpAddress>(
         priority,
         interval: config.machine.advert_interval,
         addresses: &addresses,
-        pseudo_header_checksum,
+        pseudo_header_checksum: checksum == ChecksumForm::PseudoHeader,
         password: config.password,
     };
     // As long as it is, and no longer: there are thousands of them.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use xvrrp_common::abi::{self, RouterKey};
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version};
+use xvrrp_common::wire::vrrp::ChecksumForm;
 
+use super::checksum::{Form, Sample};
 use super::comparison::Comparison;
 use super::entry::Entry;
 use super::frames::{self, Announcements};
@@ -67,8 +69,7 @@ pub struct Instance {
     advert: Vec<Vec<u8>>,
     release: Vec<Vec<u8>>,
     announcements: Announcements,
-    /// The form of the checksum that the adverts have.
-    pseudo_header_checksum: bool,
+    checksum: Form,
     comparison: Comparison,
     send_error_told: Option<Instant>,
     pending_problem: Option<Problem>,
@@ -103,7 +104,7 @@ impl Instance {
             advert: Vec::new(),
             release: Vec::new(),
             announcements: Announcements::new(&config, &config.addresses),
-            pseudo_header_checksum: config.kernel.checksum != abi::Router::CHECKSUM_PLAIN,
+            checksum: Form::new(initial_form(&config.kernel)),
             comparison: Comparison::new(&config.addresses),
             send_error_told: None,
             pending_problem: None,
@@ -217,9 +218,6 @@ impl Instance {
     /// An advert that the kernel half found worth telling.
     pub(super) fn heard(&mut self, advert: &abi::Advert, now: Instant) {
         let source = abi::ip_address(self.config.key.family, advert.source);
-        self.follow_checksum(advert);
-        let problem = self.comparison.compare(&self.config, advert, source, now);
-        self.pending_problem = problem.or(self.pending_problem);
         self.machine.handle_event(
             Event::Advert(Advert {
                 received_at: Instant::from_nanos(advert.received_at),
@@ -229,6 +227,11 @@ impl Instance {
             }),
             now,
         );
+        self.follow_checksum(advert, source);
+        let loses = self.machine.state() == State::Active && !Priority::new(advert.priority).is_release();
+        let other_checksum = loses && form(advert.checksum) != self.checksum.sent();
+        let problem = self.comparison.compare(&self.config, advert, source, other_checksum, now);
+        self.pending_problem = problem.or(self.pending_problem);
     }
 
     /// Another host claims one of our addresses: whoever has believed it hears from us at once. For a while the kernel half
@@ -281,7 +284,14 @@ impl Instance {
         let router = self.config.index;
         while let Some(action) = self.machine.poll_action() {
             match action {
-                Action::SetRole(state) => self.entry.take_role(state, self.config.machine.lease, tables)?,
+                Action::SetRole(state) => {
+                    self.entry.take_role(state, self.config.machine.lease, tables)?;
+                    if state == State::Active {
+                        self.checksum.interrupt();
+                        let plain = self.checksum.sent() == ChecksumForm::Plain;
+                        self.entry.set_flag(abi::Router::SENDS_PLAIN, plain && self.learns_checksum(), tables)?;
+                    }
+                }
                 Action::SetPreempt(preempt) => self.entry.set_flag(abi::Router::PREEMPT, preempt, tables)?,
                 Action::SetStandBy(on) => self.entry.set_flag(abi::Router::STANDS_BY, on, tables)?,
                 Action::SetPriority(priority) => {
@@ -398,12 +408,18 @@ impl Instance {
         }
     }
 
-    /// With `checksum = "auto"` we speak as our peers do (RFC 9568 and RFC 5798 differ in 5.2.8).
-    fn follow_checksum(&mut self, advert: &abi::Advert) {
-        let pseudo_header = advert.checksum == abi::Router::CHECKSUM_PSEUDO_HEADER;
-        let auto = self.config.kernel.checksum == abi::Router::CHECKSUM_AUTO;
-        if self.config.machine.version == Version::V3 && auto && pseudo_header != self.pseudo_header_checksum {
-            self.pseudo_header_checksum = pseudo_header;
+    fn learns_checksum(&self) -> bool {
+        self.config.kernel.checksum == abi::Router::CHECKSUM_AUTO && self.config.machine.version == Version::V3
+    }
+
+    /// Called after the machine has heard the advert.
+    fn follow_checksum(&mut self, advert: &abi::Advert, source: IpAddr) {
+        if !self.learns_checksum() {
+            return;
+        }
+        let standing = self.machine.standing(Priority::new(advert.priority));
+        let received_at = Instant::from_nanos(advert.received_at);
+        if self.checksum.hear(standing, Sample { form: form(advert.checksum), source, received_at }) {
             // The frames held these values before, so they do now.
             let _ = self.build_adverts();
         }
@@ -411,10 +427,20 @@ impl Instance {
 
     // conformance 50, 51, 54
     fn build_adverts(&mut self) -> io::Result<()> {
-        self.advert = frames::advert(&self.config, self.machine.priority(), self.pseudo_header_checksum)?;
-        self.release = frames::advert(&self.config, Priority::RELEASE, self.pseudo_header_checksum)?;
+        self.advert = frames::advert(&self.config, self.machine.priority(), self.checksum.sent())?;
+        self.release = frames::advert(&self.config, Priority::RELEASE, self.checksum.sent())?;
         Ok(())
     }
+}
+
+/// The form that adverts have until another one is learned.
+fn initial_form(kernel: &abi::Router) -> ChecksumForm {
+    let plain = kernel.checksum == abi::Router::CHECKSUM_PLAIN || kernel.flags & abi::Router::SENDS_PLAIN != 0;
+    if plain { ChecksumForm::Plain } else { ChecksumForm::PseudoHeader }
+}
+
+fn form(checksum: u8) -> ChecksumForm {
+    if checksum == abi::Router::CHECKSUM_PLAIN { ChecksumForm::Plain } else { ChecksumForm::PseudoHeader }
 }
 
 fn cannot_send(error: io::Error) -> Problem {

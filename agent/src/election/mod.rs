@@ -4,6 +4,7 @@
 //! never waits for the management side: what it has to tell goes into an unbounded queue, and only when a role changes
 //! or something is wrong, so that in steady state it allocates nothing and logs nothing.
 
+mod checksum;
 mod comparison;
 mod entry;
 mod frames;
@@ -101,6 +102,12 @@ pub enum Problem {
     /// RFC 9568 7.1: we own the addresses, so nobody else should advertise them.
     #[error("{router} advertises with priority {priority} although this host owns the addresses")]
     OwnerContested { router: IpAddr, priority: Priority },
+    /// RFC 9568 and RFC 5798 5.2.8.
+    #[error(
+        "{router} advertises beside us and computes the checksum in another form: if it ignores our adverts for that, set \
+         checksum on both sides"
+    )]
+    ChecksumsDiffer { router: IpAddr },
     #[error("cannot send on the interface: {0}")]
     CannotSend(Errno),
     /// An advert, to one of `unicast_peers`.
