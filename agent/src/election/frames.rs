@@ -30,13 +30,25 @@ impl Announcements {
         }
     }
 
-    /// Sends all of them, and returns the first failure.
-    pub(super) fn send(&self, socket: &PacketSocket) -> io::Result<()> {
+    pub(super) fn count(&self) -> usize {
         match self {
-            Self::Arp(frames) => socket.send_all(frames),
-            Self::Neighbor(frames) => socket.send_all(frames),
+            Self::Arp(frames) => frames.len(),
+            Self::Neighbor(frames) => frames.len(),
         }
     }
+
+    /// Sends `count` of them from `start` on, as far as there are any, and returns the first failure.
+    pub(super) fn send(&self, start: usize, count: usize, socket: &PacketSocket) -> io::Result<()> {
+        match self {
+            Self::Arp(frames) => socket.send_all(part(frames, start, count)),
+            Self::Neighbor(frames) => socket.send_all(part(frames, start, count)),
+        }
+    }
+}
+
+fn part<T>(frames: &[T], start: usize, count: usize) -> &[T] {
+    let rest = frames.get(start..).unwrap_or_default();
+    rest.get(..count).unwrap_or(rest)
 }
 
 /// An advert with this priority: one frame for the group, or a packet for each unicast peer; an error if it cannot carry

@@ -9,6 +9,7 @@ use xvrrp_common::abi::{self, RouterKey};
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version};
 use xvrrp_common::wire::vrrp::ChecksumForm;
 
+use super::announcing::{Owed, Pace, TURN, Urgency};
 use super::checksum::{Form, Sample};
 use super::comparison::Comparison;
 use super::entry::Entry;
@@ -69,6 +70,9 @@ pub struct Instance {
     advert: Vec<Vec<u8>>,
     release: Vec<Vec<u8>>,
     announcements: Announcements,
+    owed: Owed,
+    /// The next announcement is the first one after a takeover.
+    unannounced: bool,
     checksum: Form,
     comparison: Comparison,
     send_error_told: Option<Instant>,
@@ -104,6 +108,8 @@ impl Instance {
             advert: Vec::new(),
             release: Vec::new(),
             announcements: Announcements::new(&config, &config.addresses),
+            owed: Owed::default(),
+            unannounced: false,
             checksum: Form::new(initial_form(&config.kernel)),
             comparison: Comparison::new(&config.addresses),
             send_error_told: None,
@@ -153,7 +159,7 @@ impl Instance {
             let _ = self.build_adverts();
         }
         if moves && self.machine.state() == State::Active {
-            self.announce(tables);
+            self.owed.take_over(self.announcements.count());
         }
         Ok(())
     }
@@ -236,14 +242,16 @@ impl Instance {
 
     /// Another host claims one of our addresses: whoever has believed it hears from us at once. For a while the kernel half
     /// tells of no further claim, on whichever address; after that time we answer all that may have been made meanwhile.
-    pub(super) fn contest(&mut self, claim: &abi::Claim, now: Instant, outlets: &Outlets) {
+    pub(super) fn contest(&mut self, claim: &abi::Claim, now: Instant, outlets: &Outlets, pace: &mut Pace) {
         let claimed = |vip: &&IpAddr| abi::address(**vip) == claim.address;
         let Some(&address) = self.config.addresses.iter().find(claimed) else { return };
         if self.machine.state() != State::Active {
             return;
         }
-        let sent = Announcements::new(&self.config, &[address]).send(&self.config.socket).map_err(cannot_send);
-        self.note_send(sent);
+        if pace.grant(self.config.key.ifindex, 1, Urgency::Routine, now) > 0 {
+            let answer = Announcements::new(&self.config, &[address]);
+            self.note_send(answer.send(0, 1, &self.config.socket).map_err(cannot_send));
+        }
         self.second_answer = Some(now + Interval::from_nanos(abi::Claim::PAUSE));
         let rival = Rival { mac: MacAddress(claim.mac), address, at: now };
         self.rival = Some(rival);
@@ -251,9 +259,9 @@ impl Instance {
     }
 
     /// What was put off when somebody claimed one of our addresses.
-    pub(super) fn answer_again(&mut self, now: Instant, tables: &Tables) {
+    pub(super) fn answer_again(&mut self, now: Instant) {
         if self.second_answer.take_if(|at| *at <= now).is_some() && self.machine.state() == State::Active {
-            self.announce(tables);
+            self.owed.ensure(self.announcements.count());
         }
     }
 
@@ -280,12 +288,19 @@ impl Instance {
     }
 
     /// Carries out what the machine has decided, in its order.
-    pub(super) fn act(&mut self, tables: &mut Tables, outlets: &Outlets) -> Result<(), DataplaneError> {
+    pub(super) fn act(
+        &mut self,
+        tables: &mut Tables,
+        outlets: &Outlets,
+        pace: &mut Pace,
+    ) -> Result<(), DataplaneError> {
         let router = self.config.index;
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::SetRole(state) => {
                     self.entry.take_role(state, self.config.machine.lease, tables)?;
+                    self.owed.clear();
+                    self.unannounced = state == State::Active;
                     if state == State::Active {
                         self.checksum.interrupt();
                         let plain = self.checksum.sent() == ChecksumForm::Plain;
@@ -300,7 +315,14 @@ impl Instance {
                     let _ = self.build_adverts();
                 }
                 Action::SendAdvert { priority } => self.send_advert(priority, tables),
-                Action::Announce => self.announce(tables),
+                Action::Announce if std::mem::take(&mut self.unannounced) => {
+                    self.owed.take_over(self.announcements.count());
+                    self.announce(Urgency::Takeover, usize::MAX, tables, pace);
+                }
+                Action::Announce => {
+                    self.owed.repeat(self.announcements.count());
+                    self.announce(Urgency::Routine, TURN, tables, pace);
+                }
                 Action::InstallAddresses => outlets.request(Request::Install(router)),
                 Action::RemoveAddresses => outlets.request(Request::Remove(router)),
                 Action::Transition { from, to, reason, at } => {
@@ -388,14 +410,31 @@ impl Instance {
         self.note_send(sent);
     }
 
+    /// Announces addresses that wait for it, `most` at a time, as far as that is possible now.
     // conformance 49
-    fn announce(&mut self, tables: &Tables) {
-        let outcome = self.announcements.send(&self.config.socket).map_err(cannot_send);
-        // Without a lease, the kernel half has let none of them out.
-        if outcome.is_err() || !self.entry.lease_runs(clock::now(), tables) {
-            self.machine.announcement_failed();
+    pub(super) fn announce(&mut self, urgency: Urgency, most: usize, tables: &Tables, pace: &mut Pace) {
+        let (count, now) = (self.announcements.count(), clock::now());
+        let mut granted = pace.grant(self.config.key.ifindex, self.owed.of(urgency).min(most), urgency, now);
+        while granted > 0 {
+            let (start, taken) = self.owed.take(urgency, granted, count);
+            granted = if taken > 0 { granted - taken } else { 0 };
+            let outcome = self.announcements.send(start, taken, &self.config.socket).map_err(cannot_send);
+            // Without a lease, the kernel half has let none of them out.
+            let failed = outcome.is_err() || !self.entry.lease_runs(clock::now(), tables);
+            if failed && self.owed.fail() {
+                self.machine.announcement_failed();
+            }
+            self.note_send(outcome);
         }
-        self.note_send(outcome);
+    }
+
+    /// How many announcements wait.
+    pub(super) fn owed(&mut self) -> &mut Owed {
+        &mut self.owed
+    }
+
+    pub(super) fn ifindex(&self) -> u32 {
+        self.config.key.ifindex
     }
 
     fn note_send(&mut self, sent: Result<(), Problem>) {
