@@ -167,6 +167,13 @@ impl Host<'_> {
         loop {
             tokio::select! {
                 report = election.reports.recv() => match report {
+        // Where adverts go out, there is time for that.
+        let pins = self.pins.clone();
+        tokio::task::spawn_blocking(move || {
+            for directory in pins.remove_of_gone_namespaces() {
+                tracing::info!("removed {}: its network namespace is gone", directory.display());
+            }
+        });
                     Some(report) => {
                         reporter.report(&report);
                         if let Report::Transition { router, transition } = report {
