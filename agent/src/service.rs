@@ -22,6 +22,7 @@ use crate::interface_watch::InterfaceWatch;
 use crate::monitor::Monitors;
 use crate::net::{Interface, LinkMonitor, LinkNews, Memberships, Netlink};
 use crate::plan::{Plan, Plans};
+use crate::program::Children;
 use crate::reload::{Bequest, Reload};
 use crate::report::Reporter;
 use crate::signals::{Signals, Told};
@@ -126,8 +127,9 @@ impl Host<'_> {
         tokio::spawn(attachments.forward_log()?);
         let monitor = attachments.take_monitor()?;
 
-        let mut tracker = Tracker::start(self.config, &outcomes, plans.iter().map(|plan| plan.config));
-        let mut herald = Herald::start(self.config, all, &inherited.told)?;
+        let children = Children::default();
+        let mut tracker = Tracker::start(self.config, &outcomes, plans.iter().map(|plan| plan.config), &children);
+        let mut herald = Herald::start(self.config, all, &inherited.told, inherited.running, &children)?;
         let sources = Sources {
             counters: Arc::clone(&counters),
             checks: tracker.accounts(),
@@ -162,11 +164,9 @@ impl Host<'_> {
             reporter.report(&Report::NotRealtime { what: "lock its memory (CAP_IPC_LOCK)", error });
         }
         signals.let_in();
-        supervisor::spawn_watchdog(election.commands.clone());
+        let (pulse, mut pulses) = mpsc::unbounded_channel();
+        supervisor::spawn_watchdog(election.commands.clone(), pulse);
         supervisor::tell_ready(plans.len(), waits.len());
-        loop {
-            tokio::select! {
-                report = election.reports.recv() => match report {
         // Where adverts go out, there is time for that.
         let pins = self.pins.clone();
         tokio::task::spawn_blocking(move || {
@@ -174,6 +174,9 @@ impl Host<'_> {
                 tracing::info!("removed {}: its network namespace is gone", directory.display());
             }
         });
+        loop {
+            tokio::select! {
+                report = election.reports.recv() => match report {
                     Some(report) => {
                         reporter.report(&report);
                         if let Report::Transition { router, transition } = report {
@@ -227,6 +230,9 @@ impl Host<'_> {
                 Update { router, verdict: Verdict { priority, checks } } = tracker.next() => {
                     let _ = election.commands.send(Command::Track { router, priority, checks });
                 }
+                Some(reply) = pulses.recv() => {
+                    let _ = reply.send(());
+                }
                 _ = discard_check.tick() => reporter.report_discards(),
                 () = watch.tick() => {
                     watch.check(attachments, self.netlink, &election.commands).await;
@@ -251,7 +257,8 @@ impl Host<'_> {
             Ending::HandedOver if leaving != Some(Wish::HandOver) => {
                 signals.send_again().await;
                 let configuration = (leaving == Some(Wish::GoOn)).then(|| self.config.text.clone());
-                End::Reload(reload, Bequest { configuration, waiting: waits, told: herald.notifier.told(), checks })
+                let (told, running) = (herald.notifier.told(), children.running());
+                End::Reload(reload, Bequest { configuration, waiting: waits, told, checks, running })
             }
             Ending::HandedOver => End::HandedOver,
             Ending::Stopped => {
