@@ -24,13 +24,14 @@ use crate::reload::{Bequest, Reload};
 use crate::service::{Doors, End, Host};
 use crate::signals::Signals;
 use crate::unicast_filters::UnicastFilters;
-use crate::{handover, report};
+use crate::{clock, handover, report};
 
 /// How long the host may take to answer what a configuration needs to know of it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Checks the configuration against the host, without touching it. What an operator should know although it can be used.
 pub async fn check(config: &Config) -> anyhow::Result<Vec<String>> {
+    clock::check()?;
     warnings(config, &Netlink::open()?).await
 }
 
@@ -54,6 +55,7 @@ pub fn check_succession(config: &Config, control: &Path) -> anyhow::Result<()> {
 /// Runs the agent until SIGTERM or SIGINT, or until a successor takes over from it; a reload does not return. With `replace`
 /// it takes over itself, from the agent that runs, if one does. `bequest` is what this process has left to itself.
 pub async fn run(config: &Config, replace: bool, bequest: Option<Bequest>) -> anyhow::Result<()> {
+    clock::check()?;
     let signals = Signals::hold_back().context("cannot listen for signals")?;
     let netlink = Netlink::open()?;
     // Before the interfaces are looked at: no change after that look is missed.
