@@ -46,6 +46,9 @@ impl Form {
     pub(super) fn hear(&mut self, standing: Standing, sample: Sample) -> bool {
         match standing {
             Standing::Ignored => return false,
+            // It says no more than that the router is the same as before.
+            Standing::Releases if self.latest.is_none_or(|before| before.source != sample.source) => return false,
+            Standing::Releases => {}
             Standing::Lower if self.only_followed => return false,
             Standing::Lower => {}
             Standing::Followed if self.only_followed => {}
@@ -78,7 +81,7 @@ impl Form {
 #[cfg(test)]
 mod tests {
     use ChecksumForm::{Plain, PseudoHeader};
-    use Standing::{Followed, Ignored, Lower};
+    use Standing::{Followed, Ignored, Lower, Releases};
 
     use super::*;
 
@@ -122,6 +125,14 @@ mod tests {
     fn adverts_that_lose_are_not_followed_however_many_there_are() {
         let mut form = Form::new(PseudoHeader);
         assert_eq!(hear(&mut form, &[(Ignored, 2, Plain); 5]), [PseudoHeader; 5]);
+    }
+
+    #[test]
+    fn an_active_router_that_gives_up_its_role_confirms_its_form_and_nobody_elses() {
+        let mut form = Form::new(PseudoHeader);
+        assert_eq!(hear(&mut form, &[(Releases, 2, Plain), (Releases, 2, Plain)]), [PseudoHeader; 2]);
+        let adverts = [(Followed, 2, Plain), (Releases, 3, Plain), (Releases, 2, Plain)];
+        assert_eq!(hear(&mut form, &adverts), [PseudoHeader, PseudoHeader, Plain]);
     }
 
     #[test]
