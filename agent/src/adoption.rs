@@ -33,6 +33,7 @@ pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Resul
         let active = before.is_some_and(|router| router.role == Router::ROLE_ACTIVE);
         plan.resume = (active && now < lease).then_some(lease);
         plan.stands_by = !active && before.is_some_and(|router| router.flags & Router::STANDS_BY != 0);
+        plan.sends_plain = before.is_some_and(|router| router.flags & Router::SENDS_PLAIN != 0);
         if plan.resume.is_none() {
             tables.set_lease(plan.slot, Lease::ENDED);
         } else if lease != left {

@@ -8,11 +8,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::unistd::{AccessFlags, User, access};
 
 use crate::addresses::remove_stale;
+use crate::aside::Aside;
 use crate::config::{Config, host, mail};
 use crate::control::{self, Incumbent, Server, Singleton};
 use crate::dataplane::{Attachments, Capacity, DataplaneError, Pins, Predecessor};
@@ -22,10 +24,14 @@ use crate::reload::{Bequest, Files, Reload};
 use crate::service::{Doors, End, Host};
 use crate::signals::Signals;
 use crate::unicast_filters::UnicastFilters;
-use crate::{handover, report};
+use crate::{clock, handover, report};
+
+/// How long the host may take to answer what a configuration needs to know of it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Checks the configuration against the host, without touching it. What an operator should know although it can be used.
 pub async fn check(config: &Config) -> anyhow::Result<Vec<String>> {
+    clock::check()?;
     warnings(config, &Netlink::open()?).await
 }
 
@@ -69,6 +75,7 @@ async fn check_hooks(config: &Config, netlink: &Netlink) -> anyhow::Result<()> {
 /// Runs the agent until SIGTERM or SIGINT, or until a successor takes over from it; a reload does not return. With `replace`
 /// it takes over itself, from the agent that runs, if one does. `bequest` is what this process has left to itself.
 pub async fn run(config: &Config, replace: bool, mut bequest: Option<Bequest>) -> anyhow::Result<()> {
+    clock::check()?;
     // First of all files, see there.
     let socket = Arc::new(PacketSocket::open().context("cannot open a packet socket")?);
     let files = bequest.as_mut().map(Bequest::take_files).unwrap_or_default();
@@ -194,14 +201,26 @@ async fn undo(config: &Config, netlink: &Netlink, pins: &Pins) -> anyhow::Result
     Ok(UnicastFilters::recover(netlink.clone(), &config.agent.control)?.close_all(&interfaces).await?)
 }
 
+/// Checks against the host, and returns the warnings. File systems and directory services may not answer, and an agent that
+/// hangs while it starts is of no use.
 async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<String>> {
     let facts: Vec<_> = netlink.interfaces().await?.iter().map(facts).collect();
-    let survey = host::Survey::new(config, &facts);
-    let is_executable = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
-    let is_user = |name: &str| matches!(User::from_name(name), Ok(Some(_)));
-    host::check(config, &survey, is_executable, is_user)?;
-    mail::check_files(config, fault_of_file)?;
-    Ok(survey.warnings(config).into_iter().chain(config.warnings()).collect())
+    let owned = config.clone();
+    let check = move || {
+        let survey = host::Survey::new(&owned, &facts);
+        let is_executable = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
+        let is_user = |name: &str| matches!(User::from_name(name), Ok(Some(_)));
+        host::check(&owned, &survey, is_executable, is_user)?;
+        mail::check_files(&owned, fault_of_file)?;
+        Ok(survey.warnings(&owned).into_iter().chain(owned.warnings()).collect())
+    };
+    Aside::default().run(PATIENCE, check).await.unwrap_or_else(|| {
+        let file = config.file.display();
+        bail!(
+            "{file}: the files and users that it names could not be looked up within {PATIENCE:?}; is a file system or a \
+             directory service out of reach?"
+        )
+    })
 }
 
 /// Who may not read a file, but may look at it, has no complaint: who runs the agent may read it, perhaps.

@@ -26,6 +26,8 @@ pub async fn run(config: &AgentConfig) -> anyhow::Result<Vec<String>> {
         pins.remove()?;
         removed.push(format!("programs and maps in {}", pins.directory().display()));
     }
+    let gone = pins.remove_of_gone_namespaces().into_iter();
+    removed.extend(gone.map(|path| format!("maps in {}, of a network namespace that is gone", path.display())));
     let mut filters = UnicastFilters::recover(netlink, &config.control)?;
     removed.extend(filters.open_ones().map(|filter| format!("unicast filter {filter}")));
     filters.close_all(&interfaces).await?;

@@ -147,21 +147,20 @@ impl Cli {
                 let config = load_or_go_on(&config, bequest.as_ref())?;
                 capabilities::check(namespace.netns.is_some())?;
                 namespace.enter()?;
-                management_runtime()?.block_on(agent::run(&config, replace, bequest))
+                manage(agent::run(&config, replace, bequest))
             }
             Command::Check { file, from, namespace } => {
                 let bequest = Bequest::inherited()?;
                 let config = load_or_go_on(&file, bequest.as_ref())?;
                 namespace.enter()?;
-                let runtime = management_runtime()?;
                 // What runs may go on wherever it can.
                 if bequest.is_none() {
-                    for warning in runtime.block_on(agent::check(&config))? {
+                    for warning in manage(agent::check(&config))? {
                         eprintln!("warning: {warning}");
                     }
                 }
                 if let Some(control) = from {
-                    runtime.block_on(agent::check_succession(&config, &control, bequest.is_some()))?;
+                    manage(agent::check_succession(&config, &control, bequest.is_some()))?;
                 }
                 let count = config.virtual_routers.len();
                 let plural = if count == 1 { "" } else { "s" };
@@ -179,7 +178,7 @@ impl Cli {
                 let agent =
                     config.as_deref().map(load).transpose()?.map_or_else(AgentConfig::default, |config| config.agent);
                 namespace.enter()?;
-                let removed = management_runtime()?.block_on(cleanup::run(&agent))?;
+                let removed = manage(cleanup::run(&agent))?;
                 if removed.is_empty() {
                     return print("nothing was left\n");
                 }
@@ -249,7 +248,12 @@ fn load(file: &Path) -> Result<Config, ConfigError> {
     config::load(file)
 }
 
-/// For everything but the election, which has a thread and a runtime of its own.
-fn management_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+/// Runs everything but the election, which has a thread and a runtime of its own.
+fn manage<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let outcome = runtime.block_on(task);
+    // A read from a file system that does not answer may never end.
+    runtime.shutdown_background();
+    outcome
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use xvrrp_common::abi::{self, Router, RouterKey};
 use xvrrp_common::units::{Interval, MacAddress, Priority, Version, Vrid};
+use xvrrp_common::wire::vrrp::ChecksumForm;
 
 use crate::election::Advertised;
 use crate::net::{Interface, PacketSocket, UnicastSocket};
@@ -59,7 +60,9 @@ impl Removed {
             addresses: &self.addresses,
             peers: if unicast { self.sources } else { Vec::new() },
         };
-        let frames = advertised.advert(Priority::RELEASE, router.checksum != Router::CHECKSUM_PLAIN)?;
+        let plain = router.checksum == Router::CHECKSUM_PLAIN || router.flags & Router::SENDS_PLAIN != 0;
+        let checksum = if plain { ChecksumForm::Plain } else { ChecksumForm::PseudoHeader };
+        let frames = advertised.advert(Priority::RELEASE, checksum)?;
         if !unicast {
             let sender = socket.on(interface.ifindex)?;
             return Ok(frames.iter().try_for_each(|frame| sender.send(frame))?);

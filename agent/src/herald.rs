@@ -11,6 +11,7 @@ use crate::history::History;
 use crate::mail::Mailer;
 use crate::notify::{Change, Notifier};
 use crate::plan::{Plans, Waiting};
+use crate::program::{Children, Running};
 use crate::sync_group::SyncGroups;
 use crate::vrrp::{Reason, State};
 
@@ -26,8 +27,14 @@ pub struct Herald {
 }
 
 impl Herald {
-    /// `told` is what an agent that this process was has told last.
-    pub fn start(config: &Config, plans: &Plans<'_>, told: &BTreeMap<String, String>) -> anyhow::Result<Self> {
+    /// `told` is what an agent that this process was has told last, and `running` are the programs that it left.
+    pub fn start(
+        config: &Config,
+        plans: &Plans<'_>,
+        told: &BTreeMap<String, String>,
+        running: Vec<Running>,
+        children: &Children,
+    ) -> anyhow::Result<Self> {
         let first_group = plans.ready.len() + plans.waiting.len();
         let audiences = plans.audiences(&config.sync_groups);
         let names = audiences.iter().take(first_group);
@@ -35,7 +42,7 @@ impl Herald {
         let mailer = Mailer::start(config, names).context("cannot start the mail thread")?;
         Ok(Self {
             history: Arc::new(History::new(first_group)),
-            notifier: Notifier::new(audiences, told),
+            notifier: Notifier::new(audiences, told, running, children),
             mailer,
             groups: SyncGroups::new(config, plans),
             first_group,

@@ -5,6 +5,7 @@
 pub mod addresses;
 pub mod adoption;
 pub mod agent;
+pub mod aside;
 pub mod attachment_watch;
 pub mod capabilities;
 pub mod cleanup;
@@ -19,6 +20,7 @@ pub mod election;
 pub mod equipment;
 pub mod exposition;
 pub mod farewell;
+pub mod files;
 pub mod handover;
 pub mod herald;
 pub mod history;

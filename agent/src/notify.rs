@@ -2,6 +2,7 @@
 //! but we.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
 use crate::config::{NotifyConfig, NotifyProgram, Occasion};
-use crate::program::{self, Ending, Orphan};
+use crate::program::{self, Children, Ending, Errand, Orphan, Running};
 
 /// How long the agent's end waits for programs that still run, or have to.
 const LAST: Duration = Duration::from_secs(5);
@@ -30,6 +31,15 @@ pub struct Notifier {
     /// The state that each audience has been told last, by its key.
     told: Vec<(String, watch::Receiver<Option<String>>)>,
     tasks: JoinSet<()>,
+}
+
+/// What the notify programs of one audience go on with.
+#[derive(Debug)]
+struct Inheritance {
+    /// Programs that an agent that this process was has started.
+    running: Vec<Running>,
+    children: Children,
+    told: watch::Sender<Option<String>>,
 }
 
 /// Who is told of what, and what they get to know besides.
@@ -55,8 +65,14 @@ pub struct Change {
 
 impl Notifier {
     /// Starts a task for each virtual router that has something to tell, on the current runtime. `before` is what an agent
-    /// that this process was has told last, see [`Self::told`]: the same state is not told again.
-    pub fn new(audiences: impl IntoIterator<Item = Option<Audience>>, before: &BTreeMap<String, String>) -> Self {
+    /// that this process was has told last, see [`Self::told`]: the same state is not told again. `running` are the programs
+    /// that it left, whose end is waited for before the next one of the same audience.
+    pub fn new(
+        audiences: impl IntoIterator<Item = Option<Audience>>,
+        before: &BTreeMap<String, String>,
+        mut running: Vec<Running>,
+        children: &Children,
+    ) -> Self {
         let mut tasks = JoinSet::new();
         let (mut failures, mut told) = (Vec::new(), Vec::new());
         let queues = audiences.into_iter().map(|audience| {
@@ -70,11 +86,22 @@ impl Notifier {
             let (queue, changes) = broadcast::channel(WAITING);
             let key = audience.key();
             let (last, state) = watch::channel(before.get(&key).cloned());
+            let (ours, others) = std::mem::take(&mut running).into_iter().partition(|it| it.errand.owner == key);
+            running = others;
             told.push((key, state));
-            tasks.spawn(audience.serve(changes, failed, last));
+            let inheritance = Inheritance { running: ours, children: children.clone(), told: last };
+            tasks.spawn(audience.serve(changes, failed, inheritance));
             Some(queue)
         });
-        Self { queues: queues.collect(), failures, told, tasks }
+        let queues = queues.collect();
+        // Of those who are told no more, and checks: they leave no zombies either.
+        for running in running {
+            let children = children.clone();
+            tasks.spawn(async move {
+                let _ = children.adopt(running).await;
+            });
+        }
+        Self { queues, failures, told, tasks }
     }
 
     /// How many programs of each virtual router have failed or were killed, at any time.
@@ -116,8 +143,20 @@ impl Audience {
         self,
         mut changes: broadcast::Receiver<(Change, bool)>,
         failed: Arc<AtomicU64>,
-        told: watch::Sender<Option<String>>,
+        Inheritance { running, children, told }: Inheritance,
     ) {
+        for running in running {
+            let tells = running.errand.tells.clone();
+            let ended = match children.adopt(running).await {
+                Ok(Some(ending)) => self.went_well(Ok(ending), "a notify program from before the reload"),
+                Ok(None) => true,
+                Err(error) => self.went_well(Err(error), "a notify program from before the reload"),
+            };
+            failed.fetch_add(u64::from(!ended), Ordering::Relaxed);
+            if tells.is_some() {
+                told.send_replace(tells);
+            }
+        }
         let mut before = told.borrow().clone();
         loop {
             match changes.recv().await {
@@ -126,7 +165,7 @@ impl Audience {
                 Ok((change, _)) => {
                     // Should nobody be there to see its end, it is told again.
                     told.send_replace(Some(String::new()));
-                    let failures = self.tell(&change).await;
+                    let failures = self.tell(&change, &children).await;
                     failed.fetch_add(failures, Ordering::Relaxed);
                     told.send_replace(Some(change.state.to_owned()));
                 }
@@ -140,15 +179,14 @@ impl Audience {
     }
 
     /// How many of them have failed.
-    async fn tell(&self, change: &Change) -> u64 {
-        let mut failures = 0;
+    async fn tell(&self, change: &Change, children: &Children) -> u64 {
         let NotifyConfig { programs, services, .. } = &self.notify;
+        let mut commands = Vec::new();
         if !services.is_empty() {
             let verb = if change.on == Occasion::Active { "start" } else { "stop" };
             let mut command = Command::new("systemctl");
             command.args(["--no-ask-password", verb, "--"]).args(services);
-            failures +=
-                u64::from(!self.run(command, &format!("systemctl {verb} {}", services.join(" ")), change).await);
+            commands.push((command, format!("systemctl {verb} {}", services.join(" "))));
         }
         for NotifyProgram { on, path, .. } in programs {
             let mut command = Command::new(path);
@@ -158,20 +196,40 @@ impl Audience {
             } else if *on != change.on {
                 continue;
             }
-            failures += u64::from(!self.run(command, &path.display().to_string(), change).await);
+            commands.push((command, path.display().to_string()));
+        }
+        let mut failures = 0;
+        let last = commands.len().saturating_sub(1);
+        for (index, (command, shown)) in commands.into_iter().enumerate() {
+            let tells = (index == last).then(|| change.state.to_owned());
+            let errand = Errand { owner: self.key(), tells };
+            failures += u64::from(!self.run(command, &shown, change, children, errand).await);
         }
         failures
     }
 
     /// Whether it went well.
-    async fn run(&self, mut command: Command, shown: &str, Change { state, reason, priority, .. }: &Change) -> bool {
-        let Self { name, environment, notify: NotifyConfig { timeout, .. }, .. } = self;
+    async fn run(
+        &self,
+        mut command: Command,
+        shown: &str,
+        Change { state, reason, priority, .. }: &Change,
+        children: &Children,
+        errand: Errand,
+    ) -> bool {
         command
-            .envs(environment.iter().map(|(key, value)| (key, value)))
+            .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .env("XVRRP_STATE", state)
             .env("XVRRP_REASON", reason)
             .env("XVRRP_PRIORITY", priority.to_string());
-        match program::run(&mut command, (*timeout).into(), Orphan::Left).await {
+        let timeout = self.notify.timeout.into();
+        let outcome = program::run(&mut command, timeout, Orphan::Left, children, errand).await;
+        self.went_well(outcome, shown)
+    }
+
+    fn went_well(&self, outcome: io::Result<Ending>, shown: &str) -> bool {
+        let Self { name, notify: NotifyConfig { timeout, .. }, .. } = self;
+        match outcome {
             Ok(Ending::Exited(status)) if status.success() => return true,
             Ok(Ending::Exited(status)) => match status.signal() {
                 Some(signal) => tracing::warn!(virtual_router = %name, "{shown} was ended by signal {signal}"),

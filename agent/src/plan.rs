@@ -31,6 +31,8 @@ pub struct Plan<'a> {
     pub resume: Option<Instant>,
     /// The predecessor left the role to others, and so do we.
     pub stands_by: bool,
+    /// The predecessor sent the plain form of the checksum, see [`abi::Router::SENDS_PLAIN`].
+    pub sends_plain: bool,
     /// Source of our adverts.
     pub primary: IpAddr,
     /// The MAC that the virtual addresses are reached at.
@@ -221,6 +223,7 @@ impl<'a> Plan<'a> {
             slot: u32::try_from(index).expect("a configuration has at most 4080 virtual routers of each family"),
             resume: None,
             stands_by: false,
+            sends_plain: false,
             key: RouterKey { ifindex: interface.ifindex, vlan: 0, family: family as u8, vrid: config.vrid.get() },
             primary,
             mac: if config.virtual_mac { MacAddress::of_virtual_router(family, config.vrid) } else { interface.mac },
@@ -241,6 +244,7 @@ impl<'a> Plan<'a> {
                 | flag(self.accepts(), abi::Router::ACCEPT)
                 | flag(config.preempt, abi::Router::PREEMPT)
                 | flag(self.stands_by, abi::Router::STANDS_BY)
+                | flag(self.sends_plain && config.checksum == Checksum::Auto, abi::Router::SENDS_PLAIN)
                 | flag(self.allowed_sources().next().is_some(), abi::Router::RESTRICT_SOURCES)
                 | flag(!config.unicast_peers.is_empty(), abi::Router::UNICAST),
             priority: config.priority.get(),

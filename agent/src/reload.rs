@@ -27,6 +27,8 @@ use tokio::sync::Mutex;
 
 use crate::config::{Config, Text};
 use crate::control::{self, Request, Singleton};
+use crate::files;
+use crate::program::Running;
 use crate::tracking::Outcomes;
 
 /// What the agent tells the one that it becomes.
@@ -42,6 +44,9 @@ pub struct Bequest {
     /// What the checks said last: until they have been looked at again, it holds.
     #[serde(default)]
     pub checks: Outcomes,
+    /// The programs that still run, or whose end nobody has seen: children of this process, whatever it becomes.
+    #[serde(default)]
+    pub running: Vec<Running>,
     /// For the log: what is logged just before the process becomes another program may never be written.
     #[serde(default)]
     pub note: Option<String>,
@@ -135,6 +140,8 @@ impl Bequest {
     const NAME: &CStr = c"xvrrp-bequest";
     /// Where a program finds its number that this process becomes, or that it starts.
     const INHERITED: &str = "XVRRP_BEQUEST";
+    /// Room for the largest configuration, each byte of it escaped.
+    const LONGEST: u64 = 1 << 30;
 
     /// What was left to this process. What is of no use to this version is as good as not left: the roles are gone on with
     /// all the same.
@@ -148,7 +155,7 @@ impl Bequest {
         if !target.to_string_lossy().contains(&*Self::NAME.to_string_lossy()) {
             return Ok(None);
         }
-        let text = std::fs::read(&path).context("cannot read what the agent before has left")?;
+        let text = files::read(&path, Self::LONGEST).context("cannot read what the agent before has left")?;
         // Else every agent would leave one more to the next.
         let _ = close(number);
         Ok(Some(serde_json::from_slice(&text).unwrap_or_else(|error| {

@@ -21,6 +21,7 @@ use crate::interface_watch::InterfaceWatch;
 use crate::monitor::Monitors;
 use crate::net::{Interface, LinkMonitor, LinkNews, Memberships, Netlink, PacketSocket};
 use crate::plan::{Plan, Plans};
+use crate::program::Children;
 use crate::reload::{Bequest, Files, Reload};
 use crate::report::Reporter;
 use crate::signals::{Signals, Told};
@@ -145,8 +146,9 @@ impl Host<'_> {
         tokio::spawn(attachments.forward_log()?);
         let monitor = attachments.take_monitor()?;
 
-        let mut tracker = Tracker::start(self.config, &outcomes, plans.iter().map(|plan| plan.config));
-        let mut herald = Herald::start(self.config, all, &inherited.told)?;
+        let children = Children::default();
+        let mut tracker = Tracker::start(self.config, &outcomes, plans.iter().map(|plan| plan.config), &children);
+        let mut herald = Herald::start(self.config, all, &inherited.told, inherited.running, &children)?;
         let sources = Sources {
             counters: Arc::clone(&counters),
             checks: tracker.accounts(),
@@ -180,8 +182,16 @@ impl Host<'_> {
             reporter.report(&Report::NotRealtime { what: "lock its memory (CAP_IPC_LOCK)", error });
         }
         signals.let_in();
-        supervisor::spawn_watchdog(election.commands.clone());
+        let (pulse, mut pulses) = mpsc::unbounded_channel();
+        supervisor::spawn_watchdog(election.commands.clone(), pulse);
         supervisor::tell_ready(plans.len(), waits.len());
+        // Where adverts go out, there is time for that.
+        let pins = self.pins.clone();
+        tokio::task::spawn_blocking(move || {
+            for directory in pins.remove_of_gone_namespaces() {
+                tracing::info!("removed {}: its network namespace is gone", directory.display());
+            }
+        });
         let wish = loop {
             tokio::select! {
                 report = election.reports.recv() => match report {
@@ -227,6 +237,9 @@ impl Host<'_> {
                 Some(wish) = wished.recv() => break Some(wish),
                 Update { router, verdict: Verdict { priority, checks } } = tracker.next() => {
                     let _ = election.commands.send(Command::Track { router, priority, checks });
+                }
+                Some(reply) = pulses.recv() => {
+                    let _ = reply.send(());
                 }
                 _ = discard_check.tick() => reporter.report_discards(),
                 () = watch.tick() => {
@@ -274,8 +287,8 @@ impl Host<'_> {
             return Ok(End::Stopped);
         };
         let configuration = (!matches!(wish, Wish::Reload)).then(|| self.config.text.clone());
-        let bequest =
-            Bequest { configuration, waiting: waits, told: herald.notifier.told(), checks, ..Bequest::default() };
+        let (told, running) = (herald.notifier.told(), children.running());
+        let bequest = Bequest { configuration, waiting: waits, told, checks, running, ..Bequest::default() };
         let mut files = Files::default();
         files.keep(&*self.socket)?;
         memberships.iter().flatten().try_for_each(|joined| files.keep(joined))?;

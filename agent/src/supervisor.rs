@@ -28,15 +28,20 @@ pub fn tell_stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Where the manager wants to hear of us regularly, tells it as long as the election thread answers: four times as often as
-/// it must. By a thread of its own, since the management side may be as slow as it likes.
-pub fn spawn_watchdog(election: mpsc::UnboundedSender<Command>) {
+/// Where the manager wants to hear of us regularly, tells it as long as the election and the management side both answer: four
+/// times as often as it must. By a thread of its own, since neither side may have to wait for the other.
+pub fn spawn_watchdog(
+    election: mpsc::UnboundedSender<Command>,
+    management: mpsc::UnboundedSender<oneshot::Sender<()>>,
+) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let watch = move || {
+        let answers = |asked: bool, answer: oneshot::Receiver<()>| asked && answer.blocking_recv().is_ok();
         loop {
-            let (reply, answer) = oneshot::channel();
-            if election.send(Command::Answer(reply)).is_err() || answer.blocking_recv().is_err() {
-                // It has ended, and so do we.
+            let [(ask_one, one), (ask_other, other)] = [oneshot::channel(), oneshot::channel()];
+            let asked = [election.send(Command::Answer(ask_one)).is_ok(), management.send(ask_other).is_ok()];
+            if !answers(asked[0], one) || !answers(asked[1], other) {
+                // One of them has ended, and so do we.
                 return;
             }
             tell(&[NotifyState::Watchdog]);

@@ -10,6 +10,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 use xvrrp_common::units::MacAddress;
 
+use crate::files;
 use crate::net::{Interface, NetError, Netlink};
 
 /// The file's name.
@@ -121,12 +122,15 @@ impl UnicastFilters {
     }
 }
 
+/// Many times as long as the record of as many virtual routers as there can be.
+const MAX_RECORD: u64 = 16 << 20;
+
 fn read(record: &Path) -> Result<Vec<Entry>, FilterError> {
-    match fs::read(record) {
+    match files::read(record, MAX_RECORD) {
         // A record that a crash cut short was followed by no entry.
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_default()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(FilterError::Record { path: record.to_owned(), source }),
+        Err(error) if error.fault.is_not_found() => Ok(Vec::new()),
+        Err(error) => Err(FilterError::Record { path: record.to_owned(), source: error.into() }),
     }
 }
 

@@ -177,6 +177,9 @@ impl Router {
     pub const UNICAST: u8 = 1 << 4;
     /// For the agent's successor: the role is left to others ("standing by"). Nothing to the kernel half.
     pub const STANDS_BY: u8 = 1 << 5;
+    /// For the agent's successor: with [`Self::CHECKSUM_AUTO`], adverts are sent in the plain form, as the router did that
+    /// was Active before. Nothing to the kernel half.
+    pub const SENDS_PLAIN: u8 = 1 << 6;
 
     /// Version 3 over IPv4 with either form of the checksum.
     pub const CHECKSUM_AUTO: u8 = 0;

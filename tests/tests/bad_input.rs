@@ -237,3 +237,18 @@ fn a_missing_capability_is_named_before_anything_is_touched() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_time_namespace_with_another_boot_time_is_refused() -> Result<()> {
+    let host = Host::new()?;
+    let file = host.write(RIGHT)?;
+    let file = path(&file);
+    let reason = "whose boot-time clock is 1000.000000000 s off the kernel's";
+    for words in [&["check", file][..], &["run", "--config", file]] {
+        let mut command = host.namespace.command("unshare")?;
+        let output = command.args(["--time", "--boottime", "1000"]).arg(agent_binary()?).args(words).output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(1) && said.contains(reason), "{said}");
+    }
+    Ok(())
+}

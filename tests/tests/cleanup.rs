@@ -1,12 +1,15 @@
 //! What an agent leaves on its host: nothing, and it takes away nothing that is not its own.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use xvrrp::dataplane::{Attachments, Capacity, Dataplane};
-use xvrrp_tests::lab::{Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, eventually, host_state};
+use xvrrp_tests::lab::{Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, agent_binary, eventually, host_state};
 
 /// Several Active_Down_Intervals at 100 ms adverts.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -275,5 +278,90 @@ fn a_second_agent_on_the_host_is_refused_and_disturbs_nothing() -> Result<()> {
     assert_eq!(second.daemon.wait(PATIENCE)?.code(), Some(1), "{}", second.daemon.log());
     assert_eq!(host_state(host)?, before);
     assert_eq!(first.state("lan")?, "active");
+    Ok(())
+}
+
+/// A directory for pins that no other test has; gone when this is dropped.
+struct Bpffs(PathBuf);
+
+impl Bpffs {
+    fn new(name: &str) -> Self {
+        Self(Path::new("/sys/fs/bpf").join(format!("xvrrp-{name}-{}", std::process::id())))
+    }
+
+    /// A line of `[agent]`.
+    fn key(&self) -> String {
+        format!("bpffs = {:?}\n", self.0)
+    }
+
+    /// The directories of namespaces.
+    fn directories(&self) -> BTreeSet<PathBuf> {
+        fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    }
+}
+
+impl Drop for Bpffs {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn pins_of_a_namespace_that_is_gone_are_removed_and_those_of_living_ones_are_not() -> Result<()> {
+    let bpffs = Bpffs::new("gone");
+    let start = |lab: &Lab| -> Result<Xvrrp> {
+        let mut agent = Xvrrp::start_by(&lab.routers[0], &[VirtualRouter::lan(200)], &[], &bpffs.key())?;
+        agent.wait_for_state("lan", "active")?;
+        Ok(agent)
+    };
+    // In this one an agent has crashed, and its interface is gone too.
+    let living = Lab::new(1)?;
+    start(&living)?.kill()?;
+    living.routers[0].ip("link delete eth0")?;
+    let of_living = bpffs.directories();
+    ensure!(of_living.len() == 1, "{of_living:?}");
+    let leave_behind = || -> Result<()> {
+        let lab = Lab::new(1)?;
+        start(&lab)?.kill()?;
+        Ok(())
+    };
+
+    leave_behind()?;
+    ensure!(bpffs.directories().len() == 2, "{:?}", bpffs.directories());
+    // The kernel takes its time to end a namespace. This host's agent finds that, and is no Backup for it.
+    let lab = Lab::new(1)?;
+    eventually("a start removes them", PATIENCE, || {
+        let mut agent = start(&lab)?;
+        let removed = agent.daemon.wait_for_line(&["its network namespace is gone"], Duration::from_secs(1));
+        ensure!(agent.stop()?.success());
+        removed?;
+        ensure!(bpffs.directories() == of_living, "{:?}", bpffs.directories());
+        Ok(())
+    })?;
+
+    leave_behind()?;
+    let config = tempfile::NamedTempFile::new()?;
+    fs::write(
+        config.path(),
+        format!(
+            "[agent]\n{}\n[[virtual_router]]\nname = \"lan\"\ninterface = \"eth0\"\nvrid = 51\naddresses = [\"192.0.2.1/24\"]\n",
+            bpffs.key()
+        ),
+    )?;
+    eventually("cleanup removes them", PATIENCE, || {
+        let mut command = lab.routers[0].command(agent_binary()?)?;
+        let output = command.args(["cleanup", "--config"]).arg(config.path()).output()?;
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        ensure!(bpffs.directories() == of_living, "{said} {:?}", bpffs.directories());
+        Ok(())
+    })?;
+    // What no one could prove the end of is left alone.
+    let bare = bpffs.0.join("netns-1");
+    fs::create_dir(&bare)?;
+    let mut agent = start(&lab)?;
+    agent.daemon.wait_for_line(&["state=active "], PATIENCE)?;
+    ensure!(agent.stop()?.success());
+    ensure!(bare.exists());
+    fs::remove_dir(&bare)?;
     Ok(())
 }

@@ -1,10 +1,14 @@
 //! keepalived as the other router, where the two do not simply follow their priorities.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use xvrrp_tests::lab::{Keepalived, KeepalivedConfig, Lab, PATIENCE, VirtualRouter, Xvrrp, eventually};
+use xvrrp::net::PacketSocket;
+use xvrrp_common::units::{Interval, Priority};
+use xvrrp_common::wire::vrrp::AdvertFrame;
+use xvrrp_tests::frames;
+use xvrrp_tests::lab::{INTERFACE, Keepalived, KeepalivedConfig, Lab, PATIENCE, VirtualRouter, Xvrrp, eventually};
 
 /// Several Active_Down_Intervals at 100 ms adverts.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -113,5 +117,48 @@ fn an_advert_of_the_other_version_is_counted_and_changes_nothing() -> Result<()>
     thread::sleep(SETTLED);
     assert_eq!(ours.counter("lan", "advert_accepted")?, 0);
     assert_eq!(ours.state("lan")?, "active");
+    Ok(())
+}
+
+/// The agent at priority 200, and keepalived, which takes the checksum with the pseudo-header only.
+fn active_beside_strict_backup(lab: &Lab) -> Result<(Xvrrp, Keepalived)> {
+    let mut ours = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(200)])?;
+    ours.wait_for_state("lan", "active")?;
+    let mut theirs = Keepalived::start(&lab.routers[1], &KeepalivedConfig::v3(51, 100))?;
+    theirs.wait_for_state("BACKUP")?;
+    Ok((ours, theirs))
+}
+
+#[test]
+fn adverts_that_lose_leave_the_checksum_alone_that_keepalived_wants() -> Result<()> {
+    // RFC 5798 5.2.8
+    let lab = Lab::new(3)?;
+    let (mut ours, theirs) = active_beside_strict_backup(&lab)?;
+    let forger = lab.routers[2]
+        .run(|| -> Result<_> { Ok(PacketSocket::open(nix::net::if_::if_nametoindex(INTERFACE)?)?) })??;
+    let forged = frames::emit(&AdvertFrame {
+        source: [192, 0, 2, 99],
+        priority: Priority::new(50),
+        interval: Interval::from_millis(100),
+        pseudo_header_checksum: false,
+        ..frames::advert()
+    });
+    let start = Instant::now();
+    let mut sent = 0;
+    while start.elapsed() < 2 * SETTLED {
+        for _ in 0..3 {
+            forger.send(&forged)?;
+            sent += 1;
+        }
+        thread::sleep(Duration::from_millis(30));
+    }
+    eventually("the forged adverts are heard", PATIENCE, || {
+        let heard = ours.counter("lan", "advert_accepted")?;
+        ensure!(heard >= sent, "{heard} of {sent}");
+        Ok(())
+    })?;
+    ensure!(theirs.daemon.count_lines(&["MASTER STATE"]) == 0, "{}", theirs.daemon.log());
+    ensure!(ours.transitions("lan", "active") == 1, "{}", ours.daemon.log());
+    ours.daemon.wait_for_line(&["WARN", "192.0.2.99 advertises beside us", "checksum"], PATIENCE)?;
     Ok(())
 }

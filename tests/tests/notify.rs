@@ -135,3 +135,43 @@ fn a_program_that_hangs_holds_up_neither_adverts_nor_status_nor_the_next_change(
         Ok(())
     })
 }
+
+/// Processes that have ended, and whose end this one has not seen.
+fn zombies_of(parent: u32) -> Result<usize> {
+    let mut zombies = 0;
+    for entry in fs::read_dir("/proc")? {
+        let stat = fs::read_to_string(entry?.path().join("stat")).unwrap_or_default();
+        let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        zombies += usize::from(rest.starts_with(&format!("Z {parent} ")));
+    }
+    Ok(zombies)
+}
+
+#[test]
+fn programs_that_run_across_reloads_leave_no_zombies_and_do_not_overlap() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = tempfile::tempdir()?;
+    let told = directory.path().join("told");
+    let line = |word: &str| format!("echo \"{word} $3\" >> {}", told.display());
+    let script = format!("{}\nsleep 1.5\n{}", line("begin"), line("end"));
+    // A check that hangs is killed at each reload, and leaves no zombie either.
+    let check =
+        "\n[[check]]\nname = \"slow\"\ninterval = \"50ms\"\ntimeout = \"20s\"\nscript = [\"/bin/sleep\", \"15\"]\n";
+    let router = router(200, &program(&directory, &script)?).with("track", "[{ check = \"slow\", weight = 5 }]");
+    let mut agent = Xvrrp::start_by(&lab.routers[0], &[router], &[], check)?;
+    agent.wait_for_state("lan", "active")?;
+    for _ in 0..12 {
+        agent.reload()?;
+        pause(Duration::from_millis(100))?;
+    }
+    let expected = "begin BACKUP\nend BACKUP\nbegin MASTER\nend MASTER\n";
+    eventually("every change is told once, one after the other", PATIENCE, || {
+        let told = fs::read_to_string(&told)?;
+        ensure!(told == expected, "{told}");
+        let zombies = zombies_of(agent.daemon.pid())?;
+        ensure!(zombies == 0, "{zombies} zombies");
+        Ok(())
+    })?;
+    ensure!(agent.state("lan")? == "active");
+    Ok(())
+}

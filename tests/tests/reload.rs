@@ -6,7 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::ptrace;
 use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
 use xvrrp_tests::bench::AdvertTap;
 use xvrrp_tests::lab::{Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, agent_binary, eventually, script};
 use xvrrp_tests::probe::{UdpEcho, UdpProbe};
@@ -251,4 +254,60 @@ fn the_service_manager_is_told() -> Result<()> {
     told("WATCHDOG=1")?;
     ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
     told("STOPPING=1")
+}
+
+/// Stops the agent's first thread, which is the management side, and no other (ptrace(2)); it goes on when this is dropped.
+struct Halted(Pid);
+
+impl Halted {
+    fn new(agent: &Xvrrp) -> Result<Self> {
+        let pid = Pid::from_raw(i32::try_from(agent.daemon.pid())?);
+        ptrace::seize(pid, ptrace::Options::empty())?;
+        let halted = Self(pid);
+        ptrace::interrupt(pid)?;
+        waitpid(pid, Some(WaitPidFlag::__WALL))?;
+        Ok(halted)
+    }
+}
+
+impl Drop for Halted {
+    fn drop(&mut self) {
+        let _ = ptrace::detach(self.0, None);
+    }
+}
+
+#[test]
+fn the_watchdog_is_fed_only_while_the_management_side_answers() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&path)?;
+    let fed_within = |length: Duration| -> Result<bool> {
+        let end = Instant::now() + length;
+        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            manager.set_read_timeout(Some(left))?;
+            let mut message = [0; 256];
+            let Ok(length) = manager.recv(&mut message) else { continue };
+            if message[..length].starts_with(b"WATCHDOG=1") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    let socket = format!("NOTIFY_SOCKET={}", path.display());
+    let wrapper = ["env", &socket, "WATCHDOG_USEC=400000"];
+    let mut agent = Xvrrp::start_by(&lab.routers[0], &[VirtualRouter::lan(200)], &wrapper, "")?;
+    agent.wait_for_state("lan", "active")?;
+    ensure!(fed_within(PATIENCE)?, "it is not fed");
+    let halted = Halted::new(&agent)?;
+    // One may be under way.
+    fed_within(Duration::from_millis(300))?;
+    manager.set_nonblocking(true)?;
+    while manager.recv(&mut [0; 256]).is_ok() {}
+    manager.set_nonblocking(false)?;
+    ensure!(!fed_within(Duration::from_secs(2))?, "it is fed although the management side hangs");
+    drop(halted);
+    ensure!(fed_within(PATIENCE)?, "it is fed no more");
+    ensure!(agent.stop()?.success());
+    Ok(())
 }

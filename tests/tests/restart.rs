@@ -222,7 +222,12 @@ fn cleanup_removes_what_a_crash_left_and_nothing_of_a_running_agents() -> Result
         Ok(())
     })?;
     ensure!(!host.pins()?.exists());
-    ensure!(cleanup()?.contains("nothing was left"));
+    // Others may have left something in namespaces that are gone.
+    let left = cleanup()?;
+    ensure!(
+        left.lines().all(|line| line.contains("nothing was left") || line.contains("namespace that is gone")),
+        "{left}"
+    );
     Ok(())
 }
 

@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::{User, mkfifo};
 use tempfile::TempDir;
 use xvrrp_tests::lab::{Daemon, Keepalived, Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, eventually, pause};
 
@@ -179,6 +181,61 @@ fn a_check_that_hangs_is_killed_with_its_children_and_holds_up_no_advert() -> Re
     })?;
     ensure!(better.stop()?.success());
     gone(&last)
+}
+
+#[test]
+fn files_that_never_end_or_never_answer_fail_their_checks_and_hold_up_nothing() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = directory()?;
+    let file = |name: &str| directory.path().join(name);
+    let (fifo, endless) = (file("fifo"), file("endless"));
+    mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    symlink("/dev/zero", &endless)?;
+    let checks = [format!("name = \"fifo\"\nfile = {fifo:?}"), format!("name = \"endless\"\npid_file = {endless:?}")];
+    let track = "[{ check = \"fifo\", weight = 1 }, { check = \"endless\", weight = -5 }]";
+    let mut agent = start(&lab.routers[0], VirtualRouter::lan(200).with("track", track), &checks, "")?;
+    agent.wait_for_state("lan", "active")?;
+    eventually("both checks fail", PATIENCE, || {
+        let status = agent.status()?;
+        for (index, kind) in ["a FIFO", "a device"].into_iter().enumerate() {
+            let failure = status["checks"][index]["failure"].as_str().unwrap_or_default().to_owned();
+            ensure!(failure.contains(&format!("it is {kind}; give the path of a regular file")), "{status}");
+        }
+        Ok(())
+    })?;
+    let memory = fs::read_to_string(format!("/proc/{}/status", agent.daemon.pid()))?;
+    let peak = memory.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no peak")?;
+    let peak: u64 = peak.trim().trim_end_matches(" kB").trim().parse()?;
+    ensure!(peak < 512 << 10, "the agent's memory has reached {peak} kB");
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_script_of_another_user_has_that_users_home_and_groups() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = directory()?;
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777))?;
+    let (told, group) = (directory.path().join("told"), directory.path().join("group"));
+    // In the agent's own view of the host, nobody belongs to one more group.
+    fs::write(&group, format!("{}xvrrp-lab:x:4711:nobody\n", fs::read_to_string("/etc/group")?))?;
+    let line = format!(
+        "echo \"$HOME $USER $LOGNAME $SHELL $(id -u) $(id -g) $(id -G)\" > {0}.new; mv {0}.new {0}",
+        told.display()
+    );
+    let tables =
+        format!("\n[[check]]\nname = \"script\"\nuser = \"nobody\"\nscript = [\"/bin/sh\", \"-c\", {line:?}]\n");
+    let mount = format!("mount --bind {} /etc/group && exec \"$@\"", group.display());
+    let wrapper = ["unshare", "--mount", "sh", "-c", &mount, "sh"];
+    let router = VirtualRouter::lan(200).with("track", "[\"script\"]");
+    let mut agent = Xvrrp::start_by(&lab.routers[0], &[router], &wrapper, &tables)?;
+    agent.wait_for_state("lan", "active")?;
+    let nobody = User::from_name("nobody")?.context("no user nobody")?;
+    let (home, shell, gid) = (nobody.dir.display(), nobody.shell.display(), nobody.gid);
+    let expected = format!("{home} nobody nobody {shell} {} {gid} {gid} 4711\n", nobody.uid);
+    let told = fs::read_to_string(&told)?;
+    ensure!(told == expected, "{told:?} is not {expected:?}");
+    Ok(())
 }
 
 /// The same three checks for both daemons: of each host's own files `minus`, `plus` and `must`.

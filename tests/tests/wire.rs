@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use xvrrp_tests::capture::Capture;
-use xvrrp_tests::lab::{Lab, VirtualRouter, Xvrrp};
+use xvrrp_tests::lab::{Lab, PATIENCE, VirtualRouter, Xvrrp, eventually};
 
 const FIELDS: &[&str] = &[
     "eth.src",
@@ -154,9 +154,23 @@ fn the_plain_checksum_covers_the_message_only_and_auto_follows_a_peer_that_uses_
     active.wait_for_state("lan", "active")?;
     let mut backup = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
     backup.wait_for_state("lan", "backup")?;
+    // A single advert would teach it nothing.
+    eventually("it hears the Active router", PATIENCE, || {
+        let heard = backup.counter("lan", "advert_accepted")?;
+        ensure!(heard >= 2, "{heard} adverts");
+        Ok(())
+    })?;
     active.stop()?;
     backup.wait_for_state("lan", "active")?;
-    capture.wait_for("vrrp && ip.src == 192.0.2.3", 3)?;
+    // Nobody is there any more from whom the next agent could learn it.
+    backup.reload()?;
+    let sent = || capture.read("vrrp && ip.src == 192.0.2.3", &["frame.number"]).map(|adverts| adverts.len());
+    let before = sent()?;
+    eventually("it goes on", PATIENCE, || {
+        let now = sent()?;
+        ensure!(now >= before + 3, "{now} adverts");
+        Ok(())
+    })?;
     capture.finish()?;
 
     capture.check_plain_adverts()?;

@@ -19,14 +19,14 @@ mod taken;
 mod virtual_router;
 
 use std::fmt;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
+
+use crate::files::{self, FileError};
 
 pub use self::address::Vip;
 pub use self::error::{ConfigError, Problem};
@@ -336,26 +336,16 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
 }
 
 fn read(path: &Path, problems: &mut Problems) -> Result<String, Reported> {
-    let mut bytes = Vec::new();
-    let size = File::open(path).and_then(|file| file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes));
-    match size {
-        Ok(size) if size as u64 > MAX_FILE_SIZE => {
-            let message = format!("is larger than {} MiB; give the path of a configuration", MAX_FILE_SIZE >> 20);
-            Err(problems.report(None, message))
-        }
-        Ok(_) => String::from_utf8(bytes).map_err(|error| {
+    match files::read(path, MAX_FILE_SIZE) {
+        Ok(bytes) => String::from_utf8(bytes).map_err(|error| {
             let valid =
                 String::from_utf8_lossy(error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or(&[]));
             let line = Lines::new(&valid).line(valid.len());
             problems.report(line, "is not UTF-8 text; save the file as UTF-8".into())
         }),
-        Err(error) => {
-            let reason = match error.kind() {
-                ErrorKind::NotFound => "there is no such file; give the path of a configuration".into(),
-                ErrorKind::IsADirectory => "it is a directory; give the path of a file in it".into(),
-                ErrorKind::PermissionDenied => "permission denied; let the user that runs xvrrp read it".into(),
-                _ => error.to_string(),
-            };
+        Err(FileError { fault, .. }) => {
+            let remedy = if fault.is_not_found() { "; give the path of a configuration" } else { "" };
+            let reason = format!("{fault}{remedy}");
             Err(problems.report(None, format!("cannot be read: {reason}")))
         }
     }

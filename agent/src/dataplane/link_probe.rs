@@ -10,7 +10,7 @@ use std::path::Path;
 pub struct LinkProbe(OwnedFd);
 
 /// A command of bpf(2) with the part of `union bpf_attr` that it reads.
-trait Command {
+pub(super) trait Command {
     const NUMBER: libc::c_long;
 }
 
@@ -62,10 +62,7 @@ struct LinkInfo {
 
 impl LinkProbe {
     pub fn open(pin: &Path) -> io::Result<Self> {
-        let path = CString::new(pin.as_os_str().as_encoded_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let fd = bpf(&ObjectGet { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 })?;
-        // SAFETY: a descriptor that was just opened and belongs to nobody else.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        get(pin).map(Self)
     }
 
     /// Takes the program off its interface, now; the pin stays. Fails on a map.
@@ -85,7 +82,19 @@ impl LinkProbe {
     }
 }
 
-fn bpf<C: Command>(command: &C) -> io::Result<i32> {
+/// Whatever has this name.
+pub(super) fn get(pin: &Path) -> io::Result<OwnedFd> {
+    let path = path_of(pin)?;
+    let fd = bpf(&ObjectGet { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 })?;
+    // SAFETY: a descriptor that was just opened and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+pub(super) fn path_of(pin: &Path) -> io::Result<CString> {
+    CString::new(pin.as_os_str().as_encoded_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+pub(super) fn bpf<C: Command>(command: &C) -> io::Result<i32> {
     // SAFETY: the attributes are those of the command, and outlive the call, as what they point to does.
     let result = unsafe { libc::syscall(libc::SYS_bpf, C::NUMBER, std::ptr::from_ref(command), size_of::<C>()) };
     if result < 0 {

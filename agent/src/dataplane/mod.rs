@@ -12,6 +12,7 @@ mod kernel_log;
 mod link_probe;
 mod mapped;
 mod monitor;
+mod namespace_end;
 mod pins;
 mod tables;
 

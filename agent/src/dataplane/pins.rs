@@ -17,7 +17,7 @@ use nix::sys::statfs::{FsType, statfs};
 use xvrrp_common::abi::{Counters, Heard, LAYOUT, Lease, Router, RouterKey, Settings, SourceKey, Stamp, VipKey, map};
 
 use super::link_probe::LinkProbe;
-use super::{Capacity, CounterReader, DataplaneError};
+use super::{Capacity, CounterReader, DataplaneError, namespace_end};
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS: FsType = FsType(0xcafe_4a11);
@@ -74,6 +74,8 @@ impl Pins {
         if owner != nix::unistd::geteuid().as_raw() {
             return Err(failed(&self.base, io::Error::other(format!("it belongs to the user with id {owner}"))));
         }
+        // Without it, the pins of a namespace that is gone stay; that is no reason not to start.
+        let _ = namespace_end::pin(&self.map(namespace_end::NAME));
         Ok(())
     }
 
@@ -148,23 +150,35 @@ impl Pins {
     /// Removes every pin of this namespace, and with them what nobody has open: programs are detached, maps freed.
     pub fn remove(&self) -> Result<(), DataplaneError> {
         let failed = |source| DataplaneError::Pins { path: self.directory.clone(), source };
-        let entries = match fs::read_dir(&self.directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut names =
-            entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        // Links first: nothing is answered for with half of the maps.
-        names.sort_by_key(|name| map::PINNED.iter().any(|map| OsStr::new(map) == name));
-        for name in names {
-            unpin(&self.directory.join(name)).map_err(failed)?;
+        match remove_directory(&self.directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
         }
-        fs::remove_dir(&self.directory).map_err(failed)?;
         // Another namespace's agent may have its own there.
         let _ = fs::remove_dir(&self.base);
         Ok(())
     }
+
+    /// Removes the pins of those other network namespaces that are gone, and returns their directories. Nobody can start in
+    /// such a namespace any more; of one that lives, or of which nothing is known, nothing is touched.
+    pub fn remove_of_gone_namespaces(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.base).into_iter().flatten().flatten();
+        let directories = entries.map(|entry| entry.path()).filter(|path| *path != self.directory);
+        directories
+            .filter(|path| namespace_end::has_come(&path.join(namespace_end::NAME)).unwrap_or(false))
+            .filter(|path| remove_directory(path).is_ok())
+            .collect()
+    }
+}
+
+fn remove_directory(directory: &Path) -> io::Result<()> {
+    let mut names = fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+    // Links first: nothing is answered for with half of the maps. What proves that a namespace is gone goes last.
+    names.sort_by_key(|name| (name == namespace_end::NAME, map::PINNED.iter().any(|map| OsStr::new(map) == name)));
+    for name in names {
+        unpin(&directory.join(name))?;
+    }
+    fs::remove_dir(directory)
 }
 
 /// Removes the pin of a map, or of a link, which is detached.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use xvrrp_common::abi;
-use xvrrp_common::units::{Instant, Interval, Priority};
+use xvrrp_common::units::{Instant, Interval, Priority, Version};
 
 use super::Problem;
 use super::frames::address_sum;
@@ -22,13 +22,15 @@ impl Comparison {
         Self { address_sum: address_sum(addresses), last: None, told: None }
     }
 
-    /// RFC 9568 7.1: differences that the administrator should know of, if there is something new.
+    /// RFC 9568 7.1: differences that the administrator should know of, if there is something new. `other_checksum` says that
+    /// the sender advertises beside us although our adverts win, and computes the checksum in the form that ours do not have.
     // conformance 12, 13, 14, 58
     pub(super) fn compare(
         &mut self,
         config: &InstanceConfig,
         advert: &abi::Advert,
         router: IpAddr,
+        other_checksum: bool,
         now: Instant,
     ) -> Option<Problem> {
         let priority = Priority::new(advert.priority);
@@ -41,6 +43,8 @@ impl Comparison {
             Some(Problem::AddressesDiffer { router, count })
         } else if theirs != ours {
             Some(Problem::IntervalsDiffer { router, theirs, ours })
+        } else if other_checksum && config.machine.version == Version::V3 {
+            Some(Problem::ChecksumsDiffer { router })
         } else {
             None
         };

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use xvrrp_common::abi;
 use xvrrp_common::units::{Family, Interval, MacAddress, Priority, Version, Vrid};
-use xvrrp_common::wire::vrrp::{self as wire, IpAddress};
+use xvrrp_common::wire::vrrp::{self as wire, ChecksumForm, IpAddress};
 use xvrrp_common::wire::{arp, icmpv6};
 
 use super::instance::InstanceConfig;
@@ -30,13 +30,25 @@ impl Announcements {
         }
     }
 
-    /// Sends all of them, and returns the first failure.
-    pub(super) fn send(&self, sender: &InterfaceSender) -> io::Result<()> {
+    pub(super) fn count(&self) -> usize {
         match self {
-            Self::Arp(frames) => sender.send_all(frames),
-            Self::Neighbor(frames) => sender.send_all(frames),
+            Self::Arp(frames) => frames.len(),
+            Self::Neighbor(frames) => frames.len(),
         }
     }
+
+    /// Sends `count` of them from `start` on, as far as there are any, and returns the first failure.
+    pub(super) fn send(&self, start: usize, count: usize, sender: &InterfaceSender) -> io::Result<()> {
+        match self {
+            Self::Arp(frames) => sender.send_all(part(frames, start, count)),
+            Self::Neighbor(frames) => sender.send_all(part(frames, start, count)),
+        }
+    }
+}
+
+fn part<T>(frames: &[T], start: usize, count: usize) -> &[T] {
+    let rest = frames.get(start..).unwrap_or_default();
+    rest.get(..count).unwrap_or(rest)
 }
 
 /// What a virtual router's adverts say, and where they go.
@@ -56,14 +68,14 @@ pub struct Advertised<'a> {
 impl Advertised<'_> {
     /// An advert with this priority: one frame for the group, or a packet for each unicast peer; an error if it cannot carry
     /// what the configuration says.
-    pub fn advert(&self, priority: Priority, pseudo_header_checksum: bool) -> io::Result<Vec<Vec<u8>>> {
+    pub fn advert(&self, priority: Priority, checksum: ChecksumForm) -> io::Result<Vec<Vec<u8>>> {
         match Family::of(self.primary) {
-            Family::Ipv4 => self.advert_of::<[u8; 4]>(priority, pseudo_header_checksum),
-            Family::Ipv6 => self.advert_of::<[u8; 16]>(priority, pseudo_header_checksum),
+            Family::Ipv4 => self.advert_of::<[u8; 4]>(priority, checksum),
+            Family::Ipv6 => self.advert_of::<[u8; 16]>(priority, checksum),
         }
     }
 
-    fn advert_of<A: IpAddress>(&self, priority: Priority, pseudo_header_checksum: bool) -> io::Result<Vec<Vec<u8>>> {
+    fn advert_of<A: IpAddress>(&self, priority: Priority, checksum: ChecksumForm) -> io::Result<Vec<Vec<u8>>> {
         let addresses = narrow(self.addresses);
         let advert = wire::AdvertFrame::<A> {
             source_mac: self.mac,
@@ -73,7 +85,7 @@ impl Advertised<'_> {
             priority,
             interval: self.interval,
             addresses: &addresses,
-            pseudo_header_checksum,
+            pseudo_header_checksum: checksum == ChecksumForm::PseudoHeader,
             password: self.password,
         };
         // As long as it is, and no longer: there are thousands of them.

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use xvrrp_common::abi::{self, RouterKey};
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version};
+use xvrrp_common::wire::vrrp::ChecksumForm;
 
+use super::announcing::{Owed, Pace, TURN, Urgency};
+use super::checksum::{Form, Sample};
 use super::comparison::Comparison;
 use super::entry::Entry;
 use super::frames::{Advertised, Announcements};
@@ -67,8 +70,10 @@ pub struct Instance {
     advert: Vec<Vec<u8>>,
     release: Vec<Vec<u8>>,
     announcements: Announcements,
-    /// The form of the checksum that the adverts have.
-    pseudo_header_checksum: bool,
+    owed: Owed,
+    /// The next announcement is the first one after a takeover.
+    unannounced: bool,
+    checksum: Form,
     comparison: Comparison,
     send_error_told: Option<Instant>,
     pending_problem: Option<Problem>,
@@ -103,7 +108,9 @@ impl Instance {
             advert: Vec::new(),
             release: Vec::new(),
             announcements: Announcements::new(&config, &config.addresses),
-            pseudo_header_checksum: config.kernel.checksum != abi::Router::CHECKSUM_PLAIN,
+            owed: Owed::default(),
+            unannounced: false,
+            checksum: Form::new(initial_form(&config.kernel)),
             comparison: Comparison::new(&config.addresses),
             send_error_told: None,
             pending_problem: None,
@@ -152,7 +159,7 @@ impl Instance {
             let _ = self.build_adverts();
         }
         if moves && self.machine.state() == State::Active {
-            self.announce(tables);
+            self.owed.take_over(self.announcements.count());
         }
         Ok(())
     }
@@ -217,9 +224,6 @@ impl Instance {
     /// An advert that the kernel half found worth telling.
     pub(super) fn heard(&mut self, advert: &abi::Advert, now: Instant) {
         let source = abi::ip_address(self.config.key.family, advert.source);
-        self.follow_checksum(advert);
-        let problem = self.comparison.compare(&self.config, advert, source, now);
-        self.pending_problem = problem.or(self.pending_problem);
         self.machine.handle_event(
             Event::Advert(Advert {
                 received_at: Instant::from_nanos(advert.received_at),
@@ -229,18 +233,25 @@ impl Instance {
             }),
             now,
         );
+        self.follow_checksum(advert, source);
+        let loses = self.machine.state() == State::Active && !Priority::new(advert.priority).is_release();
+        let other_checksum = loses && form(advert.checksum) != self.checksum.sent();
+        let problem = self.comparison.compare(&self.config, advert, source, other_checksum, now);
+        self.pending_problem = problem.or(self.pending_problem);
     }
 
     /// Another host claims one of our addresses: whoever has believed it hears from us at once. For a while the kernel half
     /// tells of no further claim, on whichever address; after that time we answer all that may have been made meanwhile.
-    pub(super) fn contest(&mut self, claim: &abi::Claim, now: Instant, outlets: &Outlets) {
+    pub(super) fn contest(&mut self, claim: &abi::Claim, now: Instant, outlets: &Outlets, pace: &mut Pace) {
         let claimed = |vip: &&IpAddr| abi::address(**vip) == claim.address;
         let Some(&address) = self.config.addresses.iter().find(claimed) else { return };
         if self.machine.state() != State::Active {
             return;
         }
-        let sent = Announcements::new(&self.config, &[address]).send(&self.config.sender).map_err(cannot_send);
-        self.note_send(sent);
+        if pace.grant(self.config.key.ifindex, 1, Urgency::Routine, now) > 0 {
+            let answer = Announcements::new(&self.config, &[address]);
+            self.note_send(answer.send(0, 1, &self.config.sender).map_err(cannot_send));
+        }
         self.second_answer = Some(now + Interval::from_nanos(abi::Claim::PAUSE));
         let rival = Rival { mac: MacAddress(claim.mac), address, at: now };
         self.rival = Some(rival);
@@ -248,9 +259,9 @@ impl Instance {
     }
 
     /// What was put off when somebody claimed one of our addresses.
-    pub(super) fn answer_again(&mut self, now: Instant, tables: &Tables) {
+    pub(super) fn answer_again(&mut self, now: Instant) {
         if self.second_answer.take_if(|at| *at <= now).is_some() && self.machine.state() == State::Active {
-            self.announce(tables);
+            self.owed.ensure(self.announcements.count());
         }
     }
 
@@ -277,11 +288,25 @@ impl Instance {
     }
 
     /// Carries out what the machine has decided, in its order.
-    pub(super) fn act(&mut self, tables: &mut Tables, outlets: &Outlets) -> Result<(), DataplaneError> {
+    pub(super) fn act(
+        &mut self,
+        tables: &mut Tables,
+        outlets: &Outlets,
+        pace: &mut Pace,
+    ) -> Result<(), DataplaneError> {
         let router = self.config.index;
         while let Some(action) = self.machine.poll_action() {
             match action {
-                Action::SetRole(state) => self.entry.take_role(state, self.config.machine.lease, tables)?,
+                Action::SetRole(state) => {
+                    self.entry.take_role(state, self.config.machine.lease, tables)?;
+                    self.owed.clear();
+                    self.unannounced = state == State::Active;
+                    if state == State::Active {
+                        self.checksum.interrupt();
+                        let plain = self.checksum.sent() == ChecksumForm::Plain;
+                        self.entry.set_flag(abi::Router::SENDS_PLAIN, plain && self.learns_checksum(), tables)?;
+                    }
+                }
                 Action::SetPreempt(preempt) => self.entry.set_flag(abi::Router::PREEMPT, preempt, tables)?,
                 Action::SetStandBy(on) => self.entry.set_flag(abi::Router::STANDS_BY, on, tables)?,
                 Action::SetPriority(priority) => {
@@ -290,7 +315,14 @@ impl Instance {
                     let _ = self.build_adverts();
                 }
                 Action::SendAdvert { priority } => self.send_advert(priority, tables),
-                Action::Announce => self.announce(tables),
+                Action::Announce if std::mem::take(&mut self.unannounced) => {
+                    self.owed.take_over(self.announcements.count());
+                    self.announce(Urgency::Takeover, usize::MAX, tables, pace);
+                }
+                Action::Announce => {
+                    self.owed.repeat(self.announcements.count());
+                    self.announce(Urgency::Routine, TURN, tables, pace);
+                }
                 Action::InstallAddresses => outlets.request(Request::Install(router)),
                 Action::RemoveAddresses => outlets.request(Request::Remove(router)),
                 Action::Transition { from, to, reason, at } => {
@@ -386,14 +418,31 @@ impl Instance {
         self.note_send(sent);
     }
 
+    /// Announces addresses that wait for it, `most` at a time, as far as that is possible now.
     // conformance 49
-    fn announce(&mut self, tables: &Tables) {
-        let outcome = self.announcements.send(&self.config.sender).map_err(cannot_send);
-        // Without a lease, the kernel half has let none of them out.
-        if outcome.is_err() || !self.entry.lease_runs(clock::now(), tables) {
-            self.machine.announcement_failed();
+    pub(super) fn announce(&mut self, urgency: Urgency, most: usize, tables: &Tables, pace: &mut Pace) {
+        let (count, now) = (self.announcements.count(), clock::now());
+        let mut granted = pace.grant(self.config.key.ifindex, self.owed.of(urgency).min(most), urgency, now);
+        while granted > 0 {
+            let (start, taken) = self.owed.take(urgency, granted, count);
+            granted = if taken > 0 { granted - taken } else { 0 };
+            let outcome = self.announcements.send(start, taken, &self.config.sender).map_err(cannot_send);
+            // Without a lease, the kernel half has let none of them out.
+            let failed = outcome.is_err() || !self.entry.lease_runs(clock::now(), tables);
+            if failed && self.owed.fail() {
+                self.machine.announcement_failed();
+            }
+            self.note_send(outcome);
         }
-        self.note_send(outcome);
+    }
+
+    /// How many announcements wait.
+    pub(super) fn owed(&mut self) -> &mut Owed {
+        &mut self.owed
+    }
+
+    pub(super) fn ifindex(&self) -> u32 {
+        self.config.key.ifindex
     }
 
     fn note_send(&mut self, sent: Result<(), Problem>) {
@@ -406,12 +455,18 @@ impl Instance {
         }
     }
 
-    /// With `checksum = "auto"` we speak as our peers do (RFC 9568 and RFC 5798 differ in 5.2.8).
-    fn follow_checksum(&mut self, advert: &abi::Advert) {
-        let pseudo_header = advert.checksum == abi::Router::CHECKSUM_PSEUDO_HEADER;
-        let auto = self.config.kernel.checksum == abi::Router::CHECKSUM_AUTO;
-        if self.config.machine.version == Version::V3 && auto && pseudo_header != self.pseudo_header_checksum {
-            self.pseudo_header_checksum = pseudo_header;
+    fn learns_checksum(&self) -> bool {
+        self.config.kernel.checksum == abi::Router::CHECKSUM_AUTO && self.config.machine.version == Version::V3
+    }
+
+    /// Called after the machine has heard the advert.
+    fn follow_checksum(&mut self, advert: &abi::Advert, source: IpAddr) {
+        if !self.learns_checksum() {
+            return;
+        }
+        let standing = self.machine.standing(Priority::new(advert.priority));
+        let received_at = Instant::from_nanos(advert.received_at);
+        if self.checksum.hear(standing, Sample { form: form(advert.checksum), source, received_at }) {
             // The frames held these values before, so they do now.
             let _ = self.build_adverts();
         }
@@ -430,10 +485,20 @@ impl Instance {
             addresses,
             peers: peers.iter().map(UnicastSocket::peer).collect(),
         };
-        self.advert = advertised.advert(self.machine.priority(), self.pseudo_header_checksum)?;
-        self.release = advertised.advert(Priority::RELEASE, self.pseudo_header_checksum)?;
+        self.advert = advertised.advert(self.machine.priority(), self.checksum.sent())?;
+        self.release = advertised.advert(Priority::RELEASE, self.checksum.sent())?;
         Ok(())
     }
+}
+
+/// The form that adverts have until another one is learned.
+fn initial_form(kernel: &abi::Router) -> ChecksumForm {
+    let plain = kernel.checksum == abi::Router::CHECKSUM_PLAIN || kernel.flags & abi::Router::SENDS_PLAIN != 0;
+    if plain { ChecksumForm::Plain } else { ChecksumForm::PseudoHeader }
+}
+
+fn form(checksum: u8) -> ChecksumForm {
+    if checksum == abi::Router::CHECKSUM_PLAIN { ChecksumForm::Plain } else { ChecksumForm::PseudoHeader }
 }
 
 fn cannot_send(error: io::Error) -> Problem {

@@ -4,6 +4,8 @@
 //! never waits for the management side: what it has to tell goes into an unbounded queue, and only when a role changes
 //! or something is wrong, so that in steady state it allocates nothing and logs nothing.
 
+mod announcing;
+mod checksum;
 mod comparison;
 mod entry;
 mod frames;
@@ -28,6 +30,7 @@ use crate::clock;
 use crate::dataplane::{DataplaneError, Events, Tables, Told};
 use crate::{realtime, vrrp};
 
+use announcing::{Pace, TURN, Urgency};
 pub use frames::Advertised;
 pub use instance::{Instance, InstanceConfig};
 pub use status::{Heard, Rival, RouterStatus, Timers, state_name};
@@ -102,6 +105,12 @@ pub enum Problem {
     /// RFC 9568 7.1: we own the addresses, so nobody else should advertise them.
     #[error("{router} advertises with priority {priority} although this host owns the addresses")]
     OwnerContested { router: IpAddr, priority: Priority },
+    /// RFC 9568 and RFC 5798 5.2.8.
+    #[error(
+        "{router} advertises beside us and computes the checksum in another form: if it ignores our adverts for that, set \
+         checksum on both sides"
+    )]
+    ChecksumsDiffer { router: IpAddr },
     #[error("cannot send on the interface: {0}")]
     CannotSend(Errno),
     /// An advert, to one of `unicast_peers`.
@@ -163,7 +172,8 @@ pub fn spawn(
         if realtime_priority > 0 {
             be_realtime(realtime_priority, &report_sender);
         }
-        let mut election = Election { tables, instances, outlets: Outlets { reports: report_sender, addresses } };
+        let pace = Pace::new(instances.len());
+        let mut election = Election { tables, instances, outlets: Outlets { reports: report_sender, addresses }, pace };
         let outcome = election.run_to_end(command_receiver);
         (election.tables, outcome)
     })?;
@@ -180,6 +190,7 @@ struct Election {
     tables: Tables,
     instances: Vec<Instance>,
     outlets: Outlets,
+    pace: Pace,
 }
 
 /// Where the election tells others what to do and to know. None of them is ever waited for.
@@ -224,10 +235,12 @@ impl Election {
         }
         self.for_each(Instance::start)?;
         loop {
+            self.pace.begin_round();
             // Nothing fires before what was heard until now is known.
             let more = self.drain_events(events.get_mut(), &by_slot)?;
             self.fire_deadlines()?;
-            let next = self.instances.iter().filter_map(Instance::deadline).min();
+            let announces = self.announce();
+            let next = self.instances.iter().filter_map(Instance::deadline).chain(announces).min();
             timer.arm(if more { Some(clock::now()) } else { next })?;
             tokio::select! {
                 // Whatever ends the wait, events and deadlines are looked at; a flood of them must not keep us from being
@@ -277,7 +290,7 @@ impl Election {
             match told {
                 Told::Advert(event) if instance.key() == event.router => instance.heard(&event.advert, clock::now()),
                 Told::Advert(_) => {}
-                Told::Claim(claim) => instance.contest(&claim, clock::now(), &self.outlets),
+                Told::Claim(claim) => instance.contest(&claim, clock::now(), &self.outlets, &mut self.pace),
             }
             self.act(index)?;
         }
@@ -296,6 +309,36 @@ impl Election {
             }
         }
         Ok(())
+    }
+
+    /// Sends announcements that were put off, as many as one round may; when there can be more of them.
+    fn announce(&mut self) -> Option<Instant> {
+        let now = clock::now();
+        while self.pace.waiting(Urgency::Takeover) > 0 {
+            if self.pace.is_spent() {
+                return Some(now);
+            }
+            self.announce_next(Urgency::Takeover);
+        }
+        let mut next = None;
+        for _ in 0..self.pace.waiting(Urgency::Routine) {
+            if self.pace.is_spent() {
+                return Some(now);
+            }
+            next = self.announce_next(Urgency::Routine).into_iter().chain(next).min();
+        }
+        next
+    }
+
+    /// Lets the one announce whose turn it is; when it can go on, if there is more.
+    fn announce_next(&mut self, urgency: Urgency) -> Option<Instant> {
+        let index = self.pace.next(urgency)?;
+        let instance = self.instances.get_mut(index)?;
+        instance.owed().leave_queue(urgency);
+        instance.announce(urgency, TURN, &self.tables, &mut self.pace);
+        self.pace.enqueue(index, instance.owed());
+        let left = instance.owed().of(urgency);
+        (left > 0).then(|| self.pace.affords(instance.ifindex(), left.min(TURN)))
     }
 
     fn interface_changed(&mut self, ifindex: u32, running: bool, mac: Option<MacAddress>) -> Result<(), ElectionError> {

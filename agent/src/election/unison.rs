@@ -13,7 +13,7 @@ impl Election {
     /// Lets a virtual router act on a deadline that has passed, unless the kernel half has heard better in the meantime, of
     /// it or of a partner. Without such a deadline, it only learns what the kernel half has heard.
     pub(super) fn fire(&mut self, index: usize, now: Instant) -> Result<(), ElectionError> {
-        self.instances[index].answer_again(now, &self.tables);
+        self.instances[index].answer_again(now);
         self.hear_stamps(index, now);
         if !self.instances[index].takeover_is_due(now) {
             self.instances[index].handle_timeout(now);
@@ -61,7 +61,10 @@ impl Election {
     }
 
     fn carry_out(&mut self, index: usize) -> Result<(), ElectionError> {
-        Ok(self.instances[index].act(&mut self.tables, &self.outlets)?)
+        let instance = &mut self.instances[index];
+        instance.act(&mut self.tables, &self.outlets, &mut self.pace)?;
+        self.pace.enqueue(index, instance.owed());
+        Ok(())
     }
 
     /// Tells a virtual router what its partners can do, without anything being done about it yet.

@@ -20,6 +20,7 @@ pub use self::place::Place;
 pub use self::report::Left;
 use self::report::Report;
 use crate::config::keys::Key;
+use crate::files;
 
 /// Keeps what is no configuration (a disk image, `/dev/zero`) out of memory.
 const MAX_FILE_SIZE: u64 = 16 << 20;
@@ -127,18 +128,13 @@ impl Options {
 
 /// What is no UTF-8 is in comments, as a rule: it is replaced.
 fn read_text(path: &Path, included_at: Option<&Place>) -> Result<String, ImportError> {
-    use std::io::Read;
-
     let wrong = |what: &dyn fmt::Display| match included_at {
         Some(place) => ImportError::at(place, format_args!("include: {}: {what}", printable(path))),
         None => ImportError::at(printable(path), what),
     };
-    let file = std::fs::File::open(path).map_err(|error| wrong(&format_args!("cannot be read: {error}")))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_SIZE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| wrong(&format_args!("cannot be read: {error}; give the path of a file")))?;
-    if bytes.len() as u64 > MAX_FILE_SIZE || bytes.contains(&0) {
+    let bytes =
+        files::read(path, MAX_FILE_SIZE).map_err(|error| wrong(&format_args!("cannot be read: {}", error.fault)))?;
+    if bytes.contains(&0) {
         return Err(wrong(&"is no text; give the path of a configuration"));
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())

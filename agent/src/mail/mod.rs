@@ -10,7 +10,6 @@ mod post;
 mod spool;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use std::{io, thread};
 
@@ -22,6 +21,7 @@ use self::letter::Subject;
 use self::post::{Post, Word};
 use self::spool::{Letter, Memory, Spool};
 use crate::config::{Config, MailConfig, Occasion, VirtualRouterConfig};
+use crate::files::FileError;
 use crate::notify::Change;
 
 /// How long the agent's end waits for the last mails.
@@ -44,8 +44,8 @@ enum MailError {
     Address(#[from] lettre::address::AddressError),
     #[error(transparent)]
     Message(#[from] lettre::error::Error),
-    #[error("cannot read {path}: {source}")]
-    File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("cannot keep mail: {0}")]
     Spool(#[from] io::Error),
 }

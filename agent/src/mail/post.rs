@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::time::Duration;
-use std::{fs, mem, slice};
+use std::{mem, slice};
 
 use lettre::address::{Address, Envelope};
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
@@ -14,10 +14,16 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::MailError;
 use super::spool::{Letter, Spool};
 use crate::config::{Encryption, Login, MailConfig};
+use crate::files;
 
 /// How long after a failure it is tried again, which doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// A password is in the first line; a comment may follow.
+const MAX_PASSWORD_FILE: u64 = 64 << 10;
+/// Several times the certificates that a host trusts.
+const MAX_CERTIFICATES: u64 = 4 << 20;
 
 /// What [`Post`] is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,8 +207,7 @@ impl Post {
             connection.starttls(self.tls_parameters()?, &helo).await?;
         }
         if let Some(Login { username, password_file, .. }) = login {
-            let read = fs::read_to_string(password_file);
-            let text = read.map_err(|source| MailError::File { path: password_file.clone(), source })?;
+            let text = files::read_text(password_file, MAX_PASSWORD_FILE)?;
             let password = text.lines().next().unwrap_or_default().to_owned();
             let credentials = Credentials::new(username.clone(), password);
             connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials).await?;
@@ -213,7 +218,7 @@ impl Post {
     fn tls_parameters(&self) -> Result<TlsParameters, MailError> {
         let mut builder = TlsParameters::builder(self.config.host.clone());
         if let Some((path, _)) = &self.config.ca_file {
-            let pem = fs::read(path).map_err(|source| MailError::File { path: path.clone(), source })?;
+            let pem = files::read(path, MAX_CERTIFICATES)?;
             let certificate = Certificate::from_pem(&pem)?;
             builder = builder.certificate_store(CertificateStore::None).add_root_certificate(certificate);
         }

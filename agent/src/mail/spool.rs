@@ -9,10 +9,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::files;
+
 /// More letters than this are not kept: the oldest go.
 const MOST: usize = 1000;
 /// Older letters are sent no more.
 const OLDEST: Duration = Duration::from_secs(4 * 3600);
+
+/// Many times as long as a letter, or what is remembered, can be.
+const LONGEST: u64 = 16 << 20;
 
 const SUFFIX: &str = "eml";
 /// The file of [`Spool::remember`].
@@ -68,7 +73,7 @@ impl Spool {
 
     /// What was remembered last; nothing, if that cannot be read.
     pub fn recall(&self) -> Memories {
-        let text = fs::read(self.directory.join(MEMORY)).unwrap_or_default();
+        let text = files::read(&self.directory.join(MEMORY), LONGEST).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
@@ -114,8 +119,8 @@ impl Spool {
 
     /// A letter, if it is there.
     pub fn read(&self, path: &Path) -> io::Result<Option<Letter>> {
-        match fs::read(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        match files::read(path, LONGEST) {
+            Err(error) if error.fault.is_not_found() => Ok(None),
             bytes => Ok(Some(Letter::of(&bytes?))),
         }
     }

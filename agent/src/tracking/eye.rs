@@ -1,48 +1,62 @@
 //! Looks at what a check is about, once.
 
-use std::fs;
 use std::future::pending;
-use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use nix::unistd::User;
+use nix::errno::Errno;
 use tokio::process::Command;
 
 use super::outcome::Observation;
 use super::process::{Processes, look_at_pid_file};
+use crate::aside::Aside;
 use crate::config::{CheckConfig, CheckKind};
+use crate::files::{self, Fault};
 use crate::net::{Echo, LinkMonitor, interface_is_running};
-use crate::program::{self, Ending, Orphan};
+use crate::program::{self, Account, Children, Ending, Errand, Orphan};
 
 /// As much of a file as can hold a number.
 const MAX_NUMBER: u64 = 127;
 
+type LookUp = Aside<Result<Option<Account>, Errno>>;
+
+/// A program whose exit status says how things are.
+#[derive(Debug)]
+pub(super) struct Script {
+    command: Vec<String>,
+    /// Whom it runs as.
+    user: Option<String>,
+    look_up: LookUp,
+    timeout: Duration,
+    children: Children,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) enum Eye {
-    Script { command: Vec<String>, user: Option<String>, timeout: Duration },
+    Script(Script),
     Interface { name: String, monitor: Option<LinkMonitor> },
     Process(Processes),
-    PidFile(PathBuf),
-    File(PathBuf),
+    PidFile { path: PathBuf, look: Aside<Observation>, timeout: Duration },
+    File { path: PathBuf, look: Aside<Observation>, timeout: Duration },
     Ping { target: IpAddr, echo: Option<Echo>, timeout: Duration },
 }
 
 impl Eye {
-    pub(super) fn open(check: &CheckConfig) -> Self {
+    pub(super) fn open(check: &CheckConfig, children: Children) -> Self {
         let timeout = check.timeout.into();
         match &check.kind {
             CheckKind::Script { command, user } => {
-                Self::Script { command: command.clone(), user: user.clone(), timeout }
+                let (command, user) = (command.clone(), user.clone());
+                Self::Script(Script { command, user, look_up: LookUp::default(), timeout, children })
             }
             // Without notifications, the interval is all there is.
             CheckKind::Interface(name) => Self::Interface { name: name.clone(), monitor: LinkMonitor::open().ok() },
             CheckKind::Process(name) => Self::Process(Processes::new(name)),
-            CheckKind::PidFile(path) => Self::PidFile(path.clone()),
-            CheckKind::File(path) => Self::File(path.clone()),
+            CheckKind::PidFile(path) => Self::PidFile { path: path.clone(), look: Aside::default(), timeout },
+            CheckKind::File(path) => Self::File { path: path.clone(), look: Aside::default(), timeout },
             CheckKind::Ping(target) => Self::Ping { target: *target, echo: None, timeout },
         }
     }
@@ -64,48 +78,70 @@ impl Eye {
 
     pub(super) async fn look(&mut self) -> Observation {
         match self {
-            Self::Script { command, user, timeout } => run(command, user.as_deref(), *timeout).await,
+            Self::Script(script) => script.run().await,
             Self::Interface { name, .. } => match interface_is_running(name) {
                 Ok(true) => Observation::Passed,
                 Ok(false) => Observation::Failed(format!("{name} is down or has no carrier")),
                 Err(error) => Observation::Failed(format!("{name}: {error}")),
             },
             Self::Process(processes) => processes.look(),
-            Self::PidFile(path) => look_at_pid_file(path),
-            Self::File(path) => look_at_number(path),
+            Self::PidFile { path, look, timeout } => aside(look_at_pid_file, path, look, *timeout).await,
+            Self::File { path, look, timeout } => aside(look_at_number, path, look, *timeout).await,
             Self::Ping { target, echo, timeout } => ping(*target, echo, *timeout).await,
         }
     }
 }
 
-async fn run(command: &[String], user: Option<&str>, timeout: Duration) -> Observation {
-    let Some((path, arguments)) = command.split_first() else {
-        return Observation::Failed("there is no program".into());
-    };
-    let mut command = Command::new(path);
-    // Many times a second, what a script prints would drown the log.
-    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-    if let Some(name) = user {
-        match User::from_name(name) {
-            Ok(Some(user)) => command.uid(user.uid.as_raw()).gid(user.gid.as_raw()),
-            Ok(None) => return Observation::Failed(format!("this host has no user {name:?}")),
-            Err(error) => return Observation::Failed(format!("cannot look up the user {name:?}: {error}")),
+/// Looks at a file, whose file system may not answer.
+async fn aside(
+    look_at: fn(&Path) -> Observation,
+    path: &Path,
+    look: &mut Aside<Observation>,
+    timeout: Duration,
+) -> Observation {
+    let owned = path.to_owned();
+    let late = || Observation::Failed(format!("{} could not be read within {timeout:?}", path.display()));
+    look.run(timeout, move || look_at(&owned)).await.unwrap_or_else(late)
+}
+
+impl Script {
+    async fn run(&mut self) -> Observation {
+        let Self { command, user, look_up, timeout, children } = self;
+        let timeout = *timeout;
+        let Some((path, arguments)) = command.split_first() else {
+            return Observation::Failed("there is no program".into());
         };
-    }
-    match program::run(&mut command, timeout, Orphan::Killed).await {
-        Ok(Ending::Exited(status)) if status.success() => Observation::Passed,
-        Ok(Ending::Exited(status)) => Observation::Failed(status.to_string()),
-        Ok(Ending::Killed) => Observation::Failed(format!("killed, for it ran for {timeout:?}")),
-        Err(error) => Observation::Failed(format!("cannot run {path}: {error}")),
+        let mut command = Command::new(path);
+        // Many times a second, what a script prints would drown the log.
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some(name) = user {
+            let owned = name.clone();
+            match look_up.run(timeout, move || Account::of(&owned)).await {
+                Some(Ok(Some(account))) => account.run(&mut command),
+                Some(Ok(None)) => return Observation::Failed(format!("this host has no user {name:?}")),
+                Some(Err(error)) => return Observation::Failed(format!("cannot look up the user {name:?}: {error}")),
+                None => return Observation::Failed(format!("no answer about the user {name:?} within {timeout:?}")),
+            }
+        }
+        match program::run(&mut command, timeout, Orphan::Killed, children, Errand::default()).await {
+            Ok(Ending::Exited(status)) if status.success() => Observation::Passed,
+            Ok(Ending::Exited(status)) => Observation::Failed(status.to_string()),
+            Ok(Ending::Killed) => Observation::Failed(format!("killed, for it ran for {timeout:?}")),
+            Err(error) => Observation::Failed(format!("cannot run {path}: {error}")),
+        }
     }
 }
 
 /// As keepalived reads a track_file: a number at its beginning, as strtol(3) has it; a file that is not there, or has
 /// none, holds 0. A number out of range changes nothing there, and is a failure here.
 fn look_at_number(path: &Path) -> Observation {
-    let mut text = String::new();
+    let text = match files::read_beginning(path, MAX_NUMBER) {
+        Ok(text) => text,
+        Err(error) if matches!(error.fault, Fault::NotRegular(_)) => return Observation::Failed(error.to_string()),
+        Err(_) => Vec::new(),
+    };
     // A file of anything else than text holds no number either.
-    let _ = fs::File::open(path).and_then(|file| file.take(MAX_NUMBER).read_to_string(&mut text));
+    let text = String::from_utf8_lossy(&text);
     match number(&text) {
         Some(number) => Observation::Value(number),
         None => Observation::Failed(format!("the number in {} is out of range", path.display())),
@@ -152,6 +188,8 @@ async fn ping(target: IpAddr, open: &mut Option<Echo>, timeout: Duration) -> Obs
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -182,14 +220,16 @@ mod tests {
         assert_eq!(look_at_number(&path), Observation::Value(0));
         fs::write(&path, "-3\n").unwrap();
         assert_eq!(look_at_number(&path), Observation::Value(-3));
-        assert_eq!(look_at_number(Path::new("/dev/zero")), Observation::Value(0));
+        let Observation::Failed(reason) = look_at_number(Path::new("/dev/zero")) else { panic!("a device is no file") };
+        assert!(reason.contains("/dev/zero: it is a device"), "{reason}");
     }
 
     #[tokio::test]
     async fn a_script_passes_with_status_0_only() {
         let outcome = async |words: &[&str]| {
-            let command: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-            run(&command, None, Duration::from_secs(20)).await
+            let command = words.iter().map(|word| (*word).to_owned()).collect();
+            let (timeout, children) = (Duration::from_secs(20), Children::default());
+            Script { command, user: None, look_up: LookUp::default(), timeout, children }.run().await
         };
         assert_eq!(outcome(&["/bin/sh", "-c", "exit 0"]).await, Observation::Passed);
         assert_eq!(outcome(&["/bin/sh", "-c", "exit 2"]).await, Observation::Failed("exit status: 2".into()));

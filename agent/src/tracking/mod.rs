@@ -18,6 +18,7 @@ use xvrrp_common::units::{Instant, Priority};
 
 use crate::clock;
 use crate::config::{CheckConfig, Config, Tracked, VirtualRouterConfig};
+use crate::program::Children;
 use eye::Eye;
 pub use outcome::Outcome;
 use outcome::{Judge, Observation};
@@ -93,11 +94,12 @@ impl Tracker {
         config: &Config,
         outcomes: &[Outcome],
         routers: impl Iterator<Item = &'a VirtualRouterConfig>,
+        children: &Children,
     ) -> Self {
         let (sender, observations) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         for (index, check) in config.checks.iter().enumerate().filter(|(index, _)| config.is_tracked(*index)) {
-            tasks.spawn(watch_over(index, check.clone(), sender.clone()));
+            tasks.spawn(watch_over(index, check.clone(), sender.clone(), children.clone()));
         }
         Self::new(&config.checks, outcomes, routers, observations, tasks)
     }
@@ -204,8 +206,13 @@ impl Tracker {
 }
 
 /// One look after the other, until nobody wants to know.
-async fn watch_over(index: usize, check: CheckConfig, observations: mpsc::UnboundedSender<(usize, Observation)>) {
-    let mut eye = Eye::open(&check);
+async fn watch_over(
+    index: usize,
+    check: CheckConfig,
+    observations: mpsc::UnboundedSender<(usize, Observation)>,
+    children: Children,
+) {
+    let mut eye = Eye::open(&check, children);
     let mut timer = tokio::time::interval(Duration::from(check.interval));
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -6,7 +6,11 @@ use std::future::pending;
 use std::path::Path;
 
 use super::outcome::Observation;
+use crate::files;
 use crate::net::{ProcessEvent, ProcessEvents};
+
+/// As much of a pid file as can hold the id: some have more lines, with what else there is to know of the process.
+const MAX_PID_FILE: u64 = 4096;
 
 /// The processes of one name.
 #[derive(Debug)]
@@ -85,9 +89,9 @@ impl Processes {
 /// Whether the process lives whose id stands in the file.
 pub(super) fn look_at_pid_file(path: &Path) -> Observation {
     let shown = path.display();
-    let pid = match fs::read_to_string(path) {
-        Ok(text) => text.split_whitespace().next().and_then(|word| word.parse().ok()),
-        Err(error) => return Observation::Failed(format!("cannot read {shown}: {error}")),
+    let pid = match files::read_beginning(path, MAX_PID_FILE) {
+        Ok(text) => String::from_utf8_lossy(&text).split_whitespace().next().and_then(|word| word.parse().ok()),
+        Err(error) => return Observation::Failed(error.to_string()),
     };
     match pid {
         Some(pid) if is_alive(pid) => Observation::Passed,

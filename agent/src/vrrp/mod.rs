@@ -36,6 +36,6 @@ mod unison;
 pub use action::{Action, Reason, State};
 pub use config::Config;
 pub use event::{Advert, Checks, Event};
-pub use router::VirtualRouter;
+pub use router::{Standing, VirtualRouter};
 pub use timers::lease;
 pub use unison::{Follower, follow, others};

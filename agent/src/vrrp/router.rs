@@ -17,6 +17,7 @@ use super::event::{Advert, Checks, Event};
 use super::phase::{Active, Backup, Phase};
 use super::preempt::Preemption;
 use super::timers::Intervals;
+pub use standing::Standing;
 
 /// How an Active router gives up its role in words.
 const RELEASE: [Action; 2] = [Action::SendAdvert { priority: Priority::RELEASE }, Action::RemoveAddresses];

@@ -110,7 +110,7 @@ fn other_encodings_than_utf_8_are_told_with_their_line() {
 
 #[test]
 fn a_file_that_cannot_be_a_configuration_is_not_read_to_its_end() {
-    let message = "/dev/zero: is larger than 64 MiB; give the path of a configuration";
+    let message = "/dev/zero: cannot be read: it is a device; give the path of a regular file";
     assert_eq!(load(Path::new("/dev/zero")).unwrap_err().to_string(), message);
 }
 

@@ -65,7 +65,7 @@ fn a_malformed_heartbeat_configuration_is_told_with_file_and_line() {
 
 #[test]
 fn a_file_that_is_missing_is_told() {
-    assert_eq!(message(Format::Keepalived, &[]), "missing: cannot be read: No such file or directory (os error 2)");
+    assert_eq!(message(Format::Keepalived, &[]), "missing: cannot be read: there is no such file");
     let message = message(Format::Heartbeat, &[("ha.cf", "node alpha\n")]);
-    assert_eq!(message, "haresources: cannot be read: No such file or directory (os error 2)");
+    assert_eq!(message, "haresources: cannot be read: there is no such file");
 }

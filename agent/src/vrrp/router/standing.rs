@@ -8,7 +8,32 @@ use super::VirtualRouter;
 use crate::vrrp::action::{Reason, State};
 use crate::vrrp::phase::Phase;
 
+/// What a router's advert makes of its sender, while we are in the state that it left us in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// We are not Backup.
+    Ignored,
+    /// It gives up its role.
+    Releases,
+    /// It does not keep us from taking over.
+    Lower,
+    /// It is the Active router as far as we are concerned.
+    Followed,
+}
+
 impl VirtualRouter {
+    /// The standing of a router with this priority.
+    pub fn standing(&self, priority: Priority) -> Standing {
+        match &self.phase {
+            Phase::Initialize | Phase::Active(_) => Standing::Ignored,
+            Phase::Backup(_) if priority.is_release() => Standing::Releases,
+            Phase::Backup(backup) if priority < self.priority && backup.preemption.disregards_lower() => {
+                Standing::Lower
+            }
+            Phase::Backup(_) => Standing::Followed,
+        }
+    }
+
     pub fn state(&self) -> State {
         self.phase.state()
     }

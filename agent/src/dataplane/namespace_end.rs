@@ -1,0 +1,105 @@
+//! Whether the network namespace is gone whose pins stand in a directory.
+//!
+//! Nothing but its cookie is known of a namespace, and no system call finds one by its cookie; that no agent runs there, or
+//! that its interfaces are gone, proves nothing. So a map stands beside the others whose only entry names the namespace's
+//! loopback interface. The kernel takes an entry out of such a map (`BPF_MAP_TYPE_DEVMAP`) when its interface is
+//! unregistered, and nobody can unregister a loopback interface but the kernel, at the end of the namespace.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+use super::link_probe::{Command, bpf, get, path_of};
+
+/// The map's name among the pins.
+pub(super) const NAME: &str = "NAMESPACE_END";
+/// The loopback interface's, in every network namespace.
+const LOOPBACK: u32 = 1;
+
+#[repr(C)]
+struct MapCreate {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+}
+
+impl Command for MapCreate {
+    /// `BPF_MAP_CREATE`
+    const NUMBER: libc::c_long = 0;
+}
+
+/// A key and what belongs to it.
+#[repr(C)]
+struct Element {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+struct Lookup(Element);
+
+impl Command for Lookup {
+    /// `BPF_MAP_LOOKUP_ELEM`
+    const NUMBER: libc::c_long = 1;
+}
+
+#[repr(C)]
+struct Update(Element);
+
+impl Command for Update {
+    /// `BPF_MAP_UPDATE_ELEM`
+    const NUMBER: libc::c_long = 2;
+}
+
+#[repr(C)]
+struct Pin {
+    pathname: u64,
+    fd: u32,
+    flags: u32,
+}
+
+impl Command for Pin {
+    /// `BPF_OBJ_PIN`
+    const NUMBER: libc::c_long = 6;
+}
+
+/// Pins the map for the calling thread's network namespace, unless it is there. It has its entry before it has a name.
+pub(super) fn pin(path: &Path) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    /// `BPF_MAP_TYPE_DEVMAP`
+    const DEVMAP: u32 = 14;
+    let fd = bpf(&MapCreate { kind: DEVMAP, key_size: 4, value_size: 4, max_entries: 1, flags: 0 })?;
+    // SAFETY: a descriptor that was just opened and belongs to nobody else.
+    let map = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut loopback = LOOPBACK;
+    bpf(&Update(element(&map, &0, &mut loopback)?))?;
+    let path = path_of(path)?;
+    bpf(&Pin { pathname: path.as_ptr() as u64, fd: number(&map)?, flags: 0 }).map(drop)
+}
+
+/// Whether the namespace for which the map was pinned is gone. An error, such as that there is no map, proves nothing.
+pub(super) fn has_come(path: &Path) -> io::Result<bool> {
+    let map = get(path)?;
+    let mut ifindex = 0;
+    match bpf(&Lookup(element(&map, &0, &mut ifindex)?)) {
+        Ok(_) => Ok(false),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn element(map: &OwnedFd, key: &u32, value: &mut u32) -> io::Result<Element> {
+    let (key, value) = (std::ptr::from_ref(key) as u64, std::ptr::from_mut(value) as u64);
+    Ok(Element { map_fd: number(map)?, padding: 0, key, value, flags: 0 })
+}
+
+fn number(map: &OwnedFd) -> io::Result<u32> {
+    u32::try_from(map.as_raw_fd()).map_err(io::Error::other)
+}

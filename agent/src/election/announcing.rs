@@ -1,0 +1,279 @@
+//! When announcements leave: gratuitous ARP and unsolicited Neighbor Advertisements, of which there may be tens of thousands
+//! at once, and anybody in the segment can provoke them by claiming our addresses.
+//!
+//! One round of the loop sends a bounded number, so that no deadline waits for them. Those of a takeover go first, as fast
+//! as the rounds allow. All others share one budget for each interface; what it does not allow yet is put off, and the
+//! virtual routers take turns. Adverts are neither counted nor put off.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use xvrrp_common::units::{Instant, Interval};
+
+/// How many frames one round sends at most: well under a millisecond of work.
+const ROUND: usize = 256;
+/// How many frames of one virtual router leave before it is another one's turn.
+pub(super) const TURN: usize = 32;
+/// How many frames a second an interface sends that no takeover is waiting for.
+const RATE: u64 = 5_000;
+/// What an interface can save up, or owe, in frames: what it may send in a second.
+const MOST_SAVED: u64 = RATE;
+/// What a frame costs.
+const COST: u64 = 1_000_000_000 / RATE;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// Clients do not know yet where the addresses are.
+    Takeover,
+    Routine,
+}
+
+/// The announcements of one virtual router that wait, of its addresses in their order, round and round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Owed {
+    takeover: usize,
+    routine: usize,
+    /// The address that comes next.
+    next: usize,
+    /// For each urgency, whether it stands in [`Pace`]'s queue.
+    queued: [bool; 2],
+    /// One of them did not get out, and the machine has been told.
+    failed: bool,
+}
+
+impl Owed {
+    /// All `count` addresses are new here.
+    pub(super) fn take_over(&mut self, count: usize) {
+        (self.takeover, self.routine, self.next, self.failed) = (count, 0, 0, false);
+    }
+
+    /// All addresses once more.
+    pub(super) fn repeat(&mut self, count: usize) {
+        self.routine += count;
+        self.failed = false;
+    }
+
+    /// All addresses, unless that is due already.
+    pub(super) fn ensure(&mut self, count: usize) {
+        self.routine = self.routine.max(count);
+    }
+
+    /// Nothing is announced any more. The places in the queues stay, and are given up when it is their turn.
+    pub(super) fn clear(&mut self) {
+        *self = Self { queued: self.queued, ..Self::default() };
+    }
+
+    pub(super) fn of(&self, urgency: Urgency) -> usize {
+        match urgency {
+            Urgency::Takeover => self.takeover,
+            Urgency::Routine => self.routine,
+        }
+    }
+
+    /// The first of the next `frames` announcements, and how many of them there are before the addresses begin again.
+    pub(super) fn take(&mut self, urgency: Urgency, frames: usize, count: usize) -> (usize, usize) {
+        let start = self.next;
+        let taken = frames.min(self.of(urgency)).min(count.saturating_sub(start));
+        match urgency {
+            Urgency::Takeover => self.takeover -= taken,
+            Urgency::Routine => self.routine -= taken,
+        }
+        self.next = if start + taken >= count { 0 } else { start + taken };
+        (start, taken)
+    }
+
+    /// It is its turn, and it stands in that queue no more.
+    pub(super) fn leave_queue(&mut self, urgency: Urgency) {
+        self.queued[urgency as usize] = false;
+    }
+
+    /// Whether that is new.
+    pub(super) fn fail(&mut self) -> bool {
+        !std::mem::replace(&mut self.failed, true)
+    }
+}
+
+/// What an interface may send, in time: it is ahead of what it has paid for, or behind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Budget {
+    paid_until: Instant,
+}
+
+impl Budget {
+    fn grant(&mut self, wanted: usize, urgency: Urgency, now: Instant) -> usize {
+        let most = Interval::from_nanos(MOST_SAVED * COST);
+        self.paid_until = self.paid_until.max(now - most);
+        let affordable = now.since(self.paid_until).as_nanos() / COST;
+        let granted = match urgency {
+            Urgency::Takeover => wanted,
+            Urgency::Routine => wanted.min(usize::try_from(affordable).unwrap_or(usize::MAX)),
+        };
+        self.paid_until = (self.paid_until + price(granted)).min(now + most);
+        granted
+    }
+
+    /// When so many frames can be paid for.
+    fn affords(&self, frames: usize) -> Instant {
+        self.paid_until + price(frames)
+    }
+}
+
+fn price(frames: usize) -> Interval {
+    Interval::from_nanos(u64::try_from(frames).unwrap_or(u64::MAX).saturating_mul(COST))
+}
+
+/// The announcements of all virtual routers, by their place among all of them.
+#[derive(Debug)]
+pub(super) struct Pace {
+    budgets: BTreeMap<u32, Budget>,
+    left_in_round: usize,
+    takeovers: VecDeque<usize>,
+    routine: VecDeque<usize>,
+}
+
+impl Pace {
+    /// For so many virtual routers.
+    pub(super) fn new(count: usize) -> Self {
+        let queue = || VecDeque::with_capacity(count);
+        Self { budgets: BTreeMap::new(), left_in_round: ROUND, takeovers: queue(), routine: queue() }
+    }
+
+    pub(super) fn begin_round(&mut self) {
+        self.left_in_round = ROUND;
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.left_in_round == 0
+    }
+
+    /// How many of the wanted frames the interface may send now.
+    pub(super) fn grant(&mut self, ifindex: u32, wanted: usize, urgency: Urgency, now: Instant) -> usize {
+        let wanted = wanted.min(self.left_in_round);
+        let granted = self.budgets.entry(ifindex).or_default().grant(wanted, urgency, now);
+        self.left_in_round -= granted;
+        granted
+    }
+
+    pub(super) fn affords(&self, ifindex: u32, frames: usize) -> Instant {
+        self.budgets.get(&ifindex).map_or(Instant::default(), |budget| budget.affords(frames))
+    }
+
+    /// Lets a virtual router wait for its turn, for whatever it owes.
+    pub(super) fn enqueue(&mut self, index: usize, owed: &mut Owed) {
+        for urgency in [Urgency::Takeover, Urgency::Routine] {
+            if owed.of(urgency) > 0 && !std::mem::replace(&mut owed.queued[urgency as usize], true) {
+                self.queue(urgency).push_back(index);
+            }
+        }
+    }
+
+    pub(super) fn waiting(&self, urgency: Urgency) -> usize {
+        match urgency {
+            Urgency::Takeover => self.takeovers.len(),
+            Urgency::Routine => self.routine.len(),
+        }
+    }
+
+    /// Whose turn it is, who then has to be [enqueued](Self::enqueue) again.
+    pub(super) fn next(&mut self, urgency: Urgency) -> Option<usize> {
+        self.queue(urgency).pop_front()
+    }
+
+    fn queue(&mut self, urgency: Urgency) -> &mut VecDeque<usize> {
+        match urgency {
+            Urgency::Takeover => &mut self.takeovers,
+            Urgency::Routine => &mut self.routine,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use Urgency::{Routine, Takeover};
+
+    use super::*;
+
+    const ETH0: u32 = 2;
+    const ETH1: u32 = 3;
+
+    fn at(milliseconds: u64) -> Instant {
+        // Long after the clock's beginning: what can be saved has been.
+        Instant::from_nanos(3_600_000_000_000 + milliseconds * 1_000_000)
+    }
+
+    /// All that the interface may send in rounds without end at this moment.
+    fn exhaust(pace: &mut Pace, ifindex: u32, now: Instant) -> usize {
+        let mut sum = 0;
+        loop {
+            pace.begin_round();
+            match pace.grant(ifindex, usize::MAX, Routine, now) {
+                0 => return sum,
+                granted => sum += granted,
+            }
+        }
+    }
+
+    #[test]
+    fn an_interface_sends_its_rate_and_what_it_has_saved_up_and_no_more() {
+        let mut pace = Pace::new(1);
+        assert_eq!(exhaust(&mut pace, ETH0, at(0)), 5_000);
+        assert_eq!(exhaust(&mut pace, ETH0, at(0)), 0);
+        assert_eq!(exhaust(&mut pace, ETH0, at(100)), 500);
+        assert_eq!(exhaust(&mut pace, ETH1, at(100)), 5_000, "another interface has a budget of its own");
+        assert_eq!(pace.affords(ETH0, TURN), at(100) + price(TURN));
+        assert_eq!(exhaust(&mut pace, ETH0, at(60_000)), 5_000);
+    }
+
+    #[test]
+    fn a_round_is_bounded_whoever_sends() {
+        let mut pace = Pace::new(1);
+        let sent = pace.grant(ETH0, 200, Takeover, at(0)) + pace.grant(ETH1, 200, Takeover, at(0));
+        assert_eq!((sent, pace.is_spent()), (ROUND, true));
+        pace.begin_round();
+        assert_eq!(pace.grant(ETH1, 200, Routine, at(0)), 200);
+    }
+
+    #[test]
+    fn a_takeover_waits_for_no_budget_and_holds_back_the_others_for_a_second_at_most() {
+        let mut pace = Pace::new(1);
+        for _ in 0..1000 {
+            pace.begin_round();
+            assert_eq!(pace.grant(ETH0, ROUND, Takeover, at(0)), ROUND);
+        }
+        assert_eq!(exhaust(&mut pace, ETH0, at(999)), 0);
+        assert_eq!(exhaust(&mut pace, ETH0, at(1_100)), 500);
+    }
+
+    #[test]
+    fn virtual_routers_take_turns_and_each_stands_in_a_queue_once() {
+        let mut pace = Pace::new(2);
+        let mut owed = [Owed::default(); 2];
+        for (index, owed) in owed.iter_mut().enumerate() {
+            owed.ensure(100);
+            owed.ensure(100);
+            pace.enqueue(index, owed);
+            pace.enqueue(index, owed);
+        }
+        let mut turns = Vec::new();
+        while let Some(index) = pace.next(Routine) {
+            turns.push(index);
+            owed[index].leave_queue(Routine);
+            // It ends with the addresses, and goes on with the first one again.
+            owed[index].take(Routine, TURN, 100);
+            pace.enqueue(index, &mut owed[index]);
+        }
+        assert_eq!(turns, [0, 1, 0, 1, 0, 1, 0, 1]);
+        assert_eq!(owed, [Owed::default(); 2]);
+    }
+
+    #[test]
+    fn addresses_are_announced_in_their_order_round_and_round() {
+        let mut owed = Owed::default();
+        owed.take_over(5);
+        assert_eq!(owed.take(Takeover, 3, 5), (0, 3));
+        owed.ensure(5);
+        assert_eq!(owed.take(Routine, 9, 5), (3, 2));
+        assert_eq!(owed.take(Takeover, 9, 5), (0, 2));
+        assert_eq!(owed.take(Routine, 9, 5), (2, 3));
+        assert_eq!((owed.of(Takeover), owed.of(Routine)), (0, 0));
+    }
+}
