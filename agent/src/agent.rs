@@ -63,7 +63,10 @@ pub async fn run(config: &Config, replace: bool, bequest: Option<Bequest>) -> an
     let singleton = if replace { handover::take_over(&config.agent.control).await? } else { Singleton::claim()? };
     // From here on a predecessor's things are ours.
     let mut attachments = None;
-    let outcome = start_and_serve(config, &netlink, &pins, (links, signals), bequest, &mut attachments).await;
+    // Whether there is anything to undo: whom we replace, or were ourselves, has left its things to us.
+    let mut begun = replace || bequest.is_some();
+    let outcome =
+        start_and_serve(config, &netlink, &pins, (links, signals), bequest, (&mut attachments, &mut begun)).await;
     if let Ok(End::HandedOver | End::Reload(..)) = outcome
         && let Some(attachments) = attachments.take()
     {
@@ -81,7 +84,7 @@ pub async fn run(config: &Config, replace: bool, bequest: Option<Bequest>) -> an
         Ok(End::Stopped) => Ok(()),
         Err(error) => Err(error),
     };
-    let undone = undo(config, &netlink, &pins).await;
+    let undone = if begun { undo(config, &netlink, &pins).await } else { Ok(()) };
     drop(attachments);
     outcome.and(undone)
 }
@@ -92,7 +95,7 @@ async fn start_and_serve(
     pins: &Pins,
     (links, signals): (LinkMonitor, Signals),
     bequest: Option<Bequest>,
-    attachments: &mut Option<Attachments>,
+    (attachments, begun): (&mut Option<Attachments>, &mut bool),
 ) -> anyhow::Result<End> {
     // Not before: the other agent may have changed them.
     let interfaces = netlink.interfaces().await?;
@@ -101,6 +104,7 @@ async fn start_and_serve(
     let reload = Reload::new(config).context("cannot tell how this process was started")?;
     let mut filters = UnicastFilters::recover(netlink.clone(), &config.agent.control)?;
     let capacity = capacity(config)?;
+    *begun = true;
     let predecessor = pins.predecessor(capacity);
     report::tell_of_predecessor(&predecessor);
     if let Predecessor::Incompatible(_) = predecessor {
