@@ -109,9 +109,11 @@ impl Host<'_> {
         let inherited = self.bequest.clone().unwrap_or_default();
         let outcomes = tracking::inherited(&self.config.checks, &inherited.checks);
         let instances = equipment::instances(all, sockets, &held, &outcomes)?;
-        let addresses = addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
-        let mut election = election::spawn(tables, instances, addresses.requests.clone(), realtime_priority)
-            .context("cannot start the election thread")?;
+        let (addresses, standings) =
+            addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
+        let hands = (addresses.requests.clone(), standings);
+        let mut election =
+            election::spawn(tables, instances, hands, realtime_priority).context("cannot start the election thread")?;
         let attached = match attached {
             Some(attached) => Ok(attached),
             // A predecessor's programs have been at work all the time, and adverts go out again: now ours.
@@ -123,6 +125,8 @@ impl Host<'_> {
             addresses.join();
             return Err(attached.err().unwrap_or_else(|| anyhow::anyhow!("the kernel half is not attached")));
         };
+        // Not before they are open, and written down.
+        let _ = addresses.requests.send(addresses::Request::KeepFilters(filters.record().clone()));
         tokio::spawn(attachments.forward_log()?);
         let monitor = attachments.take_monitor()?;
 
@@ -133,6 +137,7 @@ impl Host<'_> {
             checks: tracker.accounts(),
             notify_failures: herald.notifier.failures(),
             history: Arc::clone(&herald.history),
+            kept: Arc::clone(&addresses.accounts),
         };
         let waits = report::waits(&all.waiting, &inherited.waiting);
         for (waiting, waits) in all.waiting.iter().zip(&waits) {
