@@ -107,8 +107,10 @@ pub async fn run(config: &Config, replace: bool, mut bequest: Option<Bequest>) -
     };
     // From here on a predecessor's things are ours.
     let mut attachments = None;
+    // Whether there is anything to undo: whom we replace, or were ourselves, has left its things to us.
+    let mut begun = replace || bequest.is_some();
     let begin = Begin { netlink: &netlink, pins: &pins, links, signals, socket, bequest, files };
-    let outcome = start_and_serve(config, begin, &mut incumbent, &mut attachments).await;
+    let outcome = start_and_serve(config, begin, &mut incumbent, (&mut attachments, &mut begun)).await;
     let error = match outcome {
         Ok(End::Stopped) => None,
         Ok(End::HandedOver(mut legacy, successor)) => {
@@ -138,7 +140,7 @@ pub async fn run(config: &Config, replace: bool, mut bequest: Option<Bequest>) -
         }
         Err(error) => Some(error),
     };
-    let undone = undo(config, &netlink, &pins).await;
+    let undone = if begun { undo(config, &netlink, &pins).await } else { Ok(()) };
     drop(attachments);
     error.map_or(Ok(()), Err).and(undone)
 }
@@ -164,13 +166,14 @@ async fn start_and_serve(
     config: &Config,
     begin: Begin<'_>,
     incumbent: &mut Option<Incumbent>,
-    attachments: &mut Option<Attachments>,
+    (attachments, begun): (&mut Option<Attachments>, &mut bool),
 ) -> anyhow::Result<End> {
     let Begin { netlink, pins, links, signals, socket, bequest, mut files } = begin;
     // Not before: the other agent may have changed them.
     let interfaces = netlink.interfaces().await?;
     let mut plans = Plans::new(config, &interfaces);
     let capacity = capacity(config)?;
+    *begun = true;
     let predecessor = pins.predecessor(capacity);
     report::tell_of_predecessor(&predecessor);
     let goes_on = bequest.is_some() || matches!(predecessor, Predecessor::Compatible(_));

@@ -3,7 +3,7 @@
 use anyhow::Context;
 
 use crate::config::AgentConfig;
-use crate::control::{self, Server, Singleton};
+use crate::control::{self, ControlError, Server, Singleton};
 use crate::dataplane::Pins;
 use crate::net::Netlink;
 use crate::unicast_filters::UnicastFilters;
@@ -31,10 +31,20 @@ pub async fn run(config: &AgentConfig) -> anyhow::Result<Vec<String>> {
     let mut filters = UnicastFilters::recover(netlink, &config.control)?;
     removed.extend(filters.open_ones().map(|filter| format!("unicast filter {filter}")));
     filters.close_all(&interfaces).await?;
+    for record in filters.records_of_others() {
+        tracing::warn!("{} is another network namespace's: left alone", record.display());
+    }
     if config.control.exists() {
         // Makes sure that nobody answers there; its file goes with it.
-        drop(Server::open(&config.control).await?);
-        removed.push(format!("control socket {}", config.control.display()));
+        match Server::open(&config.control).await {
+            Ok(server) => {
+                drop(server);
+                removed.push(format!("control socket {}", config.control.display()));
+            }
+            // No agent runs in this network namespace, so it is one of another.
+            Err(error @ ControlError::SocketTaken(_)) => tracing::warn!("{error}: left alone"),
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(removed)
 }

@@ -13,7 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use xvrrp_common::abi::Counter;
 
 use crate::report::DISCARDS;
-use crate::status::{AgentStatus, CheckStatus, STATES, TimerStatus, VirtualRouterStatus};
+use crate::status::{AgentStatus, CheckStatus, RestoredCounts, STATES, TimerStatus, VirtualRouterStatus};
 
 /// Counters of the kernel half for a virtual router, as one metric.
 struct Counted {
@@ -294,6 +294,14 @@ fn encode_counters(routers: &[VirtualRouterStatus], encoder: &mut DescriptorEnco
         .encode(encoder, routers.iter().map(|router| (of(router), exact(router.adverts_sent))))?;
     counter("xvrrp_virtual_router_notify_failures", "Notify programs and services that failed or were killed")
         .encode(encoder, routers.iter().map(|router| (of(router), exact(router.notify_failures))))?;
+    let restored = routers.iter().flat_map(|router| {
+        let RestoredCounts { addresses, filter_entries } = router.restored;
+        [("address", addresses), ("filter_entry", filter_entries)]
+            .map(|(what, count)| (of(router).with("what", what), exact(count)))
+    });
+    let help =
+        "Virtual addresses, and entries of the card's unicast filter, put back after something else had removed them";
+    counter("xvrrp_virtual_router_restored", help).encode(encoder, restored)?;
     let discards = routers
         .iter()
         .flat_map(|router| DISCARDS.iter().map(move |reason| (router, reason)))

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use xvrrp_common::units::{Family, Interval, MacAddress};
 
+use crate::addresses;
 use crate::clock;
 use crate::config::{CheckConfig, CheckKind, Config, SyncGroupConfig, Tracked, VirtualRouterConfig};
 use crate::dataplane::{CounterReader, XdpMode};
@@ -17,8 +18,8 @@ use crate::history::{Entry, History};
 use crate::plan::{self, Plans};
 use crate::reload::Waits;
 use crate::status::{
-    ActiveRouter, AgentStatus, CheckStatus, HeardRouter, HistoryEntry, PeerStatus, RivalClaim, SCHEMA, SyncGroupStatus,
-    TimerStatus, TrackStatus, VirtualRouterStatus, counted, milliseconds,
+    ActiveRouter, AgentStatus, CheckStatus, HeardRouter, HistoryEntry, PeerStatus, RestoredCounts, RivalClaim, SCHEMA,
+    SyncGroupStatus, TimerStatus, TrackStatus, VirtualRouterStatus, counted, milliseconds,
 };
 use crate::tracking::{Account, Outcome};
 
@@ -43,6 +44,8 @@ pub struct Sources {
     /// Of each virtual router, as [`Notifier::failures`](crate::notify::Notifier::failures).
     pub notify_failures: Vec<Arc<AtomicU64>>,
     pub history: Arc<History>,
+    /// What is kept on the host, by the virtual routers' numbers in the election.
+    pub kept: Arc<[addresses::Account]>,
 }
 
 /// What does not change about a check.
@@ -181,6 +184,8 @@ impl Inspector {
         match &known.standing {
             Standing::Elected { index, primary, slot } => Some(VirtualRouterStatus {
                 counters: self.counted(CounterReader::router(*slot)),
+                restored: self.sources.kept.get(*index).map(restored).unwrap_or_default(),
+                not_kept: self.sources.kept.get(*index).and_then(not_kept),
                 ..self.described(place, known, (elected.get(*index)?, Some(*primary)), accounts)
             }),
             Standing::Waits { status, reason, since } => Some(VirtualRouterStatus {
@@ -242,6 +247,8 @@ impl Inspector {
             transitions: self.sources.history.counts(place),
             history: self.sources.history.latest(place).into_iter().map(history_entry).collect(),
             notify_failures: self.sources.notify_failures.get(place).map_or(0, |count| count.load(Ordering::Relaxed)),
+            restored: RestoredCounts::default(),
+            not_kept: None,
             rival: elected.rival.map(|rival| RivalClaim {
                 address: rival.address,
                 mac: rival.mac.to_string(),
@@ -332,6 +339,17 @@ fn outcome(outcome: Outcome) -> (&'static str, Option<i32>) {
         Outcome::Down => ("down", None),
         Outcome::Value(value) => ("value", Some(value)),
     }
+}
+
+fn restored(account: &addresses::Account) -> RestoredCounts {
+    RestoredCounts {
+        addresses: account.addresses.load(Ordering::Relaxed),
+        filter_entries: account.filters.load(Ordering::Relaxed),
+    }
+}
+
+fn not_kept(account: &addresses::Account) -> Option<String> {
+    account.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 fn history_entry(Entry { at, state, reason }: Entry) -> HistoryEntry {

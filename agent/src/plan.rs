@@ -295,11 +295,13 @@ impl<'a> Plan<'a> {
         self.config.accept || self.config.priority.is_owner()
     }
 
-    /// With `accept = false` the addresses stay off the interface: the kernel half answers for them, and nothing
+    /// Where the addresses go. Those of an owner are the host's own: without them it is no owner, and nothing is put there
+    /// for it. With `accept = false` the addresses stay off the interface: the kernel half answers for them, and nothing
     /// on this host may take packets for them.
     pub fn placement(&self) -> Placement {
         let addresses = self.addresses().map(|vip| (vip.address, vip.prefix_length));
-        let addresses: Vec<_> = if self.accepts() { addresses.collect() } else { Vec::new() };
+        let put_there = self.config.accept && !self.config.priority.is_owner();
+        let addresses: Vec<_> = if put_there { addresses.collect() } else { Vec::new() };
         let left =
             self.interface.addresses.iter().filter(|found| (found.ours || !*MARKS_LAST) && self.resume.is_some());
         let left = left.map(|found| (found.address, found.prefix_length)).filter(|found| addresses.contains(found));
@@ -309,6 +311,7 @@ impl<'a> Plan<'a> {
             ifindex: self.interface.ifindex,
             installed: left.collect(),
             addresses,
+            virtual_mac: self.config.virtual_mac.then_some(self.mac),
         }
     }
 }

@@ -119,9 +119,11 @@ impl Host<'_> {
         let inherited = self.bequest.clone().unwrap_or_default();
         let outcomes = tracking::inherited(&self.config.checks, &inherited.checks);
         let instances = equipment::instances(all, sockets, &held, &outcomes)?;
-        let addresses = addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
-        let mut election = election::spawn(tables, instances, addresses.requests.clone(), realtime_priority)
-            .context("cannot start the election thread")?;
+        let (addresses, standings) =
+            addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
+        let hands = (addresses.requests.clone(), standings);
+        let mut election =
+            election::spawn(tables, instances, hands, realtime_priority).context("cannot start the election thread")?;
         // Who goes on advertises before anything else is done.
         let (reply, started) = oneshot::channel();
         let _ = election.commands.send(Command::Answer(reply));
@@ -143,6 +145,8 @@ impl Host<'_> {
         if let Some(incumbent) = incumbent.take() {
             incumbent.relieve();
         }
+        // Not before they are open, and written down.
+        let _ = addresses.requests.send(addresses::Request::KeepFilters(filters.record().clone()));
         tokio::spawn(attachments.forward_log()?);
         let monitor = attachments.take_monitor()?;
 
@@ -154,6 +158,7 @@ impl Host<'_> {
             checks: tracker.accounts(),
             notify_failures: herald.notifier.failures(),
             history: Arc::clone(&herald.history),
+            kept: Arc::clone(&addresses.accounts),
         };
         let waits = report::waits(&all.waiting, &inherited.waiting);
         for (waiting, waits) in all.waiting.iter().zip(&waits) {

@@ -50,7 +50,8 @@ pub struct VirtualRouterStatus {
     pub interface: String,
     /// `driver` or `generic`: how the XDP program is attached to the interface. Empty if it is not.
     pub xdp_mode: String,
-    /// `active`, `backup`, `fault` (the interface is down or not there, or a check has failed) or `init`.
+    /// `active`, `backup`, `fault` (the interface is down or not there, a check has failed, or what it needs does not stay on the
+    /// host) or `init`.
     #[cfg_attr(test, schemars(extend("enum" = STATES)))]
     pub state: String,
     /// Why it is in this state.
@@ -89,10 +90,27 @@ pub struct VirtualRouterStatus {
     /// families they count once, for IPv4.
     #[serde(default)]
     pub notify_failures: u64,
+    /// How often a virtual address, or the virtual MAC in the card's filter, was put back since `started` after something else
+    /// had removed it.
+    #[serde(default)]
+    pub restored: RestoredCounts,
+    /// What does not stay on this host, for which the role is given up (`addresses_not_kept`).
+    #[serde(default)]
+    pub not_kept: Option<String>,
     /// The latest claim of another host on one of the addresses, while Active.
     pub rival: Option<RivalClaim>,
     /// Frames that belong to this virtual router, by what the kernel half made of them.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// What was put back on this host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RestoredCounts {
+    /// Virtual addresses.
+    pub addresses: u64,
+    /// Entries of the card's unicast filter.
+    pub filter_entries: u64,
 }
 
 /// A router to which adverts go by unicast.
@@ -289,6 +307,13 @@ impl fmt::Display for VirtualRouterStatus {
             writeln!(f, "  lease       serves for {} without another advert", span(left))?;
         }
         writeln!(f, "  adverts     {} sent", self.adverts_sent)?;
+        if let Some(failure) = &self.not_kept {
+            writeln!(f, "  NOT KEPT    {failure}")?;
+        }
+        let RestoredCounts { addresses, filter_entries } = self.restored;
+        if addresses + filter_entries > 0 {
+            writeln!(f, "  put back    {addresses} addresses, {filter_entries} filter entries that were removed")?;
+        }
         if let Some(RivalClaim { address, mac, ago_ms }) = &self.rival {
             writeln!(f, "  RIVAL       {mac} claimed {address} {} ago", span(*ago_ms))?;
         }
@@ -386,6 +411,8 @@ mod tests {
                     reason: "startup".to_owned(),
                 }],
                 notify_failures: 0,
+                restored: RestoredCounts { addresses: 3, filter_entries: 1 },
+                not_kept: Some("192.0.2.1 on eth0 is taken off as often as it is put back".to_owned()),
                 rival: Some(RivalClaim {
                     address: IpAddr::from([192, 0, 2, 1]),
                     mac: "02:00:00:00:00:09".to_owned(),
@@ -428,6 +455,8 @@ lan: BACKUP for 12 s (startup)
   timers      Active_Down_Interval 360.9 ms, Skew_Time 60.9 ms, next in 300.0 ms
   lease       serves for 280.0 ms without another advert
   adverts     0 sent
+  NOT KEPT    192.0.2.1 on eth0 is taken off as often as it is put back
+  put back    3 addresses, 1 filter entries that were removed
   RIVAL       02:00:00:00:00:09 claimed 192.0.2.1 1500.0 ms ago
   counted     advert_accepted 120
               arp_suppressed 2

@@ -44,6 +44,7 @@ fn page() -> String {
             "adverts_sent": 12,
             "transitions": { "active": 2, "backup": 3 },
             "notify_failures": 1,
+            "restored": { "addresses": 6, "filter_entries": 5 },
             "rival": null,
             "counters": { "advert_accepted": 7, "advert_checksum": 4, "arp_answered": 3, "nd_answered": 2 }
         }],
@@ -118,6 +119,8 @@ fn a_page_has_what_the_status_says_in_base_units() {
         router("adverts_discarded_total", r#"reason="advert_own_source""#, "0.0"),
         router("address_requests_total", r#"outcome="answered""#, "5.0"),
         router("notify_failures_total", "", "1.0"),
+        router("restored_total", r#"what="address""#, "6.0"),
+        router("restored_total", r#"what="filter_entry""#, "5.0"),
     ] {
         assert!(page.lines().any(|found| found == line), "no {line} in\n{page}");
     }

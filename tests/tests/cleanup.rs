@@ -219,14 +219,14 @@ fn an_address_that_was_there_before_stays() -> Result<()> {
 }
 
 #[test]
-fn an_address_that_was_put_there_anew_is_the_operators() -> Result<()> {
+fn an_address_that_the_operator_has_replaced_is_the_operators() -> Result<()> {
     let lab = Lab::new(1)?;
     let host = &lab.routers[0];
     let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
     agent.wait_for_state("lan", "active")?;
     wait_for_address(host, "192.0.2.1/24", true)?;
-    host.ip("address del 192.0.2.1/24 dev eth0")?;
-    host.ip("address add 192.0.2.1/24 dev eth0")?;
+    // Taken off, it would come back. So the operator makes it theirs where it stands.
+    host.ip("address replace 192.0.2.1/24 dev eth0")?;
     assert!(agent.stop()?.success());
     assert!(has(host, "192.0.2.1/24")?, "{}", addresses(host)?);
     Ok(())

@@ -31,7 +31,7 @@ pub use error::DataplaneError;
 pub use events::{Events, Told};
 pub use link_probe::LinkProbe;
 pub use monitor::Monitor;
-pub use pins::{Pins, Predecessor};
+pub use pins::{Pins, Predecessor, namespace_cookie};
 pub use tables::Tables;
 
 /// The kernel half, compiled for BPF; `build.rs` says where it comes from.

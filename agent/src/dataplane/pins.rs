@@ -206,7 +206,7 @@ fn forms(capacity: Capacity) -> [(&'static str, usize, usize, u32); 7] {
 }
 
 /// Names a network namespace, unlike its inode, for as long as the kernel runs (`SO_NETNS_COOKIE`, Linux 5.14).
-fn namespace_cookie() -> io::Result<u64> {
+pub fn namespace_cookie() -> io::Result<u64> {
     let any = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     let mut cookie = 0_u64;
     let mut length = libc::socklen_t::try_from(size_of_val(&cookie)).map_err(|_| io::ErrorKind::InvalidInput)?;

@@ -81,6 +81,8 @@ pub struct Instance {
     rival: Option<Rival>,
     /// When to announce every address because of it.
     second_answer: Option<Instant>,
+    /// Whether what has to be on this host stays there.
+    kept: bool,
     /// The last change of state, until it is taken.
     entered: Option<(State, State)>,
 }
@@ -117,6 +119,7 @@ impl Instance {
             adverts_sent: 0,
             rival: None,
             second_answer: None,
+            kept: true,
             entered: None,
             config,
         };
@@ -136,6 +139,12 @@ impl Instance {
         if std::mem::take(&mut self.config.held) {
             self.start(now);
         }
+    }
+
+    /// What has to be on this host stays there again, or does not.
+    pub(super) fn set_kept(&mut self, kept: bool, now: Instant) {
+        self.kept = kept;
+        self.machine.handle_event(Event::Kept(kept), now);
     }
 
     pub(super) fn key(&self) -> RouterKey {
@@ -176,9 +185,10 @@ impl Instance {
         Arc::clone(&self.config.partners)
     }
 
-    /// What the interface lets it do, for its partners to know.
+    /// What the interface and the host let it do, for its partners to know.
     pub(super) fn ability(&self) -> Checks {
         match self.config {
+            _ if !self.kept => Checks::Failed,
             InstanceConfig { held: true, .. } => Checks::Pending,
             InstanceConfig { running: false, .. } => Checks::Failed,
             _ => Checks::Passed,

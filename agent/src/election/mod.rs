@@ -25,7 +25,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority};
 
-use crate::addresses::Request;
+use crate::addresses::{Request, Standing};
 use crate::clock;
 use crate::dataplane::{DataplaneError, Events, Tables, Told};
 use crate::{realtime, vrrp};
@@ -129,6 +129,8 @@ pub enum ElectionError {
     Dataplane(#[from] DataplaneError),
     #[error("the election thread panicked; the message stands above")]
     Panicked,
+    #[error("the address thread has ended, so virtual addresses neither come nor go; the lines above say why")]
+    AddressesEnded,
 }
 
 /// How the election ended.
@@ -158,12 +160,12 @@ impl Handle {
     }
 }
 
-/// Starts the election of `instances`, which has `addresses` installed and removed. `realtime_priority` 0 leaves the
-/// thread with ordinary scheduling.
+/// Starts the election of `instances`, which has `addresses` installed and removed, and hears how they stand from the thread
+/// that does it. `realtime_priority` 0 leaves the election's thread with ordinary scheduling.
 pub fn spawn(
     tables: Tables,
     instances: Vec<Instance>,
-    addresses: mpsc::UnboundedSender<Request>,
+    (addresses, standings): (mpsc::UnboundedSender<Request>, mpsc::UnboundedReceiver<Standing>),
     realtime_priority: u8,
 ) -> io::Result<Handle> {
     let (commands, command_receiver) = mpsc::unbounded_channel();
@@ -174,7 +176,7 @@ pub fn spawn(
         }
         let pace = Pace::new(instances.len());
         let mut election = Election { tables, instances, outlets: Outlets { reports: report_sender, addresses }, pace };
-        let outcome = election.run_to_end(command_receiver);
+        let outcome = election.run_to_end(command_receiver, standings);
         (election.tables, outcome)
     })?;
     Ok(Handle { commands, reports, thread })
@@ -212,9 +214,13 @@ impl Outlets {
 }
 
 impl Election {
-    fn run_to_end(&mut self, commands: mpsc::UnboundedReceiver<Command>) -> Result<Ending, ElectionError> {
+    fn run_to_end(
+        &mut self,
+        commands: mpsc::UnboundedReceiver<Command>,
+        standings: mpsc::UnboundedReceiver<Standing>,
+    ) -> Result<Ending, ElectionError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let outcome = runtime.block_on(self.run(commands));
+        let outcome = runtime.block_on(self.run(commands, standings));
         if let Ok(Ending::HandedOver) = outcome {
             self.outlets.request(Request::Leave);
             return outcome;
@@ -224,7 +230,11 @@ impl Election {
         outcome.and_then(|ending| stopped.map(|()| ending))
     }
 
-    async fn run(&mut self, mut commands: mpsc::UnboundedReceiver<Command>) -> Result<Ending, ElectionError> {
+    async fn run(
+        &mut self,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        mut standings: mpsc::UnboundedReceiver<Standing>,
+    ) -> Result<Ending, ElectionError> {
         // SAFETY: `Events` owns the descriptor, and keeps it until it is dropped.
         let mut events = unsafe { AsyncFd::register(self.tables.take_events()?) }.map_err(io::Error::from)?;
         let mut timer = DeadlineTimer::new()?;
@@ -267,6 +277,11 @@ impl Election {
                         }
                         return Ok(Ending::HandedOver);
                     }
+                },
+                standing = standings.recv() => match standing {
+                    Some(Standing { router, kept }) => self.keep(router, kept)?,
+                    // It outlives us, unless something is wrong.
+                    None => return Err(ElectionError::AddressesEnded),
                 },
                 ready = events.readable_mut() => ready?.clear_ready(),
                 expired = timer.expired() => expired?,
@@ -373,6 +388,18 @@ impl Election {
             self.act(one)?;
         }
         Ok(())
+    }
+
+    /// What a virtual router needs on this host stays there again, or does not: its partners cannot do without it.
+    fn keep(&mut self, router: usize, kept: bool) -> Result<(), ElectionError> {
+        let now = clock::now();
+        let Some(instance) = self.instances.get_mut(router) else { return Ok(()) };
+        instance.set_kept(kept, now);
+        let partners = instance.partners();
+        for &partner in &*partners {
+            self.tell_of_partners(partner, now);
+        }
+        iter::once(router).chain(partners.iter().copied()).try_for_each(|one| self.act(one))
     }
 
     fn stand_by(&mut self, routers: &[usize], on: bool) -> Result<(), ElectionError> {

@@ -1,5 +1,6 @@
 //! The network as the agent touches it: netlink for what is configured, a packet socket for what is sent.
 
+mod deletions;
 mod echo;
 mod interface_flags;
 mod link_monitor;
@@ -10,11 +11,14 @@ mod process_events;
 mod promote;
 mod unicast;
 
+pub use deletions::{Deletion, DeletionMonitor};
 pub use echo::Echo;
 pub use interface_flags::interface_is_running;
 pub use link_monitor::{LinkChange, LinkMonitor, LinkNews};
 pub use memberships::Memberships;
-pub use netlink::{AddressOutcome, Interface, InterfaceAddress, Kind, MARKS_LAST, NetError, Netlink, Placed};
+pub use netlink::{
+    AddressOutcome, FoundAddress, Interface, InterfaceAddress, Kind, MARKS_LAST, NetError, Netlink, Placed,
+};
 pub use packet::{InterfaceSender, PacketSocket};
 pub use process_events::{ProcessEvent, ProcessEvents};
 pub use unicast::UnicastSocket;

@@ -42,6 +42,16 @@ pub enum NetError {
     UnicastFilter { verb: &'static str, interface: String, mac: MacAddress, source: rtnetlink::Error },
 }
 
+impl NetError {
+    /// Whether the interface in question is gone.
+    pub fn is_without_interface(&self) -> bool {
+        match self {
+            Self::Address { source, .. } | Self::UnicastFilter { source, .. } => has_errno(source, libc::ENODEV),
+            Self::Open(_) | Self::List { .. } => false,
+        }
+    }
+}
+
 /// An interface of this network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
@@ -89,6 +99,19 @@ pub struct InterfaceAddress {
 
 /// An address with its prefix length on the interface with this index.
 pub type Placed = (u32, IpAddr, u8);
+
+/// An address as the kernel lists it.
+#[derive(Debug)]
+pub struct FoundAddress {
+    pub placed: Placed,
+    /// Put there by an xvrrp agent.
+    pub ours: bool,
+    /// Duplicate detection found another host that has it (RFC 4862 5.4.5): this one does not answer at it.
+    pub failed: bool,
+    /// IPv4: another one of its subnet came before it.
+    pub secondary: bool,
+    message: AddressMessage,
+}
 
 /// How many requests the kernel gets before its answers are read: few enough for all answers to have room.
 const IN_FLIGHT: usize = 64;
@@ -165,13 +188,30 @@ impl Netlink {
         }
     }
 
-    /// All addresses that are on interfaces.
-    pub async fn placed(&self) -> Result<BTreeSet<Placed>, NetError> {
-        let placed = |message: &AddressMessage| {
-            let found = interface_address(message)?;
-            Some((message.header.index, found.address, found.prefix_length))
+    /// All addresses that are on interfaces, in the kernel's order.
+    pub async fn addresses(&self) -> Result<Vec<FoundAddress>, NetError> {
+        let found = |message: AddressMessage| {
+            Some(FoundAddress {
+                placed: placed(&message)?,
+                ours: is_ours(&message),
+                failed: has_flag(&message, AddressFlags::Dadfailed),
+                secondary: has_flag(&message, AddressFlags::Secondary),
+                message,
+            })
         };
-        Ok(self.address_messages().await?.iter().filter_map(placed).collect())
+        Ok(self.address_messages().await?.into_iter().filter_map(found).collect())
+    }
+
+    /// Takes these addresses off, in this order, whoever has put them there. What became of each, in the same order; one that
+    /// is gone by then counts as taken off.
+    pub async fn take_off(&self, found: Vec<(FoundAddress, &str)>) -> Vec<Result<(), NetError>> {
+        let interfaces: BTreeSet<&str> = found.iter().map(|(_, interface)| *interface).collect();
+        let _promote: Vec<_> = interfaces.into_iter().map(promote::Secondaries::on).collect();
+        let removals = found.into_iter().map(|(found, interface)| {
+            let (_, address, prefix_length) = found.placed;
+            self.delete(interface, found.message, address, prefix_length)
+        });
+        stream::iter(removals).buffered(IN_FLIGHT).collect().await
     }
 
     /// Takes addresses off interfaces (with their names) that [`Self::add_addresses`] added. One that is gone, or that
@@ -184,7 +224,9 @@ impl Netlink {
         let messages = self.address_messages().await?;
         let interfaces: BTreeSet<&str> = added.values().copied().collect();
         let _promote: Vec<_> = interfaces.into_iter().map(promote::Secondaries::on).collect();
-        let removals = messages.into_iter().filter_map(|message| {
+        // Secondary addresses before their primary one: each removal of a primary one makes the kernel promote the next, which
+        // goes over all others.
+        let removals = messages.into_iter().rev().filter_map(|message| {
             let found = interface_address(&message).filter(|found| found.ours || !*MARKS_LAST)?;
             let placed = (message.header.index, found.address, found.prefix_length);
             let interface = *added.get(&placed)?;
@@ -238,6 +280,16 @@ impl Netlink {
             Err(source) if has_errno(&source, libc::EEXIST) => Ok(false),
             Err(source) => Err(NetError::UnicastFilter { verb: "open", interface: interface.to_owned(), mac, source }),
         }
+    }
+
+    /// The same for many (interface, index, MAC); what became of each, in the same order.
+    pub async fn open_unicast_filters(
+        &self,
+        filters: impl IntoIterator<Item = (&str, u32, MacAddress)>,
+    ) -> Vec<Result<bool, NetError>> {
+        let openings =
+            filters.into_iter().map(|(interface, ifindex, mac)| self.open_unicast_filter(interface, ifindex, mac));
+        stream::iter(openings).buffered(IN_FLIGHT).collect().await
     }
 
     /// Undoes [`Self::open_unicast_filter`]; that it is closed already, or the interface gone, is no error.
@@ -346,7 +398,13 @@ fn xdp_program(attributes: &[LinkXdp]) -> Option<(u32, &'static str)> {
     })
 }
 
+/// `None` for one that another host has.
 fn interface_address(message: &AddressMessage) -> Option<InterfaceAddress> {
+    let (_, address, prefix_length) = placed(message).filter(|_| !has_flag(message, AddressFlags::Dadfailed))?;
+    Some(InterfaceAddress { address, prefix_length, ours: is_ours(message) })
+}
+
+pub(super) fn placed(message: &AddressMessage) -> Option<Placed> {
     // IFA_LOCAL is the interface's own end; on a point-to-point link IFA_ADDRESS is the other one. IPv6 has no IFA_LOCAL
     // elsewhere.
     let attributes = || message.attributes.iter();
@@ -358,14 +416,12 @@ fn interface_address(message: &AddressMessage) -> Option<InterfaceAddress> {
         AddressAttribute::Address(address) if address.is_ipv6() => Some(*address),
         _ => None,
     });
-    // Another host has it.
-    if attributes()
-        .any(|attribute| matches!(attribute, AddressAttribute::Flags(flags) if flags.contains(AddressFlags::Dadfailed)))
-    {
-        return None;
-    }
-    let address = local.or(ipv6)?;
-    Some(InterfaceAddress { address, prefix_length: message.header.prefix_len, ours: is_ours(message) })
+    Some((message.header.index, local.or(ipv6)?, message.header.prefix_len))
+}
+
+fn has_flag(message: &AddressMessage, flag: AddressFlags) -> bool {
+    let mut attributes = message.attributes.iter();
+    attributes.any(|attribute| matches!(attribute, AddressAttribute::Flags(flags) if flags.contains(flag)))
 }
 
 /// Whether an agent has put the address there.

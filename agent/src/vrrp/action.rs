@@ -59,6 +59,8 @@ pub enum Reason {
     ChecksPending,
     /// Initialize: a tracked check says that this host cannot serve.
     CheckFailed,
+    /// Initialize: a virtual address, or the virtual MAC in the card's filter, does not stay on this host.
+    AddressesNotKept,
     /// Initialize: of one that changes role together with us it is not known yet whether it can take part.
     PartnerPending,
     /// Initialize: the interface of one that changes role together with us is down or not there.
@@ -69,6 +71,8 @@ pub enum Reason {
     InterfaceUp,
     /// Backup: entered the election again, or for the first time, the tracked checks are good.
     ChecksPassed,
+    /// Backup: entered the election again, to try once more to keep the addresses on this host.
+    Retry,
     /// Backup: entered the election again, or for the first time, all that change role together can take part.
     PartnersReady,
     /// Backup: none of our adverts was sent for so long that another may be Active.
@@ -96,7 +100,7 @@ pub enum Reason {
 impl Reason {
     /// Whether a virtual router in Initialize has to stay there because something is broken.
     pub fn is_fault(self) -> bool {
-        matches!(self, Self::InterfaceDown | Self::CheckFailed | Self::PartnerFault)
+        matches!(self, Self::InterfaceDown | Self::CheckFailed | Self::AddressesNotKept | Self::PartnerFault)
     }
 }
 
@@ -108,11 +112,13 @@ impl fmt::Display for Reason {
             Self::InterfaceDown => "interface_down",
             Self::ChecksPending => "checks_pending",
             Self::CheckFailed => "check_failed",
+            Self::AddressesNotKept => "addresses_not_kept",
             Self::PartnerPending => "partner_pending",
             Self::PartnerFault => "partner_fault",
             Self::Startup => "startup",
             Self::InterfaceUp => "interface_up",
             Self::ChecksPassed => "checks_passed",
+            Self::Retry => "retry",
             Self::PartnersReady => "partners_ready",
             Self::LeaseExpired => "lease_expired",
             Self::HandedOver => "handed_over",

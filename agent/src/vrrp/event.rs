@@ -25,6 +25,9 @@ pub enum Event {
     Partners(Checks),
     /// What the tracked checks say, all together. They count as passed until told otherwise.
     Checks(Checks),
+    /// Whether everything that this host needs to serve stays on it: the virtual addresses, and the virtual MAC in the
+    /// card's filter. It counts as staying until told otherwise.
+    Kept(bool),
     /// Our priority from now on: 1 to 254, or of the owner 255. No other is taken, and an owner stays one.
     Priority(Priority),
     /// Whether the role is left to others as long as one of them has it: of one that is Active it is given up. Told as often

@@ -32,6 +32,8 @@ pub struct VirtualRouter {
     started: bool,
     interface_up: bool,
     checks: Checks,
+    /// Whether what this host needs to serve stays on it.
+    kept: bool,
     /// Others that are Active are let be, whatever the priorities.
     stands_by: bool,
     /// Of those that change role together with us.
@@ -57,6 +59,7 @@ impl VirtualRouter {
             started: false,
             interface_up: true,
             checks: Checks::Passed,
+            kept: true,
             stands_by: false,
             partners: Checks::Passed,
             priority: config.priority,
@@ -77,6 +80,8 @@ impl VirtualRouter {
             // Told as often as one likes.
             Event::Checks(checks) if checks == self.checks => return,
             Event::Checks(checks) => self.checks = checks,
+            Event::Kept(kept) if kept == self.kept => return,
+            Event::Kept(kept) => self.kept = kept,
             Event::Partners(partners) if partners == self.partners => return,
             Event::Partners(partners) => self.partners = partners,
             Event::Priority(priority) => return self.change_priority(priority, now),
@@ -128,7 +133,8 @@ impl VirtualRouter {
             Event::Resume { lease_until } => self.resume(lease_until, now),
             Event::InterfaceUp => self.start(Reason::InterfaceUp, now),
             Event::Checks(_) if self.interface_up => self.start(Reason::ChecksPassed, now),
-            Event::Partners(_) if self.interface_up && self.checks != Checks::Failed => {
+            Event::Kept(_) if self.interface_up && self.checks != Checks::Failed => self.start(Reason::Retry, now),
+            Event::Partners(_) if self.interface_up && self.checks != Checks::Failed && self.kept => {
                 self.start(Reason::PartnersReady, now);
             }
             // Its own cause, instead of another's.
@@ -140,6 +146,7 @@ impl VirtualRouter {
             Event::Shutdown => self.reason = Reason::Shutdown,
             Event::InterfaceDown
             | Event::Checks(_)
+            | Event::Kept(_)
             | Event::Partners(_)
             | Event::Priority(_)
             | Event::StandBy(_)
@@ -159,6 +166,8 @@ impl VirtualRouter {
             self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[]);
         } else if self.checks == Checks::Failed {
             self.enter(Phase::Initialize, Reason::CheckFailed, now, &[]);
+        } else if !self.kept {
+            self.enter(Phase::Initialize, Reason::AddressesNotKept, now, &[]);
         } else if self.partners == Checks::Failed {
             self.enter(Phase::Initialize, Reason::PartnerFault, now, &[]);
         } else if self.checks == Checks::Pending {
@@ -174,7 +183,7 @@ impl VirtualRouter {
     }
 
     fn resume(&mut self, lease_until: Instant, now: Instant) {
-        let able = self.interface_up && self.checks != Checks::Failed && now < lease_until;
+        let able = self.interface_up && self.checks != Checks::Failed && self.kept && now < lease_until;
         if able && self.partners == Checks::Failed {
             self.enter(Phase::Initialize, Reason::PartnerFault, now, &RELEASE);
         } else if able {
@@ -194,6 +203,7 @@ impl VirtualRouter {
             Event::Shutdown => self.enter(Phase::Initialize, Reason::Shutdown, now, &[]),
             Event::InterfaceDown => self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[]),
             Event::Checks(Checks::Failed) => self.enter(Phase::Initialize, Reason::CheckFailed, now, &[]),
+            Event::Kept(false) => self.enter(Phase::Initialize, Reason::AddressesNotKept, now, &[]),
             Event::Partners(Checks::Failed) => self.enter(Phase::Initialize, Reason::PartnerFault, now, &[]),
             Event::Advert(advert) => self.hear_in_backup(advert),
             Event::Restarted { at, interval } => self.hear_of_restart(at, interval),
@@ -202,6 +212,7 @@ impl VirtualRouter {
             | Event::Resume { .. }
             | Event::InterfaceUp
             | Event::Checks(Checks::Pending | Checks::Passed)
+            | Event::Kept(true)
             | Event::Partners(Checks::Pending | Checks::Passed)
             | Event::Priority(_)
             | Event::StandBy(_)
@@ -278,6 +289,7 @@ impl VirtualRouter {
         match event {
             Event::Shutdown => self.enter(Phase::Initialize, Reason::Shutdown, now, &RELEASE),
             Event::Checks(Checks::Failed) => self.enter(Phase::Initialize, Reason::CheckFailed, now, &RELEASE),
+            Event::Kept(false) => self.enter(Phase::Initialize, Reason::AddressesNotKept, now, &RELEASE),
             Event::Partners(Checks::Failed) => self.enter(Phase::Initialize, Reason::PartnerFault, now, &RELEASE),
             // A priority 0 would not get out.
             Event::InterfaceDown => {
@@ -292,6 +304,7 @@ impl VirtualRouter {
             | Event::Resume { .. }
             | Event::InterfaceUp
             | Event::Checks(Checks::Pending | Checks::Passed)
+            | Event::Kept(true)
             | Event::Partners(Checks::Pending | Checks::Passed)
             | Event::Priority(_)
             | Event::StandBy(_)
@@ -430,8 +443,8 @@ impl VirtualRouter {
 /// the configuration, which never changes.
 impl Hash for VirtualRouter {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        let Self { config: _, since: _, reason: _, phase, started, interface_up, checks, partners, .. } = self;
-        (phase, started, interface_up, checks, partners).hash(hasher);
+        let Self { config: _, since: _, reason: _, phase, started, interface_up, checks, kept, partners, .. } = self;
+        (phase, started, interface_up, checks, kept, partners).hash(hasher);
         let Self { stands_by, priority, intervals, told_preempt, actions, .. } = self;
         (stands_by, priority, intervals, told_preempt, actions).hash(hasher);
     }

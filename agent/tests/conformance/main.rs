@@ -5,6 +5,7 @@ mod backup;
 mod bench;
 mod initialize;
 mod interface;
+mod keeping;
 mod lateness;
 mod lease;
 mod pair;

@@ -85,6 +85,7 @@ impl Trace {
             Event::InterfaceUp => r#""interface up""#.to_owned(),
             Event::InterfaceDown => r#""interface down""#.to_owned(),
             Event::Checks(checks) => format!(r#""checks {checks:?}""#).to_lowercase(),
+            Event::Kept(kept) => format!(r#""kept {kept}""#),
             Event::Priority(priority) => format!(r#""priority {}""#, priority.get()),
             Event::PartnerActive => r#""partner active""#.to_owned(),
             Event::PartnerBackup => r#""partner backup""#.to_owned(),

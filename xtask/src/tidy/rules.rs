@@ -125,8 +125,9 @@ const RULES: &[Rule] = &[
             "dataplane",
             "clock",
             "realtime",
-            // What goes into the queue of the addresses' thread.
+            // What goes into the queue of the addresses' thread, and what comes back.
             "addresses::Request",
+            "addresses::Standing",
         ]),
         reason: "the election does not know the management side",
     },

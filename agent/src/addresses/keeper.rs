@@ -1,0 +1,509 @@
+//! Compares what should be on the host with what is there, and puts back what is not.
+//!
+//! A deletion that the kernel tells of only leads to a look: what counts is one listing of all addresses, taken after it. An
+//! address of somebody else's is as good as ours, is never taken off, and is replaced by ours once it is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::router::{Presence, Router, identity, subnet};
+use super::tolerance::{Permission, Tolerance};
+use super::{Account, Placement, Standing};
+use crate::net::{AddressOutcome, Deletion, FoundAddress, MARKS_LAST, NetError, Netlink, Placed, interface_is_running};
+use crate::unicast_filters::Record;
+
+/// How often to look although nothing is heard of.
+const PERIOD: Duration = Duration::from_secs(3);
+/// When to look again where that was not possible, and at an interface that is down.
+const AGAIN: Duration = Duration::from_millis(100);
+/// How long addresses cannot be listed before the agent gives up.
+const BLIND: Duration = Duration::from_secs(5);
+/// How far lines about one virtual router are apart at least.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
+
+/// Numbers of a virtual router and of one of its addresses.
+type Place = (usize, usize);
+
+pub(super) struct Keeper {
+    netlink: Netlink,
+    routers: Vec<Router>,
+    by_address: BTreeMap<Placed, Place>,
+    /// The filters are kept from when this is there.
+    record: Option<Record>,
+    standings: mpsc::UnboundedSender<Standing>,
+    accounts: Arc<[Account]>,
+    due: Instant,
+    /// When to look at everything, whatever is heard.
+    period_ends: Instant,
+    /// Since when addresses cannot be listed.
+    blind_since: Option<Instant>,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        netlink: Netlink,
+        placements: Vec<Placement>,
+        standings: mpsc::UnboundedSender<Standing>,
+        accounts: Arc<[Account]>,
+    ) -> Self {
+        let routers: Vec<_> = placements.into_iter().map(Router::new).collect();
+        let all = routers.iter().enumerate().flat_map(|(number, router)| {
+            let places = router.addresses.iter().enumerate();
+            places.map(move |(place, address)| (identity(router.placed(address)), (number, place)))
+        });
+        let by_address = all.collect();
+        let due = Instant::now() + PERIOD;
+        Self {
+            netlink,
+            routers,
+            by_address,
+            record: None,
+            standings,
+            accounts,
+            due,
+            period_ends: due,
+            blind_since: None,
+        }
+    }
+
+    /// When to call [`Self::look`].
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
+
+    pub(super) fn look_soon(&mut self) {
+        self.look_at(Instant::now());
+    }
+
+    fn look_at(&mut self, at: Instant) {
+        self.due = self.due.min(at);
+    }
+
+    /// What is done with it is [`Self::carry_out`]'s.
+    pub(super) fn want(&mut self, router: usize, installed: bool) {
+        if let Some(router) = self.routers.get_mut(router) {
+            (router.wanted, router.asked) = (Some(installed), true);
+            for address in &mut router.addresses {
+                address.lost = false;
+                // While they were not wanted, nobody has looked whether somebody else's are still there.
+                if address.presence == Presence::Foreign {
+                    address.presence = Presence::Absent;
+                }
+            }
+        }
+    }
+
+    pub(super) fn keep_filters(&mut self, record: Record) {
+        self.record = Some(record);
+        self.look_soon();
+    }
+
+    /// Something was taken off an interface, perhaps by us.
+    pub(super) fn note(&mut self, deletion: Deletion) {
+        match deletion {
+            Deletion::Address(placed) => {
+                let Some((router, place)) = self.by_address.get(&identity(placed)).copied() else { return };
+                let Some(router) = self.routers.get(router).filter(|router| router.wanted == Some(true)) else {
+                    return;
+                };
+                let presence = router.addresses.get(place).map(|address| address.presence);
+                if presence.is_some_and(|presence| presence != Presence::Absent) {
+                    self.look_soon();
+                }
+            }
+            Deletion::Filter { ifindex, mac } => {
+                let concerned =
+                    |placement: &Placement| (placement.ifindex, placement.virtual_mac) == (ifindex, Some(mac));
+                for router in self.routers.iter_mut().filter(|router| concerned(&router.placement)) {
+                    router.filter_in_doubt = true;
+                    self.due = Instant::now();
+                }
+            }
+            Deletion::Missed => {
+                self.doubt_all_filters();
+                self.look_soon();
+            }
+        }
+    }
+
+    fn doubt_all_filters(&mut self) {
+        self.routers.iter_mut().for_each(|router| router.filter_in_doubt = true);
+    }
+
+    /// Does what was asked for: first what clients wait for.
+    pub(super) async fn carry_out(&mut self) {
+        let asked = |wanted| move |router: &Router| router.asked && router.wanted == Some(wanted);
+        if self.routers.iter().any(asked(true)) {
+            self.install(asked(true)).await;
+        }
+        if self.routers.iter().any(asked(false)) {
+            self.remove(asked(false)).await;
+        }
+        self.routers.iter_mut().for_each(|router| router.asked = false);
+    }
+
+    pub(super) async fn remove_all(&mut self) {
+        self.remove(|_| true).await;
+    }
+
+    /// Looks at everything that should be on the host, and puts back what is not there. Fails if it has not been possible to
+    /// look for a while.
+    pub(super) async fn look(&mut self) -> Result<(), NetError> {
+        let now = Instant::now();
+        if now >= self.period_ends {
+            self.period_ends = now + PERIOD;
+            self.doubt_all_filters();
+            for number in 0..self.routers.len() {
+                self.log_restored(number, "an address or filter entry", 0, now);
+            }
+        }
+        self.due = self.period_ends;
+        self.end_rests(now);
+        self.look_at_addresses(now).await?;
+        self.open_filters(now).await;
+        Ok(())
+    }
+
+    async fn look_at_addresses(&mut self, now: Instant) -> Result<(), NetError> {
+        let is_there = |router: &Router| router.addresses.iter().any(|address| address.presence == Presence::Ours);
+        let is_concerned = |router: &Router| match router.wanted {
+            Some(true) => !router.addresses.is_empty(),
+            Some(false) => is_there(router),
+            None => false,
+        };
+        if !self.routers.iter().any(is_concerned) {
+            return Ok(());
+        }
+        let found = match self.netlink.addresses().await {
+            Ok(found) => found,
+            Err(error) if now.duration_since(*self.blind_since.get_or_insert(now)) >= BLIND => return Err(error),
+            Err(_) => {
+                self.look_at(now + AGAIN);
+                return Ok(());
+            }
+        };
+        self.blind_since = None;
+        let obstacles = self.compare(found);
+        self.clear(obstacles, now).await;
+        self.remove(|router| router.wanted == Some(false)).await;
+        self.install(|router| router.wanted == Some(true)).await;
+        Ok(())
+    }
+
+    /// Notes what is there and what is not. Returns what has to be taken off before ours can be put there, or there again.
+    fn compare(&mut self, found: Vec<FoundAddress>) -> Vec<(Place, FoundAddress)> {
+        // Where an address of the host's own comes after ones of ours.
+        let behind = found.iter().filter(|it| it.secondary && !it.ours).filter_map(|it| subnet(it.placed));
+        let behind: BTreeSet<_> = behind.collect();
+        let mut there: BTreeMap<Place, FoundAddress> = BTreeMap::new();
+        let mut order: Vec<Place> = Vec::new();
+        for address in found {
+            if let Some(&place) = self.by_address.get(&identity(address.placed)) {
+                order.push(place);
+                there.insert(place, address);
+            }
+        }
+        for (number, router) in self.routers.iter_mut().enumerate() {
+            let serves = router.serves();
+            for (place, address) in router.addresses.iter_mut().enumerate() {
+                let before = address.presence;
+                address.presence = match there.get(&(number, place)) {
+                    Some(it) if it.failed && serves => Presence::Absent,
+                    Some(it) if it.ours || !*MARKS_LAST && before == Presence::Ours => Presence::Ours,
+                    Some(_) => Presence::Foreign,
+                    None => Presence::Absent,
+                };
+                match address.presence {
+                    Presence::Absent => address.lost |= before != Presence::Absent,
+                    Presence::Ours | Presence::Foreign => {
+                        address.lost = false;
+                        address.tolerance.present();
+                    }
+                }
+            }
+        }
+        // The last ones first: the kernel has less to promote.
+        let in_the_way = |place: Place| {
+            let found = there.remove(&place)?;
+            let router = self.routers.get_mut(place.0).filter(|router| router.serves())?;
+            let address = router.addresses.get_mut(place.1)?;
+            let displaced = address.restored
+                && address.presence == Presence::Ours
+                && subnet(found.placed).is_some_and(|subnet| behind.contains(&subnet));
+            if displaced {
+                (address.presence, address.restored) = (Presence::Absent, false);
+            } else if found.failed {
+                let name = &router.placement.name;
+                tracing::warn!(
+                    virtual_router = %name,
+                    "{} on {} has failed duplicate address detection: replacing it",
+                    address.address,
+                    router.placement.interface,
+                );
+                address.lost = true;
+            }
+            (displaced || found.failed).then_some((place, found))
+        };
+        order.into_iter().rev().filter_map(in_the_way).collect()
+    }
+
+    async fn clear(&mut self, obstacles: Vec<(Place, FoundAddress)>, now: Instant) {
+        if obstacles.is_empty() {
+            return;
+        }
+        let places: Vec<Place> = obstacles.iter().map(|(place, _)| *place).collect();
+        let routers = &self.routers;
+        let found = obstacles
+            .into_iter()
+            .filter_map(|((router, _), found)| Some((found, routers.get(router)?.placement.interface.as_str())));
+        let outcomes = self.netlink.take_off(found.collect()).await;
+        for ((router, place), outcome) in places.into_iter().zip(outcomes) {
+            let Err(error) = outcome else { continue };
+            let Some(router) = self.routers.get_mut(router) else { continue };
+            if router.addresses.get_mut(place).is_some_and(|address| address.tolerance.refused(now)) {
+                tracing::error!(virtual_router = %router.placement.name, "{error}");
+            }
+        }
+    }
+
+    /// Puts there what is absent of those that serve, as far as it may be now.
+    async fn install(&mut self, which: impl Fn(&Router) -> bool) {
+        let now = Instant::now();
+        let (places, failures) = self.absent(which, now);
+        for (router, failure) in failures {
+            self.give_up(router, &failure, now);
+        }
+        let routers = &self.routers;
+        let missing = places.iter().filter_map(|&(number, place)| {
+            let router = routers.get(number)?;
+            Some((router.placed(router.addresses.get(place)?), router.placement.interface.as_str()))
+        });
+        let outcomes = self.netlink.add_addresses(missing).await;
+        let mut restored: BTreeMap<usize, (IpAddr, usize)> = BTreeMap::new();
+        let now = Instant::now();
+        for ((number, place), outcome) in places.into_iter().zip(outcomes) {
+            let Some(router) = self.routers.get_mut(number) else { continue };
+            let Some(address) = router.addresses.get_mut(place) else { continue };
+            match outcome {
+                Ok(AddressOutcome::Added) => {
+                    address.presence = Presence::Ours;
+                    if std::mem::take(&mut address.lost) {
+                        address.restored = true;
+                        address.tolerance.restored(now);
+                        restored.entry(number).or_insert((address.address, 0)).1 += 1;
+                    } else {
+                        address.tolerance.present();
+                    }
+                }
+                Ok(AddressOutcome::Existed) => {
+                    let Placement { name, interface, .. } = &router.placement;
+                    tracing::debug!(virtual_router = %name, "{} is on {interface} already", address.address);
+                    // Whose it is, and of which use, is to be seen.
+                    address.presence = Presence::Foreign;
+                    address.tolerance.refused(now);
+                    self.due = now;
+                }
+                Err(error) => {
+                    let first = address.tolerance.refused(now);
+                    self.due = self.due.min(now + AGAIN);
+                    if first {
+                        tracing::error!(virtual_router = %router.placement.name, "{error}; trying again");
+                    }
+                }
+            }
+        }
+        for (number, (first, count)) in restored {
+            if let Some(account) = self.accounts.get(number) {
+                account.addresses.fetch_add(u64::try_from(count).unwrap_or_default(), Ordering::Relaxed);
+            }
+            self.log_restored(number, &first.to_string(), count, now);
+        }
+    }
+
+    /// Which addresses to put there now; and which virtual routers have to do without, and why.
+    fn absent(&mut self, which: impl Fn(&Router) -> bool, now: Instant) -> (Vec<Place>, Vec<(usize, String)>) {
+        let (mut places, mut failures) = (Vec::new(), Vec::new());
+        for (number, router) in self.routers.iter_mut().enumerate().filter(|(_, it)| it.serves() && which(it)) {
+            let interface = router.placement.interface.as_str();
+            // An interface that is down has taken them along, and its virtual router gives up its role.
+            if router.addresses.iter().any(|address| address.lost) && !interface_is_running(interface).unwrap_or(false)
+            {
+                self.due = self.due.min(now + AGAIN);
+                continue;
+            }
+            let before = places.len();
+            let absent = router.addresses.iter_mut().enumerate().filter(|(_, it)| it.presence == Presence::Absent);
+            for (place, address) in absent {
+                let what = || format!("{} on {interface}", address.address);
+                let failure = match address.tolerance.permission(now) {
+                    Permission::Now => {
+                        places.push((number, place));
+                        continue;
+                    }
+                    Permission::At(at) => {
+                        self.due = self.due.min(at);
+                        continue;
+                    }
+                    Permission::Removed => removed(&what()),
+                    Permission::Refused => refused(&what()),
+                };
+                failures.push((number, failure));
+                places.truncate(before);
+                break;
+            }
+        }
+        (places, failures)
+    }
+
+    /// Takes off what we have put there. What could not be removed is tried again at the next look, and at the end.
+    async fn remove(&mut self, which: impl Fn(&Router) -> bool) {
+        let added = |router: &Router| {
+            let ours = router.addresses.iter().filter(|address| address.presence == Presence::Ours);
+            ours.map(|address| router.placed(address)).collect::<Vec<_>>()
+        };
+        let chosen = self.routers.iter().filter(|router| which(router));
+        let added: BTreeMap<Placed, &str> = chosen
+            .flat_map(|router| added(router).into_iter().map(|placed| (placed, router.placement.interface.as_str())))
+            .collect();
+        if added.is_empty() {
+            return;
+        }
+        let outcome = self.netlink.remove_addresses(&added).await;
+        for router in self.routers.iter_mut().filter(|router| which(router)) {
+            let Router { placement: Placement { name, ifindex, .. }, addresses, .. } = router;
+            for address in addresses.iter_mut().filter(|address| address.presence == Presence::Ours) {
+                (address.lost, address.restored) = (false, false);
+                match &outcome {
+                    Ok(failures) => match failures.get(&(*ifindex, address.address, address.prefix_length)) {
+                        Some(error) => tracing::error!(virtual_router = %name, "{error}"),
+                        None => address.presence = Presence::Absent,
+                    },
+                    Err(error) => {
+                        tracing::error!(virtual_router = %name, "{error}");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn open_filters(&mut self, now: Instant) {
+        if self.record.is_none() {
+            return;
+        }
+        let (mut concerned, mut failures) = (Vec::new(), Vec::new());
+        for (number, router) in self.routers.iter_mut().enumerate().filter(|(_, router)| !router.rest.is_on()) {
+            let Placement { interface, ifindex, virtual_mac: Some(mac), .. } = &router.placement else { continue };
+            if !router.filter_in_doubt {
+                continue;
+            }
+            let what = || format!("the unicast filter entry of {interface} for {mac}");
+            match router.filter.permission(now) {
+                Permission::Now => concerned.push((number, interface.clone(), *ifindex, *mac)),
+                Permission::At(at) => self.due = self.due.min(at),
+                Permission::Removed => failures.push((number, removed(&what()))),
+                Permission::Refused => failures.push((number, refused(&what()))),
+            }
+        }
+        for (router, failure) in failures {
+            self.give_up(router, &failure, now);
+        }
+        let filters = concerned.iter().map(|(_, interface, ifindex, mac)| (interface.as_str(), *ifindex, *mac));
+        let outcomes = self.netlink.open_unicast_filters(filters).await;
+        let now = Instant::now();
+        for ((number, interface, ifindex, mac), outcome) in concerned.into_iter().zip(outcomes) {
+            let Some(router) = self.routers.get_mut(number) else { continue };
+            router.filter_in_doubt = false;
+            match outcome {
+                Ok(false) => router.filter.present(),
+                Ok(true) => {
+                    router.filter.restored(now);
+                    // It may have been somebody else's until now.
+                    if let Some(Err(error)) = self.record.as_mut().map(|record| record.claim(&interface, ifindex, mac))
+                    {
+                        tracing::error!("{error}");
+                    }
+                    if let Some(account) = self.accounts.get(number) {
+                        account.filters.fetch_add(1, Ordering::Relaxed);
+                    }
+                    self.log_restored(number, &format!("the unicast filter entry for {mac}"), 1, now);
+                }
+                // The management side sees to that.
+                Err(error) if error.is_without_interface() => {}
+                Err(error) => {
+                    router.filter_in_doubt = true;
+                    if router.filter.refused(now) {
+                        tracing::error!(virtual_router = %router.placement.name, "{error}; trying again");
+                    }
+                    self.due = self.due.min(now + AGAIN);
+                }
+            }
+        }
+    }
+
+    fn log_restored(&mut self, number: usize, first: &str, count: usize, now: Instant) {
+        let Some(Router { placement, unlogged: (unlogged, logged), .. }) = self.routers.get_mut(number) else { return };
+        *unlogged += count;
+        if *unlogged == 0 || logged.is_some_and(|logged| now.duration_since(logged) < LOG_PAUSE) {
+            return;
+        }
+        let Placement { name, interface, .. } = placement;
+        let more = match std::mem::take(unlogged) {
+            0 | 1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        *logged = Some(now);
+        tracing::warn!(virtual_router = %name, "{first}{more} had been taken off {interface}: put back");
+    }
+
+    fn give_up(&mut self, number: usize, failure: &str, now: Instant) {
+        let Some(router) = self.routers.get_mut(number) else { return };
+        let rest = router.rest.begin(now);
+        tracing::error!(
+            virtual_router = %router.placement.name,
+            "{failure}: giving up the role for {} s",
+            rest.as_secs(),
+        );
+        self.stand(number, Some(failure.to_owned()));
+        self.look_at(now + rest);
+    }
+
+    /// Those whose rest is over try again.
+    fn end_rests(&mut self, now: Instant) {
+        let mut over = Vec::new();
+        for (number, router) in self.routers.iter_mut().enumerate() {
+            if router.rest.ends(now) {
+                router.addresses.iter_mut().for_each(|address| address.tolerance = Tolerance::default());
+                (router.filter, router.filter_in_doubt) = (Tolerance::default(), true);
+                over.push(number);
+            } else if let Some(until) = router.rest.until() {
+                self.due = self.due.min(until);
+            }
+        }
+        over.into_iter().for_each(|number| self.stand(number, None));
+    }
+
+    fn stand(&self, router: usize, failure: Option<String>) {
+        let kept = failure.is_none();
+        if let Some(account) = self.accounts.get(router) {
+            *account.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        }
+        // The election outlives its roles.
+        let _ = self.standings.send(Standing { router, kept });
+    }
+}
+
+fn removed(what: &str) -> String {
+    format!("{what} is taken off as often as it is put back")
+}
+
+fn refused(what: &str) -> String {
+    format!("{what} cannot be put back: the kernel refuses it")
+}
