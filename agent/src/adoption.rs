@@ -1,27 +1,33 @@
 //! What a predecessor has left in the maps, and what of it we go on with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use xvrrp_common::abi::{Lease, Router, RouterKey};
+use xvrrp_common::abi::{self, Address, Lease, Router, RouterKey, VipKey};
 use xvrrp_common::units::Instant;
 
-use crate::dataplane::{DataplaneError, Tables};
+use crate::dataplane::{DataplaneError, Tables, wait_for_readers};
 use crate::plan::Plan;
 use crate::vrrp;
 
 /// Gives every virtual router its slot, which is the predecessor's where it had one, and writes the maps anew. One that
 /// was Active and whose lease still runs stays so ([`Plan::resume`]); the others have no role yet, and what is no longer
 /// configured goes.
+///
+/// It goes after the new ones have come: what is removed is reused by what is added next, under the eyes of a program that
+/// may be reading it. Where there is no room for that, such programs are waited for.
 pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Result<(), DataplaneError> {
-    let known = tables.routers()?;
-    for key in known.keys().filter(|key| !plans.iter().any(|plan| plan.key == **key)) {
-        tables.remove_router(key)?;
+    let known = tables.routers();
+    let keys: BTreeSet<_> = plans.iter().map(|plan| plan.key).collect();
+    let mut vips: BTreeSet<_> = plans.iter().flat_map(Plan::vips).collect();
+    vips.extend(vips_anywhere(plans).map(|(vip, _)| vip));
+    let sources: BTreeSet<_> = plans.iter().flat_map(Plan::allowed_sources).map(|(source, _)| source).collect();
+    let room = tables.have_room(&keys, &vips, &sources)?;
+    if !room {
+        tables.retain(&keys, &vips, &sources)?;
+        wait_for_readers();
     }
     give_slots(plans, &known, tables)?;
-    let vips: BTreeSet<_> = plans.iter().flat_map(Plan::vips).collect();
-    let sources: BTreeSet<_> = plans.iter().flat_map(Plan::allowed_sources).map(|(source, _)| source).collect();
-    // First, to make room.
-    tables.retain(&vips, &sources)?;
     for plan in &mut *plans {
         let left = Instant::from_nanos(tables.lease(plan.slot));
         // With another configuration than before it may be longer than any that we would give.
@@ -37,13 +43,32 @@ pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Resul
         }
         tables.set_router(plan.key, &plan.kernel())?;
         for vip in plan.vips() {
-            tables.add_vip(vip, plan.key)?;
+            tables.add_vip(vip, plan.slot)?;
         }
         for (source, least_ttl) in plan.allowed_sources() {
             tables.allow_source(source, least_ttl)?;
         }
     }
-    Ok(())
+    for (vip, slot) in vips_anywhere(plans) {
+        tables.add_vip(vip, slot)?;
+    }
+    if room { tables.retain(&keys, &vips, &sources) } else { Ok(()) }
+}
+
+/// What the fence finds from other interfaces: every address with the slot of its virtual router. A link-local address
+/// is another one on each interface.
+fn vips_anywhere(plans: &[Plan<'_>]) -> impl Iterator<Item = (VipKey, u32)> {
+    let mut shared: BTreeMap<(u8, Address), u16> = BTreeMap::new();
+    let vips = plans.iter().flat_map(|plan| plan.addresses().map(move |vip| (plan, vip.address)));
+    vips.filter(|(_, address)| !matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())).filter_map(
+        move |(plan, address)| {
+            let (family, address) = (plan.key.family, abi::address(address));
+            let nth = shared.entry((family, address)).or_default();
+            let key = (*nth < VipKey::MOST_SHARED).then(|| VipKey::anywhere(family, address, *nth))?;
+            *nth += 1;
+            Some((key, plan.slot))
+        },
+    )
 }
 
 fn give_slots(
@@ -52,8 +77,11 @@ fn give_slots(
     tables: &mut Tables,
 ) -> Result<(), DataplaneError> {
     let kept = |plan: &Plan<'_>| known.get(&plan.key).map(|router| router.slot);
+    // A slot whose virtual router goes is not given away as long as there is another one.
+    let before: BTreeSet<u32> = known.values().map(|router| router.slot).collect();
     let taken: BTreeSet<u32> = plans.iter().filter_map(kept).collect();
-    let mut free = (0..).filter(|slot| !taken.contains(slot));
+    let unused = (0..tables.slots()).filter(|slot| !before.contains(slot));
+    let mut free = unused.chain(before.iter().copied().filter(|slot| !taken.contains(slot)));
     for plan in plans {
         plan.slot = match kept(plan) {
             Some(slot) => slot,

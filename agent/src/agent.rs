@@ -148,7 +148,8 @@ fn capacity(config: &Config) -> anyhow::Result<Capacity> {
     let count = |numbers: &mut dyn Iterator<Item = usize>| u32::try_from(numbers.sum::<usize>());
     Ok(Capacity {
         routers: count(&mut routers.iter().map(|router| router.families().count()))?,
-        vips: count(&mut routers.iter().map(|router| router.addresses.len()))?,
+        // Each is found on its own interface, and from any other.
+        vips: count(&mut routers.iter().map(|router| 2 * router.addresses.len()))?,
         sources: count(&mut routers.iter().map(|router| router.allowed_sources.len() + router.unicast_peers.len()))?,
     })
 }

@@ -246,7 +246,6 @@ impl<'a> Plan<'a> {
             auth_type: u8::from(config.password.is_some()),
             answer_mac: self.mac.0,
             interface_mac: self.interface.mac.0,
-            reserved: [0; 2],
         }
     }
 

@@ -26,7 +26,7 @@ pub enum Rule {
 pub fn handle(frame: &Frame, header: &ethernet::Header, family: Family, rule: Rule) -> Result<Verdict, Truncated> {
     match rule {
         Rule::Everything => return Ok(Verdict::Pass),
-        Rule::BySettings if maps::settings().is_none_or(|settings| settings.look_up_destinations == 0) => {
+        Rule::BySettings if !maps::look_up_destinations() => {
             return Ok(Verdict::Pass);
         }
         Rule::BySettings | Rule::ByVirtualAddress => {}
@@ -40,14 +40,13 @@ pub fn handle(frame: &Frame, header: &ethernet::Header, family: Family, rule: Ru
     };
     // RFC 9568 6.4.3: MUST NOT accept packets addressed to the virtual addresses if Accept_Mode is False. 6.4.2: a Backup
     // MUST NOT in any case; where they come to the virtual MAC, they do not get here.
-    let flag = |flag| router.flags & flag != 0;
     let accepted = match rule {
-        Rule::ByVirtualAddress => flag(Router::ACCEPT),
-        _ => flag(Router::VIRTUAL_MAC) || flag(Router::ACCEPT) && lease::surely_runs(router),
+        Rule::ByVirtualAddress => router.has(Router::ACCEPT),
+        _ => router.has(Router::VIRTUAL_MAC) || router.has(Router::ACCEPT) && lease::surely_runs(&router),
     };
     if accepted {
         return Ok(Verdict::Pass);
     }
-    count(CounterIndex::of(router), Counter::NotAccepted);
+    count(CounterIndex::of(&router), Counter::NotAccepted);
     Ok(Verdict::Drop)
 }

@@ -19,7 +19,7 @@ pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, T
     };
     let router_of = |address| maps::router_of_vip(frame.ifindex(), header.vlan, Family::Ipv4, ipv4_address(address));
     if let Some(router) = router_of(arp.sender)
-        && rival::notice(router, ipv4_address(arp.sender), arp.sender_mac, Counter::ArpRivalClaim)
+        && rival::notice(&router, ipv4_address(arp.sender), arp.sender_mac, Counter::ArpRivalClaim)
     {
         maps::show(frame, Counter::ArpRivalClaim);
         return Ok(Verdict::Pass);
@@ -32,14 +32,14 @@ pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, T
         return Ok(Verdict::Pass);
     };
     // RFC 9568 6.4.2: a Backup MUST NOT respond; nor may its network stack, should the address have been left on it.
-    if !lease::runs(router) {
-        count(CounterIndex::of(router), Counter::ArpSuppressed);
+    if !lease::runs(&router) {
+        count(CounterIndex::of(&router), Counter::ArpSuppressed);
         maps::show(frame, Counter::ArpSuppressed);
         return Ok(Verdict::Drop);
     }
     maps::show(frame, Counter::ArpAnswered);
-    answer(frame, header, &arp, MacAddress(router.answer_mac))?;
-    count(CounterIndex::of(router), Counter::ArpAnswered);
+    answer(frame, header, &arp, router.answer_mac())?;
+    count(CounterIndex::of(&router), Counter::ArpAnswered);
     Ok(Verdict::Transmit)
 }
 

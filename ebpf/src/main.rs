@@ -5,11 +5,12 @@
 //! is never answered for without the role.
 
 // On the host it is compiled for its lints only, as an empty program.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 mod accept;
 mod advert;
 mod arp;
+mod barrier;
 mod cursor;
 mod egress;
 mod heard;
@@ -17,6 +18,7 @@ mod lease;
 mod maps;
 mod nd;
 mod rival;
+mod router;
 mod vmac;
 
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};

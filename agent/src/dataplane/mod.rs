@@ -31,7 +31,7 @@ pub use events::{Events, Told};
 pub use link_probe::LinkProbe;
 pub use monitor::Monitor;
 pub use pins::{Pins, Predecessor};
-pub use tables::Tables;
+pub use tables::{Tables, wait_for_readers};
 
 /// The kernel half, compiled for BPF; `build.rs` says where it comes from.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("XVRRP_EBPF_OBJECT"));
@@ -84,7 +84,7 @@ impl Dataplane {
             .map_max_entries(map::VIPS, capacity.vips.max(1))
             .map_max_entries(map::ALLOWED_SOURCES, capacity.sources.max(1))
             .map_max_entries(map::HEARD, capacity.routers.max(1))
-            .map_max_entries(map::LEASES, capacity.routers.max(1))
+            .map_max_entries(map::SLOTS, capacity.routers.max(1))
             .map_max_entries(map::COUNTERS, CounterReader::router(capacity.routers))
             .map_max_entries(kernel_log::MAP, page_size())
             .override_global(constant::CAN_SHOW, &can_show, true);
