@@ -13,11 +13,11 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use nix::unistd::{AccessFlags, User, access};
 
-use crate::config::{Config, host, mail};
+use crate::config::{Config, host, mail, surroundings};
 use crate::control::{Server, Singleton};
 use crate::dataplane::{Attachments, Capacity, Pins, Predecessor};
 use crate::net::{LinkMonitor, Netlink};
-use crate::plan::{Plans, facts};
+use crate::plan::{self, Plans, facts};
 use crate::reload::{Bequest, Reload};
 use crate::service::{Doors, End, Host};
 use crate::signals::Signals;
@@ -122,13 +122,16 @@ async fn undo(config: &Config, netlink: &Netlink, pins: &Pins) -> anyhow::Result
 }
 
 async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<String>> {
-    let facts: Vec<_> = netlink.interfaces().await?.iter().map(facts).collect();
+    let interfaces = netlink.interfaces().await?;
+    let facts: Vec<_> = interfaces.iter().map(facts).collect();
     let survey = host::Survey::new(config, &facts);
     let is_executable = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
     let is_user = |name: &str| matches!(User::from_name(name), Ok(Some(_)));
     host::check(config, &survey, is_executable, is_user)?;
     mail::check_files(config, fault_of_file)?;
-    Ok(survey.warnings(config).into_iter().chain(config.warnings()).collect())
+    let of_host =
+        survey.warnings(config).into_iter().chain(surroundings::warnings(config, &plan::surroundings(&interfaces)));
+    Ok(of_host.chain(config.warnings()).collect())
 }
 
 /// Who may not read a file, but may look at it, has no complaint: who runs the agent may read it, perhaps.

@@ -18,6 +18,7 @@ pub mod departure;
 pub mod election;
 pub mod equipment;
 pub mod exposition;
+pub mod fence_watch;
 pub mod handover;
 pub mod herald;
 pub mod history;

@@ -15,13 +15,19 @@ pub struct Router {
 }
 
 /// Reads a field of a slot, of eight bytes.
-macro_rules! word {
-    ($entry:expr, $field:ident) => {{
+macro_rules! load {
+    ($entry:expr, $field:ident) => {
         // SAFETY: an entry of the map, which is there as long as the program runs. An aligned word, which the agent or another
         // CPU may write at any time, whole; hence volatile.
-        let word = unsafe { ptr::read_volatile((&raw const (*$entry).$field).cast::<u64>()) };
-        zerocopy::transmute!(word)
-    }};
+        unsafe { ptr::read_volatile((&raw const (*$entry).$field).cast::<u64>()) }
+    };
+}
+
+/// The same as what the field is.
+macro_rules! word {
+    ($entry:expr, $field:ident) => {
+        zerocopy::transmute!(load!($entry, $field))
+    };
 }
 
 impl Router {
@@ -84,7 +90,7 @@ impl Router {
     /// Becomes another number when [`Self::fixed`] changes.
     #[inline(always)]
     pub fn generation(&self) -> u64 {
-        word!(self.entry, generation)
+        load!(self.entry, generation)
     }
 
     /// What the configuration says. Its place depends on the generation, so no processor reads it earlier than that.

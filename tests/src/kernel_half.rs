@@ -172,6 +172,16 @@ impl KernelHalf {
         self.run(program::INGRESS, frame)
     }
 
+    /// A packet arrives on an interface without a virtual router.
+    pub fn receive_elsewhere(&mut self, frame: &[u8]) -> Result<Outcome> {
+        self.run(program::FENCE, frame)
+    }
+
+    /// Says that a virtual router has an address that `nth` others have already.
+    pub fn share(&mut self, key: RouterKey, slot: u32, address: impl IpAddress, nth: u16) -> Result<()> {
+        Ok(self.tables.add_vip(VipKey::anywhere(key.family, address.widen(), nth), slot)?)
+    }
+
     /// The program for what arrives, to be attached.
     pub fn ingress(&self) -> Result<BorrowedFd<'_>> {
         match self.attachments.program(program::INGRESS) {
@@ -227,7 +237,16 @@ impl KernelHalf {
 
     /// How long the frame takes on average, in nanoseconds. The program gets what it made of the frame the time before.
     pub fn nanoseconds(&self, frame: &[u8], repeat: u32) -> Result<u64> {
-        let result = self.test_run(program::INGRESS, frame, None, repeat)?;
+        self.nanoseconds_in(program::INGRESS, frame, repeat)
+    }
+
+    /// The same on an interface without a virtual router.
+    pub fn nanoseconds_elsewhere(&self, frame: &[u8], repeat: u32) -> Result<u64> {
+        self.nanoseconds_in(program::FENCE, frame, repeat)
+    }
+
+    fn nanoseconds_in(&self, name: &str, frame: &[u8], repeat: u32) -> Result<u64> {
+        let result = self.test_run(name, frame, None, repeat)?;
         Ok(u64::try_from(result.duration.as_nanos())?)
     }
 
@@ -290,8 +309,9 @@ fn test_run(
 /// `XDP_*` and `TC_ACT_*` of linux/bpf.h and linux/pkt_cls.h.
 fn verdict(name: &str, value: u32) -> Result<Verdict> {
     match (name, value) {
-        (program::INGRESS, 1) | (program::EGRESS, 2) => Ok(Verdict::Drop),
-        (program::INGRESS, 2) | (program::EGRESS, 0) => Ok(Verdict::Pass),
+        (program::INGRESS, 1) | (program::EGRESS | program::FENCE, 2) => Ok(Verdict::Drop),
+        // TC_ACT_UNSPEC: on to the next program, if there is one.
+        (program::INGRESS, 2) | (program::EGRESS, 0) | (program::FENCE, u32::MAX) => Ok(Verdict::Pass),
         (program::INGRESS, 3) => Ok(Verdict::Transmit),
         _ => bail!("{name} returned {value}"),
     }

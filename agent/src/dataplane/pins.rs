@@ -25,6 +25,9 @@ const BPF_FS: FsType = FsType(0xcafe_4a11);
 /// How pins of links are named.
 pub(super) const INGRESS: &str = "ingress";
 pub(super) const EGRESS: &str = "egress";
+pub(super) const FENCE: &str = "fence";
+/// How the program of the fence is pinned while another owner opens it.
+pub(super) const FENCE_PROGRAM: &str = "program";
 
 /// See the module.
 #[derive(Clone, Debug)]
