@@ -1,11 +1,12 @@
 //! What a predecessor has left in the maps, and what of it we go on with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use xvrrp_common::abi::{Lease, Router, RouterKey};
+use xvrrp_common::abi::{self, Address, Lease, Router, RouterKey, VipKey};
 use xvrrp_common::units::Instant;
 
-use crate::dataplane::{DataplaneError, Tables};
+use crate::dataplane::{DataplaneError, Tables, wait_for_readers};
 use crate::farewell::Removed;
 use crate::plan::Plan;
 use crate::vrrp;
@@ -14,17 +15,22 @@ use crate::vrrp;
 /// was Active and whose lease still runs stays so ([`Plan::resume`]); the others have no role yet, and what is no longer
 /// configured goes.
 /// Returns those of the latter that were serving.
+///
+/// It goes after the new ones have come: what is removed is reused by what is added next, under the eyes of a program that
+/// may be reading it. Where there is no room for that, such programs are waited for.
 pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Result<Vec<Removed>, DataplaneError> {
-    let known = tables.routers()?;
-    let removed = serving_no_more(plans, &known, tables, now)?;
-    for key in known.keys().filter(|key| !plans.iter().any(|plan| plan.key == **key)) {
-        tables.remove_router(key)?;
+    let known = tables.routers();
+    let keys: BTreeSet<_> = plans.iter().map(|plan| plan.key).collect();
+    let removed = serving_no_more(&keys, &known, tables, now)?;
+    let mut vips: BTreeSet<_> = plans.iter().flat_map(Plan::vips).collect();
+    vips.extend(vips_anywhere(plans).map(|(vip, _)| vip));
+    let sources: BTreeSet<_> = plans.iter().flat_map(Plan::allowed_sources).map(|(source, _)| source).collect();
+    let room = tables.have_room(&keys, &vips, &sources)?;
+    if !room {
+        tables.retain(&keys, &vips, &sources)?;
+        wait_for_readers();
     }
     give_slots(plans, &known, tables)?;
-    let vips: BTreeSet<_> = plans.iter().flat_map(Plan::vips).collect();
-    let sources: BTreeSet<_> = plans.iter().flat_map(Plan::allowed_sources).map(|(source, _)| source).collect();
-    // First, to make room.
-    tables.retain(&vips, &sources)?;
     for plan in &mut *plans {
         let left = Instant::from_nanos(tables.lease(plan.slot));
         // With another configuration than before it may be longer than any that we would give.
@@ -41,22 +47,27 @@ pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Resul
         }
         tables.set_router(plan.key, &plan.kernel())?;
         for vip in plan.vips() {
-            tables.add_vip(vip, plan.key)?;
+            tables.add_vip(vip, plan.slot)?;
         }
         for (source, least_ttl) in plan.allowed_sources() {
             tables.allow_source(source, least_ttl)?;
         }
     }
+    for (vip, slot) in vips_anywhere(plans) {
+        tables.add_vip(vip, slot)?;
+    }
+    if room {
+        tables.retain(&keys, &vips, &sources)?;
+    }
     Ok(removed)
 }
 
 fn serving_no_more(
-    plans: &[Plan<'_>],
+    kept: &BTreeSet<RouterKey>,
     known: &BTreeMap<RouterKey, Router>,
     tables: &Tables,
     now: Instant,
 ) -> Result<Vec<Removed>, DataplaneError> {
-    let kept: BTreeSet<RouterKey> = plans.iter().map(|plan| plan.key).collect();
     let serves = |router: &Router| router.role == Router::ROLE_ACTIVE && now.as_nanos() < tables.lease(router.slot);
     let removed: Vec<_> = known.iter().filter(|(key, router)| !kept.contains(key) && serves(router)).collect();
     if removed.is_empty() {
@@ -66,10 +77,26 @@ fn serving_no_more(
     let removed = removed.into_iter().map(|(&key, &router)| Removed {
         key,
         router,
-        addresses: addresses.remove(&key).unwrap_or_default(),
+        addresses: addresses.remove(&router.slot).unwrap_or_default(),
         sources: sources.remove(&key).unwrap_or_default(),
     });
     Ok(removed.collect())
+}
+
+/// What the fence finds from other interfaces: every address with the slot of its virtual router. A link-local address
+/// is another one on each interface.
+fn vips_anywhere(plans: &[Plan<'_>]) -> impl Iterator<Item = (VipKey, u32)> {
+    let mut shared: BTreeMap<(u8, Address), u16> = BTreeMap::new();
+    let vips = plans.iter().flat_map(|plan| plan.addresses().map(move |vip| (plan, vip.address)));
+    vips.filter(|(_, address)| !matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())).filter_map(
+        move |(plan, address)| {
+            let (family, address) = (plan.key.family, abi::address(address));
+            let nth = shared.entry((family, address)).or_default();
+            let key = (*nth < VipKey::MOST_SHARED).then(|| VipKey::anywhere(family, address, *nth))?;
+            *nth += 1;
+            Some((key, plan.slot))
+        },
+    )
 }
 
 fn give_slots(
@@ -78,8 +105,11 @@ fn give_slots(
     tables: &mut Tables,
 ) -> Result<(), DataplaneError> {
     let kept = |plan: &Plan<'_>| known.get(&plan.key).map(|router| router.slot);
+    // A slot whose virtual router goes is not given away as long as there is another one.
+    let before: BTreeSet<u32> = known.values().map(|router| router.slot).collect();
     let taken: BTreeSet<u32> = plans.iter().filter_map(kept).collect();
-    let mut free = (0..).filter(|slot| !taken.contains(slot));
+    let unused = (0..tables.slots()).filter(|slot| !before.contains(slot));
+    let mut free = unused.chain(before.iter().copied().filter(|slot| !taken.contains(slot)));
     for plan in plans {
         plan.slot = match kept(plan) {
             Some(slot) => slot,

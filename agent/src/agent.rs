@@ -15,11 +15,11 @@ use nix::unistd::{AccessFlags, User, access};
 
 use crate::addresses::remove_stale;
 use crate::aside::Aside;
-use crate::config::{Config, host, mail};
+use crate::config::{Config, host, mail, surroundings};
 use crate::control::{self, Incumbent, Server, Singleton};
 use crate::dataplane::{Attachments, Capacity, DataplaneError, Pins, Predecessor};
 use crate::net::{Interface, LinkMonitor, Netlink, PacketSocket};
-use crate::plan::{Plans, facts};
+use crate::plan::{self, Plans, facts};
 use crate::reload::{Bequest, Files, Reload};
 use crate::service::{Doors, End, Host};
 use crate::signals::Signals;
@@ -207,7 +207,9 @@ async fn undo(config: &Config, netlink: &Netlink, pins: &Pins) -> anyhow::Result
 /// Checks against the host, and returns the warnings. File systems and directory services may not answer, and an agent that
 /// hangs while it starts is of no use.
 async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<String>> {
-    let facts: Vec<_> = netlink.interfaces().await?.iter().map(facts).collect();
+    let interfaces = netlink.interfaces().await?;
+    let facts: Vec<_> = interfaces.iter().map(facts).collect();
+    let surroundings = plan::surroundings(&interfaces);
     let owned = config.clone();
     let check = move || {
         let survey = host::Survey::new(&owned, &facts);
@@ -215,7 +217,8 @@ async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<Stri
         let is_user = |name: &str| matches!(User::from_name(name), Ok(Some(_)));
         host::check(&owned, &survey, is_executable, is_user)?;
         mail::check_files(&owned, fault_of_file)?;
-        Ok(survey.warnings(&owned).into_iter().chain(owned.warnings()).collect())
+        let of_host = survey.warnings(&owned).into_iter().chain(surroundings::warnings(&owned, &surroundings));
+        Ok(of_host.chain(owned.warnings()).collect())
     };
     Aside::default().run(PATIENCE, check).await.unwrap_or_else(|| {
         let file = config.file.display();
@@ -243,7 +246,8 @@ fn capacity(config: &Config) -> anyhow::Result<Capacity> {
     let count = |numbers: &mut dyn Iterator<Item = usize>| u32::try_from(numbers.sum::<usize>());
     Ok(Capacity {
         routers: count(&mut routers.iter().map(|router| router.families().count()))?,
-        vips: count(&mut routers.iter().map(|router| router.addresses.len()))?,
+        // Each is found on its own interface, and from any other.
+        vips: count(&mut routers.iter().map(|router| 2 * router.addresses.len()))?,
         sources: count(&mut routers.iter().map(|router| router.allowed_sources.len() + router.unicast_peers.len()))?,
     })
 }

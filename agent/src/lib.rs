@@ -20,6 +20,7 @@ pub mod election;
 pub mod equipment;
 pub mod exposition;
 pub mod farewell;
+pub mod fence_watch;
 pub mod files;
 pub mod handover;
 pub mod herald;

@@ -1,6 +1,7 @@
 //! From a configuration and the host's interfaces to what each virtual router consists of. Touches nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,9 +11,10 @@ use xvrrp_common::wire::vrrp::HOP_LIMIT;
 
 use crate::addresses::Placement;
 use crate::config::host::{self, Obstacle};
+use crate::config::surroundings::Surrounding;
 use crate::config::{Checksum, Config, SyncGroupConfig, UnicastPeer, Vip, VirtualRouterConfig};
 use crate::net::{Interface, Kind, MARKS_LAST};
-use crate::{notify, vrrp};
+use crate::{dataplane, notify, vrrp};
 
 /// One virtual router, thought out: what the configuration says of one family of addresses.
 #[derive(Debug)]
@@ -205,6 +207,27 @@ pub fn facts(interface: &Interface) -> host::HostInterface {
     }
 }
 
+/// What the warnings about interfaces ask of them.
+pub fn surroundings(interfaces: &[Interface]) -> Vec<Surrounding> {
+    let arp_ignore = |of: &str| -> u8 {
+        let value = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{of}/arp_ignore"));
+        value.ok().and_then(|value| value.trim().parse().ok()).unwrap_or_default()
+    };
+    let all = arp_ignore("all");
+    let surrounding = |interface: &Interface| {
+        let own = interface.addresses.iter().filter(|address| !address.ours);
+        let vlans = interfaces.iter().filter(|vlan| vlan.vlan_of == Some(interface.ifindex));
+        Surrounding {
+            name: interface.name.clone(),
+            networks: own.map(|address| (address.address, address.prefix_length)).collect(),
+            answers_for_all: all.max(arp_ignore(&interface.name)) == 0 && !interface.loopback && !interface.port,
+            vlans: vlans.map(|vlan| vlan.name.clone()).collect(),
+            strips_tags: dataplane::strips_vlan_tags(&interface.name),
+        }
+    };
+    interfaces.iter().map(surrounding).collect()
+}
+
 impl<'a> Plan<'a> {
     fn new(
         place: usize,
@@ -257,7 +280,6 @@ impl<'a> Plan<'a> {
             auth_type: u8::from(config.password.is_some()),
             answer_mac: self.mac.0,
             interface_mac: self.interface.mac.0,
-            reserved: [0; 2],
         }
     }
 

@@ -15,6 +15,7 @@ use crate::dataplane::{Attachments, Capacity, Dataplane, Pins, Predecessor, Tabl
 use crate::departure::{Departure, Wish};
 use crate::election::{self, Command, Ending, Report};
 use crate::equipment::{self, Sockets};
+use crate::fence_watch::FenceWatch;
 use crate::herald::Herald;
 use crate::inspector::{Inspector, Sources};
 use crate::interface_watch::InterfaceWatch;
@@ -177,6 +178,7 @@ impl Host<'_> {
         watch.look_at_links(&held, self.netlink, &election.commands).await;
         let mut interfaces = InterfaceWatch::new(all);
         let ours: BTreeSet<u32> = plans.iter().map(|plan| plan.interface.ifindex).collect();
+        let fence = attachments.open_fence()?.map(|fence| FenceWatch::start(fence, ours.clone(), self.netlink.clone()));
         let mut watching_links = true;
         // Whether there were more changes of links than could be told.
         let mut missed = false;
@@ -212,6 +214,9 @@ impl Host<'_> {
                 news = links.next(), if watching_links => {
                     if let Some(news) = &news {
                         interfaces.note(news);
+                        if let (Some(fence), LinkNews::Change(_) | LinkNews::Missed) = (&fence, news) {
+                            fence.note();
+                        }
                     }
                     match news {
                         Some(LinkNews::Change(change)) => watch.tell(change, &election.commands),
@@ -285,6 +290,10 @@ impl Host<'_> {
             }
         }
         let (_tables, outcome) = election.join();
+        // To a successor it is left, without waiting for anything.
+        if let Some(fence) = fence.filter(|_| !matches!(outcome, Ok(Ending::HandedOver))) {
+            fence.stop().await;
+        }
         addresses.join();
         let ending = outcome?;
         let (Ending::HandedOver, Some(wish)) = (ending, wish) else {

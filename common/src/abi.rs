@@ -5,18 +5,24 @@
 //!
 //! | map | kind | key | value | written by |
 //! |---|---|---|---|---|
-//! | [`map::ROUTERS`] | hash | [`RouterKey`] | [`Router`] | agent |
-//! | [`map::VIPS`] | hash | [`VipKey`] | [`RouterKey`] | agent |
-//! | [`map::ALLOWED_SOURCES`] | hash | [`SourceKey`] | `u8`: the least TTL or hop limit, 1 to 255 | agent |
+//! | [`map::ROUTERS`] | hash | [`RouterKey`] | `u32`: the [`Router::slot`] | agent |
+//! | [`map::VIPS`] | hash | [`VipKey`] | [`Checked`]: the [`Router::slot`] | agent |
+//! | [`map::ALLOWED_SOURCES`] | hash | [`SourceKey`] | [`Checked`]: the least TTL or hop limit, 1 to 255 | agent |
+//! | [`map::SLOTS`] | array, mmapable | [`Router::slot`] | [`Slot`] | agent; the kernel half ends leases |
 //! | [`map::HEARD`] | array, mmapable | [`Router::slot`] | [`Heard`] | kernel half |
-//! | [`map::LEASES`] | array, mmapable | [`Router::slot`] | [`Lease`] | agent; the kernel half ends them |
 //! | [`map::COUNTERS`] | per-CPU array | 0: no router of ours; else [`Router::slot`] + 1 | [`Counters`] | kernel half |
 //! | [`map::EVENTS`] | ring buffer | | [`Event`] | kernel half |
-//! | [`map::SETTINGS`] | array of one | 0 | [`Settings`] | agent |
+//! | [`map::SETTINGS`] | array of one, mmapable | 0 | [`Settings`] | agent; the kernel half ends the lease of all |
 //! | [`map::STAMP`] | array of one | 0 | [`Stamp`] | agent |
 //! | [`map::MONITOR`] | ring buffer | | [`Sighting`] | kernel half |
 //! | [`map::MONITORED`] | array of one | 0 | [`Monitored`] | agent; the kernel half counts what is lost |
+//!
+//! The kernel does not overwrite an element of a hash map: an update links a new element and frees the old one, whose memory
+//! the next update of any key reuses, under the eyes of a program that still reads it. So hash maps hold only what stays the
+//! same for as long as the key is there, and each value lets its reader verify whose it is. Everything that changes stands
+//! in arrays by slot, in words of eight bytes that are written and read whole.
 
+use core::mem::offset_of;
 use core::net::IpAddr;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -28,8 +34,8 @@ pub mod map {
     pub const ROUTERS: &str = "ROUTERS";
     pub const VIPS: &str = "VIPS";
     pub const ALLOWED_SOURCES: &str = "ALLOWED_SOURCES";
+    pub const SLOTS: &str = "SLOTS";
     pub const HEARD: &str = "HEARD";
-    pub const LEASES: &str = "LEASES";
     pub const COUNTERS: &str = "COUNTERS";
     pub const EVENTS: &str = "EVENTS";
     pub const SETTINGS: &str = "SETTINGS";
@@ -38,7 +44,7 @@ pub mod map {
     pub const MONITORED: &str = "MONITORED";
 
     /// All that outlive the agent.
-    pub const PINNED: &[&str] = &[ROUTERS, VIPS, ALLOWED_SOURCES, HEARD, LEASES, COUNTERS, EVENTS, SETTINGS, STAMP];
+    pub const PINNED: &[&str] = &[ROUTERS, VIPS, ALLOWED_SOURCES, SLOTS, HEARD, COUNTERS, EVENTS, SETTINGS, STAMP];
 }
 
 /// The names of the constants in the BPF object that the agent sets.
@@ -51,6 +57,7 @@ pub mod constant {
 pub mod program {
     pub const INGRESS: &str = "xvrrp_ingress";
     pub const EGRESS: &str = "xvrrp_egress";
+    pub const FENCE: &str = "xvrrp_fence";
 }
 
 /// [`RouterKey::family`] and [`VipKey::family`] of a virtual router over IPv4.
@@ -119,6 +126,17 @@ pub struct SourceKey {
     pub address: Address,
 }
 
+impl VipKey {
+    /// Finds an address from any interface. An address that several virtual routers have, on different interfaces, has a key
+    /// for each of them, with `nth` counting from 0 up to [`Self::MOST_SHARED`].
+    pub const fn anywhere(family: u8, address: Address, nth: u16) -> Self {
+        Self { ifindex: 0, vlan: nth, family, reserved: 0, address }
+    }
+
+    /// How many virtual routers with the same address are found from other interfaces.
+    pub const MOST_SHARED: u16 = 8;
+}
+
 /// The key of a hash map: without padding, so that equal keys are equal bytes.
 pub trait Key: IntoBytes {}
 
@@ -126,9 +144,29 @@ impl Key for RouterKey {}
 impl Key for VipKey {}
 impl Key for SourceKey {}
 
-/// What the kernel half must know of a virtual router of ours.
+/// The value of a hash map, with a digest of the key it belongs to. A reader whose element was freed and reused for
+/// another key finds the digest of that key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
+#[repr(C, align(8))]
+pub struct Checked {
+    pub value: u32,
+    /// The [`digest`] of the key.
+    pub digest: u32,
+}
+
+/// Tells keys of three words apart, all but one pair in four billion.
+#[inline(always)]
+pub const fn digest([place, high, low]: [u64; 3]) -> u32 {
+    // Odd numbers without a pattern. The products do not depend on each other, so a processor computes them side by side.
+    let sum = place
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .wrapping_add(high.wrapping_mul(0xd6e8_feb8_6659_fd93))
+        .wrapping_add(low.wrapping_mul(0xa076_1d64_78bd_642f));
+    (sum >> 32) as u32
+}
+
+/// What the kernel half must know of a virtual router of ours. In the maps it is spread over [`Slot`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Router {
     /// The primary address that our adverts leave from: an advert with this source is our own.
     pub primary: Address,
@@ -136,7 +174,7 @@ pub struct Router {
     pub auth_data: [u8; 8],
     /// Our own advertisement interval in nanoseconds: version 2 discards any other (RFC 3768 7.1).
     pub advert_interval: u64,
-    /// Index into [`map::HEARD`], and one less than the index into [`map::COUNTERS`].
+    /// Index into [`map::SLOTS`] and [`map::HEARD`], and one less than the index into [`map::COUNTERS`].
     pub slot: u32,
     /// One of the `ROLE_` constants.
     pub role: u8,
@@ -154,8 +192,6 @@ pub struct Router {
     pub answer_mac: [u8; 6],
     /// The interface's own address, to which frames for the virtual MAC are rewritten.
     pub interface_mac: [u8; 6],
-    /// Zero.
-    pub reserved: [u8; 2],
 }
 
 impl Router {
@@ -187,6 +223,100 @@ impl Router {
     pub const CHECKSUM_PSEUDO_HEADER: u8 = 1;
     /// Only over the message itself (RFC 9568 5.2.8).
     pub const CHECKSUM_PLAIN: u8 = 2;
+}
+
+/// What the kernel half knows of the virtual router in a slot, and its lease. The first eight words, which every frame may
+/// need, are a cache line.
+///
+/// Each field before [`Self::fixed`] is a word or consists of words; both sides read and write each word whole, so a reader
+/// sees what was before or what is after. A reader that came by a hash map compares [`Self::key`]: a slot is given to
+/// another virtual router only long after the maps named the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Slot {
+    /// All zero while the slot is free.
+    pub key: RouterKey,
+    pub state: State,
+    /// [`Router::answer_mac`].
+    pub answer_mac: MacWord,
+    /// [`Router::interface_mac`].
+    pub interface_mac: MacWord,
+    pub lease: Lease,
+    /// Counts the changes of [`Self::fixed`]; the lowest bit says which of the two is in force. A change writes the other one
+    /// first, so a reader has until the second change after its look.
+    pub generation: u64,
+    pub fixed: [Fixed; 2],
+}
+
+/// The part of a [`Router`] that changes while it runs, in one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct State {
+    /// The fields of [`Router`] by these names.
+    pub role: u8,
+    pub flags: u8,
+    pub priority: u8,
+    pub version: u8,
+    pub checksum: u8,
+    pub auth_type: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+/// A MAC address in one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MacWord {
+    pub mac: [u8; 6],
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+/// The part of a [`Router`] that is as the configuration has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Fixed {
+    /// The fields of [`Router`] by these names.
+    pub primary: Address,
+    pub auth_data: [u8; 8],
+    pub advert_interval: u64,
+}
+
+impl Router {
+    /// The part of it in [`Slot::state`].
+    pub const fn state(&self) -> State {
+        let Self { role, flags, priority, version, checksum, auth_type, .. } = *self;
+        State { role, flags, priority, version, checksum, auth_type, reserved: [0; 2] }
+    }
+
+    /// The part of it in [`Slot::fixed`].
+    pub const fn fixed(&self) -> Fixed {
+        Fixed { primary: self.primary, auth_data: self.auth_data, advert_interval: self.advert_interval }
+    }
+}
+
+impl Slot {
+    /// The virtual router in this slot, which has this number.
+    pub fn router(&self, slot: u32) -> Router {
+        let [even, odd] = self.fixed;
+        let Fixed { primary, auth_data, advert_interval } = if self.generation & 1 == 0 { even } else { odd };
+        let State { role, flags, priority, version, checksum, auth_type, .. } = self.state;
+        let (answer_mac, interface_mac) = (self.answer_mac.mac, self.interface_mac.mac);
+        Router {
+            primary,
+            auth_data,
+            advert_interval,
+            slot,
+            role,
+            flags,
+            priority,
+            version,
+            checksum,
+            auth_type,
+            answer_mac,
+            interface_mac,
+        }
+    }
 }
 
 /// A valid advert, as the kernel half heard it.
@@ -238,8 +368,6 @@ pub struct Lease {
     /// this moment runs, and the clock need not be read.
     pub sure_of: u64,
     pub sure_before: u64,
-    /// Zero.
-    pub reserved: u64,
 }
 
 impl Lease {
@@ -328,9 +456,9 @@ pub struct Stamp {
 
 /// The form and meaning of all the maps in this file. Any change that a program of the version before would not
 /// understand makes it another number. Stamp and number themselves never change their place.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
-/// What the kernel half must know before it looks for a virtual router.
+/// What the kernel half must know before it looks for a virtual router. The agent writes each field whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Settings {
@@ -339,6 +467,10 @@ pub struct Settings {
     pub look_up_destinations: u32,
     /// How long the kernel's tick is, in nanoseconds; not zero.
     pub tick: u32,
+    /// The lease of all: no lease of an Active virtual router ends before it. [`Lease::ENDED`] while the agent changes any of
+    /// them, and from the moment at which the kernel half ends one; [`Lease::UNLIMITED`] while none is Active. As long as
+    /// it runs, no address of ours has to be looked up for the fence.
+    pub all: Lease,
 }
 
 macro_rules! counters {
@@ -435,6 +567,10 @@ counters! {
     EgressNdDropped = "egress_nd_dropped",
     /// To the group, although the virtual router has unicast peers.
     AdvertMulticast = "advert_multicast",
+    /// Packets to a virtual address, and ARP requests and Neighbor Solicitations for one, that came by another way than the
+    /// virtual router's own (another interface, or the interface's own MAC) while we were Active and our lease had ended:
+    /// dropped.
+    Fenced = "fenced",
 }
 
 /// One CPU's counts for a virtual router, or for what belongs to none; indexed by [`Counter`].
@@ -455,22 +591,24 @@ const _: () = {
     assert!(size_of::<RouterKey>() == 8);
     assert!(size_of::<VipKey>() == 24);
     assert!(size_of::<SourceKey>() == 24);
-    assert!(size_of::<Router>() == 56);
+    assert!(size_of::<Slot>() == 128);
+    assert!(size_of::<State>() == 8 && size_of::<MacWord>() == 8 && size_of::<Checked>() == 8);
+    assert!(offset_of!(Slot, fixed) == 64);
     assert!(size_of::<Advert>() == 40);
     assert!(size_of::<Heard>() == 64);
     assert!(size_of::<Event>() == 56);
     assert!(size_of::<Claim>() == 32);
-    assert!(size_of::<Settings>() == 8);
+    assert!(size_of::<Settings>() == 32);
     assert!(size_of::<Monitored>() == 16);
     assert!(size_of::<Sighting>() == 536);
-    assert!(size_of::<Lease>() == 32);
+    assert!(size_of::<Lease>() == 24);
     assert!(size_of::<Stamp>() == 32);
     assert!(Counter::ALL.len() <= MAX_COUNTERS);
 };
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Counters, Event, Heard, Monitored, Router, RouterKey, Settings, SourceKey, Stamp, VipKey};
+    use super::{Checked, Counters, Event, Heard, Monitored, RouterKey, Settings, SourceKey, Stamp, VipKey};
 
     // SAFETY: all of these are `repr(C)`, free of padding and valid for every bit pattern: zerocopy's `FromBytes`
     // and `IntoBytes`, derived above, prove both at compile time.
@@ -480,7 +618,7 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for SourceKey {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for Router {}
+    unsafe impl aya::Pod for Checked {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Heard {}
     // SAFETY: as above.

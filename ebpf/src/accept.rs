@@ -7,6 +7,7 @@ use xvrrp_common::wire::{Truncated, ethernet, ipv4, ipv6};
 
 use crate::Verdict;
 use crate::cursor::Frame;
+use crate::fence;
 use crate::lease;
 use crate::maps::{self, CounterIndex, count};
 
@@ -24,30 +25,36 @@ pub enum Rule {
 /// Of a packet of this family (conformance 32, 42).
 #[inline(always)]
 pub fn handle(frame: &Frame, header: &ethernet::Header, family: Family, rule: Rule) -> Result<Verdict, Truncated> {
-    match rule {
-        Rule::Everything => return Ok(Verdict::Pass),
-        Rule::BySettings if maps::settings().is_none_or(|settings| settings.look_up_destinations == 0) => {
-            return Ok(Verdict::Pass);
-        }
-        Rule::BySettings | Rule::ByVirtualAddress => {}
+    let past_lease = !lease::all_surely_run();
+    let look_up = match rule {
+        Rule::Everything => false,
+        Rule::ByVirtualAddress => true,
+        Rule::BySettings => maps::look_up_destinations(),
+    };
+    if !past_lease && !look_up {
+        return Ok(Verdict::Pass);
     }
     let destination = match family {
         Family::Ipv4 => ipv4_address(ipv4::destination(frame, header.payload)?),
         Family::Ipv6 => ipv6::destination(frame, header.payload)?,
     };
-    let Some(router) = maps::router_of_vip(frame.ifindex(), header.vlan, family, destination) else {
-        return Ok(Verdict::Pass);
-    };
-    // RFC 9568 6.4.3: MUST NOT accept packets addressed to the virtual addresses if Accept_Mode is False. 6.4.2: a Backup
-    // MUST NOT in any case; where they come to the virtual MAC, they do not get here.
-    let flag = |flag| router.flags & flag != 0;
-    let accepted = match rule {
-        Rule::ByVirtualAddress => flag(Router::ACCEPT),
-        _ => flag(Router::VIRTUAL_MAC) || flag(Router::ACCEPT) && lease::surely_runs(router),
-    };
-    if accepted {
-        return Ok(Verdict::Pass);
+    if let Some(router) = maps::router_of_vip(frame.ifindex(), header.vlan, family, destination) {
+        let accepts = router.has(Router::ACCEPT);
+        // RFC 9568 6.4.3: MUST NOT accept packets addressed to the virtual addresses if Accept_Mode is False. 6.4.2: a
+        // Backup MUST NOT in any case; where they come to the virtual MAC, they do not get here.
+        let (accepted, counter) = match rule {
+            Rule::Everything => (true, Counter::NotAccepted),
+            Rule::ByVirtualAddress => (accepts, Counter::NotAccepted),
+            Rule::BySettings if router.has(Router::VIRTUAL_MAC) => {
+                (!past_lease || !lease::has_ended(&router), Counter::Fenced)
+            }
+            Rule::BySettings => (accepts && lease::surely_runs(&router), Counter::NotAccepted),
+        };
+        if !accepted {
+            count(CounterIndex::of(&router), counter);
+            return Ok(Verdict::Drop);
+        }
     }
-    count(CounterIndex::of(router), Counter::NotAccepted);
-    Ok(Verdict::Drop)
+    let fenced = past_lease && fence::forbids(family, &destination);
+    Ok(if fenced { Verdict::Drop } else { Verdict::Pass })
 }

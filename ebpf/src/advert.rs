@@ -1,6 +1,6 @@
 //! Adverts: judged, recorded and consumed, so that no junk reaches a socket and a steady peer wakes nobody.
 
-use xvrrp_common::abi::{self, Address, Counter, Event, Router, RouterKey};
+use xvrrp_common::abi::{self, Address, Counter, Event, Fixed, RouterKey};
 use xvrrp_common::units::{Interval, Version};
 use xvrrp_common::wire::vrrp::{self, Authentication, Carrier, ChecksumForm, Checksums, Discard, IpAddress, Policy};
 use xvrrp_common::wire::{ethernet, ipv4, ipv6};
@@ -10,6 +10,7 @@ use crate::cursor::Frame;
 use crate::heard::{self, Change};
 use crate::lease;
 use crate::maps::{self, CounterIndex, count, tell};
+use crate::router::Router;
 
 /// Of an IPv4 packet with VRRP's protocol number.
 #[inline(always)]
@@ -44,18 +45,24 @@ fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> Verdict {
     let Some(router) = maps::router(key) else {
         return unknown(frame, ip, Counter::AdvertUnknownVrid);
     };
-    let unicast = router.flags & Router::UNICAST != 0 && ip.destination().widen() == router.primary;
+    let (generation, fixed) = (router.generation(), router.fixed());
+    let unicast = router.has(abi::Router::UNICAST) && ip.destination().widen() == fixed.primary;
     if !is_to_group(ip) && !unicast {
         return Verdict::Pass;
     }
-    let counter = match judge(frame, ip, &key, router) {
+    let judged = judge(frame, ip, &key, &router, fixed);
+    // The configuration has changed in the midst of that. To a Backup this is an advert that was lost.
+    if router.generation() != generation {
+        return Verdict::Drop;
+    }
+    let counter = match judged {
         Ok(advert) => {
-            take(&key, router, ip.source().widen(), &advert);
+            take(&key, &router, ip.source().widen(), &advert);
             Counter::AdvertAccepted
         }
         Err(discard) => {
             let reason = reason(discard);
-            count(CounterIndex::of(router), reason);
+            count(CounterIndex::of(&router), reason);
             reason
         }
     };
@@ -82,34 +89,40 @@ fn foreign(frame: &Frame, counter: Counter) -> Verdict {
 }
 
 #[inline(always)]
-fn judge<C: Carrier>(frame: &Frame, ip: &C, key: &RouterKey, router: &Router) -> Result<vrrp::Advert, Discard> {
-    if router.flags & Router::UNICAST != 0 && is_to_group(ip) {
+fn judge<C: Carrier>(
+    frame: &Frame,
+    ip: &C,
+    key: &RouterKey,
+    router: &Router,
+    fixed: &Fixed,
+) -> Result<vrrp::Advert, Discard> {
+    if router.has(abi::Router::UNICAST) && is_to_group(ip) {
         return Err(Discard::Multicast);
     }
-    let least_hop_limit = if router.flags & Router::RESTRICT_SOURCES == 0 {
+    let least_hop_limit = if !router.has(abi::Router::RESTRICT_SOURCES) {
         vrrp::HOP_LIMIT
     } else {
         maps::allowed_source(*key, ip.source().widen()).ok_or(Discard::ForbiddenSource)?
     };
     // The agent writes 2 or 3.
-    let version = Version::from_wire(router.version).ok_or(Discard::Version)?;
-    vrrp::Advert::decode(frame, ip, version, least_hop_limit, || policy(router))
+    let version = Version::from_wire(router.state().version).ok_or(Discard::Version)?;
+    vrrp::Advert::decode(frame, ip, version, least_hop_limit, || policy(router, fixed))
 }
 
 #[inline(always)]
-fn policy<A: IpAddress>(router: &Router) -> Policy<A> {
+fn policy<A: IpAddress>(router: &Router, fixed: &Fixed) -> Policy<A> {
     Policy {
-        checksums: match router.checksum {
-            Router::CHECKSUM_PSEUDO_HEADER => Checksums::Only(ChecksumForm::PseudoHeader),
-            Router::CHECKSUM_PLAIN => Checksums::Only(ChecksumForm::Plain),
+        checksums: match router.state().checksum {
+            abi::Router::CHECKSUM_PSEUDO_HEADER => Checksums::Only(ChecksumForm::PseudoHeader),
+            abi::Router::CHECKSUM_PLAIN => Checksums::Only(ChecksumForm::Plain),
             _ => Checksums::Either,
         },
-        interval: Interval::from_nanos(router.advert_interval),
-        authentication: match router.auth_type {
+        interval: Interval::from_nanos(fixed.advert_interval),
+        authentication: match router.state().auth_type {
             0 => Authentication::None,
-            _ => Authentication::Password(router.auth_data),
+            _ => Authentication::Password(fixed.auth_data),
         },
-        own_source: A::narrow(router.primary),
+        own_source: A::narrow(fixed.primary),
     }
 }
 
@@ -130,23 +143,27 @@ fn take(key: &RouterKey, router: &Router, source: Address, advert: &vrrp::Advert
         priority: advert.priority.get(),
         version: advert.version as u8,
         checksum: match advert.checksum {
-            ChecksumForm::PseudoHeader => Router::CHECKSUM_PSEUDO_HEADER,
-            ChecksumForm::Plain => Router::CHECKSUM_PLAIN,
+            ChecksumForm::PseudoHeader => abi::Router::CHECKSUM_PSEUDO_HEADER,
+            ChecksumForm::Plain => abi::Router::CHECKSUM_PLAIN,
         },
         reserved: [0; 2],
     };
     let Some(entry) = maps::heard(router) else {
-        maps::report_missing_slot(router.slot);
+        maps::report_missing_slot(router.slot());
         return;
     };
     let change = heard::record(entry, &latest, restarts_timer(router, advert));
-    // The agent may be taking over at this moment: it writes the role, then reads the entry. We have written the entry, and
-    // read the role again: one of us sees what the other did.
-    let Some(router) = maps::router(*key) else { return };
-    if router.role == Router::ROLE_ACTIVE && wins(router, source, advert) {
+    // The agent may be taking over at this moment. It writes the role, and reads the entry after a full fence
+    // (`Tables::set_router`). `record` has written the entry, and the role is read again after a full barrier. So one of us
+    // sees what the other has written: had we read the old role and the agent the old entry, each read would stand before
+    // the other's write.
+    let Some(router) = router.again(key) else { return };
+    let router = &router;
+    if router.role() == abi::Router::ROLE_ACTIVE && wins(router, source, advert) {
         lease::end(router);
     }
-    if matters(router, advert, change) && !tell(Event { router: *key, slot: router.slot, reserved: 0, advert: latest })
+    if matters(router, advert, change)
+        && !tell(Event { router: *key, slot: router.slot(), reserved: 0, advert: latest })
     {
         count(index, Counter::EventLost);
     }
@@ -155,25 +172,25 @@ fn take(key: &RouterKey, router: &Router, source: Address, advert: &vrrp::Advert
 /// RFC 9568 6.4.3 (conformance 46): whether its sender stays Active, and we do not.
 #[inline(always)]
 fn wins(router: &Router, source: Address, advert: &vrrp::Advert) -> bool {
-    let (theirs, ours) = (advert.priority.get(), router.priority);
-    theirs > ours || theirs == ours && u128::from_be_bytes(source) > u128::from_be_bytes(router.primary)
+    let (theirs, ours) = (advert.priority.get(), router.state().priority);
+    theirs > ours || theirs == ours && u128::from_be_bytes(source) > u128::from_be_bytes(router.fixed().primary)
 }
 
 /// RFC 9568 6.4.2: a Backup restarts its Active_Down_Timer on an advert of at least its own priority, or of any if it
 /// does not preempt. Priority 0 sets the timer to Skew_Time, which is the agent's to do (conformance 34, 35).
 #[inline(always)]
 fn restarts_timer(router: &Router, advert: &vrrp::Advert) -> bool {
-    router.role == Router::ROLE_BACKUP
+    router.role() == abi::Router::ROLE_BACKUP
         && !advert.priority.is_release()
-        && (advert.priority.get() >= router.priority || router.flags & Router::PREEMPT == 0)
+        && (advert.priority.get() >= router.state().priority || !router.has(abi::Router::PREEMPT))
 }
 
 /// Whether the agent must hear of it now: an Active router of any other (RFC 9568 6.4.3), a Backup of what is new.
 #[inline(always)]
 fn matters(router: &Router, advert: &vrrp::Advert, change: Change) -> bool {
-    match router.role {
-        Router::ROLE_ACTIVE => true,
-        Router::ROLE_BACKUP => advert.priority.is_release() || change == Change::Different,
+    match router.role() {
+        abi::Router::ROLE_ACTIVE => true,
+        abi::Router::ROLE_BACKUP => advert.priority.is_release() || change == Change::Different,
         _ => false,
     }
 }

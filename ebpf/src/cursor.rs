@@ -2,7 +2,8 @@
 
 use core::ptr;
 
-use aya_ebpf::helpers::{bpf_csum_diff, bpf_xdp_adjust_tail};
+use aya_ebpf::bindings::bpf_hdr_start_off::BPF_HDR_START_NET;
+use aya_ebpf::helpers::{bpf_csum_diff, bpf_skb_load_bytes_relative, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use xvrrp_common::wire::checksum::Sum;
 use xvrrp_common::wire::{MAX_SUMMED, Packet, Summed, Truncated};
@@ -173,5 +174,46 @@ impl Packet for Skb<'_> {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Truncated> {
         self.0.load(offset).map_err(|_| Truncated)
+    }
+}
+
+/// `PACKET_OTHERHOST` of linux/if_packet.h.
+const PACKET_OTHERHOST: u32 = 3;
+
+/// A packet that has arrived, as TC sees it, from its network header on: interfaces without Ethernet framing have packets,
+/// too.
+pub struct Network<'a>(&'a TcContext);
+
+impl<'a> Network<'a> {
+    #[inline(always)]
+    pub fn new(context: &'a TcContext) -> Self {
+        Self(context)
+    }
+
+    /// The protocol that the network header is of.
+    #[inline(always)]
+    pub fn protocol(&self) -> u16 {
+        Skb(self.0).protocol()
+    }
+
+    /// It is addressed to another MAC, and here because the interface takes everything.
+    #[inline(always)]
+    pub fn is_for_another_host(&self) -> bool {
+        // SAFETY: the kernel hands over a valid context.
+        unsafe { (*self.0.skb.skb).pkt_type == PACKET_OTHERHOST }
+    }
+}
+
+impl Packet for Network<'_> {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Truncated> {
+        let (Ok(offset), Ok(length)) = (u32::try_from(offset), u32::try_from(N)) else { return Err(Truncated) };
+        let mut bytes = [0; N];
+        // SAFETY: the context is valid, and `bytes` has room for so many.
+        let result = unsafe {
+            let to = bytes.as_mut_ptr().cast();
+            bpf_skb_load_bytes_relative(self.0.skb.skb.cast(), offset, to, length, BPF_HDR_START_NET)
+        };
+        if result == 0 { Ok(bytes) } else { Err(Truncated) }
     }
 }

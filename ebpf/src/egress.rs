@@ -50,17 +50,17 @@ fn arp(skb: &mut Skb, header: &ethernet::Header) -> Result<Verdict, Truncated> {
     let Some(router) = maps::router_of_vip(skb.ifindex(), header.vlan, Family::Ipv4, sender) else {
         return Ok(Verdict::Pass);
     };
-    if !lease::runs(router) {
-        count(CounterIndex::of(router), Counter::EgressArpDropped);
+    if !lease::runs(&router) {
+        count(CounterIndex::of(&router), Counter::EgressArpDropped);
         return Ok(Verdict::Drop);
     }
-    let mac = router.answer_mac;
-    if router.flags & Router::VIRTUAL_MAC == 0 || (arp.sender_mac.0 == mac && ethernet::source(skb)?.0 == mac) {
+    let mac = router.answer_mac().0;
+    if !router.has(Router::VIRTUAL_MAC) || (arp.sender_mac.0 == mac && ethernet::source(skb)?.0 == mac) {
         return Ok(Verdict::Pass);
     }
     skb.write(ethernet::SOURCE_OFFSET, mac)?;
     skb.write(header.payload + SENDER_MAC_OFFSET, mac)?;
-    count(CounterIndex::of(router), Counter::EgressArpRewritten);
+    count(CounterIndex::of(&router), Counter::EgressArpRewritten);
     Ok(Verdict::Pass)
 }
 
@@ -80,15 +80,15 @@ fn nd(skb: &mut Skb, header: &ethernet::Header) -> Result<Verdict, Truncated> {
     let Some(router) = maps::router_of_vip(skb.ifindex(), header.vlan, Family::Ipv6, located) else {
         return Ok(Verdict::Pass);
     };
-    if !lease::runs(router) {
-        count(CounterIndex::of(router), Counter::EgressNdDropped);
+    if !lease::runs(&router) {
+        count(CounterIndex::of(&router), Counter::EgressNdDropped);
         return Ok(Verdict::Drop);
     }
-    let mac = router.answer_mac;
+    let mac = router.answer_mac().0;
     // Not an `Option`: the compiler looks at its content before it asks whether there is any, and before Linux 6.3 the
     // verifier refuses a program that reads what it has not written.
     let before = neighbor.mac.map_or(mac, |option| option.0);
-    if router.flags & Router::VIRTUAL_MAC == 0 || (before == mac && ethernet::source(skb)?.0 == mac) {
+    if !router.has(Router::VIRTUAL_MAC) || (before == mac && ethernet::source(skb)?.0 == mac) {
         return Ok(Verdict::Pass);
     }
     skb.write(ethernet::SOURCE_OFFSET, mac)?;
@@ -97,6 +97,6 @@ fn nd(skb: &mut Skb, header: &ethernet::Header) -> Result<Verdict, Truncated> {
         skb.write(message + icmpv6::CHECKSUM_OFFSET, Sum::updated(checksum, &before, &mac))?;
         skb.write(message + icmpv6::MAC_OFFSET, mac)?;
     }
-    count(CounterIndex::of(router), Counter::EgressNdRewritten);
+    count(CounterIndex::of(&router), Counter::EgressNdRewritten);
     Ok(Verdict::Pass)
 }

@@ -1,10 +1,10 @@
 //! The entries that the agent reads while they are written.
 
 use core::ptr;
-use core::sync::atomic::{Ordering, compiler_fence};
 
 use xvrrp_common::abi::{Advert, Claim, Heard};
 
+use crate::barrier;
 use crate::lease;
 
 /// What an advert says compared with the one before it, leaving its time of arrival aside.
@@ -14,8 +14,8 @@ pub enum Change {
     Different,
 }
 
-/// Writes down an advert, and that it restarts a Backup's timer if it does. What is read afterwards stays behind the writes,
-/// as far as a compiler can see to it: a processor may still be some nanoseconds late in showing them to others.
+/// Writes down an advert, and that it restarts a Backup's timer if it does. The last write is a full barrier: what is read
+/// afterwards is read after the entry was written, on every processor.
 #[inline(always)]
 pub fn record(entry: *mut Heard, advert: &Advert, restarts_timer: bool) -> Change {
     // SAFETY: `entry` points into the map, as long as the program runs. The agent reads at the same time and counts on
@@ -28,7 +28,7 @@ pub fn record(entry: *mut Heard, advert: &Advert, restarts_timer: bool) -> Chang
         }
         let change = compare(&(*entry).latest, advert);
         (*entry).latest = *advert;
-        compiler_fence(Ordering::SeqCst);
+        barrier::exchange(&raw mut (*entry).latest.received_at, advert.received_at);
         change
     }
 }

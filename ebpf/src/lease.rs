@@ -3,9 +3,11 @@
 use core::ptr;
 
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
-use xvrrp_common::abi::{Lease, Router};
+use xvrrp_common::abi::{self, Lease};
 
+use crate::barrier;
 use crate::maps;
+use crate::router::Router;
 
 /// Now, on the clock of leases and stamps: it goes on while the machine is suspended.
 #[inline(always)]
@@ -17,7 +19,13 @@ pub fn now() -> u64 {
 /// Whether this host may speak for the virtual router: it is Active, and its lease runs at this very moment.
 #[inline(always)]
 pub fn runs(router: &Router) -> bool {
-    router.role == Router::ROLE_ACTIVE && maps::lease(router).is_some_and(|lease| now() < until(lease))
+    is_active(router) && now() < until(router.lease())
+}
+
+/// Whether the lease has ended although the role is still Active: the agent is dead or late.
+#[inline(always)]
+pub fn has_ended(router: &Router) -> bool {
+    is_active(router) && now() >= until(router.lease())
 }
 
 /// The same for every frame of a gateway's traffic, which a look at the clock would cost more than all the rest. Once
@@ -26,28 +34,43 @@ pub fn runs(router: &Router) -> bool {
 /// nobody is answered by then, since [`runs`] looks at the clock.
 #[inline(always)]
 pub fn surely_runs(router: &Router) -> bool {
-    router.role == Router::ROLE_ACTIVE
-        && maps::lease(router).is_some_and(|lease| {
-            let until = until(lease);
-            // SAFETY: the helper has no preconditions; for the entry see `until`.
-            let ticks = unsafe { bpf_jiffies64() };
-            // SAFETY: as in `until`.
-            let (sure_of, sure_before) = unsafe {
-                (ptr::read_volatile(&raw const (*lease).sure_of), ptr::read_volatile(&raw const (*lease).sure_before))
-            };
-            (sure_of == until && ticks < sure_before) || look_at_clock(lease, until, ticks)
-        })
+    is_active(router) && goes_on(router.lease())
+}
+
+/// Whether the leases of all Active virtual routers run, found out in the same way. If not, some may.
+#[inline(always)]
+pub fn all_surely_run() -> bool {
+    // SAFETY: within an entry of the map.
+    maps::settings().is_none_or(|settings| goes_on(unsafe { &raw mut (*settings).all }))
+}
+
+#[inline(always)]
+fn is_active(router: &Router) -> bool {
+    router.role() == abi::Router::ROLE_ACTIVE
+}
+
+#[inline(always)]
+fn goes_on(lease: *mut Lease) -> bool {
+    let until = until(lease);
+    // SAFETY: the helper has no preconditions; for the entry see `until`.
+    let ticks = unsafe { bpf_jiffies64() };
+    // SAFETY: as in `until`.
+    let (sure_of, sure_before) = unsafe {
+        (ptr::read_volatile(&raw const (*lease).sure_of), ptr::read_volatile(&raw const (*lease).sure_before))
+    };
+    (sure_of == until && ticks < sure_before) || look_at_clock(lease, until, ticks)
 }
 
 #[inline(never)]
 fn look_at_clock(lease: *mut Lease, until: u64, ticks: u64) -> bool {
     let now = now();
-    let Some(settings) = maps::settings() else { return false };
-    if now >= until || settings.tick == 0 {
+    // SAFETY: within an entry of the map; the agent writes it once, before any lease.
+    let tick = maps::settings().map_or(0, |settings| unsafe { (*settings).tick });
+    if now >= until || tick == 0 {
         return now < until;
     }
     // At `ticks + n`, less than n + 1 ticks have passed since. One is left to spare.
-    let sure_before = ticks + ((until - now) / u64::from(settings.tick)).saturating_sub(1);
+    let sure_before = ticks + ((until - now) / u64::from(tick)).saturating_sub(1);
     // SAFETY: as in `until`. In this order, and with `sure_of` written by whoever computed for that end: what is mixed
     // from two leases is found to be of another than the present one, or counts to the end of the earlier.
     unsafe {
@@ -61,9 +84,17 @@ fn look_at_clock(lease: *mut Lease, until: u64, ticks: u64) -> bool {
 /// ours to end: nobody would give a new one.
 #[inline(always)]
 pub fn end(router: &Router) {
-    if let Some(lease) = maps::lease(router).filter(|lease| until(*lease) != Lease::UNLIMITED) {
-        // SAFETY: as in `until`.
-        unsafe { ptr::write_volatile(&raw mut (*lease).until, Lease::ENDED) };
+    let lease = router.lease();
+    if until(lease) == Lease::UNLIMITED {
+        return;
+    }
+    // SAFETY: as in `until`.
+    unsafe { ptr::write_volatile(&raw mut (*lease).until, Lease::ENDED) };
+    // The agent may be working out the lease of all at this moment: it puts a mark there, reads the leases, and replaces the
+    // mark if it still stands. Either it has read that this lease has ended, or the mark was replaced here after it was put.
+    if let Some(settings) = maps::settings() {
+        // SAFETY: within an entry of the map.
+        barrier::exchange(unsafe { &raw mut (*settings).all.until }, Lease::ENDED);
     }
 }
 

@@ -1,28 +1,32 @@
-//! The kernel half of xvrrp: an XDP program for what arrives and a TC program for what leaves.
+//! The kernel half of xvrrp: an XDP program for what arrives and a TC program for what leaves, and a TC program for what
+//! arrives on interfaces without a virtual router.
 //!
 //! The path of a frame, cheapest exit first: most frames are to another MAC than a virtual one and neither ARP nor Neighbor
 //! Discovery nor VRRP, and leave without a map having been looked at. What is odd or unknown passes (to fail open); only a virtual address
 //! is never answered for without the role.
 
 // On the host it is compiled for its lints only, as an empty program.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 mod accept;
 mod advert;
 mod arp;
+mod barrier;
 mod cursor;
 mod egress;
+mod fence;
 mod heard;
 mod lease;
 mod maps;
 mod nd;
 mod rival;
+mod router;
 mod vmac;
 
-use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};
+use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use cursor::{Frame, Skb};
+use cursor::{Frame, Network, Skb};
 use xvrrp_common::units::Family;
 use xvrrp_common::wire::{Truncated, ethernet, icmpv6, ipv4, ipv6, vrrp};
 
@@ -51,6 +55,16 @@ pub fn xvrrp_ingress(context: XdpContext) -> u32 {
 pub fn xvrrp_egress(context: TcContext) -> i32 {
     match egress::handle(&mut Skb::new(&context)) {
         Ok(egress::Verdict::Pass) | Err(Truncated) => TC_ACT_OK,
+        Ok(egress::Verdict::Drop) => TC_ACT_SHOT,
+    }
+}
+
+// Named `abi::program::FENCE` for user space. What it does not drop goes on to whatever else is attached behind it, as if it
+// were not there.
+#[classifier]
+pub fn xvrrp_fence(context: TcContext) -> i32 {
+    match fence::handle(&Network::new(&context)) {
+        Ok(egress::Verdict::Pass) | Err(Truncated) => TC_ACT_UNSPEC,
         Ok(egress::Verdict::Drop) => TC_ACT_SHOT,
     }
 }

@@ -11,13 +11,14 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::error;
 use xvrrp_common::abi::{
-    Address, Counter, Counters, Heard, Key, Lease, Monitored, Router, RouterKey, Settings, Sighting, SourceKey, Stamp,
-    VipKey,
+    self, Address, Checked, Counter, Counters, Heard, Key, Monitored, RouterKey, Settings, Sighting, Slot, SourceKey,
+    Stamp, VipKey,
 };
 use xvrrp_common::units::Family;
 
 use crate::cursor::Frame;
 use crate::lease;
+use crate::router::Router;
 
 /// What the agent's sizes replace.
 const PLACEHOLDER: u32 = 1;
@@ -31,21 +32,21 @@ const MONITOR_BYTES: u32 = 1 << 18;
 static CAN_SHOW: Global<u32> = Global::new(0);
 
 #[map]
-static ROUTERS: HashMap<RouterKey, Router> = HashMap::with_max_entries(PLACEHOLDER, 0);
+static ROUTERS: HashMap<RouterKey, u32> = HashMap::with_max_entries(PLACEHOLDER, 0);
 #[map]
-static VIPS: HashMap<VipKey, RouterKey> = HashMap::with_max_entries(PLACEHOLDER, 0);
+static VIPS: HashMap<VipKey, Checked> = HashMap::with_max_entries(PLACEHOLDER, 0);
 #[map]
-static ALLOWED_SOURCES: HashMap<SourceKey, u8> = HashMap::with_max_entries(PLACEHOLDER, 0);
+static ALLOWED_SOURCES: HashMap<SourceKey, Checked> = HashMap::with_max_entries(PLACEHOLDER, 0);
 #[map]
 static HEARD: Array<Heard> = Array::with_max_entries(PLACEHOLDER, BPF_F_MMAPABLE);
 #[map]
-static LEASES: Array<Lease> = Array::with_max_entries(PLACEHOLDER, BPF_F_MMAPABLE);
+static SLOTS: Array<Slot> = Array::with_max_entries(PLACEHOLDER, BPF_F_MMAPABLE);
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(PLACEHOLDER, 0);
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 #[map]
-static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static MONITOR: RingBuf = RingBuf::with_byte_size(MONITOR_BYTES, 0);
 #[map]
@@ -63,7 +64,7 @@ impl CounterIndex {
 
     #[inline(always)]
     pub fn of(router: &Router) -> Self {
-        Self(router.slot.wrapping_add(1))
+        Self(router.slot().wrapping_add(1))
     }
 }
 
@@ -99,6 +100,21 @@ impl<K: Key> InWords<K> {
         // SAFETY: `new` has written all of it.
         unsafe { self.0.assume_init_ref() }
     }
+
+    #[inline(always)]
+    fn word(&self, word: usize) -> u64 {
+        // SAFETY: as above, and `new` has written it in words.
+        unsafe { ptr::read((&raw const self.0).cast::<u64>().add(word)) }
+    }
+
+    /// The value that was found for this key; none if the element is another key's by now.
+    #[inline(always)]
+    fn check(&self, found: Option<*const Checked>) -> Option<u32> {
+        const { assert!(Self::WORDS == 3) };
+        // SAFETY: an element of the map, which is there as long as the program runs; volatile, as it may be reused meanwhile.
+        let Checked { value, digest } = zerocopy::transmute!(unsafe { ptr::read_volatile(found?.cast::<u64>()) });
+        (digest == abi::digest([self.word(0), self.word(1), self.word(2)])).then_some(value)
+    }
 }
 
 #[inline(always)]
@@ -130,46 +146,63 @@ pub fn report_missing_slot(slot: u32) {
 }
 
 #[inline(always)]
-pub fn router(key: RouterKey) -> Option<&'static Router> {
-    router_at(InWords::new(key).key())
+pub fn router(key: RouterKey) -> Option<Router> {
+    let found = ROUTERS.get_ptr(InWords::new(key).key())?;
+    // SAFETY: an element of the map, which is there as long as the program runs; volatile, as it may be reused meanwhile.
+    let slot = unsafe { ptr::read_volatile(found) };
+    let Some(router) = router_in(slot) else {
+        report_missing_slot(slot);
+        return None;
+    };
+    (router.key() == key).then_some(router)
 }
 
+/// Whichever virtual router has the slot.
 #[inline(always)]
-fn router_at(key: &RouterKey) -> Option<&'static Router> {
-    // SAFETY: the agent overwrites entries in place; each field that it changes while we run, the role above all, is
-    // right before and after on its own.
-    unsafe { ROUTERS.get(key) }
+fn router_in(slot: u32) -> Option<Router> {
+    Some(Router::new(SLOTS.get_ptr_mut(slot)?, slot))
 }
 
 /// The virtual router that an address belongs to.
 #[inline(always)]
-pub fn router_of_vip(ifindex: u32, vlan: u16, family: Family, address: Address) -> Option<&'static Router> {
-    let key = InWords::new(VipKey { ifindex, vlan, family: family as u8, reserved: 0, address });
-    // SAFETY: an address keeps its virtual router as long as it has one.
-    router_at(unsafe { VIPS.get(key.key()) }?)
+pub fn router_of_vip(ifindex: u32, vlan: u16, family: Family, address: Address) -> Option<Router> {
+    let family = family as u8;
+    let key = InWords::new(VipKey { ifindex, vlan, family, reserved: 0, address });
+    let router = router_in(key.check(VIPS.get_ptr(key.key()))?)?;
+    let is_here = RouterKey { vrid: 0, ..router.key() } == RouterKey { ifindex, vlan, family, vrid: 0 };
+    is_here.then_some(router)
+}
+
+/// The `nth` of the virtual routers that have an address, on whichever interface.
+#[inline(always)]
+pub fn router_of_vip_anywhere(family: Family, address: Address, nth: u16) -> Option<Router> {
+    let key = InWords::new(VipKey::anywhere(family as u8, address, nth));
+    let router = router_in(key.check(VIPS.get_ptr(key.key()))?)?;
+    (router.key().family == family as u8).then_some(router)
 }
 
 /// The least TTL or hop limit of what an allowed source sends.
 #[inline(always)]
 pub fn allowed_source(router: RouterKey, address: Address) -> Option<u8> {
     let key = InWords::new(SourceKey { router, address });
-    // SAFETY: a byte, that the agent overwrites in place.
-    unsafe { ALLOWED_SOURCES.get(key.key()) }.copied()
+    u8::try_from(key.check(ALLOWED_SOURCES.get_ptr(key.key()))?).ok()
 }
 
 #[inline(always)]
 pub fn heard(router: &Router) -> Option<*mut Heard> {
-    HEARD.get_ptr_mut(router.slot)
+    HEARD.get_ptr_mut(router.slot())
 }
 
 #[inline(always)]
-pub fn lease(router: &Router) -> Option<*mut Lease> {
-    LEASES.get_ptr_mut(router.slot)
+pub fn settings() -> Option<*mut Settings> {
+    SETTINGS.get_ptr_mut(0)
 }
 
+/// Whether some virtual router has no virtual MAC.
 #[inline(always)]
-pub fn settings() -> Option<&'static Settings> {
-    SETTINGS.get(0)
+pub fn look_up_destinations() -> bool {
+    // SAFETY: within an entry of the map; a word of its own to the agent, hence volatile.
+    settings().is_some_and(|it| unsafe { ptr::read_volatile(&raw const (*it).look_up_destinations) } != 0)
 }
 
 /// Tells the agent; false if the ring buffer is full.

@@ -24,7 +24,7 @@ pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, T
     let located = neighbor.located(&ip);
     if let Some(mac) = neighbor.mac
         && let Some(router) = maps::router_of_vip(ifindex, vlan, Family::Ipv6, located)
-        && rival::notice(router, located, mac, Counter::NdRivalClaim)
+        && rival::notice(&router, located, mac, Counter::NdRivalClaim)
     {
         maps::show(frame, Counter::NdRivalClaim);
         return Ok(Verdict::Pass);
@@ -40,14 +40,14 @@ pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, T
         return Ok(Verdict::Pass);
     }
     // RFC 9568 6.4.2: a Backup MUST NOT respond; nor may its network stack, should the address have been left on it.
-    if !lease::runs(router) {
-        count(CounterIndex::of(router), Counter::NdSuppressed);
+    if !lease::runs(&router) {
+        count(CounterIndex::of(&router), Counter::NdSuppressed);
         maps::show(frame, Counter::NdSuppressed);
         return Ok(Verdict::Drop);
     }
     maps::show(frame, Counter::NdAnswered);
-    answer(frame, header, &ip, &neighbor, MacAddress(router.answer_mac))?;
-    count(CounterIndex::of(router), Counter::NdAnswered);
+    answer(frame, header, &ip, &neighbor, router.answer_mac())?;
+    count(CounterIndex::of(&router), Counter::NdAnswered);
     Ok(Verdict::Transmit)
 }
 

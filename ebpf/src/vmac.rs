@@ -25,18 +25,18 @@ pub fn admit(frame: &mut Frame, header: &ethernet::Header, family: Family, vrid:
         return Ok(Admission::NotOurs);
     }
     let key = RouterKey { ifindex: frame.ifindex(), vlan: header.vlan, family: family as u8, vrid: vrid.get() };
-    let Some(router) = maps::router(key).filter(|router| router.flags & Router::VIRTUAL_MAC != 0) else {
+    let Some(router) = maps::router(key).filter(|router| router.has(Router::VIRTUAL_MAC)) else {
         return Ok(Admission::NotOurs);
     };
     // RFC 9568 6.4.2: a Backup MUST discard frames to the virtual MAC.
-    if !lease::surely_runs(router) {
-        count(CounterIndex::of(router), Counter::VirtualMacDropped);
+    if !lease::surely_runs(&router) {
+        count(CounterIndex::of(&router), Counter::VirtualMacDropped);
         return Ok(Admission::Refused);
     }
     // RFC 9568 6.4.3: an Active router MUST forward frames to the virtual MAC; the stack takes its own MAC only.
-    frame.write(0, router.interface_mac)?;
-    count(CounterIndex::of(router), Counter::VirtualMacAdmitted);
-    Ok(Admission::Admitted(if router.flags & Router::ACCEPT == 0 {
+    frame.write(0, router.interface_mac().0)?;
+    count(CounterIndex::of(&router), Counter::VirtualMacAdmitted);
+    Ok(Admission::Admitted(if !router.has(Router::ACCEPT) {
         accept::Rule::ByVirtualAddress
     } else {
         accept::Rule::Everything

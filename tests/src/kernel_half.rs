@@ -1,7 +1,10 @@
 //! The kernel half by itself: one frame in, and everything that comes of it out. Nothing is attached; the kernel runs
 //! the loaded programs by `BPF_PROG_TEST_RUN`, as if the frame were the loopback interface's.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 use aya::programs::{Program, TestRun, TestRunOptions};
@@ -53,7 +56,6 @@ pub fn router(role: u8) -> Router {
         auth_type: 0,
         answer_mac: virtual_mac().0,
         interface_mac: [2, 0, 0, 0, 0, 3],
-        reserved: [0; 2],
     }
 }
 
@@ -91,6 +93,8 @@ pub struct KernelHalf {
     events: Events,
     /// How many the maps have room for.
     routers: u32,
+    /// The slots of those that are Active.
+    active: BTreeSet<u32>,
 }
 
 impl KernelHalf {
@@ -101,8 +105,9 @@ impl KernelHalf {
     /// With maps for this many virtual routers and, beyond a few, as many addresses.
     pub fn with_room(routers: u32) -> Result<Self> {
         let Dataplane { attachments, mut tables } =
-            Dataplane::load(Capacity { routers, vips: routers.max(16), sources: 4 })?;
-        Ok(Self { counters: tables.take_counters()?, events: tables.take_events()?, attachments, tables, routers })
+            Dataplane::load(Capacity { routers, vips: 2 * routers.max(16), sources: 4 })?;
+        let (counters, events) = (tables.take_counters()?, tables.take_events()?);
+        Ok(Self { counters, events, attachments, tables, routers, active: BTreeSet::new() })
     }
 
     /// With one virtual router, VRID 51 on no VLAN, whose address is 192.0.2.1.
@@ -115,20 +120,34 @@ impl KernelHalf {
     /// Adds a virtual router with one address.
     pub fn add(&mut self, key: RouterKey, router: Router, address: impl IpAddress) -> Result<()> {
         self.set(key, router)?;
-        let vip =
-            VipKey { ifindex: key.ifindex, vlan: key.vlan, family: key.family, reserved: 0, address: address.widen() };
-        Ok(self.tables.add_vip(vip, key)?)
+        let address = address.widen();
+        let vip = VipKey { ifindex: key.ifindex, vlan: key.vlan, family: key.family, reserved: 0, address };
+        self.tables.add_vip(vip, router.slot)?;
+        Ok(self.tables.add_vip(VipKey::anywhere(key.family, address, 0), router.slot)?)
     }
 
     /// Changes a virtual router. Its lease never ends, unless [`Self::set_lease`] says otherwise afterwards.
     pub fn set(&mut self, key: RouterKey, router: Router) -> Result<()> {
         self.tables.set_lease(router.slot, Lease::UNLIMITED);
-        Ok(self.tables.set_router(key, &router)?)
+        self.tables.set_router(key, &router)?;
+        if router.role == Router::ROLE_ACTIVE {
+            self.active.insert(router.slot);
+        } else {
+            self.active.remove(&router.slot);
+        }
+        self.renew_lease_of_all();
+        Ok(())
+    }
+
+    /// As the election does after every change.
+    fn renew_lease_of_all(&self) {
+        self.tables.renew_lease_of_all(xvrrp::clock::now(), self.active.iter().copied());
     }
 
     /// Says until when the virtual router in this slot may serve.
     pub fn set_lease(&mut self, slot: u32, until: u64) {
         self.tables.set_lease(slot, until);
+        self.renew_lease_of_all();
     }
 
     pub fn lease(&self, slot: u32) -> u64 {
@@ -153,6 +172,16 @@ impl KernelHalf {
         self.run(program::INGRESS, frame)
     }
 
+    /// A packet arrives on an interface without a virtual router.
+    pub fn receive_elsewhere(&mut self, frame: &[u8]) -> Result<Outcome> {
+        self.run(program::FENCE, frame)
+    }
+
+    /// Says that a virtual router has an address that `nth` others have already.
+    pub fn share(&mut self, key: RouterKey, slot: u32, address: impl IpAddress, nth: u16) -> Result<()> {
+        Ok(self.tables.add_vip(VipKey::anywhere(key.family, address.widen(), nth), slot)?)
+    }
+
     /// The program for what arrives, to be attached.
     pub fn ingress(&self) -> Result<BorrowedFd<'_>> {
         match self.attachments.program(program::INGRESS) {
@@ -174,6 +203,33 @@ impl KernelHalf {
         Ok(self.attachments.take_monitor()?)
     }
 
+    /// Lets frames arrive while another thread writes the maps again and again; returns what `receive` returns.
+    pub fn receive_while_rewriting<T>(
+        &mut self,
+        mut rewrite: impl FnMut(&mut Tables) -> Result<()> + Send,
+        receive: impl FnOnce(&dyn Fn(&[u8]) -> Result<(Verdict, Vec<u8>)>) -> Result<T>,
+    ) -> Result<T> {
+        let Self { attachments, tables, .. } = self;
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| -> Result<()> {
+                while !done.load(Ordering::Relaxed) {
+                    rewrite(tables)?;
+                }
+                Ok(())
+            });
+            let received = receive(&|frame| {
+                let mut output = vec![0; frame.len() + 64];
+                let result = test_run(attachments, program::INGRESS, frame, Some(&mut output), 1)?;
+                output.truncate(usize::try_from(result.data_size_out)?);
+                Ok((verdict(program::INGRESS, result.return_value)?, output))
+            });
+            done.store(true, Ordering::Relaxed);
+            writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))??;
+            received
+        })
+    }
+
     /// A frame leaves.
     pub fn send(&mut self, frame: &[u8]) -> Result<Outcome> {
         self.run(program::EGRESS, frame)
@@ -181,7 +237,16 @@ impl KernelHalf {
 
     /// How long the frame takes on average, in nanoseconds. The program gets what it made of the frame the time before.
     pub fn nanoseconds(&self, frame: &[u8], repeat: u32) -> Result<u64> {
-        let result = self.test_run(program::INGRESS, frame, None, repeat)?;
+        self.nanoseconds_in(program::INGRESS, frame, repeat)
+    }
+
+    /// The same on an interface without a virtual router.
+    pub fn nanoseconds_elsewhere(&self, frame: &[u8], repeat: u32) -> Result<u64> {
+        self.nanoseconds_in(program::FENCE, frame, repeat)
+    }
+
+    fn nanoseconds_in(&self, name: &str, frame: &[u8], repeat: u32) -> Result<u64> {
+        let result = self.test_run(name, frame, None, repeat)?;
         Ok(u64::try_from(result.duration.as_nanos())?)
     }
 
@@ -216,13 +281,7 @@ impl KernelHalf {
         output: Option<&mut [u8]>,
         repeat: u32,
     ) -> Result<aya::programs::TestRunResult> {
-        let options = TestRunOptions { data_in: Some(frame), data_out: output, repeat, ..TestRunOptions::new() };
-        let result = match self.attachments.program(name) {
-            Some(Program::Xdp(program)) => program.test_run(options),
-            Some(Program::SchedClassifier(program)) => program.test_run(options),
-            _ => bail!("no program {name}"),
-        };
-        result.with_context(|| format!("test run of {name} with {} bytes", frame.len()))
+        test_run(&self.attachments, name, frame, output, repeat)
     }
 
     fn all_counters(&self) -> Result<Vec<Vec<u64>>> {
@@ -231,11 +290,28 @@ impl KernelHalf {
     }
 }
 
+fn test_run(
+    attachments: &Attachments,
+    name: &str,
+    frame: &[u8],
+    output: Option<&mut [u8]>,
+    repeat: u32,
+) -> Result<aya::programs::TestRunResult> {
+    let options = TestRunOptions { data_in: Some(frame), data_out: output, repeat, ..TestRunOptions::new() };
+    let result = match attachments.program(name) {
+        Some(Program::Xdp(program)) => program.test_run(options),
+        Some(Program::SchedClassifier(program)) => program.test_run(options),
+        _ => bail!("no program {name}"),
+    };
+    result.with_context(|| format!("test run of {name} with {} bytes", frame.len()))
+}
+
 /// `XDP_*` and `TC_ACT_*` of linux/bpf.h and linux/pkt_cls.h.
 fn verdict(name: &str, value: u32) -> Result<Verdict> {
     match (name, value) {
-        (program::INGRESS, 1) | (program::EGRESS, 2) => Ok(Verdict::Drop),
-        (program::INGRESS, 2) | (program::EGRESS, 0) => Ok(Verdict::Pass),
+        (program::INGRESS, 1) | (program::EGRESS | program::FENCE, 2) => Ok(Verdict::Drop),
+        // TC_ACT_UNSPEC: on to the next program, if there is one.
+        (program::INGRESS, 2) | (program::EGRESS, 0) | (program::FENCE, u32::MAX) => Ok(Verdict::Pass),
         (program::INGRESS, 3) => Ok(Verdict::Transmit),
         _ => bail!("{name} returned {value}"),
     }

@@ -212,3 +212,45 @@ fn a_request_cut_anywhere_is_never_answered() -> Result<()> {
     }
     Ok(())
 }
+
+/// The virtual address of the virtual router in this slot.
+fn vip_of(slot: u8) -> [u8; 4] {
+    [10, 0, 0, slot]
+}
+
+/// A virtual router of many, with a MAC of its own.
+fn one_of_many(slot: u8, priority: u8) -> Router {
+    Router { slot: u32::from(slot), answer_mac: [2, 0, 0, 0, 9, slot], priority, ..router(Router::ROLE_ACTIVE) }
+}
+
+#[test]
+fn while_entries_are_rewritten_every_answer_carries_the_mac_of_its_own_router() -> Result<()> {
+    const ROUTERS: u8 = 64;
+    const ANSWERS: u32 = 1_000_000;
+    let mut kernel = KernelHalf::with_room(u32::from(ROUTERS))?;
+    for slot in 0..ROUTERS {
+        kernel.add(key(slot + 1, 0), one_of_many(slot, 100), vip_of(slot))?;
+    }
+    let mut priority = 100;
+    let wrong = kernel.receive_while_rewriting(
+        |tables| {
+            priority = if priority == 100 { 101 } else { 100 };
+            for slot in 0..ROUTERS {
+                tables.set_router(key(slot + 1, 0), &one_of_many(slot, priority))?;
+            }
+            Ok(())
+        },
+        |receive| {
+            let mut wrong = Vec::new();
+            for slot in (0..ROUTERS).cycle().take(ANSWERS as usize) {
+                let (verdict, frame) = receive(&frames::arp(&request(vip_of(slot))))?;
+                if verdict != Verdict::Transmit || frame.get(6..12) != Some(&[2, 0, 0, 0, 9, slot]) {
+                    wrong.push((slot, verdict, frame.get(6..12).map(<[u8]>::to_vec)));
+                }
+            }
+            Ok(wrong)
+        },
+    )?;
+    assert!(wrong.is_empty(), "{} of {ANSWERS} answers are wrong, such as {:?}", wrong.len(), wrong.first());
+    Ok(())
+}

@@ -201,8 +201,8 @@ fn a_slot_that_the_maps_have_not_is_counted_for_nobody() -> Result<()> {
     let mut kernel = KernelHalf::with(beyond)?;
     for _ in 0..2 {
         let outcome = kernel.receive(&emit(&from(200)))?;
-        assert_eq!(outcome.verdict, Verdict::Drop);
-        assert_eq!(outcome.counted, [(NO_ROUTER, Counter::MissingSlot)]);
+        assert_eq!(outcome.verdict, Verdict::Pass);
+        assert_eq!(outcome.counted, [(NO_ROUTER, Counter::AdvertUnknownVrid), (NO_ROUTER, Counter::MissingSlot)]);
         assert_eq!(outcome.events, []);
     }
     Ok(())

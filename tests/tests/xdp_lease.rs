@@ -9,7 +9,7 @@ use xvrrp_common::units::{MacAddress, Priority};
 use xvrrp_common::wire::arp::{self, Arp};
 use xvrrp_common::wire::vrrp::AdvertFrame;
 use xvrrp_tests::frames::{self, advert, emit};
-use xvrrp_tests::kernel_half::{KernelHalf, Verdict, key, router, virtual_mac};
+use xvrrp_tests::kernel_half::{KernelHalf, Verdict, key, key_ipv6, router, router_ipv6, virtual_mac};
 
 const VIP: [u8; 4] = [192, 0, 2, 1];
 const INTERFACE_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 3]);
@@ -145,5 +145,148 @@ fn without_a_virtual_mac_packets_to_the_address_are_dropped_past_the_lease() -> 
     assert_eq!(kernel.receive(&frames::tcp(INTERFACE_MAC, [203, 0, 113, 5]))?.verdict, Verdict::Pass);
     kernel.set(key(51, 0), Router { flags, ..router(Router::ROLE_BACKUP) })?;
     assert_eq!(kernel.receive(&to_vip)?.counted, [(1, Counter::NotAccepted)]);
+    Ok(())
+}
+
+/// The loopback interface's own MAC: test runs take what is addressed to it for this host's.
+const HERE: MacAddress = MacAddress([0; 6]);
+const VIP_IPV6: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+const HOST_IPV6: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+
+fn tcp_ipv6(destination: [u8; 16]) -> Vec<u8> {
+    frames::ipv6([HERE, MacAddress([2, 0, 0, 0, 0, 9])], [HOST_IPV6, destination], 64, 6, &[0; 20])
+}
+
+fn solicitation() -> Vec<u8> {
+    let message = [&[135, 0, 0, 0, 0, 0, 0, 0][..], &VIP_IPV6, &[1, 1, 2, 0, 0, 0, 0, 9]].concat();
+    let group = [0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 1];
+    let macs = [MacAddress([0x33, 0x33, 0xff, 0, 0, 1]), MacAddress([2, 0, 0, 0, 0, 9])];
+    frames::ipv6(macs, [HOST_IPV6, group], 255, 58, &message)
+}
+
+#[test]
+fn past_the_lease_an_active_routers_address_is_served_on_no_other_interface() -> Result<()> {
+    let of = |role| -> Result<KernelHalf> {
+        let mut kernel = KernelHalf::with(router(role))?;
+        kernel.add(key_ipv6(51, 0), Router { slot: 1, ..router_ipv6(role) }, VIP_IPV6)?;
+        Ok(kernel)
+    };
+    let ours = [frames::tcp(HERE, VIP), request(), tcp_ipv6(VIP_IPV6), solicitation()];
+    let elsewhere = [203, 0, 113, 5];
+    let others = [
+        frames::tcp(HERE, elsewhere),
+        frames::arp(&Arp {
+            operation: arp::OPERATION_REQUEST,
+            sender_mac: MacAddress([2, 0, 0, 0, 0, 9]),
+            sender: VIP,
+            target_mac: MacAddress::default(),
+            target: elsewhere,
+        }),
+        tcp_ipv6(HOST_IPV6),
+        arp::gratuitous(virtual_mac(), VIP).to_vec(),
+        // To another host, and here only because the interface takes everything.
+        frames::tcp(MacAddress([2, 0, 0, 0, 0, 7]), VIP),
+    ];
+    let lost = |kernel: &mut KernelHalf| (0..2).for_each(|slot| kernel.set_lease(slot, now()));
+    for (role, alive) in [
+        (Router::ROLE_ACTIVE, true),
+        (Router::ROLE_ACTIVE, false),
+        (Router::ROLE_BACKUP, false),
+        (Router::ROLE_INITIALIZE, false),
+    ] {
+        let mut kernel = of(role)?;
+        if !alive {
+            lost(&mut kernel);
+        }
+        let fenced = role == Router::ROLE_ACTIVE && !alive;
+        for (number, frame) in ours.iter().enumerate() {
+            let outcome = kernel.receive_elsewhere(frame)?;
+            let expected = if fenced { Verdict::Drop } else { Verdict::Pass };
+            assert_eq!(outcome.verdict, expected, "role {role}, alive {alive}, frame {number}");
+            let index = if number < 2 { 1 } else { 2 };
+            let counted = if fenced { vec![(index, Counter::Fenced)] } else { vec![] };
+            assert_eq!((outcome.counted, outcome.frame == *frame), (counted, true), "role {role}, frame {number}");
+        }
+        for (number, frame) in others.iter().enumerate() {
+            let outcome = kernel.receive_elsewhere(frame)?;
+            assert_eq!(
+                (outcome.verdict, outcome.counted),
+                (Verdict::Pass, vec![]),
+                "role {role}, other frame {number}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn past_the_lease_an_active_routers_address_is_served_on_no_other_virtual_routers_interface() -> Result<()> {
+    let mut kernel = KernelHalf::load()?;
+    let mut there = key(51, 0);
+    there.ifindex += 1;
+    kernel.add(there, router(Router::ROLE_ACTIVE), VIP)?;
+    kernel.add(key(52, 0), Router { slot: 1, ..router(Router::ROLE_ACTIVE) }, [198, 51, 100, 1])?;
+    let to_vip = frames::tcp(INTERFACE_MAC, VIP);
+    for frame in [&to_vip, &request()] {
+        assert_eq!(kernel.receive(frame)?.verdict, Verdict::Pass);
+    }
+    kernel.set_lease(0, now());
+    for frame in [&to_vip, &request()] {
+        let outcome = kernel.receive(frame)?;
+        assert_eq!((outcome.verdict, outcome.counted), (Verdict::Drop, vec![(1, Counter::Fenced)]));
+    }
+    let own = kernel.receive(&frames::tcp(INTERFACE_MAC, [198, 51, 100, 1]))?;
+    assert_eq!(own.verdict, Verdict::Pass, "its own lease runs");
+    Ok(())
+}
+
+#[test]
+fn past_the_lease_packets_to_the_address_and_the_interfaces_own_mac_are_dropped() -> Result<()> {
+    let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
+    let to_vip = frames::tcp(INTERFACE_MAC, VIP);
+    assert_eq!(kernel.receive(&to_vip)?.verdict, Verdict::Pass);
+    kernel.set_lease(0, now());
+    assert_eq!(kernel.receive(&to_vip)?.counted, [(1, Counter::Fenced)]);
+    assert_eq!(kernel.receive(&frames::tcp(INTERFACE_MAC, [203, 0, 113, 5]))?.verdict, Verdict::Pass);
+    kernel.set(key(51, 0), router(Router::ROLE_BACKUP))?;
+    assert_eq!(kernel.receive(&to_vip)?.verdict, Verdict::Pass, "to be forwarded, perhaps");
+    Ok(())
+}
+
+#[test]
+fn an_address_of_several_virtual_routers_is_served_while_one_of_them_may() -> Result<()> {
+    let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
+    let mut there = key(51, 0);
+    there.ifindex += 1;
+    kernel.add(there, Router { slot: 1, ..router(Router::ROLE_ACTIVE) }, VIP)?;
+    kernel.share(key(51, 0), 0, VIP, 0)?;
+    kernel.share(there, 1, VIP, 1)?;
+    let to_vip = frames::tcp(HERE, VIP);
+    for (first, second, expected) in [
+        (Lease::UNLIMITED, Lease::UNLIMITED, Verdict::Pass),
+        (Lease::ENDED, Lease::UNLIMITED, Verdict::Pass),
+        (Lease::UNLIMITED, Lease::ENDED, Verdict::Pass),
+        (Lease::ENDED, Lease::ENDED, Verdict::Drop),
+    ] {
+        kernel.set_lease(0, first);
+        kernel.set_lease(1, second);
+        assert_eq!(kernel.receive_elsewhere(&to_vip)?.verdict, expected);
+    }
+    kernel.set(key(51, 0), router(Router::ROLE_BACKUP))?;
+    kernel.set_lease(1, Lease::ENDED);
+    assert_eq!(kernel.receive_elsewhere(&to_vip)?.verdict, Verdict::Drop, "a Backup does not speak for it");
+    Ok(())
+}
+
+#[test]
+fn the_advert_that_wins_closes_the_fence_at_once() -> Result<()> {
+    let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
+    kernel.set_lease(0, now() + 10_000_000_000);
+    let to_vip = frames::tcp(HERE, VIP);
+    for _ in 0..2 {
+        assert_eq!(kernel.receive_elsewhere(&to_vip)?.verdict, Verdict::Pass);
+    }
+    kernel.receive(&emit(&AdvertFrame { priority: Priority::new(200), ..advert() }))?;
+    assert_eq!(kernel.receive_elsewhere(&to_vip)?.verdict, Verdict::Drop);
     Ok(())
 }

@@ -14,6 +14,7 @@ pub mod mail;
 mod notify;
 mod peers;
 mod section;
+pub mod surroundings;
 mod sync_group;
 mod taken;
 mod virtual_router;

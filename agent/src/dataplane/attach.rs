@@ -1,11 +1,13 @@
 //! Where the programs are attached, and how.
 
-use std::fmt;
 use std::os::fd::AsRawFd;
+use std::{fmt, ptr};
 
-use aya::programs::tc::{self, SchedClassifier, SchedClassifierLinkId, TcAttachType, TcError};
+use aya::programs::tc::{
+    self, NlOptions, SchedClassifier, SchedClassifierLinkId, TcAttachOptions, TcAttachType, TcError,
+};
 use aya::programs::xdp::XdpLinkId;
-use aya::programs::{ProgramError, ProgramInfo, Xdp, XdpMode as AyaMode, loaded_programs};
+use aya::programs::{LinkOrder, ProgramError, ProgramInfo, Xdp, XdpMode as AyaMode, loaded_programs};
 use aya::sys::SyscallError;
 use aya::util::KernelVersion;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -71,16 +73,38 @@ pub(super) fn egress(
 ) -> Result<SchedClassifierLinkId, DataplaneError> {
     let failed = |reason: String| DataplaneError::AttachEgress { interface: interface.to_owned(), reason };
     if !has_tcx() {
-        match tc::qdisc_add_clsact(interface) {
-            Ok(()) => {}
-            // There is one already: it stays when an agent ends.
-            Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
-            Err(error) => return Err(failed(chain(&error))),
-        }
-        // Such a filter outlives the process that made it. None of ours there is no error.
-        let _ = tc::qdisc_detach_program(interface, TcAttachType::Egress, program::EGRESS);
+        make_room(interface, TcAttachType::Egress, program::EGRESS).map_err(failed)?;
     }
     classifier.attach(interface, TcAttachType::Egress).map_err(|error| failed(chain(&error)))
+}
+
+/// Attaches the fence before everything else that looks at what arrives.
+pub(super) fn fence(
+    classifier: &mut SchedClassifier,
+    interface: &str,
+) -> Result<SchedClassifierLinkId, DataplaneError> {
+    let failed = |reason: String| DataplaneError::AttachFence { interface: interface.to_owned(), reason };
+    let options = if has_tcx() {
+        TcAttachOptions::TcxOrder(LinkOrder::first())
+    } else {
+        make_room(interface, TcAttachType::Ingress, program::FENCE).map_err(failed)?;
+        TcAttachOptions::Netlink(NlOptions::default())
+    };
+    let attached = classifier.attach_with_options(interface, TcAttachType::Ingress, options);
+    attached.map_err(|error| failed(chain(&error)))
+}
+
+/// Where TC programs are no links: a qdisc to hang them on, without a predecessor's.
+fn make_room(interface: &str, direction: TcAttachType, program: &str) -> Result<(), String> {
+    match tc::qdisc_add_clsact(interface) {
+        Ok(()) => {}
+        // There is one already: it stays when an agent ends.
+        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
+        Err(error) => return Err(chain(&error)),
+    }
+    // Such a filter outlives the process that made it. None of ours there is no error.
+    let _ = tc::qdisc_detach_program(interface, direction, program);
+    Ok(())
 }
 
 pub(super) fn has_tcx() -> bool {
@@ -120,7 +144,6 @@ fn describe((id, mode): Occupant) -> String {
 
 /// The interface's driver by name, as `ethtool -i` shows it; `None` if it does not say.
 fn driver(interface: &str) -> Option<String> {
-    const SIOCETHTOOL: libc::Ioctl = 0x8946;
     const ETHTOOL_GDRVINFO: u32 = 3;
     /// `struct ethtool_drvinfo` of linux/ethtool.h.
     #[repr(C)]
@@ -131,6 +154,36 @@ fn driver(interface: &str) -> Option<String> {
     }
 
     let mut info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
+    // SAFETY: what the command demands.
+    unsafe { ethtool(interface, &mut info) }?;
+    let name = info.driver.split(|&byte| byte == 0).next()?;
+    Some(String::from_utf8_lossy(name).into_owned())
+}
+
+/// Whether the card takes VLAN tags off what arrives (`rx-vlan-offload` of `ethtool -k`); not if it does not say.
+pub fn strips_vlan_tags(interface: &str) -> bool {
+    const ETHTOOL_GFLAGS: u32 = 0x25;
+    const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+    /// `struct ethtool_value` of linux/ethtool.h.
+    #[repr(C)]
+    struct Value {
+        command: u32,
+        data: u32,
+    }
+
+    let mut flags = Value { command: ETHTOOL_GFLAGS, data: 0 };
+    // SAFETY: what the command demands.
+    let known = unsafe { ethtool(interface, &mut flags) };
+    known.is_some() && flags.data & ETH_FLAG_RXVLAN != 0
+}
+
+/// Asks the interface's driver; `None` if it does not answer.
+///
+/// # Safety
+///
+/// `command` begins with the number of a command of linux/ethtool.h, and has the structure that this one reads and writes.
+unsafe fn ethtool<T>(interface: &str, command: &mut T) -> Option<()> {
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
     // SAFETY: all zero is a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if interface.len() >= request.ifr_name.len() {
@@ -139,10 +192,9 @@ fn driver(interface: &str) -> Option<String> {
     for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
         *to = libc::c_char::from_ne_bytes([from]);
     }
-    request.ifr_ifru.ifru_data = (&raw mut info).cast();
+    request.ifr_ifru.ifru_data = ptr::from_mut(command).cast();
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).ok()?;
-    // SAFETY: the request points to `info`, which is as large as the command demands; both outlive the call.
+    // SAFETY: the request points to `command`, which is as large as its number demands; both outlive the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
-    let name = info.driver.split(|&byte| byte == 0).next()?;
-    (result >= 0).then(|| String::from_utf8_lossy(name).into_owned())
+    (result >= 0).then_some(())
 }

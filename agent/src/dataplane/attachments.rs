@@ -12,6 +12,7 @@ use aya::programs::{Program, SchedClassifier, Xdp};
 use xvrrp_common::abi::program;
 
 use super::attach::{self, Occupant, XdpMode};
+use super::fence::Fence;
 use super::link_probe::LinkProbe;
 use super::pins::{EGRESS, INGRESS, Pins, unpin};
 use super::{DataplaneError, Monitor, kernel_log};
@@ -42,7 +43,7 @@ enum Egress {
 
 /// A pinned link.
 #[derive(Debug)]
-struct Link {
+pub(super) struct Link {
     path: PathBuf,
     probe: LinkProbe,
     /// Made by us, and not by a predecessor.
@@ -53,6 +54,7 @@ impl Attachments {
     pub(super) fn new(mut ebpf: Ebpf, pins: Option<Pins>) -> Result<Self, DataplaneError> {
         ingress(&mut ebpf)?.load()?;
         egress(&mut ebpf)?.load()?;
+        fence(&mut ebpf)?.load()?;
         Ok(Self { ebpf, pins, interfaces: BTreeMap::new() })
     }
 
@@ -130,7 +132,7 @@ impl Attachments {
     /// The interfaces where one of the programs is no longer attached, with their names. Somebody has detached it by
     /// hand, or the interface is gone.
     pub fn detached(&self) -> Vec<(u32, String)> {
-        let lost = |attached: &&Attached| !attached.links.iter().all(|link| link.probe.is_attached());
+        let lost = |attached: &&Attached| !attached.links.iter().all(Link::is_attached);
         let interfaces = self.interfaces.iter().filter(|(_, attached)| lost(attached));
         interfaces.map(|(ifindex, attached)| (*ifindex, attached.interface.clone())).collect()
     }
@@ -143,6 +145,13 @@ impl Attachments {
                 let _ = unpin(&pins.link(kind, ifindex));
             }
         }
+    }
+
+    /// The fence for other interfaces, with an owner of its own: attaching it waits for the kernel, which nothing else may.
+    /// None without pins.
+    pub fn open_fence(&mut self) -> Result<Option<Fence>, DataplaneError> {
+        let Some(pins) = &self.pins else { return Ok(None) };
+        Fence::new(fence(&mut self.ebpf)?, pins.clone()).map(Some)
     }
 
     /// Leaves everything attached, for a successor.
@@ -174,8 +183,12 @@ impl fmt::Debug for Attachments {
 }
 
 impl Link {
+    pub(super) fn is_attached(&self) -> bool {
+        self.probe.is_attached()
+    }
+
     /// Pins a new link. The name may belong to one whose interface is gone.
-    fn pin(path: &Path, link: FdLink) -> Result<Self, DataplaneError> {
+    pub(super) fn pin(path: &Path, link: FdLink) -> Result<Self, DataplaneError> {
         let failed = |source| DataplaneError::Pins { path: path.to_owned(), source };
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -186,14 +199,14 @@ impl Link {
     }
 
     /// What is pinned under the path.
-    fn open(path: &Path, new: bool) -> Result<Self, DataplaneError> {
+    pub(super) fn open(path: &Path, new: bool) -> Result<Self, DataplaneError> {
         let probe = LinkProbe::open(path).map_err(|source| DataplaneError::Pins { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), probe, new })
     }
 }
 
 /// A predecessor's link; `None` if there is none of use.
-fn adopt<L: TryFrom<FdLink>>(pin: &Path) -> Option<L> {
+pub(super) fn adopt<L: TryFrom<FdLink>>(pin: &Path) -> Option<L> {
     FdLink::from(PinnedLink::from_pin(pin).ok()?).try_into().ok()
 }
 
@@ -204,5 +217,10 @@ fn ingress(ebpf: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
 
 fn egress(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, DataplaneError> {
     let program = ebpf.program_mut(program::EGRESS).ok_or(DataplaneError::Missing(program::EGRESS))?;
+    Ok(program.try_into()?)
+}
+
+fn fence(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, DataplaneError> {
+    let program = ebpf.program_mut(program::FENCE).ok_or(DataplaneError::Missing(program::FENCE))?;
     Ok(program.try_into()?)
 }

@@ -49,6 +49,8 @@ pub enum DataplaneError {
     Attach { interface: String, source: ProgramError },
     #[error("cannot attach to the egress side of {interface}: {reason}")]
     AttachEgress { interface: String, reason: String },
+    #[error("cannot attach to the ingress side of {interface}: {reason}")]
+    AttachFence { interface: String, reason: String },
     #[error(
         "the XDP hook of {interface} is taken by {holder}; detach that program \
          (`ip link set dev {interface} xdp off`, or stop what attached it) or use another interface"

@@ -1,13 +1,15 @@
 //! BPF arrays in memory that the kernel half shares with us: read and written without a system call.
 
-use std::io;
+use std::mem::offset_of;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::{io, slice};
 
 use aya::maps::{Map, MapData};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use xvrrp_common::abi::{Heard, Lease};
+use xvrrp_common::abi::{Fixed, Heard, Lease, MacWord, Router, RouterKey, Settings, Slot};
+use zerocopy::{Immutable, IntoBytes};
 
 use super::DataplaneError;
 
@@ -93,34 +95,133 @@ impl HeardTable {
     }
 }
 
-/// The ends of leases, which the kernel half reads for every frame and may set to [`Lease::ENDED`] at any time.
-#[derive(Debug)]
-pub(super) struct LeaseTable(Mapped<Lease>);
+/// An entry as the words that both sides read and write whole.
+impl<T> Mapped<T> {
+    const WORDS: usize = {
+        assert!(size_of::<T>().is_multiple_of(size_of::<u64>()) && align_of::<T>() == align_of::<u64>());
+        size_of::<T>() / size_of::<u64>()
+    };
 
-impl LeaseTable {
+    fn words(&self, slot: u32) -> Option<&[AtomicU64]> {
+        let entry = self.entry(slot)?;
+        // SAFETY: the entry is mapped as long as `self` lives, aligned, and consists of so many words. Whoever shares the memory
+        // accesses it by whole words, too.
+        Some(unsafe { slice::from_raw_parts(entry.as_ptr().cast(), Self::WORDS) })
+    }
+
+    fn word(&self, slot: u32, offset: usize) -> Option<&AtomicU64> {
+        self.words(slot)?.get(offset / size_of::<u64>())
+    }
+
+    /// Writes those words of a field that have changed; `from` is where the field starts.
+    fn write_field<F: IntoBytes + Immutable>(&self, slot: u32, from: usize, field: &F) {
+        let words = self.words(slot).and_then(|words| words.get(from / size_of::<u64>()..)).unwrap_or_default();
+        for (word, bytes) in words.iter().zip(field.as_bytes().as_chunks().0) {
+            let value = u64::from_ne_bytes(*bytes);
+            if word.load(Ordering::Relaxed) != value {
+                word.store(value, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// What the kernel half knows of each virtual router, and the leases, which it may set to [`Lease::ENDED`] at any time.
+#[derive(Debug)]
+pub(super) struct SlotTable(Mapped<Slot>);
+
+impl SlotTable {
     pub(super) fn new(name: &'static str, map: Map) -> Result<Self, DataplaneError> {
         Mapped::new(name, map).map(Self)
     }
 
-    fn until(&self, slot: u32) -> Option<&AtomicU64> {
-        let lease = self.0.entry(slot)?.as_ptr();
-        // SAFETY: mapped as long as `self` lives, and aligned. The kernel half accesses it as one word, too.
-        Some(unsafe { AtomicU64::from_ptr(&raw mut (*lease).until) })
+    /// How many slots there are.
+    pub(super) fn count(&self) -> u32 {
+        self.0.count
     }
 
-    pub(super) fn get(&self, slot: u32) -> u64 {
+    /// Everything in the slot; empty for a slot that there is not.
+    pub(super) fn read(&self, slot: u32) -> Slot {
+        // SAFETY: the entry is mapped as long as `self` lives, aligned, and any bytes make a `Slot`. The kernel half writes
+        // nothing but the lease, by whole words.
+        self.0.entry(slot).map_or_else(Slot::default, |entry| unsafe { entry.read_volatile() })
+    }
+
+    /// Writes what has changed of a virtual router, its role after the rest, and at last whose slot it is.
+    pub(super) fn write(&self, key: RouterKey, router: &Router) {
+        let slot = router.slot;
+        let before = self.read(slot);
+        if before.router(slot).fixed() != router.fixed() {
+            let generation = before.generation.wrapping_add(1);
+            let copy = offset_of!(Slot, fixed) + usize::from(generation & 1 != 0) * size_of::<Fixed>();
+            self.0.write_field(slot, copy, &router.fixed());
+            self.0.write_field(slot, offset_of!(Slot, generation), &generation);
+        }
+        let mac = |mac| MacWord { mac, reserved: [0; 2] };
+        self.0.write_field(slot, offset_of!(Slot, interface_mac), &mac(router.interface_mac));
+        self.0.write_field(slot, offset_of!(Slot, answer_mac), &mac(router.answer_mac));
+        self.0.write_field(slot, offset_of!(Slot, state), &router.state());
+        self.0.write_field(slot, offset_of!(Slot, key), &key);
+    }
+
+    /// Says that the slot is nobody's.
+    pub(super) fn free(&self, slot: u32) {
+        self.0.write_field(slot, offset_of!(Slot, key), &RouterKey::default());
+    }
+
+    fn until(&self, slot: u32) -> Option<&AtomicU64> {
+        self.0.word(slot, offset_of!(Slot, lease) + offset_of!(Lease, until))
+    }
+
+    pub(super) fn lease(&self, slot: u32) -> u64 {
         self.until(slot).map_or(Lease::ENDED, |lease| lease.load(Ordering::Acquire))
     }
 
-    pub(super) fn set(&self, slot: u32, until: u64) {
+    pub(super) fn set_lease(&self, slot: u32, until: u64) {
         if let Some(lease) = self.until(slot) {
             lease.store(until, Ordering::Release);
         }
     }
 
     /// Moves the end of the lease, unless it is not `from` any more: then what it is instead.
-    pub(super) fn renew(&self, slot: u32, from: u64, until: u64) -> Result<(), u64> {
+    pub(super) fn renew_lease(&self, slot: u32, from: u64, until: u64) -> Result<(), u64> {
         let Some(lease) = self.until(slot) else { return Err(Lease::ENDED) };
         lease.compare_exchange(from, until, Ordering::AcqRel, Ordering::Acquire).map(drop)
+    }
+}
+
+/// The one entry of the settings.
+#[derive(Debug)]
+pub(super) struct SettingsEntry(Mapped<Settings>);
+
+impl SettingsEntry {
+    pub(super) fn new(name: &'static str, map: Map) -> Result<Self, DataplaneError> {
+        Mapped::new(name, map).map(Self)
+    }
+
+    pub(super) fn set(&self, look_up_destinations: bool, tick: u32) {
+        let fields = [u32::from(look_up_destinations), tick];
+        self.0.write_field(0, offset_of!(Settings, look_up_destinations), &fields);
+    }
+
+    fn all(&self) -> Option<&AtomicU64> {
+        self.0.word(0, offset_of!(Settings, all) + offset_of!(Lease, until))
+    }
+
+    /// Ends the lease of all, before anything that the caller writes next.
+    pub(super) fn end_all(&self) {
+        if let Some(all) = self.all() {
+            all.store(Lease::ENDED, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// Gives a lease to all, which `until` works out. `mark` is a moment that has passed, and that never stood there before: if
+    /// the kernel half ends a lease that `until` has looked at already, it takes the mark away, and the lease of all stays
+    /// ended.
+    pub(super) fn renew_all(&self, mark: u64, until: impl FnOnce() -> u64) {
+        let Some(all) = self.all() else { return };
+        all.store(mark, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        let _ = all.compare_exchange(mark, until(), Ordering::SeqCst, Ordering::Relaxed);
     }
 }

@@ -8,6 +8,7 @@ mod attachments;
 mod counters;
 mod error;
 mod events;
+mod fence;
 mod kernel_log;
 mod link_probe;
 mod mapped;
@@ -24,15 +25,16 @@ use nix::sys::mman::{MmapAdvise, madvise};
 use nix::unistd::{SysconfVar, sysconf};
 use xvrrp_common::abi::{LAYOUT, Stamp, constant, map};
 
-pub use attach::{Occupant, XdpMode};
+pub use attach::{Occupant, XdpMode, strips_vlan_tags};
 pub use attachments::Attachments;
 pub use counters::CounterReader;
 pub use error::DataplaneError;
 pub use events::{Events, Told};
+pub use fence::Fence;
 pub use link_probe::LinkProbe;
 pub use monitor::Monitor;
 pub use pins::{Pins, Predecessor, namespace_cookie};
-pub use tables::Tables;
+pub use tables::{Tables, wait_for_readers};
 
 /// The kernel half, compiled for BPF; `build.rs` says where it comes from.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("XVRRP_EBPF_OBJECT"));
@@ -85,7 +87,7 @@ impl Dataplane {
             .map_max_entries(map::VIPS, capacity.vips.max(1))
             .map_max_entries(map::ALLOWED_SOURCES, capacity.sources.max(1))
             .map_max_entries(map::HEARD, capacity.routers.max(1))
-            .map_max_entries(map::LEASES, capacity.routers.max(1))
+            .map_max_entries(map::SLOTS, capacity.routers.max(1))
             .map_max_entries(map::COUNTERS, CounterReader::router(capacity.routers))
             .map_max_entries(kernel_log::MAP, page_size())
             .override_global(constant::CAN_SHOW, &can_show, true);

@@ -14,7 +14,7 @@ use aya::maps::{Array, Map, MapData, MapInfo};
 use nix::mount::{MsFlags, mount};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::statfs::{FsType, statfs};
-use xvrrp_common::abi::{Counters, Heard, LAYOUT, Lease, Router, RouterKey, Settings, SourceKey, Stamp, VipKey, map};
+use xvrrp_common::abi::{Checked, Counters, Heard, LAYOUT, RouterKey, Settings, Slot, SourceKey, Stamp, VipKey, map};
 
 use super::link_probe::LinkProbe;
 use super::{Capacity, CounterReader, DataplaneError, namespace_end};
@@ -25,6 +25,9 @@ const BPF_FS: FsType = FsType(0xcafe_4a11);
 /// How pins of links are named.
 pub(super) const INGRESS: &str = "ingress";
 pub(super) const EGRESS: &str = "egress";
+pub(super) const FENCE: &str = "fence";
+/// How the program of the fence is pinned while another owner opens it.
+pub(super) const FENCE_PROGRAM: &str = "program";
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -195,11 +198,11 @@ pub(super) fn unpin(path: &Path) -> io::Result<()> {
 fn forms(capacity: Capacity) -> [(&'static str, usize, usize, u32); 7] {
     let index = size_of::<u32>();
     [
-        (map::ROUTERS, size_of::<RouterKey>(), size_of::<Router>(), capacity.routers),
-        (map::VIPS, size_of::<VipKey>(), size_of::<RouterKey>(), capacity.vips),
-        (map::ALLOWED_SOURCES, size_of::<SourceKey>(), size_of::<u8>(), capacity.sources),
+        (map::ROUTERS, size_of::<RouterKey>(), size_of::<u32>(), capacity.routers),
+        (map::VIPS, size_of::<VipKey>(), size_of::<Checked>(), capacity.vips),
+        (map::ALLOWED_SOURCES, size_of::<SourceKey>(), size_of::<Checked>(), capacity.sources),
         (map::HEARD, index, size_of::<Heard>(), capacity.routers),
-        (map::LEASES, index, size_of::<Lease>(), capacity.routers),
+        (map::SLOTS, index, size_of::<Slot>(), capacity.routers),
         (map::COUNTERS, index, size_of::<Counters>(), CounterReader::router(capacity.routers)),
         (map::SETTINGS, index, size_of::<Settings>(), 1),
     ]

@@ -1,16 +1,18 @@
 //! The maps: what the kernel half is told, and what it has heard.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::hash::Hash;
 use std::net::IpAddr;
+use std::sync::atomic::{Ordering, fence};
 
 use aya::Pod;
-use aya::maps::{Array, HashMap, Map, MapData};
+use aya::maps::{HashMap, Map, MapData};
 use nix::time::{ClockId, clock_getres};
-use xvrrp_common::abi::{self, Heard, Lease, Router, RouterKey, Settings, SourceKey, VipKey, map};
+use xvrrp_common::abi::{self, Checked, Heard, Lease, Router, RouterKey, SourceKey, VipKey, digest, map};
+use xvrrp_common::units::Instant;
 
-use super::mapped::{HeardTable, LeaseTable};
+use super::mapped::{HeardTable, SettingsEntry, SlotTable};
 use super::{CounterReader, DataplaneError, Events, Pins};
 
 /// The kernel's longest tick in nanoseconds (`CONFIG_HZ_100`).
@@ -18,17 +20,28 @@ const MOST_TICK: i64 = 10_000_000;
 
 /// See the module. The election owns it.
 pub struct Tables {
-    routers: HashMap<MapData, RouterKey, Router>,
-    vips: HashMap<MapData, VipKey, RouterKey>,
-    allowed_sources: HashMap<MapData, SourceKey, u8>,
-    settings: Array<MapData, Settings>,
-    /// Virtual routers on account of which packets are looked up by their destination.
+    routers: Hash<RouterKey, u32>,
+    vips: Hash<VipKey, Checked>,
+    allowed_sources: Hash<SourceKey, Checked>,
+    settings: SettingsEntry,
+    /// The virtual routers that the kernel half knows, with their slots.
+    known: BTreeMap<RouterKey, u32>,
+    /// Those of them on account of which packets are looked up by their destination.
     without_virtual_mac: BTreeSet<RouterKey>,
+    slots: SlotTable,
     heard: HeardTable,
-    leases: LeaseTable,
+    /// A role or a lease was written since [`Self::renew_lease_of_all`].
+    all_ended: Cell<bool>,
     /// Not opened before they are taken: a predecessor may still be reading.
     events: Option<Map>,
     counters: Option<CounterReader>,
+}
+
+/// A hash map, of which a program may be reading an element that is removed.
+struct Hash<K, V> {
+    map: HashMap<MapData, K, V>,
+    /// How many elements there can be.
+    room: usize,
 }
 
 impl Tables {
@@ -41,66 +54,81 @@ impl Tables {
         mut take: impl FnMut(&'static str) -> Result<Map, DataplaneError>,
     ) -> Result<Self, DataplaneError> {
         let mut tables = Self {
-            routers: take(map::ROUTERS)?.try_into()?,
-            vips: take(map::VIPS)?.try_into()?,
-            allowed_sources: take(map::ALLOWED_SOURCES)?.try_into()?,
-            settings: take(map::SETTINGS)?.try_into()?,
+            routers: Hash::new(map::ROUTERS, take(map::ROUTERS)?)?,
+            vips: Hash::new(map::VIPS, take(map::VIPS)?)?,
+            allowed_sources: Hash::new(map::ALLOWED_SOURCES, take(map::ALLOWED_SOURCES)?)?,
+            settings: SettingsEntry::new(map::SETTINGS, take(map::SETTINGS)?)?,
+            known: BTreeMap::new(),
             without_virtual_mac: BTreeSet::new(),
+            slots: SlotTable::new(map::SLOTS, take(map::SLOTS)?)?,
             heard: HeardTable::new(map::HEARD, take(map::HEARD)?)?,
-            leases: LeaseTable::new(map::LEASES, take(map::LEASES)?)?,
+            all_ended: Cell::new(true),
             events: Some(take(map::EVENTS)?),
             counters: Some(CounterReader::new(take(map::COUNTERS)?)?),
         };
-        for (key, router) in tables.routers()? {
+        tables.known = tables.routers.map.iter().collect::<Result<_, _>>()?;
+        for (key, router) in tables.routers() {
             if router.flags & Router::VIRTUAL_MAC == 0 {
                 tables.without_virtual_mac.insert(key);
             }
         }
-        tables.set_settings()?;
+        tables.set_settings();
         Ok(tables)
     }
 
     /// Every virtual router that the kernel half knows.
-    pub fn routers(&self) -> Result<BTreeMap<RouterKey, Router>, DataplaneError> {
-        Ok(self.routers.iter().collect::<Result<_, _>>()?)
+    pub fn routers(&self) -> BTreeMap<RouterKey, Router> {
+        self.known.iter().map(|(key, slot)| (*key, self.slots.read(*slot).router(*slot))).collect()
     }
 
-    /// Makes a virtual router known, or changes it: one map write, and with it the role.
+    /// How many virtual routers there is room for.
+    pub fn slots(&self) -> u32 {
+        self.slots.count()
+    }
+
+    /// Makes a virtual router known, or changes it. A change takes no system call, and is made before anything that the
+    /// caller reads afterwards: `take` in `ebpf/src/advert.rs` counts on that.
     pub fn set_router(&mut self, key: RouterKey, router: &Router) -> Result<(), DataplaneError> {
-        self.routers.insert(key, router, 0)?;
+        if router.role == Router::ROLE_ACTIVE {
+            self.end_lease_of_all();
+        }
+        self.slots.write(key, router);
+        fence(Ordering::SeqCst);
+        if self.known.get(&key) != Some(&router.slot) {
+            self.routers.set(key, router.slot)?;
+            self.known.insert(key, router.slot);
+        }
         let changed = if router.flags & Router::VIRTUAL_MAC == 0 {
             self.without_virtual_mac.insert(key)
         } else {
             self.without_virtual_mac.remove(&key)
         };
-        if changed { self.set_settings() } else { Ok(()) }
+        if changed {
+            self.set_settings();
+        }
+        Ok(())
     }
 
-    /// Makes the kernel half forget a virtual router.
-    pub fn remove_router(&mut self, key: &RouterKey) -> Result<(), DataplaneError> {
-        self.routers.remove(key)?;
-        if self.without_virtual_mac.remove(key) { self.set_settings() } else { Ok(()) }
-    }
-
-    fn set_settings(&mut self) -> Result<(), DataplaneError> {
-        let look_up_destinations = u32::from(!self.without_virtual_mac.is_empty());
+    fn set_settings(&mut self) {
         // What the coarse clocks can tell apart is the kernel's tick.
         let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(MOST_TICK, |tick| tick.tv_nsec());
-        let tick = u32::try_from(tick).unwrap_or_default();
-        Ok(self.settings.set(0, Settings { look_up_destinations, tick }, 0)?)
+        self.settings.set(!self.without_virtual_mac.is_empty(), u32::try_from(tick).unwrap_or_default());
     }
 
-    /// Says to which virtual router an address belongs.
-    pub fn add_vip(&mut self, vip: VipKey, router: RouterKey) -> Result<(), DataplaneError> {
-        Ok(self.vips.insert(vip, router, 0)?)
+    /// Says to which virtual router an address belongs, by its slot.
+    pub fn add_vip(&mut self, vip: VipKey, slot: u32) -> Result<(), DataplaneError> {
+        self.vips.set(vip, Checked { value: slot, digest: digest(zerocopy::transmute!(vip)) })
     }
 
-    /// The addresses of each virtual router, in no order.
-    pub fn addresses(&self) -> Result<BTreeMap<RouterKey, Vec<IpAddr>>, DataplaneError> {
+    /// The addresses of the virtual router in each slot, in no order.
+    pub fn addresses(&self) -> Result<BTreeMap<u32, Vec<IpAddr>>, DataplaneError> {
         let mut addresses = BTreeMap::<_, Vec<_>>::new();
-        for entry in self.vips.iter() {
-            let (vip, router) = entry?;
-            addresses.entry(router).or_default().push(abi::ip_address(vip.family, vip.address));
+        for entry in self.vips.map.iter() {
+            let (vip, Checked { value: slot, .. }) = entry?;
+            // Not the key by which an address is found from other interfaces.
+            if vip.ifindex != 0 {
+                addresses.entry(slot).or_default().push(abi::ip_address(vip.family, vip.address));
+            }
         }
         Ok(addresses)
     }
@@ -108,8 +136,7 @@ impl Tables {
     /// The sources that each virtual router hears which does not hear everybody, in no order.
     pub fn sources(&self) -> Result<BTreeMap<RouterKey, Vec<IpAddr>>, DataplaneError> {
         let mut sources = BTreeMap::<_, Vec<_>>::new();
-        for key in self.allowed_sources.keys() {
-            let SourceKey { router, address } = key?;
+        for SourceKey { router, address } in self.allowed_sources.keys()? {
             sources.entry(router).or_default().push(abi::ip_address(router.family, address));
         }
         Ok(sources)
@@ -118,13 +145,42 @@ impl Tables {
     /// Lets a virtual router with [`Router::RESTRICT_SOURCES`] hear this source, where the TTL or hop limit is not below
     /// `least_ttl`.
     pub fn allow_source(&mut self, source: SourceKey, least_ttl: u8) -> Result<(), DataplaneError> {
-        Ok(self.allowed_sources.insert(source, least_ttl, 0)?)
+        let value = Checked { value: u32::from(least_ttl), digest: digest(zerocopy::transmute!(source)) };
+        self.allowed_sources.set(source, value)
     }
 
-    /// Forgets all addresses and sources but these.
-    pub fn retain(&mut self, vips: &BTreeSet<VipKey>, sources: &BTreeSet<SourceKey>) -> Result<(), DataplaneError> {
-        retain(&mut self.vips, vips)?;
-        retain(&mut self.allowed_sources, sources)
+    /// Whether these can be added before anything is removed.
+    pub fn have_room(
+        &self,
+        routers: &BTreeSet<RouterKey>,
+        vips: &BTreeSet<VipKey>,
+        sources: &BTreeSet<SourceKey>,
+    ) -> Result<bool, DataplaneError> {
+        let new = routers.iter().filter(|key| !self.known.contains_key(key)).count();
+        Ok(new + self.known.len() <= self.routers.room
+            && self.vips.has_room(vips)?
+            && self.allowed_sources.has_room(sources)?)
+    }
+
+    /// Makes the kernel half forget all but these.
+    pub fn retain(
+        &mut self,
+        routers: &BTreeSet<RouterKey>,
+        vips: &BTreeSet<VipKey>,
+        sources: &BTreeSet<SourceKey>,
+    ) -> Result<(), DataplaneError> {
+        self.vips.retain(vips)?;
+        self.allowed_sources.retain(sources)?;
+        self.routers.retain(routers)?;
+        let (kept, gone) = std::mem::take(&mut self.known).into_iter().partition(|(key, _)| routers.contains(key));
+        self.known = kept;
+        let gone: BTreeMap<RouterKey, u32> = gone;
+        for (key, slot) in gone {
+            self.slots.free(slot);
+            self.without_virtual_mac.remove(&key);
+        }
+        self.set_settings();
+        Ok(())
     }
 
     /// What the kernel half has heard for the virtual router in this slot; without a system call.
@@ -134,23 +190,46 @@ impl Tables {
 
     /// Until when the virtual router in this slot may serve; without a system call.
     pub fn lease(&self, slot: u32) -> u64 {
-        self.leases.get(slot)
+        self.slots.lease(slot)
     }
 
     /// Sets it; without a system call.
     pub fn set_lease(&self, slot: u32, until: u64) {
-        self.leases.set(slot, until);
+        self.end_lease_of_all();
+        self.slots.set_lease(slot, until);
     }
 
-    /// Moves it, unless the kernel half has ended it and it is not `from` any more: then what it is.
+    /// Moves it to a later moment, unless the kernel half has ended it and it is not `from` any more: then what it is.
     pub fn renew_lease(&self, slot: u32, from: u64, until: u64) -> Result<(), u64> {
-        self.leases.renew(slot, from, until)
+        self.slots.renew_lease(slot, from, until)
+    }
+
+    /// Whether the lease of all was ended because of what was written, and should be worked out again.
+    pub fn lease_of_all_has_ended(&self) -> bool {
+        self.all_ended.get()
+    }
+
+    /// Gives a lease to all ([`Settings::all`](xvrrp_common::abi::Settings::all)): the one that ends first of those in the slots of `active`, which are all
+    /// virtual routers that the maps have as Active. Each call has another `now`. Returns the end.
+    pub fn renew_lease_of_all(&self, now: Instant, active: impl Iterator<Item = u32>) -> u64 {
+        let mut until = Lease::UNLIMITED;
+        self.settings.renew_all(now.as_nanos(), || {
+            until = active.map(|slot| self.lease(slot)).min().unwrap_or(Lease::UNLIMITED);
+            until
+        });
+        self.all_ended.set(false);
+        until
+    }
+
+    fn end_lease_of_all(&self) {
+        self.settings.end_all();
+        self.all_ended.set(true);
     }
 
     /// Makes a slot ready for a virtual router that did not have it.
     pub fn clear_slot(&mut self, slot: u32) -> Result<(), DataplaneError> {
         self.heard.clear(slot);
-        self.leases.set(slot, Lease::ENDED);
+        self.set_lease(slot, Lease::ENDED);
         self.counters.as_mut().map_or(Ok(()), |counters| counters.clear(CounterReader::router(slot)))
     }
 
@@ -171,13 +250,41 @@ impl fmt::Debug for Tables {
     }
 }
 
-fn retain<K: Pod + Ord + Hash, V: Pod>(
-    map: &mut HashMap<MapData, K, V>,
-    wanted: &BTreeSet<K>,
-) -> Result<(), DataplaneError> {
-    let known = map.keys().collect::<Result<Vec<K>, _>>()?;
-    for key in known.iter().filter(|key| !wanted.contains(key)) {
-        map.remove(key)?;
+impl<K: Pod + Ord, V: Pod + PartialEq> Hash<K, V> {
+    fn new(name: &'static str, map: Map) -> Result<Self, DataplaneError> {
+        let Map::HashMap(data) = &map else { return Err(DataplaneError::Missing(name)) };
+        let room = data.info()?.max_entries() as usize;
+        Ok(Self { map: map.try_into()?, room })
     }
-    Ok(())
+
+    /// Leaves an element with this value alone: an update would free it under a reader.
+    fn set(&mut self, key: K, value: V) -> Result<(), DataplaneError> {
+        if self.map.get(&key, 0).is_ok_and(|before| before == value) {
+            return Ok(());
+        }
+        Ok(self.map.insert(key, value, 0)?)
+    }
+
+    fn keys(&self) -> Result<BTreeSet<K>, DataplaneError> {
+        Ok(self.map.keys().collect::<Result<_, _>>()?)
+    }
+
+    fn has_room(&self, wanted: &BTreeSet<K>) -> Result<bool, DataplaneError> {
+        Ok(self.keys()?.union(wanted).count() <= self.room)
+    }
+
+    fn retain(&mut self, wanted: &BTreeSet<K>) -> Result<(), DataplaneError> {
+        for key in self.keys()?.difference(wanted) {
+            self.map.remove(key)?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits until every program has ended that was running: none of them reads any longer what was removed. Some 10 ms.
+pub fn wait_for_readers() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: no pointers. Where the kernel refuses (a processor without ticks), a reader of what was removed has only the
+    // digests and keys to go by.
+    unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
 }

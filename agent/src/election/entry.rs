@@ -24,6 +24,11 @@ impl Entry {
         self.router.slot
     }
 
+    /// Whether the maps have it as Active.
+    pub(super) fn is_active(&self) -> bool {
+        self.router.role == Router::ROLE_ACTIVE
+    }
+
     /// Role and lease at a change of state. An Active router with a lease serves after its first advert only.
     pub(super) fn take_role(&mut self, state: State, leased: bool, tables: &mut Tables) -> Result<(), DataplaneError> {
         match state {

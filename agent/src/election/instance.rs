@@ -173,6 +173,11 @@ impl Instance {
         Ok(())
     }
 
+    /// Its slot, if the maps have it as Active.
+    pub(super) fn active_slot(&self) -> Option<u32> {
+        self.entry.is_active().then(|| self.entry.slot())
+    }
+
     pub(super) fn start(&mut self, now: Instant) {
         if self.config.held {
             return;

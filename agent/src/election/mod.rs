@@ -39,6 +39,9 @@ use timer::DeadlineTimer;
 /// How many events are taken before deadlines are looked at again: some 100 us of work.
 const EVENTS_PER_ROUND: usize = 64;
 
+/// How long the lease of all is left alone after it was worked out, even if one of them has ended.
+const RENEWAL_PAUSE: Interval = Interval::from_millis(1);
+
 /// What the management side asks of the election.
 #[derive(Debug)]
 pub enum Command {
@@ -175,7 +178,8 @@ pub fn spawn(
             be_realtime(realtime_priority, &report_sender);
         }
         let pace = Pace::new(instances.len());
-        let mut election = Election { tables, instances, outlets: Outlets { reports: report_sender, addresses }, pace };
+        let outlets = Outlets { reports: report_sender, addresses };
+        let mut election = Election { tables, instances, outlets, pace, renew_all_at: Instant::default() };
         let outcome = election.run_to_end(command_receiver, standings);
         (election.tables, outcome)
     })?;
@@ -193,6 +197,8 @@ struct Election {
     instances: Vec<Instance>,
     outlets: Outlets,
     pace: Pace,
+    /// When the lease of all is worked out again, unless something has ended it before.
+    renew_all_at: Instant,
 }
 
 /// Where the election tells others what to do and to know. None of them is ever waited for.
@@ -250,6 +256,7 @@ impl Election {
             let more = self.drain_events(events.get_mut(), &by_slot)?;
             self.fire_deadlines()?;
             let announces = self.announce();
+            self.renew_lease_of_all();
             let next = self.instances.iter().filter_map(Instance::deadline).chain(announces).min();
             timer.arm(if more { Some(clock::now()) } else { next })?;
             tokio::select! {
@@ -354,6 +361,18 @@ impl Election {
         self.pace.enqueue(index, instance.owed());
         let left = instance.owed().of(urgency);
         (left > 0).then(|| self.pace.affords(instance.ifindex(), left.min(TURN)))
+    }
+
+    /// A look at every virtual router, which not every advert is worth: each has sent another one before the first lease
+    /// ends.
+    fn renew_lease_of_all(&mut self) {
+        let now = clock::now();
+        if now < self.renew_all_at && !self.tables.lease_of_all_has_ended() {
+            return;
+        }
+        let active = self.instances.iter().filter_map(Instance::active_slot);
+        let until = Instant::from_nanos(self.tables.renew_lease_of_all(now, active));
+        self.renew_all_at = now + Interval::from_nanos(until.since(now).as_nanos() / 4).max(RENEWAL_PAUSE);
     }
 
     fn interface_changed(&mut self, ifindex: u32, running: bool, mac: Option<MacAddress>) -> Result<(), ElectionError> {

@@ -9,8 +9,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo};
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoMacVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
-    MacVlanMode,
+    InfoData, InfoKind, InfoMacVlan, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    LinkXdp, MacVlanMode,
 };
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
 use xvrrp_common::units::MacAddress;
@@ -62,6 +62,10 @@ pub struct Interface {
     pub ethernet: bool,
     pub loopback: bool,
     pub kind: Kind,
+    /// What arrives on it is another interface's: it is a port of a bridge, a bond or a team.
+    pub port: bool,
+    /// The interface that it is a VLAN of, by index.
+    pub vlan_of: Option<u32>,
     /// Administratively up and with a carrier.
     pub running: bool,
     /// Addresses, in the kernel's order.
@@ -357,6 +361,8 @@ fn interface(message: &LinkMessage) -> Option<Interface> {
         ethernet: message.header.link_layer_type == LinkLayerType::Ether && mac.is_some(),
         loopback: message.header.flags.contains(LinkFlags::Loopback),
         kind: kind(message),
+        port: is_port(message),
+        vlan_of: vlan_of(message),
         running: is_running(message),
         addresses: Vec::new(),
         xdp: message.attributes.iter().find_map(|attribute| match attribute {
@@ -366,23 +372,42 @@ fn interface(message: &LinkMessage) -> Option<Interface> {
     })
 }
 
+fn information(message: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {
+    message.attributes.iter().flat_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(information) => information.as_slice(),
+        _ => &[],
+    })
+}
+
+fn is(message: &LinkMessage, kind: &InfoKind) -> bool {
+    information(message).any(|it| matches!(it, LinkInfo::Kind(found) if found == kind))
+}
+
+/// Members of a VRF have a master too, and take what arrives themselves.
+fn is_port(message: &LinkMessage) -> bool {
+    let has_master =
+        message.attributes.iter().any(|it| matches!(it, LinkAttribute::Controller(master) if *master != 0));
+    has_master && !information(message).any(|it| matches!(it, LinkInfo::PortKind(InfoPortKind::Vrf)))
+}
+
+fn vlan_of(message: &LinkMessage) -> Option<u32> {
+    let parent = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Link(parent) => Some(*parent),
+        _ => None,
+    });
+    parent.filter(|_| is(message, &InfoKind::Vlan))
+}
+
 fn kind(message: &LinkMessage) -> Kind {
-    let information = || {
-        message.attributes.iter().flat_map(|attribute| match attribute {
-            LinkAttribute::LinkInfo(information) => information.as_slice(),
-            _ => &[],
-        })
-    };
-    let is = |kind: InfoKind| information().any(|it| matches!(it, LinkInfo::Kind(found) if *found == kind));
     let passes_through = || {
-        information().any(|it| match it {
+        information(message).any(|it| match it {
             LinkInfo::Data(InfoData::MacVlan(data)) => data.contains(&InfoMacVlan::Mode(MacVlanMode::Passthrough)),
             _ => false,
         })
     };
-    if is(InfoKind::Bridge) {
+    if is(message, &InfoKind::Bridge) {
         Kind::Bridge
-    } else if is(InfoKind::MacVlan) && !passes_through() {
+    } else if is(message, &InfoKind::MacVlan) && !passes_through() {
         Kind::Macvlan
     } else {
         Kind::Ordinary

@@ -9,7 +9,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use xvrrp_common::abi::Router;
+use xvrrp_common::abi::{Lease, Router};
 use xvrrp_common::units::{MacAddress, Vrid};
 use xvrrp_common::wire::arp::{self, Arp};
 use xvrrp_common::wire::vrrp::AdvertFrame;
@@ -31,6 +31,13 @@ const OURS: u8 = 51;
 
 const ARP_ANSWERED: &str = "ARP request, answered";
 const ND_ANSWERED: &str = "Neighbor Solicitation, answered";
+
+/// What a packet costs on an interface without a virtual router, in the fence: while every lease runs, and past the end of
+/// one, when each address is looked up.
+const ELSEWHERE: [(&str, u64); 2] = [
+    ("TCP/IPv4 on another interface, leases run", Lease::UNLIMITED),
+    ("TCP/IPv4 on another interface, one has ended", Lease::ENDED),
+];
 
 /// The address over IPv6.
 const VIP_IPV6: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
@@ -85,6 +92,14 @@ fn run(options: &Options) -> Result<Findings> {
         let mut costs = Vec::new();
         for count in ROUTERS {
             costs.push(answered(&question, &bare, bare_cost.median(), count, effort.single_runs)?);
+        }
+        rows.push(judged(name, &costs, None, None));
+        groups.push(group(name, &costs));
+    }
+    for (name, lease) in ELSEWHERE {
+        let mut costs = Vec::new();
+        for count in ROUTERS {
+            costs.push(elsewhere(lease, count, &effort)?);
         }
         rows.push(judged(name, &costs, None, None));
         groups.push(group(name, &costs));
@@ -267,6 +282,14 @@ fn answered(request: &[u8], bare: &BareProgram, bare_median: f64, routers: u32, 
     let (alone, answered) = (nanoseconds(alone)?, nanoseconds(answered)?);
     // One value: the least and the most would be of two different moments.
     Samples::once((answered.median() + bare_median - alone.median()).max(0.0))
+}
+
+fn elsewhere(lease: u64, routers: u32, effort: &Effort) -> Result<Samples> {
+    let mut kernel = kernel_half(routers, router(Router::ROLE_ACTIVE))?;
+    kernel.set_lease(0, lease);
+    let frame = frames::tcp(MacAddress([0; 6]), [203, 0, 113, 5]);
+    ensure!(kernel.receive_elsewhere(&frame)?.verdict == Verdict::Pass, "an ordinary packet is dropped");
+    rounds(effort.rounds, || kernel.nanoseconds_elsewhere(&frame, effort.repeats))
 }
 
 fn loads(count: usize) -> Result<Samples> {

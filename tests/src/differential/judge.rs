@@ -51,7 +51,7 @@ impl Network {
             ethernet::TYPE_IPV4 if ipv4::protocol(frame, header.payload)? == vrrp::PROTOCOL => {
                 self.advert_ipv4(frame, &header, judgement);
             }
-            ethernet::TYPE_IPV4 if self.minds(admitted) => {
+            ethernet::TYPE_IPV4 => {
                 self.accept(ipv4::destination(frame, header.payload)?, header.vlan, admitted, judgement);
             }
             ethernet::TYPE_IPV6 => match ipv6::next_header(frame, header.payload)? {
@@ -59,10 +59,7 @@ impl Network {
                 icmpv6::NEXT_HEADER if icmpv6::is_neighbor(frame, header.payload + ipv6::HEADER)? => {
                     self.neighbor(frame, &header, judgement)?;
                 }
-                _ if self.minds(admitted) => {
-                    self.accept(ipv6::destination(frame, header.payload)?, header.vlan, admitted, judgement);
-                }
-                _ => {}
+                _ => self.accept(ipv6::destination(frame, header.payload)?, header.vlan, admitted, judgement),
             },
             ethernet::TYPE_ARP => self.arp(frame, &header, judgement)?,
             _ => {}
@@ -70,23 +67,30 @@ impl Network {
         Ok(())
     }
 
-    /// Whether a packet's destination is looked at.
-    fn minds(&self, admitted: Option<&Member>) -> bool {
-        match admitted {
-            Some(member) => !member.has(Router::ACCEPT),
-            None => self.routers.iter().any(|member| !member.has(Router::VIRTUAL_MAC)),
-        }
-    }
-
     /// RFC 9568 6.4.2, 6.4.3: who accepts packets addressed to a virtual address.
     fn accept<A: IpAddress>(&self, destination: A, vlan: u16, admitted: Option<&Member>, judgement: &mut Judgement) {
-        let Some(member) = self.router_of_vip(destination, vlan) else { return };
-        let accepts = match admitted {
-            Some(_) => member.has(Router::ACCEPT),
-            None => member.has(Router::VIRTUAL_MAC) || (member.has(Router::ACCEPT) && member.serves()),
-        };
-        if !accepts {
-            judgement.drop(member, Counter::NotAccepted);
+        if let Some(member) = self.router_of_vip(destination, vlan) {
+            let (accepts, counter) = match admitted {
+                Some(admitted) if admitted.has(Router::ACCEPT) => (true, Counter::NotAccepted),
+                Some(_) => (member.has(Router::ACCEPT), Counter::NotAccepted),
+                None if member.has(Router::VIRTUAL_MAC) => (!member.is_past_lease(), Counter::Fenced),
+                None => (member.has(Router::ACCEPT) && member.serves(), Counter::NotAccepted),
+            };
+            if !accepts {
+                return judgement.drop(member, counter);
+            }
+        }
+        self.fence(destination, judgement);
+    }
+
+    /// Whatever interface the virtual router is on.
+    fn fence<A: IpAddress>(&self, destination: A, judgement: &mut Judgement) {
+        let is_its = |member: &&Member| member.key.family == A::FAMILY as u8 && member.address == destination.widen();
+        let members = || self.routers.iter().filter(is_its);
+        if let Some(member) = members().find(|member| member.is_past_lease())
+            && !members().any(Member::serves)
+        {
+            judgement.drop(member, Counter::Fenced);
         }
     }
 
@@ -101,7 +105,10 @@ impl Network {
         if arp.operation != OPERATION_REQUEST || arp.is_gratuitous() {
             return Ok(());
         }
-        let Some(member) = self.router_of_vip(arp.target, header.vlan) else { return Ok(()) };
+        let Some(member) = self.router_of_vip(arp.target, header.vlan) else {
+            self.fence(arp.target, judgement);
+            return Ok(());
+        };
         if !member.serves() {
             judgement.drop(member, Counter::ArpSuppressed);
             return Ok(());

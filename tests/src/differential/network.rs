@@ -156,6 +156,11 @@ impl Member {
         self.router.role == Router::ROLE_ACTIVE && self.lease
     }
 
+    /// Active, although its lease has ended.
+    pub(super) fn is_past_lease(&self) -> bool {
+        self.router.role == Router::ROLE_ACTIVE && !self.lease
+    }
+
     /// Whether it knows somebody else by this MAC to have its address: a Backup without a virtual MAC cannot tell.
     pub(super) fn is_rival(&self, mac: MacAddress) -> bool {
         let knows = self.router.role == Router::ROLE_ACTIVE || self.has(Router::VIRTUAL_MAC);

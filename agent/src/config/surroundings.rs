@@ -1,0 +1,119 @@
+//! What about the host's interfaces an operator should know although a configuration can be used, judged on plain facts.
+
+use std::net::IpAddr;
+
+use super::section::quote;
+use super::{Config, VirtualRouterConfig};
+
+/// An interface of the network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surrounding {
+    pub name: String,
+    /// Its own addresses, with their prefix lengths.
+    pub networks: Vec<(IpAddr, u8)>,
+    /// It answers ARP for the addresses of all interfaces (`arp_ignore` is 0).
+    pub answers_for_all: bool,
+    /// The VLANs whose parent it is, by name.
+    pub vlans: Vec<String>,
+    /// Its card takes VLAN tags off before XDP sees the frame.
+    pub strips_tags: bool,
+}
+
+/// The warnings, as `FILE:LINE: ...`.
+pub fn warnings(config: &Config, interfaces: &[Surrounding]) -> Vec<String> {
+    let of_router = |router: &VirtualRouterConfig| {
+        let own = interfaces.iter().find(|interface| interface.name == router.interface);
+        let messages = own.map(|own| {
+            let others = interfaces.iter().filter(|other| other.name != own.name);
+            others.filter_map(|other| second_in_segment(own, other)).chain(stripped_tags(own)).collect::<Vec<_>>()
+        });
+        let (file, line, name) = (config.file.display(), router.lines.interface, quote(&router.name));
+        let place = format!("{file}:{line}: virtual_router {name}: interface");
+        messages.unwrap_or_default().into_iter().map(move |message| format!("{place}: {message}")).collect::<Vec<_>>()
+    };
+    config.virtual_routers.iter().flat_map(of_router).collect()
+}
+
+fn second_in_segment(own: &Surrounding, other: &Surrounding) -> Option<String> {
+    let shared = other.networks.iter().any(|other| own.networks.iter().any(|own| overlap(*own, *other)));
+    let name = &other.name;
+    (shared && other.answers_for_all).then(|| {
+        format!(
+            "{} is in the same network as {}, and answers ARP for the virtual addresses with its own MAC while this host is \
+             Active; sysctl -w net.ipv4.conf.{name}.arp_ignore=1 net.ipv4.conf.{name}.arp_announce=2",
+            quote(name),
+            quote(&own.name)
+        )
+    })
+}
+
+fn stripped_tags(own: &Surrounding) -> Option<String> {
+    let vlan = own.vlans.first().filter(|_| own.strips_tags)?;
+    let name = &own.name;
+    Some(format!(
+        "{} is the parent of {}, and its card takes the tag off before XDP sees it, so that frames of the VLAN are taken for \
+         untagged ones; ethtool -K {name} rxvlan off",
+        quote(name),
+        quote(vlan)
+    ))
+}
+
+/// Whether one IPv4 network is within the other. Over IPv6 no host answers for the addresses of another interface.
+fn overlap(one: (IpAddr, u8), other: (IpAddr, u8)) -> bool {
+    let ((IpAddr::V4(one), of_one), (IpAddr::V4(other), of_other)) = (one, other) else { return false };
+    let shorter = u32::from(of_one.min(of_other));
+    (one.to_bits() ^ other.to_bits()).checked_shr(32 - shorter).is_none_or(|differing| differing == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn config() -> Config {
+        let text =
+            "[[virtual_router]]\nname = \"lan\"\ninterface = \"eth0\"\nvrid = 1\naddresses = [\"192.0.2.1/24\"]\n";
+        super::super::parse(Path::new("x.toml"), text).unwrap()
+    }
+
+    fn interface(name: &str, address: &str, prefix_length: u8) -> Surrounding {
+        let networks = vec![(address.parse().unwrap(), prefix_length)];
+        Surrounding { name: name.into(), networks, answers_for_all: true, ..Surrounding::default() }
+    }
+
+    #[test]
+    fn a_second_interface_in_the_segment_that_answers_arp_for_all_addresses_is_warned_of() {
+        let eth0 = interface("eth0", "192.0.2.2", 24);
+        for (other, warned) in [
+            (interface("eth1", "192.0.2.12", 24), true),
+            (interface("eth1", "192.0.2.129", 25), true),
+            (interface("eth1", "10.0.0.1", 0), true),
+            (interface("eth1", "192.0.3.2", 24), false),
+            (interface("eth1", "2001:db8::1", 64), false),
+            (Surrounding { answers_for_all: false, ..interface("eth1", "192.0.2.12", 24) }, false),
+        ] {
+            let warnings = warnings(&config(), &[eth0.clone(), other.clone()]);
+            assert_eq!(warnings.len(), usize::from(warned), "{other:?}: {warnings:?}");
+            for warning in warnings {
+                assert!(
+                    warning.starts_with("x.toml:3: virtual_router \"lan\": interface: \"eth1\" is in the same network")
+                );
+                assert!(warning.contains("net.ipv4.conf.eth1.arp_ignore=1"), "{warning}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_parent_of_vlans_whose_card_takes_tags_off_is_warned_of() {
+        let eth0 = interface("eth0", "192.0.2.2", 24);
+        let parent = Surrounding { vlans: vec!["eth0.7".into()], ..eth0.clone() };
+        let stripping = Surrounding { strips_tags: true, ..parent.clone() };
+        let elsewhere = Surrounding { name: "eth1".into(), networks: Vec::new(), ..stripping.clone() };
+        for quiet in [vec![parent], vec![Surrounding { strips_tags: true, ..eth0.clone() }], vec![eth0, elsewhere]] {
+            assert_eq!(warnings(&config(), &quiet), [""; 0]);
+        }
+        let warnings = warnings(&config(), &[stripping]);
+        assert!(warnings.len() == 1 && warnings[0].ends_with("ethtool -K eth0 rxvlan off"), "{warnings:?}");
+    }
+}

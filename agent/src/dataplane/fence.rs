@@ -1,0 +1,84 @@
+//! The fence on interfaces without a virtual router: a TC program that drops what is for a virtual address past the lease.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::mem::ManuallyDrop;
+
+use aya::programs::SchedClassifier;
+use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId};
+
+use super::attachments::{Link, adopt};
+use super::pins::{FENCE, FENCE_PROGRAM, Pins, unpin};
+use super::{DataplaneError, attach};
+
+/// See the module. It is pinned, and outlives its owner.
+#[derive(Debug)]
+pub struct Fence {
+    /// Its links, where they are not pinned, stay when it goes: see [`Self::retain`].
+    program: ManuallyDrop<SchedClassifier>,
+    pins: Pins,
+    interfaces: BTreeMap<u32, Held>,
+}
+
+/// What holds the program to an interface.
+#[derive(Debug)]
+enum Held {
+    Pinned(Link),
+    /// Where the kernel knows no links of TC programs.
+    Kept(SchedClassifierLinkId),
+}
+
+impl Fence {
+    pub(super) fn new(program: &mut SchedClassifier, pins: Pins) -> Result<Self, DataplaneError> {
+        let pin = pins.link(FENCE_PROGRAM, 0);
+        let failed = |source| DataplaneError::Pins { path: pin.clone(), source };
+        // A process that ended between the two steps may have left it.
+        let _ = fs::remove_file(&pin);
+        program.pin(&pin).map_err(|error| failed(std::io::Error::other(error)))?;
+        let opened = SchedClassifier::from_pin(&pin);
+        fs::remove_file(&pin).map_err(failed)?;
+        Ok(Self { program: ManuallyDrop::new(opened?), pins, interfaces: BTreeMap::new() })
+    }
+
+    /// Whether it is on the interface, as far as that can be told.
+    pub fn is_attached(&self, ifindex: u32) -> bool {
+        match self.interfaces.get(&ifindex) {
+            Some(Held::Pinned(link)) => link.is_attached(),
+            Some(Held::Kept(_)) => true,
+            None => false,
+        }
+    }
+
+    /// Attaches it to an interface, in place of a predecessor's without a gap. Waits for the kernel, some 10 ms.
+    pub fn attach(&mut self, interface: &str, ifindex: u32) -> Result<(), DataplaneError> {
+        let pin = self.pins.link(FENCE, ifindex);
+        let held = if let Some(link) = adopt::<SchedClassifierLink>(&pin)
+            && let Ok(id) = self.program.attach_to_link(link)
+        {
+            drop(self.program.take_link(id)?);
+            Held::Pinned(Link::open(&pin, false)?)
+        } else {
+            let id = attach::fence(&mut self.program, interface)?;
+            if attach::has_tcx() {
+                Held::Pinned(Link::pin(&pin, self.program.take_link(id)?.try_into()?)?)
+            } else {
+                Held::Kept(id)
+            }
+        };
+        self.interfaces.insert(ifindex, held);
+        Ok(())
+    }
+
+    /// Takes it off all interfaces but these, a predecessor's too.
+    pub fn retain(&mut self, wanted: &BTreeSet<u32>) {
+        for (_, held) in self.interfaces.extract_if(.., |ifindex, _| !wanted.contains(ifindex)) {
+            if let Held::Kept(id) = held {
+                // Fails where the interface is gone.
+                let _ = self.program.detach(id);
+            }
+        }
+        for ifindex in self.pins.linked(FENCE).into_iter().filter(|ifindex| !wanted.contains(ifindex)) {
+            let _ = unpin(&self.pins.link(FENCE, ifindex));
+        }
+    }
+}

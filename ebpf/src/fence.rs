@@ -1,0 +1,71 @@
+//! What comes to a virtual address by another way than its virtual router's: through another interface, or to an
+//! interface's own MAC. The address is on this host as long as the agent does not take it off, and a dead agent does not. So
+//! past the lease such packets are dropped. In any other role they pass: a Backup may forward them to the Active router.
+
+use xvrrp_common::abi::{Address, Counter, VipKey, ipv4_address};
+use xvrrp_common::units::Family;
+use xvrrp_common::wire::arp::{Arp, OPERATION_REQUEST};
+use xvrrp_common::wire::icmpv6::{self, Kind, Neighbor};
+use xvrrp_common::wire::{Truncated, ethernet, ipv4, ipv6};
+
+use crate::cursor::Network;
+use crate::egress::Verdict;
+use crate::lease;
+use crate::maps::{self, CounterIndex, count};
+
+/// A packet that has arrived on an interface without a virtual router.
+#[inline(always)]
+pub fn handle(packet: &Network) -> Result<Verdict, Truncated> {
+    if lease::all_surely_run() || packet.is_for_another_host() {
+        return Ok(Verdict::Pass);
+    }
+    let (family, address) = match packet.protocol() {
+        ethernet::TYPE_IPV4 => (Family::Ipv4, ipv4_address(ipv4::destination(packet, 0)?)),
+        ethernet::TYPE_IPV6 => (Family::Ipv6, ipv6_address(packet)?),
+        ethernet::TYPE_ARP => match Arp::decode(packet, 0)? {
+            Some(arp) if is_question(&arp) => (Family::Ipv4, ipv4_address(arp.target)),
+            _ => return Ok(Verdict::Pass),
+        },
+        _ => return Ok(Verdict::Pass),
+    };
+    Ok(if forbids(family, &address) { Verdict::Drop } else { Verdict::Pass })
+}
+
+/// Whether ARP asks for its target.
+#[inline(always)]
+pub fn is_question(arp: &Arp) -> bool {
+    arp.operation == OPERATION_REQUEST && !arp.is_gratuitous()
+}
+
+/// What a packet is for: the target of a Neighbor Solicitation, else the destination.
+#[inline(always)]
+fn ipv6_address(packet: &Network) -> Result<Address, Truncated> {
+    if ipv6::next_header(packet, 0)? == icmpv6::NEXT_HEADER
+        && icmpv6::is_neighbor(packet, ipv6::HEADER)?
+        && let Ok(ip) = ipv6::Header::decode(packet, 0)
+        && let Some(Neighbor { kind: Kind::Solicitation, target, .. }) = Neighbor::decode(packet, &ip)?
+    {
+        return Ok(target);
+    }
+    ipv6::destination(packet, 0)
+}
+
+/// Whether this host must not serve the address now: it is Active in one of the virtual routers that have the address, past
+/// the lease, and in none of them within the lease. Counted if so.
+#[inline(never)]
+pub fn forbids(family: Family, address: &Address) -> bool {
+    let mut ended = None;
+    for nth in 0..VipKey::MOST_SHARED {
+        let Some(router) = maps::router_of_vip_anywhere(family, *address, nth) else { break };
+        if lease::runs(&router) {
+            return false;
+        }
+        if lease::has_ended(&router) {
+            ended = Some(CounterIndex::of(&router));
+        }
+    }
+    if let Some(index) = ended {
+        count(index, Counter::Fenced);
+    }
+    ended.is_some()
+}
