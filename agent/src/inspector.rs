@@ -244,6 +244,7 @@ impl Inspector {
             addresses: known.addresses.clone(),
             unicast_peers: known.peers.clone(),
             adverts_sent: elected.adverts_sent,
+            announcements_waiting: elected.announcements_waiting,
             transitions: self.sources.history.counts(place),
             history: self.sources.history.latest(place).into_iter().map(history_entry).collect(),
             notify_failures: self.sources.notify_failures.get(place).map_or(0, |count| count.load(Ordering::Relaxed)),

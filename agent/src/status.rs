@@ -80,6 +80,9 @@ pub struct VirtualRouterStatus {
     pub unicast_peers: Vec<PeerStatus>,
     /// Since `started`.
     pub adverts_sent: u64,
+    /// How many gratuitous ARPs, or unsolicited Neighbor Advertisements, are put off: the interface sends no more at a time.
+    #[serde(default)]
+    pub announcements_waiting: usize,
     /// How often it has come into each state since `started`.
     #[serde(default)]
     pub transitions: BTreeMap<String, u64>,
@@ -314,6 +317,9 @@ impl fmt::Display for VirtualRouterStatus {
         if addresses + filter_entries > 0 {
             writeln!(f, "  put back    {addresses} addresses, {filter_entries} filter entries that were removed")?;
         }
+        if self.announcements_waiting > 0 {
+            writeln!(f, "  announces   {} frames wait for their turn", self.announcements_waiting)?;
+        }
         if let Some(RivalClaim { address, mac, ago_ms }) = &self.rival {
             writeln!(f, "  RIVAL       {mac} claimed {address} {} ago", span(*ago_ms))?;
         }
@@ -403,6 +409,7 @@ mod tests {
                     PeerStatus { address: IpAddr::from([203, 0, 113, 2]), min_ttl: 254 },
                 ],
                 adverts_sent: 0,
+                announcements_waiting: 0,
                 transitions: BTreeMap::from([("backup".to_owned(), 1)]),
                 history: vec![HistoryEntry {
                     at: 1.5,

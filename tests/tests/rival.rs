@@ -156,6 +156,10 @@ fn a_flood_of_claims_on_many_virtual_routers_makes_no_flood_of_announcements() -
         }
         thread::sleep(Duration::from_millis(25));
     }
+    let status = agent.status()?;
+    let routers = status["virtual_routers"].as_array().context("status without virtual_routers")?;
+    let waiting: u64 = routers.iter().filter_map(|router| router["announcements_waiting"].as_u64()).sum();
+    ensure!(waiting > 0, "nothing is put off");
     let mut announcements = 0_usize;
     let mut announced = BTreeSet::new();
     let mut receive = || {

@@ -69,6 +69,11 @@ impl Owed {
         }
     }
 
+    /// All that wait.
+    pub(super) fn total(&self) -> usize {
+        self.takeover + self.routine
+    }
+
     /// The first of the next `frames` announcements, and how many of them there are before the addresses begin again.
     pub(super) fn take(&mut self, urgency: Urgency, frames: usize, count: usize) -> (usize, usize) {
         let start = self.next;

@@ -377,6 +377,7 @@ impl Instance {
                 lease: self.machine.lease_until().map(|until| until.since(now)),
             },
             adverts_sent: self.adverts_sent,
+            announcements_waiting: self.owed.total(),
             rival: self.rival,
         }
     }
@@ -451,7 +452,7 @@ impl Instance {
         }
     }
 
-    /// How many announcements wait.
+    /// The announcements that wait.
     pub(super) fn owed(&mut self) -> &mut Owed {
         &mut self.owed
     }

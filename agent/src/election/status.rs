@@ -21,6 +21,8 @@ pub struct RouterStatus {
     pub heard: Option<Heard>,
     pub timers: Timers,
     pub adverts_sent: u64,
+    /// Gratuitous ARP and unsolicited Neighbor Advertisements that are put off.
+    pub announcements_waiting: usize,
     /// The latest claim on one of our addresses.
     pub rival: Option<Rival>,
 }
@@ -45,6 +47,7 @@ impl RouterStatus {
                 lease: None,
             },
             adverts_sent: 0,
+            announcements_waiting: 0,
             rival: None,
         }
     }
