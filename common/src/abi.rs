@@ -22,12 +22,15 @@
 //! same for as long as the key is there, and each value lets its reader verify whose it is. Everything that changes stands
 //! in arrays by slot, in words of eight bytes that are written and read whole.
 
-use core::mem::offset_of;
+mod slot;
+
 use core::net::IpAddr;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::units::Family;
+
+pub use slot::{Checked, Fixed, Lease, MacWord, Slot, State, digest};
 
 /// The names of the maps in the BPF object.
 pub mod map {
@@ -144,27 +147,6 @@ impl Key for RouterKey {}
 impl Key for VipKey {}
 impl Key for SourceKey {}
 
-/// The value of a hash map, with a digest of the key it belongs to. A reader whose element was freed and reused for
-/// another key finds the digest of that key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C, align(8))]
-pub struct Checked {
-    pub value: u32,
-    /// The [`digest`] of the key.
-    pub digest: u32,
-}
-
-/// Tells keys of three words apart, all but one pair in four billion.
-#[inline(always)]
-pub const fn digest([place, high, low]: [u64; 3]) -> u32 {
-    // Odd numbers without a pattern. The products do not depend on each other, so a processor computes them side by side.
-    let sum = place
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .wrapping_add(high.wrapping_mul(0xd6e8_feb8_6659_fd93))
-        .wrapping_add(low.wrapping_mul(0xa076_1d64_78bd_642f));
-    (sum >> 32) as u32
-}
-
 /// What the kernel half must know of a virtual router of ours. In the maps it is spread over [`Slot`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Router {
@@ -225,100 +207,6 @@ impl Router {
     pub const CHECKSUM_PLAIN: u8 = 2;
 }
 
-/// What the kernel half knows of the virtual router in a slot, and its lease. The first eight words, which every frame may
-/// need, are a cache line.
-///
-/// Each field before [`Self::fixed`] is a word or consists of words; both sides read and write each word whole, so a reader
-/// sees what was before or what is after. A reader that came by a hash map compares [`Self::key`]: a slot is given to
-/// another virtual router only long after the maps named the one before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Slot {
-    /// All zero while the slot is free.
-    pub key: RouterKey,
-    pub state: State,
-    /// [`Router::answer_mac`].
-    pub answer_mac: MacWord,
-    /// [`Router::interface_mac`].
-    pub interface_mac: MacWord,
-    pub lease: Lease,
-    /// Counts the changes of [`Self::fixed`]; the lowest bit says which of the two is in force. A change writes the other one
-    /// first, so a reader has until the second change after its look.
-    pub generation: u64,
-    pub fixed: [Fixed; 2],
-}
-
-/// The part of a [`Router`] that changes while it runs, in one word.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct State {
-    /// The fields of [`Router`] by these names.
-    pub role: u8,
-    pub flags: u8,
-    pub priority: u8,
-    pub version: u8,
-    pub checksum: u8,
-    pub auth_type: u8,
-    /// Zero.
-    pub reserved: [u8; 2],
-}
-
-/// A MAC address in one word.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct MacWord {
-    pub mac: [u8; 6],
-    /// Zero.
-    pub reserved: [u8; 2],
-}
-
-/// The part of a [`Router`] that is as the configuration has it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Fixed {
-    /// The fields of [`Router`] by these names.
-    pub primary: Address,
-    pub auth_data: [u8; 8],
-    pub advert_interval: u64,
-}
-
-impl Router {
-    /// The part of it in [`Slot::state`].
-    pub const fn state(&self) -> State {
-        let Self { role, flags, priority, version, checksum, auth_type, .. } = *self;
-        State { role, flags, priority, version, checksum, auth_type, reserved: [0; 2] }
-    }
-
-    /// The part of it in [`Slot::fixed`].
-    pub const fn fixed(&self) -> Fixed {
-        Fixed { primary: self.primary, auth_data: self.auth_data, advert_interval: self.advert_interval }
-    }
-}
-
-impl Slot {
-    /// The virtual router in this slot, which has this number.
-    pub fn router(&self, slot: u32) -> Router {
-        let [even, odd] = self.fixed;
-        let Fixed { primary, auth_data, advert_interval } = if self.generation & 1 == 0 { even } else { odd };
-        let State { role, flags, priority, version, checksum, auth_type, .. } = self.state;
-        let (answer_mac, interface_mac) = (self.answer_mac.mac, self.interface_mac.mac);
-        Router {
-            primary,
-            auth_data,
-            advert_interval,
-            slot,
-            role,
-            flags,
-            priority,
-            version,
-            checksum,
-            auth_type,
-            answer_mac,
-            interface_mac,
-        }
-    }
-}
-
 /// A valid advert, as the kernel half heard it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -355,26 +243,6 @@ pub struct Heard {
     pub latest: Advert,
     /// The kernel half's own: when the last [`Claim`] was told.
     pub claim_told_at: u64,
-}
-
-/// Until when an Active router may serve: past it, the kernel half answers and admits nothing on its behalf, whatever the
-/// role says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Lease {
-    /// On the boot-time clock in nanoseconds. Both sides write it as one word; no two leases end at the same moment.
-    pub until: u64,
-    /// The kernel half's own: as long as the kernel's tick counter is below [`Self::sure_before`], the lease that ends at
-    /// this moment runs, and the clock need not be read.
-    pub sure_of: u64,
-    pub sure_before: u64,
-}
-
-impl Lease {
-    /// [`Self::until`] of no lease: nothing is served.
-    pub const ENDED: u64 = 0;
-    /// [`Self::until`] of a lease that never ends (`lease = "off"`).
-    pub const UNLIMITED: u64 = u64::MAX;
 }
 
 /// Sent when an advert changes something, or when our role makes every advert matter.
@@ -591,9 +459,6 @@ const _: () = {
     assert!(size_of::<RouterKey>() == 8);
     assert!(size_of::<VipKey>() == 24);
     assert!(size_of::<SourceKey>() == 24);
-    assert!(size_of::<Slot>() == 128);
-    assert!(size_of::<State>() == 8 && size_of::<MacWord>() == 8 && size_of::<Checked>() == 8);
-    assert!(offset_of!(Slot, fixed) == 64);
     assert!(size_of::<Advert>() == 40);
     assert!(size_of::<Heard>() == 64);
     assert!(size_of::<Event>() == 56);
@@ -601,7 +466,6 @@ const _: () = {
     assert!(size_of::<Settings>() == 32);
     assert!(size_of::<Monitored>() == 16);
     assert!(size_of::<Sighting>() == 536);
-    assert!(size_of::<Lease>() == 24);
     assert!(size_of::<Stamp>() == 32);
     assert!(Counter::ALL.len() <= MAX_COUNTERS);
 };

@@ -112,7 +112,7 @@ impl<K: Key> InWords<K> {
     fn check(&self, found: Option<*const Checked>) -> Option<u32> {
         const { assert!(Self::WORDS == 3) };
         // SAFETY: an element of the map, which is there as long as the program runs; volatile, as it may be reused meanwhile.
-        let Checked { value, digest } = zerocopy::transmute!(unsafe { ptr::read_volatile(found?.cast::<u64>()) });
+        let Checked { value, digest } = Checked::from_word(unsafe { ptr::read_volatile(found?.cast::<u64>()) });
         (digest == abi::digest([self.word(0), self.word(1), self.word(2)])).then_some(value)
     }
 }

@@ -23,17 +23,10 @@ macro_rules! load {
     };
 }
 
-/// The same as what the field is.
-macro_rules! word {
-    ($entry:expr, $field:ident) => {
-        zerocopy::transmute!(load!($entry, $field))
-    };
-}
-
 impl Router {
     #[inline(always)]
     pub fn new(entry: *mut Slot, slot: u32) -> Self {
-        Self { entry, slot, state: word!(entry, state) }
+        Self { entry, slot, state: State::from_word(load!(entry, state)) }
     }
 
     /// The same with its state of now; none if the slot is another's by now.
@@ -45,7 +38,7 @@ impl Router {
 
     #[inline(always)]
     pub fn key(&self) -> RouterKey {
-        word!(self.entry, key)
+        RouterKey::from_word(load!(self.entry, key))
     }
 
     #[inline(always)]
@@ -71,14 +64,12 @@ impl Router {
 
     #[inline(always)]
     pub fn answer_mac(&self) -> MacAddress {
-        let MacWord { mac, .. } = word!(self.entry, answer_mac);
-        MacAddress(mac)
+        MacAddress(MacWord::from_word(load!(self.entry, answer_mac)).mac)
     }
 
     #[inline(always)]
     pub fn interface_mac(&self) -> MacAddress {
-        let MacWord { mac, .. } = word!(self.entry, interface_mac);
-        MacAddress(mac)
+        MacAddress(MacWord::from_word(load!(self.entry, interface_mac)).mac)
     }
 
     #[inline(always)]

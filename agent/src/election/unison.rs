@@ -22,7 +22,8 @@ impl Election {
         let partners = self.instances[index].partners();
         let all = || iter::once(index).chain(partners.iter().copied());
         // From the moment that the kernel half knows the role it tells of every advert. One that came between the
-        // stamps read above and that moment shows in the stamps read here; none goes unnoticed.
+        // stamps read above and that moment shows in the stamps read here; none goes unnoticed. `set_router` issues a full fence
+        // after each role, and the kernel half one after each stamp (`take` in `ebpf/src/advert.rs`).
         all().try_for_each(|one| self.instances[one].prepare_takeover(now, &mut self.tables))?;
         self.hear_stamps(index, now);
         self.instances[index].handle_timeout(now);
