@@ -65,7 +65,7 @@ async fn check_hooks(config: &Config, netlink: &Netlink) -> anyhow::Result<()> {
     let pins = Pins::below(&config.agent.bpffs)?;
     let interfaces = netlink.interfaces().await?;
     for Interface { name, ifindex, xdp, .. } in Plans::new(config, &interfaces).interfaces() {
-        if let Some(occupant) = xdp.filter(|_| !pins.are_attached(*ifindex)) {
+        if let Some(occupant) = xdp.filter(|_| !pins.hold_hook(*ifindex)) {
             return Err(DataplaneError::hook_taken(name, occupant).into());
         }
     }
@@ -87,7 +87,7 @@ pub async fn run(config: &Config, replace: bool, mut bequest: Option<Bequest>) -
     // Before the interfaces are looked at: no change after that look is missed.
     let links = LinkMonitor::open()?;
     // An agent that goes on with the configuration that ran has reported them, and goes on wherever that is possible.
-    if bequest.as_ref().is_none_or(|bequest| bequest.configuration.is_none()) {
+    if bequest.as_ref().is_none_or(|bequest| bequest.renewed) {
         match warnings(config, &netlink).await {
             Ok(warnings) => warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
             // It held a moment ago, when the reload was checked, and there are roles to go on with.
@@ -173,7 +173,7 @@ async fn start_and_serve(
     let interfaces = netlink.interfaces().await?;
     let mut plans = Plans::new(config, &interfaces);
     let capacity = capacity(config)?;
-    *begun = true;
+    pins.follow_interfaces();
     let predecessor = pins.predecessor(capacity);
     report::tell_of_predecessor(&predecessor);
     let goes_on = bequest.is_some() || matches!(predecessor, Predecessor::Compatible(_));
@@ -183,6 +183,7 @@ async fn start_and_serve(
         None if goes_on => Server::open_or_retry(path),
         None => Server::open(path).await?,
     };
+    *begun = true;
     let reload = Reload::new(config).context("cannot tell how this process was started")?;
     let mut filters = UnicastFilters::recover(netlink.clone(), path)?;
     if let Predecessor::Incompatible(_) = predecessor {

@@ -153,14 +153,15 @@ impl Cli {
                 let bequest = Bequest::inherited()?;
                 let config = load_or_go_on(&file, bequest.as_ref())?;
                 namespace.enter()?;
-                // What runs may go on wherever it can.
-                if bequest.is_none() {
+                // The configuration that runs may go on wherever it can.
+                let renewed = bequest.as_ref().is_none_or(|bequest| bequest.renewed);
+                if renewed {
                     for warning in manage(agent::check(&config))? {
                         eprintln!("warning: {warning}");
                     }
                 }
                 if let Some(control) = from {
-                    manage(agent::check_succession(&config, &control, bequest.is_some()))?;
+                    manage(agent::check_succession(&config, &control, !renewed))?;
                 }
                 let count = config.virtual_routers.len();
                 let plural = if count == 1 { "" } else { "s" };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 
+use crate::config::Text;
 use crate::control::{Answer, Request, Server};
 use crate::departure::{Departure, Wish};
 use crate::inspector::Inspector;
@@ -20,7 +21,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// What has been asked for, and is done once the client has its answer.
 enum Leaving {
     ToProcess,
-    ToItself,
+    ToItself(Text),
 }
 
 /// Answers clients until aborted, each in a task of its own: a silent one holds nobody up.
@@ -57,9 +58,9 @@ pub fn serve(
                                     }
                                     Err(error) => Answer::Refused { error },
                                 },
-                                Request::Reload => match departure.check_reload(None).await {
-                                    Ok(()) => {
-                                        leaving = Some(Leaving::ToItself);
+                                Request::Reload => match departure.check_reload().await {
+                                    Ok(text) => {
+                                        leaving = Some(Leaving::ToItself(text));
                                         Answer::Reloading { started: inspector.started() }
                                     }
                                     Err(error) => Answer::Refused { error },
@@ -70,7 +71,7 @@ pub fn serve(
                         let Some(client) = client else { return };
                         match leaving {
                             Some(Leaving::ToProcess) => departure.wish(Wish::HandOver(client.into_successor())),
-                            Some(Leaving::ToItself) => departure.wish(Wish::Reload),
+                            Some(Leaving::ToItself(text)) => departure.wish(Wish::Reload(text)),
                             None => {
                                 if let Some(watch) = watch {
                                     monitors.stream(watch, client).await;

@@ -18,7 +18,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub enum Wish {
     /// To leave everything to the process that asks.
     HandOver(Successor),
-    Reload,
+    /// To reload with this configuration, which has been checked.
+    Reload(Text),
     /// To reload with the configuration that it has, for the sake of its interfaces.
     GoOn,
 }
@@ -41,27 +42,34 @@ impl Departure {
         Err("addresses are still being put on interfaces, or taken off; try again later".to_owned())
     }
 
-    pub async fn check_reload(&self, bequest: Option<&Bequest>) -> Result<(), String> {
-        self.reload.check(bequest).await?;
+    /// Whether a reload is possible with the configuration's file as it is now, and what stands there.
+    pub async fn check_reload(&self) -> Result<Text, String> {
+        let text = self.reload.read_configuration().await?;
+        self.check(text.clone(), true).await?;
+        Ok(text)
+    }
+
+    async fn check(&self, configuration: Text, renewed: bool) -> Result<(), String> {
+        let bequest = Bequest { configuration: Some(configuration), renewed, ..Bequest::default() };
+        self.reload.check(&bequest).await?;
         self.settle().await
     }
 
     /// Starts anew for this reason, with the configuration that runs.
     pub async fn go_on(self, reason: String, configuration: Text) {
-        let bequest = Bequest { configuration: Some(configuration), ..Bequest::default() };
-        match self.check_reload(Some(&bequest)).await {
+        match self.check(configuration, false).await {
             Ok(()) => {
-                tracing::info!("{reason}: starting anew, with the configuration that runs");
+                tracing::info!("{reason}: starting again, with the configuration that runs");
                 self.wish(Wish::GoOn);
             }
-            Err(error) => tracing::error!("{reason}: but the agent cannot start anew, and goes on for now: {error}"),
+            Err(error) => tracing::error!("{reason}: but the agent cannot start again, and goes on for now: {error}"),
         }
     }
 
     pub async fn reload_on_signal(self) {
         tracing::info!("SIGHUP: reloading");
-        match self.check_reload(None).await {
-            Ok(()) => self.wish(Wish::Reload),
+        match self.check_reload().await {
+            Ok(text) => self.wish(Wish::Reload(text)),
             Err(error) => tracing::error!("not reloaded, everything stays as it was: {error}"),
         }
     }

@@ -25,7 +25,7 @@ use nix::unistd::{close, dup, execve};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use crate::config::{Config, Text};
+use crate::config::{self, Config, Text};
 use crate::control::{self, Request, Singleton};
 use crate::files;
 use crate::program::Running;
@@ -34,8 +34,11 @@ use crate::tracking::Outcomes;
 /// What the agent tells the one that it becomes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bequest {
-    /// The text to go on with, whatever stands in the file by now: nobody has asked for another configuration.
+    /// The text to go on with, whatever stands in the file by now: it is the one that has been checked.
     pub configuration: Option<Text>,
+    /// Somebody has asked for it; otherwise it is the one that runs.
+    #[serde(default)]
+    pub renewed: bool,
     /// The virtual routers that wait, of which has been told.
     pub waiting: Vec<Waits>,
     /// The states that notify programs have been told last, see [`Notifier::told`](crate::notify::Notifier::told).
@@ -234,17 +237,25 @@ impl Reload {
         })
     }
 
-    /// Has the program that will run check the configuration that it will find, in our network namespace, and what we shall
-    /// leave; with `bequest`, the configuration there. What it says against either is the error.
-    pub async fn check(&self, bequest: Option<&Bequest>) -> Result<(), String> {
+    /// The configuration's file as it is now.
+    pub async fn read_configuration(&self) -> Result<Text, String> {
+        let file = self.file.clone();
+        let read = tokio::task::spawn_blocking(move || config::read_text(&file));
+        match tokio::time::timeout(PATIENCE, read).await {
+            Ok(Ok(read)) => read.map_err(|error| error.to_string()),
+            _ => Err(format!("{}: could not be read within {PATIENCE:?}", self.file.display())),
+        }
+    }
+
+    /// Has the program that will run check the configuration of `bequest`, in our network namespace, and what we shall
+    /// leave. What it says against either is the error.
+    pub async fn check(&self, bequest: &Bequest) -> Result<(), String> {
         let _one = self.checking.lock().await;
         let failed = |what: &dyn std::fmt::Display| format!("{} check: {what}", self.program.display());
         let mut check = tokio::process::Command::new(&self.program);
         check.arg("check").arg("--from").arg(&self.control).arg(&self.file);
-        check.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-        if let Some(bequest) = bequest {
-            check.stdin(bequest.write().map_err(|error| failed(&error))?).env(Bequest::INHERITED, "0");
-        }
+        check.stdout(Stdio::null()).kill_on_drop(true);
+        check.stdin(bequest.write().map_err(|error| failed(&error))?).env(Bequest::INHERITED, "0");
         match tokio::time::timeout(PATIENCE, check.output()).await {
             Err(_) => Err(failed(&format!("no answer within {PATIENCE:?}"))),
             Ok(Err(error)) => Err(failed(&error)),

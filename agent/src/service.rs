@@ -264,7 +264,7 @@ impl Host<'_> {
         if wish.is_some() {
             herald.flush().await;
         }
-        if let Some(Wish::Reload | Wish::GoOn) = wish {
+        if let Some(Wish::Reload(_) | Wish::GoOn) = wish {
             supervisor::tell_reloading();
             signals.leave();
         }
@@ -300,9 +300,20 @@ impl Host<'_> {
             herald.finish().await;
             return Ok(End::Stopped);
         };
-        let configuration = (!matches!(wish, Wish::Reload)).then(|| self.config.text.clone());
+        let (configuration, renewed) = match &wish {
+            Wish::Reload(text) => (text.clone(), true),
+            Wish::GoOn | Wish::HandOver(_) => (self.config.text.clone(), false),
+        };
         let (told, running) = (herald.notifier.told(), children.running());
-        let bequest = Bequest { configuration, waiting: waits, told, checks, running, ..Bequest::default() };
+        let bequest = Bequest {
+            configuration: Some(configuration),
+            renewed,
+            waiting: waits,
+            told,
+            checks,
+            running,
+            ..Bequest::default()
+        };
         let mut files = Files::default();
         files.keep(&*self.socket)?;
         memberships.iter().flatten().try_for_each(|joined| files.keep(joined))?;
@@ -312,7 +323,7 @@ impl Host<'_> {
         let legacy = Legacy { reload, bequest, files };
         Ok(match wish {
             Wish::HandOver(successor) => End::HandedOver(legacy, successor),
-            Wish::Reload | Wish::GoOn => {
+            Wish::Reload(_) | Wish::GoOn => {
                 signals.send_again().await;
                 End::Reload(legacy)
             }

@@ -1,5 +1,6 @@
 //! keepalived as the other router, where the two do not simply follow their priorities.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -134,8 +135,9 @@ fn adverts_that_lose_leave_the_checksum_alone_that_keepalived_wants() -> Result<
     // RFC 5798 5.2.8
     let lab = Lab::new(3)?;
     let (mut ours, theirs) = active_beside_strict_backup(&lab)?;
-    let forger = lab.routers[2]
-        .run(|| -> Result<_> { Ok(PacketSocket::open(nix::net::if_::if_nametoindex(INTERFACE)?)?) })??;
+    let forger = lab.routers[2].run(|| -> Result<_> {
+        Ok(Arc::new(PacketSocket::open()?).on(nix::net::if_::if_nametoindex(INTERFACE)?)?)
+    })??;
     let forged = frames::emit(&AdvertFrame {
         source: [192, 0, 2, 99],
         priority: Priority::new(50),

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use nix::sys::time::TimeVal;
-use xvrrp::net::PacketSocket;
+use xvrrp::net::{InterfaceSender, PacketSocket};
 use xvrrp_common::units::MacAddress;
 use xvrrp_common::wire::arp;
 use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, eventually};
@@ -18,13 +19,14 @@ use xvrrp_tests::packet_socket;
 const VIRTUAL_MAC: &str = "00:00:5e:00:01:33";
 
 /// A host on the segment that can send any frame.
-struct Segment(PacketSocket);
+struct Segment(InterfaceSender);
 
 impl Segment {
     fn new(lab: &Lab) -> Result<Self> {
         let server = &lab.routers[1];
-        let socket =
-            server.run(|| -> Result<_> { Ok(PacketSocket::open(nix::net::if_::if_nametoindex(INTERFACE)?)?) })??;
+        let socket = server.run(|| -> Result<_> {
+            Ok(Arc::new(PacketSocket::open()?).on(nix::net::if_::if_nametoindex(INTERFACE)?)?)
+        })??;
         Ok(Self(socket))
     }
 

@@ -224,6 +224,28 @@ fn a_reload_leaves_no_multicast_group_for_a_moment() -> Result<()> {
 }
 
 #[test]
+fn an_interface_that_comes_back_with_another_index_while_no_agent_runs_is_no_foreign_one() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = &lab.routers[0];
+    let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    let index = || host.run(|| if_nametoindex(INTERFACE));
+    let before = index()??;
+    agent.kill()?;
+    // The switch has an interface of the same index.
+    host.ip(&format!("link set {INTERFACE} netns {}", lab.switch().name()))?;
+    lab.switch().ip(&format!("link set {INTERFACE} netns {}", host.name()))?;
+    host.ip(&format!("addr add {}/24 dev {INTERFACE}", Lab::address(0)))?;
+    host.ip(&format!("link set {INTERFACE} up"))?;
+    ensure!(index()?? != before, "it has the same index as before");
+    agent.start_again(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    ensure!(!host.ip(&format!("-o link show dev {INTERFACE}"))?.contains("xdp"), "the program is still attached");
+    Ok(())
+}
+
+#[test]
 fn nothing_that_was_kept_open_over_reloads_stays_open() -> Result<()> {
     let lab = Lab::with_ipv6(1)?;
     let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan_of_both(200)])?;

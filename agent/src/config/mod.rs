@@ -329,6 +329,13 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     problems.conclude(path, outcome)
 }
 
+/// The text of a file, unchecked.
+pub fn read_text(path: &Path) -> Result<Text, ConfigError> {
+    let mut problems = Problems::default();
+    let outcome = read(path, &mut problems).map(Text);
+    problems.conclude(path, outcome)
+}
+
 /// Checks the text of a file; `path` is for the messages.
 pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let mut problems = Problems::default();

@@ -70,15 +70,21 @@ impl LinkProbe {
         bpf(&LinkDetach { link_fd: self.0.as_raw_fd() }).map(drop)
     }
 
-    /// False once somebody has detached it by hand, or its interface is gone. Waits for the kernel's network lock.
-    pub fn is_attached(&self) -> bool {
+    /// The interface that it holds its program to; `None` once somebody has detached it by hand, or the interface is gone.
+    /// Waits for the kernel's network lock.
+    pub fn ifindex(&self) -> Option<u32> {
         let mut info = LinkInfo::default();
         let told = bpf(&InfoByFd {
             bpf_fd: self.0.as_raw_fd(),
             info_len: u32::try_from(size_of_val(&info)).unwrap_or_default(),
             info: (&raw mut info) as u64,
         });
-        told.is_ok() && info.ifindex != 0
+        (told.is_ok() && info.ifindex != 0).then_some(info.ifindex)
+    }
+
+    /// Whether it holds its program to any interface.
+    pub fn is_attached(&self) -> bool {
+        self.ifindex().is_some()
     }
 }
 

@@ -141,8 +141,39 @@ impl Pins {
 
     /// Whether a predecessor's programs are on the interface, both of them.
     pub fn are_attached(&self, ifindex: u32) -> bool {
-        let attached = |kind| LinkProbe::open(&self.link(kind, ifindex)).is_ok_and(|link| link.is_attached());
-        [INGRESS, EGRESS].into_iter().all(attached)
+        [INGRESS, EGRESS].into_iter().all(|kind| self.is_on(kind, ifindex))
+    }
+
+    /// Whether what is in the interface's XDP hook is a predecessor's.
+    pub fn hold_hook(&self, ifindex: u32) -> bool {
+        self.is_on(INGRESS, ifindex)
+    }
+
+    fn is_on(&self, kind: &str, ifindex: u32) -> bool {
+        LinkProbe::open(&self.link(kind, ifindex)).is_ok_and(|link| link.ifindex() == Some(ifindex))
+    }
+
+    /// Names links after the interfaces that they are on now: one that was in another network namespace meanwhile may have
+    /// come back with another index, and a predecessor's programs with it.
+    pub fn follow_interfaces(&self) {
+        for kind in [INGRESS, EGRESS, FENCE] {
+            let on = |pin: &Path| LinkProbe::open(pin).ok().and_then(|link| link.ifindex());
+            let found = self.linked(kind).into_iter().filter_map(|named| Some((named, on(&self.link(kind, named))?)));
+            let moved: Vec<(u32, u32)> = found.filter(|(named, now)| named != now).collect();
+            // By another name, since two may have changed places.
+            let meanwhile = |now: u32| self.directory.join(format!("{kind}-moved-{now}"));
+            let renamed = moved.iter().try_for_each(|&(named, now)| fs::rename(self.link(kind, named), meanwhile(now)));
+            let renamed = renamed.and_then(|()| {
+                moved.iter().try_for_each(|&(_, now)| {
+                    // A link whose interface is gone may still have that name.
+                    let _ = fs::remove_file(self.link(kind, now));
+                    fs::rename(meanwhile(now), self.link(kind, now))
+                })
+            });
+            if let Err(error) = renamed {
+                tracing::warn!("cannot rename what is pinned in {}: {error}", self.directory.display());
+            }
+        }
     }
 
     /// Whether anything is pinned.
