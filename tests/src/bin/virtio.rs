@@ -65,18 +65,19 @@ fn check() -> Result<()> {
     ensure!(first.counter("lan", "virtual_mac_admitted")? > 0, "the client's frames were to the virtual MAC");
     println!("virtio: the client is served through the virtual MAC");
 
-    // That the card does filter is what makes the rest worth anything. The Backup hears little else.
+    // That the card does filter is what makes the rest worth anything. The Backup hears what goes to the virtual MAC, and
+    // few adverts.
     let entry = format!("{OTHER_MAC} dev {INTERFACE} self");
     client.ip(&format!("neigh replace {OTHER} lladdr {OTHER_MAC} dev {INTERFACE}"))?;
     let heard = || -> Result<(u64, u64)> {
         let before = frames_in(&routers[1])?;
-        let probe = UdpProbe::start(&client, OTHER, PACE)?;
+        let probe = UdpProbe::start(&client, OTHER, PACE / 5)?;
         thread::sleep(ANSWER_TIME);
         let sent = probe.finish().sent;
         Ok((frames_in(&routers[1])? - before, sent))
     };
     let (without, sent) = heard()?;
-    ensure!(sent > 0 && without < sent, "{without} frames arrived, {sent} were sent to a MAC that is not let in");
+    ensure!(without < sent / 2, "{without} frames arrived, {sent} were sent to a MAC that is not let in");
     routers[1].sh(&format!("bridge fdb add {entry} permanent"))?;
     let (with, sent) = heard()?;
     ensure!(with >= sent, "{with} frames arrived, {sent} were sent to a MAC that is let in");
