@@ -178,7 +178,11 @@ impl Host<'_> {
         watch.look_at_links(&held, self.netlink, &election.commands).await;
         let mut interfaces = InterfaceWatch::new(all);
         let ours: BTreeSet<u32> = plans.iter().map(|plan| plan.interface.ifindex).collect();
-        let fence = attachments.open_fence()?.map(|fence| FenceWatch::start(fence, ours.clone(), self.netlink.clone()));
+        let fence = attachments.open_fence().unwrap_or_else(|error| {
+            tracing::warn!("{error}: if this agent dies, its host may serve on through other interfaces");
+            None
+        });
+        let fence = fence.map(|fence| FenceWatch::start(fence, ours.clone(), self.netlink.clone()));
         let mut watching_links = true;
         // Whether there were more changes of links than could be told.
         let mut missed = false;
