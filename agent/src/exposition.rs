@@ -74,6 +74,13 @@ const COUNTED: &[Counted] = &[
         sums: &[("", &[Counter::NotAccepted])],
     },
     Counted {
+        name: "xvrrp_virtual_router_fenced_packets",
+        help: "Packets, ARP requests and Neighbor Solicitations for a virtual address, by way of another interface, that were \
+               dropped because the lease had ended",
+        label: "",
+        sums: &[("", &[Counter::Fenced])],
+    },
+    Counted {
         name: "xvrrp_virtual_router_egress_packets",
         help: "ARP or Neighbor Discovery of this host that named a virtual address",
         label: "outcome",
