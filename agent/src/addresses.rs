@@ -61,11 +61,13 @@ pub enum Request {
     Leave,
 }
 
-/// Whether everything that the virtual router with this number needs on the host stays there, as far as is known.
+/// How the virtual router with this number stands on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    pub router: usize,
-    pub kept: bool,
+pub enum Standing {
+    /// Whether everything that it needs there stays there, as far as is known.
+    Kept { router: usize, kept: bool },
+    /// Its addresses are off, as was asked.
+    Removed { router: usize },
 }
 
 /// What has been put back for one virtual router, for the status.

@@ -198,6 +198,8 @@ impl Router {
     /// For the agent's successor: with [`Self::CHECKSUM_AUTO`], adverts are sent in the plain form, as the router did that
     /// was Active before. Nothing to the kernel half.
     pub const SENDS_PLAIN: u8 = 1 << 6;
+    /// The role was given up, and the addresses may still be on this host: what is for them must not be served by any way.
+    pub const RETIRES: u8 = 1 << 7;
 
     /// Version 3 over IPv4 with either form of the checksum.
     pub const CHECKSUM_AUTO: u8 = 0;

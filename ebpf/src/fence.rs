@@ -1,6 +1,7 @@
 //! What comes to a virtual address by another way than its virtual router's: through another interface, or to an
 //! interface's own MAC. The address is on this host as long as the agent does not take it off, and a dead agent does not. So
-//! past the lease such packets are dropped. In any other role they pass: a Backup may forward them to the Active router.
+//! past the lease such packets are dropped, and so they are while an agent that has given up the role takes the address off.
+//! In any other role they pass: a Backup may forward them to the Active router.
 
 use xvrrp_common::abi::{Address, Counter, VipKey, ipv4_address};
 use xvrrp_common::units::Family;
@@ -50,8 +51,8 @@ fn ipv6_address(packet: &Network) -> Result<Address, Truncated> {
     ipv6::destination(packet, 0)
 }
 
-/// Whether this host must not serve the address now: it is Active in one of the virtual routers that have the address, past
-/// the lease, and in none of them within the lease. Counted if so.
+/// Whether this host must not serve the address now: in one of the virtual routers that have the address it is Active past
+/// the lease, or has just been Active; and in none of them is it Active within the lease. Counted if so.
 #[inline(never)]
 pub fn forbids(family: Family, address: &Address) -> bool {
     let mut ended = None;

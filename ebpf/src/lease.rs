@@ -22,10 +22,11 @@ pub fn runs(router: &Router) -> bool {
     is_active(router) && now() < until(router.lease())
 }
 
-/// Whether the lease has ended although the role is still Active: the agent is dead or late.
+/// Whether the virtual addresses may be on this host although it must not serve them: the lease has ended while the role is
+/// still Active, so the agent is dead or late; or the agent has given up the role and is taking them off.
 #[inline(always)]
 pub fn has_ended(router: &Router) -> bool {
-    is_active(router) && now() >= until(router.lease())
+    router.has(abi::Router::RETIRES) || is_active(router) && now() >= until(router.lease())
 }
 
 /// The same for every frame of a gateway's traffic, which a look at the clock would cost more than all the rest. Once

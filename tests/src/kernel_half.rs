@@ -93,7 +93,7 @@ pub struct KernelHalf {
     events: Events,
     /// How many the maps have room for.
     routers: u32,
-    /// The slots of those that are Active.
+    /// The slots of those whose addresses may be on this host.
     active: BTreeSet<u32>,
 }
 
@@ -128,9 +128,10 @@ impl KernelHalf {
 
     /// Changes a virtual router. Its lease never ends, unless [`Self::set_lease`] says otherwise afterwards.
     pub fn set(&mut self, key: RouterKey, router: Router) -> Result<()> {
-        self.tables.set_lease(router.slot, Lease::UNLIMITED);
+        let retires = router.flags & Router::RETIRES != 0;
+        self.tables.set_lease(router.slot, if retires { Lease::ENDED } else { Lease::UNLIMITED });
         self.tables.set_router(key, &router)?;
-        if router.role == Router::ROLE_ACTIVE {
+        if router.role == Router::ROLE_ACTIVE || retires {
             self.active.insert(router.slot);
         } else {
             self.active.remove(&router.slot);

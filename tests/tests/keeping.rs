@@ -1,5 +1,6 @@
 //! What an agent puts on its host stays there, whatever removes it; and where it cannot, another router serves.
 
+use std::net::Ipv4Addr;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -167,6 +168,36 @@ fn hundreds_of_addresses_of_both_families_are_all_back_and_nothing_is_given_up()
     ensure!(agent.daemon.count_lines(&["put back"]) <= 10, "{}", agent.daemon.log());
     ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
     ensure!(there()? == 0, "{} are left", there()?);
+    Ok(())
+}
+
+/// With the last address of the host's own the kernel takes off ours, which is back before the other one is. If the agent
+/// reloads just then, as it does for another address, the new one has to put them in order.
+#[test]
+fn an_own_address_that_comes_back_during_a_reload_comes_first_again() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = &lab.routers[0];
+    let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    let shown = || host.ip(&format!("-4 -o address show dev {INTERFACE}"));
+    for _ in 0..3 {
+        host.ip(&format!("address del {}/24 dev {INTERFACE}", Lab::address(0)))?;
+        eventually("the virtual address is back", PATIENCE, || {
+            ensure!(shown()?.contains(&format!(" {VIP}/24 ")));
+            Ok(())
+        })?;
+        host.ip(&format!("address add {}/24 dev {INTERFACE}", Lab::address(0)))?;
+        agent.reload()?;
+        eventually("the host's own address is the primary one", PATIENCE, || {
+            let shown = shown()?;
+            let of = |address: Ipv4Addr| shown.lines().find(|line| line.contains(&format!(" {address}/24 ")));
+            let (own, ours) = (of(Lab::address(0)).context("gone")?, of(VIP).context("ours is gone")?);
+            ensure!(!own.contains("secondary") && ours.contains("secondary"), "{shown}");
+            Ok(())
+        })?;
+    }
+    ensure!(agent.stop()?.success());
+    ensure!(shown()?.contains(&Lab::address(0).to_string()), "{}", shown()?);
     Ok(())
 }
 

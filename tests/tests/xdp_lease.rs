@@ -220,6 +220,19 @@ fn past_the_lease_an_active_routers_address_is_served_on_no_other_interface() ->
 }
 
 #[test]
+fn what_is_for_the_addresses_of_a_router_that_retires_is_dropped_on_other_interfaces() -> Result<()> {
+    let retires = |role| Router { flags: router(role).flags | Router::RETIRES, ..router(role) };
+    let mut kernel = KernelHalf::with(retires(Router::ROLE_BACKUP))?;
+    for frame in [frames::tcp(HERE, VIP), request()] {
+        let outcome = kernel.receive_elsewhere(&frame)?;
+        assert_eq!((outcome.verdict, outcome.counted), (Verdict::Drop, vec![(1, Counter::Fenced)]));
+    }
+    kernel.set(key(51, 0), router(Router::ROLE_BACKUP))?;
+    assert_eq!(kernel.receive_elsewhere(&request())?.verdict, Verdict::Pass);
+    Ok(())
+}
+
+#[test]
 fn past_the_lease_an_active_routers_address_is_served_on_no_other_virtual_routers_interface() -> Result<()> {
     let mut kernel = KernelHalf::load()?;
     let mut there = key(51, 0);

@@ -23,6 +23,9 @@ use crate::unicast_filters::Record;
 const PERIOD: Duration = Duration::from_secs(3);
 /// When to look again where that was not possible, and at an interface that is down.
 const AGAIN: Duration = Duration::from_millis(100);
+/// For how long to look that often after an address was put back: who took it off together with one of the host's own, of
+/// the same subnet, will put that one back, and it has to come first. Else the next removal of ours takes it along.
+const AFTERMATH: Duration = Duration::from_secs(1);
 /// How long addresses cannot be listed before the agent gives up.
 const BLIND: Duration = Duration::from_secs(5);
 /// How far lines about one virtual router are apart at least.
@@ -42,6 +45,8 @@ pub(super) struct Keeper {
     due: Instant,
     /// When to look at everything, whatever is heard.
     period_ends: Instant,
+    /// Until when to look often.
+    aftermath_ends: Instant,
     /// Since when addresses cannot be listed.
     blind_since: Option<Instant>,
 }
@@ -59,7 +64,7 @@ impl Keeper {
             places.map(move |(place, address)| (identity(router.placed(address)), (number, place)))
         });
         let by_address = all.collect();
-        let due = Instant::now() + PERIOD;
+        let now = Instant::now();
         Self {
             netlink,
             routers,
@@ -67,8 +72,9 @@ impl Keeper {
             record: None,
             standings,
             accounts,
-            due,
-            period_ends: due,
+            due: now + AGAIN,
+            period_ends: now + PERIOD,
+            aftermath_ends: now + AFTERMATH,
             blind_since: None,
         }
     }
@@ -89,7 +95,7 @@ impl Keeper {
     /// What is done with it is [`Self::carry_out`]'s.
     pub(super) fn want(&mut self, router: usize, installed: bool) {
         if let Some(router) = self.routers.get_mut(router) {
-            (router.wanted, router.asked) = (Some(installed), true);
+            (router.wanted, router.asked, router.retires) = (Some(installed), true, !installed);
             for address in &mut router.addresses {
                 address.lost = false;
                 // While they were not wanted, nobody has looked whether somebody else's are still there.
@@ -145,8 +151,21 @@ impl Keeper {
         }
         if self.routers.iter().any(asked(false)) {
             self.remove(asked(false)).await;
+            self.report_removed();
         }
         self.routers.iter_mut().for_each(|router| router.asked = false);
+    }
+
+    /// One whose addresses could not be taken off stays behind the fence.
+    fn report_removed(&mut self) {
+        let is_off = |router: &Router| router.addresses.iter().all(|address| address.presence != Presence::Ours);
+        for (number, router) in self.routers.iter_mut().enumerate() {
+            if router.retires && is_off(router) {
+                router.retires = false;
+                // The election outlives this thread, but for the last moments of a stop.
+                let _ = self.standings.send(Standing::Removed { router: number });
+            }
+        }
     }
 
     pub(super) async fn remove_all(&mut self) {
@@ -164,7 +183,7 @@ impl Keeper {
                 self.log_restored(number, "an address or filter entry", 0, now);
             }
         }
-        self.due = self.period_ends;
+        self.due = if now < self.aftermath_ends { now + AGAIN } else { self.period_ends };
         self.end_rests(now);
         self.look_at_addresses(now).await?;
         self.open_filters(now).await;
@@ -193,6 +212,7 @@ impl Keeper {
         let obstacles = self.compare(found);
         self.clear(obstacles, now).await;
         self.remove(|router| router.wanted == Some(false)).await;
+        self.report_removed();
         self.install(|router| router.wanted == Some(true)).await;
         Ok(())
     }
@@ -318,6 +338,10 @@ impl Keeper {
                     }
                 }
             }
+        }
+        if !restored.is_empty() {
+            self.aftermath_ends = now + AFTERMATH;
+            self.look_at(now + AGAIN);
         }
         for (number, (first, count)) in restored {
             if let Some(account) = self.accounts.get(number) {
@@ -496,7 +520,7 @@ impl Keeper {
             *account.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
         }
         // The election outlives its roles.
-        let _ = self.standings.send(Standing { router, kept });
+        let _ = self.standings.send(Standing::Kept { router, kept });
     }
 }
 

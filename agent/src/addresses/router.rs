@@ -19,6 +19,8 @@ pub(super) struct Router {
     pub(super) wanted: Option<bool>,
     /// It was asked for and is not done.
     pub(super) asked: bool,
+    /// That they are off, as was asked for, has not been reported.
+    pub(super) retires: bool,
     pub(super) rest: Rest,
     /// Restorations without a line, and when the last line was written.
     pub(super) unlogged: (usize, Option<Instant>),
@@ -48,13 +50,17 @@ pub(super) enum Presence {
 impl Router {
     pub(super) fn new(placement: Placement) -> Self {
         let installed: BTreeSet<_> = placement.installed.iter().copied().collect();
-        let address = |&(address, prefix_length): &(IpAddr, u8)| Address {
-            address,
-            prefix_length,
-            presence: if installed.contains(&(address, prefix_length)) { Presence::Ours } else { Presence::Absent },
-            tolerance: Tolerance::default(),
-            lost: false,
-            restored: false,
+        let address = |&(address, prefix_length): &(IpAddr, u8)| {
+            let is_installed = installed.contains(&(address, prefix_length));
+            Address {
+                address,
+                prefix_length,
+                presence: if is_installed { Presence::Ours } else { Presence::Absent },
+                tolerance: Tolerance::default(),
+                lost: false,
+                // The agent before may have put it back.
+                restored: is_installed,
+            }
         };
         Self {
             addresses: placement.addresses.iter().map(address).collect(),
@@ -63,6 +69,7 @@ impl Router {
             filter_in_doubt: true,
             wanted: None,
             asked: false,
+            retires: false,
             rest: Rest::default(),
             unlogged: (0, None),
         }

@@ -24,9 +24,9 @@ impl Entry {
         self.router.slot
     }
 
-    /// Whether the maps have it as Active.
-    pub(super) fn is_active(&self) -> bool {
-        self.router.role == Router::ROLE_ACTIVE
+    /// Whether its addresses may be on this host: the maps have it as Active, or it has given up the role just now.
+    pub(super) fn may_hold_addresses(&self) -> bool {
+        self.router.role == Router::ROLE_ACTIVE || self.router.flags & Router::RETIRES != 0
     }
 
     /// Role and lease at a change of state. An Active router with a lease serves after its first advert only.
@@ -36,7 +36,9 @@ impl Entry {
             State::Active => {}
             State::Initialize | State::Backup => self.set_lease(Lease::ENDED, tables),
         }
-        self.set_role(state, tables)?;
+        // In the same write as the role. Set until the addresses are off.
+        let retires = self.router.flags & Router::RETIRES != 0 || self.router.role == Router::ROLE_ACTIVE;
+        self.write_role(state, retires && state != State::Active, tables)?;
         if state == State::Active && !leased {
             self.set_lease(Lease::UNLIMITED, tables);
         }
@@ -44,12 +46,18 @@ impl Entry {
     }
 
     pub(super) fn set_role(&mut self, state: State, tables: &mut Tables) -> Result<(), DataplaneError> {
+        self.write_role(state, self.router.flags & Router::RETIRES != 0, tables)
+    }
+
+    fn write_role(&mut self, state: State, retires: bool, tables: &mut Tables) -> Result<(), DataplaneError> {
         let role = match state {
             State::Initialize => Router::ROLE_INITIALIZE,
             State::Backup => Router::ROLE_BACKUP,
             State::Active => Router::ROLE_ACTIVE,
         };
-        self.write(Router { role, ..self.router }, tables)
+        let others = self.router.flags & !Router::RETIRES;
+        let flags = if retires { others | Router::RETIRES } else { others };
+        self.write(Router { role, flags, ..self.router }, tables)
     }
 
     /// `flag` is one of [`Router::flags`].

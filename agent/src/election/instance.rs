@@ -173,9 +173,14 @@ impl Instance {
         Ok(())
     }
 
-    /// Its slot, if the maps have it as Active.
-    pub(super) fn active_slot(&self) -> Option<u32> {
-        self.entry.is_active().then(|| self.entry.slot())
+    /// Its slot, if its addresses may be on this host.
+    pub(super) fn slot_with_addresses(&self) -> Option<u32> {
+        self.entry.may_hold_addresses().then(|| self.entry.slot())
+    }
+
+    /// Its addresses are off this host, as far as they were ours.
+    pub(super) fn addresses_are_off(&mut self, tables: &mut Tables) -> Result<(), DataplaneError> {
+        self.entry.set_flag(abi::Router::RETIRES, false, tables)
     }
 
     pub(super) fn start(&mut self, now: Instant) {

@@ -286,7 +286,12 @@ impl Election {
                     }
                 },
                 standing = standings.recv() => match standing {
-                    Some(Standing { router, kept }) => self.keep(router, kept)?,
+                    Some(Standing::Kept { router, kept }) => self.keep(router, kept)?,
+                    Some(Standing::Removed { router }) => {
+                        if let Some(instance) = self.instances.get_mut(router) {
+                            instance.addresses_are_off(&mut self.tables)?;
+                        }
+                    }
                     // It outlives us, unless something is wrong.
                     None => return Err(ElectionError::AddressesEnded),
                 },
@@ -370,7 +375,7 @@ impl Election {
         if now < self.renew_all_at && !self.tables.lease_of_all_has_ended() {
             return;
         }
-        let active = self.instances.iter().filter_map(Instance::active_slot);
+        let active = self.instances.iter().filter_map(Instance::slot_with_addresses);
         let until = Instant::from_nanos(self.tables.renew_lease_of_all(now, active));
         self.renew_all_at = now + Interval::from_nanos(until.since(now).as_nanos() / 4).max(RENEWAL_PAUSE);
     }

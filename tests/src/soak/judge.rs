@@ -15,10 +15,6 @@
 //! - **Deaf.** From the moment that XDP is detached by hand until the agent has put it back, which it does within an
 //!   advertisement interval, a router hears nothing: an advert that comes then is a lost one, as above.
 //!
-//! - **Giving up, behind.** A living agent that gives up its role takes the addresses off the host, which until then answers
-//!   behind its second interface. Two may serve there for [`Judge::slack`], which is far shorter than what a dead or hung
-//!   agent's host would serve on for.
-//!
 //! A fault of an agent, of an interface, or a pulled cable excuses nothing; nor does an address or a filter entry that
 //! somebody deletes, another address of another interface, or a full /run.
 //!
@@ -136,8 +132,7 @@ impl Judge {
             return None;
         }
         let since = *self.twice_since[client as usize].get_or_insert(sample.at);
-        let behind = (client == Client::Behind).then_some(self.slack);
-        let excused = self.patience(sample.at).max(behind).is_some_and(|patience| sample.at - since <= patience);
+        let excused = self.patience(sample.at).is_some_and(|patience| sample.at - since <= patience);
         self.excused += u32::from(excused);
         (!excused).then_some(Violation { client, sample: *sample, since })
     }
@@ -201,22 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn behind_the_second_interfaces_two_may_serve_for_as_long_as_an_agent_takes_addresses_off() {
-        let samples = |court: &Court, hosts: &[usize]| {
-            let samples = (0..20).map(|number| {
-                let mut sample = Sample::unanswered(number, court.at(number.into()));
-                hosts.iter().for_each(|&host| sample.answered(host, Kind::Udp, true));
-                sample
-            });
-            samples.collect::<Vec<_>>()
-        };
+    fn both_clients_are_judged_alike() {
         let mut court = Court::new();
-        court.judge.slack = Duration::from_millis(10);
-        let twice = samples(&court, &[0, 1]);
-        let violation = court.judge.look_at(Client::Behind, &twice).expect("it lasts for too long");
-        assert_eq!(violation.sample.number, 11);
-        let violation = court.judge.look_at(Client::Segment, &twice).expect("nothing excuses it there");
-        assert_eq!(violation.sample.number, 0);
+        let mut twice = Sample::unanswered(0, court.at(0));
+        [0, 1].into_iter().for_each(|host| twice.answered(host, Kind::Udp, true));
+        for client in [Client::Segment, Client::Behind] {
+            assert!(court.judge.look_at(client, &[twice]).is_some());
+        }
     }
 
     #[test]
