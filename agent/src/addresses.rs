@@ -55,6 +55,8 @@ pub enum Request {
     Restore,
     /// From now on, keep the virtual MACs in the cards' filters, which have been opened.
     KeepFilters(Record),
+    /// From now on, do only what is asked for, and say so when everything before is done.
+    Hold(oneshot::Sender<()>),
     /// Say so when everything before is done.
     Settle(oneshot::Sender<()>),
     /// Leave all that are there to a successor.
@@ -95,6 +97,13 @@ pub async fn settle(requests: &mpsc::WeakUnboundedSender<Request>, patience: Dur
         let _ = requests.send(Request::Settle(reply));
     }
     tokio::time::timeout(patience, settled).await.is_ok()
+}
+
+/// Has the thread do nothing of its own accord any more, so that its end is not waited for.
+pub async fn hold(requests: &mpsc::UnboundedSender<Request>, patience: Duration) {
+    let (reply, held) = oneshot::channel();
+    let _ = requests.send(Request::Hold(reply));
+    let _ = tokio::time::timeout(patience, held).await;
 }
 
 impl Handle {
@@ -199,7 +208,8 @@ async fn serve(mut keeper: Keeper, mut deletions: DeletionMonitor, mut requests:
 }
 
 /// The timer alone rounds up to the next millisecond.
-async fn wait_until(due: Instant) {
+async fn wait_until(due: Option<Instant>) {
+    let Some(due) = due else { return std::future::pending().await };
     if due > Instant::now() {
         sleep_until(due).await;
     }
@@ -214,6 +224,10 @@ async fn serve_requests(keeper: &mut Keeper, waiting: &mut Vec<Request>) -> bool
             Request::Remove(router) => keeper.want(router, false),
             Request::Restore => keeper.look_soon(),
             Request::KeepFilters(record) => keeper.keep_filters(record),
+            Request::Hold(reply) => {
+                keeper.hold();
+                replies.push(reply);
+            }
             Request::Settle(reply) => replies.push(reply),
             Request::Leave => {
                 leave = true;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use xvrrp_common::abi::{self, Address, Lease, Router, RouterKey, VipKey};
 use xvrrp_common::units::Instant;
 
-use crate::dataplane::{DataplaneError, Tables, wait_for_readers};
+use crate::dataplane::{DataplaneError, Retained, Tables, wait_for_readers};
 use crate::farewell::Removed;
 use crate::plan::Plan;
 use crate::vrrp;
@@ -14,20 +14,24 @@ use crate::vrrp;
 /// Gives every virtual router its slot, which is the predecessor's where it had one, and writes the maps anew. One that
 /// was Active and whose lease still runs stays so ([`Plan::resume`]); the others have no role yet, and what is no longer
 /// configured goes.
-/// Returns those of the latter that were serving.
+/// Returns what is to go of that, and which of it was serving.
 ///
-/// It goes after the new ones have come: what is removed is reused by what is added next, under the eyes of a program that
-/// may be reading it. Where there is no room for that, such programs are waited for.
-pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Result<Vec<Removed>, DataplaneError> {
+/// It goes when its addresses are off the host: until then the kernel half has to know them, or the network stack would
+/// answer for them. Where there is no room for both, it goes first; programs that may be reading it are waited for.
+pub fn adopt(
+    plans: &mut [Plan<'_>],
+    tables: &mut Tables,
+    now: Instant,
+) -> Result<(Vec<Removed>, Retained), DataplaneError> {
     let known = tables.routers();
     let keys: BTreeSet<_> = plans.iter().map(|plan| plan.key).collect();
     let removed = serving_no_more(&keys, &known, tables, now)?;
     let mut vips: BTreeSet<_> = plans.iter().flat_map(Plan::vips).collect();
     vips.extend(vips_anywhere(plans).map(|(vip, _)| vip));
     let sources: BTreeSet<_> = plans.iter().flat_map(Plan::allowed_sources).map(|(source, _)| source).collect();
-    let room = tables.have_room(&keys, &vips, &sources)?;
-    if !room {
-        tables.retain(&keys, &vips, &sources)?;
+    let retained = Retained { routers: keys, vips, sources };
+    if !tables.have_room(&retained)? {
+        tables.retain(&retained)?;
         wait_for_readers();
     }
     give_slots(plans, &known, tables)?;
@@ -56,10 +60,7 @@ pub fn adopt(plans: &mut [Plan<'_>], tables: &mut Tables, now: Instant) -> Resul
     for (vip, slot) in vips_anywhere(plans) {
         tables.add_vip(vip, slot)?;
     }
-    if room {
-        tables.retain(&keys, &vips, &sources)?;
-    }
-    Ok(removed)
+    Ok((removed, retained))
 }
 
 fn serving_no_more(

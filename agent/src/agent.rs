@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,14 +87,9 @@ pub async fn run(config: &Config, replace: bool, mut bequest: Option<Bequest>) -
     let netlink = Netlink::open()?;
     // Before the interfaces are looked at: no change after that look is missed.
     let links = LinkMonitor::open()?;
-    // An agent that goes on with the configuration that ran has reported them, and goes on wherever that is possible.
-    if bequest.as_ref().is_none_or(|bequest| bequest.renewed) {
-        match warnings(config, &netlink).await {
-            Ok(warnings) => warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
-            // It held a moment ago, when the reload was checked, and there are roles to go on with.
-            Err(error) if bequest.is_some() => tracing::error!("{error:#}"),
-            Err(error) => return Err(error),
-        }
+    // What a process goes on with that was an agent before has been checked; see `report_warnings`.
+    if bequest.is_none() {
+        warnings(config, &netlink).await?.iter().for_each(|warning| tracing::warn!("{warning}"));
     }
     let pins = Pins::below(&config.agent.bpffs)?;
     let (singleton, mut incumbent) = if replace {
@@ -109,21 +105,31 @@ pub async fn run(config: &Config, replace: bool, mut bequest: Option<Bequest>) -
     let mut attachments = None;
     // Whether there is anything to undo: whom we replace, or were ourselves, has left its things to us.
     let mut begun = replace || bequest.is_some();
+    let socket = Arc::clone(&socket);
     let begin = Begin { netlink: &netlink, pins: &pins, links, signals, socket, bequest, files };
     let outcome = start_and_serve(config, begin, &mut incumbent, (&mut attachments, &mut begun)).await;
     let error = match outcome {
         Ok(End::Stopped) => None,
-        Ok(End::HandedOver(mut legacy, successor)) => {
+        Ok(End::HandedOver(mut legacy, successor, mut signals)) => {
             leave(attachments.take());
             drop(singleton);
-            if successor.is_running().await {
+            let mut running = pin!(successor.is_running());
+            let mut stop = false;
+            let is_running = loop {
+                tokio::select! {
+                    is_running = &mut running => break is_running,
+                    told = signals.next() => stop |= told.stop,
+                }
+            };
+            if is_running {
                 tracing::info!("handed over to a successor");
                 return Ok(());
             }
-            let Ok(singleton) = Singleton::claim(control::ENDING) else {
-                tracing::info!("handed over to a successor that does not say how it is");
-                return Ok(());
-            };
+            let singleton = Singleton::claim(control::ENDING).context("the successor does not say whether it runs")?;
+            if stop {
+                return undo(config, &netlink, &pins).await;
+            }
+            signals.leave();
             legacy.bequest.note = Some("the successor has ended before it advertised: going on".to_owned());
             let Err(error) = legacy.reload.become_successor(&singleton, legacy.bequest, &legacy.files);
             Some(anyhow::Error::new(error).context("cannot start again"))
@@ -136,6 +142,9 @@ pub async fn run(config: &Config, replace: bool, mut bequest: Option<Bequest>) -
         // The agent before goes on as soon as it finds that we have ended.
         Err(error) if incumbent.is_some() => {
             leave(attachments.take());
+            // In this order, and before the packet socket, whose end takes its time.
+            drop(singleton);
+            drop(incumbent);
             return Err(error.context("the agent that ran goes on"));
         }
         Err(error) => Some(error),
@@ -203,6 +212,15 @@ async fn undo(config: &Config, netlink: &Netlink, pins: &Pins) -> anyhow::Result
     pins.remove()?;
     let interfaces = netlink.interfaces().await?;
     Ok(UnicastFilters::recover(netlink.clone(), &config.agent.control)?.close_all(&interfaces).await?)
+}
+
+/// Checks the configuration against the host as a start does, for the log: it held when the reload was checked, and there are
+/// roles to go on with.
+pub async fn report_warnings(config: Config, netlink: Netlink) {
+    match warnings(&config, &netlink).await {
+        Ok(warnings) => warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
+        Err(error) => tracing::error!("{error:#}"),
+    }
 }
 
 /// Checks against the host, and returns the warnings. File systems and directory services may not answer, and an agent that

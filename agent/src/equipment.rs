@@ -58,7 +58,7 @@ pub fn instances(
     outcomes: &[Outcome],
 ) -> anyhow::Result<Vec<Instance>> {
     let mut instances = Vec::with_capacity(plans.ready.len());
-    for (plan, Sockets { frames, peers }) in plans.ready.iter().zip(sockets) {
+    for ((plan, partners), Sockets { frames, peers }) in plans.ready.iter().zip(plans.partners()).zip(sockets) {
         let Interface { ifindex, running, .. } = plan.interface;
         let Verdict { priority, checks } = tracking::initial(plan.config, outcomes);
         let instance = Instance::new(InstanceConfig {
@@ -67,7 +67,7 @@ pub fn instances(
             kernel: abi::Router { priority: priority.get(), ..plan.kernel() },
             machine: vrrp::Config { priority, ..plan.machine() },
             primary: plan.primary,
-            partners: plans.partners(plan),
+            partners,
             partner_absent: plans.lacks_partner(plan),
             addresses: plan.addresses().map(|vip| vip.address).collect(),
             mac: plan.mac,

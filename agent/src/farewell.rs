@@ -7,14 +7,21 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
+use tokio::sync::mpsc;
 use xvrrp_common::abi::{self, Router, RouterKey};
 use xvrrp_common::units::{Interval, MacAddress, Priority, Version, Vrid};
 use xvrrp_common::wire::vrrp::ChecksumForm;
 
-use crate::election::Advertised;
+use crate::addresses;
+use crate::dataplane::Retained;
+use crate::election::{Advertised, Command};
 use crate::net::{Interface, PacketSocket, UnicastSocket};
+
+/// How long to wait for addresses to go.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A virtual router that was Active, on a lease that still runs, and is not configured any more.
 #[derive(Debug)]
@@ -27,18 +34,42 @@ pub struct Removed {
     pub sources: Vec<IpAddr>,
 }
 
+/// What a start leaves for when its own virtual routers are at work.
+#[derive(Debug)]
+pub struct Farewell {
+    pub removed: Vec<Removed>,
+    pub retained: Retained,
+}
+
+impl Farewell {
+    /// Once the addresses are off the host, has the kernel half forget what is not configured, and gives up its roles. Before
+    /// that nobody else may take over: two would serve.
+    pub async fn say(
+        self,
+        addresses: mpsc::WeakUnboundedSender<addresses::Request>,
+        election: mpsc::UnboundedSender<Command>,
+        interfaces: Vec<Interface>,
+        socket: Arc<PacketSocket>,
+    ) {
+        addresses::settle(&addresses, PATIENCE).await;
+        // The election may have ended by now.
+        let _ = election.send(Command::Forget(self.retained));
+        send(self.removed, &interfaces, &socket);
+    }
+}
+
 /// Sends one advert with priority 0 for each. One that cannot be sent costs the others Active_Down_Interval instead of
 /// Skew_Time, and no more: it is logged.
-pub fn send(removed: Vec<Removed>, interfaces: &[Interface], socket: &Arc<PacketSocket>) {
+fn send(removed: Vec<Removed>, interfaces: &[Interface], socket: &Arc<PacketSocket>) {
     let by_index: BTreeMap<u32, &Interface> = interfaces.iter().map(|it| (it.ifindex, it)).collect();
     for removed in removed {
         // An interface that is gone leads to nobody.
         let Some(interface) = by_index.get(&removed.key.ifindex) else { continue };
         let vrid = removed.key.vrid;
         match removed.send(interface, socket) {
-            Ok(()) => tracing::info!(interface = %interface.name, vrid, "no longer configured: gave up the role"),
+            Ok(()) => tracing::info!(interface = %interface.name, vrid, "no longer takes part: gave up the role"),
             Err(error) => {
-                tracing::warn!(interface = %interface.name, vrid, "no longer configured, and cannot say so: {error:#}");
+                tracing::warn!(interface = %interface.name, vrid, "no longer takes part, and cannot say so: {error:#}");
             }
         }
     }

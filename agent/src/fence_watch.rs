@@ -19,7 +19,7 @@ const GROUP: Duration = Duration::from_millis(200);
 /// Between two interfaces. The kernel's network lock is held while one waits; others want it too.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// See the module.
+/// Attaches the fence, and keeps it attached.
 #[derive(Debug)]
 pub struct FenceWatch {
     changed: Arc<Notify>,
@@ -41,6 +41,12 @@ impl FenceWatch {
         self.changed.notify_one();
     }
 
+    /// Does nothing more, and leaves the fence where it is: the end of the process has to wait for nothing.
+    pub async fn park(self) {
+        self.stop.notify_one();
+        let _ = self.task.await;
+    }
+
     /// Takes the fence off every interface. Without this call it stays, for a successor.
     pub async fn stop(self) {
         self.stop.notify_one();
@@ -57,7 +63,7 @@ async fn keep(
     changed: Arc<Notify>,
     stop: Arc<Notify>,
 ) -> Option<Fence> {
-    // What failed is told once.
+    // A failure is logged once.
     let mut failed = BTreeSet::new();
     loop {
         tokio::select! {
@@ -88,9 +94,9 @@ async fn keep(
             .ok()?;
             match outcome {
                 Ok(()) => _ = failed.remove(&ifindex),
-                Err(error) if failed.insert(ifindex) => tracing::warn!(
-                    "{error}: if this agent dies, its host may serve on through that interface until it is started again"
-                ),
+                Err(error) if failed.insert(ifindex) => {
+                    tracing::warn!("{error}: if this agent dies, its host may serve on through that interface")
+                }
                 Err(_) => {}
             }
             if !attached {

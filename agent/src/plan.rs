@@ -115,10 +115,24 @@ impl<'a> Plans<'a> {
         by_index.into_values()
     }
 
-    /// The numbers of all others that change role together with a virtual router.
-    pub fn partners(&self, plan: &Plan<'_>) -> Arc<[usize]> {
-        let partners = self.ready.iter().filter(|other| other.index != plan.index);
-        partners.filter(|other| are_partners(plan.config, other.config)).map(|other| other.index).collect()
+    /// For each virtual router the numbers of all others that change role together with it: the families of one name, and the
+    /// members of a sync group.
+    pub fn partners(&self) -> Vec<Arc<[usize]>> {
+        let mut by_name = BTreeMap::<&str, Vec<usize>>::new();
+        let mut by_group = BTreeMap::<usize, Vec<usize>>::new();
+        for plan in &self.ready {
+            by_name.entry(&plan.config.name).or_default().push(plan.index);
+            if let Some(group) = plan.config.sync_group {
+                by_group.entry(group).or_default().push(plan.index);
+            }
+        }
+        let partners = |plan: &Plan<'_>| {
+            let same_name = by_name.get(plan.config.name.as_str()).into_iter().flatten();
+            let same_group = plan.config.sync_group.and_then(|group| by_group.get(&group)).into_iter().flatten();
+            let all: BTreeSet<usize> = same_name.chain(same_group).copied().collect();
+            all.into_iter().filter(|index| *index != plan.index).collect()
+        };
+        self.ready.iter().map(partners).collect()
     }
 
     /// Whether one of its sync group waits. The families of one name alone do not need each other.
@@ -167,11 +181,6 @@ fn audience_of_group(group: &SyncGroupConfig) -> notify::Audience {
         environment: vec![("XVRRP_SYNC_GROUP", group.name.clone())],
         notify: group.notify.clone(),
     }
-}
-
-/// Whether they change role together: the families of one name, and the members of a sync group.
-fn are_partners(one: &VirtualRouterConfig, other: &VirtualRouterConfig) -> bool {
-    one.name == other.name || one.sync_group.is_some() && one.sync_group == other.sync_group
 }
 
 /// What a state machine needs to know.

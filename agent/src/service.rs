@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::net::if_::if_nametoindex;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::adoption::adopt;
+use crate::agent::report_warnings;
 use crate::attachment_watch::AttachmentWatch;
 use crate::config::Config;
 use crate::control::{Incumbent, Server, Successor};
@@ -15,6 +17,7 @@ use crate::dataplane::{Attachments, Capacity, Dataplane, Pins, Predecessor, Tabl
 use crate::departure::{Departure, Wish};
 use crate::election::{self, Command, Ending, Report};
 use crate::equipment::{self, Sockets};
+use crate::farewell::Farewell;
 use crate::fence_watch::FenceWatch;
 use crate::herald::Herald;
 use crate::inspector::{Inspector, Sources};
@@ -29,10 +32,13 @@ use crate::signals::{Signals, Told};
 use crate::standby::Switch;
 use crate::tracking::{self, Tracker, Update, Verdict};
 use crate::unicast_filters::UnicastFilters;
-use crate::{addresses, clients, clock, farewell, open_files, realtime, report, supervisor};
+use crate::{addresses, clients, clock, open_files, realtime, report, supervisor};
 
 /// How often the counters are looked through for discarded packets, to tell of them.
 const DISCARD_CHECK: Duration = Duration::from_secs(10);
+/// How long to wait until the address thread is done with what it is doing.
+const HOLD: Duration = Duration::from_millis(500);
+
 /// What stays as it is from start to end.
 #[derive(Debug)]
 pub struct Host<'a> {
@@ -74,7 +80,7 @@ pub enum End {
     /// No role is left.
     Stopped,
     /// Roles, leases and addresses are left to another process; should that end too soon, to this one.
-    HandedOver(Legacy, Successor),
+    HandedOver(Legacy, Successor, Signals),
     /// The same, but to this process, as it will be.
     Reload(Legacy),
 }
@@ -100,17 +106,19 @@ impl Host<'_> {
         let Doors { server, mut links, mut signals, reload, incumbent, files } = doors;
         let equipment = self.equip(all)?;
         let mut tables = self.tables(attachments)?;
-        let removed = adopt(&mut all.ready, &mut tables, clock::now())?;
-        farewell::send(removed, self.interfaces, &self.socket);
+        let (removed, retained) = adopt(&mut all.ready, &mut tables, clock::now())?;
         let plans = &*all.ready;
         // New ones have to wait until our programs are loaded: no other's adverts may.
-        let held: BTreeSet<u32> = match attachments {
-            Some(_) => BTreeSet::new(),
-            None => plans.iter().map(|it| it.interface.ifindex).filter(|it| !self.pins.are_attached(*it)).collect(),
-        };
-        let attached = match attachments {
-            Some(attachments) => Some(self.attach(plans, attachments, filters).await?),
-            None => None,
+        let (attached, held): (_, BTreeSet<u32>) = match attachments {
+            Some(attachments) => {
+                let attached = self.attach(plans, attachments, filters).await?;
+                let lost = attached.lost.keys().copied().collect();
+                (Some(attached), lost)
+            }
+            None => {
+                let ours: BTreeSet<u32> = plans.iter().map(|it| it.interface.ifindex).collect();
+                (None, ours.into_iter().filter(|it| !self.pins.are_attached(*it)).collect())
+            }
         };
         let placements: Vec<_> = plans.iter().map(Plan::placement).collect();
 
@@ -123,8 +131,13 @@ impl Host<'_> {
         let (addresses, standings) =
             addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
         let hands = (addresses.requests.clone(), standings);
-        let mut election =
-            election::spawn(tables, instances, hands, realtime_priority).context("cannot start the election thread")?;
+        let mut election = match election::spawn(tables, instances, hands, realtime_priority) {
+            Ok(election) => election,
+            Err(error) => {
+                let _ = addresses.requests.send(addresses::Request::Leave);
+                return Err(error).context("cannot start the election thread");
+            }
+        };
         // Who goes on advertises before anything else is done.
         let (reply, started) = oneshot::channel();
         let _ = election.commands.send(Command::Answer(reply));
@@ -143,17 +156,34 @@ impl Host<'_> {
             addresses.join();
             return Err(attached.err().unwrap_or_else(|| anyhow::anyhow!("the kernel half is not attached")));
         };
+        // Not before they are open, and written down.
+        let _ = addresses.requests.send(addresses::Request::KeepFilters(filters.record().clone()));
+        let children = Children::default();
+        let others = attachments.forward_log().and_then(|log| Ok((log, attachments.take_monitor()?)));
+        let herald = Herald::start(self.config, all, &inherited.told, inherited.running, &children);
+        let ((log, monitor), mut herald) = match (others, herald) {
+            (Ok(others), Ok(herald)) => (others, herald),
+            (others, herald) => {
+                let end = if incumbent.is_some() { Command::HandOver } else { Command::Stop };
+                let _ = election.commands.send(end);
+                let _ = election.join();
+                addresses.join();
+                let error = others.err().map(Into::into).or(herald.err());
+                return Err(error.unwrap_or_else(|| anyhow::anyhow!("the agent cannot start")));
+            }
+        };
+        tokio::spawn(log);
+        // Nothing can go wrong any more that would end this agent.
         if let Some(incumbent) = incumbent.take() {
             incumbent.relieve();
         }
-        // Not before they are open, and written down.
-        let _ = addresses.requests.send(addresses::Request::KeepFilters(filters.record().clone()));
-        tokio::spawn(attachments.forward_log()?);
-        let monitor = attachments.take_monitor()?;
-
-        let children = Children::default();
+        let farewell = Farewell { removed, retained };
+        let (requests, commands) = (addresses.requests.downgrade(), election.commands.clone());
+        tokio::spawn(farewell.say(requests, commands, self.interfaces.to_vec(), Arc::clone(&self.socket)));
+        if self.bequest.as_ref().is_some_and(|bequest| bequest.renewed) {
+            tokio::spawn(report_warnings(self.config.clone(), self.netlink.clone()));
+        }
         let mut tracker = Tracker::start(self.config, &outcomes, plans.iter().map(|plan| plan.config), &children);
-        let mut herald = Herald::start(self.config, all, &inherited.told, inherited.running, &children)?;
         let sources = Sources {
             counters: Arc::clone(&counters),
             checks: tracker.accounts(),
@@ -274,6 +304,17 @@ impl Host<'_> {
         }
         let checks = tracker.outcomes();
         tracker.stop().await;
+        // The process may not end, or become another program, while a thread of it waits for the kernel.
+        let fence = match (&wish, fence) {
+            (Some(_), Some(fence)) => {
+                fence.park().await;
+                None
+            }
+            (_, fence) => fence,
+        };
+        if wish.is_some() {
+            addresses::hold(&addresses.requests, HOLD).await;
+        }
         // Their sockets are closed, but for the control socket, before a successor may have its own.
         for service in metrics.into_iter().chain([service]) {
             service.abort();
@@ -294,8 +335,7 @@ impl Host<'_> {
             }
         }
         let (_tables, outcome) = election.join();
-        // To a successor it is left, without waiting for anything.
-        if let Some(fence) = fence.filter(|_| !matches!(outcome, Ok(Ending::HandedOver))) {
+        if let Some(fence) = fence {
             fence.stop().await;
         }
         addresses.join();
@@ -319,14 +359,16 @@ impl Host<'_> {
             ..Bequest::default()
         };
         let mut files = Files::default();
-        files.keep(&*self.socket)?;
-        memberships.iter().flatten().try_for_each(|joined| files.keep(joined))?;
+        let sockets = memberships.iter().flatten().try_for_each(|joined| files.keep(joined));
+        if let Err(error) = files.keep(&*self.socket).and(sockets) {
+            tracing::warn!("not all sockets stay open over the restart, which may take longer: {error}");
+        }
         if !matches!(wish, Wish::HandOver(_)) {
             files.control = server.leave();
         }
         let legacy = Legacy { reload, bequest, files };
         Ok(match wish {
-            Wish::HandOver(successor) => End::HandedOver(legacy, successor),
+            Wish::HandOver(successor) => End::HandedOver(legacy, successor, signals),
             Wish::Reload(_) | Wish::GoOn => {
                 signals.send_again().await;
                 End::Reload(legacy)
@@ -346,6 +388,11 @@ impl Host<'_> {
             Some(failed) if self.bequest.is_none() => Err(anyhow::anyhow!("{}", failed.reason)),
             _ => Ok(equipment),
         }
+    }
+
+    /// Whether there may be roles to go on with, for which everything is tolerated that can be put right later.
+    fn goes_on(&self) -> bool {
+        self.bequest.is_some() || matches!(self.predecessor, Predecessor::Compatible(_))
     }
 
     /// The maps: a predecessor's as they are, if they fit, since there is no hurry to replace its programs; else new ones,
@@ -389,7 +436,8 @@ impl Host<'_> {
                     tracing::info!(interface = %name, xdp_mode = %mode, "kernel half attached");
                     attached.modes.insert(ifindex, mode);
                 }
-                Err(error) if self.bequest.is_some() => {
+                // One that has gone since it was looked at is waited for.
+                Err(error) if self.goes_on() || if_nametoindex(name.as_str()) != Ok(ifindex) => {
                     tracing::error!("the kernel half is not attached to {name}: {error}");
                     attached.lost.insert(ifindex, name.clone());
                 }
@@ -399,8 +447,14 @@ impl Host<'_> {
         attachments.detach_others();
         let virtual_macs: Vec<_> =
             plans.iter().filter(|plan| plan.config.virtual_mac).map(|plan| (plan.interface, plan.mac)).collect();
+        for interface in interfaces.values() {
+            if if_nametoindex(interface.name.as_str()) != Ok(interface.ifindex) {
+                attached.lost.entry(interface.ifindex).or_insert_with(|| interface.name.clone());
+            }
+        }
         match filters.open(&virtual_macs, self.interfaces).await {
-            Err(error) if self.bequest.is_some() => tracing::error!("{error}"),
+            // The address thread tries again.
+            Err(error) if self.goes_on() || !attached.lost.is_empty() => tracing::error!("{error}"),
             opened => opened?,
         }
         Ok(attached)

@@ -113,7 +113,10 @@ impl UnicastFilters {
         if self.record.opened.is_empty() {
             return self.record.remove();
         }
-        self.record.write()?;
+        // A full file system is no obstacle to what is written down already.
+        if self.record.opened != left {
+            self.record.write()?;
+        }
         let mut foreign = Vec::new();
         for pair @ (interface, mac) in wanted {
             let opened = self.netlink.open_unicast_filter(&interface.name, interface.ifindex, *mac).await?;

@@ -45,6 +45,7 @@ pub(super) struct Keeper {
     due: Instant,
     /// When to look at everything, whatever is heard.
     period_ends: Instant,
+    held: bool,
     /// Until when to look often.
     aftermath_ends: Instant,
     /// Since when addresses cannot be listed.
@@ -74,14 +75,20 @@ impl Keeper {
             accounts,
             due: now + AGAIN,
             period_ends: now + PERIOD,
+            held: false,
             aftermath_ends: now + AFTERMATH,
             blind_since: None,
         }
     }
 
-    /// When to call [`Self::look`].
-    pub(super) fn due(&self) -> Instant {
-        self.due
+    /// When to call [`Self::look`]; `None` once it is held.
+    pub(super) fn due(&self) -> Option<Instant> {
+        (!self.held).then_some(self.due)
+    }
+
+    /// Looks no more: a successor will.
+    pub(super) fn hold(&mut self) {
+        self.held = true;
     }
 
     pub(super) fn look_soon(&mut self) {

@@ -8,10 +8,10 @@ use aya::programs::SchedClassifier;
 use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId};
 
 use super::attachments::{Link, adopt};
-use super::pins::{FENCE, FENCE_PROGRAM, Pins, unpin};
+use super::pins::{FENCE, FENCE_PROGRAM, Pins};
 use super::{DataplaneError, attach};
 
-/// See the module. It is pinned, and outlives its owner.
+/// The program on its interfaces. It is pinned, and outlives its owner.
 #[derive(Debug)]
 pub struct Fence {
     /// Its links, where they are not pinned, stay when it goes: see [`Self::retain`].
@@ -78,7 +78,8 @@ impl Fence {
             }
         }
         for ifindex in self.pins.linked(FENCE).into_iter().filter(|ifindex| !wanted.contains(ifindex)) {
-            let _ = unpin(&self.pins.link(FENCE, ifindex));
+            // The link goes with its pin, some time later. By hand it would take an RCU grace period for each of them.
+            let _ = fs::remove_file(self.pins.link(FENCE, ifindex));
         }
     }
 }

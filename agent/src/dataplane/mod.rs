@@ -34,7 +34,7 @@ pub use fence::Fence;
 pub use link_probe::LinkProbe;
 pub use monitor::Monitor;
 pub use pins::{Pins, Predecessor, namespace_cookie};
-pub use tables::{Tables, wait_for_readers};
+pub use tables::{Retained, Tables, wait_for_readers};
 
 /// The kernel half, compiled for BPF; `build.rs` says where it comes from.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("XVRRP_EBPF_OBJECT"));
@@ -52,7 +52,8 @@ impl Capacity {
     #[must_use]
     pub fn with_room(self) -> Self {
         let room = |count: u32| count.max(64).next_power_of_two();
-        Self { routers: room(self.routers), vips: room(self.vips), sources: room(self.sources) }
+        // Twice as many addresses: another list comes before the old one goes.
+        Self { routers: room(self.routers), vips: 2 * room(self.vips), sources: 2 * room(self.sources) }
     }
 }
 

@@ -156,7 +156,7 @@ impl Pins {
     /// Names links after the interfaces that they are on now: one that was in another network namespace meanwhile may have
     /// come back with another index, and a predecessor's programs with it.
     pub fn follow_interfaces(&self) {
-        for kind in [INGRESS, EGRESS, FENCE] {
+        for kind in [INGRESS, EGRESS] {
             let on = |pin: &Path| LinkProbe::open(pin).ok().and_then(|link| link.ifindex());
             let found = self.linked(kind).into_iter().filter_map(|named| Some((named, on(&self.link(kind, named))?)));
             let moved: Vec<(u32, u32)> = found.filter(|(named, now)| named != now).collect();

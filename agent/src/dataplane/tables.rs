@@ -18,6 +18,14 @@ use super::{CounterReader, DataplaneError, Events, Pins};
 /// The kernel's longest tick in nanoseconds (`CONFIG_HZ_100`).
 const MOST_TICK: i64 = 10_000_000;
 
+/// All that the maps are to know.
+#[derive(Clone, Debug)]
+pub struct Retained {
+    pub routers: BTreeSet<RouterKey>,
+    pub vips: BTreeSet<VipKey>,
+    pub sources: BTreeSet<SourceKey>,
+}
+
 /// See the module. The election owns it.
 pub struct Tables {
     routers: Hash<RouterKey, u32>,
@@ -150,12 +158,7 @@ impl Tables {
     }
 
     /// Whether these can be added before anything is removed.
-    pub fn have_room(
-        &self,
-        routers: &BTreeSet<RouterKey>,
-        vips: &BTreeSet<VipKey>,
-        sources: &BTreeSet<SourceKey>,
-    ) -> Result<bool, DataplaneError> {
+    pub fn have_room(&self, Retained { routers, vips, sources }: &Retained) -> Result<bool, DataplaneError> {
         let new = routers.iter().filter(|key| !self.known.contains_key(key)).count();
         Ok(new + self.known.len() <= self.routers.room
             && self.vips.has_room(vips)?
@@ -163,12 +166,7 @@ impl Tables {
     }
 
     /// Makes the kernel half forget all but these.
-    pub fn retain(
-        &mut self,
-        routers: &BTreeSet<RouterKey>,
-        vips: &BTreeSet<VipKey>,
-        sources: &BTreeSet<SourceKey>,
-    ) -> Result<(), DataplaneError> {
+    pub fn retain(&mut self, Retained { routers, vips, sources }: &Retained) -> Result<(), DataplaneError> {
         self.vips.retain(vips)?;
         self.allowed_sources.retain(sources)?;
         self.routers.retain(routers)?;

@@ -27,7 +27,7 @@ use xvrrp_common::units::{Instant, Interval, MacAddress, Priority};
 
 use crate::addresses::{Request, Standing};
 use crate::clock;
-use crate::dataplane::{DataplaneError, Events, Tables, Told};
+use crate::dataplane::{DataplaneError, Events, Retained, Tables, Told};
 use crate::{realtime, vrrp};
 
 use announcing::{Pace, TURN, Urgency};
@@ -53,6 +53,8 @@ pub enum Command {
     StandBy { routers: Vec<usize>, on: bool },
     /// How things stand, one entry for each virtual router, in the order of the configuration.
     Status(oneshot::Sender<Vec<RouterStatus>>),
+    /// Have the kernel half forget all but these: the addresses of the others are off the host.
+    Forget(Retained),
     /// Say that the thread goes on.
     Answer(oneshot::Sender<()>),
     /// Give up every role and end.
@@ -271,6 +273,10 @@ impl Election {
                         let now = clock::now();
                         // Who asked may have gone; that is all the same to us.
                         let _ = reply.send(self.instances.iter().map(|instance| instance.status(now, &self.tables)).collect());
+                    }
+                    Some(Command::Forget(retained)) => {
+                        // What stays in the maps has no role, and goes at the next start.
+                        let _ = self.tables.retain(&retained);
                     }
                     Some(Command::Answer(reply)) => {
                         let _ = reply.send(());

@@ -249,21 +249,31 @@ impl Netlink {
         &self,
         keep: &BTreeSet<(u32, IpAddr)>,
     ) -> Result<(Vec<String>, Vec<NetError>), NetError> {
+        let stale: Vec<FoundAddress> = (self.addresses().await?.into_iter())
+            .filter(|found| found.ours && !keep.contains(&(found.placed.0, found.placed.1)))
+            .rev()
+            .collect();
+        if stale.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
         let interfaces = self.interfaces().await?;
+        let names: BTreeMap<u32, &str> = interfaces.iter().map(|known| (known.ifindex, known.name.as_str())).collect();
+        let named = |found: FoundAddress| {
+            let name = names.get(&found.placed.0).copied().unwrap_or("?");
+            (found, name)
+        };
+        let places: Vec<String> = stale
+            .iter()
+            .map(|found| {
+                let (ifindex, address, prefix_length) = found.placed;
+                format!("{address}/{prefix_length} on {}", names.get(&ifindex).unwrap_or(&"?"))
+            })
+            .collect();
+        let outcomes = self.take_off(stale.into_iter().map(named).collect()).await;
         let (mut removed, mut failures) = (Vec::new(), Vec::new());
-        for message in self.address_messages().await? {
-            let Some(found) = interface_address(&message).filter(|address| address.ours) else {
-                continue;
-            };
-            let ifindex = message.header.index;
-            if keep.contains(&(ifindex, found.address)) {
-                continue;
-            }
-            let name =
-                interfaces.iter().find(|known| known.ifindex == ifindex).map_or("?", |interface| &interface.name);
-            let _promote = promote::Secondaries::on(name);
-            match self.delete(name, message, found.address, found.prefix_length).await {
-                Ok(()) => removed.push(format!("{}/{} on {name}", found.address, found.prefix_length)),
+        for (place, outcome) in places.into_iter().zip(outcomes).rev() {
+            match outcome {
+                Ok(()) => removed.push(place),
                 Err(error) => failures.push(error),
             }
         }
