@@ -138,8 +138,9 @@ pub fn spawn(
                     Ok((netlink, deletions)) => {
                         let _ = tell_ready.send(Ok(()));
                         // Before anything else: an address that is to come may be among them.
-                        if let Err(error) = remove_stale(&netlink, &going_on(&placements)).await {
-                            tracing::error!("addresses of an earlier agent are left: {error}");
+                        match remove_stale(&netlink, &going_on(&placements)).await {
+                            Ok(()) => report_clean(&placements, &standings),
+                            Err(error) => tracing::error!("addresses of an earlier agent are left: {error}"),
                         }
                         serve(Keeper::new(netlink, placements, standings, shared), deletions, requests).await;
                     }
@@ -165,6 +166,14 @@ fn going_on(placements: &[Placement]) -> BTreeSet<(u32, IpAddr)> {
         placement.installed.iter().map(|&(address, _)| (placement.ifindex, address)).collect()
     };
     placements.iter().flat_map(of).collect()
+}
+
+/// Reports those of which no address is on the host.
+fn report_clean(placements: &[Placement], standings: &mpsc::UnboundedSender<Standing>) {
+    for (router, _) in placements.iter().enumerate().filter(|(_, placement)| placement.installed.is_empty()) {
+        // The election outlives this thread, but for the last moments of a stop.
+        let _ = standings.send(Standing::Removed { router });
+    }
 }
 
 /// Removes addresses of an agent that did not end as it should, but for those to `keep`.

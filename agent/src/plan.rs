@@ -275,6 +275,8 @@ impl<'a> Plan<'a> {
             flags: flag(config.virtual_mac, abi::Router::VIRTUAL_MAC)
                 | flag(self.accepts(), abi::Router::ACCEPT)
                 | flag(config.preempt, abi::Router::PREEMPT)
+                // A predecessor may have left its addresses here.
+                | flag(self.resume.is_none(), abi::Router::RETIRES)
                 | flag(self.stands_by, abi::Router::STANDS_BY)
                 | flag(self.sends_plain && config.checksum == Checksum::Auto, abi::Router::SENDS_PLAIN)
                 | flag(self.allowed_sources().next().is_some(), abi::Router::RESTRICT_SOURCES)

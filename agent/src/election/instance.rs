@@ -83,6 +83,8 @@ pub struct Instance {
     second_answer: Option<Instant>,
     /// Whether what has to be on this host stays there.
     kept: bool,
+    /// Its addresses are being taken off, or those that a predecessor may have left.
+    removes: bool,
     /// The last change of state, until it is taken.
     entered: Option<(State, State)>,
 }
@@ -120,6 +122,7 @@ impl Instance {
             rival: None,
             second_answer: None,
             kept: true,
+            removes: config.kernel.flags & abi::Router::RETIRES != 0,
             entered: None,
             config,
         };
@@ -180,6 +183,7 @@ impl Instance {
 
     /// Its addresses are off this host, as far as they were ours.
     pub(super) fn addresses_are_off(&mut self, tables: &mut Tables) -> Result<(), DataplaneError> {
+        self.removes = false;
         self.entry.set_flag(abi::Router::RETIRES, false, tables)
     }
 
@@ -344,7 +348,10 @@ impl Instance {
                     self.announce(Urgency::Routine, TURN, tables, pace);
                 }
                 Action::InstallAddresses => outlets.request(Request::Install(router)),
-                Action::RemoveAddresses => outlets.request(Request::Remove(router)),
+                Action::RemoveAddresses => {
+                    self.removes = true;
+                    outlets.request(Request::Remove(router));
+                }
                 Action::Transition { from, to, reason, at } => {
                     self.entered = Some((from, to));
                     let priority = self.machine.priority();
@@ -352,6 +359,10 @@ impl Instance {
                     outlets.report(Report::Transition { router, transition });
                 }
             }
+        }
+        // The maps may have had it as Active without an address on the host: before a takeover that was put off.
+        if !self.removes {
+            self.entry.set_flag(abi::Router::RETIRES, false, tables)?;
         }
         if let Some(problem) = self.pending_problem.take() {
             outlets.report(Report::Problem { router, problem });
