@@ -297,7 +297,8 @@ fn other_address(router: usize) -> Ipv4Addr {
 }
 
 fn set_primary(host: &Namespace, [old, new]: [Ipv4Addr; 2]) -> Result<()> {
-    host.ip(&format!("addr del {old}/24 dev {INTERFACE}"))?;
+    // The kernel may have taken it off together with a virtual address that came before it for a moment, and was deleted.
+    let _ = host.ip(&format!("addr del {old}/24 dev {INTERFACE}"));
     host.ip(&format!("addr add {new}/24 dev {INTERFACE}"))?;
     // The kernel has forgotten every neighbour, also permanent ones, with the last address of the interface.
     Serving::introduce(host)
