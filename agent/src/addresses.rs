@@ -180,7 +180,7 @@ fn report_clean(placements: &[Placement], standings: &mpsc::UnboundedSender<Stan
 pub async fn remove_stale(netlink: &Netlink, keep: &BTreeSet<(u32, IpAddr)>) -> anyhow::Result<()> {
     let (removed, failures) = netlink.remove_stale_addresses(keep).await?;
     for address in removed {
-        tracing::warn!("removed {address}, which an agent that did not end properly had left");
+        tracing::warn!("removed {address}, which an earlier agent had left");
     }
     failures.into_iter().next().map_or(Ok(()), |failure| Err(failure.into()))
 }

@@ -112,25 +112,23 @@ pub async fn run(config: &Config, replace: bool, mut bequest: Option<Bequest>) -
         Ok(End::Stopped) => None,
         Ok(End::HandedOver(mut legacy, successor, mut signals)) => {
             leave(attachments.take());
-            drop(singleton);
+            // Where that fails, it waits in vain, and ends.
+            let passed = successor.pass(&singleton);
             let mut running = pin!(successor.is_running());
-            let mut stop = false;
             let is_running = loop {
                 tokio::select! {
                     is_running = &mut running => break is_running,
-                    told = signals.next() => stop |= told.stop,
+                    // Whom we have waited for finds that we have gone, and ends.
+                    told = signals.next() => if told.stop { return undo(config, &netlink, &pins).await },
                 }
             };
             if is_running {
                 tracing::info!("handed over to a successor");
                 return Ok(());
             }
-            let singleton = Singleton::claim(control::ENDING).context("the successor does not say whether it runs")?;
-            if stop {
-                return undo(config, &netlink, &pins).await;
-            }
             signals.leave();
-            legacy.bequest.note = Some("the successor has ended before it advertised: going on".to_owned());
+            let reason = passed.err().map(|error| format!(" ({error})")).unwrap_or_default();
+            legacy.bequest.note = Some(format!("the successor has ended before it advertised{reason}: going on"));
             let Err(error) = legacy.reload.become_successor(&singleton, legacy.bequest, &legacy.files);
             Some(anyhow::Error::new(error).context("cannot start again"))
         }
@@ -216,8 +214,13 @@ async fn undo(config: &Config, netlink: &Netlink, pins: &Pins) -> anyhow::Result
 
 /// Checks the configuration against the host as a start does, for the log: it held when the reload was checked, and there are
 /// roles to go on with.
-pub async fn report_warnings(config: Config, netlink: Netlink) {
-    match warnings(&config, &netlink).await {
+pub async fn report_warnings(config: Config) {
+    // A socket of its own: the kernel lists one thing at a time on each.
+    let warnings = match Netlink::open() {
+        Ok(netlink) => warnings(&config, &netlink).await,
+        Err(error) => Err(error.into()),
+    };
+    match warnings {
         Ok(warnings) => warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
         Err(error) => tracing::error!("{error:#}"),
     }

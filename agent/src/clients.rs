@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Text;
 use crate::control::{Answer, Request, Server};
+use crate::dataplane::namespace_cookie;
 use crate::departure::{Departure, Wish};
 use crate::inspector::Inspector;
 use crate::monitor::Monitors;
@@ -17,6 +18,10 @@ use crate::{exposition, metrics};
 
 /// After a failure to accept a client, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+fn is_here(namespace: u64) -> bool {
+    namespace_cookie().is_ok_and(|here| here == namespace)
+}
 
 /// What has been asked for, and is done once the client has its answer.
 enum Leaving {
@@ -51,7 +56,12 @@ pub fn serve(
                                     }
                                     Err(error) => Answer::Refused { error },
                                 },
-                                Request::HandOver => match departure.settle().await {
+                                Request::HandOver { namespace: Some(namespace) } if !is_here(namespace) => {
+                                    let error = "it is another network namespace's agent, with the same agent.control; \
+                                                 give each a path of its own";
+                                    Answer::Refused { error: error.to_owned() }
+                                }
+                                Request::HandOver { .. } => match departure.settle().await {
                                     Ok(()) => {
                                         leaving = Some(Leaving::ToProcess);
                                         Answer::HandingOver { handing_over: true }

@@ -1,7 +1,7 @@
 //! The control socket: one JSON line asks, one JSON document answers.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::io::{BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener as StdListener, UnixStream as StdStream};
@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
+use nix::cmsg_space;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{UnixAddr, getsockname};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, getsockname, recvmsg, sendmsg};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -30,6 +31,10 @@ pub const ENDING: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_micros(200);
 /// How long to wait before a control socket that cannot be made is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// What comes with the singleton.
+const PASSED: &[u8] = b"\n";
+/// How much is read at a time.
+const BUFFER: usize = 1 << 16;
 /// The line with which a successor says that it advertises in its predecessor's place.
 const RUNNING: &str = "running";
 
@@ -40,7 +45,11 @@ pub enum Request {
     Status,
     /// Leave roles, addresses and pins to the agent that asks, and end once it says that it runs
     /// ([`Successor::is_running`]). If it hangs up before that, go on.
-    HandOver,
+    HandOver {
+        /// The asker's network namespace. An agent of another one may have the same control socket.
+        #[serde(default)]
+        namespace: Option<u64>,
+    },
     /// Leave the role of the virtual router with this name to others, or do so no longer.
     StandBy {
         name: String,
@@ -132,6 +141,12 @@ impl Singleton {
     pub fn bequeath(&self) -> io::Result<(&'static str, String)> {
         fcntl(&self.0, FcntlArg::F_SETFD(FdFlag::empty()))?;
         Ok((Self::INHERITED, self.0.as_raw_fd().to_string()))
+    }
+
+    /// One that another process has sent.
+    fn received(file: OwnedFd) -> Option<Self> {
+        let address: UnixAddr = getsockname(file.as_raw_fd()).ok()?;
+        (address.as_abstract() == Some(Self::NAME.as_bytes())).then(|| Self(StdListener::from(file)))
     }
 
     fn inherited() -> Option<Self> {
@@ -297,30 +312,67 @@ impl Client {
 pub struct Successor(UnixStream);
 
 impl Successor {
-    /// Waits until it says that it runs, or has ended without saying so.
+    /// How long it may take until it runs. By then the leases are over.
+    const PATIENCE: Duration = Duration::from_secs(3);
+
+    /// Gives it the singleton, which nobody else can have in between: we keep it, too.
+    pub fn pass(&self, singleton: &Singleton) -> io::Result<()> {
+        let files = [singleton.0.as_raw_fd()];
+        let message = [ControlMessage::ScmRights(&files)];
+        let byte = [IoSlice::new(PASSED)];
+        sendmsg::<()>(self.0.as_raw_fd(), &byte, &message, MsgFlags::empty(), None)?;
+        Ok(())
+    }
+
+    /// Waits until it says that it runs; false if it has ended, or does not say so in time.
     pub async fn is_running(self) -> bool {
         let mut line = String::new();
-        let read = tokio::io::BufReader::new(self.0.take(MAX_REQUEST)).read_line(&mut line).await;
-        read.is_ok() && line.trim_end() == RUNNING
+        let mut reader = tokio::io::BufReader::new(self.0.take(MAX_REQUEST));
+        let read = tokio::time::timeout(Self::PATIENCE, reader.read_line(&mut line)).await;
+        matches!(read, Ok(Ok(_))) && line.trim_end() == RUNNING
     }
 }
 
 /// The agent that this one takes over from. It goes on by itself if this is dropped before [`Self::relieve`].
 #[derive(Debug)]
-pub struct Incumbent(StdStream);
+pub struct Incumbent {
+    stream: StdStream,
+    /// It has given us the singleton, and waits for us.
+    waits: bool,
+}
 
 impl Incumbent {
-    /// Asks the agent at `path` to hand over.
-    pub fn ask(path: &Path) -> Result<Self, ControlError> {
-        let (answer, stream) = exchange(path, &Request::HandOver)?;
+    /// Asks the agent at `path`, of this network namespace, to hand over.
+    pub fn ask(path: &Path, namespace: Option<u64>) -> Result<Self, ControlError> {
+        // Unbuffered: what comes behind the answer carries a descriptor.
+        let (answer, stream) = exchange_by(path, &Request::HandOver { namespace }, 1)?;
         accepted(path, answer)?;
-        Ok(Self(stream.into_inner()))
+        Ok(Self { stream: stream.into_inner(), waits: false })
     }
 
-    /// Lets it end.
-    pub fn relieve(mut self) {
+    /// The singleton that it passes on; `None` if it is of an earlier version, which lets go of it instead.
+    pub fn receive(&mut self) -> Option<Singleton> {
+        let mut space = cmsg_space!(RawFd);
+        let mut byte = [0; PASSED.len()];
+        let mut parts = [IoSliceMut::new(&mut byte)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = recvmsg::<()>(self.stream.as_raw_fd(), &mut parts, Some(&mut space), flags).ok()?;
+        let files = message.cmsgs().ok()?.filter_map(|message| match message {
+            ControlMessageOwned::ScmRights(files) => Some(files),
+            _ => None,
+        });
+        // SAFETY: the kernel has just opened them for us.
+        let mut files = files.flatten().map(|file| unsafe { OwnedFd::from_raw_fd(file) });
+        let singleton = Singleton::received(files.next()?)?;
+        self.waits = true;
+        Some(singleton)
+    }
+
+    /// Lets it end. Fails if it has not waited for that: then it has gone on.
+    pub fn relieve(&mut self) -> io::Result<()> {
+        let told = writeln!(self.stream, "{RUNNING}");
         // One of an earlier version has ended already.
-        let _ = writeln!(self.0, "{RUNNING}");
+        if self.waits { told } else { Ok(()) }
     }
 }
 
@@ -339,6 +391,15 @@ pub fn follow(path: &Path, request: &Request) -> Result<impl BufRead + use<>, Co
 }
 
 fn exchange(path: &Path, request: &Request) -> Result<(serde_json::Value, BufReader<StdStream>), ControlError> {
+    exchange_by(path, request, BUFFER)
+}
+
+/// The same with a buffer of this size.
+fn exchange_by(
+    path: &Path,
+    request: &Request,
+    buffer: usize,
+) -> Result<(serde_json::Value, BufReader<StdStream>), ControlError> {
     let mut stream =
         StdStream::connect(path).map_err(|source| ControlError::NoAgent { path: path.to_owned(), source })?;
     let mut exchange = || -> io::Result<(serde_json::Value, BufReader<StdStream>)> {
@@ -347,7 +408,7 @@ fn exchange(path: &Path, request: &Request) -> Result<(serde_json::Value, BufRea
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         stream.write_all(&line)?;
-        let mut reader = BufReader::new(stream.try_clone()?);
+        let mut reader = BufReader::with_capacity(buffer, stream.try_clone()?);
         let mut reply = String::new();
         (&mut reader).take(64 << 20).read_line(&mut reply)?;
         Ok((serde_json::from_str(&reply)?, reader))
@@ -461,8 +522,8 @@ mod tests {
         for relieves in [true, false] {
             let path = path.clone();
             let asking = tokio::task::spawn_blocking(move || {
-                let incumbent = Incumbent::ask(&path).unwrap();
-                if relieves { incumbent.relieve() } else { drop(incumbent) }
+                let mut incumbent = Incumbent::ask(&path, None).unwrap();
+                if relieves { incumbent.relieve().unwrap() } else { drop(incumbent) }
             });
             let client = server.accept().await.unwrap();
             let answer = async |_| Answer::HandingOver { handing_over: true };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use crate::control::{self, ControlError, Incumbent, Singleton};
+use crate::dataplane::namespace_cookie;
 
 /// How long the other agent may take to let go.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,7 +22,8 @@ pub async fn take_over(
         claimed => return Ok((claimed?, None)),
     }
     check().await.context("not taken over from the agent that runs, which goes on")?;
-    let incumbent = match Incumbent::ask(control) {
+    let namespace = namespace_cookie().context("cannot tell which network namespace this is")?;
+    let mut incumbent = match Incumbent::ask(control, Some(namespace)) {
         Ok(incumbent) => incumbent,
         // It may just be ending.
         Err(ControlError::NoAgent { path, source }) => match Singleton::claim(control::ENDING) {
@@ -33,6 +35,9 @@ pub async fn take_over(
         },
         Err(error) => return Err(error).context("cannot take over from the agent that runs"),
     };
+    if let Some(singleton) = incumbent.receive() {
+        return Ok((singleton, Some(incumbent)));
+    }
     match Singleton::claim(PATIENCE) {
         Err(ControlError::AgentRuns) => bail!("the agent that runs did not let go within {PATIENCE:?}"),
         claimed => Ok((claimed?, Some(incumbent))),

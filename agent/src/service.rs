@@ -174,14 +174,18 @@ impl Host<'_> {
         };
         tokio::spawn(log);
         // Nothing can go wrong any more that would end this agent.
-        if let Some(incumbent) = incumbent.take() {
-            incumbent.relieve();
+        if let Some(Err(error)) = incumbent.as_mut().map(Incumbent::relieve) {
+            let _ = election.commands.send(Command::HandOver);
+            let _ = election.join();
+            addresses.join();
+            return Err(error).context("the agent before did not wait until this one was ready");
         }
+        *incumbent = None;
         let farewell = Farewell { removed, retained };
         let (requests, commands) = (addresses.requests.downgrade(), election.commands.clone());
         tokio::spawn(farewell.say(requests, commands, self.interfaces.to_vec(), Arc::clone(&self.socket)));
         if self.bequest.as_ref().is_some_and(|bequest| bequest.renewed) {
-            tokio::spawn(report_warnings(self.config.clone(), self.netlink.clone()));
+            tokio::spawn(report_warnings(self.config.clone()));
         }
         let mut tracker = Tracker::start(self.config, &outcomes, plans.iter().map(|plan| plan.config), &children);
         let sources = Sources {
@@ -212,7 +216,15 @@ impl Host<'_> {
             tracing::warn!("{error}: if this agent dies, its host may serve on through other interfaces");
             None
         });
-        let fence = fence.map(|fence| FenceWatch::start(fence, ours.clone(), self.netlink.clone()));
+        // On a socket of its own: the kernel lists one thing at a time on each.
+        let fence = match (fence, Netlink::open()) {
+            (Some(fence), Ok(netlink)) => Some(FenceWatch::start(fence, ours.clone(), netlink)),
+            (Some(_), Err(error)) => {
+                tracing::warn!("{error}: if this agent dies, its host may serve on through other interfaces");
+                None
+            }
+            (None, _) => None,
+        };
         let mut watching_links = true;
         // Whether there were more changes of links than could be told.
         let mut missed = false;

@@ -63,6 +63,9 @@ fn a_reload_takes_priority_interval_and_addresses_and_loses_no_packet() -> Resul
     ensure!(seen.lost() == 0 && seen.hosts() == [0], "{} lost, longest gap {longest:?}", seen.lost());
     ensure!(backup.transitions("lan", "active") == 0, "the Backup took over:\n{}", backup.daemon.log());
     ensure!(active.stop()?.success(), "{}", active.daemon.log());
+    for agent in [&active, &backup] {
+        ensure!(agent.daemon.count_lines(&["ERROR"]) == 0, "{}", agent.daemon.log());
+    }
     Ok(())
 }
 

@@ -1,18 +1,21 @@
 //! What an agent leaves to the next one, and what becomes of it when there is no next one after all.
 
 use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::programs::Program;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::net::if_::if_nametoindex;
 use xvrrp::dataplane::{Capacity, Dataplane};
 use xvrrp_common::abi::program;
 use xvrrp_tests::capture::Capture;
-use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, eventually};
+use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, Side, VIP, VirtualRouter, Xvrrp, eventually};
 use xvrrp_tests::probe::{UdpEcho, UdpProbe};
 
 const PROBE: Duration = Duration::from_millis(1);
@@ -28,7 +31,10 @@ struct Pair {
 
 impl Pair {
     fn new(active: &[VirtualRouter]) -> Result<Self> {
-        let lab = Lab::new(2)?;
+        Self::in_lab(Lab::new(2)?, active)
+    }
+
+    fn in_lab(lab: Lab, active: &[VirtualRouter]) -> Result<Self> {
         let echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
         let mut active = Xvrrp::start(&lab.routers[0], active)?;
         active.wait_for_state("lan", "active")?;
@@ -122,6 +128,42 @@ fn an_agent_whose_successor_ends_before_it_advertises_goes_on() -> Result<()> {
     pair.check_undisturbed()
 }
 
+#[test]
+fn nobody_can_come_between_an_agent_and_its_successor() -> Result<()> {
+    let pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    let host = &pair.lab.routers[0];
+    let stop = AtomicBool::new(false);
+    let successor = thread::scope(|scope| -> Result<Xvrrp> {
+        // Any user may have this name while nobody has it.
+        let squatter = scope.spawn(|| {
+            host.run(|| -> Result<bool> {
+                let name = SocketAddr::from_abstract_name("xvrrp-agent")?;
+                while !stop.load(Ordering::Relaxed) {
+                    if UnixListener::bind_addr(&name).is_ok() {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            })
+        });
+        let mut successor = pair.active.replace(host, &[VirtualRouter::lan(200)])?;
+        let ready = successor.wait_for_state("lan", "active").and_then(|()| {
+            eventually("it runs", PATIENCE, || {
+                ensure!(successor.status()?["pid"] == successor.daemon.pid());
+                Ok(())
+            })
+        });
+        stop.store(true, Ordering::Relaxed);
+        let has_come = squatter.join().map_err(|_| anyhow!("it panicked"))???;
+        ensure!(!has_come, "the name was free for a moment");
+        ready.map(|()| successor)
+    })?;
+    let mut pair = pair;
+    ensure!(pair.active.daemon.wait(PATIENCE)?.success(), "{}", pair.active.daemon.log());
+    pair.active = successor;
+    pair.check_undisturbed()
+}
+
 /// A file system without room for one more file, over a directory until this is dropped.
 struct Full(PathBuf);
 
@@ -140,14 +182,13 @@ impl Drop for Full {
 
 #[test]
 fn an_agent_that_cannot_make_its_control_socket_again_goes_on_and_makes_it_later() -> Result<()> {
-    let mut pair = Pair::new(&[VirtualRouter::lan(200)])?;
-    let host = &pair.lab.routers[0];
-    host.sysctl(&format!("net.ipv4.conf.{INTERFACE}.promote_secondaries"), "1")?;
+    let lab = Lab::new(2)?;
+    let mut side = Side::new(&lab.routers[0])?;
+    let mut pair = Pair::in_lab(lab, &[VirtualRouter::lan(200), Side::virtual_router()])?;
     let directory = pair.active.control().parent().context("a directory")?.to_owned();
     let full = Full::over(&directory)?;
-    // The primary address is another one: the agent reloads by itself.
-    host.ip(&format!("addr add 192.0.2.22/24 dev {INTERFACE}"))?;
-    host.ip(&format!("addr del {}/24 dev {INTERFACE}", Lab::address(0)))?;
+    // The primary address of another interface changes: the agent reloads by itself.
+    side.change(&pair.lab.routers[0])?;
     // The log is in that directory, too: what shows a reload is the environment that an agent gets of the one before.
     let environment = format!("/proc/{}/environ", pair.active.daemon.pid());
     eventually("the agent has reloaded", PATIENCE, || {

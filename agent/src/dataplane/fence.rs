@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::mem::ManuallyDrop;
+use std::path::PathBuf;
 
 use aya::programs::SchedClassifier;
 use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId};
 
 use super::attachments::{Link, adopt};
 use super::pins::{FENCE, FENCE_PROGRAM, Pins};
-use super::{DataplaneError, attach};
+use super::{DataplaneError, LinkProbe, attach};
 
 /// The program on its interfaces. It is pinned, and outlives its owner.
 #[derive(Debug)]
@@ -23,7 +24,8 @@ pub struct Fence {
 /// What holds the program to an interface.
 #[derive(Debug)]
 enum Held {
-    Pinned(Link),
+    /// By its pin alone: a descriptor for each would be too many on a host with a thousand interfaces.
+    Pinned(PathBuf),
     /// Where the kernel knows no links of TC programs.
     Kept(SchedClassifierLinkId),
 }
@@ -43,7 +45,7 @@ impl Fence {
     /// Whether it is on the interface, as far as that can be told.
     pub fn is_attached(&self, ifindex: u32) -> bool {
         match self.interfaces.get(&ifindex) {
-            Some(Held::Pinned(link)) => link.is_attached(),
+            Some(Held::Pinned(pin)) => LinkProbe::open(pin).is_ok_and(|link| link.ifindex() == Some(ifindex)),
             Some(Held::Kept(_)) => true,
             None => false,
         }
@@ -56,11 +58,12 @@ impl Fence {
             && let Ok(id) = self.program.attach_to_link(link)
         {
             drop(self.program.take_link(id)?);
-            Held::Pinned(Link::open(&pin, false)?)
+            Held::Pinned(pin)
         } else {
             let id = attach::fence(&mut self.program, interface)?;
             if attach::has_tcx() {
-                Held::Pinned(Link::pin(&pin, self.program.take_link(id)?.try_into()?)?)
+                drop(Link::pin(&pin, self.program.take_link(id)?.try_into()?)?);
+                Held::Pinned(pin)
             } else {
                 Held::Kept(id)
             }
