@@ -114,7 +114,7 @@ pub async fn run(config: &Config, replace: bool, mut bequest: Option<Bequest>) -
             leave(attachments.take());
             // Where that fails, it waits in vain, and ends.
             let passed = successor.pass(&singleton);
-            let mut running = pin!(successor.is_running());
+            let mut running = pin!(successor.comes_up());
             let is_running = loop {
                 tokio::select! {
                     is_running = &mut running => break is_running,

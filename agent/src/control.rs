@@ -44,7 +44,7 @@ const RUNNING: &str = "running";
 pub enum Request {
     Status,
     /// Leave roles, addresses and pins to the agent that asks, and end once it says that it runs
-    /// ([`Successor::is_running`]). If it hangs up before that, go on.
+    /// ([`Successor::comes_up`]). If it hangs up before that, go on.
     HandOver {
         /// The asker's network namespace. An agent of another one may have the same control socket.
         #[serde(default)]
@@ -325,7 +325,7 @@ impl Successor {
     }
 
     /// Waits until it says that it runs; false if it has ended, or does not say so in time.
-    pub async fn is_running(self) -> bool {
+    pub async fn comes_up(self) -> bool {
         let mut line = String::new();
         let mut reader = tokio::io::BufReader::new(self.0.take(MAX_REQUEST));
         let read = tokio::time::timeout(Self::PATIENCE, reader.read_line(&mut line)).await;
@@ -528,7 +528,7 @@ mod tests {
             let client = server.accept().await.unwrap();
             let answer = async |_| Answer::HandingOver { handing_over: true };
             let successor = client.serve(answer).await.unwrap().into_successor();
-            assert_eq!(successor.is_running().await, relieves);
+            assert_eq!(successor.comes_up().await, relieves);
             asking.await.unwrap();
         }
     }

@@ -1,4 +1,4 @@
-//! Tells when an address or an entry of a unicast filter has been taken off an interface, by whomever.
+//! Reports when an address or an entry of a unicast filter has been taken off an interface, by whomever.
 
 use std::fmt;
 use std::os::fd::AsRawFd;
