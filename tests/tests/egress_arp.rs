@@ -94,7 +94,7 @@ fn everything_else_leaves_untouched() -> Result<()> {
             passes("ARP on a VLAN", frames::tagged(&from_vip, 0x8100, 7)),
             passes("ARP behind two tags", frames::tagged(&frames::tagged(&from_vip, 0x8100, 0), 0x8100, 0)),
             passes("ARP behind a service tag", frames::tagged(&from_vip, 0x88a8, 0)),
-            passes("ARP for other hardware", frames::with_byte(&from_vip, 15, 6)),
+            passes("ARP for other hardware", frames::with_byte(&from_vip, 15, 7)),
             passes("TCP", frames::tcp(CLIENT_MAC, [192, 0, 2, 9])),
             passes("TCP on a VLAN", frames::tagged(&frames::tcp(CLIENT_MAC, [192, 0, 2, 9]), 0x8100, 0)),
             passes("an advert", frames::emit(&frames::advert())),

@@ -119,7 +119,7 @@ fn what_asks_nothing_of_us_passes_in_every_role() -> Result<()> {
             passes("a request on a VLAN", frames::tagged(&asked, 0x8100, 7)),
             passes("a request behind a service tag", frames::tagged(&asked, 0x88a8, 0)),
             passes("a request behind two tags", frames::tagged(&frames::tagged(&asked, 0x8100, 0), 0x8100, 0)),
-            passes("ARP for other hardware", frames::with_byte(&asked, 15, 6)),
+            passes("ARP for other hardware", frames::with_byte(&asked, 15, 7)),
             passes("ARP for another protocol", frames::with_byte(&asked, 16, 0x86)),
             passes("an unknown operation", frames::with_byte(&asked, 21, 9)),
             passes("reverse ARP", frames::with_byte(&asked, 13, 0x35)),

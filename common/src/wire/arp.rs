@@ -39,6 +39,8 @@ pub const SENDER_MAC_OFFSET: usize = 8;
 
 /// Ethernet, IPv4, and the lengths of their addresses.
 const ETHERNET_IPV4: [u8; 6] = [0x00, 0x01, 0x08, 0x00, 6, 4];
+/// The same by the hardware type of IEEE 802 networks, which RFC 1042 has hosts treat alike; Linux answers both.
+const IEEE_802_IPV4: [u8; 6] = [0x00, 0x06, 0x08, 0x00, 6, 4];
 
 impl Arp {
     /// `None` if it does not resolve IPv4 over Ethernet.
@@ -46,7 +48,7 @@ impl Arp {
     pub fn decode<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Option<Self>, Truncated> {
         let bytes = packet.read::<LENGTH>(offset)?;
         let (kind, rest) = bytes.split_first_chunk().ok_or(Truncated)?;
-        if kind != &ETHERNET_IPV4 {
+        if kind != &ETHERNET_IPV4 && kind != &IEEE_802_IPV4 {
             return Ok(None);
         }
         let (operation, rest) = rest.split_first_chunk().ok_or(Truncated)?;

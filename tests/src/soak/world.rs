@@ -160,7 +160,13 @@ impl World {
             }
             // On that host it may have gone by itself in the meantime: then there is nothing to delete.
             Fault::AddressDeleted => {
-                let _ = self.holder(router).ip(&format!("addr del {VIP}/24 dev {INTERFACE}"));
+                // Where it has come before the host's own address for a moment, the kernel would take that along
+                // (docs/security.md).
+                let host = self.holder(router);
+                let shown = host.ip(&format!("-4 -o addr show dev {INTERFACE} to {VIP}")).unwrap_or_default();
+                if shown.contains("secondary") {
+                    let _ = host.ip(&format!("addr del {VIP}/24 dev {INTERFACE}"));
+                }
                 Ok(())
             }
             Fault::FilterDeleted => {
