@@ -183,22 +183,21 @@ async fn start_and_serve(
     pins.follow_interfaces();
     let predecessor = pins.predecessor(capacity);
     report::tell_of_predecessor(&predecessor);
-    let goes_on = bequest.is_some() || matches!(predecessor, Predecessor::Compatible(_));
+    let host = Host { config, capacity, pins, predecessor, bequest, netlink, interfaces: &interfaces, socket };
     let path = &config.agent.control;
     let server = match files.control.take().and_then(|left| Server::inherit(left, path)) {
         Some(server) => server,
-        None if goes_on => Server::open_or_retry(path),
+        None if host.goes_on() => Server::open_or_retry(path),
         None => Server::open(path).await?,
     };
     *begun = true;
     let reload = Reload::new(config).context("cannot tell how this process was started")?;
     let mut filters = UnicastFilters::recover(netlink.clone(), path)?;
-    if let Predecessor::Incompatible(_) = predecessor {
+    if let Predecessor::Incompatible(_) = host.predecessor {
         // Before the kernel half goes that drops ARP for them.
         remove_stale(netlink, &BTreeSet::new()).await?;
         pins.remove()?;
     }
-    let host = Host { config, capacity, pins, predecessor, bequest, netlink, interfaces: &interfaces, socket };
     let doors = Doors { server: Arc::new(server), links, signals, reload: Arc::new(reload), incumbent, files };
     host.serve(&mut plans, attachments, &mut filters, doors).await
 }

@@ -394,7 +394,7 @@ fn exchange(path: &Path, request: &Request) -> Result<(serde_json::Value, BufRea
     exchange_by(path, request, BUFFER)
 }
 
-/// The same with a buffer of this size.
+/// Asks as [`exchange`] does, and reads the answer with a buffer of this size.
 fn exchange_by(
     path: &Path,
     request: &Request,

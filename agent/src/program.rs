@@ -90,7 +90,7 @@ pub struct Running {
 /// What a program runs for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Errand {
-    /// Who has it run; this one runs no other program in the meantime.
+    /// The audience or check that the program runs for. It starts no other program until this one has ended.
     pub owner: String,
     /// The state of which its end completes the news.
     pub tells: Option<String>,

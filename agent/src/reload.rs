@@ -82,7 +82,7 @@ impl Files {
         Ok(())
     }
 
-    /// Closes what was only kept, by a thread of its own: nobody waits for that.
+    /// Closes on a thread of its own what was only kept open, so that nobody waits for it.
     pub fn close_kept(self) {
         let close = move || drop(self.kept);
         if let Err(error) = thread::Builder::new().name("leftovers".to_owned()).spawn(close) {
@@ -146,8 +146,8 @@ impl Bequest {
     /// Room for the largest configuration, each byte of it escaped.
     const LONGEST: u64 = 1 << 30;
 
-    /// What was left to this process. What is of no use to this version is as good as not left: the roles are gone on with
-    /// all the same.
+    /// Reads what the agent before has left to this process. If this version cannot read it, the agent starts without it
+    /// and still keeps its roles.
     pub fn inherited() -> anyhow::Result<Option<Self>> {
         let Some(number) = std::env::var(Self::INHERITED).ok().and_then(|number| number.parse::<RawFd>().ok()) else {
             return Ok(None);

@@ -138,7 +138,7 @@ impl Host<'_> {
                 return Err(error).context("cannot start the election thread");
             }
         };
-        // Who goes on advertises before anything else is done.
+        // Resumed virtual routers advertise before anything else is done.
         let (reply, started) = oneshot::channel();
         let _ = election.commands.send(Command::Answer(reply));
         let _ = started.await;
@@ -149,11 +149,7 @@ impl Host<'_> {
             None => self.replace(plans, attachments, filters).await,
         };
         let (Ok(Attached { modes, lost }), Some(attachments)) = (&attached, attachments) else {
-            // With the agent before still there, everything is left to it.
-            let end = if incumbent.is_some() { Command::HandOver } else { Command::Stop };
-            let _ = election.commands.send(end);
-            let _ = election.join();
-            addresses.join();
+            give_up(election, addresses, incumbent.is_some());
             return Err(attached.err().unwrap_or_else(|| anyhow::anyhow!("the kernel half is not attached")));
         };
         // Not before they are open, and written down.
@@ -164,10 +160,7 @@ impl Host<'_> {
         let ((log, monitor), mut herald) = match (others, herald) {
             (Ok(others), Ok(herald)) => (others, herald),
             (others, herald) => {
-                let end = if incumbent.is_some() { Command::HandOver } else { Command::Stop };
-                let _ = election.commands.send(end);
-                let _ = election.join();
-                addresses.join();
+                give_up(election, addresses, incumbent.is_some());
                 let error = others.err().map(Into::into).or(herald.err());
                 return Err(error.unwrap_or_else(|| anyhow::anyhow!("the agent cannot start")));
             }
@@ -175,9 +168,7 @@ impl Host<'_> {
         tokio::spawn(log);
         // Nothing can go wrong any more that would end this agent.
         if let Some(Err(error)) = incumbent.as_mut().map(Incumbent::relieve) {
-            let _ = election.commands.send(Command::HandOver);
-            let _ = election.join();
-            addresses.join();
+            give_up(election, addresses, true);
             return Err(error).context("the agent before did not wait until this one was ready");
         }
         *incumbent = None;
@@ -212,19 +203,10 @@ impl Host<'_> {
         watch.look_at_links(&held, self.netlink, &election.commands).await;
         let mut interfaces = InterfaceWatch::new(all);
         let ours: BTreeSet<u32> = plans.iter().map(|plan| plan.interface.ifindex).collect();
-        let fence = attachments.open_fence().unwrap_or_else(|error| {
+        let fence = start_fence(attachments, ours.clone()).unwrap_or_else(|error| {
             tracing::warn!("{error}: if this agent dies, its host may serve on through other interfaces");
             None
         });
-        // On a socket of its own: the kernel lists one thing at a time on each.
-        let fence = match (fence, Netlink::open()) {
-            (Some(fence), Ok(netlink)) => Some(FenceWatch::start(fence, ours.clone(), netlink)),
-            (Some(_), Err(error)) => {
-                tracing::warn!("{error}: if this agent dies, its host may serve on through other interfaces");
-                None
-            }
-            (None, _) => None,
-        };
         let mut watching_links = true;
         // Whether there were more changes of links than could be told.
         let mut missed = false;
@@ -403,7 +385,7 @@ impl Host<'_> {
     }
 
     /// Whether there may be roles to go on with, for which everything is tolerated that can be put right later.
-    fn goes_on(&self) -> bool {
+    pub fn goes_on(&self) -> bool {
         self.bequest.is_some() || matches!(self.predecessor, Predecessor::Compatible(_))
     }
 
@@ -471,4 +453,18 @@ impl Host<'_> {
         }
         Ok(attached)
     }
+}
+
+/// Ends an agent that cannot start after all. If the agent before still waits, everything is left to it.
+fn give_up(election: election::Handle, addresses: addresses::Handle, leaves: bool) {
+    let end = if leaves { Command::HandOver } else { Command::Stop };
+    let _ = election.commands.send(end);
+    let _ = election.join();
+    addresses.join();
+}
+
+/// Keeps the fence on a netlink socket of its own: the kernel lists one thing at a time on each.
+fn start_fence(attachments: &mut Attachments, ours: BTreeSet<u32>) -> anyhow::Result<Option<FenceWatch>> {
+    let Some(fence) = attachments.open_fence()? else { return Ok(None) };
+    Ok(Some(FenceWatch::start(fence, ours, Netlink::open()?)))
 }

@@ -45,7 +45,7 @@ pub struct Record {
     path: PathBuf,
     /// The one that an earlier version wrote, if it is still there.
     legacy: Option<PathBuf>,
-    /// Of which boot and which network namespace it is.
+    /// The boot and the network namespace that the record belongs to.
     boot: String,
     namespace: u64,
     opened: Vec<Entry>,
@@ -159,7 +159,7 @@ impl UnicastFilters {
 }
 
 impl Record {
-    /// Of the calling thread's network namespace, beside this control socket. Says which records are of no use.
+    /// Finds the record of the calling thread's network namespace, beside this control socket, and logs which records it ignores.
     fn find(control: &Path) -> Result<Self, FilterError> {
         let namespace = namespace_cookie().map_err(FilterError::Namespace)?;
         // Where it cannot be read, all boots are one: records are in /run as a rule, which none of them survives.

@@ -296,7 +296,7 @@ impl Netlink {
         }
     }
 
-    /// The same for many (interface, index, MAC); what became of each, in the same order.
+    /// Opens many filters, each given as (interface, index, MAC), and returns the outcomes in the same order.
     pub async fn open_unicast_filters(
         &self,
         filters: impl IntoIterator<Item = (&str, u32, MacAddress)>,

@@ -39,7 +39,8 @@ pub const SENDER_MAC_OFFSET: usize = 8;
 
 /// Ethernet, IPv4, and the lengths of their addresses.
 const ETHERNET_IPV4: [u8; 6] = [0x00, 0x01, 0x08, 0x00, 6, 4];
-/// The same by the hardware type of IEEE 802 networks, which RFC 1042 has hosts treat alike; Linux answers both.
+/// The hardware type of IEEE 802 networks with the same lengths. RFC 1042 has hosts treat both types alike, and Linux answers
+/// both.
 const IEEE_802_IPV4: [u8; 6] = [0x00, 0x06, 0x08, 0x00, 6, 4];
 
 impl Arp {
