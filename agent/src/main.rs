@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::filter::LevelFilter;
-use xvrrp::cli::Cli;
-use xvrrp::config::ConfigError;
-use xvrrp::import::{ImportError, Incomplete};
-use xvrrp::signals;
+use xvrrp::commands::Cli;
+use xvrrp::process::signals;
+use xvrrp_config::ConfigError;
+use xvrrp_import::{ImportError, Incomplete};
 
 /// How many lines of the log may wait for whoever reads it. Room for all of them is made at the start: 64 kB.
 const LOG_LINES: usize = 2048;

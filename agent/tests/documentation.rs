@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use xvrrp::cli::Cli;
+use xvrrp::commands::Cli;
 use xvrrp_common::abi::Counter;
 
 /// Every word in backquotes.

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::json;
-use xvrrp::exposition;
-use xvrrp::status::AgentStatus;
+use xvrrp::control::status::AgentStatus;
+use xvrrp::status::prometheus;
 
 /// With something in every field.
 fn page() -> String {
@@ -66,7 +66,7 @@ fn page() -> String {
         "counters": { "advert_unknown_vrid": 9 }
     }))
     .unwrap();
-    exposition::page(status)
+    prometheus::page(status)
 }
 
 /// The names of all samples, as queries name them.

@@ -8,13 +8,13 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 use aya::programs::{Program, TestRun, TestRunOptions};
-use xvrrp::dataplane::{Attachments, Capacity, CounterReader, Dataplane, Events, Monitor, Tables, Told};
 use xvrrp_common::abi::{
     Claim, Counter, Event, FAMILY_IPV4, FAMILY_IPV6, Heard, Lease, Router, RouterKey, SourceKey, VipKey, ipv4_address,
     program,
 };
 use xvrrp_common::units::{Interval, MacAddress, Version, Vrid};
 use xvrrp_common::wire::vrrp::IpAddress;
+use xvrrp_dataplane::{Attachments, Capacity, CounterReader, Dataplane, Events, Monitor, Tables, Told};
 
 /// The loopback interface of every network namespace.
 pub const IFINDEX: u32 = 1;
@@ -142,7 +142,7 @@ impl KernelHalf {
 
     /// As the election does after every change.
     fn renew_lease_of_all(&self) {
-        self.tables.renew_lease_of_all(xvrrp::clock::now(), self.active.iter().copied());
+        self.tables.renew_lease_of_all(xvrrp::process::clock::now(), self.active.iter().copied());
     }
 
     /// Says until when the virtual router in this slot may serve.

@@ -1,7 +1,7 @@
 //! Wrong configurations, missing files and missing capabilities, given to the real program: it says what is wrong,
 //! exits as documented, and leaves the host as it was.
 
-#[path = "../../agent/tests/bad_configuration/cases.rs"]
+#[path = "../../agent/config/tests/bad_configuration/cases.rs"]
 mod cases;
 
 use std::fs;
@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Result, ensure};
-use cases::{Case, wrong_anywhere, wrong_on_the_host};
 use tempfile::TempDir;
 use xvrrp_tests::lab::{Namespace, PATIENCE, VirtualRouter, Xvrrp, agent_binary, eventually, host_state};
+
+use cases::{Case, wrong_anywhere, wrong_on_the_host};
 
 /// Done.
 const EXIT_DONE: i32 = 0;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
-use xvrrp::dataplane::{Attachments, Capacity, Dataplane};
+use xvrrp_dataplane::{Attachments, Capacity, Dataplane};
 use xvrrp_tests::lab::{Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, agent_binary, eventually, host_state};
 
 /// Several Active_Down_Intervals at 100 ms adverts.

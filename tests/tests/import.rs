@@ -15,7 +15,7 @@ use xvrrp_tests::lab::{Daemon, INTERFACE, Keepalived, Lab, Namespace, PATIENCE, 
 use xvrrp_tests::probe::{UdpEcho, UdpProbe};
 
 fn sample(path: &str) -> Result<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/tests/import/samples").join(path);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/import/tests/import/samples").join(path);
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 

@@ -5,9 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use xvrrp::net::PacketSocket;
 use xvrrp_common::units::{Interval, Priority};
 use xvrrp_common::wire::vrrp::AdvertFrame;
+use xvrrp_net::PacketSocket;
 use xvrrp_tests::frames;
 use xvrrp_tests::lab::{INTERFACE, Keepalived, KeepalivedConfig, Lab, PATIENCE, VirtualRouter, Xvrrp, eventually};
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tokio::sync::mpsc;
 use xvrrp::addresses::Standing;
-use xvrrp::dataplane::{Capacity, Dataplane};
 use xvrrp::election::{self, ElectionError};
+use xvrrp_dataplane::{Capacity, Dataplane};
 use xvrrp_tests::lab::{
     INTERFACE, LINK_LOCAL_VIP, Lab, Namespace, PATIENCE, Pair, VIP, VIP_IPV6, VirtualRouter, Xvrrp, agent_binary,
     eventually, host_state,

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use nix::sys::time::TimeVal;
-use xvrrp::net::{InterfaceSender, PacketSocket};
 use xvrrp_common::units::MacAddress;
 use xvrrp_common::wire::arp;
+use xvrrp_net::{InterfaceSender, PacketSocket};
 use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, eventually};
 use xvrrp_tests::packet_socket;
 

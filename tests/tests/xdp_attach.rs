@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use aya::programs::Program;
-use xvrrp::dataplane::{Attachments, Capacity, Dataplane, DataplaneError, XdpMode};
 use xvrrp_common::abi::program;
+use xvrrp_dataplane::{Attachments, Capacity, Dataplane, DataplaneError, XdpMode};
 use xvrrp_tests::lab::Namespace;
 
 fn load() -> Result<Attachments> {

@@ -36,7 +36,7 @@ fn own_arp() -> Vec<u8> {
 }
 
 fn now() -> u64 {
-    xvrrp::clock::now().as_nanos()
+    xvrrp::process::clock::now().as_nanos()
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! What the kernel half shows to who watches.
 
 use anyhow::{Result, bail, ensure};
-use xvrrp::dataplane::Monitor;
 use xvrrp_common::abi::{Counter, Router, Sighting};
 use xvrrp_common::units::MacAddress;
 use xvrrp_common::wire::arp::{self, Arp};
 use xvrrp_common::wire::vrrp::AdvertFrame;
+use xvrrp_dataplane::Monitor;
 use xvrrp_tests::frames::{advert, arp as arp_frame, emit, ipv6, tcp, with_ip_byte, with_message_byte};
 use xvrrp_tests::kernel_half::{IFINDEX, KernelHalf, key_ipv6, router, router_ipv6, virtual_mac};
 

@@ -1,4 +1,4 @@
-//! `cargo xtask golden`: the recorded elections of agent/tests/golden, anew.
+//! `cargo xtask golden`: the recorded elections of agent/vrrp/tests/golden, anew.
 
 use anyhow::Result;
 
@@ -6,6 +6,6 @@ use crate::process::{cargo, check};
 
 pub fn record() -> Result<()> {
     let mut test = cargo();
-    test.args(["test", "--quiet", "--package", "xvrrp", "--test", "golden"]).env("XVRRP_GOLDEN_RECORD", "1");
+    test.args(["test", "--quiet", "--package", "xvrrp-vrrp", "--test", "golden"]).env("XVRRP_GOLDEN_RECORD", "1");
     check(&mut test)
 }

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use xvrrp_net::{AddressOutcome, Deletion, FoundAddress, MARKS_LAST, NetError, Netlink, Placed, interface_is_running};
 
 use super::router::{Presence, Router, identity, subnet};
 use super::tolerance::{Permission, Tolerance};
 use super::{Account, Placement, Standing};
-use crate::net::{AddressOutcome, Deletion, FoundAddress, MARKS_LAST, NetError, Netlink, Placed, interface_is_running};
-use crate::unicast_filters::Record;
+use crate::addresses::unicast_filters::Record;
 
 /// How often to look although nothing is heard of.
 const PERIOD: Duration = Duration::from_secs(3);

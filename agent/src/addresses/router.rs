@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use tokio::time::Instant;
+use xvrrp_net::Placed;
 
 use super::Placement;
 use super::tolerance::{Rest, Tolerance};
-use crate::net::Placed;
 
 pub(super) struct Router {
     pub(super) placement: Placement,

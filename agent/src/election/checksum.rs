@@ -4,8 +4,7 @@ use std::net::IpAddr;
 
 use xvrrp_common::units::Instant;
 use xvrrp_common::wire::vrrp::ChecksumForm;
-
-use crate::vrrp::Standing;
+use xvrrp_vrrp::Standing;
 
 /// An advert of another router, as far as it matters here.
 #[derive(Clone, Copy, Debug)]

@@ -2,9 +2,8 @@
 
 use xvrrp_common::abi::{Lease, Router, RouterKey};
 use xvrrp_common::units::{Instant, MacAddress, Priority};
-
-use crate::dataplane::{DataplaneError, Tables};
-use crate::vrrp::State;
+use xvrrp_dataplane::{DataplaneError, Tables};
+use xvrrp_vrrp::State;
 
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -32,7 +31,9 @@ impl Entry {
     /// Role and lease at a change of state. An Active router with a lease serves after its first advert only.
     pub(super) fn take_role(&mut self, state: State, leased: bool, tables: &mut Tables) -> Result<(), DataplaneError> {
         match state {
-            State::Active if self.lease == Lease::ENDED => self.set_lease(crate::clock::now().as_nanos(), tables),
+            State::Active if self.lease == Lease::ENDED => {
+                self.set_lease(crate::process::clock::now().as_nanos(), tables)
+            }
             State::Active => {}
             State::Initialize | State::Backup => self.set_lease(Lease::ENDED, tables),
         }

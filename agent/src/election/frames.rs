@@ -7,9 +7,9 @@ use xvrrp_common::abi;
 use xvrrp_common::units::{Family, Interval, MacAddress, Priority, Version, Vrid};
 use xvrrp_common::wire::vrrp::{self as wire, ChecksumForm, IpAddress};
 use xvrrp_common::wire::{arp, icmpv6};
+use xvrrp_net::InterfaceSender;
 
 use super::instance::InstanceConfig;
-use crate::net::InterfaceSender;
 
 /// One announcement for each virtual address, ready to be sent: gratuitous ARP or unsolicited Neighbor Advertisements
 /// (RFC 9568 6.4.2).

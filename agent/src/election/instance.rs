@@ -8,6 +8,9 @@ use nix::errno::Errno;
 use xvrrp_common::abi::{self, RouterKey};
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version};
 use xvrrp_common::wire::vrrp::ChecksumForm;
+use xvrrp_dataplane::{DataplaneError, Tables};
+use xvrrp_net::{InterfaceSender, UnicastSocket};
+use xvrrp_vrrp::{Action, Advert, Checks, Config, Event, State, VirtualRouter};
 
 use super::announcing::{Owed, Pace, TURN, Urgency};
 use super::checksum::{Form, Sample};
@@ -17,10 +20,7 @@ use super::frames::{Advertised, Announcements};
 use super::status::{Heard, Rival, RouterStatus, Timers};
 use super::{Outlets, Problem, Report, Transition};
 use crate::addresses::Request;
-use crate::clock;
-use crate::dataplane::{DataplaneError, Tables};
-use crate::net::{InterfaceSender, UnicastSocket};
-use crate::vrrp::{Action, Advert, Checks, Config, Event, State, VirtualRouter};
+use crate::process::clock;
 
 /// How long after a problem with others' adverts the next one is told at the earliest.
 pub(super) const PROBLEM_PAUSE: Interval = Interval::from_millis(10_000);

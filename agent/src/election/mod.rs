@@ -24,12 +24,11 @@ use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority};
+use xvrrp_dataplane::{DataplaneError, Events, Retained, Tables, Told};
 
 use crate::addresses::{Request, Standing};
-use crate::clock;
-use crate::dataplane::{DataplaneError, Events, Retained, Tables, Told};
-use crate::{realtime, vrrp};
-
+use crate::process::clock;
+use crate::process::realtime;
 use announcing::{Pace, TURN, Urgency};
 pub use frames::Advertised;
 pub use instance::{Instance, InstanceConfig};
@@ -48,7 +47,7 @@ pub enum Command {
     /// An interface has got or lost its carrier, or another address of its own.
     Interface { ifindex: u32, running: bool, mac: Option<MacAddress> },
     /// What the tracked checks make of a virtual router, which counts as in [`Report`].
-    Track { router: usize, priority: Priority, checks: vrrp::Checks },
+    Track { router: usize, priority: Priority, checks: xvrrp_vrrp::Checks },
     /// Whether these virtual routers, which count as in [`Report`], leave their role to others.
     StandBy { routers: Vec<usize>, on: bool },
     /// How things stand, one entry for each virtual router, in the order of the configuration.
@@ -90,9 +89,9 @@ pub enum Report {
 /// A change of state that has happened.
 #[derive(Clone, Copy, Debug)]
 pub struct Transition {
-    pub from: vrrp::State,
-    pub to: vrrp::State,
-    pub reason: vrrp::Reason,
+    pub from: xvrrp_vrrp::State,
+    pub to: xvrrp_vrrp::State,
+    pub reason: xvrrp_vrrp::Reason,
     /// The one that is advertised.
     pub priority: Priority,
     pub at: Instant,
@@ -234,7 +233,7 @@ impl Election {
             return outcome;
         }
         // Whatever happened, no role is kept that nobody attends to.
-        let stopped = self.for_each(|instance, now| instance.handle(vrrp::Event::Shutdown, now));
+        let stopped = self.for_each(|instance, now| instance.handle(xvrrp_vrrp::Event::Shutdown, now));
         outcome.and_then(|ending| stopped.map(|()| ending))
     }
 
@@ -404,12 +403,12 @@ impl Election {
     }
 
     /// Checks are the same for all that change role together.
-    fn track(&mut self, router: usize, priority: Priority, checks: vrrp::Checks) -> Result<(), ElectionError> {
+    fn track(&mut self, router: usize, priority: Priority, checks: xvrrp_vrrp::Checks) -> Result<(), ElectionError> {
         let now = clock::now();
         let Some(instance) = self.instances.get(router) else { return Ok(()) };
         let partners = instance.partners();
         // The priority first: who comes back has it from the start.
-        for event in [vrrp::Event::Priority(priority), vrrp::Event::Checks(checks)] {
+        for event in [xvrrp_vrrp::Event::Priority(priority), xvrrp_vrrp::Event::Checks(checks)] {
             for one in iter::once(router).chain(partners.iter().copied()) {
                 self.instances[one].handle(event, now);
             }
@@ -442,7 +441,7 @@ impl Election {
         all.dedup();
         // All of them before any acts: each says so itself, and none follows its partner without a word.
         for &router in &all {
-            self.instances[router].handle(vrrp::Event::StandBy(on), now);
+            self.instances[router].handle(xvrrp_vrrp::Event::StandBy(on), now);
         }
         all.into_iter().try_for_each(|router| self.act(router))
     }

@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority};
-
-use crate::vrrp::{self, Reason, State, VirtualRouter};
+use xvrrp_vrrp::{Reason, State, VirtualRouter};
 
 #[derive(Clone, Debug)]
 pub struct RouterStatus {
@@ -29,7 +28,7 @@ pub struct RouterStatus {
 
 impl RouterStatus {
     /// Of one that cannot take part: nobody has ever started it.
-    pub fn in_fault(config: vrrp::Config) -> Self {
+    pub fn in_fault(config: xvrrp_vrrp::Config) -> Self {
         let machine = VirtualRouter::new(config);
         Self {
             state: machine.state(),

@@ -69,7 +69,7 @@ mod tests {
     use xvrrp_common::units::Interval;
 
     use super::*;
-    use crate::clock;
+    use crate::process::clock;
 
     #[tokio::test]
     async fn fires_after_its_deadline_and_not_before() {

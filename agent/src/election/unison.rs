@@ -4,10 +4,10 @@
 use std::iter;
 
 use xvrrp_common::units::Instant;
+use xvrrp_vrrp::{Checks, Event, Follower, follow, others};
 
 use super::{Election, ElectionError};
-use crate::clock;
-use crate::vrrp::{Checks, Event, Follower, follow, others};
+use crate::process::clock;
 
 impl Election {
     /// Lets a virtual router act on a deadline that has passed, unless the kernel half has heard better in the meantime, of

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use tokio::process::Command;
+use xvrrp_config::files::{self, Fault};
+use xvrrp_config::{CheckConfig, CheckKind};
+use xvrrp_net::{Echo, LinkMonitor, interface_is_running};
 
 use super::outcome::Observation;
 use super::process::{Processes, look_at_pid_file};
-use crate::aside::Aside;
-use crate::config::{CheckConfig, CheckKind};
-use crate::files::{self, Fault};
-use crate::net::{Echo, LinkMonitor, interface_is_running};
-use crate::program::{self, Account, Children, Ending, Errand, Orphan};
+use crate::process::aside::Aside;
+use crate::process::program::{self, Account, Children, Ending, Errand, Orphan};
 
 /// As much of a file as can hold a number.
 const MAX_NUMBER: u64 = 127;

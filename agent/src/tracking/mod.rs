@@ -15,10 +15,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use xvrrp_common::units::{Instant, Priority};
+use xvrrp_config::{CheckConfig, Config, Tracked, VirtualRouterConfig};
 
-use crate::clock;
-use crate::config::{CheckConfig, Config, Tracked, VirtualRouterConfig};
-use crate::program::Children;
+use crate::process::clock;
+use crate::process::program::Children;
 use eye::Eye;
 pub use outcome::Outcome;
 use outcome::{Judge, Observation};
@@ -239,11 +239,11 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::vrrp::Checks;
+    use xvrrp_vrrp::Checks;
 
     /// Two routers that track `a` without, and `b` with a weight; the second one only `b`.
     fn tracker() -> (mpsc::UnboundedSender<(usize, Observation)>, Tracker) {
-        let config = crate::config::parse(
+        let config = xvrrp_config::parse(
             Path::new("x.toml"),
             r#"
             check = [

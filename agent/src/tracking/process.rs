@@ -5,9 +5,10 @@ use std::fs;
 use std::future::pending;
 use std::path::Path;
 
+use xvrrp_config::files;
+use xvrrp_net::{ProcessEvent, ProcessEvents};
+
 use super::outcome::Observation;
-use crate::files;
-use crate::net::{ProcessEvent, ProcessEvents};
 
 /// As much of a pid file as can hold the id: some have more lines, with what else there is to know of the process.
 const MAX_PID_FILE: u64 = 4096;

@@ -1,9 +1,9 @@
 //! What all checks of a virtual router together make of its priority, as keepalived reckons.
 
 use xvrrp_common::units::Priority;
+use xvrrp_vrrp::Checks;
 
 use super::outcome::Outcome;
-use crate::vrrp::Checks;
 
 /// The lowest and the highest sum that a single check can add; a file's number below is a fault (keepalived.conf(5),
 /// "Track files").

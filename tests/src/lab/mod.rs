@@ -36,7 +36,8 @@ pub use side::Side;
 pub use tiny::{Shortage, TinyDirectory};
 pub use virtual_router::VirtualRouter;
 pub use wait::{PATIENCE, eventually, interrupt_on_signals, is_interrupted, pause};
-pub use xvrrp::{Xvrrp, agent_binary};
+pub use xvrrp::Xvrrp;
+pub use xvrrp::agent_binary;
 
 /// The virtual address of the client's side.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

@@ -14,9 +14,9 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use xvrrp::config::AgentConfig;
-use xvrrp::dataplane::{LinkProbe, Pins};
 use xvrrp_common::units::MacAddress;
+use xvrrp_config::AgentConfig;
+use xvrrp_dataplane::{LinkProbe, Pins};
 
 /// Every namespace of ours is called `xv-PID-NUMBER-ROLE`.
 const PREFIX: &str = "xv-";

@@ -112,7 +112,7 @@ impl Service {
             stop,
             thread: Some(thread::spawn(move || {
                 // What is being measured is not how busy the machine is. Where it is not permitted, it is measured too.
-                let _ = xvrrp::realtime::schedule_fifo(1);
+                let _ = xvrrp::process::realtime::schedule_fifo(1);
                 work(&told);
             })),
         }

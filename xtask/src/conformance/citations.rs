@@ -23,7 +23,7 @@ const MARK: &str = "conformance ";
 pub fn of(path: &str, text: &str) -> Vec<Citation> {
     let lines: Vec<&str> = text.lines().collect();
     let tests_from = lines.iter().position(|line| line.starts_with("mod tests {")).unwrap_or(lines.len());
-    let is_test_file = path.starts_with("agent/tests/") || path.starts_with("tests/") || path.ends_with("/tests.rs");
+    let is_test_file = path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs");
     let mut citations = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let Some((_, comment)) = line.split_once("//") else { continue };

@@ -1,0 +1,533 @@
+//! What a right configuration comes to, where the limits are, and that no text at all makes the reader panic.
+
+mod garbled;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
+use xvrrp_config::{
+    self, AgentConfig, CheckConfig, CheckKind, Checksum, Config, Encryption, Login, MailConfig, NotifyConfig,
+    NotifyProgram, Occasion, Origin, Password, Text, Tracked, Vip, VirtualRouterConfig, VirtualRouterLines, keys,
+};
+
+fn parse(text: &str) -> Config {
+    xvrrp_config::parse(Path::new("xvrrp.toml"), text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// A virtual router with nothing but what is required, and these lines.
+fn router_with(lines: &str) -> String {
+    format!(
+        "[[virtual_router]]\nname = \"lan\"\ninterface = \"eth0\"\nvrid = 51\naddresses = [\"192.0.2.1/24\"]\n{lines}\n"
+    )
+}
+
+fn is_accepted(lines: &str) {
+    parse(&router_with(lines));
+}
+
+fn vip(octets: [u8; 4], prefix_length: u8) -> Vip {
+    Vip { address: octets.into(), prefix_length }
+}
+
+#[test]
+fn what_is_not_said_has_its_default() {
+    let Config { file, agent, checks, mail, virtual_routers, sync_groups, text } = parse(&router_with(""));
+    assert_eq!(text.0, router_with(""));
+    assert_eq!(file, Path::new("xvrrp.toml"));
+    assert_eq!(checks, []);
+    assert_eq!(mail, None);
+    assert_eq!(sync_groups, []);
+    let host_name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(
+        agent,
+        AgentConfig {
+            router_id: host_name.trim().into(),
+            control: "/run/xvrrp/xvrrp.sock".into(),
+            metrics: None,
+            bpffs: "/sys/fs/bpf/xvrrp".into(),
+            realtime_priority: 50,
+        }
+    );
+    assert_eq!(
+        virtual_routers,
+        [VirtualRouterConfig {
+            name: "lan".into(),
+            interface: "eth0".into(),
+            vrid: Vrid::new(51).unwrap(),
+            version: Version::V3,
+            // RFC 9568 6.1
+            priority: Priority::new(100),
+            advert_interval: Interval::from_seconds(1),
+            addresses: vec![vip([192, 0, 2, 1], 24)],
+            preempt: true,
+            preempt_delay: Interval::ZERO,
+            accept: true,
+            lease: true,
+            virtual_mac: true,
+            checksum: Checksum::Auto,
+            allowed_sources: vec![],
+            unicast_peers: vec![],
+            password: None,
+            announce_count: 3,
+            announce_interval: Interval::from_seconds(1),
+            track: vec![],
+            sync_group: None,
+            notify: NotifyConfig { programs: vec![], timeout: Interval::from_seconds(30), services: vec![] },
+            mail: vec![],
+            lines: VirtualRouterLines { header: 1, interface: 3, addresses: 5, unicast_peers: 1 },
+        }]
+    );
+}
+
+#[test]
+fn a_virtual_router_may_have_addresses_of_both_families() {
+    // RFC 9568 1.7, 5.2.3, 5.2.9: each family has its own VRIDs.
+    let config = parse(
+        r#"
+        [[virtual_router]]
+        name = "both"
+        interface = "eth0"
+        vrid = 51
+        addresses = ["192.0.2.1/24", "fe80::33/64", "2001:db8::1/64"]
+        allowed_sources = ["192.0.2.2", "fe80::2"]
+
+        [[virtual_router]]
+        name = "ipv6"
+        interface = "eth0"
+        vrid = 52
+        addresses = ["fe80::34/64"]
+
+        [[virtual_router]]
+        name = "ipv4"
+        interface = "eth0"
+        vrid = 52
+        addresses = ["192.0.2.9/24"]
+        "#,
+    );
+    let [both, ipv6, ipv4] = &config.virtual_routers[..] else { panic!("{config:?}") };
+    let shown = |router: &VirtualRouterConfig, family| {
+        router.addresses_of(family).map(|vip| vip.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(both.families().collect::<Vec<_>>(), [Family::Ipv4, Family::Ipv6]);
+    assert_eq!(shown(both, Family::Ipv6), ["fe80::33/64", "2001:db8::1/64"]);
+    assert_eq!(shown(both, Family::Ipv4), ["192.0.2.1/24"]);
+    assert_eq!(ipv6.families().collect::<Vec<_>>(), [Family::Ipv6]);
+    assert_eq!(ipv4.families().collect::<Vec<_>>(), [Family::Ipv4]);
+}
+
+#[test]
+fn unicast_peers_are_addresses_or_tables_with_the_least_ttl() {
+    let config = parse(
+        r#"
+        [[virtual_router]]
+        name = "lan"
+        interface = "eth0"
+        vrid = 51
+        addresses = ["192.0.2.1/24", "fe80::33/64"]
+        unicast_peers = ["192.0.2.2", { address = "203.0.113.2", min_ttl = 254 }, { address = "2001:db8::2", min_ttl = 1 }]
+
+        [[virtual_router]]
+        name = "link"
+        interface = "eth0"
+        vrid = 52
+        addresses = ["fe80::34/64"]
+        unicast_peers = ["fe80::2"]
+        "#,
+    );
+    let [lan, link] = &config.virtual_routers[..] else { panic!("{config:?}") };
+    let shown: Vec<_> = lan.unicast_peers.iter().map(|peer| (peer.address.to_string(), peer.min_ttl)).collect();
+    assert_eq!(shown, [("192.0.2.2".into(), 255), ("203.0.113.2".into(), 254), ("2001:db8::2".into(), 1)]);
+    // Peers elsewhere are sent to from an address that they can answer.
+    assert_eq!(lan.origin(Family::Ipv4), Origin::Ipv4);
+    assert_eq!(lan.origin(Family::Ipv6), Origin::Ipv6);
+    assert_eq!(link.origin(Family::Ipv6), Origin::LinkLocal);
+}
+
+#[test]
+fn everything_that_is_said_counts() {
+    let config = parse(
+        r#"
+        [agent]
+        router_id = "gw-a"
+        control = "/run/a.sock"
+        metrics = "[::1]:9112"
+        bpffs = "/sys/fs/bpf/other"
+        realtime_priority = 0
+
+        [[virtual_router]]
+        name = "v3"
+        interface = "eth0"
+        vrid = 1
+        version = 3
+        priority = 200
+        advert_interval = "40ms"
+        addresses = ["192.0.2.2/25", "198.51.100.1"]
+        preempt = true
+        preempt_delay = "1.5s"
+        accept = false
+        lease = "off"
+        virtual_mac = false
+        checksum = "plain"
+        allowed_sources = ["192.0.2.8"]
+        announce_count = 5
+        announce_interval = "20ms"
+        notify = "/etc/xvrrp/notify"
+        notify_stop = "/etc/xvrrp/stop"
+        notify_timeout = "2.5s"
+        services = ["nginx.service", "vpn@lan.target"]
+
+        [[virtual_router]]
+        name = "v2"
+        interface = "eth0"
+        vrid = 2
+        version = 2
+        preempt = false
+        addresses = ["192.0.2.1/24"]
+        advert_interval = "2m"
+        password = "secret"
+        "#,
+    );
+    assert_eq!(
+        config.agent,
+        AgentConfig {
+            router_id: "gw-a".into(),
+            control: "/run/a.sock".into(),
+            metrics: Some("[::1]:9112".parse().unwrap()),
+            bpffs: "/sys/fs/bpf/other".into(),
+            realtime_priority: 0
+        }
+    );
+    let [v3, v2] = &config.virtual_routers[..] else { panic!("{config:?}") };
+    assert_eq!(
+        *v3,
+        VirtualRouterConfig {
+            name: "v3".into(),
+            interface: "eth0".into(),
+            vrid: Vrid::new(1).unwrap(),
+            version: Version::V3,
+            priority: Priority::new(200),
+            advert_interval: Interval::from_millis(40),
+            addresses: vec![vip([192, 0, 2, 2], 25), vip([198, 51, 100, 1], 32)],
+            preempt: true,
+            preempt_delay: Interval::from_millis(1_500),
+            accept: false,
+            lease: false,
+            virtual_mac: false,
+            checksum: Checksum::Plain,
+            allowed_sources: vec![[192, 0, 2, 8].into()],
+            unicast_peers: vec![],
+            password: None,
+            announce_count: 5,
+            announce_interval: Interval::from_millis(20),
+            track: vec![],
+            sync_group: None,
+            notify: NotifyConfig {
+                programs: vec![
+                    NotifyProgram { on: Occasion::Stop, path: "/etc/xvrrp/stop".into(), line: 27 },
+                    NotifyProgram { on: Occasion::Any, path: "/etc/xvrrp/notify".into(), line: 26 },
+                ],
+                timeout: Interval::from_millis(2_500),
+                services: vec!["nginx.service".into(), "vpn@lan.target".into()],
+            },
+            mail: vec![],
+            lines: VirtualRouterLines { header: 9, interface: 11, addresses: 16, unicast_peers: 9 },
+        }
+    );
+    assert_eq!(v2.version, Version::V2);
+    assert!(!v2.preempt);
+    assert_eq!(v2.advert_interval, Interval::from_seconds(120));
+    assert_eq!(v2.password, Some(Password(*b"secret\0\0")));
+}
+
+#[test]
+fn checks_are_tracked_by_name_with_their_weight_or_another() {
+    let config = parse(
+        r#"
+        [[virtual_router]]
+        name = "lan"
+        interface = "eth0"
+        vrid = 51
+        addresses = ["192.0.2.1/24"]
+        track = ["uplink", { check = "web", weight = -253 }, { check = "far" }]
+
+        [[check]]
+        name = "web"
+        script = ["/usr/local/bin/check", "--fast", ""]
+        interval = "50ms"
+        rise = 2
+        fall = 255
+        user = "nobody"
+
+        [[check]]
+        name = "uplink"
+        interface = "eth1"
+        weight = 253
+
+        [[check]]
+        name = "far"
+        ping = "2001:db8::1"
+        timeout = "100ms"
+
+        [[check]]
+        name = "unused"
+        pid_file = "/run/nginx.pid"
+        "#,
+    );
+    let [web, uplink, far, unused] = &config.checks[..] else { panic!("{config:?}") };
+    assert_eq!(
+        *web,
+        CheckConfig {
+            name: "web".into(),
+            kind: CheckKind::Script {
+                command: ["/usr/local/bin/check", "--fast", ""].map(Into::into).into(),
+                user: Some("nobody".into())
+            },
+            interval: Interval::from_millis(50),
+            timeout: Interval::from_millis(50),
+            rise: 2,
+            fall: 255,
+            lines: (9, 11),
+        }
+    );
+    assert_eq!((&uplink.kind, uplink.interval), (&CheckKind::Interface("eth1".into()), Interval::from_seconds(1)));
+    assert_eq!(
+        (&far.kind, far.timeout),
+        (&CheckKind::Ping("2001:db8::1".parse().unwrap()), Interval::from_millis(100))
+    );
+    assert_eq!(unused.kind, CheckKind::PidFile("/run/nginx.pid".into()));
+    let tracked = |check, weight| Tracked { check, weight };
+    assert_eq!(config.virtual_routers[0].track, [tracked(1, 253), tracked(0, -253), tracked(2, 0)]);
+    let unused = "xvrrp.toml:27: check \"unused\": no virtual router tracks it, so it is not run; track or remove it";
+    assert_eq!(config.warnings(), [unused]);
+}
+
+/// A configuration with a `[mail]` that has what is required but for the server, and these lines.
+fn with_mail(lines: &str, router: &str) -> Config {
+    let mail = "[mail]\nfrom = \"xvrrp@gw-a.example.net\"\nto = [\"ops@example.net\", \"a.b+c@localhost\"]";
+    parse(&format!("{mail}\n{lines}\n{}", router_with(router)))
+}
+
+#[test]
+fn mail_has_defaults_and_a_port_that_follows_the_encryption() {
+    let mail = with_mail("server = \"mail.example.net\"", "").mail.unwrap();
+    assert_eq!(
+        mail,
+        MailConfig {
+            host: "mail.example.net".into(),
+            port: 587,
+            tls: Encryption::StartTls,
+            ca_file: None,
+            login: None,
+            from: "xvrrp@gw-a.example.net".into(),
+            to: vec!["ops@example.net".into(), "a.b+c@localhost".into()],
+            helo: None,
+            timeout: Interval::from_seconds(30),
+            limit: 4,
+            gather: Interval::from_millis(300_000),
+        }
+    );
+    for (lines, host, port) in [
+        ("server = \"mail\"\ntls = \"implicit\"", "mail", 465),
+        ("server = \"mail\"\ntls = \"none\"", "mail", 25),
+        ("server = \"mail:2525\"\ntls = \"none\"", "mail", 2525),
+        ("server = \"192.0.2.25:26\"", "192.0.2.25", 26),
+        ("server = \"2001:db8::25\"", "2001:db8::25", 587),
+        ("server = \"[2001:db8::25]:26\"", "2001:db8::25", 26),
+    ] {
+        let mail = with_mail(lines, "").mail.unwrap();
+        assert_eq!((mail.host.as_str(), mail.port), (host, port), "{lines}");
+    }
+    let lines = "server = \"mail\"\nca_file = \"/etc/ca.pem\"\nusername = \"gw-a\"\npassword_file = \"/etc/password\"";
+    let mail = with_mail(lines, "").mail.unwrap();
+    assert_eq!(mail.ca_file, Some(("/etc/ca.pem".into(), 5)));
+    assert_eq!(mail.login, Some(Login { username: "gw-a".into(), password_file: "/etc/password".into(), line: 7 }));
+}
+
+#[test]
+fn what_is_wrong_with_files_of_mail_has_its_place() {
+    let lines = "server = \"mail\"\nca_file = \"/ca\"\nusername = \"gw\"\npassword_file = \"/password\"";
+    let config = with_mail(lines, "");
+    assert_eq!(xvrrp_config::mail::check_files(&config, |_, _| None), Ok(()));
+    let fault = |_: &Path, secret| Some(if secret { "is a secret" } else { "is none" }.to_owned());
+    let error = xvrrp_config::mail::check_files(&config, fault).unwrap_err();
+    let expected =
+        "xvrrp.toml:5: mail: ca_file: \"/ca\" is none\nxvrrp.toml:7: mail: password_file: \"/password\" is a secret";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn a_virtual_router_says_when_mail_is_sent() {
+    let all = vec![Occasion::Active, Occasion::Backup, Occasion::Fault, Occasion::Stop];
+    for (line, occasions) in [
+        ("", all.clone()),
+        ("mail = true", all),
+        ("mail = false", vec![]),
+        ("mail = [\"fault\", \"active\"]", vec![Occasion::Fault, Occasion::Active]),
+    ] {
+        let config = with_mail("server = \"mail\"", line);
+        assert_eq!(config.virtual_routers[0].mail, occasions, "{line}");
+    }
+    is_accepted("mail = false");
+}
+
+#[test]
+fn limits_belong_to_what_is_allowed() {
+    // conformance 25
+    for lines in [
+        "priority = 1",
+        "priority = 255",
+        "advert_interval = \"10ms\"",
+        "advert_interval = \"40.95s\"",
+        "version = 2\nadvert_interval = \"1000ms\"",
+        "version = 2\nadvert_interval = \"255s\"",
+        "preempt_delay = \"1000s\"",
+        "preempt = false\npreempt_delay = \"0s\"",
+        "priority = 255\npreempt_delay = \"5s\"",
+        "version = 2\npassword = \"x\"",
+        "version = 2\npassword = \"8 chars!\"",
+        "checksum = \"pseudo-header\"",
+        "allowed_sources = []",
+        "unicast_peers = []",
+        "unicast_peers = [\"198.51.100.2\"]\nallowed_sources = []",
+        "announce_count = 1\nannounce_interval = \"10ms\"",
+        "announce_count = 60\nannounce_interval = \"60s\"",
+    ] {
+        is_accepted(lines);
+    }
+    for vrid in [1, 255] {
+        parse(&router_with("").replace("51", &vrid.to_string()));
+    }
+    for name in ["x", &"n".repeat(64), "a.B_9-z"] {
+        parse(&router_with("").replace("lan", name));
+    }
+    for interface in ["x", "15-bytes-of-nam", "eth0.100", "eth0@x"] {
+        parse(&router_with("").replace("eth0", interface));
+    }
+    for realtime_priority in [0, 99] {
+        parse(&format!("[agent]\nrealtime_priority = {realtime_priority}\n{}", router_with("")));
+    }
+    for metrics in ["127.0.0.1:9112", "0.0.0.0:1", "[::]:65535", "[fe80::1%2]:9112"] {
+        parse(&format!("[agent]\nmetrics = {metrics:?}\n{}", router_with("")));
+    }
+    parse(&format!("[agent]\ncontrol = \"/run/{}\"\n{}", "x".repeat(102), router_with("")));
+}
+
+#[test]
+fn an_advert_has_room_for_255_addresses() {
+    // RFC 9568 5.2.5
+    let addresses: Vec<String> = (1..=255).map(|host| format!("\"10.0.0.{host}\"")).collect();
+    let config = parse(&router_with("").replace("\"192.0.2.1/24\"", &addresses.join(", ")));
+    assert_eq!(config.virtual_routers[0].addresses.len(), 255);
+    assert_eq!(config.virtual_routers[0].addresses[254], vip([10, 0, 0, 255], 32));
+}
+
+#[test]
+fn what_is_unique_on_an_interface_may_recur_on_another() {
+    // RFC 9568 5.2.3
+    let other = router_with("").replace("lan", "wan").replace("eth0", "eth1");
+    assert_eq!(parse(&(router_with("") + &other)).virtual_routers.len(), 2);
+}
+
+#[test]
+fn other_shapes_of_toml_say_the_same() {
+    let inline =
+        "virtual_router = [{ name = \"lan\", interface = 'eth0', vrid = 0x33, addresses = [\"192.0.2.1/24\",] }]";
+    // All but the text itself.
+    let parse = |text: &str| Config { text: Text(String::new()), ..parse(text) };
+    let mut inline = parse(inline);
+    inline.virtual_routers[0].lines = VirtualRouterLines { header: 1, interface: 3, addresses: 5, unicast_peers: 1 };
+    assert_eq!(inline, parse(&router_with("")));
+    let crlf = router_with("").replace('\n', "\r\n");
+    assert_eq!(parse(&crlf), parse(&router_with("")));
+    let byte_order_mark = format!("\u{feff}{}", router_with(""));
+    assert_eq!(parse(&byte_order_mark), parse(&router_with("")));
+}
+
+#[test]
+fn passwords_stay_out_of_debug_output() {
+    let config = parse(&router_with("version = 2\npassword = \"s3cret\""));
+    assert!(!format!("{config:?}").contains("s3cret"));
+    let wrong =
+        xvrrp_config::parse(Path::new("x"), &router_with("version = 2\npassword = \"s3cret-too-long\"")).unwrap_err();
+    assert!(!format!("{wrong} {wrong:?}").contains("s3cret"));
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+#[test]
+fn the_examples_are_right() {
+    let examples: Vec<PathBuf> = fs::read_dir(repository().join("examples"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        xvrrp_config::load(&example).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+fn the_reference_has_every_key_and_no_other() {
+    let reference = fs::read_to_string(repository().join("docs/configuration.md")).unwrap();
+    let described: Vec<&str> =
+        reference.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let tables =
+        [keys::AGENT_KEYS, keys::VIRTUAL_ROUTER_KEYS, keys::SYNC_GROUP_KEYS, keys::CHECK_KEYS, keys::MAIL_KEYS];
+    let keys = tables.into_iter().flatten().map(|key| key.name);
+    assert_eq!(described, keys.collect::<Vec<_>>());
+}
+
+#[test]
+fn the_configurations_in_the_reference_are_right() {
+    let reference = fs::read_to_string(repository().join("docs/configuration.md")).unwrap();
+    let blocks: Vec<&str> = reference.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        parse(block);
+    }
+}
+
+#[test]
+fn members_of_a_sync_group_know_it_and_track_what_any_of_them_does() {
+    let config = parse(
+        r#"
+        check = [{ name = "web", process = "nginx" }, { name = "uplink", interface = "eth2", weight = -20 }]
+
+        [[virtual_router]]
+        name = "lan"
+        interface = "eth0"
+        vrid = 51
+        addresses = ["192.0.2.1/24"]
+        track = ["web"]
+
+        [[virtual_router]]
+        name = "other"
+        interface = "eth0"
+        vrid = 52
+        addresses = ["192.0.2.9/24"]
+
+        [[virtual_router]]
+        name = "wan"
+        interface = "eth1"
+        vrid = 51
+        addresses = ["198.51.100.1/24"]
+        track = ["uplink", "web"]
+
+        [[sync_group]]
+        name = "gw"
+        members = ["wan", "lan"]
+        notify = "/etc/xvrrp/notify"
+        "#,
+    );
+    let [lan, other, wan] = &config.virtual_routers[..] else { panic!("{config:?}") };
+    assert_eq!((lan.sync_group, other.sync_group, wan.sync_group), (Some(0), None, Some(0)));
+    assert_eq!(lan.track.iter().map(|tracked| (tracked.check, tracked.weight)).collect::<Vec<_>>(), [(1, -20), (0, 0)]);
+    assert_eq!(lan.track, wan.track);
+    assert_eq!(other.track, []);
+    let [group] = &config.sync_groups[..] else { panic!("{config:?}") };
+    assert_eq!((group.name.as_str(), &group.members[..], group.notify.programs.len()), ("gw", &[2, 0][..], 1));
+}

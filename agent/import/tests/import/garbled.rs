@@ -1,0 +1,107 @@
+//! No text makes the import panic, and whatever comes out is a configuration.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use xvrrp_import::{Format, Options};
+
+use super::{file, samples};
+
+/// What is put into an original, or instead of one of its words.
+const FRAGMENTS: &[&str] = &[
+    "{",
+    "}",
+    "\"",
+    "'",
+    "\\",
+    "!",
+    "#",
+    "\n",
+    "\r\n",
+    " ",
+    "@alpha ",
+    "@^alpha ",
+    "$A=",
+    "$A",
+    "${A}",
+    "include x",
+    "~SEQ(",
+    "255",
+    "256",
+    "-1",
+    "0",
+    "0.001",
+    "4294967296",
+    "1e9",
+    "\u{1b}[2J",
+    "\u{feff}",
+    "ü",
+    "::",
+    "/",
+    "fe80::1/64",
+    "192.0.2.9/24",
+    "192.0.2.9/33",
+    "eth9",
+    "weight",
+    "reverse",
+    "MASTER",
+    "vrrp_instance",
+    "vrrp_sync_group",
+    "virtual_ipaddress",
+    "node",
+    "IPaddr::192.0.2.9",
+    "deadtime",
+];
+
+/// A sample's files in a directory of its own, with the text of one changed.
+fn check(original: &Path, change: impl Fn(&str) -> String) -> Result<(), TestCaseError> {
+    let directory = tempfile::tempdir().unwrap();
+    let name = original.file_name().unwrap();
+    let copy = directory.path().join(name);
+    fs::write(&copy, change(&fs::read_to_string(original).unwrap())).unwrap();
+    if let Ok(resources) = fs::read_to_string(original.with_file_name("haresources")) {
+        fs::write(directory.path().join("haresources"), change(&resources)).unwrap();
+    }
+    let format = if name == "ha.cf" { Format::Heartbeat } else { Format::Keepalived };
+    let options = Options { format: Some(format), node: Some("alpha".to_owned()) };
+    match xvrrp_import::import(&copy, &options) {
+        Ok(import) => {
+            let Some(toml) = import.toml else { return Ok(()) };
+            let checked = xvrrp_config::parse(Path::new("result"), &toml);
+            prop_assert!(checked.is_ok(), "{}\n{toml}", checked.unwrap_err());
+        }
+        Err(error) => prop_assert!(!error.to_string().is_empty()),
+    }
+    Ok(())
+}
+
+/// Puts fragments at places, over the word that is there or between words.
+fn garble(text: &str, changes: &[(Index, &str, bool)]) -> String {
+    let mut words: Vec<String> = text.split_inclusive(char::is_whitespace).map(str::to_owned).collect();
+    for (at, fragment, instead) in changes {
+        if words.is_empty() {
+            break;
+        }
+        let word = at.get(&words).clone();
+        let place = at.index(words.len());
+        words[place] = if *instead { format!("{fragment} ") } else { format!("{word}{fragment} ") };
+    }
+    words.concat()
+}
+
+proptest! {
+    #[test]
+    fn a_garbled_original_is_refused_or_becomes_a_configuration(
+        sample in any::<Index>(),
+        changes in prop::collection::vec((any::<Index>(), select(FRAGMENTS), any::<bool>()), 1..8),
+    ) {
+        check(&file(sample.get::<PathBuf>(&samples())), |text| garble(text, &changes))?;
+    }
+
+    #[test]
+    fn no_text_panics(text in any::<String>()) {
+        check(&file(&samples()[0]), |_| text.clone())?;
+    }
+}

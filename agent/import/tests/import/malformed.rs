@@ -1,0 +1,71 @@
+//! What cannot be read at all: each with its exact message.
+
+use std::fs;
+
+use xvrrp_import::{Format, Options};
+
+fn message(format: Format, files: &[(&str, &str)]) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    let file = directory.path().join(files.first().map_or("missing", |(name, _)| name));
+    let options = Options { format: Some(format), node: Some("alpha".to_owned()) };
+    let error = xvrrp_import::import(&file, &options).expect_err("it is malformed").to_string();
+    error.replace(&format!("{}/", directory.path().display()), "")
+}
+
+#[test]
+fn a_malformed_keepalived_conf_is_told_with_file_and_line() {
+    for (text, expected) in [
+        ("vrrp_instance a {\n  priority 1\n", "k.conf:1: this { is never closed; add the }"),
+        ("vrrp_instance a {\n}\n}\n", "k.conf:3: this } closes nothing; remove it, or add the {"),
+        ("{\n}\n", "k.conf:1: a block has no name; put its keyword before the {"),
+        ("vrrp_instance a {\n}\n{\n}\n", "k.conf:3: a block has no name; put its keyword before the {"),
+        ("\nrouter_id \"a\n", "k.conf:2: a quoted string does not end on its line; put the second \" there"),
+        ("$A=x \\\n y\n", "k.conf:1: a definition of several lines is not understood; write out what it stands for"),
+        ("~SEQ(A, 1, 3) x\n", "k.conf:1: a sequence is not understood; write out the lines that it stands for"),
+        ("$A=$B\n$B=$A\nx $A\n", "k.conf:3: parameters stand for each other without end; break the circle"),
+        ("\ninclude k.conf\n", "k.conf:2: files include each other without end; break the circle"),
+        ("include {a,b}.conf\n", "k.conf:1: an include with braces is not understood; write one include for each file"),
+        ("include a[\n", "k.conf:1: the pattern of this include is malformed: Pattern syntax error near position "),
+        ("x\0y\n", "k.conf: is no text; give the path of a configuration"),
+    ] {
+        let message = message(Format::Keepalived, &[("k.conf", text)]);
+        assert!(message.starts_with(expected), "{text:?}: {message}");
+    }
+}
+
+#[test]
+fn a_malformed_heartbeat_configuration_is_told_with_file_and_line() {
+    for (ha_cf, haresources, expected) in [
+        ("keepalive 1\n", "", "ha.cf:1: no node is named; add the hosts, as in: node alpha beta"),
+        (
+            "node alpha beta\ndeadtime soon\n",
+            "",
+            "ha.cf:2: deadtime: \"soon\" is no time; expected one such as 10 or 500ms",
+        ),
+        ("node alpha beta\ndeadtime\n", "", "ha.cf:2: deadtime has no value; add one"),
+        ("node alpha\nauto_failback maybe\n", "", "ha.cf:2: auto_failback: \"maybe\" is none of on, off and legacy"),
+        (
+            "node alpha beta\n",
+            "# x\ngamma 192.0.2.1\n",
+            "haresources:2: \"gamma\" is no node of ha.cf; a line begins with one",
+        ),
+        (
+            "node beta gamma\n",
+            "beta 192.0.2.1\n",
+            "ha.cf:1: \"alpha\" is none of the nodes; say whose configuration it is to be: --node with one of beta, gamma",
+        ),
+    ] {
+        let message = message(Format::Heartbeat, &[("ha.cf", ha_cf), ("haresources", haresources)]);
+        assert_eq!(message, expected);
+    }
+}
+
+#[test]
+fn a_file_that_is_missing_is_told() {
+    assert_eq!(message(Format::Keepalived, &[]), "missing: cannot be read: there is no such file");
+    let message = message(Format::Heartbeat, &[("ha.cf", "node alpha\n")]);
+    assert_eq!(message, "haresources: cannot be read: there is no such file");
+}

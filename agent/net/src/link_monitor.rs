@@ -1,0 +1,111 @@
+//! Tells when an interface comes or goes, loses or gains its carrier, is taken down or up, or gets other addresses.
+
+use std::fmt;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::MulticastGroup;
+use rtnetlink::packet_core::NetlinkPayload;
+use tokio::task::JoinHandle;
+use xvrrp_common::units::MacAddress;
+
+use super::netlink::{NetError, is_ours, is_running, mac};
+
+/// An interface's state as the kernel just reported it; not necessarily another one than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkChange {
+    pub ifindex: u32,
+    /// Administratively up and with a carrier.
+    pub running: bool,
+    /// Its own address; `None` if it is gone.
+    pub mac: Option<MacAddress>,
+}
+
+/// What the kernel tells of links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkNews {
+    Change(LinkChange),
+    /// An interface has got or lost an address that is none of ours.
+    Addresses,
+    /// There were more changes than we could take: all interfaces have to be looked at.
+    Missed,
+}
+
+const GROUPS: &[MulticastGroup] = &[MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+
+/// The kernel's notifications of links and their addresses in the namespace of the thread that opened this.
+pub struct LinkMonitor {
+    news: BoxStream<'static, LinkNews>,
+    connection: JoinHandle<()>,
+}
+
+impl LinkMonitor {
+    /// Opens the subscription and drives it on the current tokio runtime.
+    pub fn open() -> Result<Self, NetError> {
+        let (connection, _, messages) = rtnetlink::new_multicast_connection(GROUPS).map_err(NetError::Open)?;
+        let connection = tokio::spawn(connection);
+        let changes = messages.filter_map(async |(message, _)| match message.payload {
+            NetlinkPayload::InnerMessage(message) => news(&message),
+            NetlinkPayload::Overrun(_) => Some(LinkNews::Missed),
+            _ => None,
+        });
+        Ok(Self { news: changes.boxed(), connection })
+    }
+
+    /// The next notification; `None` once the subscription has ended.
+    pub async fn next(&mut self) -> Option<LinkNews> {
+        self.news.next().await
+    }
+}
+
+impl Drop for LinkMonitor {
+    fn drop(&mut self) {
+        // It would go on, and complain of every message that nobody takes.
+        self.connection.abort();
+    }
+}
+
+impl fmt::Debug for LinkMonitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LinkMonitor").finish_non_exhaustive()
+    }
+}
+
+fn news(message: &RouteNetlinkMessage) -> Option<LinkNews> {
+    match message {
+        RouteNetlinkMessage::NewLink(link) => {
+            // An event of a wireless card has none, and says nothing of the link.
+            let mac = Some(mac(link)?);
+            Some(LinkNews::Change(LinkChange { ifindex: link.header.index, running: is_running(link), mac }))
+        }
+        // Of family AF_BRIDGE, it only says that the interface has left its bridge.
+        RouteNetlinkMessage::DelLink(link) if link.header.interface_family != AddressFamily::Bridge => {
+            Some(LinkNews::Change(LinkChange { ifindex: link.header.index, running: false, mac: None }))
+        }
+        RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) => {
+            (!is_ours(address)).then_some(LinkNews::Addresses)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+
+    use super::*;
+
+    #[test]
+    fn an_event_of_a_wireless_card_does_not_say_that_the_interface_is_gone() {
+        let mut link = LinkMessage::default();
+        link.header.index = 3;
+        assert_eq!(news(&RouteNetlinkMessage::NewLink(link.clone())), None);
+        link.attributes.push(LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]));
+        let mac = Some(MacAddress([2, 0, 0, 0, 0, 1]));
+        let change = LinkChange { ifindex: 3, running: false, mac };
+        assert_eq!(news(&RouteNetlinkMessage::NewLink(link.clone())), Some(LinkNews::Change(change)));
+        let gone = LinkChange { mac: None, ..change };
+        assert_eq!(news(&RouteNetlinkMessage::DelLink(link)), Some(LinkNews::Change(gone)));
+    }
+}

@@ -1,0 +1,182 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+
+use super::*;
+use crate::control::status::{SCHEMA, TimerStatus};
+
+fn router(name: &str, state: &str) -> VirtualRouterStatus {
+    let history = |ago_ms, state: &str, reason: &str| HistoryEntry {
+        at: 1.5,
+        ago_ms,
+        state: state.to_owned(),
+        reason: reason.to_owned(),
+    };
+    VirtualRouterStatus {
+        name: name.to_owned(),
+        family: "ipv4".to_owned(),
+        vrid: 51,
+        version: 3,
+        interface: "eth0".to_owned(),
+        state: state.to_owned(),
+        reason: "preempted".to_owned(),
+        in_state_ms: 65_000.0,
+        priority: 200,
+        active: Some(ActiveRouter {
+            address: IpAddr::from([192, 0, 2, 2]),
+            priority: 200,
+            this_host: state == "active",
+        }),
+        sync_group: Some("gw".to_owned()),
+        handed_over: true,
+        timers: TimerStatus {
+            advert_interval_ms: 100.0,
+            active_adver_interval_ms: 100.0,
+            skew_ms: 60.9375,
+            active_down_interval_ms: 360.9375,
+            next_ms: Some(300.0),
+            lease_ms: Some(280.0),
+        },
+        addresses: (1..=3).map(|last| format!("192.0.2.{last}/24")).collect(),
+        adverts_sent: 100,
+        history: vec![history(900_000.0, "backup", "startup"), history(65_000.0, "active", "preempted")],
+        counters: BTreeMap::from([
+            ("advert_accepted".to_owned(), 120),
+            ("advert_checksum".to_owned(), 7),
+            ("arp_answered".to_owned(), 9),
+            ("arp_suppressed".to_owned(), 2),
+        ]),
+        ..VirtualRouterStatus::default()
+    }
+}
+
+fn status(routers: Vec<VirtualRouterStatus>) -> AgentStatus {
+    AgentStatus {
+        schema: SCHEMA,
+        router_id: "gw-a".to_owned(),
+        pid: 4711,
+        started: 1.5,
+        virtual_routers: routers,
+        sync_groups: Vec::new(),
+        checks: Vec::new(),
+        counters: BTreeMap::new(),
+    }
+}
+
+fn view(routers: Vec<VirtualRouterStatus>) -> View {
+    let mut view = View::new();
+    view.tell(Ok(status(routers)));
+    view
+}
+
+/// The lines of a screen of 80 by 24.
+fn screen(view: &mut View) -> Vec<String> {
+    let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
+    terminal.draw(|frame| view.draw(frame)).unwrap();
+    let buffer = terminal.backend().buffer();
+    let line = |row| (0..80).map(|column| buffer[(column, row)].symbol()).collect::<String>().trim_end().to_owned();
+    (0..24).map(line).collect()
+}
+
+#[test]
+fn everything_fits_a_screen_of_80_by_24() {
+    let lines = screen(&mut view(vec![router("lan", "active"), router("a-name-of-thirty-two-characters-", "fault")]));
+    let expected = "\
+xvrrp on gw-a (pid 4711): 1 ACTIVE, 1 FAULT   [1/2]
+STATE    NAME                FAM  FOR       PRIO ACTIVE ROUTER    SENT/s HEARD/s
+* ACTIVE lan                 ipv4 65 s      200  this host        -      -
+! FAULT  a-name-of-thirty-tw ipv4 65 s      200  192.0.2.2        -      -
+
+-- lan (ipv4): ACTIVE (preempted) ----------------------------------------------
+VRID 51, version 3, on eth0: 192.0.2.1/24 to 192.0.2.3/24
+Active router: this host   sync group: gw
+adverts every 100.0 ms, Active_Down_Interval 360.9 ms, lease 280.0 ms
+handed over: stands by until `--resume`, or until nobody else is Active
+history
+       65 s ago  * ACTIVE  preempted
+     15 min ago  - BACKUP  startup
+drops
+  advert_checksum                       7         -/s
+  arp_suppressed                        2         -/s
+
+q quit   Up Down PgUp PgDn Home End choose";
+    assert_eq!(lines.join("\n"), expected);
+}
+
+#[test]
+fn the_busiest_router_fits_too() {
+    let mut busiest = router("lan", "backup");
+    busiest.history = busiest.history.iter().cycle().take(16).cloned().collect();
+    let reasons = ["checksum", "length", "ttl", "type", "version", "own_source"];
+    busiest.counters = (1..).zip(reasons).map(|(count, reason)| (format!("advert_{reason}"), count)).collect();
+    let lines = screen(&mut view(vec![busiest]));
+    assert!(lines[10].starts_with("Active router: 192.0.2.2 with priority 200"), "{lines:?}");
+    assert!(lines[19].contains("advert_own_source "), "the most frequent first: {lines:?}");
+    assert!(lines[22].contains("advert_ttl ") && lines[22].ends_with("and 2 more"), "{lines:?}");
+    assert!(lines[23].starts_with("q quit"), "{lines:?}");
+}
+
+#[test]
+fn states_are_told_by_words_and_signs() {
+    let states = ["active", "backup", "fault", "init"];
+    let lines = screen(&mut view(states.map(|state| router("lan", state)).into()));
+    for (line, expected) in lines[2..].iter().zip(["* ACTIVE", "- BACKUP", "! FAULT", "? INIT"]) {
+        assert!(line.starts_with(expected), "{line}");
+    }
+}
+
+#[test]
+fn hundreds_are_scrolled_through() {
+    let mut view = view((0..300).map(|number| router(&format!("lan-{number}"), "backup")).collect());
+    for (by, selected) in
+        [(0, 0), (-1, 0), (1, 1), (PAGE, 7), (isize::MAX, 299), (1, 299), (-PAGE, 293), (isize::MIN, 0)]
+    {
+        view.select(by);
+        let lines = screen(&mut view);
+        let name = format!("lan-{selected} ");
+        assert!(lines[2..8].iter().any(|line| line.contains(&name)), "{name}: {lines:?}");
+        assert!(lines.iter().any(|line| line.starts_with(&format!("-- {name}"))), "{name}: {lines:?}");
+        assert!(lines[0].ends_with(&format!("[{}/300]", selected + 1)), "{lines:?}");
+    }
+    // A configuration with fewer.
+    view.select(isize::MAX);
+    view.tell(Ok(status(vec![router("lan", "backup")])));
+    assert!(screen(&mut view).iter().any(|line| line.starts_with("-- lan ")));
+}
+
+#[test]
+fn a_silent_agent_is_said_to_be_silent_beside_what_it_said_last() {
+    let mut view = view(vec![router("lan", "active")]);
+    view.tell(Err("no agent answers".to_owned()));
+    let lines = screen(&mut view);
+    assert!(lines[0].starts_with("! THE AGENT IS SILENT") && lines[2].contains("ACTIVE"), "{lines:?}");
+}
+
+#[test]
+fn a_screen_that_is_too_small_shows_what_it_can() {
+    let mut view = view(vec![router("lan", "active")]);
+    for (width, height) in [(1, 1), (20, 5), (80, 10)] {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| view.draw(frame)).unwrap();
+    }
+}
+
+#[test]
+fn rates_are_by_the_time_between_two_answers_of_one_agent() {
+    let before = status(vec![router("lan", "active")]);
+    let mut after = before.clone();
+    after.virtual_routers[0].adverts_sent += 20;
+    after.virtual_routers[0].counters.insert("advert_checksum".to_owned(), 8);
+    let start = Instant::now();
+    let later = start + std::time::Duration::from_secs(2);
+    let rates = Sample::new(&after, later).rates_since(&Sample::new(&before, start));
+    let router = &after.virtual_routers[0];
+    assert_eq!(rates.sent(router), Some(10.0));
+    assert_eq!(rates.counter(router, "advert_checksum"), Some(0.5));
+    assert_eq!(rates.counter(router, "advert_ttl"), Some(0.0));
+    after.started = 2.5;
+    let rates = Sample::new(&after, later).rates_since(&Sample::new(&before, start));
+    assert_eq!(rates.sent(&after.virtual_routers[0]), None);
+}

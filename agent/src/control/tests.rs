@@ -1,0 +1,108 @@
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
+use std::path::PathBuf;
+
+use super::{Answer, ControlError, Incumbent, Request, Server, ask};
+
+fn scratch() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run/control.sock");
+    (directory, path)
+}
+
+async fn serve_one(server: &Server) {
+    let client = server.accept().await.unwrap();
+    client.serve(async |request| serde_json::json!({ "asked": request })).await;
+}
+
+#[tokio::test]
+async fn a_request_is_answered() {
+    let (_directory, path) = scratch();
+    let server = Server::open(&path).await.unwrap();
+    let asking = tokio::task::spawn_blocking(move || ask(&path, &Request::Status));
+    serve_one(&server).await;
+    let answer = asking.await.unwrap().unwrap();
+    assert_eq!(answer, serde_json::json!({ "asked": { "command": "status" } }));
+}
+
+#[tokio::test]
+async fn a_request_that_makes_no_sense_is_answered_with_an_error() {
+    let (_directory, path) = scratch();
+    let server = Server::open(&path).await.unwrap();
+    let asking = tokio::task::spawn_blocking(move || {
+        let mut stream = StdStream::connect(&path).unwrap();
+        stream.write_all(b"{\"command\":\"dance\"}\n").unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        reply
+    });
+    serve_one(&server).await;
+    assert!(asking.await.unwrap().contains("bad request: unknown variant `dance`"));
+}
+
+#[tokio::test]
+async fn the_file_goes_with_the_server_and_a_dead_agents_file_is_replaced() {
+    let (_directory, path) = scratch();
+    drop(Server::open(&path).await.unwrap());
+    assert!(!path.exists());
+    drop(StdListener::bind(&path).unwrap());
+    assert!(path.exists(), "a listener that dies leaves its file");
+    drop(Server::open(&path).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_living_agents_socket_is_not_taken() {
+    let (_directory, path) = scratch();
+    let _server = Server::open(&path).await.unwrap();
+    assert!(matches!(Server::open(&path).await, Err(ControlError::SocketTaken(_))));
+}
+
+#[tokio::test]
+async fn a_socket_that_is_left_goes_on_where_it_was() {
+    let (_directory, path) = scratch();
+    let server = Server::open(&path).await.unwrap();
+    let left = server.leave().unwrap();
+    drop(server);
+    let asking = {
+        let path = path.clone();
+        tokio::task::spawn_blocking(move || ask(&path, &Request::Status))
+    };
+    let successor = Server::inherit(left, &path).unwrap();
+    serve_one(&successor).await;
+    asking.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_socket_whose_file_is_gone_is_not_gone_on_with() {
+    let (_directory, path) = scratch();
+    let server = Server::open(&path).await.unwrap();
+    let left = server.leave().unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(Server::inherit(left, &path).is_none());
+}
+
+#[tokio::test]
+async fn a_predecessor_hears_whether_its_successor_runs() {
+    let (_directory, path) = scratch();
+    let server = Server::open(&path).await.unwrap();
+    for relieves in [true, false] {
+        let path = path.clone();
+        let asking = tokio::task::spawn_blocking(move || {
+            let mut incumbent = Incumbent::ask(&path, None).unwrap();
+            if relieves { incumbent.relieve().unwrap() } else { drop(incumbent) }
+        });
+        let client = server.accept().await.unwrap();
+        let answer = async |_| Answer::HandingOver { handing_over: true };
+        let successor = client.serve(answer).await.unwrap().into_successor();
+        assert_eq!(successor.comes_up().await, relieves);
+        asking.await.unwrap();
+    }
+}
+
+#[test]
+fn asking_nobody_names_the_socket() {
+    let (_directory, path) = scratch();
+    let error = ask(&path, &Request::Status).unwrap_err().to_string();
+    assert!(error.contains(path.to_str().unwrap()), "{error}");
+}

@@ -1,0 +1,310 @@
+//! From a configuration and the host's interfaces to what each virtual router consists of. Touches nothing.
+
+pub mod waits;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use xvrrp_common::abi::{self, RouterKey, SourceKey, VipKey};
+use xvrrp_common::units::{Family, Instant, MacAddress};
+use xvrrp_common::wire::vrrp::HOP_LIMIT;
+use xvrrp_config::host::{self, Obstacle};
+use xvrrp_config::surroundings::Surrounding;
+use xvrrp_config::{Checksum, Config, UnicastPeer, Vip, VirtualRouterConfig};
+use xvrrp_net::{Interface, Kind, MARKS_LAST};
+
+use crate::addresses::Placement;
+
+/// One virtual router, thought out: what the configuration says of one family of addresses.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// Its place among all of the configuration, also those that wait.
+    pub place: usize,
+    /// Its number in the election.
+    pub index: usize,
+    pub family: Family,
+    pub config: &'a VirtualRouterConfig,
+    pub interface: &'a Interface,
+    pub key: RouterKey,
+    /// In the maps: its place among all of them, unless a predecessor gave it another.
+    pub slot: u32,
+    /// The predecessor was Active, and this is the end of its lease.
+    pub resume: Option<Instant>,
+    /// The predecessor left the role to others, and so do we.
+    pub stands_by: bool,
+    /// The predecessor sent the plain form of the checksum, see [`abi::Router::SENDS_PLAIN`].
+    pub sends_plain: bool,
+    /// Source of our adverts.
+    pub primary: IpAddr,
+    /// The MAC that the virtual addresses are reached at.
+    pub mac: MacAddress,
+}
+
+/// A virtual router that cannot take part as its interface is now. It is in fault, and nobody but the management side
+/// knows of it.
+#[derive(Debug)]
+pub struct Waiting<'a> {
+    /// As in [`Plan`].
+    pub place: usize,
+    pub family: Family,
+    pub config: &'a VirtualRouterConfig,
+    pub reason: String,
+    /// It was tried, and may be tried again.
+    pub failed: bool,
+}
+
+/// All virtual routers of a configuration.
+#[derive(Debug)]
+pub struct Plans<'a> {
+    pub ready: Vec<Plan<'a>>,
+    pub waiting: Vec<Waiting<'a>>,
+}
+
+impl<'a> Plans<'a> {
+    pub fn new(config: &'a Config, interfaces: &'a [Interface]) -> Self {
+        let facts: Vec<_> = interfaces.iter().map(facts).collect();
+        let survey = host::Survey::new(config, &facts);
+        let by_name: BTreeMap<&str, &Interface> =
+            interfaces.iter().map(|interface| (interface.name.as_str(), interface)).collect();
+        let families =
+            config.virtual_routers.iter().flat_map(|router| router.families().map(move |family| (router, family)));
+        let mut plans = Self { ready: Vec::new(), waiting: Vec::new() };
+        for (place, (router, family)) in families.enumerate() {
+            let primary = survey.primary(router, family);
+            match primary.and_then(|primary| {
+                by_name.get(router.interface.as_str()).map(|&it| (it, primary)).ok_or(Obstacle::Absent)
+            }) {
+                Ok((interface, primary)) => {
+                    plans.ready.push(Plan::new(place, plans.ready.len(), router, family, interface, primary));
+                }
+                Err(obstacle) => {
+                    let reason = obstacle.reason(&router.interface);
+                    plans.waiting.push(Waiting { place, family, config: router, reason, failed: false });
+                }
+            }
+        }
+        plans
+    }
+}
+
+impl<'a> Plans<'a> {
+    /// Equips each with what `equip` makes; one where that fails waits.
+    pub fn equip<T>(&mut self, mut equip: impl FnMut(&Plan<'a>) -> anyhow::Result<T>) -> Vec<T> {
+        let mut equipment = Vec::with_capacity(self.ready.len());
+        for mut plan in std::mem::take(&mut self.ready) {
+            match equip(&plan) {
+                Ok(equipped) => {
+                    equipment.push(equipped);
+                    plan.index = self.ready.len();
+                    self.ready.push(plan);
+                }
+                Err(error) => {
+                    let Plan { place, family, config, .. } = plan;
+                    self.waiting.push(Waiting { place, family, config, reason: format!("{error:#}"), failed: true });
+                }
+            }
+        }
+        equipment
+    }
+
+    /// Those that have a virtual router, each once.
+    pub fn interfaces(&self) -> impl Iterator<Item = &'a Interface> {
+        let by_index: BTreeMap<u32, &'a Interface> =
+            self.ready.iter().map(|plan| (plan.interface.ifindex, plan.interface)).collect();
+        by_index.into_values()
+    }
+
+    /// For each virtual router the numbers of all others that change role together with it: the families of one name, and the
+    /// members of a sync group.
+    pub fn partners(&self) -> Vec<Arc<[usize]>> {
+        let mut by_name = BTreeMap::<&str, Vec<usize>>::new();
+        let mut by_group = BTreeMap::<usize, Vec<usize>>::new();
+        for plan in &self.ready {
+            by_name.entry(&plan.config.name).or_default().push(plan.index);
+            if let Some(group) = plan.config.sync_group {
+                by_group.entry(group).or_default().push(plan.index);
+            }
+        }
+        let partners = |plan: &Plan<'_>| {
+            let same_name = by_name.get(plan.config.name.as_str()).into_iter().flatten();
+            let same_group = plan.config.sync_group.and_then(|group| by_group.get(&group)).into_iter().flatten();
+            let all: BTreeSet<usize> = same_name.chain(same_group).copied().collect();
+            all.into_iter().filter(|index| *index != plan.index).collect()
+        };
+        self.ready.iter().map(partners).collect()
+    }
+
+    /// Whether one of its sync group waits. The families of one name alone do not need each other.
+    pub fn lacks_partner(&self, plan: &Plan<'_>) -> bool {
+        let group = plan.config.sync_group;
+        group.is_some() && self.waiting.iter().any(|waiting| waiting.config.sync_group == group)
+    }
+}
+
+/// What a state machine needs to know.
+pub fn machine(config: &VirtualRouterConfig, primary: IpAddr) -> xvrrp_vrrp::Config {
+    xvrrp_vrrp::Config {
+        vrid: config.vrid,
+        version: config.version,
+        priority: config.priority,
+        advert_interval: config.advert_interval,
+        preempt: config.preempt,
+        preempt_delay: config.preempt_delay,
+        lease: config.lease,
+        primary,
+        announce_count: config.announce_count,
+        announce_interval: config.announce_interval,
+    }
+}
+
+/// What the configuration's check asks of an interface.
+pub fn facts(interface: &Interface) -> host::HostInterface {
+    // An address that a crashed agent left is no address of the host's.
+    let own = interface.addresses.iter().filter(|address| !address.ours);
+    host::HostInterface {
+        name: interface.name.clone(),
+        ethernet: interface.ethernet,
+        loopback: interface.loopback,
+        takes_own_mac_only: match interface.kind {
+            Kind::Ordinary => None,
+            Kind::Bridge => Some("a bridge"),
+            Kind::Macvlan => Some("a macvlan in another mode than passthru"),
+        },
+        addresses: own.map(|address| address.address).collect(),
+    }
+}
+
+/// What the warnings about interfaces ask of them.
+pub fn surroundings(interfaces: &[Interface]) -> Vec<Surrounding> {
+    let arp_ignore = |of: &str| -> u8 {
+        let value = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{of}/arp_ignore"));
+        value.ok().and_then(|value| value.trim().parse().ok()).unwrap_or_default()
+    };
+    let all = arp_ignore("all");
+    let surrounding = |interface: &Interface| {
+        let own = interface.addresses.iter().filter(|address| !address.ours);
+        let vlans = interfaces.iter().filter(|vlan| vlan.vlan_of == Some(interface.ifindex));
+        Surrounding {
+            name: interface.name.clone(),
+            networks: own.map(|address| (address.address, address.prefix_length)).collect(),
+            answers_for_all: all.max(arp_ignore(&interface.name)) == 0 && !interface.loopback && !interface.port,
+            vlans: vlans.map(|vlan| vlan.name.clone()).collect(),
+            strips_tags: xvrrp_dataplane::strips_vlan_tags(&interface.name),
+        }
+    };
+    interfaces.iter().map(surrounding).collect()
+}
+
+impl<'a> Plan<'a> {
+    fn new(
+        place: usize,
+        index: usize,
+        config: &'a VirtualRouterConfig,
+        family: Family,
+        interface: &'a Interface,
+        primary: IpAddr,
+    ) -> Self {
+        Self {
+            place,
+            index,
+            family,
+            config,
+            interface,
+            slot: u32::try_from(index).expect("a configuration has at most 4080 virtual routers of each family"),
+            resume: None,
+            stands_by: false,
+            sends_plain: false,
+            key: RouterKey { ifindex: interface.ifindex, vlan: 0, family: family as u8, vrid: config.vrid.get() },
+            primary,
+            mac: if config.virtual_mac { MacAddress::of_virtual_router(family, config.vrid) } else { interface.mac },
+        }
+    }
+
+    /// What the kernel half gets to know, with no role unless it is to be kept.
+    pub fn kernel(&self) -> abi::Router {
+        let config = self.config;
+        let flag = |set, flag| if set { flag } else { 0 };
+        abi::Router {
+            primary: abi::address(self.primary),
+            auth_data: config.password.map_or([0; 8], |password| password.0),
+            advert_interval: config.advert_interval.as_nanos(),
+            slot: self.slot,
+            role: if self.resume.is_some() { abi::Router::ROLE_ACTIVE } else { abi::Router::ROLE_INITIALIZE },
+            flags: flag(config.virtual_mac, abi::Router::VIRTUAL_MAC)
+                | flag(self.accepts(), abi::Router::ACCEPT)
+                | flag(config.preempt, abi::Router::PREEMPT)
+                // A predecessor may have left its addresses here.
+                | flag(self.resume.is_none(), abi::Router::RETIRES)
+                | flag(self.stands_by, abi::Router::STANDS_BY)
+                | flag(self.sends_plain && config.checksum == Checksum::Auto, abi::Router::SENDS_PLAIN)
+                | flag(self.allowed_sources().next().is_some(), abi::Router::RESTRICT_SOURCES)
+                | flag(!config.unicast_peers.is_empty(), abi::Router::UNICAST),
+            priority: config.priority.get(),
+            version: config.version as u8,
+            checksum: match config.checksum {
+                Checksum::Auto => abi::Router::CHECKSUM_AUTO,
+                Checksum::PseudoHeader => abi::Router::CHECKSUM_PSEUDO_HEADER,
+                Checksum::Plain => abi::Router::CHECKSUM_PLAIN,
+            },
+            auth_type: u8::from(config.password.is_some()),
+            answer_mac: self.mac.0,
+            interface_mac: self.interface.mac.0,
+        }
+    }
+
+    /// The virtual addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = Vip> {
+        self.config.addresses_of(self.family)
+    }
+
+    pub fn vips(&self) -> impl Iterator<Item = VipKey> {
+        let RouterKey { ifindex, vlan, family, .. } = self.key;
+        let key = move |vip: Vip| VipKey { ifindex, vlan, family, reserved: 0, address: abi::address(vip.address) };
+        self.addresses().map(key)
+    }
+
+    /// The other routers, if adverts are unicast.
+    pub fn unicast_peers(&self) -> impl Iterator<Item = UnicastPeer> {
+        self.config.peers_of(self.family)
+    }
+
+    /// Who is heard, and with which TTL or hop limit at least, if not everybody is: the unicast peers too.
+    pub fn allowed_sources(&self) -> impl Iterator<Item = (SourceKey, u8)> {
+        let (router, family) = (self.key, self.family);
+        let sources = self.config.allowed_sources.iter().filter(move |source| Family::of(**source) == family);
+        let sources = sources.map(|source| (*source, HOP_LIMIT));
+        let peers = self.unicast_peers().map(|peer| (peer.address, peer.min_ttl));
+        sources.chain(peers).map(move |(source, ttl)| (SourceKey { router, address: abi::address(source) }, ttl))
+    }
+
+    pub fn machine(&self) -> xvrrp_vrrp::Config {
+        machine(self.config, self.primary)
+    }
+
+    /// Accept_Mode; the owner always accepts (RFC 9568 6.1, 6.4.3, conformance 42).
+    fn accepts(&self) -> bool {
+        self.config.accept || self.config.priority.is_owner()
+    }
+
+    /// Where the addresses go. Those of an owner are the host's own: without them it is no owner, and nothing is put there
+    /// for it. With `accept = false` the addresses stay off the interface: the kernel half answers for them, and nothing
+    /// on this host may take packets for them.
+    pub fn placement(&self) -> Placement {
+        let addresses = self.addresses().map(|vip| (vip.address, vip.prefix_length));
+        let put_there = self.config.accept && !self.config.priority.is_owner();
+        let addresses: Vec<_> = if put_there { addresses.collect() } else { Vec::new() };
+        let left =
+            self.interface.addresses.iter().filter(|found| (found.ours || !*MARKS_LAST) && self.resume.is_some());
+        let left = left.map(|found| (found.address, found.prefix_length)).filter(|found| addresses.contains(found));
+        Placement {
+            name: self.config.name.clone(),
+            interface: self.interface.name.clone(),
+            ifindex: self.interface.ifindex,
+            installed: left.collect(),
+            addresses,
+            virtual_mac: self.config.virtual_mac.then_some(self.mac),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What a predecessor has left in the maps, and what of it we go on with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use xvrrp_common::abi::{self, Address, Lease, Router, RouterKey, VipKey};
+use xvrrp_common::units::Instant;
+use xvrrp_dataplane::{DataplaneError, Retained, Tables, wait_for_readers};
+
+use crate::plan::Plan;
+use crate::succession::farewell::Removed;
+
+/// Gives every virtual router its slot, which is the predecessor's where it had one, and writes the maps anew. One that
+/// was Active and whose lease still runs stays so ([`Plan::resume`]); the others have no role yet, and what is no longer
+/// configured goes.
+/// Returns what is to go of that, and which of it was serving.
+///
+/// It goes when its addresses are off the host: until then the kernel half has to know them, or the network stack would
+/// answer for them. Where there is no room for both, it goes first; programs that may be reading it are waited for.
+pub fn adopt(
+    plans: &mut [Plan<'_>],
+    tables: &mut Tables,
+    now: Instant,
+) -> Result<(Vec<Removed>, Retained), DataplaneError> {
+    let known = tables.routers();
+    let keys: BTreeSet<_> = plans.iter().map(|plan| plan.key).collect();
+    let removed = serving_no_more(&keys, &known, tables, now)?;
+    let mut vips: BTreeSet<_> = plans.iter().flat_map(Plan::vips).collect();
+    vips.extend(vips_anywhere(plans).map(|(vip, _)| vip));
+    let sources: BTreeSet<_> = plans.iter().flat_map(Plan::allowed_sources).map(|(source, _)| source).collect();
+    let retained = Retained { routers: keys, vips, sources };
+    if !tables.have_room(&retained)? {
+        tables.retain(&retained)?;
+        wait_for_readers();
+    }
+    give_slots(plans, &known, tables)?;
+    for plan in &mut *plans {
+        let left = Instant::from_nanos(tables.lease(plan.slot));
+        // With another configuration than before it may be longer than any that we would give.
+        let lease = left.min(now + xvrrp_vrrp::lease(plan.config.advert_interval));
+        let before = known.get(&plan.key);
+        let active = before.is_some_and(|router| router.role == Router::ROLE_ACTIVE);
+        plan.resume = (active && now < lease).then_some(lease);
+        plan.stands_by = !active && before.is_some_and(|router| router.flags & Router::STANDS_BY != 0);
+        plan.sends_plain = before.is_some_and(|router| router.flags & Router::SENDS_PLAIN != 0);
+        if plan.resume.is_none() {
+            tables.set_lease(plan.slot, Lease::ENDED);
+        } else if lease != left {
+            tables.set_lease(plan.slot, lease.as_nanos());
+        }
+        tables.set_router(plan.key, &plan.kernel())?;
+        for vip in plan.vips() {
+            tables.add_vip(vip, plan.slot)?;
+        }
+        for (source, least_ttl) in plan.allowed_sources() {
+            tables.allow_source(source, least_ttl)?;
+        }
+    }
+    for (vip, slot) in vips_anywhere(plans) {
+        tables.add_vip(vip, slot)?;
+    }
+    Ok((removed, retained))
+}
+
+fn serving_no_more(
+    kept: &BTreeSet<RouterKey>,
+    known: &BTreeMap<RouterKey, Router>,
+    tables: &Tables,
+    now: Instant,
+) -> Result<Vec<Removed>, DataplaneError> {
+    let serves = |router: &Router| router.role == Router::ROLE_ACTIVE && now.as_nanos() < tables.lease(router.slot);
+    let removed: Vec<_> = known.iter().filter(|(key, router)| !kept.contains(key) && serves(router)).collect();
+    if removed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut addresses, mut sources) = (tables.addresses()?, tables.sources()?);
+    let removed = removed.into_iter().map(|(&key, &router)| Removed {
+        key,
+        router,
+        addresses: addresses.remove(&router.slot).unwrap_or_default(),
+        sources: sources.remove(&key).unwrap_or_default(),
+    });
+    Ok(removed.collect())
+}
+
+/// What the fence finds from other interfaces: every address with the slot of its virtual router. A link-local address
+/// is another one on each interface.
+fn vips_anywhere(plans: &[Plan<'_>]) -> impl Iterator<Item = (VipKey, u32)> {
+    let mut shared: BTreeMap<(u8, Address), u16> = BTreeMap::new();
+    let vips = plans.iter().flat_map(|plan| plan.addresses().map(move |vip| (plan, vip.address)));
+    vips.filter(|(_, address)| !matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())).filter_map(
+        move |(plan, address)| {
+            let (family, address) = (plan.key.family, abi::address(address));
+            let nth = shared.entry((family, address)).or_default();
+            let key = (*nth < VipKey::MOST_SHARED).then(|| VipKey::anywhere(family, address, *nth))?;
+            *nth += 1;
+            Some((key, plan.slot))
+        },
+    )
+}
+
+fn give_slots(
+    plans: &mut [Plan<'_>],
+    known: &BTreeMap<RouterKey, Router>,
+    tables: &mut Tables,
+) -> Result<(), DataplaneError> {
+    let kept = |plan: &Plan<'_>| known.get(&plan.key).map(|router| router.slot);
+    // A slot whose virtual router goes is not given away as long as there is another one.
+    let before: BTreeSet<u32> = known.values().map(|router| router.slot).collect();
+    let taken: BTreeSet<u32> = plans.iter().filter_map(kept).collect();
+    let unused = (0..tables.slots()).filter(|slot| !before.contains(slot));
+    let mut free = unused.chain(before.iter().copied().filter(|slot| !taken.contains(slot)));
+    for plan in plans {
+        plan.slot = match kept(plan) {
+            Some(slot) => slot,
+            None => {
+                let slot = free.next().unwrap_or(u32::MAX);
+                tables.clear_slot(slot)?;
+                slot
+            }
+        };
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! Checks a configuration against the host, without touching it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::bail;
+use nix::unistd::{AccessFlags, User, access};
+use xvrrp_config::{Config, host, mail, surroundings};
+use xvrrp_dataplane::{Capacity, DataplaneError, Pins, Predecessor};
+use xvrrp_net::{Interface, Netlink};
+
+use crate::plan::{self, Plans, facts};
+use crate::process::aside::Aside;
+use crate::process::clock;
+
+/// How long the host may take to answer what a configuration needs to know of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Checks the configuration against the host, without touching it. What an operator should know although it can be used.
+pub async fn check(config: &Config) -> anyhow::Result<Vec<String>> {
+    clock::check()?;
+    warnings(config, &Netlink::open()?).await
+}
+
+/// Whether an agent with this configuration can go on, without a failover, with what an agent leaves that runs now and has
+/// this control socket. With `same_configuration` it goes on wherever it can, whatever has become of the interfaces.
+pub async fn check_succession(config: &Config, control: &Path, same_configuration: bool) -> anyhow::Result<()> {
+    if config.agent.control != control {
+        bail!("{}: agent: control: cannot be changed by a reload; {RESTART}", config.file.display());
+    }
+    check_remains(config)?;
+    if same_configuration { Ok(()) } else { check_hooks(config, &Netlink::open()?).await }
+}
+
+/// What to do about a change that only a restart can make.
+const RESTART: &str = "stop the agent and start it again, which is a failover";
+
+/// Whether an agent with this configuration can go on with the programs and maps of the one that runs.
+pub(super) fn check_remains(config: &Config) -> anyhow::Result<()> {
+    let file = config.file.display();
+    match Pins::below(&config.agent.bpffs)?.predecessor(capacity(config)?) {
+        Predecessor::Compatible(_) => Ok(()),
+        Predecessor::None => bail!("{file}: agent: bpffs: is not that of the agent that runs; {RESTART}"),
+        Predecessor::Incompatible(reason) => {
+            bail!("{file}: cannot go on with the programs and maps of the agent that runs: {reason}; {RESTART}")
+        }
+    }
+}
+
+/// Whether the hooks are free that no agent's programs are on yet.
+pub(super) async fn check_hooks(config: &Config, netlink: &Netlink) -> anyhow::Result<()> {
+    let pins = Pins::below(&config.agent.bpffs)?;
+    let interfaces = netlink.interfaces().await?;
+    for Interface { name, ifindex, xdp, .. } in Plans::new(config, &interfaces).interfaces() {
+        if let Some(occupant) = xdp.filter(|_| !pins.hold_hook(*ifindex)) {
+            return Err(DataplaneError::hook_taken(name, occupant).into());
+        }
+    }
+    Ok(())
+}
+
+/// Checks the configuration against the host as a start does, for the log: it held when the reload was checked, and there are
+/// roles to go on with.
+pub async fn report_warnings(config: Config) {
+    // A socket of its own: the kernel lists one thing at a time on each.
+    let warnings = match Netlink::open() {
+        Ok(netlink) => warnings(&config, &netlink).await,
+        Err(error) => Err(error.into()),
+    };
+    match warnings {
+        Ok(warnings) => warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
+        Err(error) => tracing::error!("{error:#}"),
+    }
+}
+
+/// Checks against the host, and returns the warnings. File systems and directory services may not answer, and an agent that
+/// hangs while it starts is of no use.
+pub(super) async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<String>> {
+    let interfaces = netlink.interfaces().await?;
+    let facts: Vec<_> = interfaces.iter().map(facts).collect();
+    let surroundings = plan::surroundings(&interfaces);
+    let owned = config.clone();
+    let check = move || {
+        let survey = host::Survey::new(&owned, &facts);
+        let is_executable = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
+        let is_user = |name: &str| matches!(User::from_name(name), Ok(Some(_)));
+        host::check(&owned, &survey, is_executable, is_user)?;
+        mail::check_files(&owned, fault_of_file)?;
+        let of_host = survey.warnings(&owned).into_iter().chain(surroundings::warnings(&owned, &surroundings));
+        Ok(of_host.chain(owned.warnings()).collect())
+    };
+    Aside::default().run(PATIENCE, check).await.unwrap_or_else(|| {
+        let file = config.file.display();
+        bail!(
+            "{file}: the files and users that it names could not be looked up within {PATIENCE:?}; is a file system or a \
+             directory service out of reach?"
+        )
+    })
+}
+
+/// Who may not read a file, but may look at it, has no complaint: who runs the agent may read it, perhaps.
+fn fault_of_file(path: &Path, secret: bool) -> Option<String> {
+    match fs::metadata(path) {
+        Err(error) => Some(format!("cannot be looked at: {error}; give the path of a file")),
+        Ok(metadata) if !metadata.is_file() => Some("is no file; give the path of one".into()),
+        Ok(metadata) if secret && metadata.permissions().mode() & 0o007 != 0 => {
+            Some(format!("is for everybody to read or change; chmod o= {}", path.display()))
+        }
+        Ok(_) => None,
+    }
+}
+
+pub(super) fn capacity(config: &Config) -> anyhow::Result<Capacity> {
+    let routers = &config.virtual_routers;
+    let count = |numbers: &mut dyn Iterator<Item = usize>| u32::try_from(numbers.sum::<usize>());
+    Ok(Capacity {
+        routers: count(&mut routers.iter().map(|router| router.families().count()))?,
+        // Each is found on its own interface, and from any other.
+        vips: count(&mut routers.iter().map(|router| 2 * router.addresses.len()))?,
+        sources: count(&mut routers.iter().map(|router| router.allowed_sources.len() + router.unicast_peers.len()))?,
+    })
+}

@@ -1,0 +1,87 @@
+//! What each virtual router needs of its interface: sockets to send with, and multicast groups to hear.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use xvrrp_common::abi;
+use xvrrp_common::units::Family;
+use xvrrp_net::{Interface, InterfaceSender, Memberships, PacketSocket, UnicastSocket};
+
+use crate::election::{Instance, InstanceConfig};
+use crate::plan::{Plan, Plans};
+use crate::tracking::{self, Outcome, Verdict};
+
+/// What one virtual router sends with.
+#[derive(Debug)]
+pub struct Sockets {
+    frames: InterfaceSender,
+    /// One each: what waits for one peer takes no room from another's adverts.
+    peers: Vec<UnicastSocket>,
+}
+
+impl Sockets {
+    pub fn open(plan: &Plan<'_>, socket: &Arc<PacketSocket>) -> anyhow::Result<Self> {
+        let Interface { name, ifindex, .. } = plan.interface;
+        let frames = socket.on(*ifindex).with_context(|| format!("cannot send on {name}"))?;
+        let peers = plan.unicast_peers().map(|peer| {
+            let to = peer.address;
+            UnicastSocket::open(name, *ifindex, to).with_context(|| format!("cannot send to {to} on {name}"))
+        });
+        Ok(Self { frames, peers: peers.collect::<Result<_, _>>()? })
+    }
+}
+
+/// Held as long as they are wanted; over IPv4 the interface's first one joins for all.
+pub fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<u32>) -> anyhow::Result<Option<Memberships>> {
+    let Interface { name, ifindex, .. } = plan.interface;
+    let unicast = plan.unicast_peers().next().is_some();
+    let joined = match plan.primary {
+        IpAddr::V4(_) if unicast || joined_by.contains(ifindex) => return Ok(None),
+        IpAddr::V4(_) => Memberships::ipv4(*ifindex),
+        IpAddr::V6(_) => Memberships::ipv6(*ifindex, !unicast, plan.addresses().map(|vip| vip.address)),
+    };
+    let joined = joined.with_context(|| format!("cannot join multicast groups on {name}"))?;
+    if plan.family == Family::Ipv4 {
+        joined_by.insert(*ifindex);
+    }
+    Ok(Some(joined))
+}
+
+/// The state machines with their sockets. Those on interfaces that are `held` start when something is told of these.
+pub fn instances(
+    plans: &Plans<'_>,
+    sockets: Vec<Sockets>,
+    held: &BTreeSet<u32>,
+    outcomes: &[Outcome],
+) -> anyhow::Result<Vec<Instance>> {
+    let mut instances = Vec::with_capacity(plans.ready.len());
+    for ((plan, partners), Sockets { frames, peers }) in plans.ready.iter().zip(plans.partners()).zip(sockets) {
+        let Interface { ifindex, running, .. } = plan.interface;
+        let Verdict { priority, checks } = tracking::initial(plan.config, outcomes);
+        let instance = Instance::new(InstanceConfig {
+            index: plan.index,
+            key: plan.key,
+            kernel: abi::Router { priority: priority.get(), ..plan.kernel() },
+            machine: xvrrp_vrrp::Config { priority, ..plan.machine() },
+            primary: plan.primary,
+            partners,
+            partner_absent: plans.lacks_partner(plan),
+            addresses: plan.addresses().map(|vip| vip.address).collect(),
+            mac: plan.mac,
+            password: plan.config.password.map(|password| password.0),
+            sender: frames,
+            peers,
+            resume: plan.resume,
+            stands_by: plan.stands_by,
+            running: *running,
+            held: held.contains(ifindex),
+            checks,
+        });
+        instances.push(
+            instance.with_context(|| format!("virtual_router \"{}\": no advert can be built", plan.config.name))?,
+        );
+    }
+    Ok(instances)
+}

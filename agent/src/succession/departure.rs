@@ -1,0 +1,82 @@
+//! How the agent leaves everything to a successor: another process, or itself anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use xvrrp_config::Text;
+
+use crate::addresses;
+use crate::control::Successor;
+use crate::succession::InheritedState;
+use crate::succession::reload::Reload;
+
+/// How long a successor may have to wait for addresses that come or go.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// What somebody wants of us, beside an answer.
+#[derive(Debug)]
+pub enum Wish {
+    /// To leave everything to the process that asks.
+    HandOver(Successor),
+    /// To reload with this configuration, which has been checked.
+    Reload(Text),
+    /// To reload with the configuration that it has, for the sake of its interfaces.
+    GoOn,
+}
+
+/// What must hold before everything is left to a successor.
+#[derive(Clone, Debug)]
+pub struct Departure {
+    pub reload: Arc<Reload>,
+    /// Of the address thread, which ends when nobody can ask it for anything any more.
+    pub addresses: mpsc::WeakUnboundedSender<addresses::Request>,
+    pub wishes: mpsc::UnboundedSender<Wish>,
+}
+
+impl Departure {
+    /// Adverts cease when the election ends: nothing may be left to wait for then.
+    pub async fn settle(&self) -> Result<(), String> {
+        if addresses::settle(&self.addresses, SETTLE).await {
+            return Ok(());
+        }
+        Err("addresses are still being put on interfaces, or taken off; try again later".to_owned())
+    }
+
+    /// Whether a reload is possible with the configuration's file as it is now, and what stands there.
+    pub async fn check_reload(&self) -> Result<Text, String> {
+        let text = self.reload.read_configuration().await?;
+        self.check(text.clone(), true).await?;
+        Ok(text)
+    }
+
+    async fn check(&self, configuration: Text, renewed: bool) -> Result<(), String> {
+        let bequest = InheritedState { configuration: Some(configuration), renewed, ..InheritedState::default() };
+        self.reload.check(&bequest).await?;
+        self.settle().await
+    }
+
+    /// Starts anew for this reason, with the configuration that runs.
+    pub async fn go_on(self, reason: String, configuration: Text) {
+        match self.check(configuration, false).await {
+            Ok(()) => {
+                tracing::info!("{reason}: starting again, with the configuration that runs");
+                self.wish(Wish::GoOn);
+            }
+            Err(error) => tracing::error!("{reason}: but the agent cannot start again, and goes on for now: {error}"),
+        }
+    }
+
+    pub async fn reload_on_signal(self) {
+        tracing::info!("SIGHUP: reloading");
+        match self.check_reload().await {
+            Ok(text) => self.wish(Wish::Reload(text)),
+            Err(error) => tracing::error!("not reloaded, everything stays as it was: {error}"),
+        }
+    }
+
+    pub fn wish(&self, wish: Wish) {
+        // Whoever carries it out has gone only if nothing is served any more.
+        let _ = self.wishes.send(wish);
+    }
+}

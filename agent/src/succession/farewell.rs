@@ -1,0 +1,110 @@
+//! Gives up the roles of virtual routers that a predecessor had and that are no longer configured: with priority 0, as a
+//! stop does (RFC 9568 6.4.3), so that another router takes over within its Skew_Time.
+//!
+//! The predecessor may have crashed, or known nothing of the new configuration. So what is sent is put together from the
+//! maps that it has left.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+use xvrrp_common::abi::{self, Router, RouterKey};
+use xvrrp_common::units::{Interval, MacAddress, Priority, Version, Vrid};
+use xvrrp_common::wire::vrrp::ChecksumForm;
+use xvrrp_dataplane::Retained;
+use xvrrp_net::{Interface, PacketSocket, UnicastSocket};
+
+use crate::addresses;
+use crate::election::{Advertised, Command};
+
+/// How long to wait for addresses to go.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A virtual router that was Active, on a lease that still runs, and is not configured any more.
+#[derive(Debug)]
+pub struct Removed {
+    pub key: RouterKey,
+    pub router: Router,
+    /// Its virtual addresses.
+    pub addresses: Vec<IpAddr>,
+    /// From where it took adverts, if not from everybody. With unicast peers, these are among them.
+    pub sources: Vec<IpAddr>,
+}
+
+/// What a start leaves for when its own virtual routers are at work.
+#[derive(Debug)]
+pub struct Farewell {
+    pub removed: Vec<Removed>,
+    pub retained: Retained,
+}
+
+impl Farewell {
+    /// Once the addresses are off the host, has the kernel half forget what is not configured, and gives up its roles. Before
+    /// that nobody else may take over: two would serve.
+    pub async fn say(
+        self,
+        addresses: mpsc::WeakUnboundedSender<addresses::Request>,
+        election: mpsc::UnboundedSender<Command>,
+        interfaces: Vec<Interface>,
+        socket: Arc<PacketSocket>,
+    ) {
+        addresses::settle(&addresses, PATIENCE).await;
+        // The election may have ended by now.
+        let _ = election.send(Command::Forget(self.retained));
+        send(self.removed, &interfaces, &socket);
+    }
+}
+
+/// Sends one advert with priority 0 for each. One that cannot be sent costs the others Active_Down_Interval instead of
+/// Skew_Time, and no more: it is logged.
+fn send(removed: Vec<Removed>, interfaces: &[Interface], socket: &Arc<PacketSocket>) {
+    let by_index: BTreeMap<u32, &Interface> = interfaces.iter().map(|it| (it.ifindex, it)).collect();
+    for removed in removed {
+        // An interface that is gone leads to nobody.
+        let Some(interface) = by_index.get(&removed.key.ifindex) else { continue };
+        let vrid = removed.key.vrid;
+        match removed.send(interface, socket) {
+            Ok(()) => tracing::info!(interface = %interface.name, vrid, "no longer takes part: gave up the role"),
+            Err(error) => {
+                tracing::warn!(interface = %interface.name, vrid, "no longer takes part, and cannot say so: {error:#}");
+            }
+        }
+    }
+}
+
+impl Removed {
+    fn send(mut self, interface: &Interface, socket: &Arc<PacketSocket>) -> anyhow::Result<()> {
+        let Self { key, router, .. } = self;
+        // The maps have lost the order. Over IPv6 the first one is link-local (RFC 9568 5.2.9).
+        self.addresses.sort_by_key(|address| (!is_link_local(address), *address));
+        let unicast = router.flags & Router::UNICAST != 0;
+        let advertised = Advertised {
+            mac: MacAddress(router.answer_mac),
+            primary: abi::ip_address(key.family, router.primary),
+            version: Version::from_wire(router.version).context("a version that there is not")?,
+            vrid: Vrid::new(key.vrid).context("VRID 0")?,
+            interval: Interval::from_nanos(router.advert_interval),
+            password: (router.auth_type != 0).then_some(router.auth_data),
+            addresses: &self.addresses,
+            peers: if unicast { self.sources } else { Vec::new() },
+        };
+        let plain = router.checksum == Router::CHECKSUM_PLAIN || router.flags & Router::SENDS_PLAIN != 0;
+        let checksum = if plain { ChecksumForm::Plain } else { ChecksumForm::PseudoHeader };
+        let frames = advertised.advert(Priority::RELEASE, checksum)?;
+        if !unicast {
+            let sender = socket.on(interface.ifindex)?;
+            return Ok(frames.iter().try_for_each(|frame| sender.send(frame))?);
+        }
+        for (peer, packet) in advertised.peers.iter().zip(&frames) {
+            UnicastSocket::open(&interface.name, interface.ifindex, *peer)?.send(packet)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_link_local(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}

@@ -1,0 +1,11 @@
+//! How one agent follows another: reload, hand-over to another process, and the parting adverts of removed virtual routers.
+
+pub mod departure;
+pub mod farewell;
+mod files;
+mod inherited_state;
+pub mod reload;
+pub mod take_over;
+
+pub use self::files::Files;
+pub use self::inherited_state::InheritedState;

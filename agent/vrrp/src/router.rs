@@ -1,0 +1,451 @@
+//! The state machine: one section of the RFC after the other, each with its events in the RFC's order.
+
+mod lease;
+mod priority;
+mod standby;
+mod standing;
+
+use alloc::collections::VecDeque;
+use core::hash::{Hash, Hasher};
+use core::net::IpAddr;
+
+use xvrrp_common::units::{Instant, Interval, Priority};
+
+use super::action::{Action, Reason};
+use super::config::Config;
+use super::event::{Advert, Checks, Event};
+use super::phase::{Active, Backup, Phase};
+use super::preempt::Preemption;
+use super::timers::Intervals;
+pub use standing::Standing;
+
+/// How an Active router gives up its role in words.
+const RELEASE: [Action; 2] = [Action::SendAdvert { priority: Priority::RELEASE }, Action::RemoveAddresses];
+
+/// A virtual router as this host sees it.
+#[derive(Clone, Debug)]
+pub struct VirtualRouter {
+    config: Config,
+    phase: Phase,
+    since: Instant,
+    reason: Reason,
+    started: bool,
+    interface_up: bool,
+    checks: Checks,
+    /// Whether what this host needs to serve stays on it.
+    kept: bool,
+    /// Others that are Active are let be, whatever the priorities.
+    stands_by: bool,
+    /// Of those that change role together with us.
+    partners: Checks,
+    /// The configured one, as tracked checks have changed it.
+    priority: Priority,
+    intervals: Intervals,
+    /// What the kernel half was last told by [`Action::SetPreempt`].
+    told_preempt: bool,
+    actions: VecDeque<Action>,
+}
+
+impl VirtualRouter {
+    /// Room for the actions of one event; nothing is allocated as long as they are fetched after each.
+    const MOST_ACTIONS: usize = 8;
+
+    /// In Initialize, until [`Event::Startup`].
+    pub fn new(config: Config) -> Self {
+        Self {
+            phase: Phase::Initialize,
+            since: Instant::default(),
+            reason: Reason::NotStarted,
+            started: false,
+            interface_up: true,
+            checks: Checks::Passed,
+            kept: true,
+            stands_by: false,
+            partners: Checks::Passed,
+            priority: config.priority,
+            intervals: Intervals::new(config.version, config.priority, config.advert_interval),
+            told_preempt: config.preempt,
+            actions: VecDeque::with_capacity(Self::MOST_ACTIONS),
+            config,
+        }
+    }
+
+    // conformance 18
+    pub fn handle_event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Startup | Event::Resume { .. } => self.started = true,
+            Event::Shutdown => self.started = false,
+            Event::InterfaceUp => self.interface_up = true,
+            Event::InterfaceDown => self.interface_up = false,
+            // Told as often as one likes.
+            Event::Checks(checks) if checks == self.checks => return,
+            Event::Checks(checks) => self.checks = checks,
+            Event::Kept(kept) if kept == self.kept => return,
+            Event::Kept(kept) => self.kept = kept,
+            Event::Partners(partners) if partners == self.partners => return,
+            Event::Partners(partners) => self.partners = partners,
+            Event::Priority(priority) => return self.change_priority(priority, now),
+            Event::StandBy(stands_by) => return self.stand_by(stands_by, now),
+            // What we hear of ourselves, over a loop in the network, tells of no other router.
+            Event::Advert(advert) if advert.source == self.config.primary => return,
+            Event::Advert(_) | Event::Restarted { .. } | Event::PartnerActive | Event::PartnerBackup => {}
+        }
+        self.end_lapsed_lease(now);
+        match self.phase {
+            Phase::Initialize => self.handle_in_initialize(event, now),
+            Phase::Backup(_) => self.handle_in_backup(event, now),
+            Phase::Active(_) => self.handle_in_active(event, now),
+        }
+    }
+
+    /// Fires every timer that is due, each once. Finds none due if an arrival came to be known in the meantime.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.end_lapsed_lease(now);
+        match self.phase {
+            Phase::Initialize => {}
+            Phase::Backup(_) => self.fire_in_backup(now),
+            Phase::Active(_) => self.fire_in_active(now),
+        }
+    }
+
+    /// When to call [`Self::handle_timeout`] next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.phase.deadline()
+    }
+
+    /// What to do next; `None` once everything is done.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The last [`Action::Announce`] did not reach the network, or only in part: there will be one more.
+    pub fn announcement_failed(&mut self) {
+        if let Phase::Active(active) = &mut self.phase {
+            active.announcement_failed();
+        }
+    }
+
+    // RFC 9568 6.4.1
+
+    fn handle_in_initialize(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Startup => self.start(Reason::Startup, now),
+            Event::Resume { lease_until } => self.resume(lease_until, now),
+            Event::InterfaceUp => self.start(Reason::InterfaceUp, now),
+            Event::Checks(_) if self.interface_up => self.start(Reason::ChecksPassed, now),
+            Event::Kept(_) if self.interface_up && self.checks != Checks::Failed => self.start(Reason::Retry, now),
+            Event::Partners(_) if self.interface_up && self.checks != Checks::Failed && self.kept => {
+                self.start(Reason::PartnersReady, now);
+            }
+            // Its own cause, instead of another's.
+            Event::InterfaceDown
+                if matches!(self.reason, Reason::ChecksPending | Reason::PartnerPending | Reason::PartnerFault) =>
+            {
+                self.start(Reason::InterfaceDown, now);
+            }
+            Event::Shutdown => self.reason = Reason::Shutdown,
+            Event::InterfaceDown
+            | Event::Checks(_)
+            | Event::Kept(_)
+            | Event::Partners(_)
+            | Event::Priority(_)
+            | Event::StandBy(_)
+            | Event::Advert(_)
+            | Event::Restarted { .. }
+            | Event::PartnerActive
+            | Event::PartnerBackup => {}
+        }
+    }
+
+    // conformance 26, 27
+    fn start(&mut self, reason: Reason, now: Instant) {
+        if !self.started {
+            return;
+        }
+        if !self.interface_up {
+            self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[]);
+        } else if self.checks == Checks::Failed {
+            self.enter(Phase::Initialize, Reason::CheckFailed, now, &[]);
+        } else if !self.kept {
+            self.enter(Phase::Initialize, Reason::AddressesNotKept, now, &[]);
+        } else if self.partners == Checks::Failed {
+            self.enter(Phase::Initialize, Reason::PartnerFault, now, &[]);
+        } else if self.checks == Checks::Pending {
+            self.reason = Reason::ChecksPending;
+        } else if self.partners == Checks::Pending {
+            self.reason = Reason::PartnerPending;
+        } else if self.config.priority.is_owner() {
+            self.take_over(Reason::Owner, now);
+        } else {
+            self.intervals = self.own_intervals();
+            self.become_backup(now, None, reason, now, &[]);
+        }
+    }
+
+    fn resume(&mut self, lease_until: Instant, now: Instant) {
+        let able = self.interface_up && self.checks != Checks::Failed && self.kept && now < lease_until;
+        if able && self.partners == Checks::Failed {
+            self.enter(Phase::Initialize, Reason::PartnerFault, now, &RELEASE);
+        } else if able {
+            // As keepalived on a reload: first results that are not there yet take no role away.
+            self.become_active(Reason::Resumed, lease_until, now);
+        } else {
+            self.actions.push_back(Action::RemoveAddresses);
+            self.start(Reason::Startup, now);
+        }
+    }
+
+    // RFC 9568 6.4.2
+
+    // conformance 37
+    fn handle_in_backup(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Shutdown => self.enter(Phase::Initialize, Reason::Shutdown, now, &[]),
+            Event::InterfaceDown => self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[]),
+            Event::Checks(Checks::Failed) => self.enter(Phase::Initialize, Reason::CheckFailed, now, &[]),
+            Event::Kept(false) => self.enter(Phase::Initialize, Reason::AddressesNotKept, now, &[]),
+            Event::Partners(Checks::Failed) => self.enter(Phase::Initialize, Reason::PartnerFault, now, &[]),
+            Event::Advert(advert) => self.hear_in_backup(advert),
+            Event::Restarted { at, interval } => self.hear_of_restart(at, interval),
+            Event::PartnerActive => self.take_over(Reason::Partner, now),
+            Event::Startup
+            | Event::Resume { .. }
+            | Event::InterfaceUp
+            | Event::Checks(Checks::Pending | Checks::Passed)
+            | Event::Kept(true)
+            | Event::Partners(Checks::Pending | Checks::Passed)
+            | Event::Priority(_)
+            | Event::StandBy(_)
+            | Event::PartnerBackup => {}
+        }
+    }
+
+    // conformance 36
+    fn fire_in_backup(&mut self, now: Instant) {
+        let Phase::Backup(backup) = &mut self.phase else { return };
+        if backup.active_down_timer <= now {
+            let reason = backup.outlook;
+            self.take_over(reason, now);
+        } else if backup.preemption.fires(now) {
+            backup.outlook = Reason::Preempted;
+            self.tell_preempt();
+        }
+    }
+
+    // conformance 33, 34, 35
+    fn hear_in_backup(&mut self, advert: Advert) {
+        let preemption = self.preemption();
+        let Phase::Backup(backup) = &mut self.phase else { return };
+        // Told late, after newer ones.
+        if advert.received_at < backup.heard_at {
+            return;
+        }
+        backup.heard_at = advert.received_at;
+        backup.active = Some((advert.source, advert.priority));
+
+        if advert.priority.is_release() {
+            backup.active = None;
+            // Another Active may have been heard since.
+            if advert.received_at >= backup.timed_from {
+                backup.timed_from = advert.received_at;
+                backup.active_down_timer = advert.received_at + self.intervals.skew();
+                backup.outlook = Reason::ActiveReleased;
+            }
+        } else if advert.priority >= self.priority {
+            backup.preemption = preemption;
+            self.restart_active_down_timer(advert.received_at, advert.interval);
+            self.tell_preempt();
+        } else if backup.preemption.disregards_lower() {
+            backup.outlook = Reason::Preempted;
+        } else {
+            backup.preemption.lower_heard(advert.received_at);
+            self.restart_active_down_timer(advert.received_at, advert.interval);
+        }
+    }
+
+    fn hear_of_restart(&mut self, at: Instant, interval: Interval) {
+        let Phase::Backup(backup) = &self.phase else { return };
+        if at > backup.timed_from {
+            self.restart_active_down_timer(at, interval);
+        }
+    }
+
+    /// Counts from the newest arrival known, in whatever order they are told.
+    fn restart_active_down_timer(&mut self, arrival: Instant, interval: Interval) {
+        let Phase::Backup(backup) = &mut self.phase else { return };
+        if arrival < backup.timed_from {
+            return;
+        }
+        self.intervals = self.intervals.learned(interval);
+        backup.timed_from = arrival;
+        backup.active_down_timer = arrival + self.intervals.active_down();
+        backup.outlook = Reason::ActiveDown;
+    }
+
+    // RFC 9568 6.4.3
+
+    // conformance 48
+    fn handle_in_active(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Shutdown => self.enter(Phase::Initialize, Reason::Shutdown, now, &RELEASE),
+            Event::Checks(Checks::Failed) => self.enter(Phase::Initialize, Reason::CheckFailed, now, &RELEASE),
+            Event::Kept(false) => self.enter(Phase::Initialize, Reason::AddressesNotKept, now, &RELEASE),
+            Event::Partners(Checks::Failed) => self.enter(Phase::Initialize, Reason::PartnerFault, now, &RELEASE),
+            // A priority 0 would not get out.
+            Event::InterfaceDown => {
+                self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[Action::RemoveAddresses]);
+            }
+            Event::Advert(advert) => self.hear_in_active(advert, now),
+            Event::PartnerBackup => {
+                self.intervals = self.own_intervals();
+                self.become_backup(now, None, Reason::Partner, now, &[Action::RemoveAddresses]);
+            }
+            Event::Startup
+            | Event::Resume { .. }
+            | Event::InterfaceUp
+            | Event::Checks(Checks::Pending | Checks::Passed)
+            | Event::Kept(true)
+            | Event::Partners(Checks::Pending | Checks::Passed)
+            | Event::Priority(_)
+            | Event::StandBy(_)
+            | Event::Restarted { .. }
+            | Event::PartnerActive => {}
+        }
+    }
+
+    // conformance 43
+    fn fire_in_active(&mut self, now: Instant) {
+        let Phase::Active(active) = &mut self.phase else { return };
+        let (advertises, announces) = (active.adver_timer.fires(now), active.announces(now));
+        if advertises {
+            self.send_advert(now);
+        }
+        if announces {
+            self.actions.push_back(Action::Announce);
+        }
+    }
+
+    // conformance 44, 45, 46, 47
+    fn hear_in_active(&mut self, advert: Advert, now: Instant) {
+        let Phase::Active(active) = &mut self.phase else { return };
+        // One of ours that has left since its arrival has answered it: adverts that piled up before a late agent are not
+        // answered by a burst.
+        let answered = advert.received_at < active.advert_sent_at;
+        let theirs = (advert.priority, advert.source);
+        let ours = (self.priority, self.config.primary);
+
+        if advert.priority.is_release() {
+            if !answered {
+                active.adver_timer.restart(now);
+                self.send_advert(now);
+            }
+        } else if theirs > ours {
+            let intervals = self.intervals.learned(advert.interval);
+            // Told so late that a Backup would have given its sender up by now: had it lived on, there would be more.
+            if advert.received_at + intervals.active_down() <= now {
+                return;
+            }
+            let reason = if advert.priority > self.priority { Reason::HigherPriority } else { Reason::HigherAddress };
+            self.intervals = intervals;
+            self.become_backup(
+                advert.received_at,
+                Some((advert.source, advert.priority)),
+                reason,
+                now,
+                &[Action::RemoveAddresses],
+            );
+        } else if !answered {
+            // RFC 3768 only discards it. An advert more does no harm there, and ends the other's error sooner.
+            self.send_advert(now);
+        }
+    }
+
+    fn send_advert(&mut self, now: Instant) {
+        let Phase::Active(active) = &mut self.phase else { return };
+        active.advert_sent_at = now;
+        self.actions.push_back(Action::SendAdvert { priority: self.priority });
+    }
+
+    // Changes of state
+
+    fn take_over(&mut self, reason: Reason, now: Instant) {
+        // The kernel half grants no lease before an advert has been sent; this is how long we try.
+        self.become_active(reason, now + self.own_intervals().lease(), now);
+    }
+
+    // conformance 24
+    fn become_active(&mut self, reason: Reason, lease_until: Instant, now: Instant) {
+        self.intervals = self.own_intervals();
+        let active = Active::new(&self.config, lease_until, now);
+        let advert = Action::SendAdvert { priority: self.priority };
+        self.enter(Phase::Active(active), reason, now, &[advert, Action::Announce, Action::InstallAddresses]);
+        self.set_stand_by(false);
+    }
+
+    /// `timed_from` is when the advert that made us Backup arrived, if one did.
+    fn become_backup(
+        &mut self,
+        timed_from: Instant,
+        active: Option<(IpAddr, Priority)>,
+        reason: Reason,
+        now: Instant,
+        actions: &[Action],
+    ) {
+        let backup = Backup {
+            active_down_timer: timed_from + self.intervals.active_down(),
+            outlook: Reason::ActiveDown,
+            timed_from,
+            heard_at: timed_from,
+            active,
+            preemption: self.preemption(),
+        };
+        self.enter(Phase::Backup(backup), reason, now, actions);
+    }
+
+    fn enter(&mut self, phase: Phase, reason: Reason, now: Instant, actions: &[Action]) {
+        let from = self.state();
+        self.phase = phase;
+        self.since = now;
+        self.reason = reason;
+        let to = self.state();
+        self.actions.push_back(Action::SetRole(to));
+        self.tell_preempt();
+        self.actions.extend(actions);
+        self.actions.push_back(Action::Transition { from, to, reason, at: now });
+    }
+
+    /// Matters to the kernel half while we are Backup only.
+    fn tell_preempt(&mut self) {
+        let Phase::Backup(backup) = &self.phase else { return };
+        let preempt = backup.preemption.disregards_lower();
+        if self.told_preempt != preempt {
+            self.told_preempt = preempt;
+            self.actions.push_back(Action::SetPreempt(preempt));
+        }
+    }
+
+    fn preemption(&self) -> Preemption {
+        if self.stands_by {
+            Preemption::Off
+        } else if self.config.priority.is_owner() {
+            Preemption::On
+        } else {
+            Preemption::new(self.config.preempt, self.config.preempt_delay)
+        }
+    }
+
+    fn own_intervals(&self) -> Intervals {
+        Intervals::new(self.config.version, self.priority, self.config.advert_interval)
+    }
+}
+
+/// What it will do, for a search through all that can happen: what it only tells (since when, and why) counts as little as
+/// the configuration, which never changes.
+impl Hash for VirtualRouter {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let Self { config: _, since: _, reason: _, phase, started, interface_up, checks, kept, partners, .. } = self;
+        (phase, started, interface_up, checks, kept, partners).hash(hasher);
+        let Self { stands_by, priority, intervals, told_preempt, actions, .. } = self;
+        (stands_by, priority, intervals, told_preempt, actions).hash(hasher);
+    }
+}

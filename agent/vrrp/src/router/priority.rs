@@ -1,0 +1,47 @@
+//! The priority, which in the RFC never changes; tracked checks change it.
+
+use xvrrp_common::units::{Instant, Interval, Priority};
+
+use super::VirtualRouter;
+use crate::action::{Action, Reason};
+use crate::phase::Phase;
+
+impl VirtualRouter {
+    /// Everything is as if the priority had always been this one, but for adverts that were heard: what the kernel half has
+    /// noted of the latest one comes in before any takeover.
+    pub(super) fn change_priority(&mut self, priority: Priority, now: Instant) {
+        let valid = !priority.is_release() && priority.is_owner() == self.config.priority.is_owner();
+        if !valid || priority == self.priority {
+            return;
+        }
+        self.end_lapsed_lease(now);
+        let skew = self.intervals.skew();
+        self.priority = priority;
+        self.intervals = self.intervals.with_priority(priority);
+        self.actions.push_back(Action::SetPriority(priority));
+        match self.phase {
+            Phase::Initialize => {}
+            Phase::Backup(_) => self.change_priority_in_backup(skew, now),
+            // Who has a better one now need not wait for our next advert to know.
+            Phase::Active(_) => self.send_advert(now),
+        }
+    }
+
+    fn change_priority_in_backup(&mut self, former_skew: Interval, now: Instant) {
+        let (priority, skew, preemption) = (self.priority, self.intervals.skew(), self.preemption());
+        let Phase::Backup(backup) = &mut self.phase else { return };
+        // Active_Down_Interval changes by what Skew_Time does.
+        backup.active_down_timer =
+            backup.active_down_timer - former_skew.saturating_sub(skew) + skew.saturating_sub(former_skew);
+        match backup.active {
+            Some((_, theirs)) if theirs >= priority => {
+                backup.preemption = preemption;
+                backup.outlook = Reason::ActiveDown;
+            }
+            Some(_) if backup.preemption.disregards_lower() => backup.outlook = Reason::Preempted,
+            Some(_) => backup.preemption.lower_heard(now),
+            None => {}
+        }
+        self.tell_preempt();
+    }
+}

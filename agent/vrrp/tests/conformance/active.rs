@@ -1,0 +1,188 @@
+//! RFC 9568 6.4.3: Active.
+
+use xvrrp_common::units::{Priority, Version};
+use xvrrp_vrrp::{Action, Config, Event, Reason, State};
+
+use crate::bench::{Bench, HIGHER, LOWER, SECOND, config, millis, nanos, send};
+
+/// RFC 9568 6.4.3 (conformance 43).
+#[test]
+fn active_sends_an_advert_every_interval() {
+    let mut bench = Bench::active(Config { advert_interval: millis(100), ..config() });
+    let adverts = bench.wait(SECOND);
+    assert_eq!(adverts, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(|n| (millis(100 * n), send(100))));
+}
+
+/// RFC 9568 6.4.3 (conformance 44).
+#[test]
+fn priority_0_is_answered_at_once_and_restarts_the_adver_timer() {
+    let mut bench = Bench::active(config());
+    bench.wait(millis(700));
+
+    assert_eq!(bench.hear(0, HIGHER), [send(100)]);
+
+    assert_eq!(bench.router.state(), State::Active);
+    assert_eq!(bench.wait(SECOND), [(SECOND, send(100))]);
+}
+
+/// RFC 9568 6.4.3 (conformance 45).
+#[test]
+fn a_higher_priority_makes_active_backup_and_its_interval_is_learned() {
+    let mut bench = Bench::active(config());
+    bench.wait(millis(300));
+
+    let actions = bench.hear_interval(101, LOWER, millis(100));
+
+    assert_eq!(
+        actions,
+        [
+            Action::SetRole(State::Backup),
+            Action::RemoveAddresses,
+            Action::Transition {
+                from: State::Active,
+                to: State::Backup,
+                reason: Reason::HigherPriority,
+                at: bench.now
+            },
+        ]
+    );
+    assert_eq!(bench.router.active(), Some((LOWER, Priority::new(101))));
+    assert_eq!(bench.router.active_adver_interval(), millis(100));
+    assert_eq!(bench.takes_over_after(), nanos(360_937_500));
+}
+
+/// RFC 3768 6.4.3: the same without learning.
+#[test]
+fn v2_active_steps_down_and_learns_nothing() {
+    let mut bench = Bench::active(Config { version: Version::V2, ..config() });
+    bench.hear_interval(101, LOWER, millis(100));
+    assert_eq!(bench.takes_over_after(), nanos(3_609_375_000));
+}
+
+/// RFC 9568 6.4.3 (conformance 46): the primary addresses break the tie, as unsigned integers in network order.
+#[test]
+fn of_equal_priorities_the_higher_address_stays_active() {
+    let mut lower = Bench::active(config());
+    lower.hear(100, HIGHER);
+    assert_eq!((lower.router.state(), lower.router.reason()), (State::Backup, Reason::HigherAddress));
+
+    let mut higher = Bench::active(config());
+    assert_eq!(higher.hear(100, LOWER), [send(100)]);
+    assert_eq!(higher.router.state(), State::Active);
+}
+
+/// RFC 9568 6.4.3 (conformance 46): octets compare as unsigned numbers and the first one counts most.
+#[test]
+fn addresses_compare_as_unsigned_integers_in_network_order() {
+    for (ours, theirs) in [("10.0.0.127", "10.0.0.128"), ("10.0.0.255", "10.0.1.0"), ("127.0.0.9", "192.0.0.1")] {
+        let mut lower = Bench::active(Config { primary: ours.parse().unwrap(), ..config() });
+        lower.hear(100, theirs.parse().unwrap());
+        assert_eq!(lower.router.state(), State::Backup, "{ours} against {theirs}");
+
+        let mut higher = Bench::active(Config { primary: theirs.parse().unwrap(), ..config() });
+        higher.hear(100, ours.parse().unwrap());
+        assert_eq!(higher.router.state(), State::Active, "{theirs} against {ours}");
+    }
+}
+
+/// RFC 9568 6.4.3 (conformance 47): an advert at once asserts the Active state. RFC 3768 6.4.3 only discards. Version 2
+/// answers here too, as keepalived does: the sender would hear the same at the next interval anyway.
+#[test]
+fn a_lower_priority_is_discarded_and_answered_at_once() {
+    for version in [Version::V2, Version::V3] {
+        let mut bench = Bench::active(Config { version, ..config() });
+        bench.wait(millis(700));
+
+        assert_eq!(bench.hear_interval(99, HIGHER, millis(10)), [send(100)]);
+
+        assert_eq!(bench.router.state(), State::Active);
+        assert_eq!(bench.router.active_adver_interval(), SECOND);
+        // The answer is one more, not the next one early.
+        assert_eq!(bench.wait(SECOND), [(millis(300), send(100))]);
+    }
+}
+
+/// RFC 9568 6.4.3: Preempt_Mode is a matter of the Backup.
+#[test]
+fn active_steps_down_for_a_higher_priority_with_preempt_off() {
+    let mut bench = Bench::active(Config { preempt: false, ..config() });
+    bench.hear(101, LOWER);
+    assert_eq!(bench.router.state(), State::Backup);
+}
+
+/// RFC 9568 6.4.3 (conformance 48). The kernel half stops serving before priority 0 lets somebody else begin.
+#[test]
+fn shutdown_of_an_active_sends_priority_0() {
+    let mut bench = Bench::active(config());
+
+    let actions = bench.event(Event::Shutdown);
+
+    assert_eq!(
+        actions,
+        [
+            Action::SetRole(State::Initialize),
+            send(0),
+            Action::RemoveAddresses,
+            Action::Transition { from: State::Active, to: State::Initialize, reason: Reason::Shutdown, at: bench.now },
+        ]
+    );
+    assert_eq!(bench.router.active(), None);
+    assert_eq!(bench.wait(Bench::backup(config()).router.active_down_interval()), []);
+}
+
+/// RFC 9568 6.4.1, 6.4.2 (conformance 49): announcements at the takeover; repeated as configured, in case that one is lost.
+#[test]
+fn announcements_repeat_as_configured() {
+    let mut bench = Bench::backup(Config { announce_count: 3, announce_interval: millis(250), ..config() });
+    let takeover = bench.router.active_down_interval();
+
+    let actions = bench.wait(takeover + SECOND);
+
+    let announced: Vec<_> =
+        actions.iter().filter(|(_, action)| *action == Action::Announce).map(|(at, _)| *at).collect();
+    assert_eq!(announced, [takeover, takeover + millis(250), takeover + millis(500)]);
+}
+
+/// RFC 9568 6.4.2: the announcement at the takeover is a MUST.
+#[test]
+fn the_virtual_addresses_are_announced_at_least_once() {
+    let mut bench = Bench::backup(Config { announce_count: 0, ..config() });
+    let takeover = bench.router.active_down_interval();
+    let actions = bench.wait(takeover);
+    assert_eq!(actions.iter().filter(|(_, action)| *action == Action::Announce).count(), 1);
+}
+
+/// RFC 9568 6.4.3: what was begun as Active ends with it.
+#[test]
+fn each_takeover_announces_anew() {
+    let mut bench = Bench::active(Config { announce_count: 3, announce_interval: millis(250), ..config() });
+    bench.hear(200, HIGHER);
+    let takeover = bench.router.active_down_interval();
+    let actions = bench.wait(takeover + SECOND);
+    assert_eq!(actions.iter().filter(|(_, action)| *action == Action::Announce).count(), 3);
+}
+
+/// RFC 9568 8.3.2 and erratum 8298: two owners are a wrong configuration, which the agent logs; until somebody mends it
+/// there is one Active all the same, by the tie-break of 6.4.3.
+#[test]
+fn of_two_owners_the_higher_address_stays_active() {
+    // conformance 58
+    let owner = || Bench::active(Config { priority: Priority::OWNER, ..config() });
+
+    let mut lower = owner();
+    lower.hear(255, HIGHER);
+    assert_eq!((lower.router.state(), lower.router.reason()), (State::Backup, Reason::HigherAddress));
+
+    let mut higher = owner();
+    assert_eq!(higher.hear(255, LOWER), [send(255)]);
+    assert_eq!(higher.router.state(), State::Active);
+}
+
+/// RFC 9568 6.4.3: nobody but an owner has a priority that an owner would step down for.
+#[test]
+fn an_owner_stays_active_whatever_the_others_send() {
+    let mut bench = Bench::active(Config { priority: Priority::OWNER, ..config() });
+    assert_eq!(bench.hear(254, HIGHER), [send(255)]);
+    assert_eq!(bench.hear(0, HIGHER), [send(255)]);
+    assert_eq!(bench.router.state(), State::Active);
+}

@@ -1,0 +1,156 @@
+//! RFC 9568 6.4.2: Backup.
+
+use xvrrp_common::units::{Interval, Priority};
+use xvrrp_vrrp::{Action, Config, Event, Reason, State};
+
+use crate::bench::{Bench, HIGHER, LOWER, OURS, SECOND, config, millis, nanos, send, without_transition};
+
+/// Active_Down_Interval at priority 100 and one-second adverts.
+const ACTIVE_DOWN: Interval = nanos(3_609_375_000);
+
+/// RFC 9568 6.4.2: no answer to ARP (or Neighbor Solicitation) for a virtual address. The kernel half decides by the
+/// role that it was told; that comes before all else, and a Backup announces nothing.
+#[test]
+fn backup_gives_up_its_role_in_the_kernel_first_and_announces_nothing() {
+    let mut bench = Bench::active(Config { announce_count: 5, ..config() });
+
+    let actions = bench.hear(200, HIGHER);
+
+    assert_eq!(actions.first(), Some(&Action::SetRole(State::Backup)));
+    assert!(!actions.contains(&Action::Announce));
+    for _ in 0..10 {
+        assert_eq!(bench.wait(SECOND), []);
+        assert_eq!(bench.hear(200, HIGHER), []);
+    }
+}
+
+/// RFC 9568 6.4.2 (conformance 33).
+#[test]
+fn priority_0_makes_backup_wait_only_skew() {
+    let mut bench = Bench::backup(config());
+    bench.hear(200, HIGHER);
+    bench.wait(SECOND);
+
+    assert_eq!(bench.hear(0, HIGHER), []);
+
+    assert_eq!(bench.router.active(), None);
+    assert_eq!(bench.takes_over_after(), nanos(609_375_000));
+    assert_eq!(bench.router.reason(), Reason::ActiveReleased);
+}
+
+/// RFC 9568 6.4.2: the skew is the one of the interval learned, and priority 0 brings no other.
+#[test]
+fn priority_0_leaves_the_learned_interval() {
+    let mut bench = Bench::backup(config());
+    bench.hear_interval(200, HIGHER, millis(100));
+    bench.hear_interval(0, HIGHER, millis(40_000));
+    assert_eq!(bench.takes_over_after(), nanos(60_937_500));
+}
+
+/// RFC 9568 6.4.2.
+#[test]
+fn backup_stays_if_another_active_follows_priority_0() {
+    let mut bench = Bench::backup(config());
+    bench.hear(0, HIGHER);
+    bench.wait(millis(600));
+    bench.hear(150, LOWER);
+    assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
+    assert_eq!(bench.router.reason(), Reason::ActiveDown);
+}
+
+/// RFC 9568 6.4.2 (conformance 34). The address breaks no tie here: it does so between two that are Active (6.4.3).
+#[test]
+fn a_priority_that_is_at_least_ours_restarts_the_timer() {
+    for (priority, source) in [(255, HIGHER), (200, LOWER), (101, LOWER), (100, HIGHER), (100, LOWER)] {
+        let mut bench = Bench::backup(config());
+        bench.wait(millis(3_000));
+
+        assert_eq!(bench.hear(priority, source), []);
+
+        assert_eq!(bench.router.active(), Some((source, Priority::new(priority))));
+        assert_eq!(bench.takes_over_after(), ACTIVE_DOWN, "priority {priority}");
+    }
+}
+
+/// RFC 9568 6.4.2 (conformance 34): or Preempt_Mode is off.
+#[test]
+fn any_priority_restarts_the_timer_with_preempt_off() {
+    let mut bench = Bench::backup(Config { preempt: false, ..config() });
+    bench.wait(millis(3_000));
+
+    assert_eq!(bench.hear_interval(1, LOWER, millis(500)), []);
+
+    assert_eq!(bench.router.active_adver_interval(), millis(500));
+    assert_eq!(bench.takes_over_after(), nanos(1_804_687_500));
+    assert_eq!(bench.router.reason(), Reason::ActiveDown);
+}
+
+/// RFC 9568 6.4.2 (conformance 35).
+#[test]
+fn a_lower_priority_leaves_the_timer_alone_with_preempt_on() {
+    let mut bench = Bench::backup(config());
+    bench.wait(SECOND);
+    assert_eq!(bench.hear(99, HIGHER), []);
+    bench.wait(SECOND);
+    assert_eq!(bench.hear(99, HIGHER), []);
+
+    assert_eq!(bench.router.active(), Some((HIGHER, Priority::new(99))));
+    assert_eq!(bench.takes_over_after(), nanos(1_609_375_000));
+    assert_eq!(bench.router.reason(), Reason::Preempted);
+}
+
+/// RFC 9568 6.4.2, and the order in which traffic is taken over: the kernel half serves before anybody is told that it
+/// does; addresses, which may be many, come last.
+#[test]
+fn backup_becomes_active_with_advert_and_announcements_once_the_timer_ends() {
+    // conformance 36
+    let mut bench = Bench::backup(config());
+    bench.wait(SECOND);
+    bench.hear(200, HIGHER);
+    let heard_at = bench.now;
+
+    let actions = bench.wait(ACTIVE_DOWN);
+
+    let at = heard_at + ACTIVE_DOWN;
+    let expected = [
+        Action::SetRole(State::Active),
+        send(100),
+        Action::Announce,
+        Action::InstallAddresses,
+        Action::Transition { from: State::Backup, to: State::Active, reason: Reason::ActiveDown, at },
+    ];
+    assert_eq!(actions, expected.map(|action| (ACTIVE_DOWN, action)));
+    assert_eq!((bench.router.state(), bench.router.since()), (State::Active, at));
+    assert_eq!(bench.router.active(), Some((OURS, Priority::DEFAULT)));
+}
+
+/// RFC 9568 6.4.2 (conformance 37).
+#[test]
+fn shutdown_of_a_backup_is_silent() {
+    let mut bench = Bench::backup(config());
+
+    let actions = bench.event(Event::Shutdown);
+
+    assert_eq!(without_transition(actions), [Action::SetRole(State::Initialize)]);
+    assert_eq!((bench.router.state(), bench.router.reason()), (State::Initialize, Reason::Shutdown));
+    assert_eq!(bench.router.poll_timeout(), None);
+}
+
+/// RFC 9568 6.1: the router that owns the addresses always preempts, whatever Preempt_Mode says. It is Backup after
+/// another owner with a higher address was heard.
+#[test]
+fn an_owner_preempts_with_preempt_off() {
+    let mut bench = Bench::active(Config {
+        priority: Priority::OWNER,
+        preempt: false,
+        preempt_delay: Interval::from_seconds(60),
+        ..config()
+    });
+
+    let actions = bench.hear(255, HIGHER);
+    assert!(actions.contains(&Action::SetPreempt(true)));
+    bench.wait(SECOND);
+    bench.hear(254, LOWER);
+
+    assert_eq!(bench.takes_over_after(), nanos(2_003_906_250));
+}

@@ -1,0 +1,115 @@
+//! An interface that goes down and comes back: a fault, not a shutdown. No matter of the RFC, whose routers have
+//! interfaces that work; Initialize is the state in which it has nothing running.
+
+use xvrrp_common::units::Priority;
+use xvrrp_vrrp::{Action, Config, Event, Reason, State};
+
+use crate::bench::{Bench, SECOND, config, nanos, send};
+
+#[test]
+fn an_active_whose_interface_goes_down_sends_nothing() {
+    let mut bench = Bench::active(config());
+
+    let actions = bench.event(Event::InterfaceDown);
+
+    assert_eq!(
+        actions,
+        [
+            Action::SetRole(State::Initialize),
+            Action::RemoveAddresses,
+            Action::Transition {
+                from: State::Active,
+                to: State::Initialize,
+                reason: Reason::InterfaceDown,
+                at: bench.now
+            },
+        ]
+    );
+    assert_eq!(bench.wait(SECOND), []);
+}
+
+#[test]
+fn a_backup_whose_interface_goes_down_does_not_take_over() {
+    let mut bench = Bench::backup(config());
+
+    let actions = bench.event(Event::InterfaceDown);
+
+    assert_eq!(
+        actions,
+        [
+            Action::SetRole(State::Initialize),
+            Action::Transition {
+                from: State::Backup,
+                to: State::Initialize,
+                reason: Reason::InterfaceDown,
+                at: bench.now
+            },
+        ]
+    );
+    assert_eq!(bench.router.poll_timeout(), None);
+}
+
+/// RFC 9568 6.4.1: as at any start, it listens for a full Active_Down_Interval first.
+#[test]
+fn it_starts_again_once_the_interface_is_up() {
+    let mut bench = Bench::active(config());
+    bench.event(Event::InterfaceDown);
+    bench.wait(SECOND);
+
+    let actions = bench.event(Event::InterfaceUp);
+
+    assert_eq!(actions.first(), Some(&Action::SetRole(State::Backup)));
+    assert_eq!(bench.router.reason(), Reason::InterfaceUp);
+    assert_eq!(bench.takes_over_after(), nanos(3_609_375_000));
+}
+
+/// RFC 9568 6.4.1.
+#[test]
+fn an_owner_is_active_again_once_the_interface_is_up() {
+    let mut bench = Bench::active(Config { priority: Priority::OWNER, ..config() });
+    bench.event(Event::InterfaceDown);
+    assert!(bench.event(Event::InterfaceUp).contains(&send(255)));
+    assert_eq!(bench.router.state(), State::Active);
+}
+
+#[test]
+fn started_on_an_interface_that_is_down_it_says_so_and_waits() {
+    let mut bench = Bench::new(config());
+    assert_eq!(bench.event(Event::InterfaceDown), []);
+
+    let actions = bench.event(Event::Startup);
+
+    let (from, to, reason) = (State::Initialize, State::Initialize, Reason::InterfaceDown);
+    assert_eq!(actions.last(), Some(&Action::Transition { from, to, reason, at: bench.now }));
+    assert_eq!(bench.router.poll_timeout(), None);
+    bench.event(Event::InterfaceUp);
+    assert_eq!(bench.router.state(), State::Backup);
+}
+
+#[test]
+fn an_interface_that_comes_up_starts_nothing_by_itself() {
+    let mut bench = Bench::new(config());
+    bench.event(Event::InterfaceDown);
+    assert_eq!(bench.event(Event::InterfaceUp), []);
+
+    let mut bench = Bench::backup(config());
+    bench.event(Event::InterfaceDown);
+    bench.event(Event::Shutdown);
+    assert_eq!(bench.event(Event::InterfaceUp), []);
+    assert_eq!(bench.router.state(), State::Initialize);
+}
+
+#[test]
+fn news_of_what_is_known_changes_nothing() {
+    let mut bench = Bench::backup(config());
+    bench.wait(SECOND);
+    let deadline = bench.router.poll_timeout();
+    assert_eq!(bench.event(Event::InterfaceUp), []);
+    assert_eq!(bench.router.poll_timeout(), deadline);
+
+    bench.event(Event::InterfaceDown);
+    assert_eq!(bench.event(Event::InterfaceDown), []);
+
+    let mut bench = Bench::active(config());
+    assert_eq!(bench.event(Event::InterfaceUp), []);
+}

@@ -1,0 +1,437 @@
+//! The lease: an Active router serves for three intervals from its last advert, on its own word, and is a Backup afterwards.
+//! No matter of the RFC; the others give it up one Skew_Time later (RFC 9568 6.1).
+
+use xvrrp_common::units::{Instant, Interval, Priority, Version};
+use xvrrp_vrrp::{Action, Config, Event, Reason, State};
+
+use crate::bench::{Bench, HIGHER, LOWER, NANOSECOND, OURS, SECOND, config, millis, nanos, send};
+
+const LEASE: Interval = Interval::from_seconds(3);
+/// At priority 100 and one-second adverts.
+const ACTIVE_DOWN: Interval = nanos(3_609_375_000);
+
+fn leased() -> Config {
+    Config { lease: true, ..config() }
+}
+
+/// Active, and its advert was sent at the moment at which it was decided.
+fn active(config: Config) -> Bench {
+    let mut bench = Bench::active(config);
+    bench.sent_now();
+    bench
+}
+
+/// On the lease that a predecessor has left, which runs for so long.
+fn resumed(config: Config, lease: Interval) -> (Bench, Vec<Action>) {
+    let mut bench = Bench::new(config);
+    let lease_until = bench.now + lease;
+    let actions = bench.event(Event::Resume { lease_until });
+    (bench, actions)
+}
+
+#[track_caller]
+fn assert_lapsed(bench: &Bench, actions: &[Action]) {
+    let step_down = [
+        Action::SetRole(State::Backup),
+        Action::RemoveAddresses,
+        Action::Transition { from: State::Active, to: State::Backup, reason: Reason::LeaseExpired, at: bench.now },
+    ];
+    assert_eq!(actions, step_down);
+    assert_eq!((bench.router.state(), bench.router.reason()), (State::Backup, Reason::LeaseExpired));
+}
+
+// How long it runs
+
+#[test]
+fn an_advert_is_good_for_three_intervals_from_its_sending() {
+    for interval in [millis(10), millis(100), SECOND, Interval::MAX_ADVERT] {
+        let mut bench = Bench::active(Config { advert_interval: interval, ..leased() });
+        assert_eq!(bench.router.advert_sent(bench.now), Some(bench.now + interval.saturating_mul(3)));
+    }
+}
+
+#[test]
+fn the_lease_ends_before_any_backup_takes_over() {
+    for priority in (1..=254).map(Priority::new) {
+        let mut active = active(Config { priority: Priority::OWNER, ..leased() });
+        let lease_until = active.router.advert_sent(active.now).unwrap();
+        let mut backup = Bench::backup(Config { priority, ..leased() });
+        backup.now = active.now;
+        backup.hear(255, HIGHER);
+        assert!(lease_until < backup.router.active_down_deadline().unwrap(), "priority {priority}");
+    }
+}
+
+/// RFC 9568 6.4.3 has Active speak of its own interval; what it learned as a Backup is forgotten.
+#[test]
+fn the_lease_is_three_intervals_of_our_own_whatever_was_learned() {
+    let mut bench = Bench::backup(leased());
+    bench.hear_interval(200, HIGHER, millis(100));
+    bench.takes_over_after();
+    assert_eq!(bench.router.advert_sent(bench.now), Some(bench.now + LEASE));
+}
+
+/// RFC 3768 6.1 has another Skew_Time, but the same three intervals.
+#[test]
+fn v2_the_lease_is_three_intervals_too() {
+    let mut bench = active(Config { version: Version::V2, ..leased() });
+    assert_eq!(bench.router.advert_sent(bench.now), Some(bench.now + LEASE));
+    let actions = bench.oversleep(LEASE);
+    assert_lapsed(&bench, &actions);
+}
+
+#[test]
+fn it_runs_up_to_its_last_nanosecond_and_not_at_its_end() {
+    let mut bench = active(leased());
+    let sent_at = bench.now;
+    assert!(!bench.router.lease_has_ended(sent_at + LEASE - NANOSECOND));
+    assert!(bench.router.lease_has_ended(sent_at + LEASE));
+
+    assert_eq!(bench.oversleep(LEASE.saturating_sub(NANOSECOND)), [send(100)]);
+    assert_eq!(bench.router.state(), State::Active);
+}
+
+#[test]
+fn adverts_that_are_sent_keep_it_for_ever() {
+    let mut bench = active(leased());
+    for _ in 0..100 {
+        assert_eq!(bench.wait(SECOND), [(SECOND, send(100))]);
+        bench.sent_now();
+    }
+}
+
+/// Such as on a network card that takes no frame: nobody hears of us.
+#[test]
+fn adverts_that_are_not_sent_do_not_renew_it() {
+    let mut bench = active(leased());
+    assert_eq!(bench.wait(LEASE.saturating_sub(NANOSECOND)), [(SECOND, send(100)), (millis(2_000), send(100))]);
+    let actions = bench.oversleep(NANOSECOND);
+    assert_lapsed(&bench, &actions);
+}
+
+/// A router whose first advert cannot be sent tries for as long as a lease, without one.
+#[test]
+fn a_takeover_none_of_whose_adverts_is_sent_is_given_up_after_three_intervals() {
+    let mut bench = Bench::active(leased());
+    assert!(!bench.router.lease_has_ended(bench.now + LEASE - NANOSECOND));
+    let actions = bench.oversleep(LEASE);
+    assert_lapsed(&bench, &actions);
+}
+
+/// Leases count from the sending, not from when the agent was told of it.
+#[test]
+fn an_advert_told_late_is_good_from_its_sending() {
+    let mut bench = active(leased());
+    let sent_at = bench.now + SECOND;
+    bench.now = bench.now + millis(2_500);
+    assert_eq!(bench.router.advert_sent(sent_at), Some(sent_at + LEASE));
+    assert!(bench.router.lease_has_ended(sent_at + LEASE));
+}
+
+/// That one may run for longer than ours: the configuration has changed. The others count by our adverts.
+#[test]
+fn the_first_advert_puts_our_lease_in_place_of_a_predecessors() {
+    let (mut bench, _) = resumed(Config { advert_interval: millis(100), ..leased() }, LEASE);
+    assert_eq!(bench.router.advert_sent(bench.now), Some(bench.now + millis(300)));
+    assert!(bench.router.lease_has_ended(bench.now + millis(300)));
+}
+
+#[test]
+fn only_an_active_router_has_one() {
+    let mut initialize = Bench::new(leased());
+    assert_eq!(initialize.router.advert_sent(initialize.now), None);
+    assert!(!initialize.router.lease_has_ended(initialize.now + LEASE));
+
+    let mut backup = Bench::backup(leased());
+    assert_eq!(backup.router.advert_sent(backup.now), None);
+    assert!(!backup.router.lease_has_ended(backup.now + LEASE));
+}
+
+/// The priority 0 of a shutdown makes nobody serve.
+#[test]
+fn a_release_that_is_sent_renews_nothing() {
+    let mut bench = active(leased());
+    bench.event(Event::Shutdown);
+    assert_eq!(bench.router.advert_sent(bench.now), None);
+}
+
+// Once it has ended, whatever comes next
+
+#[test]
+fn a_timer_that_fires_after_the_lease_makes_a_backup_and_sends_nothing() {
+    let mut bench = active(leased());
+    let actions = bench.oversleep(Interval::from_seconds(60));
+    assert_lapsed(&bench, &actions);
+}
+
+/// RFC 9568 6.4.3 would answer it; but that answer claims what we may have lost.
+#[test]
+fn an_advert_with_a_lower_priority_is_not_answered_after_the_lease() {
+    let mut bench = active(leased());
+    bench.now = bench.now + LEASE;
+    let actions = bench.hear(50, LOWER);
+    assert_lapsed(&bench, &actions);
+    assert_eq!(bench.router.active(), Some((LOWER, Priority::new(50))));
+}
+
+#[test]
+fn an_advert_with_a_lower_priority_restarts_the_timer_after_the_lease_if_we_do_not_preempt() {
+    let mut bench = active(Config { preempt: false, ..leased() });
+    bench.now = bench.now + LEASE;
+    // Without preemption the kernel half has to be told of nothing new.
+    let actions = bench.hear(50, LOWER);
+    assert_lapsed(&bench, &actions);
+    assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
+}
+
+#[test]
+fn an_advert_that_wins_leaves_its_sender_active_after_the_lease() {
+    let mut bench = active(leased());
+    bench.now = bench.now + LEASE;
+    let actions = bench.hear(200, HIGHER);
+    assert_lapsed(&bench, &actions);
+    assert_eq!(bench.router.active(), Some((HIGHER, Priority::new(200))));
+    assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
+}
+
+/// A tie that we would win (RFC 9568 6.4.3) is lost: we are Backup when we hear of it.
+#[test]
+fn an_advert_with_our_priority_and_a_lower_address_leaves_its_sender_active_after_the_lease() {
+    let mut bench = active(leased());
+    bench.now = bench.now + LEASE;
+    let actions = bench.hear(100, LOWER);
+    assert_lapsed(&bench, &actions);
+    assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
+}
+
+/// RFC 9568 6.4.2: whoever was Active after us has gone as well.
+#[test]
+fn a_release_sets_the_timer_to_the_skew_after_the_lease_and_is_not_answered() {
+    let mut bench = active(leased());
+    bench.now = bench.now + LEASE;
+    let actions = bench.hear(0, HIGHER);
+    assert_lapsed(&bench, &actions);
+    assert_eq!(bench.takes_over_after(), nanos(609_375_000));
+}
+
+/// The stamps come in before the deadline is looked at.
+#[test]
+fn a_stamp_makes_a_backup_after_the_lease_and_restarts_the_timer() {
+    let mut bench = active(leased());
+    let heard_at = bench.now + millis(3_700);
+    bench.now = bench.now + millis(4_000);
+    let actions = bench.event(Event::Restarted { at: heard_at, interval: SECOND });
+    assert_lapsed(&bench, &actions);
+    assert_eq!(bench.router.active_down_deadline(), Some(heard_at + ACTIVE_DOWN));
+}
+
+#[test]
+fn the_interface_coming_up_makes_a_backup_after_the_lease() {
+    let mut bench = active(leased());
+    bench.now = bench.now + LEASE;
+    let actions = bench.event(Event::InterfaceUp);
+    assert_lapsed(&bench, &actions);
+}
+
+/// Backup first: the addresses are removed once, and Initialize follows.
+#[test]
+fn the_interface_going_down_after_the_lease_is_a_fault_of_a_backup() {
+    let mut bench = active(leased());
+    bench.now = bench.now + LEASE;
+    let actions = bench.event(Event::InterfaceDown);
+    let (lapse, fault) = actions.split_at(3);
+    let at = bench.now;
+    assert_eq!(lapse[1..2], [Action::RemoveAddresses]);
+    assert_eq!(
+        fault,
+        [
+            Action::SetRole(State::Initialize),
+            Action::Transition { from: State::Backup, to: State::Initialize, reason: Reason::InterfaceDown, at },
+        ]
+    );
+}
+
+/// RFC 9568 6.4.3 has an Active router send priority 0; a Backup has nothing to release (6.4.2), and its word would be taken
+/// for that of whoever is Active.
+#[test]
+fn a_shutdown_after_the_lease_sends_no_priority_0() {
+    let mut bench = active(leased());
+    bench.now = bench.now + LEASE;
+    let actions = bench.event(Event::Shutdown);
+    assert!(!actions.iter().any(|action| matches!(action, Action::SendAdvert { .. })), "{actions:?}");
+    assert_eq!(actions.iter().filter(|&&action| action == Action::RemoveAddresses).count(), 1);
+    assert_eq!((bench.router.state(), bench.router.reason()), (State::Initialize, Reason::Shutdown));
+}
+
+#[test]
+fn a_shutdown_within_the_lease_sends_priority_0() {
+    let mut bench = active(leased());
+    bench.now = bench.now + LEASE - NANOSECOND;
+    assert!(bench.event(Event::Shutdown).contains(&send(0)));
+}
+
+#[test]
+fn a_lapsed_router_listens_for_active_down_interval_from_then_on() {
+    let mut bench = active(leased());
+    bench.oversleep(Interval::from_seconds(10));
+    assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
+    assert_eq!(bench.router.reason(), Reason::ActiveDown);
+}
+
+/// They waited in the ring buffer, or in the kernel half's stamps.
+#[test]
+fn adverts_that_arrived_since_our_last_one_count_after_a_lapse() {
+    let mut bench = active(leased());
+    let first = bench.now + millis(3_600);
+    bench.now = bench.now + millis(5_000);
+    let actions = bench.hear_late(200, HIGHER, SECOND, first);
+    assert_lapsed(&bench, &actions);
+    assert_eq!(bench.router.active_down_deadline(), Some(first + ACTIVE_DOWN));
+}
+
+#[test]
+fn adverts_from_before_our_last_one_do_not_count_after_a_lapse() {
+    let mut bench = active(leased());
+    let stale = bench.now - millis(1);
+    bench.oversleep(millis(3_200));
+    assert_eq!(bench.hear_late(200, HIGHER, SECOND, stale), []);
+    assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
+}
+
+#[test]
+fn what_was_learned_of_others_is_forgotten_with_a_lapse() {
+    let mut bench = Bench::backup(leased());
+    bench.hear_interval(200, HIGHER, millis(100));
+    bench.takes_over_after();
+    bench.sent_now();
+    bench.oversleep(LEASE);
+    assert_eq!(bench.router.active_down_interval(), ACTIVE_DOWN);
+}
+
+#[test]
+fn the_kernel_half_is_told_again_to_preempt_after_the_delay_if_the_lease_has_ended() {
+    let mut bench = Bench::backup(Config { preempt: true, preempt_delay: SECOND, ..leased() });
+    bench.takes_over_after();
+    bench.sent_now();
+    let actions = bench.oversleep(LEASE);
+    assert!(actions.starts_with(&[Action::SetRole(State::Backup)]));
+    assert_eq!(bench.hear(50, LOWER), []);
+    // It lets the lower one be first, for as long as the delay.
+    assert_eq!(bench.router.poll_timeout(), Some(bench.now + SECOND));
+}
+
+// An owner, and a router without a lease
+
+/// It comes back by the Active_Down_Timer like any Backup, and nothing but an owner restarts that (RFC 9568 6.4.2).
+#[test]
+fn an_owner_has_a_lease_too_and_takes_over_again() {
+    let mut bench = active(Config { priority: Priority::OWNER, ..leased() });
+    let actions = bench.oversleep(LEASE);
+    assert_lapsed(&bench, &actions);
+    bench.wait(SECOND);
+    bench.hear(254, HIGHER);
+    assert_eq!(bench.takes_over_after(), nanos(2_003_906_250));
+    assert_eq!(bench.router.reason(), Reason::Preempted);
+}
+
+#[test]
+fn without_a_lease_a_router_stays_active_however_late_it_is() {
+    let mut bench = Bench::active(config());
+    assert_eq!(bench.router.advert_sent(bench.now), None);
+    assert!(!bench.router.lease_has_ended(bench.now + Interval::MAX_ADVERT));
+    assert_eq!(bench.oversleep(Interval::from_seconds(60)), [send(100)]);
+    assert_eq!(bench.router.state(), State::Active);
+}
+
+// A successor on the same host
+
+#[test]
+fn a_successor_within_the_lease_is_active_at_once_and_says_so() {
+    let (bench, actions) = resumed(leased(), millis(1));
+    let at = bench.now;
+    assert_eq!(
+        actions,
+        [
+            Action::SetRole(State::Active),
+            send(100),
+            Action::Announce,
+            Action::InstallAddresses,
+            Action::Transition { from: State::Initialize, to: State::Active, reason: Reason::Resumed, at },
+        ]
+    );
+}
+
+#[test]
+fn a_successor_whose_advert_is_sent_goes_on_for_three_intervals() {
+    let (mut bench, _) = resumed(leased(), millis(1));
+    assert_eq!(bench.router.advert_sent(bench.now), Some(bench.now + LEASE));
+    assert_eq!(bench.oversleep(LEASE.saturating_sub(NANOSECOND)), [send(100)]);
+}
+
+#[test]
+fn a_successor_none_of_whose_adverts_is_sent_lapses_with_the_lease_of_its_predecessor() {
+    let (mut bench, _) = resumed(leased(), millis(700));
+    assert!(!bench.router.lease_has_ended(bench.now + millis(699)));
+    let actions = bench.oversleep(millis(700));
+    assert_lapsed(&bench, &actions);
+}
+
+#[test]
+fn a_successor_after_the_lease_is_a_backup_and_removes_the_addresses() {
+    let (mut bench, actions) = resumed(leased(), Interval::ZERO);
+    let at = bench.now;
+    assert_eq!(
+        actions,
+        [
+            Action::RemoveAddresses,
+            Action::SetRole(State::Backup),
+            Action::Transition { from: State::Initialize, to: State::Backup, reason: Reason::Startup, at },
+        ]
+    );
+    assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
+}
+
+/// RFC 9568 6.4.1 has it Active at once; its predecessor's addresses go before it installs them anew.
+#[test]
+fn an_owner_after_the_lease_starts_as_an_owner_does() {
+    let (bench, actions) = resumed(Config { priority: Priority::OWNER, ..leased() }, Interval::ZERO);
+    assert_eq!(actions[..2], [Action::RemoveAddresses, Action::SetRole(State::Active)]);
+    assert_eq!(bench.router.reason(), Reason::Owner);
+}
+
+#[test]
+fn a_successor_that_hears_a_winning_advert_is_a_backup() {
+    let (mut bench, _) = resumed(leased(), SECOND);
+    bench.hear(200, HIGHER);
+    assert_eq!((bench.router.state(), bench.router.reason()), (State::Backup, Reason::HigherPriority));
+}
+
+#[test]
+fn a_successor_on_an_interface_that_is_down_is_in_initialize_and_removes_the_addresses() {
+    let mut bench = Bench::new(leased());
+    bench.event(Event::InterfaceDown);
+    let at = bench.now;
+    let actions = bench.event(Event::Resume { lease_until: at + SECOND });
+    assert_eq!(
+        actions,
+        [
+            Action::RemoveAddresses,
+            Action::SetRole(State::Initialize),
+            Action::Transition { from: State::Initialize, to: State::Initialize, reason: Reason::InterfaceDown, at },
+        ]
+    );
+    // What is left of the lease is not taken up again: it is a Backup then (RFC 9568 6.4.1).
+    bench.event(Event::InterfaceUp);
+    assert_eq!((bench.router.state(), bench.router.reason()), (State::Backup, Reason::InterfaceUp));
+}
+
+#[test]
+fn to_resume_what_runs_already_changes_nothing() {
+    for mut bench in [Bench::backup(leased()), active(leased())] {
+        let before = bench.router.state();
+        let lease_until: Instant = bench.now + LEASE;
+        assert_eq!(bench.event(Event::Resume { lease_until }), []);
+        assert_eq!(bench.router.state(), before);
+    }
+    assert_eq!(Bench::new(leased()).hear(200, OURS), []);
+}

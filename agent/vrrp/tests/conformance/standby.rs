@@ -1,0 +1,134 @@
+//! A handover: priority 0, and from then on others are let be Active, whatever their priority.
+
+use xvrrp_common::units::{Interval, Priority};
+use xvrrp_vrrp::{Action, Config, Event, Reason, State};
+
+use crate::bench::{Bench, HIGHER, LOWER, SECOND, config, nanos, send, without_transition};
+
+/// Active_Down_Interval at priority 100 and one-second adverts.
+const ACTIVE_DOWN: Interval = nanos(3_609_375_000);
+
+/// It was Active, and a router with priority 50 is now, which advertises every second.
+fn handed_over(config: Config) -> Bench {
+    let mut bench = Bench::active(config);
+    bench.event(Event::StandBy(true));
+    lower_active_for(&mut bench, 1);
+    bench
+}
+
+fn lower_active_for(bench: &mut Bench, seconds: u8) {
+    for _ in 0..seconds {
+        bench.wait(SECOND);
+        bench.hear(50, LOWER);
+    }
+}
+
+#[test]
+fn the_role_is_given_up_with_priority_0() {
+    let mut bench = Bench::active(config());
+    let actions = bench.event(Event::StandBy(true));
+    let expected = [
+        Action::SetRole(State::Backup),
+        Action::SetPreempt(false),
+        send(0),
+        Action::RemoveAddresses,
+        Action::SetStandBy(true),
+    ];
+    assert_eq!(without_transition(actions), expected);
+    assert_eq!((bench.router.reason(), bench.router.stands_by()), (Reason::HandedOver, true));
+    assert_eq!(bench.event(Event::StandBy(true)), [], "told twice");
+}
+
+#[test]
+fn a_lower_priority_is_let_be_for_as_long_as_it_is_heard() {
+    for preempt_delay in [Interval::ZERO, SECOND] {
+        let mut bench = handed_over(Config { preempt_delay, ..config() });
+        lower_active_for(&mut bench, 30);
+        assert_eq!(bench.router.state(), State::Backup);
+        assert_eq!(bench.router.active_down_deadline(), Some(bench.now + ACTIVE_DOWN));
+    }
+}
+
+#[test]
+fn a_better_router_in_between_changes_nothing_of_that() {
+    let mut bench = handed_over(config());
+    bench.hear(200, HIGHER);
+    lower_active_for(&mut bench, 30);
+    assert_eq!(bench.router.state(), State::Backup);
+}
+
+#[test]
+fn where_nobody_takes_over_the_role_comes_back_and_the_handover_has_ended() {
+    let mut bench = Bench::active(config());
+    bench.event(Event::StandBy(true));
+    assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
+    assert_eq!((bench.router.reason(), bench.router.stands_by()), (Reason::ActiveDown, false));
+    // So the next lower priority has to yield again.
+    assert!(bench.hear(200, HIGHER).contains(&Action::SetPreempt(true)));
+}
+
+#[test]
+fn the_role_comes_back_when_the_other_dies_or_gives_it_up() {
+    let mut bench = handed_over(config());
+    assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
+    let mut bench = handed_over(config());
+    bench.hear(0, LOWER);
+    assert_eq!(bench.takes_over_after(), nanos(609_375_000));
+    assert_eq!((bench.router.reason(), bench.router.stands_by()), (Reason::ActiveReleased, false));
+}
+
+#[test]
+fn a_takeover_clears_the_kernel_halfs_note_last() {
+    let mut bench = handed_over(config());
+    let actions: Vec<_> = bench.wait(ACTIVE_DOWN).into_iter().map(|(_, action)| action).collect();
+    assert_eq!(actions[0], Action::SetRole(State::Active));
+    assert!(actions.contains(&Action::SetStandBy(false)), "{actions:?}");
+}
+
+#[test]
+fn at_its_end_a_lower_priority_has_to_yield_without_a_delay() {
+    let mut bench = handed_over(Config { preempt_delay: Interval::from_seconds(60), ..config() });
+    let last_regarded_at = bench.now;
+    bench.wait(SECOND);
+    assert_eq!(bench.event(Event::StandBy(false)), [Action::SetStandBy(false), Action::SetPreempt(true)]);
+    bench.hear(50, LOWER);
+    bench.takes_over_after();
+    assert_eq!(bench.now.since(last_regarded_at), ACTIVE_DOWN);
+    assert_eq!(bench.router.reason(), Reason::Preempted);
+}
+
+#[test]
+fn at_its_end_one_that_does_not_preempt_stays_backup() {
+    let mut bench = handed_over(Config { preempt: false, ..config() });
+    assert_eq!(bench.event(Event::StandBy(false)), [Action::SetStandBy(false)]);
+    lower_active_for(&mut bench, 30);
+    assert_eq!(bench.router.state(), State::Backup);
+}
+
+#[test]
+fn it_outlasts_a_lost_carrier_and_another_priority() {
+    let mut bench = handed_over(config());
+    bench.event(Event::InterfaceDown);
+    bench.event(Event::InterfaceUp);
+    lower_active_for(&mut bench, 10);
+    bench.event(Event::Priority(Priority::new(150)));
+    lower_active_for(&mut bench, 10);
+    assert_eq!((bench.router.state(), bench.router.stands_by()), (State::Backup, true));
+}
+
+#[test]
+fn a_successor_stands_by_from_the_start() {
+    let mut bench = Bench::new(config());
+    assert_eq!(bench.event(Event::StandBy(true)), [Action::SetStandBy(true)]);
+    let actions = bench.event(Event::Startup);
+    assert_eq!(without_transition(actions), [Action::SetRole(State::Backup), Action::SetPreempt(false)]);
+    lower_active_for(&mut bench, 10);
+    assert_eq!(bench.router.state(), State::Backup);
+}
+
+#[test]
+fn an_owner_takes_no_notice() {
+    let mut bench = Bench::active(Config { priority: Priority::OWNER, ..config() });
+    assert_eq!(bench.event(Event::StandBy(true)), []);
+    assert_eq!((bench.router.state(), bench.router.stands_by()), (State::Active, false));
+}

@@ -1,0 +1,72 @@
+//! The promise that no other VRRP daemon gives: an agent that is late, by however much, takes nothing from an Active whose
+//! adverts reach the host.
+
+use proptest::prelude::*;
+use xvrrp_common::units::{Interval, Priority};
+use xvrrp_vrrp::Config;
+
+use crate::scenario::{Preempt, intervals, proptest_config, routers};
+use crate::simulator::{Fault, Segment, Weather};
+
+const LONG: Interval = Interval::from_seconds(60);
+/// The skew of the Backups is half an interval at least, in version 2 half a second.
+const HIGHEST_BACKUP_PRIORITY: u8 = 128;
+
+proptest! {
+    #![proptest_config(proptest_config())]
+
+    /// RFC 9568 6.4.2 restarts the timer when an advert is received. Two adverts in a row may get lost and the others be
+    /// late by almost the skew, in any order: that is what Active_Down_Interval allows for (RFC 9568 6.1).
+    #[test]
+    fn late_backups_never_take_over_from_a_living_active(
+        configs in routers(Preempt::Mixed),
+        interval in intervals(),
+        most_late in prop::collection::vec((0..=5_000_u64).prop_map(Interval::from_millis), 5),
+        loss_percent in 0..=90_u8,
+        seed: u64,
+    ) {
+        let mut configs = configs;
+        for config in &mut configs {
+            config.advert_interval = interval;
+            config.priority = Priority::new(1 + config.priority.get() % HIGHEST_BACKUP_PRIORITY);
+        }
+        configs[0].priority = Priority::new(200);
+        let mut lateness = most_late;
+        lateness.truncate(configs.len());
+        lateness.resize(configs.len(), Interval::ZERO);
+        // The Active does its part.
+        lateness[0] = Interval::ZERO;
+        let weather = Weather {
+            loss_percent,
+            most_losses_in_a_row: 2,
+            duplicate_percent: 10,
+            most_delay: Interval::from_nanos(interval.as_nanos() / 2 - 1),
+            simultaneous: false,
+        };
+        let (segment, start) = with_an_active(configs, lateness, weather, seed);
+        watch(segment, start);
+    }
+}
+
+/// The first host has become Active; the others have started then.
+fn with_an_active(configs: Vec<Config>, lateness: Vec<Interval>, weather: Weather, seed: u64) -> (Segment, u32) {
+    let mut segment = Segment::new(configs, lateness, weather, seed);
+    segment.befall(0, Fault::Start);
+    segment.run_until(segment.now + Interval::from_seconds(5), |_| {});
+    assert!(segment.hosts[0].is_active());
+    for host in 1..segment.hosts.len() {
+        segment.befall(host, Fault::Start);
+    }
+    let takeovers = segment.hosts[0].takeovers;
+    (segment, takeovers)
+}
+
+fn watch(mut segment: Segment, takeovers: u32) {
+    segment.run_until(segment.now + LONG, |segment| {
+        for host in &segment.hosts[1..] {
+            assert!(!host.is_active(), "{} took over from a living Active", host.config.primary);
+        }
+    });
+    assert!(segment.hosts[0].is_active());
+    assert_eq!(segment.hosts[0].takeovers, takeovers);
+}

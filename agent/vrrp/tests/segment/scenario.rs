@@ -1,0 +1,134 @@
+//! What can be the case: who is on the segment, how they are configured, what befalls them.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config as ProptestConfig, RngSeed};
+use xvrrp_common::units::{Interval, Priority, Version, Vrid};
+use xvrrp_vrrp::Config;
+
+use crate::simulator::{Fault, Weather};
+
+/// The same cases each time, unless `PROPTEST_RNG_SEED` or `PROPTEST_CASES` asks for others.
+pub fn proptest_config() -> ProptestConfig {
+    let mut config = ProptestConfig::default();
+    config.failure_persistence = None;
+    config.cases = config.cases.max(1_000);
+    if matches!(config.rng_seed, RngSeed::Random) {
+        config.rng_seed = RngSeed::Fixed(9568);
+    }
+    config
+}
+
+/// How the routers of a segment treat an Active with a lower priority than theirs.
+#[derive(Clone, Copy, Debug)]
+pub enum Preempt {
+    Always,
+    /// Some do, some do not, some after a delay.
+    Mixed,
+}
+
+pub fn priorities() -> impl Strategy<Value = Priority> {
+    prop_oneof![
+        4 => (1..=254_u8).prop_map(Priority::new),
+        // Ties, and an owner now and then.
+        2 => (100..=101_u8).prop_map(Priority::new),
+        1 => Just(Priority::OWNER),
+    ]
+}
+
+/// 10 ms to 1 s.
+pub fn intervals() -> impl Strategy<Value = Interval> {
+    prop_oneof![(1..=10_u16), (1..=100_u16)].prop_map(Interval::from_centiseconds)
+}
+
+/// Two to five routers. Version 2 requires one interval for all (RFC 3768 7.1).
+pub fn routers(preempt: Preempt) -> impl Strategy<Value = Vec<Config>> {
+    let versions = prop_oneof![Just(Version::V2), Just(Version::V3)];
+    (
+        versions,
+        intervals(),
+        any::<bool>(),
+        prop::collection::vec((priorities(), intervals(), preemption(preempt)), 2..=5),
+    )
+        .prop_map(|(version, common_interval, lease, routers)| {
+            (1..)
+                .zip(routers)
+                .map(|(number, (priority, interval, (preempt, preempt_delay)))| Config {
+                    vrid: Vrid::new(51).unwrap(),
+                    version,
+                    priority,
+                    advert_interval: if version == Version::V2 { common_interval } else { interval },
+                    preempt,
+                    preempt_delay,
+                    primary: IpAddr::V4(Ipv4Addr::new(192, 0, 2, number)),
+                    announce_count: 3,
+                    lease,
+                    announce_interval: Interval::from_millis(100),
+                })
+                .collect()
+        })
+}
+
+fn preemption(preempt: Preempt) -> BoxedStrategy<(bool, Interval)> {
+    match preempt {
+        Preempt::Always => Just((true, Interval::ZERO)).boxed(),
+        Preempt::Mixed => prop_oneof![
+            Just((false, Interval::ZERO)),
+            Just((true, Interval::ZERO)),
+            (1..=2_000_u64).prop_map(|delay| (true, Interval::from_millis(delay))),
+        ]
+        .boxed(),
+    }
+}
+
+/// How long a storm lasts.
+pub const STORM: Interval = Interval::from_seconds(10);
+/// How long a trouble lasts that ends before the storm does.
+const MOST_TROUBLE: Interval = Interval::from_seconds(3);
+/// No frame of the storm is on its way for longer.
+pub const STORM_DELAY: Interval = Interval::from_millis(1_500);
+
+pub fn storms() -> impl Strategy<Value = Weather> {
+    (0..=90_u8, 0..=30_u8, 0..=STORM_DELAY.as_nanos()).prop_map(|(loss_percent, duplicate_percent, delay)| Weather {
+        loss_percent,
+        most_losses_in_a_row: u32::MAX,
+        duplicate_percent,
+        most_delay: Interval::from_nanos(delay),
+        simultaneous: false,
+    })
+}
+
+/// What befalls whom (counted modulo the number of hosts), and when, in the order of time: every host starts, and then
+/// there is trouble, of which some lasts.
+pub fn faults() -> impl Strategy<Value = Vec<(Interval, usize, Fault)>> {
+    let within = |most: Interval| (0..most.as_nanos()).prop_map(Interval::from_nanos);
+    let trouble = prop_oneof![
+        Just((Fault::Stop, Fault::Start)),
+        Just((Fault::Crash, Fault::Start)),
+        Just((Fault::Kill, Fault::Start)),
+        Just((Fault::Cut, Fault::Mend)),
+        Just((Fault::Unplug, Fault::Plug)),
+        Just((Fault::HandOver, Fault::TakeBack)),
+    ];
+    let start = |host| (0..2_000_u64).prop_map(move |when| (Interval::from_millis(when), host, Fault::Start));
+    let starts = [start(0), start(1), start(2), start(3), start(4)];
+    (starts, prop::collection::vec((0..60_usize, trouble, within(STORM), within(MOST_TROUBLE)), 0..=15)).prop_map(
+        |(starts, troubles)| {
+            let mut faults = Vec::from(starts);
+            for (host, (begin, end), begins_at, lasts) in troubles {
+                faults.push((begins_at, host, begin));
+                // An operator who has handed over wants the role back: else the best router would not be the Active one.
+                let ends_at = match end {
+                    Fault::TakeBack => (begins_at + lasts).min(STORM.saturating_sub(Interval::from_nanos(1))),
+                    _ => begins_at + lasts,
+                };
+                if ends_at < STORM {
+                    faults.push((ends_at, host, end));
+                }
+            }
+            faults.sort_by_key(|(when, _, _)| *when);
+            faults
+        },
+    )
+}
