@@ -19,7 +19,7 @@ use xvrrp_config::{AgentConfig, Config, ConfigError};
 
 use crate::control::{self, Request};
 use crate::process::capabilities;
-use crate::service::{self, check};
+use crate::service::{agent, check};
 use crate::succession::InheritedState;
 
 /// Where `ip netns add` puts a handle of a network namespace.
@@ -155,7 +155,7 @@ impl Cli {
                 let config = load_or_go_on(&config, bequest.as_ref())?;
                 capabilities::check(namespace.netns.is_some())?;
                 namespace.enter()?;
-                manage(service::run(&config, replace, bequest))
+                manage(agent::run(&config, replace, bequest))
             }
             Command::Check { file, from, namespace } => {
                 let bequest = InheritedState::inherited()?;

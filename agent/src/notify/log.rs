@@ -31,7 +31,7 @@ pub const DISCARDS: &[Counter] = &[
 ];
 
 /// What was found of an earlier agent's kernel half.
-pub fn tell_of_predecessor(predecessor: &Predecessor) {
+pub fn predecessor(predecessor: &Predecessor) {
     match predecessor {
         Predecessor::None => {}
         Predecessor::Compatible(version) => tracing::info!("going on with the maps of xvrrp {version}"),

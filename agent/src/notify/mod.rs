@@ -24,16 +24,16 @@ use crate::status::history::History;
 
 /// See the module. Never waited for by those who have something to tell.
 #[derive(Debug)]
-pub struct Herald {
+pub struct Notifications {
     pub history: Arc<History>,
-    pub notifier: Notifier,
+    pub programs: Notifier,
     mailer: Mailer,
     groups: SyncGroups,
     /// The sync groups come after all virtual routers.
     first_group: usize,
 }
 
-impl Herald {
+impl Notifications {
     /// `told` is what an agent that this process was has told last, and `running` are the programs that it left.
     pub fn start(
         config: &Config,
@@ -49,7 +49,7 @@ impl Herald {
         let mailer = Mailer::start(config, names).context("cannot start the mail thread")?;
         Ok(Self {
             history: Arc::new(History::new(first_group)),
-            notifier: Notifier::new(audiences, told, running, children),
+            programs: Notifier::new(audiences, told, running, children),
             mailer,
             groups: SyncGroups::new(config, plans),
             first_group,
@@ -75,9 +75,9 @@ impl Herald {
         }
         // Also what is no news, and was not told when the agent before ended.
         self.mailer.tell(place, &change, news);
-        self.notifier.notify(place, change, news);
+        self.programs.notify(place, change, news);
         if let Some((group, change, news)) = of_group {
-            self.notifier.notify(self.first_group + group, change, news);
+            self.programs.notify(self.first_group + group, change, news);
         }
     }
 
@@ -88,7 +88,7 @@ impl Herald {
 
     /// Waits for a while until everybody has been told.
     pub async fn finish(self) {
-        tokio::join!(self.notifier.finish(), self.mailer.finish());
+        tokio::join!(self.programs.finish(), self.mailer.finish());
     }
 }
 

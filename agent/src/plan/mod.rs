@@ -109,7 +109,12 @@ impl<'a> Plans<'a> {
         equipment
     }
 
-    /// Those that have a virtual router, each once.
+    /// The indices of the interfaces that have a virtual router.
+    pub fn ifindices(&self) -> BTreeSet<u32> {
+        self.ready.iter().map(|plan| plan.interface.ifindex).collect()
+    }
+
+    /// The interfaces that have a virtual router, each once.
     pub fn interfaces(&self) -> impl Iterator<Item = &'a Interface> {
         let by_index: BTreeMap<u32, &'a Interface> =
             self.ready.iter().map(|plan| (plan.interface.ifindex, plan.interface)).collect();

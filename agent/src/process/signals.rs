@@ -16,7 +16,7 @@ pub struct Signals {
 
 /// One of them has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct Received {
     pub signal: signal::Signal,
     /// It asks us to end, rather than to reload.
     pub stop: bool,
@@ -48,17 +48,17 @@ impl Signals {
     pub async fn send_again(&mut self) {
         // Lets the runtime look for them.
         tokio::task::yield_now().await;
-        while let Some(told) = self.next().now_or_never() {
-            let _ = signal::kill(Pid::this(), told.signal);
+        while let Some(received) = self.next().now_or_never() {
+            let _ = signal::kill(Pid::this(), received.signal);
         }
     }
 
     /// The next one.
-    pub async fn next(&mut self) -> Told {
+    pub async fn next(&mut self) -> Received {
         tokio::select! {
-            _ = self.terminate.recv() => Told { signal: SIGTERM, stop: true },
-            _ = self.interrupt.recv() => Told { signal: SIGINT, stop: true },
-            _ = self.hangup.recv() => Told { signal: SIGHUP, stop: false },
+            _ = self.terminate.recv() => Received { signal: SIGTERM, stop: true },
+            _ = self.interrupt.recv() => Received { signal: SIGINT, stop: true },
+            _ = self.hangup.recv() => Received { signal: SIGHUP, stop: false },
         }
     }
 }

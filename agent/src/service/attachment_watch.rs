@@ -80,13 +80,13 @@ impl AttachmentWatch {
         for &ifindex in ifindices {
             let found = interfaces.iter().find(|interface| interface.ifindex == ifindex);
             let gone = LinkChange { ifindex, running: false, mac: None };
-            self.tell(found.map_or(gone, Interface::link), election);
+            self.report_link(found.map_or(gone, Interface::link), election);
         }
         true
     }
 
     /// Tells of an interface, which without the kernel half is as good as down.
-    pub fn tell(&self, change: LinkChange, election: &mpsc::UnboundedSender<Command>) {
+    pub fn report_link(&self, change: LinkChange, election: &mpsc::UnboundedSender<Command>) {
         let LinkChange { ifindex, running, mac } = change;
         let running = running && !self.lost.contains_key(&ifindex);
         let _ = election.send(Command::Interface { ifindex, running, mac });

@@ -1,9 +1,10 @@
-//! The agent's start and end: brings it up in order, and takes it down again.
+//! The agent while it runs.
 //!
-//! Whatever it puts on the host it undoes on every way out of [`run`], unless a successor takes it over; what a crash left
-//! is taken over or undone by the next start. What goes on in between is [`service`](crate::service::serve)'s.
+//! [`Service::start`] brings it up in order, [`Service::run`] attends to whatever happens, and [`Service::stop`] gives up
+//! every role or leaves all of them to a successor. [`agent`] calls the three, and undoes on the host what is left.
 
 mod adoption;
+pub mod agent;
 mod attachment_watch;
 pub mod check;
 mod clients;
@@ -11,165 +12,75 @@ mod equipment;
 mod fence_watch;
 mod interface_watch;
 mod monitors;
-mod serve;
-pub mod standby;
+mod run;
+mod standby;
+mod start;
+mod stop;
 mod supervisor;
+mod threads;
 
-use std::collections::BTreeSet;
-use std::pin::pin;
 use std::sync::Arc;
 
-use anyhow::Context;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Interval;
 use xvrrp_config::Config;
-use xvrrp_dataplane::{Attachments, Pins, Predecessor};
-use xvrrp_net::{LinkMonitor, Netlink, PacketSocket};
+use xvrrp_dataplane::Attachments;
+use xvrrp_net::{LinkMonitor, Memberships, Netlink, PacketSocket};
 
-use crate::addresses::remove_stale;
-use crate::addresses::unicast_filters::UnicastFilters;
-use crate::control::{self, Incumbent, Server, Singleton};
-use crate::notify::log;
+use self::attachment_watch::AttachmentWatch;
+use self::fence_watch::FenceWatch;
+use self::interface_watch::InterfaceWatch;
+pub use self::start::Start;
+pub use self::stop::{End, Legacy};
+use self::threads::Threads;
+use crate::control::Server;
+use crate::notify::Notifications;
+use crate::notify::log::Reporter;
 use crate::plan::Plans;
-use crate::process::clock;
+use crate::plan::waits::Waits;
+use crate::process::program::Children;
 use crate::process::signals::Signals;
-use crate::service::serve::{Doors, End, Host};
-use crate::succession::reload::Reload;
-use crate::succession::take_over;
-use crate::succession::{Files, InheritedState};
+use crate::succession::departure::{Departure, ExitRequest};
+use crate::tracking::Tracker;
 
-/// Runs the agent until SIGTERM or SIGINT, or until a successor takes over from it; a reload does not return. With `replace`
-/// it takes over itself, from the agent that runs, if one does. `bequest` is what this process has left to itself.
-pub async fn run(config: &Config, replace: bool, mut bequest: Option<InheritedState>) -> anyhow::Result<()> {
-    clock::check()?;
-    // First of all files, see there.
-    let socket = Arc::new(PacketSocket::open().context("cannot open a packet socket")?);
-    let files = bequest.as_mut().map(InheritedState::take_files).unwrap_or_default();
-    if let Some(note) = bequest.as_ref().and_then(|bequest| bequest.note.as_ref()) {
-        tracing::error!("{note}");
-    }
-    let signals = Signals::hold_back().context("cannot listen for signals")?;
-    let netlink = Netlink::open()?;
-    // Before the interfaces are looked at: no change after that look is missed.
-    let links = LinkMonitor::open()?;
-    // What a process goes on with that was an agent before has been checked; see `report_warnings`.
-    if bequest.is_none() {
-        check::warnings(config, &netlink).await?.iter().for_each(|warning| tracing::warn!("{warning}"));
-    }
-    let pins = Pins::below(&config.agent.bpffs)?;
-    let (singleton, mut incumbent) = if replace {
-        take_over::take_over(&config.agent.control, async || {
-            check::check_remains(config)?;
-            check::check_hooks(config, &netlink).await
-        })
-        .await?
-    } else {
-        (Singleton::claim(control::ENDING)?, None)
-    };
-    // From here on a predecessor's things are ours.
-    let mut attachments = None;
-    // Whether there is anything to undo: whom we replace, or were ourselves, has left its things to us.
-    let mut begun = replace || bequest.is_some();
-    let socket = Arc::clone(&socket);
-    let begin = Begin { netlink: &netlink, pins: &pins, links, signals, socket, bequest, files };
-    let outcome = start_and_serve(config, begin, &mut incumbent, (&mut attachments, &mut begun)).await;
-    let error = match outcome {
-        Ok(End::Stopped) => None,
-        Ok(End::HandedOver(mut legacy, successor, mut signals)) => {
-            leave(attachments.take());
-            // Where that fails, it waits in vain, and ends.
-            let passed = successor.pass(&singleton);
-            let mut running = pin!(successor.comes_up());
-            let is_running = loop {
-                tokio::select! {
-                    is_running = &mut running => break is_running,
-                    // Whom we have waited for finds that we have gone, and ends.
-                    told = signals.next() => if told.stop { return undo(config, &netlink, &pins).await },
-                }
-            };
-            if is_running {
-                tracing::info!("handed over to a successor");
-                return Ok(());
-            }
-            signals.leave();
-            let reason = passed.err().map(|error| format!(" ({error})")).unwrap_or_default();
-            legacy.bequest.note = Some(format!("the successor has ended before it advertised{reason}: going on"));
-            let Err(error) = legacy.reload.become_successor(&singleton, legacy.bequest, &legacy.files);
-            Some(anyhow::Error::new(error).context("cannot start again"))
-        }
-        Ok(End::Reload(legacy)) => {
-            leave(attachments.take());
-            let Err(error) = legacy.reload.become_successor(&singleton, legacy.bequest, &legacy.files);
-            Some(anyhow::Error::new(error).context("cannot start again"))
-        }
-        // The agent before goes on as soon as it finds that we have ended.
-        Err(error) if incumbent.is_some() => {
-            leave(attachments.take());
-            // In this order, and before the packet socket, whose end takes its time.
-            drop(singleton);
-            drop(incumbent);
-            return Err(error.context("the agent that ran goes on"));
-        }
-        Err(error) => Some(error),
-    };
-    let undone = if begun { undo(config, &netlink, &pins).await } else { Ok(()) };
-    drop(attachments);
-    error.map_or(Ok(()), Err).and(undone)
-}
-
-fn leave(attachments: Option<Attachments>) {
-    if let Some(attachments) = attachments {
-        attachments.leave();
-    }
-}
-
-/// What there is at the start.
-struct Begin<'a> {
+/// The management side of a running agent, with the two threads that it looks after.
+#[derive(Debug)]
+pub struct Service<'a> {
+    config: &'a Config,
     netlink: &'a Netlink,
-    pins: &'a Pins,
-    links: LinkMonitor,
-    signals: Signals,
+    plans: Plans<'a>,
+    /// The virtual routers that wait for their interface.
+    waits: Vec<Waits>,
+    threads: Threads,
     socket: Arc<PacketSocket>,
-    bequest: Option<InheritedState>,
-    files: Files,
-}
+    memberships: Vec<Memberships>,
 
-async fn start_and_serve(
-    config: &Config,
-    begin: Begin<'_>,
-    incumbent: &mut Option<Incumbent>,
-    (attachments, begun): (&mut Option<Attachments>, &mut bool),
-) -> anyhow::Result<End> {
-    let Begin { netlink, pins, links, signals, socket, bequest, mut files } = begin;
-    // Not before: the other agent may have changed them.
-    let interfaces = netlink.interfaces().await?;
-    let mut plans = Plans::new(config, &interfaces);
-    let capacity = check::capacity(config)?;
-    pins.follow_interfaces();
-    let predecessor = pins.predecessor(capacity);
-    log::tell_of_predecessor(&predecessor);
-    let host = Host { config, capacity, pins, predecessor, bequest, netlink, interfaces: &interfaces, socket };
-    let path = &config.agent.control;
-    let server = match files.control.take().and_then(|left| Server::inherit(left, path)) {
-        Some(server) => server,
-        None if host.goes_on() => Server::open_or_retry(path),
-        None => Server::open(path).await?,
-    };
-    *begun = true;
-    let reload = Reload::new(config).context("cannot tell how this process was started")?;
-    let mut filters = UnicastFilters::recover(netlink.clone(), path)?;
-    if let Predecessor::Incompatible(_) = host.predecessor {
-        // Before the kernel half goes that drops ARP for them.
-        remove_stale(netlink, &BTreeSet::new()).await?;
-        pins.remove()?;
-    }
-    let doors = Doors { server: Arc::new(server), links, signals, reload: Arc::new(reload), incumbent, files };
-    host.serve(&mut plans, attachments, &mut filters, doors).await
-}
+    /// There from the start on; the caller has them undone or left to a successor.
+    attachments: &'a mut Option<Attachments>,
+    attachment_watch: AttachmentWatch,
+    /// Without it, the fence covers the interfaces that have a virtual router, and no others.
+    fence: Option<FenceWatch>,
 
-/// Takes off the host what we, or agents before us, have put on it. What the kernel half guards stays behind it: as long as
-/// addresses are left, it stays, too.
-async fn undo(config: &Config, netlink: &Netlink, pins: &Pins) -> anyhow::Result<()> {
-    remove_stale(netlink, &BTreeSet::new()).await?;
-    pins.remove()?;
-    let interfaces = netlink.interfaces().await?;
-    Ok(UnicastFilters::recover(netlink.clone(), &config.agent.control)?.close_all(&interfaces).await?)
+    links: LinkMonitor,
+    /// Until the kernel's notifications end.
+    links_are_watched: bool,
+    /// More links have changed than the kernel could notify of.
+    links_were_missed: bool,
+    interface_watch: InterfaceWatch,
+
+    tracker: Tracker,
+    notifications: Notifications,
+    children: Children,
+    reporter: Reporter,
+    discard_check: Interval,
+
+    signals: Signals,
+    server: Arc<Server>,
+    /// They answer clients of the control socket, and scrapes of the metrics.
+    clients: Vec<JoinHandle<()>>,
+    departure: Departure,
+    exit_requests: mpsc::UnboundedReceiver<ExitRequest>,
+    /// The watchdog asks whether this side still answers.
+    heartbeats: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
 }

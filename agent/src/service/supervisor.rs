@@ -8,24 +8,24 @@ use tokio::sync::{mpsc, oneshot};
 use crate::election::Command;
 
 /// Every virtual router takes part in its election, but for those that wait for their interface.
-pub fn tell_ready(virtual_routers: usize, waiting: usize) {
+pub fn notify_ready(virtual_routers: usize, waiting: usize) {
     let plural = if virtual_routers == 1 { "" } else { "s" };
     let mut status = format!("{virtual_routers} virtual router{plural}");
     if waiting > 0 {
         status += &format!(", {waiting} more without an interface");
     }
-    tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
-/// From now until [`tell_ready`].
-pub fn tell_reloading() {
+/// From now until [`notify_ready`].
+pub fn notify_reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell(&[NotifyState::Reloading, now]);
+        notify(&[NotifyState::Reloading, now]);
     }
 }
 
-pub fn tell_stopping() {
-    tell(&[NotifyState::Stopping]);
+pub fn notify_stopping() {
+    notify(&[NotifyState::Stopping]);
 }
 
 /// Where the manager wants to hear of us regularly, tells it as long as the election and the management side both answer: four
@@ -44,7 +44,7 @@ pub fn spawn_watchdog(
                 // One of them has ended, and so do we.
                 return;
             }
-            tell(&[NotifyState::Watchdog]);
+            notify(&[NotifyState::Watchdog]);
             thread::sleep(limit / 4);
         }
     };
@@ -53,7 +53,7 @@ pub fn spawn_watchdog(
     }
 }
 
-fn tell(what: &[NotifyState<'_>]) {
+fn notify(what: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(what) {
         tracing::warn!("the service manager cannot be told how we are: {error}");
     }

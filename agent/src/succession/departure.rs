@@ -14,9 +14,9 @@ use crate::succession::reload::Reload;
 /// How long a successor may have to wait for addresses that come or go.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// What somebody wants of us, beside an answer.
+/// A request that ends this agent and leaves everything to a successor.
 #[derive(Debug)]
-pub enum Wish {
+pub enum ExitRequest {
     /// To leave everything to the process that asks.
     HandOver(Successor),
     /// To reload with this configuration, which has been checked.
@@ -31,7 +31,7 @@ pub struct Departure {
     pub reload: Arc<Reload>,
     /// Of the address thread, which ends when nobody can ask it for anything any more.
     pub addresses: mpsc::WeakUnboundedSender<addresses::Request>,
-    pub wishes: mpsc::UnboundedSender<Wish>,
+    pub requests: mpsc::UnboundedSender<ExitRequest>,
 }
 
 impl Departure {
@@ -61,7 +61,7 @@ impl Departure {
         match self.check(configuration, false).await {
             Ok(()) => {
                 tracing::info!("{reason}: starting again, with the configuration that runs");
-                self.wish(Wish::GoOn);
+                self.request(ExitRequest::GoOn);
             }
             Err(error) => tracing::error!("{reason}: but the agent cannot start again, and goes on for now: {error}"),
         }
@@ -70,13 +70,13 @@ impl Departure {
     pub async fn reload_on_signal(self) {
         tracing::info!("SIGHUP: reloading");
         match self.check_reload().await {
-            Ok(text) => self.wish(Wish::Reload(text)),
+            Ok(text) => self.request(ExitRequest::Reload(text)),
             Err(error) => tracing::error!("not reloaded, everything stays as it was: {error}"),
         }
     }
 
-    pub fn wish(&self, wish: Wish) {
+    pub fn request(&self, request: ExitRequest) {
         // Whoever carries it out has gone only if nothing is served any more.
-        let _ = self.wishes.send(wish);
+        let _ = self.requests.send(request);
     }
 }

@@ -140,7 +140,7 @@ impl Tracker {
     }
 
     /// Looks no more: every script that runs is killed.
-    pub async fn stop(mut self) {
+    pub async fn stop(&mut self) {
         self.tasks.shutdown().await;
     }
 

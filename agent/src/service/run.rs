@@ -1,0 +1,106 @@
+//! What a running agent attends to: one short method for each kind of event.
+
+use xvrrp_net::LinkNews;
+
+use super::{Service, supervisor};
+use crate::addresses::Request;
+use crate::election::{Command, Report};
+use crate::process::signals::Received;
+use crate::succession::departure::ExitRequest;
+use crate::tracking::{Update, Verdict};
+
+impl Service<'_> {
+    /// Serves until the election has ended (`None`), or until somebody asks the agent to leave everything to a successor.
+    pub async fn run(&mut self) -> Option<ExitRequest> {
+        loop {
+            tokio::select! {
+                report = self.threads.report() => match report {
+                    Some(report) => self.reported(&report),
+                    None => return None,
+                },
+                news = self.links.next(), if self.links_are_watched => self.link_changed(news),
+                () = self.interface_watch.due() => self.compare_interfaces().await,
+                received = self.signals.next() => self.signalled(received),
+                // Never closed: `departure` has a sender.
+                Some(request) = self.exit_requests.recv() => return Some(request),
+                update = self.tracker.next() => self.check_changed(update),
+                Some(reply) = self.heartbeats.recv() => drop(reply.send(())),
+                _ = self.discard_check.tick() => self.reporter.report_discards(),
+                () = self.attachment_watch.tick() => self.check_attachments().await,
+            }
+        }
+    }
+
+    /// Logs what the election reports, and notifies of a change of state.
+    pub(super) fn reported(&mut self, report: &Report) {
+        self.reporter.report(report);
+        if let Report::Transition { router, transition } = report {
+            self.notifications.transition(self.plans.ready[*router].place, transition);
+        }
+    }
+
+    fn link_changed(&mut self, news: Option<LinkNews>) {
+        let Some(news) = news else {
+            self.links_are_watched = false;
+            tracing::error!("the kernel's link notifications have ended: a lost carrier goes unnoticed");
+            return;
+        };
+        self.interface_watch.note(&news);
+        match news {
+            LinkNews::Change(change) => {
+                self.attachment_watch.report_link(change, &self.threads.election.commands);
+                self.extend_fence();
+            }
+            LinkNews::Missed => {
+                self.links_were_missed = true;
+                self.extend_fence();
+            }
+            LinkNews::Addresses => {}
+        }
+    }
+
+    fn extend_fence(&self) {
+        if let Some(fence) = &self.fence {
+            fence.note();
+        }
+    }
+
+    /// Reloads the agent by itself where an interface is not what it was started with.
+    async fn compare_interfaces(&mut self) {
+        let Ok(now) = self.netlink.interfaces().await else {
+            self.interface_watch.look_again();
+            return;
+        };
+        match self.interface_watch.difference(self.config, &now) {
+            Some(reason) => drop(tokio::spawn(self.departure.clone().go_on(reason, self.config.text.clone()))),
+            None if self.interface_watch.are_settled() => self.threads.request(Request::Restore),
+            None => {}
+        }
+    }
+
+    fn signalled(&mut self, received: Received) {
+        if received.stop {
+            tracing::info!("{}: giving up every role", received.signal);
+            supervisor::notify_stopping();
+            self.threads.command(Command::Stop);
+        } else {
+            tokio::spawn(self.departure.clone().reload_on_signal());
+        }
+    }
+
+    fn check_changed(&mut self, update: Update) {
+        let Update { router, verdict: Verdict { priority, checks } } = update;
+        self.threads.command(Command::Track { router, priority, checks });
+    }
+
+    async fn check_attachments(&mut self) {
+        let election = &self.threads.election.commands;
+        if let Some(attachments) = self.attachments {
+            self.attachment_watch.check(attachments, self.netlink, election).await;
+        }
+        if self.links_were_missed {
+            let ours = self.plans.ifindices();
+            self.links_were_missed = !self.attachment_watch.look_at_links(&ours, self.netlink, election).await;
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The start of the agent: the maps and the kernel half, the two threads, then everything that serves the operator.
+//!
+//! The order is what matters. Where there is a predecessor, its programs stay at work until the first adverts of this agent
+//! are out: nothing that may wait for the kernel lies between the predecessor's last advert and the successor's first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use nix::net::if_::if_nametoindex;
+use tokio::sync::mpsc;
+use xvrrp_config::Config;
+use xvrrp_dataplane::{Attachments, Capacity, CounterReader, Dataplane, Monitor, Pins, Predecessor, Tables, XdpMode};
+use xvrrp_net::{Interface, LinkMonitor, Memberships, Netlink, PacketSocket};
+
+use super::adoption::adopt;
+use super::attachment_watch::AttachmentWatch;
+use super::clients::{self, Desk};
+use super::equipment::{self, Sockets};
+use super::fence_watch::FenceWatch;
+use super::interface_watch::InterfaceWatch;
+use super::monitors::Monitors;
+use super::standby::Switch;
+use super::threads::Threads;
+use super::{Service, check, supervisor};
+use crate::addresses::Request;
+use crate::addresses::unicast_filters::UnicastFilters;
+use crate::control::{Incumbent, Server};
+use crate::election::Report;
+use crate::notify::Notifications;
+use crate::notify::log::{self, Reporter};
+use crate::plan::{Plan, Plans};
+use crate::process::program::Children;
+use crate::process::signals::Signals;
+use crate::process::{clock, open_files, realtime};
+use crate::status::{Inspector, Sources};
+use crate::succession::departure::Departure;
+use crate::succession::farewell::Farewell;
+use crate::succession::reload::Reload;
+use crate::succession::{Files, InheritedState};
+use crate::tracking::{self, Outcome, Tracker};
+
+/// How often the counters are looked through for discarded packets, which are logged.
+const DISCARD_CHECK: Duration = Duration::from_secs(10);
+
+/// What a start needs.
+#[derive(Debug)]
+pub struct Start<'a> {
+    pub config: &'a Config,
+    pub capacity: Capacity,
+    pub netlink: &'a Netlink,
+    pub interfaces: &'a [Interface],
+    pub socket: Arc<PacketSocket>,
+    pub filters: UnicastFilters,
+
+    pub pins: &'a Pins,
+    pub predecessor: Predecessor,
+    /// Where this process was an agent before.
+    pub inherited: Option<InheritedState>,
+    /// What that agent has kept open.
+    pub files: Files,
+    /// The agent that this one takes over from, until it is relieved.
+    pub incumbent: &'a mut Option<Incumbent>,
+    /// Set as soon as this process has attached anything.
+    pub attachments: &'a mut Option<Attachments>,
+
+    pub server: Server,
+    pub links: LinkMonitor,
+    pub signals: Signals,
+    pub reload: Arc<Reload>,
+}
+
+/// Where the kernel half is.
+#[derive(Debug, Default)]
+struct Attached {
+    modes: BTreeMap<u32, XdpMode>,
+    /// The interfaces, by name, where it should be and is not.
+    lost: BTreeMap<u32, String>,
+}
+
+/// What stands once the election runs and adverts go out.
+struct Elected<'a> {
+    plans: Plans<'a>,
+    memberships: Vec<Memberships>,
+    threads: Threads,
+    /// Not before that where a predecessor's programs are at work.
+    attached: Option<Attached>,
+    /// The interfaces on which virtual routers wait until the state of their link has been reported.
+    held: BTreeSet<u32>,
+    counters: Arc<CounterReader>,
+    outcomes: Vec<Outcome>,
+    inherited: InheritedState,
+    farewell: Farewell,
+}
+
+impl<'a> Service<'a> {
+    /// Brings the agent up. Where that fails, no role is held any more, but what was put on the host is still there.
+    ///
+    /// # Errors
+    /// What is missing on the host, or what the kernel refuses.
+    pub async fn start(mut start: Start<'a>) -> anyhow::Result<Self> {
+        let mut elected = start.elect().await?;
+        let children = Children::default();
+        let (attached, monitor, mut notifications) = match start.connect(&mut elected, &children).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                elected.threads.give_up(start.incumbent.is_some());
+                return Err(error);
+            }
+        };
+        // From here on nothing can fail that would end this agent.
+        let Elected { plans, memberships, threads, held, counters, outcomes, inherited, farewell, .. } = elected;
+        let commands = threads.election.commands.clone();
+        let addresses = threads.addresses.requests.downgrade();
+        let interfaces = start.interfaces.to_vec();
+        tokio::spawn(farewell.say(addresses.clone(), commands.clone(), interfaces, Arc::clone(&start.socket)));
+        if inherited.renewed {
+            tokio::spawn(check::report_warnings(start.config.clone()));
+        }
+        let tracker = Tracker::start(start.config, &outcomes, plans.ready.iter().map(|plan| plan.config), &children);
+        let waits = log::waits(&plans.waiting, &inherited.waiting);
+        for (waiting, waits) in plans.waiting.iter().zip(&waits) {
+            notifications.waits(waiting, !inherited.waiting.iter().any(|before| before.is_of(waits)));
+        }
+        let sources = Sources {
+            counters: Arc::clone(&counters),
+            checks: tracker.accounts(),
+            notify_failures: notifications.programs.failures(),
+            history: Arc::clone(&notifications.history),
+            kept: Arc::clone(&threads.addresses.accounts),
+        };
+        let inspector = Inspector::new(start.config, &plans, &waits, &attached.modes, sources, commands.clone());
+        let (requests, exit_requests) = mpsc::unbounded_channel();
+        let departure = Departure { reload: start.reload, addresses, requests };
+        let desk = Desk {
+            inspector: Arc::new(inspector),
+            switch: Switch::new(&plans.ready, commands.clone()),
+            monitors: Monitors::new(monitor, &plans.ready),
+            departure: departure.clone(),
+        };
+        let server = Arc::new(start.server);
+        let clients = clients::serve(desk, Arc::clone(&server), start.config.agent.metrics);
+        let attachment_watch = AttachmentWatch::new(&plans.ready, attached.lost);
+        attachment_watch.look_at_links(&held, start.netlink, &commands).await;
+        let fence = start_fence(start.attachments, plans.ifindices());
+        let mut reporter = Reporter::new(&plans.ready, counters);
+        if start.config.agent.realtime_priority > 0
+            && let Err(error) = realtime::settle_memory()
+        {
+            reporter.report(&Report::NotRealtime { what: "lock its memory (CAP_IPC_LOCK)", error });
+        }
+        start.signals.let_in();
+        let (heartbeat, heartbeats) = mpsc::unbounded_channel();
+        supervisor::spawn_watchdog(commands, heartbeat);
+        supervisor::notify_ready(plans.ready.len(), waits.len());
+        remove_pins_of_gone_namespaces(start.pins.clone());
+        Ok(Self {
+            config: start.config,
+            netlink: start.netlink,
+            interface_watch: InterfaceWatch::new(&plans),
+            plans,
+            waits,
+            threads,
+            socket: start.socket,
+            memberships,
+            attachments: start.attachments,
+            attachment_watch,
+            fence,
+            links: start.links,
+            links_are_watched: true,
+            links_were_missed: false,
+            tracker,
+            notifications,
+            children,
+            reporter,
+            discard_check: tokio::time::interval(DISCARD_CHECK),
+            signals: start.signals,
+            server,
+            clients,
+            departure,
+            exit_requests,
+            heartbeats,
+        })
+    }
+}
+
+impl<'a> Start<'a> {
+    /// Whether there may be roles to resume, for which everything is tolerated that can be put right later.
+    pub fn may_resume(&self) -> bool {
+        may_resume(self.inherited.as_ref(), &self.predecessor)
+    }
+
+    /// Starts the election. Virtual routers that resume a role have advertised when this returns.
+    async fn elect(&mut self) -> anyhow::Result<Elected<'a>> {
+        let mut plans = Plans::new(self.config, self.interfaces);
+        let (sockets, memberships) = self.equip(&mut plans)?;
+        let mut tables = self.open_tables()?;
+        let (removed, retained) = adopt(&mut plans.ready, &mut tables, clock::now())?;
+        // A predecessor's programs stay at work for now. Where there are none, nobody's adverts may go out before ours are
+        // loaded.
+        let attached = if self.attachments.is_some() { Some(self.attach(&plans.ready).await?) } else { None };
+        let held = match &attached {
+            Some(attached) => attached.lost.keys().copied().collect(),
+            None => plans.ifindices().into_iter().filter(|ifindex| !self.pins.are_attached(*ifindex)).collect(),
+        };
+        let counters = Arc::new(tables.take_counters()?);
+        let inherited = self.inherited.clone().unwrap_or_default();
+        let outcomes = tracking::inherited(&self.config.checks, &inherited.checks);
+        let instances = equipment::instances(&plans, sockets, &held, &outcomes)?;
+        let placements = plans.ready.iter().map(Plan::placement).collect();
+        let threads = Threads::start(tables, instances, placements, self.config.agent.realtime_priority).await?;
+        std::mem::take(&mut self.files).close_kept();
+        let farewell = Farewell { removed, retained };
+        Ok(Elected { plans, memberships, threads, attached, held, counters, outcomes, inherited, farewell })
+    }
+
+    /// Puts this agent's programs in the place of a predecessor's, opens what notifies of changes, and lets the predecessor
+    /// end: everything after the first adverts that can fail.
+    async fn connect(
+        &mut self,
+        elected: &mut Elected<'a>,
+        children: &Children,
+    ) -> anyhow::Result<(Attached, Monitor, Notifications)> {
+        let attached = match elected.attached.take() {
+            Some(attached) => attached,
+            None => {
+                *self.attachments = Some(Dataplane::open(self.capacity, self.pins)?.attachments);
+                self.attach(&elected.plans.ready).await?
+            }
+        };
+        let attachments = self.attachments.as_mut().context("the kernel half is not attached")?;
+        // Not before they are open, and written down.
+        elected.threads.request(Request::KeepFilters(self.filters.record().clone()));
+        tokio::spawn(attachments.forward_log()?);
+        let monitor = attachments.take_monitor()?;
+        let InheritedState { told, running, .. } = &elected.inherited;
+        let notifications = Notifications::start(self.config, &elected.plans, told, running.clone(), children)?;
+        if let Some(incumbent) = self.incumbent {
+            incumbent.relieve().context("the agent before did not wait until this one was ready")?;
+        }
+        *self.incumbent = None;
+        Ok((attached, monitor, notifications))
+    }
+
+    /// Opens what each virtual router needs of its interface: sockets and multicast groups. One where that fails waits, if
+    /// this process was an agent before; else the start fails.
+    fn equip(&self, plans: &mut Plans<'a>) -> anyhow::Result<(Vec<Sockets>, Vec<Memberships>)> {
+        // For multicast groups, twice in a reload, and for each peer.
+        open_files::make_room(plans.ready.iter().map(|plan| 2 + plan.unicast_peers().count()).sum());
+        let (mut joined_by, mut memberships) = (BTreeSet::new(), Vec::new());
+        let sockets = plans.equip(|plan| {
+            let sockets = Sockets::open(plan, &self.socket)?;
+            memberships.extend(equipment::memberships(plan, &mut joined_by)?);
+            Ok(sockets)
+        });
+        match plans.waiting.iter().find(|waiting| waiting.failed) {
+            Some(failed) if self.inherited.is_none() => Err(anyhow!("{}", failed.reason)),
+            _ => Ok((sockets, memberships)),
+        }
+    }
+
+    /// The maps: a predecessor's as they are, if they fit, since there is no hurry to replace its programs; else new ones,
+    /// with this agent's programs loaded.
+    fn open_tables(&mut self) -> anyhow::Result<Tables> {
+        if matches!(self.predecessor, Predecessor::Compatible(_)) {
+            return Ok(Tables::open(self.pins)?);
+        }
+        let loaded = Dataplane::open(self.capacity, self.pins)?;
+        *self.attachments = Some(loaded.attachments);
+        Ok(loaded.tables)
+    }
+
+    /// Attaches the kernel half to every interface that has a virtual router, and opens the unicast filters for the virtual
+    /// MACs. Where that fails, the agent does not start; but if there are roles to resume, it does not give up the others.
+    async fn attach(&mut self, plans: &[Plan<'_>]) -> anyhow::Result<Attached> {
+        let may_resume = self.may_resume();
+        let attachments = self.attachments.as_mut().context("the kernel half is not loaded")?;
+        let mut attached = Attached::default();
+        let interfaces: BTreeMap<u32, &Interface> =
+            plans.iter().map(|plan| (plan.interface.ifindex, plan.interface)).collect();
+        for (&ifindex, Interface { name, xdp, .. }) in &interfaces {
+            // What was seen there before may have been a predecessor's, and is gone now.
+            let occupant = xdp.filter(|_| !matches!(self.predecessor, Predecessor::Incompatible(_)));
+            match attachments.attach(name, ifindex, occupant) {
+                Ok(mode) => {
+                    tracing::info!(interface = %name, xdp_mode = %mode, "kernel half attached");
+                    attached.modes.insert(ifindex, mode);
+                }
+                // One that has gone since it was looked at is waited for.
+                Err(error) if may_resume || if_nametoindex(name.as_str()) != Ok(ifindex) => {
+                    tracing::error!("the kernel half is not attached to {name}: {error}");
+                    attached.lost.insert(ifindex, name.clone());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        attachments.detach_others();
+        for interface in interfaces.values() {
+            if if_nametoindex(interface.name.as_str()) != Ok(interface.ifindex) {
+                attached.lost.entry(interface.ifindex).or_insert_with(|| interface.name.clone());
+            }
+        }
+        let virtual_macs: Vec<_> =
+            plans.iter().filter(|plan| plan.config.virtual_mac).map(|plan| (plan.interface, plan.mac)).collect();
+        match self.filters.open(&virtual_macs, self.interfaces).await {
+            // The address thread tries again.
+            Err(error) if may_resume || !attached.lost.is_empty() => tracing::error!("{error}"),
+            opened => opened?,
+        }
+        Ok(attached)
+    }
+}
+
+/// Whether there may be roles to resume: this process was an agent before, or another one has left maps that fit.
+pub fn may_resume(inherited: Option<&InheritedState>, predecessor: &Predecessor) -> bool {
+    inherited.is_some() || matches!(predecessor, Predecessor::Compatible(_))
+}
+
+/// Keeps the fence on all other interfaces. It has a netlink socket of its own: the kernel lists one thing at a time on each.
+fn start_fence(attachments: &mut Option<Attachments>, ours: BTreeSet<u32>) -> Option<FenceWatch> {
+    let mut start = || -> anyhow::Result<Option<FenceWatch>> {
+        let Some(fence) = attachments.as_mut().map(Attachments::open_fence).transpose()?.flatten() else {
+            return Ok(None);
+        };
+        Ok(Some(FenceWatch::start(fence, ours.clone(), Netlink::open()?)))
+    };
+    start().unwrap_or_else(|error| {
+        tracing::warn!("{error}: if this agent dies, its host may serve on through other interfaces");
+        None
+    })
+}
+
+/// Where adverts go out, there is time for that.
+fn remove_pins_of_gone_namespaces(pins: Pins) {
+    tokio::task::spawn_blocking(move || {
+        for directory in pins.remove_of_gone_namespaces() {
+            tracing::info!("removed {}: its network namespace is gone", directory.display());
+        }
+    });
+}
