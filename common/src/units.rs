@@ -99,6 +99,7 @@ impl fmt::Display for Version {
 /// The address families that virtual routers exist in, by their `AF_` numbers. In each, a VRID is another virtual router
 /// (RFC 9568 1.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
 #[repr(u8)]
 pub enum Family {
     Ipv4 = 2,

@@ -11,12 +11,14 @@ use aya::programs::{LinkOrder, ProgramError, ProgramInfo, Xdp, XdpMode as AyaMod
 use aya::sys::SyscallError;
 use aya::util::KernelVersion;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use serde::{Deserialize, Serialize};
 use xvrrp_common::abi::program;
 
 use super::error::{DataplaneError, chain};
 
 /// How XDP is attached to an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum XdpMode {
     /// In the interface's driver, before the kernel makes a packet of it.
     Driver,
@@ -24,12 +26,18 @@ pub enum XdpMode {
     Generic,
 }
 
-impl fmt::Display for XdpMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl XdpMode {
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Driver => "driver",
             Self::Generic => "generic",
-        })
+        }
+    }
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
+use xvrrp_vrrp::RouterState;
+
 use crate::control::status::{ActiveRouter, VirtualRouterStatus, span};
 use crate::control::{self, Request};
 
@@ -20,7 +22,7 @@ pub fn hand_over(control: &Path, name: &str, force: bool) -> anyhow::Result<Stri
     if before.iter().all(|router| router.handed_over) {
         return Ok(format!("{name} has been handed over already; {}", who_is_active(&before)));
     }
-    if !before.iter().any(|router| router.state == "active") {
+    if !before.iter().any(|router| router.state == RouterState::Active) {
         bail!("{name} is {} here: there is no role to hand over; {}", before[0].state, who_is_active(&before));
     }
     if !force && before.iter().all(|router| router.heard.is_none()) {
@@ -34,7 +36,7 @@ pub fn hand_over(control: &Path, name: &str, force: bool) -> anyhow::Result<Stri
     let deadline = Instant::now() + patience(&before);
     loop {
         let now = look(control, name)?;
-        if now.iter().any(|router| router.state == "active") {
+        if now.iter().any(|router| router.state == RouterState::Active) {
             bail!("{name}: nobody else took over, and this host is Active again");
         }
         if now.iter().all(|router| other(router).is_some()) {
@@ -64,7 +66,7 @@ pub fn resume(control: &Path, name: &str) -> anyhow::Result<String> {
     let deadline = start + patience(&before);
     loop {
         let now = look(control, name)?;
-        if now.iter().all(|router| router.state == "active") {
+        if now.iter().all(|router| router.state == RouterState::Active) {
             let took = span(start.elapsed().as_secs_f64() * 1000.0);
             return Ok(format!("{name} is Active here again, {took} after the end of the handover"));
         }
@@ -89,7 +91,7 @@ fn look(control: &Path, name: &str) -> anyhow::Result<Vec<VirtualRouterStatus>> 
     let (mut found, faulty): (Vec<_>, Vec<_>) = routers
         .into_iter()
         .filter(|router| router.name == name || group.is_some() && router.sync_group == group)
-        .partition(|router| router.state != "fault");
+        .partition(|router| router.state != RouterState::Fault);
     if found.is_empty() {
         found = faulty;
     }
@@ -112,7 +114,7 @@ fn other(router: &VirtualRouterStatus) -> Option<&ActiveRouter> {
 fn who_is_active(routers: &[VirtualRouterStatus]) -> String {
     let others: Vec<_> = routers.iter().filter_map(other).collect();
     match others.as_slice() {
-        _ if routers.iter().any(|router| router.state == "active") => "this host is Active".to_owned(),
+        _ if routers.iter().any(|router| router.state == RouterState::Active) => "this host is Active".to_owned(),
         [] => "nobody is known to be Active".to_owned(),
         [ActiveRouter { address, priority, .. }, ..] => format!("{address} is Active with priority {priority}"),
     }

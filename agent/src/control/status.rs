@@ -6,14 +6,13 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use xvrrp_common::abi::{Counter, Counters};
-use xvrrp_common::units::Interval;
+use xvrrp_common::units::{Family, Interval};
+use xvrrp_dataplane::XdpMode;
+use xvrrp_vrrp::RouterState;
 
 /// The version of this document; a field that changes its meaning or goes away makes it another one. `docs/status.md` is the
 /// reference, `docs/status.schema.json` the JSON Schema.
 pub const SCHEMA: u32 = 1;
-
-/// What [`VirtualRouterStatus::state`] can be.
-pub const STATES: [&str; 4] = ["active", "backup", "fault", "init"];
 
 /// The whole agent. All times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,12 +34,12 @@ pub struct AgentStatus {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(Default, schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct VirtualRouterStatus {
     pub name: String,
     /// `ipv4` or `ipv6`: a virtual router with addresses of both is listed once for each.
-    #[cfg_attr(test, schemars(extend("enum" = ["ipv4", "ipv6"])))]
-    pub family: String,
+    #[cfg_attr(test, schemars(with = "String", extend("enum" = ["ipv4", "ipv6"])))]
+    pub family: Family,
     pub vrid: u8,
     #[cfg_attr(test, schemars(extend("enum" = [2, 3])))]
     pub version: u8,
@@ -49,11 +48,13 @@ pub struct VirtualRouterStatus {
     pub sync_group: Option<String>,
     pub interface: String,
     /// `driver` or `generic`: how the XDP program is attached to the interface. Empty if it is not.
-    pub xdp_mode: String,
+    #[serde(with = "empty_if_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub xdp_mode: Option<XdpMode>,
     /// `active`, `backup`, `fault` (the interface is down or not there, a check has failed, or what it needs does not stay on the
     /// host) or `init`.
-    #[cfg_attr(test, schemars(extend("enum" = STATES)))]
-    pub state: String,
+    #[cfg_attr(test, schemars(with = "String", extend("enum" = RouterState::ALL)))]
+    pub state: RouterState,
     /// Why it is in this state.
     pub reason: String,
     /// When it came into this state, in seconds since 1970.
@@ -85,7 +86,8 @@ pub struct VirtualRouterStatus {
     pub announcements_waiting: usize,
     /// How often it has come into each state since `started`.
     #[serde(default)]
-    pub transitions: BTreeMap<String, u64>,
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, u64>"))]
+    pub transitions: BTreeMap<RouterState, u64>,
     /// The latest changes of its state since `started`, the oldest first.
     #[serde(default)]
     pub history: Vec<HistoryEntry>,
@@ -143,8 +145,8 @@ pub struct HistoryEntry {
     pub at: f64,
     pub ago_ms: f64,
     /// The new state.
-    #[cfg_attr(test, schemars(extend("enum" = STATES)))]
-    pub state: String,
+    #[cfg_attr(test, schemars(with = "String", extend("enum" = RouterState::ALL)))]
+    pub state: RouterState,
     /// Why it came into that.
     pub reason: String,
 }
@@ -207,7 +209,7 @@ pub struct HeardRouter {
 
 /// RFC 9568 6.1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(Default, schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TimerStatus {
     /// Ours, as configured.
     pub advert_interval_ms: f64,
@@ -223,6 +225,31 @@ pub struct TimerStatus {
 
 pub fn milliseconds(interval: Interval) -> f64 {
     std::time::Duration::from(interval).as_secs_f64() * 1000.0
+}
+
+/// An XDP mode, or an empty string.
+mod empty_if_none {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use xvrrp_dataplane::XdpMode;
+
+    #[derive(Serialize, Deserialize)]
+    enum Empty {
+        #[serde(rename = "")]
+        None,
+        #[serde(untagged)]
+        Some(XdpMode),
+    }
+
+    pub fn serialize<S: Serializer>(mode: &Option<XdpMode>, serializer: S) -> Result<S::Ok, S::Error> {
+        mode.map_or(Empty::None, Empty::Some).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<XdpMode>, D::Error> {
+        Ok(match Empty::deserialize(deserializer)? {
+            Empty::None => None,
+            Empty::Some(mode) => Some(mode),
+        })
+    }
 }
 
 /// By name, without those at zero.
@@ -258,9 +285,9 @@ impl fmt::Display for AgentStatus {
 impl fmt::Display for VirtualRouterStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, family, vrid, version, interface, xdp_mode, state, reason, priority, timers, .. } = self;
-        writeln!(f, "{name}: {} for {} ({reason})", state.to_uppercase(), span(self.in_state_ms))?;
-        writeln!(f, "  router      VRID {vrid}, version {version} over {}, priority {priority}", family_name(family))?;
-        let mode = if xdp_mode.is_empty() { String::new() } else { format!(" (XDP mode {xdp_mode})") };
+        writeln!(f, "{name}: {} for {} ({reason})", state.name().to_uppercase(), span(self.in_state_ms))?;
+        writeln!(f, "  router      VRID {vrid}, version {version} over {}, priority {priority}", family_name(*family))?;
+        let mode = xdp_mode.map_or_else(String::new, |mode| format!(" (XDP mode {mode})"));
         writeln!(f, "  interface   {interface}{mode}")?;
         if *priority != self.configured_priority {
             writeln!(f, "              configured with priority {}", self.configured_priority)?;
@@ -330,8 +357,11 @@ impl fmt::Display for VirtualRouterStatus {
     }
 }
 
-fn family_name(family: &str) -> &str {
-    if family == "ipv6" { "IPv6" } else { "IPv4" }
+fn family_name(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "IPv4",
+        Family::Ipv6 => "IPv6",
+    }
 }
 
 fn list(counters: &BTreeMap<String, u64>) -> String {
@@ -375,13 +405,13 @@ mod tests {
             }],
             virtual_routers: vec![VirtualRouterStatus {
                 name: "lan".to_owned(),
-                family: "ipv4".to_owned(),
+                family: Family::Ipv4,
                 vrid: 51,
                 version: 3,
                 sync_group: Some("gw".to_owned()),
                 interface: "eth0".to_owned(),
-                xdp_mode: "driver".to_owned(),
-                state: "backup".to_owned(),
+                xdp_mode: Some(XdpMode::Driver),
+                state: RouterState::Backup,
                 reason: "startup".to_owned(),
                 since: 1.5,
                 in_state_ms: 12_345.0,
@@ -410,11 +440,11 @@ mod tests {
                 ],
                 adverts_sent: 0,
                 announcements_waiting: 0,
-                transitions: BTreeMap::from([("backup".to_owned(), 1)]),
+                transitions: BTreeMap::from([(RouterState::Backup, 1)]),
                 history: vec![HistoryEntry {
                     at: 1.5,
                     ago_ms: 12_345.0,
-                    state: "backup".to_owned(),
+                    state: RouterState::Backup,
                     reason: "startup".to_owned(),
                 }],
                 notify_failures: 0,

@@ -32,7 +32,7 @@ use crate::process::realtime;
 use announcing::{Pace, TURN, Urgency};
 pub use frames::Advertised;
 pub use instance::{Instance, InstanceConfig};
-pub use status::{Heard, Rival, RouterStatus, Timers, state_name};
+pub use status::{Heard, Rival, RouterStatus, Timers};
 use timer::DeadlineTimer;
 
 /// How many events are taken before deadlines are looked at again: some 100 us of work.

@@ -79,13 +79,3 @@ pub struct Timers {
     /// How long the lease of an Active router runs without another advert; `None` without one.
     pub lease: Option<Interval>,
 }
-
-/// The state as logs and status name it: what is broken makes `fault` of Initialize.
-pub fn state_name(state: State, reason: Reason) -> &'static str {
-    match (state, reason) {
-        (State::Active, _) => "active",
-        (State::Backup, _) => "backup",
-        (State::Initialize, reason) if reason.is_fault() => "fault",
-        (State::Initialize, _) => "init",
-    }
-}

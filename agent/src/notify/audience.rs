@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use xvrrp_config::{NotifyConfig, Occasion, SyncGroupConfig, VirtualRouterConfig};
+use xvrrp_vrrp::RouterState;
 
 use crate::plan::Plans;
 
@@ -20,8 +21,7 @@ pub struct Audience {
 #[derive(Clone, Debug)]
 pub struct Change {
     pub on: Occasion,
-    /// As logs and status name it.
-    pub state: &'static str,
+    pub state: RouterState,
     pub reason: String,
     /// The one that is advertised.
     pub priority: u8,

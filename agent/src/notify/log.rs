@@ -7,7 +7,9 @@ use xvrrp_common::abi::{Counter, Counters};
 use xvrrp_common::units::{Family, Instant, Interval, MacAddress};
 use xvrrp_dataplane::{CounterReader, Predecessor};
 
-use crate::election::{Report, Rival, Transition, state_name};
+use xvrrp_vrrp::RouterState;
+
+use crate::election::{Report, Rival, Transition};
 use crate::plan::waits::Waits;
 use crate::plan::{Plan, Waiting};
 use crate::process::clock::unix_time;
@@ -49,7 +51,8 @@ pub fn waits(waiting: &[Waiting<'_>], told: &[Waits]) -> Vec<Waits> {
         let mut waits = Waits { name, family: waiting.family.to_string(), reason: waiting.reason.clone(), since: now };
         let before = told.iter().find(|told| told.is_of(&waits));
         if before.is_none_or(|before| before.reason != waits.reason) {
-            let (Waits { name, family, reason, .. }, vrid, state) = (&waits, waiting.config.vrid.get(), "fault");
+            let (Waits { name, family, reason, .. }, vrid, state) =
+                (&waits, waiting.config.vrid.get(), RouterState::Fault);
             tracing::info!(virtual_router = %name, vrid, %family, %state, %reason, "state changed");
         }
         waits.since = before.map_or(now, |before| before.since);
@@ -116,7 +119,7 @@ impl Reporter {
                     return;
                 };
                 let Transition { to, reason, .. } = transition;
-                let state = state_name(*to, *reason);
+                let state = RouterState::new(*to, *reason);
                 tracing::info!(virtual_router = %name, vrid, %family, %state, %reason, "state changed");
             }
             Report::Problem { router, problem } => {

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use xvrrp_config::{Config, Occasion};
-use xvrrp_vrrp::{Reason, State};
+use xvrrp_vrrp::{Reason, RouterState};
 
-use crate::election::{Transition, state_name};
+use crate::election::Transition;
 use crate::notify::audience::Change;
 use crate::notify::mail::Mailer;
-use crate::notify::programs::Notifier;
+use crate::notify::programs::{LastTold, Notifier};
 use crate::notify::sync_group::SyncGroups;
 use crate::plan::{Plans, Waiting};
 use crate::process::program::{Children, Running};
@@ -38,7 +38,7 @@ impl Notifications {
     pub fn start(
         config: &Config,
         plans: &Plans<'_>,
-        told: &BTreeMap<String, String>,
+        told: &BTreeMap<String, LastTold>,
         running: Vec<Running>,
         children: &Children,
     ) -> anyhow::Result<Self> {
@@ -59,7 +59,7 @@ impl Notifications {
     /// What a virtual router waits for, which is `news` unless it did so before.
     pub fn waits(&mut self, waiting: &Waiting<'_>, news: bool) {
         let (reason, priority) = (waiting.reason.clone(), waiting.config.priority.get());
-        self.tell(waiting.place, Change { on: Occasion::Fault, state: "fault", reason, priority }, news);
+        self.tell(waiting.place, Change { on: Occasion::Fault, state: RouterState::Fault, reason, priority }, news);
     }
 
     /// Of the virtual router at this place in the configuration.
@@ -94,11 +94,12 @@ impl Notifications {
 
 fn change(transition: &Transition) -> Change {
     let Transition { to, reason, priority, .. } = *transition;
-    let on = match to {
-        State::Active => Occasion::Active,
-        State::Backup => Occasion::Backup,
-        State::Initialize if reason.is_fault() => Occasion::Fault,
-        State::Initialize => Occasion::Stop,
+    let state = RouterState::new(to, reason);
+    let on = match state {
+        RouterState::Active => Occasion::Active,
+        RouterState::Backup => Occasion::Backup,
+        RouterState::Fault => Occasion::Fault,
+        RouterState::Init => Occasion::Stop,
     };
-    Change { on, state: state_name(to, reason), reason: reason.to_string(), priority: priority.get() }
+    Change { on, state, reason: reason.to_string(), priority: priority.get() }
 }

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 use xvrrp_config::{NotifyConfig, NotifyProgram, Occasion};
+use xvrrp_vrrp::RouterState;
 
 use crate::notify::audience::{Audience, Change};
 use crate::process::program::{self, Children, Ending, Errand, Orphan, Running};
@@ -30,7 +32,7 @@ pub struct Notifier {
     /// How many of its programs did not end well.
     failures: Vec<Arc<AtomicU64>>,
     /// The state that each audience has been told last, by its key.
-    told: Vec<(String, watch::Receiver<Option<String>>)>,
+    told: Vec<(String, watch::Receiver<Option<LastTold>>)>,
     tasks: JoinSet<()>,
 }
 
@@ -40,7 +42,17 @@ struct Inheritance {
     /// Programs that an agent that this process was has started.
     running: Vec<Running>,
     children: Children,
-    told: watch::Sender<Option<String>>,
+    told: watch::Sender<Option<LastTold>>,
+}
+
+/// What the programs of an audience were run for last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LastTold {
+    /// A change, and they have not all ended yet.
+    #[serde(rename = "")]
+    Unfinished,
+    #[serde(untagged)]
+    State(RouterState),
 }
 
 impl Notifier {
@@ -49,7 +61,7 @@ impl Notifier {
     /// that it left, whose end is waited for before the next one of the same audience.
     pub fn new(
         audiences: impl IntoIterator<Item = Option<Audience>>,
-        before: &BTreeMap<String, String>,
+        before: &BTreeMap<String, LastTold>,
         mut running: Vec<Running>,
         children: &Children,
     ) -> Self {
@@ -65,7 +77,7 @@ impl Notifier {
             }
             let (queue, changes) = broadcast::channel(WAITING);
             let key = audience.key();
-            let (last, state) = watch::channel(before.get(&key).cloned());
+            let (last, state) = watch::channel(before.get(&key).copied());
             let (ours, others) = std::mem::take(&mut running).into_iter().partition(|it| it.errand.owner == key);
             running = others;
             told.push((key, state));
@@ -90,8 +102,8 @@ impl Notifier {
     }
 
     /// The state that each has been told last, empty while one is being told; what still waits is not in it.
-    pub fn told(&self) -> BTreeMap<String, String> {
-        self.told.iter().filter_map(|(key, state)| Some((key.clone(), state.borrow().clone()?))).collect()
+    pub fn told(&self) -> BTreeMap<String, LastTold> {
+        self.told.iter().filter_map(|(key, state)| Some((key.clone(), (*state.borrow())?))).collect()
     }
 
     /// The virtual router with this number has changed its state; or, where that is no `news`, it goes on in a state of which
@@ -126,28 +138,28 @@ impl Audience {
         Inheritance { running, children, told }: Inheritance,
     ) {
         for running in running {
-            let tells = running.errand.tells.clone();
+            let tells = running.errand.tells;
             let ended = match children.adopt(running).await {
                 Ok(Some(ending)) => self.went_well(Ok(ending), "a notify program from before the reload"),
                 Ok(None) => true,
                 Err(error) => self.went_well(Err(error), "a notify program from before the reload"),
             };
             failed.fetch_add(u64::from(!ended), Ordering::Relaxed);
-            if tells.is_some() {
-                told.send_replace(tells);
+            if let Some(state) = tells {
+                told.send_replace(Some(LastTold::State(state)));
             }
         }
-        let mut before = told.borrow().clone();
+        let mut before = *told.borrow();
         loop {
             match changes.recv().await {
                 // An agent that starts anew comes to the state that it was in, or to one that the agent before did not tell.
-                Ok((change, news)) if before.take().map_or(!news, |state| state == change.state) => {}
+                Ok((change, news)) if before.take().map_or(!news, |last| last == LastTold::State(change.state)) => {}
                 Ok((change, _)) => {
                     // Should nobody be there to see its end, it is told again.
-                    told.send_replace(Some(String::new()));
+                    told.send_replace(Some(LastTold::Unfinished));
                     let failures = self.tell(&change, &children).await;
                     failed.fetch_add(failures, Ordering::Relaxed);
-                    told.send_replace(Some(change.state.to_owned()));
+                    told.send_replace(Some(LastTold::State(change.state)));
                 }
                 // The newest ones are there: the last one told is how things are.
                 Err(RecvError::Lagged(missed)) => {
@@ -181,7 +193,7 @@ impl Audience {
         let mut failures = 0;
         let last = commands.len().saturating_sub(1);
         for (index, (command, shown)) in commands.into_iter().enumerate() {
-            let tells = (index == last).then(|| change.state.to_owned());
+            let tells = (index == last).then_some(change.state);
             let errand = Errand { owner: self.key(), tells };
             failures += u64::from(!self.run(command, &shown, change, children, errand).await);
         }
@@ -199,7 +211,7 @@ impl Audience {
     ) -> bool {
         command
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
-            .env("XVRRP_STATE", state)
+            .env("XVRRP_STATE", state.name())
             .env("XVRRP_REASON", reason)
             .env("XVRRP_PRIORITY", priority.to_string());
         let timeout = self.notify.timeout.into();

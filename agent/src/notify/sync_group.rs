@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use xvrrp_config::Config;
+use xvrrp_vrrp::RouterState;
 
 use crate::notify::audience::Change;
 use crate::plan::Plans;
@@ -14,9 +15,9 @@ pub struct SyncGroups(Vec<Group>);
 #[derive(Debug)]
 struct Group {
     /// Of its members, each in each of its families, by their place; `None` before it has come into one.
-    states: BTreeMap<usize, Option<&'static str>>,
+    states: BTreeMap<usize, Option<RouterState>>,
     /// The last one that was told of the group.
-    told: Option<&'static str>,
+    told: Option<RouterState>,
     /// Why its first member has changed since.
     cause: Option<String>,
     /// Whether that is news of one of them.
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
     use xvrrp_config::Occasion;
 
-    fn change(state: &'static str, reason: &str) -> Change {
+    fn change(state: RouterState, reason: &str) -> Change {
         Change { on: Occasion::Any, state, reason: reason.to_owned(), priority: 100 }
     }
 
@@ -66,7 +67,7 @@ mod tests {
         SyncGroups(vec![Group { states, told: None, cause: None, news: false }])
     }
 
-    fn note(groups: &mut SyncGroups, place: usize, state: &'static str, reason: &str) -> Option<String> {
+    fn note(groups: &mut SyncGroups, place: usize, state: RouterState, reason: &str) -> Option<String> {
         groups
             .note(place, &change(state, reason), true)
             .map(|(_, change, _)| format!("{} {}", change.state, change.reason))
@@ -75,20 +76,21 @@ mod tests {
     #[test]
     fn a_group_has_changed_once_its_last_member_has_and_for_the_first_ones_reason() {
         let mut groups = group(&[0, 2]);
-        assert_eq!(note(&mut groups, 0, "backup", "startup"), None);
-        assert_eq!(note(&mut groups, 1, "active", "active_down"), None, "no member");
-        assert_eq!(note(&mut groups, 2, "backup", "startup").as_deref(), Some("backup startup"));
-        assert_eq!(note(&mut groups, 2, "fault", "interface_down"), None);
-        assert_eq!(note(&mut groups, 0, "fault", "partner_fault").as_deref(), Some("fault interface_down"));
-        assert_eq!(note(&mut groups, 0, "fault", "check_failed"), None, "it is so already");
+        assert_eq!(note(&mut groups, 0, RouterState::Backup, "startup"), None);
+        assert_eq!(note(&mut groups, 1, RouterState::Active, "active_down"), None, "no member");
+        assert_eq!(note(&mut groups, 2, RouterState::Backup, "startup").as_deref(), Some("backup startup"));
+        assert_eq!(note(&mut groups, 2, RouterState::Fault, "interface_down"), None);
+        assert_eq!(note(&mut groups, 0, RouterState::Fault, "partner_fault").as_deref(), Some("fault interface_down"));
+        assert_eq!(note(&mut groups, 0, RouterState::Fault, "check_failed"), None, "it is so already");
     }
 
     #[test]
     fn who_goes_on_where_another_agent_was_has_nothing_new_to_tell() {
         let mut groups = group(&[0, 1]);
-        let mut resumed = |member| groups.note(member, &change("active", "resumed"), false).map(|(.., news)| news);
+        let mut resumed =
+            |member| groups.note(member, &change(RouterState::Active, "resumed"), false).map(|(.., news)| news);
         assert_eq!((resumed(0), resumed(1)), (None, Some(false)));
-        assert_eq!(note(&mut groups, 1, "backup", "higher_priority"), None);
-        assert_eq!(note(&mut groups, 0, "backup", "partner").as_deref(), Some("backup higher_priority"));
+        assert_eq!(note(&mut groups, 1, RouterState::Backup, "higher_priority"), None);
+        assert_eq!(note(&mut groups, 0, RouterState::Backup, "partner").as_deref(), Some("backup higher_priority"));
     }
 }

@@ -18,6 +18,8 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
+use xvrrp_vrrp::RouterState;
+
 use crate::process::clock;
 
 /// How a program came to its end.
@@ -93,7 +95,7 @@ pub struct Errand {
     /// The audience or check that the program runs for. It starts no other program until this one has ended.
     pub owner: String,
     /// The state of which its end completes the news.
-    pub tells: Option<String>,
+    pub tells: Option<RouterState>,
 }
 
 impl Children {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::control::status::STATES;
+use xvrrp_vrrp::RouterState;
+
 use crate::process::clock::unix_time;
 
 /// How many changes of a virtual router are kept: the latest ones.
@@ -15,8 +16,8 @@ pub struct History(Vec<Mutex<Changes>>);
 
 #[derive(Debug, Default)]
 struct Changes {
-    /// How often it has come into each of [`STATES`].
-    counts: [u64; STATES.len()],
+    /// How often it has come into each state, by [`RouterState::ALL`].
+    counts: [u64; RouterState::ALL.len()],
     /// The oldest one first.
     latest: VecDeque<Entry>,
 }
@@ -26,8 +27,8 @@ struct Changes {
 pub struct Entry {
     /// In seconds since 1970.
     pub at: f64,
-    /// The new one, as logs and status name it.
-    pub state: &'static str,
+    /// The new one.
+    pub state: RouterState,
     pub reason: String,
 }
 
@@ -37,9 +38,9 @@ impl History {
     }
 
     /// The virtual router at this place has just come into this state. One that is not there has no history.
-    pub fn note(&self, router: usize, state: &'static str, reason: &str) {
+    pub fn note(&self, router: usize, state: RouterState, reason: &str) {
         let Some(mut changes) = self.of(router) else { return };
-        if let Some((count, _)) = changes.counts.iter_mut().zip(STATES).find(|(_, name)| *name == state) {
+        if let Some((count, _)) = changes.counts.iter_mut().zip(RouterState::ALL).find(|(_, of)| *of == state) {
             *count += 1;
         }
         if changes.latest.len() == KEPT {
@@ -49,9 +50,9 @@ impl History {
     }
 
     /// How often it has come into each state.
-    pub fn counts(&self, router: usize) -> BTreeMap<String, u64> {
+    pub fn counts(&self, router: usize) -> BTreeMap<RouterState, u64> {
         let counts = self.of(router).map(|changes| changes.counts);
-        STATES.iter().zip(counts.into_iter().flatten()).map(|(state, count)| ((*state).to_owned(), count)).collect()
+        RouterState::ALL.into_iter().zip(counts.into_iter().flatten()).collect()
     }
 
     /// The oldest one first.
@@ -72,14 +73,14 @@ mod tests {
     fn the_oldest_changes_make_room_for_new_ones_and_all_are_counted() {
         let history = History::new(2);
         for number in 0..=KEPT {
-            history.note(1, "backup", &number.to_string());
+            history.note(1, RouterState::Backup, &number.to_string());
         }
         let kept: Vec<_> = history.latest(1).into_iter().map(|entry| entry.reason).collect();
         assert_eq!(kept, (1..=KEPT).map(|number| number.to_string()).collect::<Vec<_>>());
-        assert_eq!(history.counts(1)["backup"], KEPT as u64 + 1);
-        assert_eq!(history.counts(1)["active"], 0);
+        assert_eq!(history.counts(1)[&RouterState::Backup], KEPT as u64 + 1);
+        assert_eq!(history.counts(1)[&RouterState::Active], 0);
         assert_eq!(history.latest(0), []);
-        history.note(2, "backup", "there is no such router");
+        history.note(2, RouterState::Backup, "there is no such router");
         assert_eq!(history.latest(2), []);
         assert!(history.counts(2).is_empty());
     }

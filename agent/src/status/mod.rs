@@ -13,13 +13,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use xvrrp_common::units::{Family, Interval, MacAddress};
 use xvrrp_config::{CheckConfig, CheckKind, Config, SyncGroupConfig, Tracked, VirtualRouterConfig};
 use xvrrp_dataplane::{CounterReader, XdpMode};
+use xvrrp_vrrp::RouterState;
 
 use crate::addresses;
 use crate::control::status::{
     ActiveRouter, AgentStatus, CheckStatus, HeardRouter, HistoryEntry, PeerStatus, RestoredCounts, RivalClaim, SCHEMA,
     SyncGroupStatus, TimerStatus, TrackStatus, VirtualRouterStatus, counted, milliseconds,
 };
-use crate::election::{Command, RouterStatus, state_name};
+use crate::election::{Command, RouterStatus};
 use crate::plan::waits::Waits;
 use crate::plan::{self, Plans};
 use crate::process::clock::{self, unix_time};
@@ -77,7 +78,7 @@ struct Known {
     track: Vec<Tracked>,
     sync_group: Option<String>,
     interface: String,
-    xdp_mode: String,
+    xdp_mode: Option<XdpMode>,
     advert_interval: Interval,
     virtual_mac: Option<String>,
     addresses: Vec<String>,
@@ -105,14 +106,14 @@ impl Inspector {
         election: mpsc::UnboundedSender<Command>,
     ) -> Self {
         let ready = plans.ready.iter().map(|plan| {
-            let xdp_mode = modes.get(&plan.interface.ifindex).map(XdpMode::to_string).unwrap_or_default();
+            let xdp_mode = modes.get(&plan.interface.ifindex).copied();
             let standing = Standing::Elected { index: plan.index, primary: plan.primary, slot: plan.slot };
             (plan.place, Known::new(plan.config, plan.family, xdp_mode, standing))
         });
         let waiting = plans.waiting.iter().zip(waits).map(|(waiting, Waits { reason, since, .. })| {
             let status = RouterStatus::in_fault(plan::machine(waiting.config, Ipv4Addr::UNSPECIFIED.into()));
             let standing = Standing::Waits { status, reason: reason.clone(), since: *since };
-            (waiting.place, Known::new(waiting.config, waiting.family, String::new(), standing))
+            (waiting.place, Known::new(waiting.config, waiting.family, None, standing))
         });
         let mut routers: Vec<_> = ready.chain(waiting).collect();
         routers.sort_by_key(|(place, _)| *place);
@@ -211,13 +212,13 @@ impl Inspector {
         let timers = elected.timers;
         VirtualRouterStatus {
             name: known.name.clone(),
-            family: known.family.to_string(),
+            family: known.family,
             vrid: known.vrid,
             version: known.version,
             sync_group: known.sync_group.clone(),
             interface: known.interface.clone(),
-            xdp_mode: known.xdp_mode.clone(),
-            state: state_name(elected.state, elected.reason).to_owned(),
+            xdp_mode: known.xdp_mode,
+            state: RouterState::new(elected.state, elected.reason),
             reason: elected.reason.to_string(),
             since: unix_time() - milliseconds(elected.in_state_for) / 1000.0,
             in_state_ms: milliseconds(elected.in_state_for),
@@ -279,7 +280,7 @@ impl Inspector {
 }
 
 impl Known {
-    fn new(config: &VirtualRouterConfig, family: Family, xdp_mode: String, standing: Standing) -> Self {
+    fn new(config: &VirtualRouterConfig, family: Family, xdp_mode: Option<XdpMode>, standing: Standing) -> Self {
         Self {
             name: config.name.clone(),
             family,
@@ -357,5 +358,5 @@ fn not_kept(account: &addresses::Account) -> Option<String> {
 }
 
 fn history_entry(Entry { at, state, reason }: Entry) -> HistoryEntry {
-    HistoryEntry { at, ago_ms: (unix_time() - at) * 1000.0, state: state.to_owned(), reason }
+    HistoryEntry { at, ago_ms: (unix_time() - at) * 1000.0, state, reason }
 }

@@ -12,7 +12,10 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 use xvrrp_common::abi::Counter;
 
-use crate::control::status::{AgentStatus, CheckStatus, RestoredCounts, STATES, TimerStatus, VirtualRouterStatus};
+use xvrrp_dataplane::XdpMode;
+use xvrrp_vrrp::RouterState;
+
+use crate::control::status::{AgentStatus, CheckStatus, RestoredCounts, TimerStatus, VirtualRouterStatus};
 use crate::notify::log::DISCARDS;
 
 /// Counters of the kernel half for a virtual router, as one metric.
@@ -136,7 +139,7 @@ impl EncodeLabelSet for Labels<'_> {
             ("virtual_router", name).encode(encoder.encode_label())?;
             ("vrid", u32::from(*vrid)).encode(encoder.encode_label())?;
             ("interface", interface).encode(encoder.encode_label())?;
-            ("family", family).encode(encoder.encode_label())?;
+            ("family", family.to_string().as_str()).encode(encoder.encode_label())?;
         }
         self.others.iter().try_for_each(|label| label.encode(encoder.encode_label()))
     }
@@ -254,17 +257,23 @@ fn encode_roles(routers: &[VirtualRouterStatus], encoder: &mut DescriptorEncoder
     let info = routers.iter().map(|router| {
         let version = if router.version == 2 { "2" } else { "3" };
         let group = router.sync_group.as_deref().unwrap_or_default();
-        (of(router).with("version", version).with("xdp_mode", &router.xdp_mode).with("sync_group", group), 1.0)
+        (
+            of(router)
+                .with("version", version)
+                .with("xdp_mode", router.xdp_mode.map_or("", XdpMode::name))
+                .with("sync_group", group),
+            1.0,
+        )
     });
     gauge("xvrrp_virtual_router_info", "VRRP version, and how the XDP program is attached; always 1")
         .encode(encoder, info)?;
-    let each_state = |router| STATES.into_iter().map(move |state| (router, state));
+    let each_state = |router| RouterState::ALL.into_iter().map(move |state| (router, state));
     let states = routers.iter().flat_map(each_state).map(|(router, state): (&VirtualRouterStatus, _)| {
-        (of(router).with("state", state), f64::from(u8::from(router.state == state)))
+        (of(router).with("state", state.name()), f64::from(u8::from(router.state == state)))
     });
     gauge("xvrrp_virtual_router_state", "1 for the state that it is in, 0 for the others").encode(encoder, states)?;
     let transitions = routers.iter().flat_map(each_state).map(|(router, state): (&VirtualRouterStatus, _)| {
-        (of(router).with("to", state), exact(router.transitions.get(state).copied().unwrap_or(0)))
+        (of(router).with("to", state.name()), exact(router.transitions.get(&state).copied().unwrap_or(0)))
     });
     counter("xvrrp_virtual_router_transitions", "Changes of state, by the new one").encode(encoder, transitions)?;
     seconds("xvrrp_virtual_router_state_start_time", "When it came into its state, since 1970")

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use xvrrp_config::{Text, files};
 
 use super::files::{Files, Numbers};
+use crate::notify::programs::LastTold;
 use crate::plan::waits::Waits;
 use crate::process::program::Running;
 use crate::tracking::Outcomes;
@@ -30,7 +31,7 @@ pub struct InheritedState {
     pub waiting: Vec<Waits>,
     /// The states that notify programs have been told last, see [`Notifier::told`](crate::notify::programs::Notifier::told).
     #[serde(default)]
-    pub told: BTreeMap<String, String>,
+    pub told: BTreeMap<String, LastTold>,
     /// What the checks said last: until they have been looked at again, it holds.
     #[serde(default)]
     pub checks: Outcomes,

@@ -36,6 +36,7 @@ mod event;
 mod phase;
 mod preempt;
 mod router;
+mod router_state;
 mod timers;
 mod unison;
 
@@ -43,5 +44,6 @@ pub use action::{Action, Reason, State};
 pub use config::Config;
 pub use event::{Advert, Checks, Event};
 pub use router::{Standing, VirtualRouter};
+pub use router_state::RouterState;
 pub use timers::lease;
 pub use unison::{Follower, follow, others};

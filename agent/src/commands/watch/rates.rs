@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use xvrrp_common::units::Family;
+
 use crate::control::status::{AgentStatus, VirtualRouterStatus};
 
 /// A virtual router, whatever its place: the configuration may change under our eyes.
-type Name = (String, String);
+type Name = (String, Family);
 
 /// What was counted when.
 #[derive(Debug)]
@@ -59,5 +61,5 @@ impl Rates {
 }
 
 fn name(router: &VirtualRouterStatus) -> Name {
-    (router.name.clone(), router.family.clone())
+    (router.name.clone(), router.family)
 }

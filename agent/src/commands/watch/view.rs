@@ -8,6 +8,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Row, Table, TableState};
+use xvrrp_vrrp::RouterState;
 
 use super::rates::{Rates, Sample};
 use crate::control::status::{ActiveRouter, AgentStatus, HistoryEntry, VirtualRouterStatus, span};
@@ -96,9 +97,9 @@ impl View {
         let Some(AgentStatus { router_id, pid, .. }) = &self.status else { return String::new() };
         let routers = self.routers();
         let mut head = format!("xvrrp on {router_id} (pid {pid}): ");
-        let counts = ["active", "backup", "fault", "init"].map(|state| {
+        let counts = RouterState::ALL.map(|state| {
             let count = routers.iter().filter(|router| router.state == state).count();
-            (count > 0).then(|| format!("{count} {}", state.to_uppercase()))
+            (count > 0).then(|| format!("{count} {}", state.name().to_uppercase()))
         });
         head += &counts.into_iter().flatten().collect::<Vec<_>>().join(", ");
         let place = self.table.selected().map_or(0, |selected| selected + 1);
@@ -131,26 +132,27 @@ impl View {
             None => "not known".to_owned(),
         };
         let cells = [
-            format!("{} {}", sign(&router.state), router.state.to_uppercase()),
+            format!("{} {}", sign(router.state), router.state.name().to_uppercase()),
             router.name.clone(),
-            router.family.clone(),
+            router.family.to_string(),
             span(router.in_state_ms),
             router.priority.to_string(),
             active,
             rate(self.rates.sent(router)),
             rate(self.rates.counter(router, "advert_accepted")),
         ];
-        let style = match router.state.as_str() {
-            "active" => Style::new().bold(),
-            "fault" => Style::new().red().bold(),
-            _ => Style::new(),
+        let style = match router.state {
+            RouterState::Active => Style::new().bold(),
+            RouterState::Fault => Style::new().red().bold(),
+            RouterState::Backup | RouterState::Init => Style::new(),
         };
         Row::new(cells).style(style)
     }
 
     fn details(&self, router: &VirtualRouterStatus) -> Vec<Line<'static>> {
         let VirtualRouterStatus { name, family, vrid, version, interface, state, reason, timers, .. } = router;
-        let mut lines = vec![format!("{:-<80}", format!("-- {name} ({family}): {} ({reason}) ", state.to_uppercase()))];
+        let mut lines =
+            vec![format!("{:-<80}", format!("-- {name} ({family}): {} ({reason}) ", state.name().to_uppercase()))];
         let addresses = match router.addresses.as_slice() {
             [first, .., last] if router.addresses.len() > 2 => format!("{first} to {last}"),
             few => few.join(", "),
@@ -176,7 +178,12 @@ impl View {
             if router.history.is_empty() { "history    none since the agent's start" } else { "history" }.to_owned(),
         );
         for HistoryEntry { ago_ms, state, reason, .. } in router.history.iter().rev().take(HISTORY) {
-            lines.push(format!("  {:>9} ago  {} {:<7} {reason}", span(*ago_ms), sign(state), state.to_uppercase()));
+            lines.push(format!(
+                "  {:>9} ago  {} {:<7} {reason}",
+                span(*ago_ms),
+                sign(*state),
+                state.name().to_uppercase()
+            ));
         }
         let mut drops: Vec<_> = router.counters.iter().filter(|(counter, _)| is_drop(counter)).collect();
         // Equal ones stay in the order of their names.
@@ -196,12 +203,12 @@ impl View {
 }
 
 /// Tells the states apart without colours.
-fn sign(state: &str) -> char {
+fn sign(state: RouterState) -> char {
     match state {
-        "active" => '*',
-        "backup" => '-',
-        "fault" => '!',
-        _ => '?',
+        RouterState::Active => '*',
+        RouterState::Backup => '-',
+        RouterState::Fault => '!',
+        RouterState::Init => '?',
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use xvrrp_vrrp::RouterState;
+
 use crate::notify::audience::Change;
 
 /// What [`Limits::letters`] counts in.
@@ -27,7 +29,7 @@ pub(super) struct Limits {
 pub(super) struct Event {
     pub at: SystemTime,
     /// The state before, if that is known.
-    pub from: Option<String>,
+    pub from: Option<RouterState>,
     pub change: Change,
 }
 
@@ -109,7 +111,7 @@ mod tests {
 
     const LIMITS: Limits = Limits { letters: 2, gather: Duration::from_secs(300) };
 
-    fn event(state: &'static str) -> Event {
+    fn event(state: RouterState) -> Event {
         let change = Change { on: Occasion::Active, state, reason: "active_down".into(), priority: 100 };
         Event { at: SystemTime::UNIX_EPOCH, from: None, change }
     }
@@ -118,7 +120,7 @@ mod tests {
     fn exhausted(start: Instant) -> Gatherer {
         let mut gatherer = Gatherer::new(LIMITS, &[]);
         for _ in 0..LIMITS.letters {
-            gatherer.add(event("active"), start);
+            gatherer.add(event(RouterState::Active), start);
             assert_eq!(gatherer.due(), Some(start));
             assert_eq!(gatherer.take(start).unwrap().events.len(), 1);
         }
@@ -130,7 +132,7 @@ mod tests {
         let mut gatherer = Gatherer::new(LIMITS, &[]);
         let mut now = Instant::now();
         for _ in 0..20 {
-            gatherer.add(event("active"), now);
+            gatherer.add(event(RouterState::Active), now);
             assert_eq!(gatherer.due(), Some(now));
             assert_eq!(gatherer.take(now).unwrap().events.len(), 1);
             now += MINUTE / 2;
@@ -145,7 +147,7 @@ mod tests {
         let mut gatherer = exhausted(start);
         let last = start + Duration::from_secs(10);
         for second in 1..=10 {
-            gatherer.add(event("backup"), start + Duration::from_secs(second));
+            gatherer.add(event(RouterState::Backup), start + Duration::from_secs(second));
         }
         assert_eq!(gatherer.due(), Some(last + LIMITS.gather / 5));
         assert_eq!(gatherer.take(last).unwrap().events.len(), 10);
@@ -160,7 +162,14 @@ mod tests {
         let mut now = start;
         while now < start + Duration::from_secs(3600) {
             now += Duration::from_secs(1);
-            gatherer.add(event(if now.duration_since(start).as_secs() == 3600 { "fault" } else { "active" }), now);
+            gatherer.add(
+                event(if now.duration_since(start).as_secs() == 3600 {
+                    RouterState::Fault
+                } else {
+                    RouterState::Active
+                }),
+                now,
+            );
             while gatherer.due().is_some_and(|due| due <= now) {
                 letters.push(gatherer.take(now).unwrap());
             }
@@ -168,7 +177,7 @@ mod tests {
         let end = gatherer.due().unwrap();
         assert!(end <= now + LIMITS.gather / 5, "{:?}", end - now);
         letters.push(gatherer.take(end).unwrap());
-        assert_eq!(letters.last().unwrap().events.last().unwrap().change.state, "fault");
+        assert_eq!(letters.last().unwrap().events.last().unwrap().change.state, RouterState::Fault);
         assert!(letters.len() <= 12 * LIMITS.letters + 1, "{} letters", letters.len());
         let told: usize = letters.iter().map(|letter| letter.events.len() + letter.left_out).sum();
         assert_eq!(told, 3600);
@@ -178,7 +187,7 @@ mod tests {
     fn letters_of_an_agent_before_count() {
         let start = Instant::now();
         let mut gatherer = Gatherer::new(LIMITS, &exhausted(start).written());
-        gatherer.add(event("backup"), start);
+        gatherer.add(event(RouterState::Backup), start);
         assert!(gatherer.due().unwrap() > start);
     }
 
@@ -187,11 +196,11 @@ mod tests {
         let start = Instant::now();
         let mut gatherer = exhausted(start);
         for _ in 0..LISTED {
-            gatherer.add(event("backup"), start);
+            gatherer.add(event(RouterState::Backup), start);
         }
-        gatherer.add(event("fault"), start);
+        gatherer.add(event(RouterState::Fault), start);
         let digest = gatherer.take(start).unwrap();
         assert_eq!((digest.events.len(), digest.left_out), (LISTED, 1));
-        assert_eq!(digest.events.last().unwrap().change.state, "fault");
+        assert_eq!(digest.events.last().unwrap().change.state, RouterState::Fault);
     }
 }

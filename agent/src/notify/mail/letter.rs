@@ -72,7 +72,7 @@ impl Subject {
                 Occasion::Stop | Occasion::Any => "Stopping".to_owned(),
             },
             events => {
-                let now = events.last().map_or("", |event| event.change.state).to_uppercase();
+                let now = events.last().map_or("", |event| event.change.state.name()).to_uppercase();
                 format!("{} changes in the last {}, now {now}", events.len() + digest.left_out, span(events))
             }
         };
@@ -87,7 +87,7 @@ impl Subject {
         };
         let _ = writeln!(body, "{name} on {router_id} is now {state} ({reason}).\n");
         let news = [("time", fmt_http_date(*at)), ("priority", priority.to_string())];
-        let before = from.clone().map(|from| ("before", from));
+        let before = from.map(|from| ("before", from.to_string()));
         for (key, value) in news.iter().chain(&before).chain(facts) {
             let _ = writeln!(body, "{key:<10} {value}");
         }

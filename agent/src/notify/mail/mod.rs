@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use xvrrp_config::files::FileError;
 use xvrrp_config::{Config, MailConfig, Occasion, VirtualRouterConfig};
+use xvrrp_vrrp::RouterState;
 
 use self::gather::{Digest, Event, Gatherer, Limits};
 use self::letter::Subject;
@@ -138,9 +139,9 @@ struct Desk {
     on: Vec<Occasion>,
     gatherer: Gatherer,
     /// Its state.
-    state: Option<String>,
+    state: Option<RouterState>,
     /// That of which was told last, or need not be.
-    told: Option<String>,
+    told: Option<RouterState>,
     /// Whether an agent before has told of that, and this one knows of nothing yet.
     inherited: bool,
 }
@@ -155,25 +156,25 @@ impl Desk {
             on: router.mail.clone(),
             gatherer: Gatherer::new(limits, &written),
             inherited: state.is_some(),
-            told: state.clone(),
+            told: state,
             state,
         }
     }
 
     fn add(&mut self, mut event: Event, news: bool, now: Instant) {
-        event.from = self.state.replace(event.change.state.to_owned());
+        event.from = self.state.replace(event.change.state);
         // An agent that starts anew comes to the state that it was in, or to one that the agent before did not tell.
         let inherited = std::mem::take(&mut self.inherited);
-        let known = if inherited { event.from.as_deref() == Some(event.change.state) } else { !news };
+        let known = if inherited { event.from == Some(event.change.state) } else { !news };
         if !known && self.on.contains(&event.change.on) {
             self.gatherer.add(event, now);
         } else if self.gatherer.due().is_none() {
-            self.told.clone_from(&self.state);
+            self.told = self.state;
         }
     }
 
     fn memory(&self) -> Memory {
-        Memory { state: self.told.clone(), written: self.gatherer.written() }
+        Memory { state: self.told, written: self.gatherer.written() }
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use xvrrp_config::files;
+use xvrrp_vrrp::RouterState;
 
 /// More letters than this are not kept: the oldest go.
 const MOST: usize = 1000;
@@ -34,7 +35,7 @@ pub(super) struct Letter {
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Memory {
     /// The last one that was told of.
-    pub state: Option<String>,
+    pub state: Option<RouterState>,
     /// When letters were written lately.
     pub written: Vec<SystemTime>,
 }
@@ -241,7 +242,7 @@ mod tests {
     fn what_cannot_be_read_of_an_agent_before_is_nothing() {
         let (_directory, spool) = spool();
         assert_eq!(spool.recall(), Memories::new());
-        let memory = Memory { state: Some("backup".into()), written: vec![SystemTime::now()] };
+        let memory = Memory { state: Some(RouterState::Backup), written: vec![SystemTime::now()] };
         let memories = Memories::from([("lan".into(), memory)]);
         spool.remember(&memories).unwrap();
         assert_eq!(spool.recall(), memories);

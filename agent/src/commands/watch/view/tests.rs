@@ -3,31 +3,27 @@ use std::net::IpAddr;
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use xvrrp_common::units::Family;
 
 use super::*;
-use crate::control::status::{SCHEMA, TimerStatus};
+use crate::control::status::{RestoredCounts, SCHEMA, TimerStatus};
 
-fn router(name: &str, state: &str) -> VirtualRouterStatus {
-    let history = |ago_ms, state: &str, reason: &str| HistoryEntry {
-        at: 1.5,
-        ago_ms,
-        state: state.to_owned(),
-        reason: reason.to_owned(),
-    };
+fn router(name: &str, state: RouterState) -> VirtualRouterStatus {
+    let history = |ago_ms, state, reason: &str| HistoryEntry { at: 1.5, ago_ms, state, reason: reason.to_owned() };
     VirtualRouterStatus {
         name: name.to_owned(),
-        family: "ipv4".to_owned(),
+        family: Family::Ipv4,
         vrid: 51,
         version: 3,
         interface: "eth0".to_owned(),
-        state: state.to_owned(),
+        state,
         reason: "preempted".to_owned(),
         in_state_ms: 65_000.0,
         priority: 200,
         active: Some(ActiveRouter {
             address: IpAddr::from([192, 0, 2, 2]),
             priority: 200,
-            this_host: state == "active",
+            this_host: state == RouterState::Active,
         }),
         sync_group: Some("gw".to_owned()),
         handed_over: true,
@@ -41,14 +37,29 @@ fn router(name: &str, state: &str) -> VirtualRouterStatus {
         },
         addresses: (1..=3).map(|last| format!("192.0.2.{last}/24")).collect(),
         adverts_sent: 100,
-        history: vec![history(900_000.0, "backup", "startup"), history(65_000.0, "active", "preempted")],
+        history: vec![
+            history(900_000.0, RouterState::Backup, "startup"),
+            history(65_000.0, RouterState::Active, "preempted"),
+        ],
         counters: BTreeMap::from([
             ("advert_accepted".to_owned(), 120),
             ("advert_checksum".to_owned(), 7),
             ("arp_answered".to_owned(), 9),
             ("arp_suppressed".to_owned(), 2),
         ]),
-        ..VirtualRouterStatus::default()
+        xdp_mode: None,
+        since: 1.5,
+        configured_priority: 200,
+        track: Vec::new(),
+        heard: None,
+        virtual_mac: None,
+        unicast_peers: Vec::new(),
+        announcements_waiting: 0,
+        transitions: BTreeMap::new(),
+        notify_failures: 0,
+        restored: RestoredCounts::default(),
+        not_kept: None,
+        rival: None,
     }
 }
 
@@ -82,12 +93,18 @@ fn screen(view: &mut View) -> Vec<String> {
 
 #[test]
 fn everything_fits_a_screen_of_80_by_24() {
-    let lines = screen(&mut view(vec![router("lan", "active"), router("a-name-of-thirty-two-characters-", "fault")]));
+    let lines = screen(&mut view(vec![
+        router("lan", RouterState::Active),
+        router("a-name-of-thirty-two-characters-", RouterState::Fault),
+    ]));
     let expected = "\
 xvrrp on gw-a (pid 4711): 1 ACTIVE, 1 FAULT   [1/2]
 STATE    NAME                FAM  FOR       PRIO ACTIVE ROUTER    SENT/s HEARD/s
 * ACTIVE lan                 ipv4 65 s      200  this host        -      -
 ! FAULT  a-name-of-thirty-tw ipv4 65 s      200  192.0.2.2        -      -
+
+
+
 
 -- lan (ipv4): ACTIVE (preempted) ----------------------------------------------
 VRID 51, version 3, on eth0: 192.0.2.1/24 to 192.0.2.3/24
@@ -101,13 +118,16 @@ drops
   advert_checksum                       7         -/s
   arp_suppressed                        2         -/s
 
+
+
+
 q quit   Up Down PgUp PgDn Home End choose";
     assert_eq!(lines.join("\n"), expected);
 }
 
 #[test]
 fn the_busiest_router_fits_too() {
-    let mut busiest = router("lan", "backup");
+    let mut busiest = router("lan", RouterState::Backup);
     busiest.history = busiest.history.iter().cycle().take(16).cloned().collect();
     let reasons = ["checksum", "length", "ttl", "type", "version", "own_source"];
     busiest.counters = (1..).zip(reasons).map(|(count, reason)| (format!("advert_{reason}"), count)).collect();
@@ -120,7 +140,7 @@ fn the_busiest_router_fits_too() {
 
 #[test]
 fn states_are_told_by_words_and_signs() {
-    let states = ["active", "backup", "fault", "init"];
+    let states = RouterState::ALL;
     let lines = screen(&mut view(states.map(|state| router("lan", state)).into()));
     for (line, expected) in lines[2..].iter().zip(["* ACTIVE", "- BACKUP", "! FAULT", "? INIT"]) {
         assert!(line.starts_with(expected), "{line}");
@@ -129,7 +149,7 @@ fn states_are_told_by_words_and_signs() {
 
 #[test]
 fn hundreds_are_scrolled_through() {
-    let mut view = view((0..300).map(|number| router(&format!("lan-{number}"), "backup")).collect());
+    let mut view = view((0..300).map(|number| router(&format!("lan-{number}"), RouterState::Backup)).collect());
     for (by, selected) in
         [(0, 0), (-1, 0), (1, 1), (PAGE, 7), (isize::MAX, 299), (1, 299), (-PAGE, 293), (isize::MIN, 0)]
     {
@@ -142,13 +162,13 @@ fn hundreds_are_scrolled_through() {
     }
     // A configuration with fewer.
     view.select(isize::MAX);
-    view.tell(Ok(status(vec![router("lan", "backup")])));
+    view.tell(Ok(status(vec![router("lan", RouterState::Backup)])));
     assert!(screen(&mut view).iter().any(|line| line.starts_with("-- lan ")));
 }
 
 #[test]
 fn a_silent_agent_is_said_to_be_silent_beside_what_it_said_last() {
-    let mut view = view(vec![router("lan", "active")]);
+    let mut view = view(vec![router("lan", RouterState::Active)]);
     view.tell(Err("no agent answers".to_owned()));
     let lines = screen(&mut view);
     assert!(lines[0].starts_with("! THE AGENT IS SILENT") && lines[2].contains("ACTIVE"), "{lines:?}");
@@ -156,7 +176,7 @@ fn a_silent_agent_is_said_to_be_silent_beside_what_it_said_last() {
 
 #[test]
 fn a_screen_that_is_too_small_shows_what_it_can() {
-    let mut view = view(vec![router("lan", "active")]);
+    let mut view = view(vec![router("lan", RouterState::Active)]);
     for (width, height) in [(1, 1), (20, 5), (80, 10)] {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| view.draw(frame)).unwrap();
@@ -165,7 +185,7 @@ fn a_screen_that_is_too_small_shows_what_it_can() {
 
 #[test]
 fn rates_are_by_the_time_between_two_answers_of_one_agent() {
-    let before = status(vec![router("lan", "active")]);
+    let before = status(vec![router("lan", RouterState::Active)]);
     let mut after = before.clone();
     after.virtual_routers[0].adverts_sent += 20;
     after.virtual_routers[0].counters.insert("advert_checksum".to_owned(), 8);

@@ -1,0 +1,47 @@
+//! The state of a virtual router in the words of logs, status, notifications and metrics.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Reason, State};
+
+/// RFC 9568's states, with Initialize told apart by its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouterState {
+    Active,
+    Backup,
+    /// Initialize: something is broken, see [`Reason::is_fault`].
+    Fault,
+    /// Initialize: not started yet, or shut down.
+    Init,
+}
+
+impl RouterState {
+    pub const ALL: [Self; 4] = [Self::Active, Self::Backup, Self::Fault, Self::Init];
+
+    pub fn new(state: State, reason: Reason) -> Self {
+        match state {
+            State::Active => Self::Active,
+            State::Backup => Self::Backup,
+            State::Initialize if reason.is_fault() => Self::Fault,
+            State::Initialize => Self::Init,
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Backup => "backup",
+            Self::Fault => "fault",
+            Self::Init => "init",
+        }
+    }
+}
+
+impl fmt::Display for RouterState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
