@@ -6,10 +6,12 @@ use xvrrp_common::wire::vrrp::{self, Authentication, Carrier, ChecksumForm, Chec
 use xvrrp_common::wire::{ethernet, ipv4, ipv6};
 
 use crate::Verdict;
+use crate::clock;
 use crate::cursor::Frame;
 use crate::heard::{self, Change};
 use crate::lease;
 use crate::maps::{self, CounterIndex, count, tell};
+use crate::monitor;
 use crate::router::Router;
 
 /// Of an IPv4 packet with VRRP's protocol number.
@@ -66,7 +68,7 @@ fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> Verdict {
             reason
         }
     };
-    maps::show(frame, counter);
+    monitor::show(frame, counter);
     Verdict::Drop
 }
 
@@ -84,7 +86,7 @@ fn unknown<C: Carrier>(frame: &Frame, ip: &C, counter: Counter) -> Verdict {
 #[inline(always)]
 fn foreign(frame: &Frame, counter: Counter) -> Verdict {
     count(CounterIndex::NO_ROUTER, counter);
-    maps::show(frame, counter);
+    monitor::show(frame, counter);
     Verdict::Pass
 }
 
@@ -135,7 +137,7 @@ fn take(key: &RouterKey, router: &Router, source: Address, advert: &vrrp::Advert
         count(index, Counter::AdvertRelease);
     }
     let latest = abi::Advert {
-        received_at: lease::now(),
+        received_at: clock::now(),
         interval: advert.interval.as_nanos(),
         source,
         address_sum: advert.address_sum,

@@ -5,7 +5,7 @@ use core::ptr;
 use xvrrp_common::abi::{Advert, Claim, Heard};
 
 use crate::barrier;
-use crate::lease;
+use crate::clock;
 
 /// What an advert says compared with the one before it, leaving its time of arrival aside.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub fn record(entry: *mut Heard, advert: &Advert, restarts_timer: bool) -> Chang
 /// Whether the agent may be told of another claim now; if so, the next one has to wait.
 #[inline(always)]
 pub fn claim_is_due(entry: *mut Heard) -> bool {
-    let now = lease::now();
+    let now = clock::now();
     // SAFETY: as in `record`; should two CPUs find it due at once, the agent is told twice.
     unsafe {
         let due = now.wrapping_sub((*entry).claim_told_at) >= Claim::PAUSE;

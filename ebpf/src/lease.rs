@@ -2,19 +2,13 @@
 
 use core::ptr;
 
-use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
+use aya_ebpf::helpers::bpf_jiffies64;
 use xvrrp_common::abi::{self, Lease};
 
 use crate::barrier;
+use crate::clock::now;
 use crate::maps;
 use crate::router::Router;
-
-/// Now, on the clock of leases and stamps: it goes on while the machine is suspended.
-#[inline(always)]
-pub fn now() -> u64 {
-    // SAFETY: the helper has no preconditions.
-    unsafe { bpf_ktime_get_boot_ns() }
-}
 
 /// Whether this host may speak for the virtual router: it is Active, and its lease runs at this very moment.
 #[inline(always)]

@@ -12,14 +12,16 @@ mod accept;
 mod advert;
 mod arp;
 mod barrier;
+mod clock;
 mod cursor;
 mod egress;
 mod fence;
 mod heard;
 mod lease;
 mod maps;
+mod monitor;
 mod nd;
-mod rival;
+mod resolution;
 mod router;
 mod vmac;
 

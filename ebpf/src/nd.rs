@@ -1,16 +1,22 @@
-//! Neighbor Discovery for the virtual addresses: solicitations answered where we are Active, silence elsewhere.
+//! Neighbor Discovery for the virtual addresses.
 
-use xvrrp_common::abi::Counter;
+use xvrrp_common::abi::{Address, Counter};
 use xvrrp_common::units::{Family, MacAddress};
 use xvrrp_common::wire::icmpv6::{self, Advertisement, Kind, Neighbor};
 use xvrrp_common::wire::{Truncated, ethernet, ipv6};
 
 use crate::Verdict;
 use crate::cursor::Frame;
-use crate::lease;
-use crate::maps::{self, CounterIndex, count};
-use crate::rival;
+use crate::resolution::{self, Message};
 
+/// A message of Neighbor Discovery behind its headers.
+struct Packet<'a> {
+    neighbor: Neighbor,
+    ip: ipv6::Header,
+    header: &'a ethernet::Header,
+}
+
+/// Handles a frame that carries a Neighbor Solicitation or Advertisement.
 // conformance 29, 39
 #[inline(always)]
 pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, Truncated> {
@@ -20,56 +26,50 @@ pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, T
     let Some(neighbor) = Neighbor::decode(frame, &ip)? else {
         return Ok(Verdict::Pass);
     };
-    let (ifindex, vlan) = (frame.ifindex(), header.vlan);
-    let located = neighbor.located(&ip);
-    if let Some(mac) = neighbor.mac
-        && let Some(router) = maps::router_of_vip(ifindex, vlan, Family::Ipv6, located)
-        && rival::notice(&router, located, mac, Counter::NdRivalClaim)
-    {
-        maps::show(frame, Counter::NdRivalClaim);
-        return Ok(Verdict::Pass);
-    }
-    if neighbor.kind == Kind::Advertisement {
-        return Ok(Verdict::Pass);
-    }
-    let Some(router) = maps::router_of_vip(ifindex, vlan, Family::Ipv6, neighbor.target) else {
-        return Ok(Verdict::Pass);
-    };
-    // RFC 4861 7.1.1: the stack discards it.
-    if !icmpv6::is_valid(frame, &ip)? {
-        return Ok(Verdict::Pass);
-    }
-    // RFC 9568 6.4.2: a Backup MUST NOT respond; nor may its network stack, should the address have been left on it.
-    if !lease::runs(&router) {
-        count(CounterIndex::of(&router), Counter::NdSuppressed);
-        maps::show(frame, Counter::NdSuppressed);
-        return Ok(Verdict::Drop);
-    }
-    maps::show(frame, Counter::NdAnswered);
-    answer(frame, header, &ip, &neighbor, router.answer_mac())?;
-    count(CounterIndex::of(&router), Counter::NdAnswered);
-    Ok(Verdict::Transmit)
+    resolution::handle(frame, header.vlan, &Packet { neighbor, ip, header })
 }
 
-/// Makes the solicitation its own answer (RFC 9568 6.4.3, 8.2.2). A VLAN tag stays, and so does, as padding, what the
-/// answer is shorter by.
-#[inline(always)]
-fn answer(
-    frame: &mut Frame,
-    header: &ethernet::Header,
-    ip: &ipv6::Header,
-    solicitation: &Neighbor,
-    mac: MacAddress,
-) -> Result<(), Truncated> {
-    let asker = ethernet::source(frame)?;
-    let advertisement = Advertisement::answer(ip, solicitation.target, mac);
-    let (ip_header, message) = advertisement.emit().ok_or(Truncated)?;
-    // A probe without options.
-    if ip.payload_length < icmpv6::LENGTH {
-        frame.grow(icmpv6::LENGTH - icmpv6::SHORTEST)?;
+impl Message for Packet<'_> {
+    const FAMILY: Family = Family::Ipv6;
+    const CONFLICT: Counter = Counter::NdRivalClaim;
+    const SUPPRESSED: Counter = Counter::NdSuppressed;
+    const ANSWERED: Counter = Counter::NdAnswered;
+
+    #[inline(always)]
+    fn claim(&self) -> Option<(Address, MacAddress)> {
+        Some((self.neighbor.located(&self.ip), self.neighbor.mac?))
     }
-    frame.write(header.payload, ip_header)?;
-    frame.write(header.payload + ipv6::HEADER, message)?;
-    frame.write(0, advertisement.to.map_or(MacAddress::ALL_NODES, |_| asker).0)?;
-    frame.write(ethernet::SOURCE_OFFSET, mac.0)
+
+    #[inline(always)]
+    fn wanted(&self) -> Option<Address> {
+        (self.neighbor.kind == Kind::Solicitation).then_some(self.neighbor.target)
+    }
+
+    /// Linux answers for the addresses of the interface only.
+    #[inline(always)]
+    fn elsewhere(_: &Address) -> Verdict {
+        Verdict::Pass
+    }
+
+    /// RFC 4861 7.1.1: the network stack discards an invalid one.
+    #[inline(always)]
+    fn is_valid(&self, frame: &Frame) -> Result<bool, Truncated> {
+        icmpv6::is_valid(frame, &self.ip)
+    }
+
+    /// RFC 9568 6.4.3, 8.2.2. Bytes that the answer does not need stay as padding.
+    #[inline(always)]
+    fn answer(&self, frame: &mut Frame, mac: MacAddress) -> Result<(), Truncated> {
+        let asker = ethernet::source(frame)?;
+        let advertisement = Advertisement::answer(&self.ip, self.neighbor.target, mac);
+        let (ip_header, message) = advertisement.emit().ok_or(Truncated)?;
+        // A probe without options.
+        if self.ip.payload_length < icmpv6::LENGTH {
+            frame.grow(icmpv6::LENGTH - icmpv6::SHORTEST)?;
+        }
+        frame.write(self.header.payload, ip_header)?;
+        frame.write(self.header.payload + ipv6::HEADER, message)?;
+        frame.write(0, advertisement.to.map_or(MacAddress::ALL_NODES, |_| asker).0)?;
+        frame.write(ethernet::SOURCE_OFFSET, mac.0)
+    }
 }

@@ -10,7 +10,7 @@ use xvrrp_common::units::{Interval, Priority};
 use super::error::{Reported, all};
 use super::keys::{self, Key};
 use super::section::{Found, Section, quote};
-use super::virtual_router::{MAX_PATH, name_or_number, read_interface};
+use super::values::{MAX_PATH, name_or_number, read_interface};
 use super::{CheckConfig, CheckKind, Tracked};
 
 const INTERVALS: RangeInclusive<Interval> = Interval::from_millis(10)..=Interval::from_millis(3_600_000);

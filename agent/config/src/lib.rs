@@ -18,6 +18,7 @@ mod section;
 pub mod surroundings;
 mod sync_group;
 mod taken;
+mod values;
 mod virtual_router;
 
 use std::fmt;

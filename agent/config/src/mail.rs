@@ -10,7 +10,7 @@ use xvrrp_common::units::Interval;
 use super::error::{ConfigError, Problems, Reported};
 use super::keys::{self, Key};
 use super::section::{Found, Section, quote};
-use super::virtual_router::MAX_PATH;
+use super::values::MAX_PATH;
 use super::{Config, Occasion};
 
 const TIMEOUTS: RangeInclusive<Interval> = Interval::from_seconds(1)..=Interval::from_seconds(255);

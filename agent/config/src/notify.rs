@@ -8,7 +8,7 @@ use super::error::Reported;
 use super::keys::{self, Key};
 use super::section::{Section, quote};
 use super::taken::Taken;
-use super::virtual_router::MAX_PATH;
+use super::values::MAX_PATH;
 use super::{NotifyConfig, NotifyProgram, Occasion};
 
 const TIMEOUTS: RangeInclusive<Interval> = Interval::from_millis(100)..=Interval::from_millis(3_600_000);

@@ -11,6 +11,7 @@ use super::address::{Vip, parse_peer};
 use super::error::{Reported, all};
 use super::keys;
 use super::section::{Found, Section};
+use super::values::check_listed;
 use super::{UnicastPeer, VirtualRouterConfig};
 
 /// With the line of each.
@@ -88,5 +89,5 @@ pub(super) fn check(
         section.report(&keys::UNICAST_PEERS, line, message);
     }
     let listed: Vec<Family> = peers.iter().map(|(peer, _)| Family::of(peer.address)).collect();
-    super::virtual_router::check_listed(section, &keys::UNICAST_PEERS, "peers", addresses, &listed);
+    check_listed(section, &keys::UNICAST_PEERS, "peers", addresses, &listed);
 }

@@ -6,7 +6,7 @@ use xvrrp_common::units::Interval;
 use super::error::{Reported, all};
 use super::section::{Section, quote};
 use super::taken::Taken;
-use super::virtual_router::name_or_number;
+use super::values::name_or_number;
 use super::{CheckConfig, SyncGroupConfig, Tracked, VirtualRouterConfig, keys, notify};
 
 /// What members must have in common: a learned interval counts for all, and with different priorities hosts would disagree.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
 use xvrrp_common::wire::vrrp::IpAddress;
 
@@ -12,21 +12,18 @@ use super::address::{Vip, parse_source, parse_vip};
 use super::check::{Names, read_track};
 use super::error::{Reported, all};
 use super::keys;
-use super::keys::Key;
 use super::mail::read_occasions;
 use super::notify;
 use super::peers;
 use super::section::{Section, quote};
 use super::taken::Taken;
+use super::values::{check_listed, name_or_number, read_interface};
 use super::{Checksum, MAX_VIRTUAL_ROUTERS, Password, VirtualRouterConfig, VirtualRouterLines};
 
 const ADVERT_INTERVALS: RangeInclusive<Interval> = Interval::MIN_ADVERT..=Interval::MAX_ADVERT;
 const ADVERT_INTERVALS_V2: RangeInclusive<Interval> = Interval::from_seconds(1)..=Interval::MAX_ADVERT_V2;
 const PREEMPT_DELAYS: RangeInclusive<Interval> = Interval::ZERO..=Interval::from_millis(1_000_000);
 const ANNOUNCE_INTERVALS: RangeInclusive<Interval> = Interval::from_millis(10)..=Interval::from_seconds(60);
-
-/// `PATH_MAX` of linux/limits.h, without the zero at the end.
-pub(super) const MAX_PATH: usize = 4095;
 
 impl VirtualRouterConfig {
     /// RFC 9568 6.1
@@ -66,13 +63,6 @@ pub(super) fn read_all(
         }
         _ => Err(root.reject_type(&keys::VIRTUAL_ROUTER, element)),
     }))
-}
-
-pub(super) fn name_or_number(table: &DeTable, number: usize) -> String {
-    match table.get(keys::NAME.name).and_then(|name| name.get_ref().as_str()) {
-        Some(name) if !name.is_empty() => quote(name),
-        _ => format!("#{number}"),
-    }
 }
 
 fn read_table(
@@ -162,20 +152,6 @@ fn read_table(
             unicast_peers: section.line_of(&keys::UNICAST_PEERS),
         },
     })
-}
-
-/// As the kernel's `dev_valid_name` has it; and no control characters, which nobody means.
-pub(super) fn read_interface(section: &mut Section) -> Result<String, Reported> {
-    let name = section.string(&keys::INTERFACE)?;
-    let name = section.required(&keys::INTERFACE, name)?;
-    let valid = (1..=15).contains(&name.len())
-        && !matches!(name, "." | "..")
-        && !name.contains(|c: char| matches!(c, '/' | ':') || c.is_whitespace() || c.is_control());
-    if !valid {
-        let wrong = format!("{} cannot be the name of an interface", quote(name));
-        return Err(section.reject(&keys::INTERFACE, section.line_of(&keys::INTERFACE), wrong));
-    }
-    Ok(name.to_owned())
 }
 
 fn read_vrid(section: &mut Section) -> Result<Vrid, Reported> {
@@ -333,28 +309,6 @@ fn check_families(
     if !allowed_sources.is_empty() {
         let listed: Vec<Family> = allowed_sources.iter().map(|source| Family::of(*source)).collect();
         check_listed(section, &keys::ALLOWED_SOURCES, "sources", addresses, &listed);
-    }
-}
-
-/// Whether the other routers that a key lists, in these families, are those of the families that there are.
-pub(super) fn check_listed(
-    section: &mut Section,
-    key: &Key,
-    what: &str,
-    addresses: &[(Vip, usize)],
-    listed: &[Family],
-) {
-    let has = |family| addresses.iter().any(|(vip, _)| vip.family() == family);
-    for (family, name, example) in [(Family::Ipv4, "IPv4", "192.0.2.2"), (Family::Ipv6, "IPv6", "fe80::2")] {
-        let message = match (has(family), listed.contains(&family)) {
-            (true, false) => format!(
-                "none of them is an {name} address, so that no other router would be heard over {name}; add those of \
-                 the others, such as \"{example}\""
-            ),
-            (false, true) => format!("the virtual router has no {name} address; remove the {name} {what}"),
-            _ => continue,
-        };
-        section.report(key, section.line_of(key), message);
     }
 }
 

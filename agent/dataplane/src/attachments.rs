@@ -1,11 +1,9 @@
 //! The programs, and where they are attached. With pins, they stay there when the agent dies.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::{fmt, fs, io};
+use std::{fmt, io};
 
 use aya::Ebpf;
-use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{Program, SchedClassifier, Xdp};
@@ -13,7 +11,7 @@ use xvrrp_common::abi::program;
 
 use super::attach::{self, Occupant, XdpMode};
 use super::fence::Fence;
-use super::link_probe::LinkProbe;
+use super::link::{Link, adopt};
 use super::pins::{EGRESS, INGRESS, Pins, unpin};
 use super::{DataplaneError, Monitor, kernel_log};
 
@@ -39,15 +37,6 @@ enum Egress {
     Pinned(Link),
     /// By aya: without pins, or where the kernel knows no links of TC programs.
     Kept(SchedClassifierLinkId),
-}
-
-/// A pinned link.
-#[derive(Debug)]
-pub(super) struct Link {
-    path: PathBuf,
-    probe: LinkProbe,
-    /// Made by us, and not by a predecessor.
-    new: bool,
 }
 
 impl Attachments {
@@ -76,8 +65,8 @@ impl Attachments {
             Ok(Egress::Kept(filter)) => Some(filter),
             Err(error) => {
                 // What was attached just now goes again; a predecessor's stays where it was.
-                for link in links.iter().filter(|link| link.new) {
-                    let _ = unpin(&link.path);
+                for link in links.iter().filter(|link| link.is_new()) {
+                    let _ = unpin(link.path());
                 }
                 return Err(error);
             }
@@ -180,34 +169,6 @@ impl fmt::Debug for Attachments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attachments").field("interfaces", &self.interfaces).finish_non_exhaustive()
     }
-}
-
-impl Link {
-    pub(super) fn is_attached(&self) -> bool {
-        self.probe.is_attached()
-    }
-
-    /// Pins a new link. The name may belong to one whose interface is gone.
-    pub(super) fn pin(path: &Path, link: FdLink) -> Result<Self, DataplaneError> {
-        let failed = |source| DataplaneError::Pins { path: path.to_owned(), source };
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        link.pin(path).map_err(|error| failed(io::Error::other(error)))?;
-        Self::open(path, true)
-    }
-
-    /// What is pinned under the path.
-    pub(super) fn open(path: &Path, new: bool) -> Result<Self, DataplaneError> {
-        let probe = LinkProbe::open(path).map_err(|source| DataplaneError::Pins { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), probe, new })
-    }
-}
-
-/// A predecessor's link; `None` if there is none of use.
-pub(super) fn adopt<L: TryFrom<FdLink>>(pin: &Path) -> Option<L> {
-    FdLink::from(PinnedLink::from_pin(pin).ok()?).try_into().ok()
 }
 
 fn ingress(ebpf: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use aya::programs::SchedClassifier;
 use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId};
 
-use super::attachments::{Link, adopt};
+use super::link::{Link, adopt};
 use super::pins::{FENCE, FENCE_PROGRAM, Pins};
 use super::{DataplaneError, LinkProbe, attach};
 

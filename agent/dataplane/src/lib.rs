@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod fence;
 mod kernel_log;
+mod link;
 mod link_probe;
 mod mapped;
 mod monitor;

@@ -12,7 +12,8 @@ use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::sys::AsyncSocket;
 use xvrrp_common::units::MacAddress;
 
-use super::netlink::{NetError, Placed, placed};
+use super::NetError;
+use super::address::{Placed, placed};
 
 /// What is no longer there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

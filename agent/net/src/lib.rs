@@ -1,7 +1,10 @@
 //! The network as the agent touches it: netlink for what is configured, a packet socket for what is sent.
 
+mod address;
 mod deletions;
 mod echo;
+mod error;
+mod interface;
 mod interface_flags;
 mod link_monitor;
 mod memberships;
@@ -11,14 +14,15 @@ mod process_events;
 mod promote;
 mod unicast;
 
+pub use address::{InterfaceAddress, Placed};
 pub use deletions::{Deletion, DeletionMonitor};
 pub use echo::Echo;
+pub use error::NetError;
+pub use interface::{Interface, Kind, LinkChange};
 pub use interface_flags::interface_is_running;
-pub use link_monitor::{LinkChange, LinkMonitor, LinkNews};
+pub use link_monitor::{LinkMonitor, LinkNews};
 pub use memberships::Memberships;
-pub use netlink::{
-    AddressOutcome, FoundAddress, Interface, InterfaceAddress, Kind, MARKS_LAST, NetError, Netlink, Placed,
-};
+pub use netlink::{AddressOutcome, FoundAddress, MARKS_LAST, Netlink};
 pub use packet::{InterfaceSender, PacketSocket};
 pub use process_events::{ProcessEvent, ProcessEvents};
 pub use unicast::UnicastSocket;

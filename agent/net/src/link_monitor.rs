@@ -8,19 +8,10 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::NetlinkPayload;
 use tokio::task::JoinHandle;
-use xvrrp_common::units::MacAddress;
 
-use super::netlink::{NetError, is_ours, is_running, mac};
-
-/// An interface's state as the kernel just reported it; not necessarily another one than before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinkChange {
-    pub ifindex: u32,
-    /// Administratively up and with a carrier.
-    pub running: bool,
-    /// Its own address; `None` if it is gone.
-    pub mac: Option<MacAddress>,
-}
+use super::NetError;
+use super::address::is_ours;
+use super::interface::{LinkChange, is_running, mac};
 
 /// What the kernel tells of links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

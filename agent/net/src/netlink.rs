@@ -7,19 +7,15 @@ use std::sync::LazyLock;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo};
-use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoMacVlan, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
-    LinkXdp, MacVlanMode,
-};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo};
+use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
 use xvrrp_common::units::MacAddress;
 
-use super::link_monitor::LinkChange;
+use super::address::{ADDRESS_PROTOCOL, Placed, has_flag, interface_address, is_ours, placed};
+use super::error::{NetError, has_errno};
+use super::interface::{Interface, interface};
 use super::promote;
-
-/// Marks an address as ours (`IFA_PROTO`, Linux 5.18): the protocol number of VRRP (RFC 9568 5.1.1.4).
-const ADDRESS_PROTOCOL: AddressProtocol = AddressProtocol::Other(112);
 
 /// Whether the kernel keeps that mark. One that does not cannot tell ours from another's of the same value.
 pub static MARKS_LAST: LazyLock<bool> = LazyLock::new(|| {
@@ -28,81 +24,6 @@ pub static MARKS_LAST: LazyLock<bool> = LazyLock::new(|| {
         release.iter().flat_map(|release| release.split(['.', '-'])).map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5_u32, 18_u32)
 });
-
-#[derive(Debug, thiserror::Error)]
-pub enum NetError {
-    #[error("cannot open a netlink socket: {0}")]
-    Open(#[source] std::io::Error),
-    #[error("cannot list {what}: {source}")]
-    List { what: &'static str, source: rtnetlink::Error },
-    /// `place` is the address with its prefix length, and the interface.
-    #[error("cannot {verb} address {place}: {source}")]
-    Address { verb: &'static str, place: String, source: rtnetlink::Error },
-    #[error("cannot {verb} the unicast filter of {interface} for {mac}: {source}")]
-    UnicastFilter { verb: &'static str, interface: String, mac: MacAddress, source: rtnetlink::Error },
-}
-
-impl NetError {
-    /// Whether the interface in question is gone.
-    pub fn is_without_interface(&self) -> bool {
-        match self {
-            Self::Address { source, .. } | Self::UnicastFilter { source, .. } => has_errno(source, libc::ENODEV),
-            Self::Open(_) | Self::List { .. } => false,
-        }
-    }
-}
-
-/// An interface of this network namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface {
-    pub name: String,
-    pub ifindex: u32,
-    pub mac: MacAddress,
-    /// Has Ethernet framing.
-    pub ethernet: bool,
-    pub loopback: bool,
-    pub kind: Kind,
-    /// What arrives on it is another interface's: it is a port of a bridge, a bond or a team.
-    pub port: bool,
-    /// The interface that it is a VLAN of, by index.
-    pub vlan_of: Option<u32>,
-    /// Administratively up and with a carrier.
-    pub running: bool,
-    /// Addresses, in the kernel's order.
-    pub addresses: Vec<InterfaceAddress>,
-    /// The XDP program that is attached, by its kernel-wide number, and in which mode.
-    pub xdp: Option<(u32, &'static str)>,
-}
-
-/// What decides whether an interface takes frames to another unicast address than its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
-    /// It has a unicast filter, or needs none.
-    #[default]
-    Ordinary,
-    /// It learns on which of its ports an address is, and takes only its own.
-    Bridge,
-    /// In any mode but `passthru`: it shares its parent with others, by their own addresses.
-    Macvlan,
-}
-
-impl Interface {
-    /// As a notification would tell it.
-    pub fn link(&self) -> LinkChange {
-        LinkChange { ifindex: self.ifindex, running: self.running, mac: Some(self.mac) }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InterfaceAddress {
-    pub address: IpAddr,
-    pub prefix_length: u8,
-    /// Put there by an xvrrp agent.
-    pub ours: bool,
-}
-
-/// An address with its prefix length on the interface with this index.
-pub type Placed = (u32, IpAddr, u8);
 
 /// An address as the kernel lists it.
 #[derive(Debug)]
@@ -344,126 +265,4 @@ impl Netlink {
             _ => Ok(()),
         }
     }
-}
-
-/// Whether the interface can carry frames: administratively up and with a carrier.
-pub(super) fn is_running(message: &LinkMessage) -> bool {
-    message.header.flags.contains(LinkFlags::Up | LinkFlags::Running)
-}
-
-pub(super) fn mac(message: &LinkMessage) -> Option<MacAddress> {
-    message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Address(address) => address.as_slice().try_into().ok().map(MacAddress),
-        _ => None,
-    })
-}
-
-fn interface(message: &LinkMessage) -> Option<Interface> {
-    let name = message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.clone()),
-        _ => None,
-    })?;
-    let mac = mac(message);
-    Some(Interface {
-        name,
-        ifindex: message.header.index,
-        mac: mac.unwrap_or_default(),
-        ethernet: message.header.link_layer_type == LinkLayerType::Ether && mac.is_some(),
-        loopback: message.header.flags.contains(LinkFlags::Loopback),
-        kind: kind(message),
-        port: is_port(message),
-        vlan_of: vlan_of(message),
-        running: is_running(message),
-        addresses: Vec::new(),
-        xdp: message.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Xdp(xdp) => xdp_program(xdp),
-            _ => None,
-        }),
-    })
-}
-
-fn information(message: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {
-    message.attributes.iter().flat_map(|attribute| match attribute {
-        LinkAttribute::LinkInfo(information) => information.as_slice(),
-        _ => &[],
-    })
-}
-
-fn is(message: &LinkMessage, kind: &InfoKind) -> bool {
-    information(message).any(|it| matches!(it, LinkInfo::Kind(found) if found == kind))
-}
-
-/// Members of a VRF have a master too, and take what arrives themselves.
-fn is_port(message: &LinkMessage) -> bool {
-    let has_master =
-        message.attributes.iter().any(|it| matches!(it, LinkAttribute::Controller(master) if *master != 0));
-    has_master && !information(message).any(|it| matches!(it, LinkInfo::PortKind(InfoPortKind::Vrf)))
-}
-
-fn vlan_of(message: &LinkMessage) -> Option<u32> {
-    let parent = message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Link(parent) => Some(*parent),
-        _ => None,
-    });
-    parent.filter(|_| is(message, &InfoKind::Vlan))
-}
-
-fn kind(message: &LinkMessage) -> Kind {
-    let passes_through = || {
-        information(message).any(|it| match it {
-            LinkInfo::Data(InfoData::MacVlan(data)) => data.contains(&InfoMacVlan::Mode(MacVlanMode::Passthrough)),
-            _ => false,
-        })
-    };
-    if is(message, &InfoKind::Bridge) {
-        Kind::Bridge
-    } else if is(message, &InfoKind::MacVlan) && !passes_through() {
-        Kind::Macvlan
-    } else {
-        Kind::Ordinary
-    }
-}
-
-fn xdp_program(attributes: &[LinkXdp]) -> Option<(u32, &'static str)> {
-    attributes.iter().find_map(|attribute| match *attribute {
-        LinkXdp::DrvProgId(id) => Some((id, "driver")),
-        LinkXdp::SkbProgId(id) => Some((id, "generic")),
-        LinkXdp::HwProgId(id) => Some((id, "hardware")),
-        _ => None,
-    })
-}
-
-/// `None` for one that another host has.
-fn interface_address(message: &AddressMessage) -> Option<InterfaceAddress> {
-    let (_, address, prefix_length) = placed(message).filter(|_| !has_flag(message, AddressFlags::Dadfailed))?;
-    Some(InterfaceAddress { address, prefix_length, ours: is_ours(message) })
-}
-
-pub(super) fn placed(message: &AddressMessage) -> Option<Placed> {
-    // IFA_LOCAL is the interface's own end; on a point-to-point link IFA_ADDRESS is the other one. IPv6 has no IFA_LOCAL
-    // elsewhere.
-    let attributes = || message.attributes.iter();
-    let local = attributes().find_map(|attribute| match attribute {
-        AddressAttribute::Local(address) => Some(*address),
-        _ => None,
-    });
-    let ipv6 = attributes().find_map(|attribute| match attribute {
-        AddressAttribute::Address(address) if address.is_ipv6() => Some(*address),
-        _ => None,
-    });
-    Some((message.header.index, local.or(ipv6)?, message.header.prefix_len))
-}
-
-fn has_flag(message: &AddressMessage, flag: AddressFlags) -> bool {
-    let mut attributes = message.attributes.iter();
-    attributes.any(|attribute| matches!(attribute, AddressAttribute::Flags(flags) if flags.contains(flag)))
-}
-
-/// Whether an agent has put the address there.
-pub(super) fn is_ours(message: &AddressMessage) -> bool {
-    message.attributes.contains(&AddressAttribute::Protocol(ADDRESS_PROTOCOL))
-}
-
-fn has_errno(error: &rtnetlink::Error, errno: i32) -> bool {
-    matches!(error, rtnetlink::Error::NetlinkError(message) if message.raw_code() == -errno)
 }

@@ -6,8 +6,8 @@ use xvrrp_common::abi;
 use xvrrp_common::units::{Instant, Interval, Priority, Version};
 
 use super::Problem;
+use super::config::{InstanceConfig, PROBLEM_PAUSE};
 use super::frames::address_sum;
-use super::instance::{InstanceConfig, PROBLEM_PAUSE};
 
 /// Keeps in mind what was told, so that nothing is told twice in a row.
 #[derive(Debug)]

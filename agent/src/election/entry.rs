@@ -23,9 +23,29 @@ impl Entry {
         self.router.slot
     }
 
+    /// Returns whether one of [`Router::flags`] is set.
+    pub(super) fn has(&self, flag: u8) -> bool {
+        self.router.flags & flag != 0
+    }
+
+    /// Returns the MAC that the virtual addresses are at: the virtual MAC, or the interface's own.
+    pub(super) fn mac(&self) -> MacAddress {
+        MacAddress(self.router.answer_mac)
+    }
+
+    /// Returns one of the `CHECKSUM_` constants of [`Router`].
+    pub(super) fn checksum(&self) -> u8 {
+        self.router.checksum
+    }
+
+    /// Returns the simple password of version 2 (RFC 2338 5.3.10).
+    pub(super) fn password(&self) -> Option<[u8; 8]> {
+        (self.router.auth_type != 0).then_some(self.router.auth_data)
+    }
+
     /// Whether its addresses may be on this host: the maps have it as Active, or it has given up the role just now.
     pub(super) fn may_hold_addresses(&self) -> bool {
-        self.router.role == Router::ROLE_ACTIVE || self.router.flags & Router::RETIRES != 0
+        self.router.role == Router::ROLE_ACTIVE || self.has(Router::RETIRES)
     }
 
     /// Role and lease at a change of state. An Active router with a lease serves after its first advert only.
@@ -38,7 +58,7 @@ impl Entry {
             State::Initialize | State::Backup => self.set_lease(Lease::ENDED, tables),
         }
         // In the same write as the role. Set until the addresses are off.
-        let retires = self.router.flags & Router::RETIRES != 0 || self.router.role == Router::ROLE_ACTIVE;
+        let retires = self.has(Router::RETIRES) || self.router.role == Router::ROLE_ACTIVE;
         self.write_role(state, retires && state != State::Active, tables)?;
         if state == State::Active && !leased {
             self.set_lease(Lease::UNLIMITED, tables);
@@ -47,7 +67,7 @@ impl Entry {
     }
 
     pub(super) fn set_role(&mut self, state: State, tables: &mut Tables) -> Result<(), DataplaneError> {
-        self.write_role(state, self.router.flags & Router::RETIRES != 0, tables)
+        self.write_role(state, self.has(Router::RETIRES), tables)
     }
 
     fn write_role(&mut self, state: State, retires: bool, tables: &mut Tables) -> Result<(), DataplaneError> {

@@ -9,8 +9,6 @@ use xvrrp_common::wire::vrrp::{self as wire, ChecksumForm, IpAddress};
 use xvrrp_common::wire::{arp, icmpv6};
 use xvrrp_net::InterfaceSender;
 
-use super::instance::InstanceConfig;
-
 /// One announcement for each virtual address, ready to be sent: gratuitous ARP or unsolicited Neighbor Advertisements
 /// (RFC 9568 6.4.2).
 #[derive(Debug)]
@@ -20,13 +18,13 @@ pub(super) enum Announcements {
 }
 
 impl Announcements {
-    pub(super) fn new(config: &InstanceConfig, addresses: &[IpAddr]) -> Self {
-        let mac = config.mac;
-        match Family::of(config.primary) {
-            Family::Ipv4 => Self::Arp(narrow(addresses).into_iter().map(|vip| arp::gratuitous(mac, vip)).collect()),
-            Family::Ipv6 => {
+    /// For addresses of one family, which are at this MAC.
+    pub(super) fn new(mac: MacAddress, addresses: &[IpAddr]) -> Self {
+        match addresses.first() {
+            Some(IpAddr::V6(_)) => {
                 Self::Neighbor(narrow(addresses).into_iter().filter_map(|vip| icmpv6::unsolicited(mac, vip)).collect())
             }
+            _ => Self::Arp(narrow(addresses).into_iter().map(|vip| arp::gratuitous(mac, vip)).collect()),
         }
     }
 

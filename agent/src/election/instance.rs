@@ -4,61 +4,23 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use nix::errno::Errno;
 use xvrrp_common::abi::{self, RouterKey};
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version};
 use xvrrp_common::wire::vrrp::ChecksumForm;
 use xvrrp_dataplane::{DataplaneError, Tables};
-use xvrrp_net::{InterfaceSender, UnicastSocket};
-use xvrrp_vrrp::{Action, Advert, Checks, Config, Event, State, VirtualRouter};
+use xvrrp_net::UnicastSocket;
+use xvrrp_vrrp::{Action, Advert, Checks, Event, State, VirtualRouter};
 
 use super::announcing::{Owed, Pace, TURN, Urgency};
 use super::checksum::{Form, Sample};
 use super::comparison::Comparison;
+use super::config::{InstanceConfig, PROBLEM_PAUSE, cannot_send};
 use super::entry::Entry;
 use super::frames::{Advertised, Announcements};
 use super::status::{Heard, Rival, RouterStatus, Timers};
 use super::{Outlets, Problem, Report, Transition};
 use crate::addresses::Request;
 use crate::process::clock;
-
-/// How long after a problem with others' adverts the next one is told at the earliest.
-pub(super) const PROBLEM_PAUSE: Interval = Interval::from_millis(10_000);
-
-/// Everything that a virtual router of ours is made of.
-#[derive(Debug)]
-pub struct InstanceConfig {
-    /// Its place among all of them.
-    pub index: usize,
-    /// Those of all others that change role together with it.
-    pub partners: Arc<[usize]>,
-    /// One more should, which is not here as it has no interface.
-    pub partner_absent: bool,
-    pub key: RouterKey,
-    /// As the kernel half sees it, in the role [`abi::Router::ROLE_INITIALIZE`], or with [`Self::resume`] Active.
-    pub kernel: abi::Router,
-    pub machine: Config,
-    pub primary: IpAddr,
-    /// Of the primary address's family.
-    pub addresses: Vec<IpAddr>,
-    /// Source of adverts and announcements: the virtual MAC, or the interface's own.
-    pub mac: MacAddress,
-    /// Version 2: simple password (RFC 2338 5.3.10).
-    pub password: Option<[u8; 8]>,
-    pub sender: InterfaceSender,
-    /// Where adverts go, instead of to the group, if there are any.
-    pub peers: Vec<UnicastSocket>,
-    /// Go on as Active, on a lease that ends then.
-    pub resume: Option<Instant>,
-    /// Leave the role to others from the start.
-    pub stands_by: bool,
-    /// Whether the interface is up and has a carrier at the start.
-    pub running: bool,
-    /// Start only once something is told of the interface.
-    pub held: bool,
-    /// What the tracked checks say at the start.
-    pub checks: Checks,
-}
 
 /// See [`InstanceConfig`].
 #[derive(Debug)]
@@ -89,29 +51,15 @@ pub struct Instance {
     entered: Option<(State, State)>,
 }
 
-impl InstanceConfig {
-    /// Sends an advert to the group or to every unicast peer, whatever becomes of it at the others. A failure at one is a
-    /// failure: that router would take over beside us.
-    fn send(&self, advert: &[Vec<u8>]) -> Result<(), Problem> {
-        if self.peers.is_empty() {
-            return advert.iter().try_for_each(|frame| self.sender.send(frame)).map_err(cannot_send);
-        }
-        let sent = self.peers.iter().zip(advert).map(|(peer, packet)| {
-            peer.send(packet).map_err(|error| Problem::CannotSendTo { peer: peer.peer(), error: errno(&error) })
-        });
-        sent.fold(Ok(()), Result::and)
-    }
-}
-
 impl Instance {
     /// Fails where an advert cannot carry what the configuration says, which its check should have refused.
     pub fn new(config: InstanceConfig) -> io::Result<Self> {
+        let entry = Entry::new(config.key, config.kernel, config.resume);
         let mut instance = Self {
             machine: VirtualRouter::new(config.machine.clone()),
-            entry: Entry::new(config.key, config.kernel, config.resume),
             advert: Vec::new(),
             release: Vec::new(),
-            announcements: Announcements::new(&config, &config.addresses),
+            announcements: Announcements::new(entry.mac(), &config.addresses),
             owed: Owed::default(),
             unannounced: false,
             checksum: Form::new(initial_form(&config.kernel)),
@@ -122,8 +70,9 @@ impl Instance {
             rival: None,
             second_answer: None,
             kept: true,
-            removes: config.kernel.flags & abi::Router::RETIRES != 0,
+            removes: entry.has(abi::Router::RETIRES),
             entered: None,
+            entry,
             config,
         };
         instance.build_adverts()?;
@@ -160,13 +109,12 @@ impl Instance {
 
     /// The interface has this address of its own now. Without a virtual MAC the virtual addresses move to it.
     pub(super) fn set_interface_mac(&mut self, mac: MacAddress, tables: &mut Tables) -> Result<(), DataplaneError> {
-        let moves = self.config.kernel.flags & abi::Router::VIRTUAL_MAC == 0;
+        let moves = !self.entry.has(abi::Router::VIRTUAL_MAC);
         if !self.entry.set_interface_mac(mac, moves, tables)? {
             return Ok(());
         }
         if moves {
-            self.config.mac = mac;
-            self.announcements = Announcements::new(&self.config, &self.config.addresses);
+            self.announcements = Announcements::new(mac, &self.config.addresses);
             // The frames held these values before, so they do now.
             let _ = self.build_adverts();
         }
@@ -273,7 +221,7 @@ impl Instance {
             return;
         }
         if pace.grant(self.config.key.ifindex, 1, Urgency::Routine, now) > 0 {
-            let answer = Announcements::new(&self.config, &[address]);
+            let answer = Announcements::new(self.entry.mac(), &[address]);
             self.note_send(answer.send(0, 1, &self.config.sender).map_err(cannot_send));
         }
         self.second_answer = Some(now + Interval::from_nanos(abi::Claim::PAUSE));
@@ -488,7 +436,7 @@ impl Instance {
     }
 
     fn learns_checksum(&self) -> bool {
-        self.config.kernel.checksum == abi::Router::CHECKSUM_AUTO && self.config.machine.version == Version::V3
+        self.entry.checksum() == abi::Router::CHECKSUM_AUTO && self.config.machine.version == Version::V3
     }
 
     /// Called after the machine has heard the advert.
@@ -506,14 +454,14 @@ impl Instance {
 
     // conformance 50, 51, 54
     fn build_adverts(&mut self) -> io::Result<()> {
-        let InstanceConfig { mac, primary, password, ref addresses, ref machine, ref peers, .. } = self.config;
+        let InstanceConfig { addresses, machine, peers, .. } = &self.config;
         let advertised = Advertised {
-            mac,
-            primary,
+            mac: self.entry.mac(),
+            primary: machine.primary,
             version: machine.version,
             vrid: machine.vrid,
             interval: machine.advert_interval,
-            password,
+            password: self.entry.password(),
             addresses,
             peers: peers.iter().map(UnicastSocket::peer).collect(),
         };
@@ -531,12 +479,4 @@ fn initial_form(kernel: &abi::Router) -> ChecksumForm {
 
 fn form(checksum: u8) -> ChecksumForm {
     if checksum == abi::Router::CHECKSUM_PLAIN { ChecksumForm::Plain } else { ChecksumForm::PseudoHeader }
-}
-
-fn cannot_send(error: io::Error) -> Problem {
-    Problem::CannotSend(errno(&error))
-}
-
-fn errno(error: &io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }

@@ -7,6 +7,7 @@
 mod announcing;
 mod checksum;
 mod comparison;
+mod config;
 mod entry;
 mod frames;
 mod instance;
@@ -30,8 +31,9 @@ use crate::addresses::{Request, Standing};
 use crate::process::clock;
 use crate::process::realtime;
 use announcing::{Pace, TURN, Urgency};
+pub use config::InstanceConfig;
 pub use frames::Advertised;
-pub use instance::{Instance, InstanceConfig};
+pub use instance::Instance;
 pub use status::{Heard, Rival, RouterStatus, Timers};
 use timer::DeadlineTimer;
 

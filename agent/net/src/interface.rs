@@ -1,0 +1,147 @@
+//! Interfaces as the kernel describes them in a message.
+
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoMacVlan, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    LinkXdp, MacVlanMode,
+};
+use xvrrp_common::units::MacAddress;
+
+use super::address::InterfaceAddress;
+
+/// An interface of this network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    pub name: String,
+    pub ifindex: u32,
+    pub mac: MacAddress,
+    /// Has Ethernet framing.
+    pub ethernet: bool,
+    pub loopback: bool,
+    pub kind: Kind,
+    /// What arrives on it is another interface's: it is a port of a bridge, a bond or a team.
+    pub port: bool,
+    /// The interface that it is a VLAN of, by index.
+    pub vlan_of: Option<u32>,
+    /// Administratively up and with a carrier.
+    pub running: bool,
+    /// Addresses, in the kernel's order.
+    pub addresses: Vec<InterfaceAddress>,
+    /// The XDP program that is attached, by its kernel-wide number, and in which mode.
+    pub xdp: Option<(u32, &'static str)>,
+}
+
+/// What decides whether an interface takes frames to another unicast address than its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// It has a unicast filter, or needs none.
+    #[default]
+    Ordinary,
+    /// It learns on which of its ports an address is, and takes only its own.
+    Bridge,
+    /// In any mode but `passthru`: it shares its parent with others, by their own addresses.
+    Macvlan,
+}
+
+impl Interface {
+    /// As a notification would tell it.
+    pub fn link(&self) -> LinkChange {
+        LinkChange { ifindex: self.ifindex, running: self.running, mac: Some(self.mac) }
+    }
+}
+
+/// An interface's state as the kernel just reported it; not necessarily another one than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkChange {
+    pub ifindex: u32,
+    /// Administratively up and with a carrier.
+    pub running: bool,
+    /// Its own address; `None` if it is gone.
+    pub mac: Option<MacAddress>,
+}
+
+/// Whether the interface can carry frames: administratively up and with a carrier.
+pub(super) fn is_running(message: &LinkMessage) -> bool {
+    message.header.flags.contains(LinkFlags::Up | LinkFlags::Running)
+}
+
+pub(super) fn mac(message: &LinkMessage) -> Option<MacAddress> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(address) => address.as_slice().try_into().ok().map(MacAddress),
+        _ => None,
+    })
+}
+
+pub(super) fn interface(message: &LinkMessage) -> Option<Interface> {
+    let name = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })?;
+    let mac = mac(message);
+    Some(Interface {
+        name,
+        ifindex: message.header.index,
+        mac: mac.unwrap_or_default(),
+        ethernet: message.header.link_layer_type == LinkLayerType::Ether && mac.is_some(),
+        loopback: message.header.flags.contains(LinkFlags::Loopback),
+        kind: kind(message),
+        port: is_port(message),
+        vlan_of: vlan_of(message),
+        running: is_running(message),
+        addresses: Vec::new(),
+        xdp: message.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Xdp(xdp) => xdp_program(xdp),
+            _ => None,
+        }),
+    })
+}
+
+fn information(message: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {
+    message.attributes.iter().flat_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(information) => information.as_slice(),
+        _ => &[],
+    })
+}
+
+fn is(message: &LinkMessage, kind: &InfoKind) -> bool {
+    information(message).any(|it| matches!(it, LinkInfo::Kind(found) if found == kind))
+}
+
+/// Members of a VRF have a master too, and take what arrives themselves.
+fn is_port(message: &LinkMessage) -> bool {
+    let has_master =
+        message.attributes.iter().any(|it| matches!(it, LinkAttribute::Controller(master) if *master != 0));
+    has_master && !information(message).any(|it| matches!(it, LinkInfo::PortKind(InfoPortKind::Vrf)))
+}
+
+fn vlan_of(message: &LinkMessage) -> Option<u32> {
+    let parent = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Link(parent) => Some(*parent),
+        _ => None,
+    });
+    parent.filter(|_| is(message, &InfoKind::Vlan))
+}
+
+fn kind(message: &LinkMessage) -> Kind {
+    let passes_through = || {
+        information(message).any(|it| match it {
+            LinkInfo::Data(InfoData::MacVlan(data)) => data.contains(&InfoMacVlan::Mode(MacVlanMode::Passthrough)),
+            _ => false,
+        })
+    };
+    if is(message, &InfoKind::Bridge) {
+        Kind::Bridge
+    } else if is(message, &InfoKind::MacVlan) && !passes_through() {
+        Kind::Macvlan
+    } else {
+        Kind::Ordinary
+    }
+}
+
+fn xdp_program(attributes: &[LinkXdp]) -> Option<(u32, &'static str)> {
+    attributes.iter().find_map(|attribute| match *attribute {
+        LinkXdp::DrvProgId(id) => Some((id, "driver")),
+        LinkXdp::SkbProgId(id) => Some((id, "generic")),
+        LinkXdp::HwProgId(id) => Some((id, "hardware")),
+        _ => None,
+    })
+}
