@@ -15,49 +15,16 @@ use nix::net::if_::if_nametoindex;
 use xvrrp::dataplane::{Capacity, Dataplane};
 use xvrrp_common::abi::program;
 use xvrrp_tests::capture::Capture;
-use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, Side, VIP, VirtualRouter, Xvrrp, eventually};
-use xvrrp_tests::probe::{UdpEcho, UdpProbe};
+use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, ServedPair, Side, VIP, VirtualRouter, Xvrrp, eventually};
 
-const PROBE: Duration = Duration::from_millis(1);
-
-/// Two routers with a service behind the virtual address, of which the first one is Active, and a client.
-struct Pair {
-    lab: Lab,
-    _echoes: [UdpEcho; 2],
-    active: Xvrrp,
-    backup: Xvrrp,
-    probe: UdpProbe,
-}
-
-impl Pair {
-    fn new(active: &[VirtualRouter]) -> Result<Self> {
-        Self::in_lab(Lab::new(2)?, active)
-    }
-
-    fn in_lab(lab: Lab, active: &[VirtualRouter]) -> Result<Self> {
-        let echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
-        let mut active = Xvrrp::start(&lab.routers[0], active)?;
-        active.wait_for_state("lan", "active")?;
-        let mut backup = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
-        backup.wait_for_state("lan", "backup")?;
-        let probe = UdpProbe::start(&lab.client, VIP, PROBE)?;
-        probe.wait_for_answer_from(0, PATIENCE)?;
-        Ok(Self { lab, _echoes: echoes, active, backup, probe })
-    }
-
-    /// The first router has been Active all the time, and its agent still answers and can reload.
-    fn check_undisturbed(mut self) -> Result<()> {
-        thread::sleep(Duration::from_millis(600));
-        let seen = self.probe.finish();
-        ensure!(seen.lost() == 0 && seen.hosts() == [0], "{} lost, hosts {:?}", seen.lost(), seen.hosts());
-        let takeovers = self.backup.transitions("lan", "active");
-        ensure!(takeovers == 0, "the Backup took over:\n{}\n{}", self.active.daemon.log(), self.backup.daemon.log());
-        self.active.configure(&[VirtualRouter::lan(200)])?;
-        self.active.reload()?;
-        self.active.wait_for_state("lan", "active")?;
-        ensure!(self.active.stop()?.success() && self.backup.stop()?.success());
-        Ok(())
-    }
+/// The first router has been Active all the time, and its agent still answers and can reload.
+fn check_goes_on(pair: ServedPair) -> Result<()> {
+    let (mut active, mut backup, _lab) = pair.check_undisturbed()?;
+    active.configure(&[VirtualRouter::lan(200)])?;
+    active.reload()?;
+    active.wait_for_state("lan", "active")?;
+    ensure!(active.stop()?.success() && backup.stop()?.success());
+    Ok(())
 }
 
 /// A successor ends with an error that says this.
@@ -70,26 +37,26 @@ fn check_refused(mut successor: Xvrrp, words: &str) -> Result<()> {
 
 #[test]
 fn a_successor_with_other_pins_is_refused_before_the_agent_that_runs_is_asked() -> Result<()> {
-    let pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
     let keys = "bpffs = \"/sys/fs/bpf/xvrrp-elsewhere\"\n";
     let successor = pair.active.replace_by(&pair.lab.routers[0], &[VirtualRouter::lan(200)], &[], keys)?;
     check_refused(successor, "agent: bpffs: is not that of the agent that runs")?;
-    pair.check_undisturbed()
+    check_goes_on(pair)
 }
 
 #[test]
 fn a_successor_that_needs_larger_maps_is_refused_before_the_agent_that_runs_is_asked() -> Result<()> {
-    let pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
     let addresses: Vec<_> = (1..=200).map(|host| format!("\"198.51.100.{host}/32\"")).collect();
     let many = VirtualRouter::lan(200).with("addresses", &format!("[\"{VIP}/24\", {}]", addresses.join(", ")));
     let successor = pair.active.replace(&pair.lab.routers[0], &[many])?;
     check_refused(successor, "too small for this configuration")?;
-    pair.check_undisturbed()
+    check_goes_on(pair)
 }
 
 #[test]
 fn a_successor_on_an_interface_with_a_foreign_program_is_refused_before_the_agent_that_runs_is_asked() -> Result<()> {
-    let pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
     let host = &pair.lab.routers[0];
     host.ip("link add taken type veth peer name far")?;
     host.ip("addr add 198.51.100.2/24 dev taken")?;
@@ -109,12 +76,12 @@ fn a_successor_on_an_interface_with_a_foreign_program_is_refused_before_the_agen
     pair.active.configure(&both)?;
     let Err(error) = pair.active.reload() else { bail!("reloaded") };
     ensure!(format!("{error:#}").contains("the XDP hook of taken is taken by program"), "{error:#}");
-    pair.check_undisturbed()
+    check_goes_on(pair)
 }
 
 #[test]
 fn an_agent_whose_successor_ends_before_it_advertises_goes_on() -> Result<()> {
-    let pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
     // Each peer takes a socket, and only so many may be open: that shows once the agent before has let go.
     let peers: Vec<_> = (1..=60).map(|host| format!("\"192.0.2.{}\"", 100 + host)).collect();
     let many = VirtualRouter::lan(200).with("unicast_peers", &format!("[{}]", peers.join(", ")));
@@ -125,12 +92,12 @@ fn an_agent_whose_successor_ends_before_it_advertises_goes_on() -> Result<()> {
     let line = pair.active.daemon.wait_for_line(&["the successor has ended before it advertised"], PATIENCE);
     line.with_context(|| pair.active.daemon.log())?;
     pair.active.wait_for_state("lan", "active")?;
-    pair.check_undisturbed()
+    check_goes_on(pair)
 }
 
 #[test]
 fn nobody_can_come_between_an_agent_and_its_successor() -> Result<()> {
-    let pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
     let host = &pair.lab.routers[0];
     let stop = AtomicBool::new(false);
     let successor = thread::scope(|scope| -> Result<Xvrrp> {
@@ -161,7 +128,7 @@ fn nobody_can_come_between_an_agent_and_its_successor() -> Result<()> {
     let mut pair = pair;
     ensure!(pair.active.daemon.wait(PATIENCE)?.success(), "{}", pair.active.daemon.log());
     pair.active = successor;
-    pair.check_undisturbed()
+    check_goes_on(pair)
 }
 
 /// A file system without room for one more file, over a directory until this is dropped.
@@ -184,7 +151,7 @@ impl Drop for Full {
 fn an_agent_that_cannot_make_its_control_socket_again_goes_on_and_makes_it_later() -> Result<()> {
     let lab = Lab::new(2)?;
     let mut side = Side::new(&lab.routers[0])?;
-    let mut pair = Pair::in_lab(lab, &[VirtualRouter::lan(200), Side::virtual_router()])?;
+    let mut pair = ServedPair::in_lab(lab, &[VirtualRouter::lan(200), Side::virtual_router()])?;
     let directory = pair.active.control().parent().context("a directory")?.to_owned();
     let full = Full::over(&directory)?;
     // The primary address of another interface changes: the agent reloads by itself.
@@ -199,7 +166,7 @@ fn an_agent_that_cannot_make_its_control_socket_again_goes_on_and_makes_it_later
     drop(full);
     pair.active.daemon.wait_for_line(&["cannot open the control socket", "the agent runs without it"], PATIENCE)?;
     pair.active.daemon.wait_for_line(&["the control socket", "is there now"], PATIENCE)?;
-    pair.check_undisturbed()
+    check_goes_on(pair)
 }
 
 #[test]
