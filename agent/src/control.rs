@@ -22,6 +22,8 @@ use crate::status::AgentStatus;
 
 /// Longest request that is read.
 const MAX_REQUEST: u64 = 4096;
+/// Longest answer that is read.
+const MAX_ANSWER: u64 = 64 << 20;
 /// How long a client may take to ask and to read the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -100,6 +102,11 @@ pub enum ControlError {
     NoAgent { path: PathBuf, source: io::Error },
     #[error("the agent at {path} refused: {error}")]
     Refused { path: PathBuf, error: String },
+    #[error(
+        "the agent at {0} ended the connection without an answer: it was just stopping, reloading or handing over to another \
+         agent, and may have done what was asked or not; look at `xvrrp status`, and try again"
+    )]
+    HungUp(PathBuf),
     #[error("the agent at {path} did not answer as expected: {source}")]
     Answer { path: PathBuf, source: io::Error },
 }
@@ -410,10 +417,18 @@ fn exchange_by(
         stream.write_all(&line)?;
         let mut reader = BufReader::with_capacity(buffer, stream.try_clone()?);
         let mut reply = String::new();
-        (&mut reader).take(64 << 20).read_line(&mut reply)?;
+        (&mut reader).take(MAX_ANSWER).read_line(&mut reply)?;
+        if !reply.ends_with('\n') && (reply.len() as u64) < MAX_ANSWER {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         Ok((serde_json::from_str(&reply)?, reader))
     };
-    exchange().map_err(|source| ControlError::Answer { path: path.to_owned(), source })
+    exchange().map_err(|source| match source.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            ControlError::HungUp(path.to_owned())
+        }
+        _ => ControlError::Answer { path: path.to_owned(), source },
+    })
 }
 
 fn accepted(path: &Path, answer: serde_json::Value) -> Result<serde_json::Value, ControlError> {
@@ -530,6 +545,28 @@ mod tests {
             let successor = client.serve(answer).await.unwrap().into_successor();
             assert_eq!(successor.comes_up().await, relieves);
             asking.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_whose_agent_ends_before_it_answers_hears_what_happened_and_what_to_do() {
+        let (_directory, path) = scratch();
+        let server = Server::open(&path).await.unwrap();
+        // Before anything was read, which resets the connection, and in the middle of the answer.
+        for begun in [None, Some("{\"started\":")] {
+            let path = path.clone();
+            let asking = tokio::task::spawn_blocking(move || ask(&path, &Request::Reload));
+            let Client(mut stream) = server.accept().await.unwrap();
+            if let Some(begun) = begun {
+                let mut line = String::new();
+                tokio::io::BufReader::new(&mut stream).read_line(&mut line).await.unwrap();
+                stream.write_all(begun.as_bytes()).await.unwrap();
+            }
+            drop(stream);
+            let error = asking.await.unwrap().unwrap_err();
+            assert!(matches!(error, ControlError::HungUp(_)), "{error}");
+            let error = error.to_string();
+            assert!(error.contains("handing over") && error.contains("try again"), "{error}");
         }
     }
 
