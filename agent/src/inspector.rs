@@ -46,6 +46,8 @@ pub struct Sources {
     pub history: Arc<History>,
     /// What is kept on the host, by the virtual routers' numbers in the election.
     pub kept: Arc<[addresses::Account]>,
+    /// Why the kernel half is not pinned, if it is not.
+    pub unpinned: watch::Receiver<Option<String>>,
 }
 
 /// What does not change about a check.
@@ -150,6 +152,7 @@ impl Inspector {
             router_id: self.router_id.clone(),
             pid: std::process::id(),
             started: self.started,
+            unpinned: self.sources.unpinned.borrow().clone(),
             sync_groups: self.sync_groups(),
             virtual_routers: self
                 .routers

@@ -179,12 +179,14 @@ impl Host<'_> {
             tokio::spawn(report_warnings(self.config.clone()));
         }
         let mut tracker = Tracker::start(self.config, &outcomes, plans.iter().map(|plan| plan.config), &children);
+        let mut watch = AttachmentWatch::new(plans, lost.clone());
         let sources = Sources {
             counters: Arc::clone(&counters),
             checks: tracker.accounts(),
             notify_failures: herald.notifier.failures(),
             history: Arc::clone(&herald.history),
             kept: Arc::clone(&addresses.accounts),
+            unpinned: watch.unpinned(),
         };
         let waits = report::waits(&all.waiting, &inherited.waiting);
         for (waiting, waits) in all.waiting.iter().zip(&waits) {
@@ -199,7 +201,6 @@ impl Host<'_> {
         let service = clients::serve(Arc::clone(&server), inspector, switch, monitors, departure.clone());
         let mut reporter = Reporter::new(plans, counters);
         let mut discard_check = tokio::time::interval(DISCARD_CHECK);
-        let mut watch = AttachmentWatch::new(plans, lost.clone());
         watch.look_at_links(&held, self.netlink, &election.commands).await;
         let mut interfaces = InterfaceWatch::new(all);
         let ours: BTreeSet<u32> = plans.iter().map(|plan| plan.interface.ifindex).collect();
@@ -282,6 +283,9 @@ impl Host<'_> {
                 _ = discard_check.tick() => reporter.report_discards(),
                 () = watch.tick() => {
                     watch.check(attachments, self.netlink, &election.commands).await;
+                    if watch.check_pins(attachments) && let Some(fence) = &fence {
+                        fence.note();
+                    }
                     if missed {
                         missed = !watch.look_at_links(&ours, self.netlink, &election.commands).await;
                     }

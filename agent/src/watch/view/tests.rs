@@ -54,6 +54,7 @@ fn router(name: &str, state: &str) -> VirtualRouterStatus {
 
 fn status(routers: Vec<VirtualRouterStatus>) -> AgentStatus {
     AgentStatus {
+        unpinned: None,
         schema: SCHEMA,
         router_id: "gw-a".to_owned(),
         pid: 4711,
