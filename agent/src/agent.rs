@@ -30,6 +30,9 @@ use crate::{clock, handover, report};
 /// How long the host may take to answer what a configuration needs to know of it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What has become of an agent that does not wait for its successor.
+const LEFT_BEHIND: &str = "the agent that ran did not wait for this one: it goes on, or was stopped";
+
 /// Checks the configuration against the host, without touching it. What an operator should know although it can be used.
 pub async fn check(config: &Config) -> anyhow::Result<Vec<String>> {
     clock::check()?;
@@ -115,20 +118,20 @@ pub async fn run(config: &Config, replace: bool, mut bequest: Option<Bequest>) -
             // Where that fails, it waits in vain, and ends.
             let passed = successor.pass(&singleton);
             let mut running = pin!(successor.comes_up());
-            let is_running = loop {
+            let outcome = loop {
                 tokio::select! {
-                    is_running = &mut running => break is_running,
+                    outcome = &mut running => break outcome,
                     // Whom we have waited for finds that we have gone, and ends.
                     told = signals.next() => if told.stop { return undo(config, &netlink, &pins).await },
                 }
             };
-            if is_running {
+            let Err(failure) = outcome else {
                 tracing::info!("handed over to a successor");
                 return Ok(());
-            }
+            };
             signals.leave();
             let reason = passed.err().map(|error| format!(" ({error})")).unwrap_or_default();
-            legacy.bequest.note = Some(format!("the successor has ended before it advertised{reason}: going on"));
+            legacy.bequest.note = Some(format!("{failure}{reason}: going on"));
             let Err(error) = legacy.reload.become_successor(&singleton, legacy.bequest, &legacy.files);
             Some(anyhow::Error::new(error).context("cannot start again"))
         }
@@ -137,15 +140,18 @@ pub async fn run(config: &Config, replace: bool, mut bequest: Option<Bequest>) -
             let Err(error) = legacy.reload.become_successor(&singleton, legacy.bequest, &legacy.files);
             Some(anyhow::Error::new(error).context("cannot start again"))
         }
-        // The agent before goes on as soon as it finds that we have ended.
-        Err(error) if incumbent.is_some() => {
-            leave(attachments.take());
-            // In this order, and before the packet socket, whose end takes its time.
-            drop(singleton);
-            drop(incumbent);
-            return Err(error.context("the agent that ran goes on"));
-        }
-        Err(error) => Some(error),
+        Err(error) => match incumbent {
+            Some(incumbent) => {
+                leave(attachments.take());
+                // It goes on as soon as it finds that we have ended, or has not waited for that.
+                let waits = incumbent.is_waiting();
+                // In this order, and before the packet socket, whose end takes its time.
+                drop(singleton);
+                drop(incumbent);
+                return Err(error.context(if waits { "the agent that ran goes on" } else { LEFT_BEHIND }));
+            }
+            None => Some(error),
+        },
     };
     let undone = if begun { undo(config, &netlink, &pins).await } else { Ok(()) };
     drop(attachments);
@@ -197,6 +203,10 @@ async fn start_and_serve(
         // Before the kernel half goes that drops ARP for them.
         remove_stale(netlink, &BTreeSet::new()).await?;
         pins.remove()?;
+    }
+    // Before anything of its is touched: it may have been stopped, and has taken everything off the host then.
+    if incumbent.as_ref().is_some_and(|incumbent| !incumbent.is_waiting()) {
+        bail!("this agent was not ready in time");
     }
     let doors = Doors { server: Arc::new(server), links, signals, reload: Arc::new(reload), incumbent, files };
     host.serve(&mut plans, attachments, &mut filters, doors).await

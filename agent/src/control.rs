@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
 use nix::cmsg_space;
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, getsockname, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, getsockname, recv, recvmsg, sendmsg};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -331,12 +332,15 @@ impl Successor {
         Ok(())
     }
 
-    /// Waits until it says that it runs; false if it has ended, or does not say so in time.
-    pub async fn comes_up(self) -> bool {
+    /// Waits until it says that it runs. Fails, with the reason, if it has ended, or does not say so in time.
+    pub async fn comes_up(self) -> Result<(), String> {
         let mut line = String::new();
         let mut reader = tokio::io::BufReader::new(self.0.take(MAX_REQUEST));
-        let read = tokio::time::timeout(Self::PATIENCE, reader.read_line(&mut line)).await;
-        matches!(read, Ok(Ok(_))) && line.trim_end() == RUNNING
+        match tokio::time::timeout(Self::PATIENCE, reader.read_line(&mut line)).await {
+            Ok(Ok(_)) if line.trim_end() == RUNNING => Ok(()),
+            Ok(_) => Err("the successor has ended before it advertised".to_owned()),
+            Err(_) => Err(format!("the successor has not reported within {:?} that it advertises", Self::PATIENCE)),
+        }
     }
 }
 
@@ -373,6 +377,12 @@ impl Incumbent {
         let singleton = Singleton::received(files.next()?)?;
         self.waits = true;
         Some(singleton)
+    }
+
+    /// Whether it has neither gone on nor ended. One of an earlier version has ended already, and waits for nothing.
+    pub fn is_waiting(&self) -> bool {
+        let peeked = recv(self.stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+        !self.waits || peeked == Err(Errno::EAGAIN)
     }
 
     /// Lets it end. Fails if it has not waited for that: then it has gone on.
@@ -543,9 +553,30 @@ mod tests {
             let client = server.accept().await.unwrap();
             let answer = async |_| Answer::HandingOver { handing_over: true };
             let successor = client.serve(answer).await.unwrap().into_successor();
-            assert_eq!(successor.comes_up().await, relieves);
+            assert_eq!(successor.comes_up().await.is_ok(), relieves);
             asking.await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_successor_finds_whether_its_predecessor_still_waits() {
+        let (_directory, path) = scratch();
+        let server = Server::open(&path).await.unwrap();
+        let singleton = Singleton::claim(ENDING).unwrap();
+        let asking = tokio::task::spawn_blocking(move || {
+            let mut incumbent = Incumbent::ask(&path, None).unwrap();
+            assert!(incumbent.receive().is_some());
+            incumbent
+        });
+        let client = server.accept().await.unwrap();
+        let answer = async |_| Answer::HandingOver { handing_over: true };
+        let successor = client.serve(answer).await.unwrap().into_successor();
+        successor.pass(&singleton).unwrap();
+        let mut incumbent = asking.await.unwrap();
+        assert!(incumbent.is_waiting());
+        drop(successor);
+        assert!(!incumbent.is_waiting());
+        assert!(incumbent.relieve().is_err());
     }
 
     #[tokio::test]

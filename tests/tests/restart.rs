@@ -9,7 +9,8 @@ use anyhow::{Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use xvrrp_common::abi::{LAYOUT, Stamp, map};
 use xvrrp_tests::lab::{
-    Lab, Namespace, PATIENCE, ServedPair, VIP, VirtualRouter, Xvrrp, agent_binary, eventually, host_state, run,
+    Lab, Namespace, PATIENCE, ServedPair, Shortage, TinyDirectory, VIP, VirtualRouter, Xvrrp, agent_binary, eventually,
+    host_state, run,
 };
 
 fn router(priority: u8) -> VirtualRouter {
@@ -30,6 +31,42 @@ fn after_a_kill_an_immediate_restart_goes_on_as_active_without_losing_a_packet()
         thread::sleep(Duration::from_millis(500));
     }
     pair.check_undisturbed().map(drop)
+}
+
+/// Kills an agent that has its control socket in a tiny directory, and starts another one while that is unusable.
+fn check_resumes(
+    ruin: impl Fn(&TinyDirectory) -> Result<()>,
+    mend: impl Fn(&TinyDirectory) -> Result<()>,
+) -> Result<()> {
+    let lab = Lab::new(2)?;
+    let agent = Xvrrp::start_in_tiny_run(&lab.routers[0], &[router(200)])?;
+    let mut pair = ServedPair::with(lab, agent)?;
+    pair.active.kill()?;
+    ruin(pair.active.tiny_run()?)?;
+    pair.active.start_again(&pair.lab.routers[0], &[router(200)])?;
+    pair.active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
+    pair.active.daemon.wait_for_line(&["cannot open the control socket", "the agent runs without it"], PATIENCE)?;
+    mend(pair.active.tiny_run()?)?;
+    pair.active.daemon.wait_for_line(&["the control socket", "is there now"], PATIENCE)?;
+    pair.active.wait_for_state("lan", "active")?;
+    let (mut active, _backup, _lab) = pair.check_undisturbed()?;
+    ensure!(active.stop()?.success(), "{}", active.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn after_a_kill_a_role_is_resumed_without_room_for_files_in_run() -> Result<()> {
+    let fill = |run: &TinyDirectory| -> Result<()> {
+        // Else the next agent could make its socket in the place of the dead one's.
+        fs::remove_file(run.path().join("xvrrp.sock"))?;
+        run.fill(Shortage::Inodes)
+    };
+    check_resumes(fill, TinyDirectory::empty)
+}
+
+#[test]
+fn after_a_kill_a_role_is_resumed_where_run_is_read_only() -> Result<()> {
+    check_resumes(|run| run.set_read_only(true), |run| run.set_read_only(false))
 }
 
 #[test]

@@ -12,10 +12,13 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::programs::Program;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::net::if_::if_nametoindex;
-use xvrrp::dataplane::{Capacity, Dataplane};
+use xvrrp::control::{Incumbent, Singleton};
+use xvrrp::dataplane::{Capacity, Dataplane, namespace_cookie};
 use xvrrp_common::abi::program;
 use xvrrp_tests::capture::Capture;
-use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, ServedPair, Side, VIP, VirtualRouter, Xvrrp, eventually};
+use xvrrp_tests::lab::{
+    INTERFACE, Lab, Namespace, PATIENCE, ServedPair, Side, VIP, VirtualRouter, Xvrrp, eventually, host_state,
+};
 
 /// The first router has been Active all the time, and its agent still answers and can reload.
 fn check_goes_on(pair: ServedPair) -> Result<()> {
@@ -92,6 +95,89 @@ fn an_agent_whose_successor_ends_before_it_advertises_goes_on() -> Result<()> {
     let line = pair.active.daemon.wait_for_line(&["the successor has ended before it advertised"], PATIENCE);
     line.with_context(|| pair.active.daemon.log())?;
     pair.active.wait_for_state("lan", "active")?;
+    check_goes_on(pair)
+}
+
+/// Asks the first router's agent to hand over, as a successor does that hangs from then on: it holds the connection and the
+/// singleton, and does nothing.
+fn hang_after_asking(host: &Namespace, agent: &Xvrrp) -> Result<(Incumbent, Singleton)> {
+    host.run(|| -> Result<_> {
+        let mut incumbent = Incumbent::ask(&agent.control(), Some(namespace_cookie()?))?;
+        let singleton = incumbent.receive().context("it passes the singleton on")?;
+        Ok((incumbent, singleton))
+    })?
+}
+
+#[test]
+fn an_agent_whose_successor_hangs_goes_on_after_a_while_and_the_successor_finds_that_it_is_too_late() -> Result<()> {
+    let mut pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
+    let (mut hanging, _singleton) = hang_after_asking(&pair.lab.routers[0], &pair.active)?;
+    ensure!(hanging.is_waiting());
+    let line = ["ERROR", "the successor has not reported within 3s that it advertises: going on"];
+    pair.active.daemon.wait_for_line(&line, PATIENCE)?;
+    ensure!(!hanging.is_waiting() && hanging.relieve().is_err(), "it would take over from an agent that goes on");
+    // The lease was over by then: the Backup has served, and yields to the higher priority.
+    pair.active.wait_for_state("lan", "active").with_context(|| pair.active.daemon.log())?;
+    pair.backup.wait_for_state("lan", "backup")?;
+    ensure!(pair.backup.transitions("lan", "active") == 1, "{}", pair.backup.daemon.log());
+    pair.probe.wait_for_answer_from(0, PATIENCE)?;
+    pair.active.reload()?;
+    pair.active.wait_for_state("lan", "active")?;
+    ensure!(pair.active.stop()?.success(), "{}", pair.active.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn an_agent_that_is_stopped_while_its_successor_hangs_leaves_nothing_on_the_host() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let host = &lab.routers[0];
+    let before = host_state(host)?;
+    let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    let (hanging, singleton) = hang_after_asking(host, &agent)?;
+    ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    ensure!(agent.daemon.count_lines(&["going on"]) == 0, "{}", agent.daemon.log());
+    ensure!(!hanging.is_waiting(), "a successor must find that there is nothing to go on with");
+    drop(singleton);
+    eventually("the host is as it was", PATIENCE, || {
+        let after = host_state(host)?;
+        ensure!(after == before, "before:\n{before}\nafter:\n{after}");
+        Ok(())
+    })?;
+    ensure!(!host.pins()?.exists() && !agent.control().exists());
+    Ok(())
+}
+
+#[test]
+fn a_successor_in_another_network_namespace_is_refused_and_the_agent_that_runs_sends_every_advert() -> Result<()> {
+    /// Of the lab's 10 in a second, what a busy machine sends at least.
+    const LEAST_PER_SECOND: f64 = 8.0;
+    let pair = ServedPair::in_lab(Lab::new(3)?, &[VirtualRouter::lan(200)])?;
+    let elsewhere = &pair.lab.routers[2];
+    let sent = || -> Result<(f64, f64)> {
+        let (status, router) = (pair.active.status()?, pair.active.virtual_router("lan")?);
+        let started = status["started"].as_f64().context("started")?;
+        Ok((started, router["adverts_sent"].as_f64().context("adverts_sent")?))
+    };
+    let (start, (started, sent_before)) = (Instant::now(), sent()?);
+    // Where no agent runs, and then beside one that has another control socket.
+    let successor = pair.active.replace(elsewhere, &[VirtualRouter::lan(200)])?;
+    check_refused(successor, "another xvrrp agent answers at")?;
+    let other = VirtualRouter::lan(100).with("vrid", "77").with("addresses", "[\"192.0.2.77/24\"]");
+    let mut neighbor = Xvrrp::start(elsewhere, std::slice::from_ref(&other))?;
+    neighbor.wait_for_state("lan", "active")?;
+    let successor = pair.active.replace(elsewhere, std::slice::from_ref(&other))?;
+    check_refused(successor, "it is another network namespace's agent, with the same agent.control")?;
+
+    let (now, sent_after) = sent()?;
+    let seconds = start.elapsed().as_secs_f64();
+    ensure!(now == started, "it has started again:\n{}", pair.active.daemon.log());
+    ensure!(
+        sent_after - sent_before >= LEAST_PER_SECOND * seconds - 1.0,
+        "{sent_before} to {sent_after} in {seconds} s"
+    );
+    neighbor.wait_for_state("lan", "active")?;
+    ensure!(neighbor.stop()?.success(), "{}", neighbor.daemon.log());
     check_goes_on(pair)
 }
 
