@@ -12,7 +12,7 @@ mod tolerance;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use crate::net::{DeletionMonitor, NetError, Netlink};
 use crate::realtime;
 use crate::unicast_filters::Record;
 use keeper::Keeper;
+pub use tolerance::RestLeft;
 
 /// How many requests are taken at once.
 const AT_ONCE: usize = 4096;
@@ -42,6 +43,8 @@ pub struct Placement {
     pub installed: Vec<(IpAddr, u8)>,
     /// What the card's filter has to let in, whatever the role.
     pub virtual_mac: Option<MacAddress>,
+    /// For how long an agent that this process was has given up the role.
+    pub rest: RestLeft,
 }
 
 /// What to do with the addresses of the virtual router with this number.
@@ -77,8 +80,18 @@ pub enum Standing {
 pub struct Account {
     pub addresses: AtomicU64,
     pub filters: AtomicU64,
-    /// Why its role is given up, if it is.
-    pub failure: Mutex<Option<String>>,
+    /// Why its role is given up, and for how long, if it is.
+    pub rest: Mutex<RestLeft>,
+}
+
+impl Account {
+    fn new(placement: &Placement) -> Self {
+        Self { rest: Mutex::new(placement.rest.clone()), ..Self::default() }
+    }
+
+    pub fn rest(&self) -> RestLeft {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// The thread that serves requests.
@@ -126,7 +139,7 @@ pub fn spawn(
     let (sender, requests) = mpsc::unbounded_channel();
     let (standings, standing_receiver) = mpsc::unbounded_channel();
     let (tell_ready, ready) = std::sync::mpsc::channel::<anyhow::Result<()>>();
-    let accounts: Arc<[Account]> = placements.iter().map(|_| Account::default()).collect();
+    let accounts: Arc<[Account]> = placements.iter().map(Account::new).collect();
     let (name, shared) = ("addresses".to_owned(), Arc::clone(&accounts));
     let thread = thread::Builder::new().name(name).spawn(move || {
         // Not permitted: the election thread says so, for both.

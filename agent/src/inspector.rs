@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -353,7 +353,7 @@ fn restored(account: &addresses::Account) -> RestoredCounts {
 }
 
 fn not_kept(account: &addresses::Account) -> Option<String> {
-    account.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    account.rest().failure
 }
 
 fn history_entry(Entry { at, state, reason }: Entry) -> HistoryEntry {

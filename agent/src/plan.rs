@@ -9,7 +9,7 @@ use xvrrp_common::abi::{self, RouterKey, SourceKey, VipKey};
 use xvrrp_common::units::{Family, Instant, MacAddress};
 use xvrrp_common::wire::vrrp::HOP_LIMIT;
 
-use crate::addresses::Placement;
+use crate::addresses::{Placement, RestLeft};
 use crate::config::host::{self, Obstacle};
 use crate::config::surroundings::Surrounding;
 use crate::config::{Checksum, Config, SyncGroupConfig, UnicastPeer, Vip, VirtualRouterConfig};
@@ -345,6 +345,7 @@ impl<'a> Plan<'a> {
             installed: left.collect(),
             addresses,
             virtual_mac: self.config.virtual_mac.then_some(self.mac),
+            rest: RestLeft::default(),
         }
     }
 }

@@ -25,6 +25,7 @@ use nix::unistd::{close, dup, execve};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+use crate::addresses::RestLeft;
 use crate::config::{self, Config, Text};
 use crate::control::{self, Request, Singleton};
 use crate::files;
@@ -47,6 +48,9 @@ pub struct Bequest {
     /// What the checks said last: until they have been looked at again, it holds.
     #[serde(default)]
     pub checks: Outcomes,
+    /// The virtual routers whose role is given up for want of what should be on the host, or lately was.
+    #[serde(default)]
+    pub rests: Vec<Rests>,
     /// The programs that still run, or whose end nobody has seen: children of this process, whatever it becomes.
     #[serde(default)]
     pub running: Vec<Running>,
@@ -132,6 +136,14 @@ pub struct Waits {
     pub since: f64,
 }
 
+/// That a virtual router leaves its role alone, or lately did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rests {
+    pub name: String,
+    pub family: String,
+    pub rest: RestLeft,
+}
+
 impl Waits {
     /// Whether both are of the same virtual router.
     pub fn is_of(&self, other: &Self) -> bool {
@@ -165,6 +177,12 @@ impl Bequest {
             tracing::warn!("what the agent before has left is of another version ({error}): going on without");
             Self::default()
         })))
+    }
+
+    /// What was left of a virtual router's rest.
+    pub fn rest(&self, name: &str, family: &str) -> RestLeft {
+        let rests = self.rests.iter().find(|rests| rests.name == name && rests.family == family);
+        rests.map(|rests| rests.rest.clone()).unwrap_or_default()
     }
 
     /// The open files that were left to this process; to be had once.

@@ -8,6 +8,7 @@ use anyhow::Context;
 use nix::net::if_::if_nametoindex;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::addresses::Placement;
 use crate::adoption::adopt;
 use crate::agent::report_warnings;
 use crate::attachment_watch::AttachmentWatch;
@@ -26,7 +27,7 @@ use crate::monitor::Monitors;
 use crate::net::{Interface, LinkMonitor, LinkNews, Memberships, Netlink, PacketSocket};
 use crate::plan::{Plan, Plans};
 use crate::program::Children;
-use crate::reload::{Bequest, Files, Reload};
+use crate::reload::{Bequest, Files, Reload, Rests};
 use crate::report::Reporter;
 use crate::signals::{Signals, Told};
 use crate::standby::Switch;
@@ -120,14 +121,22 @@ impl Host<'_> {
                 (None, ours.into_iter().filter(|it| !self.pins.are_attached(*it)).collect())
             }
         };
-        let placements: Vec<_> = plans.iter().map(Plan::placement).collect();
+        let inherited = self.bequest.clone().unwrap_or_default();
+        let placements: Vec<_> = plans
+            .iter()
+            .map(|plan| Placement {
+                rest: inherited.rest(&plan.config.name, &plan.family.to_string()),
+                ..plan.placement()
+            })
+            .collect();
+        let resting = (0..).zip(&placements).filter(|(_, placement)| placement.rest.is_on()).map(|(index, _)| index);
+        let resting: BTreeSet<usize> = resting.collect();
 
         let (sockets, memberships): (Vec<_>, Vec<_>) = equipment.into_iter().unzip();
         let counters = Arc::new(tables.take_counters()?);
         let realtime_priority = self.config.agent.realtime_priority;
-        let inherited = self.bequest.clone().unwrap_or_default();
         let outcomes = tracking::inherited(&self.config.checks, &inherited.checks);
-        let instances = equipment::instances(all, sockets, &held, &outcomes)?;
+        let instances = equipment::instances(all, sockets, &held, &resting, &outcomes)?;
         let (addresses, standings) =
             addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
         let hands = (addresses.requests.clone(), standings);
@@ -336,6 +345,7 @@ impl Host<'_> {
         if let Some(fence) = fence {
             fence.stop().await;
         }
+        let accounts = Arc::clone(&addresses.accounts);
         addresses.join();
         let ending = outcome?;
         let (Ending::HandedOver, Some(wish)) = (ending, wish) else {
@@ -347,12 +357,18 @@ impl Host<'_> {
             Wish::GoOn | Wish::HandOver(_) => (self.config.text.clone(), false),
         };
         let (told, running) = (herald.notifier.told(), children.running());
+        let rests = plans.iter().zip(&*accounts).map(|(plan, account)| Rests {
+            name: plan.config.name.clone(),
+            family: plan.family.to_string(),
+            rest: account.rest(),
+        });
         let bequest = Bequest {
             configuration: Some(configuration),
             renewed,
             waiting: waits,
             told,
             checks,
+            rests: rests.collect(),
             running,
             ..Bequest::default()
         };

@@ -56,6 +56,8 @@ pub struct InstanceConfig {
     pub running: bool,
     /// Start only once something is told of the interface.
     pub held: bool,
+    /// Whether what has to be on this host is expected to stay there.
+    pub kept: bool,
     /// What the tracked checks say at the start.
     pub checks: Checks,
 }
@@ -121,7 +123,7 @@ impl Instance {
             adverts_sent: 0,
             rival: None,
             second_answer: None,
-            kept: true,
+            kept: config.kept,
             removes: config.kernel.flags & abi::Router::RETIRES != 0,
             entered: None,
             config,
@@ -131,6 +133,7 @@ impl Instance {
             instance.machine.handle_event(Event::InterfaceDown, Instant::default());
         }
         instance.machine.handle_event(Event::Checks(instance.config.checks), Instant::default());
+        instance.machine.handle_event(Event::Kept(instance.kept), Instant::default());
         instance.machine.handle_event(Event::StandBy(instance.config.stands_by), Instant::default());
         Ok(instance)
     }
