@@ -96,6 +96,7 @@ fn a_page_has_what_the_status_says_in_base_units() {
     for line in [
         format!("xvrrp_build_info{{version=\"{}\"}} 1.0", env!("CARGO_PKG_VERSION")),
         "xvrrp_start_time_seconds 1000.5".to_owned(),
+        "xvrrp_pinned 1.0".to_owned(),
         r#"xvrrp_unattributed_adverts_total{reason="advert_unknown_vrid"} 9.0"#.to_owned(),
         r#"xvrrp_unattributed_adverts_total{reason="advert_length"} 0.0"#.to_owned(),
         r#"xvrrp_check_up{check="uplink",kind="interface"} 0.0"#.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tokio::sync::mpsc;
@@ -11,7 +11,7 @@ use xvrrp::election::{self, ElectionError};
 use xvrrp_dataplane::{Capacity, Dataplane};
 use xvrrp_tests::lab::{
     INTERFACE, LINK_LOCAL_VIP, Lab, Namespace, PATIENCE, Pair, VIP, VIP_IPV6, VirtualRouter, Xvrrp, agent_binary,
-    eventually, host_state,
+    eventually, host_state, pause,
 };
 
 /// Ten advertisement intervals of the lab.
@@ -290,6 +290,35 @@ fn an_address_that_is_removed_again_and_again_makes_another_router_serve() -> Re
 #[test]
 fn a_filter_entry_that_is_removed_again_and_again_makes_another_router_serve() -> Result<()> {
     role_is_given_up_for(&format!("bridge fdb del {VIRTUAL_MAC} dev {INTERFACE} self"), "the unicast filter entry")
+}
+
+#[test]
+fn a_role_that_is_given_up_is_left_alone_for_as_long_over_a_reload() -> Result<()> {
+    /// The first rest is 10 s.
+    const REST: Duration = Duration::from_secs(10);
+    let mut pair = Pair::start(Lab::new(2)?, ["", ""], |router| router)?;
+    let host = &pair.lab.routers[0];
+    let hostile = Loop::start(host, &format!("ip address del {VIP}/24 dev {INTERFACE}"))?;
+    pair.agents[0].wait_for_state("lan", "fault").with_context(|| pair.logs())?;
+    let since = Instant::now();
+    drop(hostile);
+    pair.agents[1].wait_for_state("lan", "active").with_context(|| pair.logs())?;
+    let before = pair.agents[0].virtual_router("lan")?;
+    pair.agents[0].configure(&[VirtualRouter::lan(200)])?;
+    for _ in 0..2 {
+        pair.agents[0].reload()?;
+        let status = pair.agents[0].virtual_router("lan")?;
+        ensure!(status["state"] == "fault" && status["reason"] == "addresses_not_kept", "{status}");
+        ensure!(status["not_kept"] == before["not_kept"], "{status}");
+    }
+    // Longer than it would take to be Active as the higher one.
+    pause(REST / 2)?;
+    ensure!(pair.agents[0].state("lan")? == "fault", "{}", pair.logs());
+    pair.settle().with_context(|| pair.logs())?;
+    let rested = since.elapsed();
+    ensure!((REST * 9 / 10..2 * REST).contains(&rested), "it has rested for {rested:?}\n{}", pair.logs());
+    ensure!(pair.agents[0].virtual_router("lan")?["not_kept"].is_null());
+    Ok(())
 }
 
 #[test]

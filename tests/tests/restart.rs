@@ -3,86 +3,88 @@
 use std::fs;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use xvrrp_common::abi::{LAYOUT, Stamp, map};
 use xvrrp_tests::lab::{
-    Lab, Namespace, PATIENCE, VIP, VirtualRouter, Xvrrp, agent_binary, eventually, host_state, run,
+    Lab, Namespace, PATIENCE, ServedPair, Shortage, TinyDirectory, VIP, VirtualRouter, Xvrrp, agent_binary, eventually,
+    host_state, run,
 };
-use xvrrp_tests::probe::{UdpEcho, UdpProbe};
-
-const PROBE: Duration = Duration::from_millis(1);
-
-/// Two routers with a service behind the virtual address; the first one is Active.
-struct Pair {
-    lab: Lab,
-    _echoes: [UdpEcho; 2],
-    active: Xvrrp,
-    backup: Xvrrp,
-}
 
 fn router(priority: u8) -> VirtualRouter {
     VirtualRouter::lan(priority)
 }
 
-fn pair() -> Result<Pair> {
-    let lab = Lab::new(2)?;
-    let echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
-    let mut active = Xvrrp::start(&lab.routers[0], &[router(200)])?;
-    active.wait_for_state("lan", "active")?;
-    let mut backup = Xvrrp::start(&lab.routers[1], &[router(100)])?;
-    backup.wait_for_state("lan", "backup")?;
-    Ok(Pair { lab, _echoes: echoes, active, backup })
-}
-
-/// Every probe was answered by the first router, and the second one never became Active.
-fn check_undisturbed(probe: UdpProbe, backup: &Xvrrp, since: Instant) -> Result<()> {
-    let seen = probe.finish();
-    let (_, longest) = seen.longest_gap_between(since, Instant::now()).context("no answers")?;
-    // Answers may be late on a busy machine; none may be missing.
-    ensure!(seen.lost() == 0, "{} probes were lost; longest gap {longest:?}", seen.lost());
-    ensure!(seen.hosts() == [0], "answers came from {:?}", seen.hosts());
-    ensure!(backup.transitions("lan", "active") == 0, "the Backup took over:\n{}", backup.daemon.log());
-    Ok(())
+fn pair() -> Result<ServedPair> {
+    ServedPair::new(&[router(200)])
 }
 
 #[test]
 fn after_a_kill_an_immediate_restart_goes_on_as_active_without_losing_a_packet() -> Result<()> {
-    let Pair { lab, mut active, backup, _echoes } = pair()?;
-    let probe = UdpProbe::start(&lab.client, VIP, PROBE)?;
-    probe.wait_for_answer_from(0, PATIENCE)?;
-    let start = Instant::now();
+    let mut pair = pair()?;
     for _ in 0..3 {
-        active.kill()?;
-        active = active.restart(&lab.routers[0], &[router(200)])?;
-        active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
+        pair.active.kill()?;
+        pair.active.start_again(&pair.lab.routers[0], &[router(200)])?;
+        pair.active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
         thread::sleep(Duration::from_millis(500));
     }
-    check_undisturbed(probe, &backup, start)
+    pair.check_undisturbed().map(drop)
+}
+
+/// Kills an agent that has its control socket in a tiny directory, and starts another one while that is unusable.
+fn check_resumes(
+    ruin: impl Fn(&TinyDirectory) -> Result<()>,
+    mend: impl Fn(&TinyDirectory) -> Result<()>,
+) -> Result<()> {
+    let lab = Lab::new(2)?;
+    let agent = Xvrrp::start_in_tiny_run(&lab.routers[0], &[router(200)])?;
+    let mut pair = ServedPair::with(lab, agent)?;
+    pair.active.kill()?;
+    ruin(pair.active.tiny_run()?)?;
+    pair.active.start_again(&pair.lab.routers[0], &[router(200)])?;
+    pair.active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
+    pair.active.daemon.wait_for_line(&["cannot open the control socket", "the agent runs without it"], PATIENCE)?;
+    mend(pair.active.tiny_run()?)?;
+    pair.active.daemon.wait_for_line(&["the control socket", "is there now"], PATIENCE)?;
+    pair.active.wait_for_state("lan", "active")?;
+    let (mut active, _backup, _lab) = pair.check_undisturbed()?;
+    ensure!(active.stop()?.success(), "{}", active.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn after_a_kill_a_role_is_resumed_without_room_for_files_in_run() -> Result<()> {
+    let fill = |run: &TinyDirectory| -> Result<()> {
+        // Else the next agent could make its socket in the place of the dead one's.
+        fs::remove_file(run.path().join("xvrrp.sock"))?;
+        run.fill(Shortage::Inodes)
+    };
+    check_resumes(fill, TinyDirectory::empty)
+}
+
+#[test]
+fn after_a_kill_a_role_is_resumed_where_run_is_read_only() -> Result<()> {
+    check_resumes(|run| run.set_read_only(true), |run| run.set_read_only(false))
 }
 
 #[test]
 fn a_successor_takes_over_from_a_running_agent_without_losing_a_packet() -> Result<()> {
-    let Pair { lab, mut active, mut backup, _echoes } = pair()?;
-    let probe = UdpProbe::start(&lab.client, VIP, PROBE)?;
-    probe.wait_for_answer_from(0, PATIENCE)?;
-    let start = Instant::now();
+    let mut pair = pair()?;
     for _ in 0..3 {
-        let mut successor = active.replace(&lab.routers[0], &[router(200)])?;
-        ensure!(active.daemon.wait(PATIENCE)?.success(), "the predecessor fails: {}", active.daemon.log());
+        let mut successor = pair.active.replace(&pair.lab.routers[0], &[router(200)])?;
+        ensure!(pair.active.daemon.wait(PATIENCE)?.success(), "the predecessor fails: {}", pair.active.daemon.log());
         successor.wait_for_state("lan", "active")?;
-        active = successor;
+        pair.active = successor;
         thread::sleep(Duration::from_millis(200));
     }
     // The Backup's agent as well.
-    let successor = backup.replace(&lab.routers[1], &[router(100)])?;
-    ensure!(backup.daemon.wait(PATIENCE)?.success());
-    backup = successor;
-    backup.wait_for_state("lan", "backup")?;
-    thread::sleep(Duration::from_millis(500));
-    check_undisturbed(probe, &backup, start)
+    let successor = pair.backup.replace(&pair.lab.routers[1], &[router(100)])?;
+    ensure!(pair.backup.daemon.wait(PATIENCE)?.success());
+    pair.backup = successor;
+    pair.backup.wait_for_state("lan", "backup")?;
+    pair.check_undisturbed().map(drop)
 }
 
 #[test]
@@ -97,10 +99,11 @@ fn replacing_nobody_is_an_ordinary_start() -> Result<()> {
 
 #[test]
 fn a_restart_after_the_lease_listens_first_and_leaves_the_address_to_its_successor() -> Result<()> {
-    let Pair { lab, mut active, mut backup, _echoes } = pair()?;
-    active.kill()?;
-    backup.wait_for_state("lan", "active")?;
-    let mut restarted = active.restart(&lab.routers[0], &[router(50)])?;
+    let mut pair = pair()?;
+    pair.active.kill()?;
+    pair.backup.wait_for_state("lan", "active")?;
+    pair.active.start_again(&pair.lab.routers[0], &[router(50)])?;
+    let (restarted, lab) = (&mut pair.active, &pair.lab);
     restarted.wait_for_state("lan", "backup")?;
     let addresses = lab.routers[0].ip("-4 -o address show dev eth0")?;
     ensure!(!addresses.contains(&format!("{VIP}/")), "{addresses}");
@@ -121,13 +124,14 @@ fn restamp(host: &Namespace, change: impl FnOnce(&mut Stamp)) -> Result<()> {
 
 #[test]
 fn an_older_version_of_the_same_layout_is_gone_on_with() -> Result<()> {
-    let Pair { lab, mut active, backup, _echoes } = pair()?;
+    let mut pair = pair()?;
+    let (active, host) = (&mut pair.active, &pair.lab.routers[0]);
     active.kill()?;
-    restamp(&lab.routers[0], |stamp| stamp.version[..6].copy_from_slice(b"0.0.9\0"))?;
-    let mut active = active.restart(&lab.routers[0], &[router(200)])?;
+    restamp(host, |stamp| stamp.version[..6].copy_from_slice(b"0.0.9\0"))?;
+    active.start_again(host, &[router(200)])?;
     active.daemon.wait_for_line(&["going on with the maps of xvrrp 0.0.9"], PATIENCE)?;
     active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
-    ensure!(backup.transitions("lan", "active") == 0);
+    ensure!(pair.backup.transitions("lan", "active") == 0);
     Ok(())
 }
 
@@ -267,13 +271,14 @@ fn a_bpf_file_system_is_mounted_where_there_is_none() -> Result<()> {
 
 #[test]
 fn a_kernel_half_that_was_detached_by_hand_is_attached_again_before_a_backup_takes_over() -> Result<()> {
-    let Pair { lab, mut active, mut backup, _echoes } = pair()?;
-    for (host, agent) in [(&lab.routers[1], &mut backup), (&lab.routers[0], &mut active)] {
+    let mut pair = pair()?;
+    let hosts = &pair.lab.routers;
+    for (host, agent) in [(&hosts[1], &mut pair.backup), (&hosts[0], &mut pair.active)] {
         host.detach_ingress()?;
         agent.daemon.wait_for_line(&["WARN", "had been detached: attached it again"], PATIENCE)?;
         thread::sleep(Duration::from_millis(800));
         ensure!(host.ip("link show dev eth0")?.contains("xdp"));
     }
-    ensure!(backup.transitions("lan", "active") == 0, "{}", backup.daemon.log());
+    ensure!(pair.backup.transitions("lan", "active") == 0, "{}", pair.backup.daemon.log());
     Ok(())
 }

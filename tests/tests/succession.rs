@@ -12,52 +12,22 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::programs::Program;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::net::if_::if_nametoindex;
+use xvrrp::control::{Incumbent, Singleton};
 use xvrrp_common::abi::program;
-use xvrrp_dataplane::{Capacity, Dataplane};
+use xvrrp_dataplane::{Capacity, Dataplane, namespace_cookie};
 use xvrrp_tests::capture::Capture;
-use xvrrp_tests::lab::{INTERFACE, Lab, PATIENCE, Side, VIP, VirtualRouter, Xvrrp, eventually};
-use xvrrp_tests::probe::{UdpEcho, UdpProbe};
+use xvrrp_tests::lab::{
+    INTERFACE, Lab, Namespace, PATIENCE, ServedPair, Side, VIP, VirtualRouter, Xvrrp, eventually, host_state,
+};
 
-const PROBE: Duration = Duration::from_millis(1);
-
-/// Two routers with a service behind the virtual address, of which the first one is Active, and a client.
-struct Pair {
-    lab: Lab,
-    _echoes: [UdpEcho; 2],
-    active: Xvrrp,
-    backup: Xvrrp,
-    probe: UdpProbe,
-}
-
-impl Pair {
-    fn new(active: &[VirtualRouter]) -> Result<Self> {
-        Self::in_lab(Lab::new(2)?, active)
-    }
-
-    fn in_lab(lab: Lab, active: &[VirtualRouter]) -> Result<Self> {
-        let echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
-        let mut active = Xvrrp::start(&lab.routers[0], active)?;
-        active.wait_for_state("lan", "active")?;
-        let mut backup = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
-        backup.wait_for_state("lan", "backup")?;
-        let probe = UdpProbe::start(&lab.client, VIP, PROBE)?;
-        probe.wait_for_answer_from(0, PATIENCE)?;
-        Ok(Self { lab, _echoes: echoes, active, backup, probe })
-    }
-
-    /// The first router has been Active all the time, and its agent still answers and can reload.
-    fn check_undisturbed(mut self) -> Result<()> {
-        thread::sleep(Duration::from_millis(600));
-        let seen = self.probe.finish();
-        ensure!(seen.lost() == 0 && seen.hosts() == [0], "{} lost, hosts {:?}", seen.lost(), seen.hosts());
-        let takeovers = self.backup.transitions("lan", "active");
-        ensure!(takeovers == 0, "the Backup took over:\n{}\n{}", self.active.daemon.log(), self.backup.daemon.log());
-        self.active.configure(&[VirtualRouter::lan(200)])?;
-        self.active.reload()?;
-        self.active.wait_for_state("lan", "active")?;
-        ensure!(self.active.stop()?.success() && self.backup.stop()?.success());
-        Ok(())
-    }
+/// The first router has been Active all the time, and its agent still answers and can reload.
+fn check_goes_on(pair: ServedPair) -> Result<()> {
+    let (mut active, mut backup, _lab) = pair.check_undisturbed()?;
+    active.configure(&[VirtualRouter::lan(200)])?;
+    active.reload()?;
+    active.wait_for_state("lan", "active")?;
+    ensure!(active.stop()?.success() && backup.stop()?.success());
+    Ok(())
 }
 
 /// A successor ends with an error that says this.
@@ -70,26 +40,26 @@ fn check_refused(mut successor: Xvrrp, words: &str) -> Result<()> {
 
 #[test]
 fn a_successor_with_other_pins_is_refused_before_the_agent_that_runs_is_asked() -> Result<()> {
-    let pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
     let keys = "bpffs = \"/sys/fs/bpf/xvrrp-elsewhere\"\n";
     let successor = pair.active.replace_by(&pair.lab.routers[0], &[VirtualRouter::lan(200)], &[], keys)?;
     check_refused(successor, "agent: bpffs: is not that of the agent that runs")?;
-    pair.check_undisturbed()
+    check_goes_on(pair)
 }
 
 #[test]
 fn a_successor_that_needs_larger_maps_is_refused_before_the_agent_that_runs_is_asked() -> Result<()> {
-    let pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
     let addresses: Vec<_> = (1..=200).map(|host| format!("\"198.51.100.{host}/32\"")).collect();
     let many = VirtualRouter::lan(200).with("addresses", &format!("[\"{VIP}/24\", {}]", addresses.join(", ")));
     let successor = pair.active.replace(&pair.lab.routers[0], &[many])?;
     check_refused(successor, "too small for this configuration")?;
-    pair.check_undisturbed()
+    check_goes_on(pair)
 }
 
 #[test]
 fn a_successor_on_an_interface_with_a_foreign_program_is_refused_before_the_agent_that_runs_is_asked() -> Result<()> {
-    let pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
     let host = &pair.lab.routers[0];
     host.ip("link add taken type veth peer name far")?;
     host.ip("addr add 198.51.100.2/24 dev taken")?;
@@ -109,12 +79,12 @@ fn a_successor_on_an_interface_with_a_foreign_program_is_refused_before_the_agen
     pair.active.configure(&both)?;
     let Err(error) = pair.active.reload() else { bail!("reloaded") };
     ensure!(format!("{error:#}").contains("the XDP hook of taken is taken by program"), "{error:#}");
-    pair.check_undisturbed()
+    check_goes_on(pair)
 }
 
 #[test]
 fn an_agent_whose_successor_ends_before_it_advertises_goes_on() -> Result<()> {
-    let pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
     // Each peer takes a socket, and only so many may be open: that shows once the agent before has let go.
     let peers: Vec<_> = (1..=60).map(|host| format!("\"192.0.2.{}\"", 100 + host)).collect();
     let many = VirtualRouter::lan(200).with("unicast_peers", &format!("[{}]", peers.join(", ")));
@@ -125,12 +95,95 @@ fn an_agent_whose_successor_ends_before_it_advertises_goes_on() -> Result<()> {
     let line = pair.active.daemon.wait_for_line(&["the successor has ended before it advertised"], PATIENCE);
     line.with_context(|| pair.active.daemon.log())?;
     pair.active.wait_for_state("lan", "active")?;
-    pair.check_undisturbed()
+    check_goes_on(pair)
+}
+
+/// Asks the first router's agent to hand over, as a successor does that hangs from then on: it holds the connection and the
+/// singleton, and does nothing.
+fn hang_after_asking(host: &Namespace, agent: &Xvrrp) -> Result<(Incumbent, Singleton)> {
+    host.run(|| -> Result<_> {
+        let mut incumbent = Incumbent::ask(&agent.control(), Some(namespace_cookie()?))?;
+        let singleton = incumbent.receive().context("it passes the singleton on")?;
+        Ok((incumbent, singleton))
+    })?
+}
+
+#[test]
+fn an_agent_whose_successor_hangs_goes_on_after_a_while_and_the_successor_finds_that_it_is_too_late() -> Result<()> {
+    let mut pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
+    let (mut hanging, _singleton) = hang_after_asking(&pair.lab.routers[0], &pair.active)?;
+    ensure!(hanging.is_waiting());
+    let line = ["ERROR", "the successor has not reported within 3s that it advertises: going on"];
+    pair.active.daemon.wait_for_line(&line, PATIENCE)?;
+    ensure!(!hanging.is_waiting() && hanging.relieve().is_err(), "it would take over from an agent that goes on");
+    // The lease was over by then: the Backup has served, and yields to the higher priority.
+    pair.active.wait_for_state("lan", "active").with_context(|| pair.active.daemon.log())?;
+    pair.backup.wait_for_state("lan", "backup")?;
+    ensure!(pair.backup.transitions("lan", "active") == 1, "{}", pair.backup.daemon.log());
+    pair.probe.wait_for_answer_from(0, PATIENCE)?;
+    pair.active.reload()?;
+    pair.active.wait_for_state("lan", "active")?;
+    ensure!(pair.active.stop()?.success(), "{}", pair.active.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn an_agent_that_is_stopped_while_its_successor_hangs_leaves_nothing_on_the_host() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let host = &lab.routers[0];
+    let before = host_state(host)?;
+    let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    let (hanging, singleton) = hang_after_asking(host, &agent)?;
+    ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    ensure!(agent.daemon.count_lines(&["going on"]) == 0, "{}", agent.daemon.log());
+    ensure!(!hanging.is_waiting(), "a successor must find that there is nothing to go on with");
+    drop(singleton);
+    eventually("the host is as it was", PATIENCE, || {
+        let after = host_state(host)?;
+        ensure!(after == before, "before:\n{before}\nafter:\n{after}");
+        Ok(())
+    })?;
+    ensure!(!host.pins()?.exists() && !agent.control().exists());
+    Ok(())
+}
+
+#[test]
+fn a_successor_in_another_network_namespace_is_refused_and_the_agent_that_runs_sends_every_advert() -> Result<()> {
+    /// Of the lab's 10 in a second, what a busy machine sends at least.
+    const LEAST_PER_SECOND: f64 = 8.0;
+    let pair = ServedPair::in_lab(Lab::new(3)?, &[VirtualRouter::lan(200)])?;
+    let elsewhere = &pair.lab.routers[2];
+    let sent = || -> Result<(f64, f64)> {
+        let (status, router) = (pair.active.status()?, pair.active.virtual_router("lan")?);
+        let started = status["started"].as_f64().context("started")?;
+        Ok((started, router["adverts_sent"].as_f64().context("adverts_sent")?))
+    };
+    let (start, (started, sent_before)) = (Instant::now(), sent()?);
+    // Where no agent runs, and then beside one that has another control socket.
+    let successor = pair.active.replace(elsewhere, &[VirtualRouter::lan(200)])?;
+    check_refused(successor, "another xvrrp agent answers at")?;
+    let other = VirtualRouter::lan(100).with("vrid", "77").with("addresses", "[\"192.0.2.77/24\"]");
+    let mut neighbor = Xvrrp::start(elsewhere, std::slice::from_ref(&other))?;
+    neighbor.wait_for_state("lan", "active")?;
+    let successor = pair.active.replace(elsewhere, std::slice::from_ref(&other))?;
+    check_refused(successor, "it is another network namespace's agent, with the same agent.control")?;
+
+    let (now, sent_after) = sent()?;
+    let seconds = start.elapsed().as_secs_f64();
+    ensure!(now == started, "it has started again:\n{}", pair.active.daemon.log());
+    ensure!(
+        sent_after - sent_before >= LEAST_PER_SECOND * seconds - 1.0,
+        "{sent_before} to {sent_after} in {seconds} s"
+    );
+    neighbor.wait_for_state("lan", "active")?;
+    ensure!(neighbor.stop()?.success(), "{}", neighbor.daemon.log());
+    check_goes_on(pair)
 }
 
 #[test]
 fn nobody_can_come_between_an_agent_and_its_successor() -> Result<()> {
-    let pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
     let host = &pair.lab.routers[0];
     let stop = AtomicBool::new(false);
     let successor = thread::scope(|scope| -> Result<Xvrrp> {
@@ -161,7 +214,7 @@ fn nobody_can_come_between_an_agent_and_its_successor() -> Result<()> {
     let mut pair = pair;
     ensure!(pair.active.daemon.wait(PATIENCE)?.success(), "{}", pair.active.daemon.log());
     pair.active = successor;
-    pair.check_undisturbed()
+    check_goes_on(pair)
 }
 
 /// A file system without room for one more file, over a directory until this is dropped.
@@ -184,7 +237,7 @@ impl Drop for Full {
 fn an_agent_that_cannot_make_its_control_socket_again_goes_on_and_makes_it_later() -> Result<()> {
     let lab = Lab::new(2)?;
     let mut side = Side::new(&lab.routers[0])?;
-    let mut pair = Pair::in_lab(lab, &[VirtualRouter::lan(200), Side::virtual_router()])?;
+    let mut pair = ServedPair::in_lab(lab, &[VirtualRouter::lan(200), Side::virtual_router()])?;
     let directory = pair.active.control().parent().context("a directory")?.to_owned();
     let full = Full::over(&directory)?;
     // The primary address of another interface changes: the agent reloads by itself.
@@ -199,7 +252,7 @@ fn an_agent_that_cannot_make_its_control_socket_again_goes_on_and_makes_it_later
     drop(full);
     pair.active.daemon.wait_for_line(&["cannot open the control socket", "the agent runs without it"], PATIENCE)?;
     pair.active.daemon.wait_for_line(&["the control socket", "is there now"], PATIENCE)?;
-    pair.check_undisturbed()
+    check_goes_on(pair)
 }
 
 #[test]

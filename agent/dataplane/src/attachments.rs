@@ -1,25 +1,42 @@
 //! The programs, and where they are attached. With pins, they stay there when the agent dies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::{fmt, io};
 
 use aya::Ebpf;
 use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{Program, SchedClassifier, Xdp};
-use xvrrp_common::abi::program;
+use xvrrp_common::abi::{map, program};
 
 use super::attach::{self, Occupant, XdpMode};
 use super::fence::Fence;
 use super::link::{Link, adopt};
-use super::pins::{EGRESS, INGRESS, Pins, unpin};
+use super::link_probe;
+use super::pins::{EGRESS, FENCE, INGRESS, Pins, unpin};
 use super::{DataplaneError, Monitor, kernel_log};
 
 /// See the module. The management side owns it.
 pub struct Attachments {
     ebpf: Ebpf,
     pins: Option<Pins>,
+    /// The pinned maps, by the names of their pins. None without pins.
+    maps: Vec<(&'static str, OwnedFd)>,
     interfaces: BTreeMap<u32, Attached>,
+    /// The pins that were there when they were looked at last.
+    seen: BTreeSet<OsString>,
+}
+
+/// What [`Attachments::restore_pins`] has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestoredPins {
+    /// How many were missing, and are back.
+    pub count: usize,
+    /// Whether the fence may have lost pins. Its links go with them, so it may have to be attached again.
+    pub fence: bool,
 }
 
 /// An interface that both programs are attached to.
@@ -44,7 +61,43 @@ impl Attachments {
         ingress(&mut ebpf)?.load()?;
         egress(&mut ebpf)?.load()?;
         fence(&mut ebpf)?.load()?;
-        Ok(Self { ebpf, pins, interfaces: BTreeMap::new() })
+        let open = |(pins, name): (&Pins, &'static str)| {
+            let path = pins.map(name);
+            let opened = link_probe::get(&path).map_err(|source| DataplaneError::Pins { path, source });
+            Ok((name, opened?))
+        };
+        let names = pins.iter().flat_map(|pins| map::PINNED.iter().map(move |name| (pins, *name)));
+        let maps = names.map(open).collect::<Result<_, DataplaneError>>()?;
+        Ok(Self { ebpf, pins, maps, interfaces: BTreeMap::new(), seen: BTreeSet::new() })
+    }
+
+    /// Puts back the pins that something else has removed. The kernel half works without them, but ends with this process.
+    pub fn restore_pins(&mut self) -> Result<RestoredPins, DataplaneError> {
+        let none = RestoredPins { count: 0, fence: false };
+        let Some(pins) = &self.pins else { return Ok(none) };
+        let look = || pins.names().map_err(|source| DataplaneError::Pins { path: pins.directory().to_owned(), source });
+        let there = look()?;
+        let is_missing = |path: &Path| path.file_name().is_none_or(|name| !there.contains(name));
+        let links = self.interfaces.values().flat_map(|attached| &attached.links);
+        let links = links.filter(|link| is_missing(link.path())).collect::<Vec<_>>();
+        let maps = self.maps.iter().map(|(name, map)| (pins.map(name), map)).filter(|(path, _)| is_missing(path));
+        // The stamp is the last one, without which a successor takes the maps for incomplete.
+        let maps = maps.collect::<Vec<_>>();
+        let count = links.len() + maps.len();
+        if count > 0 {
+            pins.create()?;
+        }
+        for link in links {
+            link.pin_again()?;
+        }
+        for (path, map) in maps {
+            link_probe::pin(map, &path).map_err(|source| DataplaneError::Pins { path, source })?;
+        }
+        let is_fence = |name: &&OsString| name.to_string_lossy().starts_with(FENCE);
+        // One that came and went since the last look went with others, as a rule.
+        let fence = count > 0 || self.seen.difference(&there).any(|name| is_fence(&name));
+        self.seen = if count > 0 { look()? } else { there };
+        Ok(RestoredPins { count, fence })
     }
 
     /// Attaches both programs to an interface, once; in place of a predecessor's, without a gap. Driver mode where it
@@ -144,7 +197,9 @@ impl Attachments {
     }
 
     /// Leaves everything attached, for a successor.
-    pub fn leave(self) {
+    pub fn leave(mut self) {
+        // Somebody may have removed them since they were looked at last. The successor says what it does not find.
+        let _ = self.restore_pins();
         // What is not pinned would be detached with it. The process ends now.
         std::mem::forget(self);
     }

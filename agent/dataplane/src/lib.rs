@@ -27,7 +27,7 @@ use nix::unistd::{SysconfVar, sysconf};
 use xvrrp_common::abi::{LAYOUT, Stamp, constant, map};
 
 pub use attach::{Occupant, XdpMode, strips_vlan_tags};
-pub use attachments::Attachments;
+pub use attachments::{Attachments, RestoredPins};
 pub use counters::CounterReader;
 pub use error::DataplaneError;
 pub use events::{Events, Told};

@@ -41,6 +41,11 @@ impl Link {
         Self::open(path, true)
     }
 
+    /// Puts back a pin that something else has removed.
+    pub(super) fn pin_again(&self) -> Result<(), DataplaneError> {
+        self.probe.pin(&self.path).map_err(|source| DataplaneError::Pins { path: self.path.clone(), source })
+    }
+
     /// What is pinned under the path.
     pub(super) fn open(path: &Path, new: bool) -> Result<Self, DataplaneError> {
         let probe = LinkProbe::open(path).map_err(|source| DataplaneError::Pins { path: path.to_owned(), source })?;

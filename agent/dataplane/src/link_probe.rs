@@ -27,6 +27,18 @@ impl Command for ObjectGet {
 }
 
 #[repr(C)]
+struct ObjectPin {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+impl Command for ObjectPin {
+    /// `BPF_OBJ_PIN`
+    const NUMBER: libc::c_long = 6;
+}
+
+#[repr(C)]
 struct InfoByFd {
     bpf_fd: i32,
     info_len: u32,
@@ -82,6 +94,11 @@ impl LinkProbe {
         (told.is_ok() && info.ifindex != 0).then_some(info.ifindex)
     }
 
+    /// Gives it another name; the one that it was opened by may be gone.
+    pub(super) fn pin(&self, path: &Path) -> io::Result<()> {
+        pin(&self.0, path)
+    }
+
     /// Whether it holds its program to any interface.
     pub fn is_attached(&self) -> bool {
         self.ifindex().is_some()
@@ -96,7 +113,14 @@ pub(super) fn get(pin: &Path) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-pub(super) fn path_of(pin: &Path) -> io::Result<CString> {
+/// Gives a map or link a name, which must not be taken.
+pub(super) fn pin(object: &OwnedFd, path: &Path) -> io::Result<()> {
+    let path = path_of(path)?;
+    let bpf_fd = u32::try_from(object.as_raw_fd()).map_err(io::Error::other)?;
+    bpf(&ObjectPin { pathname: path.as_ptr() as u64, bpf_fd, file_flags: 0 }).map(drop)
+}
+
+fn path_of(pin: &Path) -> io::Result<CString> {
     CString::new(pin.as_os_str().as_encoded_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 

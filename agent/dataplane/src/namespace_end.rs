@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
-use super::link_probe::{Command, bpf, get, path_of};
+use super::link_probe::{self, Command, bpf, get};
 
 /// The map's name among the pins.
 pub(super) const NAME: &str = "NAMESPACE_END";
@@ -56,18 +56,6 @@ impl Command for Update {
     const NUMBER: libc::c_long = 2;
 }
 
-#[repr(C)]
-struct Pin {
-    pathname: u64,
-    fd: u32,
-    flags: u32,
-}
-
-impl Command for Pin {
-    /// `BPF_OBJ_PIN`
-    const NUMBER: libc::c_long = 6;
-}
-
 /// Pins the map for the calling thread's network namespace, unless it is there. It has its entry before it has a name.
 pub(super) fn pin(path: &Path) -> io::Result<()> {
     if path.exists() {
@@ -80,8 +68,7 @@ pub(super) fn pin(path: &Path) -> io::Result<()> {
     let map = unsafe { OwnedFd::from_raw_fd(fd) };
     let mut loopback = LOOPBACK;
     bpf(&Update(element(&map, &0, &mut loopback)?))?;
-    let path = path_of(path)?;
-    bpf(&Pin { pathname: path.as_ptr() as u64, fd: number(&map)?, flags: 0 }).map(drop)
+    link_probe::pin(&map, path)
 }
 
 /// Whether the namespace for which the map was pinned is gone. An error, such as that there is no map, proves nothing.

@@ -3,7 +3,8 @@
 //! One directory for each network namespace, below the configured one, holds the maps by their names and the links by
 //! interface. It is touched only by whoever holds the namespace's singleton.
 
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -173,6 +174,15 @@ impl Pins {
             if let Err(error) = renamed {
                 tracing::warn!("cannot rename what is pinned in {}: {error}", self.directory.display());
             }
+        }
+    }
+
+    /// The names of all pins.
+    pub(super) fn names(&self) -> io::Result<BTreeSet<OsString>> {
+        match fs::read_dir(&self.directory) {
+            Ok(entries) => entries.map(|entry| Ok(entry?.file_name())).collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+            Err(error) => Err(error),
         }
     }
 

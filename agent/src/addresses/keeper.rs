@@ -523,8 +523,8 @@ impl Keeper {
 
     fn stand(&self, router: usize, failure: Option<String>) {
         let kept = failure.is_none();
-        if let Some(account) = self.accounts.get(router) {
-            *account.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        if let (Some(account), Some(Router { rest, .. })) = (self.accounts.get(router), self.routers.get(router)) {
+            *account.rest.lock().unwrap_or_else(PoisonError::into_inner) = rest.left(failure);
         }
         // The election outlives its roles.
         let _ = self.standings.send(Standing::Kept { router, kept });

@@ -13,7 +13,7 @@ pub mod unicast_filters;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use xvrrp_net::{DeletionMonitor, NetError, Netlink};
 use crate::addresses::unicast_filters::Record;
 use crate::process::realtime;
 use keeper::Keeper;
+pub use tolerance::RestLeft;
 
 /// How many requests are taken at once.
 const AT_ONCE: usize = 4096;
@@ -43,6 +44,8 @@ pub struct Placement {
     pub installed: Vec<(IpAddr, u8)>,
     /// What the card's filter has to let in, whatever the role.
     pub virtual_mac: Option<MacAddress>,
+    /// For how long an agent that this process was has given up the role.
+    pub rest: RestLeft,
 }
 
 /// What to do with the addresses of the virtual router with this number.
@@ -78,8 +81,18 @@ pub enum Standing {
 pub struct Account {
     pub addresses: AtomicU64,
     pub filters: AtomicU64,
-    /// Why its role is given up, if it is.
-    pub failure: Mutex<Option<String>>,
+    /// Why its role is given up, and for how long, if it is.
+    pub rest: Mutex<RestLeft>,
+}
+
+impl Account {
+    fn new(placement: &Placement) -> Self {
+        Self { rest: Mutex::new(placement.rest.clone()), ..Self::default() }
+    }
+
+    pub fn rest(&self) -> RestLeft {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// The thread that serves requests.
@@ -127,7 +140,7 @@ pub fn spawn(
     let (sender, requests) = mpsc::unbounded_channel();
     let (standings, standing_receiver) = mpsc::unbounded_channel();
     let (tell_ready, ready) = std::sync::mpsc::channel::<anyhow::Result<()>>();
-    let accounts: Arc<[Account]> = placements.iter().map(|_| Account::default()).collect();
+    let accounts: Arc<[Account]> = placements.iter().map(Account::new).collect();
     let (name, shared) = ("addresses".to_owned(), Arc::clone(&accounts));
     let thread = thread::Builder::new().name(name).spawn(move || {
         // Not permitted: the election thread says so, for both.

@@ -64,13 +64,13 @@ impl Router {
         };
         Self {
             addresses: placement.addresses.iter().map(address).collect(),
-            placement,
             filter: Tolerance::default(),
             filter_in_doubt: true,
             wanted: None,
             asked: false,
             retires: false,
-            rest: Rest::default(),
+            rest: Rest::inherited(&placement.rest),
+            placement,
             unlogged: (0, None),
         }
     }

@@ -3,7 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+
+use crate::process::clock;
 
 /// How often one thing is put back in [`WINDOW`] at most.
 const MOST: usize = 10;
@@ -91,7 +94,67 @@ pub(super) struct Rest {
     ended: Option<Instant>,
 }
 
+/// A rest as an agent leaves it to the one that it becomes; its moments are of the boot-time clock, in nanoseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestLeft {
+    /// Why the role is given up, if it is.
+    pub failure: Option<String>,
+    until: Option<u64>,
+    length: Duration,
+    ended: Option<u64>,
+}
+
+impl RestLeft {
+    pub fn is_on(&self) -> bool {
+        self.until.is_some()
+    }
+}
+
+/// The same moment by both clocks.
+struct Clocks {
+    ours: Instant,
+    boot: u64,
+}
+
+impl Clocks {
+    fn now() -> Self {
+        Self { ours: Instant::now(), boot: clock::now().as_nanos() }
+    }
+
+    fn boot(&self, at: Instant) -> u64 {
+        let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        let later = nanos(at.saturating_duration_since(self.ours));
+        self.boot.saturating_add(later).saturating_sub(nanos(self.ours.saturating_duration_since(at)))
+    }
+
+    fn ours(&self, boot: u64) -> Instant {
+        let later = Duration::from_nanos(boot.saturating_sub(self.boot)).min(LONGEST_REST);
+        let at = self.ours + later;
+        at.checked_sub(Duration::from_nanos(self.boot.saturating_sub(boot))).unwrap_or(self.ours)
+    }
+}
+
 impl Rest {
+    /// What an agent that this process was has left of it.
+    pub(super) fn inherited(left: &RestLeft) -> Self {
+        let clocks = Clocks::now();
+        Self {
+            until: left.until.map(|until| clocks.ours(until)),
+            length: left.length,
+            ended: left.ended.map(|ended| clocks.ours(ended)),
+        }
+    }
+
+    pub(super) fn left(&self, failure: Option<String>) -> RestLeft {
+        let clocks = Clocks::now();
+        RestLeft {
+            failure,
+            until: self.until.map(|until| clocks.boot(until)),
+            length: self.length,
+            ended: self.ended.map(|ended| clocks.boot(ended)),
+        }
+    }
+
     pub(super) fn is_on(&self) -> bool {
         self.until.is_some()
     }
@@ -176,5 +239,25 @@ mod tests {
         }
         assert_eq!(lengths, [10, 20, 40, 80, 160, 320, 600, 600, 600]);
         assert_eq!(rest.begin(now + LONGEST_REST), FIRST_REST);
+    }
+
+    #[test]
+    fn a_rest_that_is_handed_over_lasts_as_long_and_so_does_what_it_makes_of_the_next_one() {
+        // The two clocks are read one after the other.
+        let close = |one: Instant, other: Instant| one.max(other) - one.min(other) < Duration::from_secs(1);
+        let (start, mut rest) = (Instant::now(), Rest::default());
+        assert!(!rest.left(None).is_on());
+        rest.begin(start);
+        let left = rest.left(Some("gone".to_owned()));
+        assert!(left.is_on());
+        let text = serde_json::to_string(&left).unwrap();
+        let mut rest = Rest::inherited(&serde_json::from_str(&text).unwrap());
+        let until = rest.until().unwrap();
+        assert!(close(until, start + FIRST_REST), "{:?}", until - start);
+
+        assert!(rest.ends(until));
+        let mut rest = Rest::inherited(&rest.left(None));
+        assert!(!rest.is_on());
+        assert_eq!(rest.begin(until), 2 * FIRST_REST);
     }
 }

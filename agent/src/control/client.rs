@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::status::AgentStatus;
-use super::{ControlError, PATIENCE, Request};
+use super::{ControlError, MAX_ANSWER, PATIENCE, Request};
 
 /// How much is read at a time.
 const BUFFER: usize = 1 << 16;
@@ -40,10 +40,18 @@ pub(super) fn exchange(
         stream.write_all(&line)?;
         let mut reader = BufReader::with_capacity(buffer, stream.try_clone()?);
         let mut reply = String::new();
-        (&mut reader).take(64 << 20).read_line(&mut reply)?;
+        (&mut reader).take(MAX_ANSWER).read_line(&mut reply)?;
+        if !reply.ends_with('\n') && (reply.len() as u64) < MAX_ANSWER {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         Ok((serde_json::from_str(&reply)?, reader))
     };
-    exchange().map_err(|source| ControlError::Answer { path: path.to_owned(), source })
+    exchange().map_err(|source| match source.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            ControlError::HungUp(path.to_owned())
+        }
+        _ => ControlError::Answer { path: path.to_owned(), source },
+    })
 }
 
 pub(super) fn accepted(path: &Path, answer: serde_json::Value) -> Result<serde_json::Value, ControlError> {

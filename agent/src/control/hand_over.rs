@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::cmsg_space;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 use tokio::net::UnixStream;
 
@@ -40,12 +41,15 @@ impl Successor {
         Ok(())
     }
 
-    /// Waits until it says that it runs; false if it has ended, or does not say so in time.
-    pub async fn comes_up(self) -> bool {
+    /// Waits until it says that it runs. Fails, with the reason, if it has ended, or does not say so in time.
+    pub async fn comes_up(self) -> Result<(), String> {
         let mut line = String::new();
         let mut reader = tokio::io::BufReader::new(self.0.take(MAX_REQUEST));
-        let read = tokio::time::timeout(Self::PATIENCE, reader.read_line(&mut line)).await;
-        matches!(read, Ok(Ok(_))) && line.trim_end() == RUNNING
+        match tokio::time::timeout(Self::PATIENCE, reader.read_line(&mut line)).await {
+            Ok(Ok(_)) if line.trim_end() == RUNNING => Ok(()),
+            Ok(_) => Err("the successor has ended before it advertised".to_owned()),
+            Err(_) => Err(format!("the successor has not reported within {:?} that it advertises", Self::PATIENCE)),
+        }
     }
 }
 
@@ -82,6 +86,12 @@ impl Incumbent {
         let singleton = Singleton::received(files.next()?)?;
         self.waits = true;
         Some(singleton)
+    }
+
+    /// Whether it has neither gone on nor ended. One of an earlier version has ended already, and waits for nothing.
+    pub fn is_waiting(&self) -> bool {
+        let peeked = recv(self.stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+        !self.waits || peeked == Err(Errno::EAGAIN)
     }
 
     /// Lets it end. Fails if it has not waited for that: then it has gone on.

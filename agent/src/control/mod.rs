@@ -23,6 +23,8 @@ use self::status::AgentStatus;
 
 /// Longest request that is read.
 const MAX_REQUEST: u64 = 4096;
+/// Longest answer that is read.
+const MAX_ANSWER: u64 = 64 << 20;
 /// How long a client may take to ask and to read the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -93,6 +95,11 @@ pub enum ControlError {
     NoAgent { path: PathBuf, source: io::Error },
     #[error("the agent at {path} refused: {error}")]
     Refused { path: PathBuf, error: String },
+    #[error(
+        "the agent at {0} ended the connection without an answer: it was just stopping, reloading or handing over to another \
+         agent, and may have done what was asked or not; look at `xvrrp status`, and try again"
+    )]
+    HungUp(PathBuf),
     #[error("the agent at {path} did not answer as expected: {source}")]
     Answer { path: PathBuf, source: io::Error },
 }

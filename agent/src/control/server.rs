@@ -123,7 +123,7 @@ fn listen(path: &Path) -> Result<UnixListener, ControlError> {
 
 /// Somebody who asks.
 #[derive(Debug)]
-pub struct Client(UnixStream);
+pub struct Client(pub(super) UnixStream);
 
 impl Client {
     /// Reads the request, has it answered and sends the answer; the client is returned if that went well. One that is slow or

@@ -24,6 +24,9 @@ pub struct AgentStatus {
     pub pid: u32,
     /// When it was started or has last reloaded, in seconds since 1970.
     pub started: f64,
+    /// Why programs and maps are not pinned, if they are not. As long as this lasts, a restart of the agent is a failover.
+    #[serde(default)]
+    pub unpinned: Option<String>,
     pub virtual_routers: Vec<VirtualRouterStatus>,
     #[serde(default)]
     pub sync_groups: Vec<SyncGroupStatus>,
@@ -262,6 +265,9 @@ pub fn counted(counters: &Counters) -> BTreeMap<String, u64> {
 impl fmt::Display for AgentStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "xvrrp on {} (pid {})", self.router_id, self.pid)?;
+        if let Some(failure) = &self.unpinned {
+            writeln!(f, "  NOT PINNED  a restart is a failover: {failure}")?;
+        }
         for router in &self.virtual_routers {
             write!(f, "\n{router}")?;
         }
@@ -398,6 +404,7 @@ mod tests {
             router_id: "gw-a".to_owned(),
             pid: 4711,
             started: 1.5,
+            unpinned: Some("/sys/fs/bpf is full".to_owned()),
             sync_groups: vec![SyncGroupStatus {
                 name: "gw".to_owned(),
                 members: vec!["lan".to_owned(), "wan".to_owned()],
@@ -474,6 +481,7 @@ mod tests {
     fn a_terminal_shows_each_virtual_router_in_a_block() {
         let expected = "\
 xvrrp on gw-a (pid 4711)
+  NOT PINNED  a restart is a failover: /sys/fs/bpf is full
 
 lan: BACKUP for 12 s (startup)
   router      VRID 51, version 3 over IPv4, priority 80

@@ -3,7 +3,9 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::PathBuf;
 
-use super::{Answer, ControlError, Incumbent, Request, Server, ask};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+
+use super::{Answer, Client, ControlError, ENDING, Incumbent, Request, Server, Singleton, ask};
 
 fn scratch() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
@@ -95,8 +97,51 @@ async fn a_predecessor_hears_whether_its_successor_runs() {
         let client = server.accept().await.unwrap();
         let answer = async |_| Answer::HandingOver { handing_over: true };
         let successor = client.serve(answer).await.unwrap().into_successor();
-        assert_eq!(successor.comes_up().await, relieves);
+        assert_eq!(successor.comes_up().await.is_ok(), relieves);
         asking.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_successor_finds_whether_its_predecessor_still_waits() {
+    let (_directory, path) = scratch();
+    let server = Server::open(&path).await.unwrap();
+    let singleton = Singleton::claim(ENDING).unwrap();
+    let asking = tokio::task::spawn_blocking(move || {
+        let mut incumbent = Incumbent::ask(&path, None).unwrap();
+        assert!(incumbent.receive().is_some());
+        incumbent
+    });
+    let client = server.accept().await.unwrap();
+    let answer = async |_| Answer::HandingOver { handing_over: true };
+    let successor = client.serve(answer).await.unwrap().into_successor();
+    successor.pass(&singleton).unwrap();
+    let mut incumbent = asking.await.unwrap();
+    assert!(incumbent.is_waiting());
+    drop(successor);
+    assert!(!incumbent.is_waiting());
+    assert!(incumbent.relieve().is_err());
+}
+
+#[tokio::test]
+async fn a_client_whose_agent_ends_before_it_answers_hears_what_happened_and_what_to_do() {
+    let (_directory, path) = scratch();
+    let server = Server::open(&path).await.unwrap();
+    // Before anything was read, which resets the connection, and in the middle of the answer.
+    for begun in [None, Some("{\"started\":")] {
+        let path = path.clone();
+        let asking = tokio::task::spawn_blocking(move || ask(&path, &Request::Reload));
+        let Client(mut stream) = server.accept().await.unwrap();
+        if let Some(begun) = begun {
+            let mut line = String::new();
+            tokio::io::BufReader::new(&mut stream).read_line(&mut line).await.unwrap();
+            stream.write_all(begun.as_bytes()).await.unwrap();
+        }
+        drop(stream);
+        let error = asking.await.unwrap().unwrap_err();
+        assert!(matches!(error, ControlError::HungUp(_)), "{error}");
+        let error = error.to_string();
+        assert!(error.contains("handing over") && error.contains("try again"), "{error}");
     }
 }
 

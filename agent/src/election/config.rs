@@ -41,6 +41,8 @@ pub struct InstanceConfig {
     pub running: bool,
     /// Start only once something is told of the interface.
     pub held: bool,
+    /// Whether what has to be on this host is expected to stay there.
+    pub kept: bool,
     /// What the tracked checks say at the start.
     pub checks: Checks,
 }

@@ -69,7 +69,7 @@ impl Instance {
             adverts_sent: 0,
             rival: None,
             second_answer: None,
-            kept: true,
+            kept: config.kept,
             removes: entry.has(abi::Router::RETIRES),
             entered: None,
             entry,
@@ -80,6 +80,7 @@ impl Instance {
             instance.machine.handle_event(Event::InterfaceDown, Instant::default());
         }
         instance.machine.handle_event(Event::Checks(instance.config.checks), Instant::default());
+        instance.machine.handle_event(Event::Kept(instance.kept), Instant::default());
         instance.machine.handle_event(Event::StandBy(instance.config.stands_by), Instant::default());
         Ok(instance)
     }

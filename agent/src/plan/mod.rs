@@ -15,7 +15,7 @@ use xvrrp_config::surroundings::Surrounding;
 use xvrrp_config::{Checksum, Config, UnicastPeer, Vip, VirtualRouterConfig};
 use xvrrp_net::{Interface, Kind, MARKS_LAST};
 
-use crate::addresses::Placement;
+use crate::addresses::{Placement, RestLeft};
 
 /// One virtual router, thought out: what the configuration says of one family of addresses.
 #[derive(Debug)]
@@ -310,6 +310,7 @@ impl<'a> Plan<'a> {
             installed: left.collect(),
             addresses,
             virtual_mac: self.config.virtual_mac.then_some(self.mac),
+            rest: RestLeft::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use xvrrp_config::Config;
 use xvrrp_dataplane::{Attachments, Pins, Predecessor};
 use xvrrp_net::{LinkMonitor, Netlink, PacketSocket};
@@ -20,6 +20,9 @@ use crate::process::clock;
 use crate::process::signals::Signals;
 use crate::succession::reload::Reload;
 use crate::succession::{Files, InheritedState, take_over};
+
+/// What has become of an agent that does not wait for its successor.
+const LEFT_BEHIND: &str = "the agent that ran did not wait for this one: it goes on, or was stopped";
 
 /// Runs the agent until SIGTERM or SIGINT, or until a successor has taken over from it; a reload does not return. With
 /// `replace` it takes over itself, from the agent that runs, if one does. `inherited` is what this process has left to
@@ -75,15 +78,18 @@ pub async fn run(config: &Config, replace: bool, mut inherited: Option<Inherited
             held.leave();
             Some(go_on(legacy, &singleton, None))
         }
-        // The agent before goes on as soon as it finds that we have ended.
-        Err(error) if held.incumbent.is_some() => {
-            held.leave();
-            // In this order, and before the packet socket, whose end takes its time.
-            drop(singleton);
-            drop(held);
-            return Err(error.context("the agent that ran goes on"));
-        }
-        Err(error) => Some(error),
+        Err(error) => match &held.incumbent {
+            Some(incumbent) => {
+                // It goes on as soon as it finds that we have ended, or has not waited for that.
+                let fate = if incumbent.is_waiting() { "the agent that ran goes on" } else { LEFT_BEHIND };
+                held.leave();
+                // In this order, and before the packet socket, whose end takes its time.
+                drop(singleton);
+                drop(held);
+                return Err(error.context(fate));
+            }
+            None => Some(error),
+        },
     };
     let undone = if held.begun { host.undo().await } else { Ok(()) };
     drop(held);
@@ -149,6 +155,10 @@ impl Host<'_> {
             remove_stale(netlink, &BTreeSet::new()).await?;
             pins.remove()?;
         }
+        // Before anything of its is touched: it may have been stopped, and has taken everything off the host then.
+        if held.incumbent.as_ref().is_some_and(|incumbent| !incumbent.is_waiting()) {
+            bail!("this agent was not ready in time");
+        }
         let mut service = Service::start(Start {
             config,
             capacity,
@@ -197,19 +207,17 @@ async fn wait_for(successor: Successor, singleton: &Singleton, mut signals: Sign
     // Where that fails, the successor waits in vain, and ends.
     let passed = successor.pass(singleton);
     let mut running = pin!(successor.comes_up());
-    let runs = loop {
+    let outcome = loop {
         tokio::select! {
-            runs = &mut running => break runs,
+            outcome = &mut running => break outcome,
             // The successor finds that its predecessor has gone, and ends.
             received = signals.next() => if received.stop { return Waited::Stopped },
         }
     };
-    if runs {
-        return Waited::Runs;
-    }
+    let Err(failure) = outcome else { return Waited::Runs };
     signals.leave();
     let reason = passed.err().map(|error| format!(" ({error})")).unwrap_or_default();
-    Waited::Failed(format!("the successor has ended before it advertised{reason}: going on"))
+    Waited::Failed(format!("{failure}{reason}: going on"))
 }
 
 /// Becomes the agent that goes on with what this one leaves. Returns why that is impossible.

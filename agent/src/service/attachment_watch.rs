@@ -1,4 +1,4 @@
-//! Looks whether the kernel half is still attached, and attaches it again.
+//! Looks whether the kernel half is still attached and pinned, and attaches and pins it again.
 //!
 //! A router without it is deaf: a Backup would take over from a living Active router. So the look comes twice at least
 //! within the shortest Active_Down_Interval.
@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
-use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
-use xvrrp_dataplane::Attachments;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use xvrrp_dataplane::{Attachments, RestoredPins};
 use xvrrp_net::{Interface, LinkChange, Netlink};
 
 use crate::election::Command;
@@ -17,6 +17,8 @@ use crate::plan::Plan;
 
 const SHORTEST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(1);
+/// How often to look at the pins.
+const PINS: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
@@ -24,6 +26,9 @@ pub struct AttachmentWatch {
     timer: tokio::time::Interval,
     /// Where it could not be attached, which was told, by name.
     lost: BTreeMap<u32, String>,
+    pins_due: Instant,
+    /// Why the kernel half is not pinned, if it is not.
+    unpinned: watch::Sender<Option<String>>,
 }
 
 impl AttachmentWatch {
@@ -33,7 +38,42 @@ impl AttachmentWatch {
         let shortest = plans.iter().map(|plan| Duration::from(plan.config.advert_interval)).min();
         let mut timer = tokio::time::interval(shortest.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST));
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { timer, lost }
+        Self { timer, lost, pins_due: Instant::now(), unpinned: watch::Sender::new(None) }
+    }
+
+    /// Why the kernel half is not pinned, if it is not.
+    pub fn unpinned(&self) -> watch::Receiver<Option<String>> {
+        self.unpinned.subscribe()
+    }
+
+    /// Looks at the pins if it is time to. Returns whether the fence has to be attached again.
+    pub fn check_pins(&mut self, attachments: &mut Attachments) -> bool {
+        let now = Instant::now();
+        if now < self.pins_due {
+            return false;
+        }
+        self.pins_due = now + PINS;
+        match attachments.restore_pins() {
+            Ok(RestoredPins { count, fence }) => {
+                if count > 0 {
+                    tracing::warn!(
+                        "{count} programs and maps had been removed from the BPF file system: pinned them again"
+                    );
+                }
+                self.unpinned.send_replace(None);
+                fence
+            }
+            Err(error) => {
+                let before = self.unpinned.send_replace(Some(error.to_string()));
+                if before.is_none() {
+                    tracing::error!(
+                        "programs and maps have been removed from the BPF file system, and cannot be pinned again: {error}. \
+                         As long as this lasts, a restart of this agent is a failover"
+                    );
+                }
+                false
+            }
+        }
     }
 
     /// The next moment for [`Self::check`].

@@ -49,11 +49,13 @@ pub fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<u32>) -> anyhow::Re
     Ok(Some(joined))
 }
 
-/// The state machines with their sockets. Those on interfaces that are `held` start when something is told of these.
+/// The state machines with their sockets. Those on interfaces that are `held` start when something is told of these; the role
+/// is left alone by those that rest, by their numbers.
 pub fn instances(
     plans: &Plans<'_>,
     sockets: Vec<Sockets>,
     held: &BTreeSet<u32>,
+    resting: &BTreeSet<usize>,
     outcomes: &[Outcome],
 ) -> anyhow::Result<Vec<Instance>> {
     let mut instances = Vec::with_capacity(plans.ready.len());
@@ -74,6 +76,7 @@ pub fn instances(
             stands_by: plan.stands_by,
             running: *running,
             held: held.contains(ifindex),
+            kept: !resting.contains(&plan.index),
             checks,
         });
         instances.push(

@@ -97,6 +97,9 @@ impl Service<'_> {
         let election = &self.threads.election.commands;
         if let Some(attachments) = self.attachments {
             self.attachment_watch.check(attachments, self.netlink, election).await;
+            if self.attachment_watch.check_pins(attachments) {
+                self.extend_fence();
+            }
         }
         if self.links_were_missed {
             let ours = self.plans.ifindices();

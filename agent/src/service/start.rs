@@ -24,8 +24,8 @@ use super::monitors::Monitors;
 use super::standby::Switch;
 use super::threads::Threads;
 use super::{Service, check, supervisor};
-use crate::addresses::Request;
 use crate::addresses::unicast_filters::UnicastFilters;
+use crate::addresses::{Placement, Request};
 use crate::control::{Incumbent, Server};
 use crate::election::Report;
 use crate::notify::Notifications;
@@ -123,12 +123,14 @@ impl<'a> Service<'a> {
         for (waiting, waits) in plans.waiting.iter().zip(&waits) {
             notifications.waits(waiting, !inherited.waiting.iter().any(|before| before.is_of(waits)));
         }
+        let attachment_watch = AttachmentWatch::new(&plans.ready, attached.lost);
         let sources = Sources {
             counters: Arc::clone(&counters),
             checks: tracker.accounts(),
             notify_failures: notifications.programs.failures(),
             history: Arc::clone(&notifications.history),
             kept: Arc::clone(&threads.addresses.accounts),
+            unpinned: attachment_watch.unpinned(),
         };
         let inspector = Inspector::new(start.config, &plans, &waits, &attached.modes, sources, commands.clone());
         let (requests, exit_requests) = mpsc::unbounded_channel();
@@ -141,7 +143,6 @@ impl<'a> Service<'a> {
         };
         let server = Arc::new(start.server);
         let clients = clients::serve(desk, Arc::clone(&server), start.config.agent.metrics);
-        let attachment_watch = AttachmentWatch::new(&plans.ready, attached.lost);
         attachment_watch.look_at_links(&held, start.netlink, &commands).await;
         let fence = start_fence(start.attachments, plans.ifindices());
         let mut reporter = Reporter::new(&plans.ready, counters);
@@ -207,8 +208,10 @@ impl<'a> Start<'a> {
         let counters = Arc::new(tables.take_counters()?);
         let inherited = self.inherited.clone().unwrap_or_default();
         let outcomes = tracking::inherited(&self.config.checks, &inherited.checks);
-        let instances = equipment::instances(&plans, sockets, &held, &outcomes)?;
-        let placements = plans.ready.iter().map(Plan::placement).collect();
+        let placements: Vec<_> = plans.ready.iter().map(|plan| placement(plan, &inherited)).collect();
+        let resting = (0..).zip(&placements).filter(|(_, placement)| placement.rest.is_on()).map(|(index, _)| index);
+        let resting: BTreeSet<usize> = resting.collect();
+        let instances = equipment::instances(&plans, sockets, &held, &resting, &outcomes)?;
         let threads = Threads::start(tables, instances, placements, self.config.agent.realtime_priority).await?;
         std::mem::take(&mut self.files).close_kept();
         let farewell = Farewell { removed, retained };
@@ -310,6 +313,11 @@ impl<'a> Start<'a> {
         }
         Ok(attached)
     }
+}
+
+/// What a virtual router needs on the host, with the rest that a predecessor has left of it.
+fn placement(plan: &Plan<'_>, inherited: &InheritedState) -> Placement {
+    Placement { rest: inherited.rest(&plan.config.name, plan.family), ..plan.placement() }
 }
 
 /// Whether there may be roles to resume: this process was an agent before, or another one has left maps that fit.

@@ -12,7 +12,7 @@ use crate::election::{Command, Ending};
 use crate::process::signals::Signals;
 use crate::succession::departure::ExitRequest;
 use crate::succession::reload::Reload;
-use crate::succession::{Files, InheritedState};
+use crate::succession::{Files, InheritedState, Rests};
 
 /// How long to wait until the address thread has finished what it is doing.
 const HOLD: Duration = Duration::from_millis(500);
@@ -57,6 +57,7 @@ impl Service<'_> {
             }
         };
         let Self { threads, notifications, .. } = self;
+        let accounts = Arc::clone(&threads.addresses.accounts);
         let ending = threads.join(take_fence_off).await?;
         let (Ending::HandedOver, Some(exit)) = (ending, exit) else {
             notifications.finish().await;
@@ -66,12 +67,18 @@ impl Service<'_> {
             ExitRequest::Reload(text) => (text.clone(), true),
             ExitRequest::GoOn | ExitRequest::HandOver(_) => (self.config.text.clone(), false),
         };
+        let rests = self.plans.ready.iter().zip(&*accounts).map(|(plan, account)| Rests {
+            name: plan.config.name.clone(),
+            family: plan.family,
+            rest: account.rest(),
+        });
         let state = InheritedState {
             configuration: Some(configuration),
             renewed,
             waiting: self.waits,
             told: notifications.programs.told(),
             checks,
+            rests: rests.collect(),
             running: self.children.running(),
             ..InheritedState::default()
         };

@@ -6,8 +6,8 @@ pub mod prometheus;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use xvrrp_common::units::{Family, Interval, MacAddress};
@@ -50,6 +50,8 @@ pub struct Sources {
     pub history: Arc<History>,
     /// What is kept on the host, by the virtual routers' numbers in the election.
     pub kept: Arc<[addresses::Account]>,
+    /// Why the kernel half is not pinned, if it is not.
+    pub unpinned: watch::Receiver<Option<String>>,
 }
 
 /// What does not change about a check.
@@ -154,6 +156,7 @@ impl Inspector {
             router_id: self.router_id.clone(),
             pid: std::process::id(),
             started: self.started,
+            unpinned: self.sources.unpinned.borrow().clone(),
             sync_groups: self.sync_groups(),
             virtual_routers: self
                 .routers
@@ -354,7 +357,7 @@ fn restored(account: &addresses::Account) -> RestoredCounts {
 }
 
 fn not_kept(account: &addresses::Account) -> Option<String> {
-    account.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    account.rest().failure
 }
 
 fn history_entry(Entry { at, state, reason }: Entry) -> HistoryEntry {

@@ -208,6 +208,11 @@ fn encode_agent(status: &AgentStatus, encoder: &mut DescriptorEncoder) -> fmt::R
     gauge("xvrrp_build_info", "The agent's version; always 1").encode(encoder, [(version, 1.0)])?;
     let help = "When the agent was started or has last reloaded, since 1970: what it counts itself began at 0 then";
     seconds("xvrrp_start_time", help).encode(encoder, [(Labels::default(), status.started)])?;
+    gauge(
+        "xvrrp_pinned",
+        "Whether programs and maps are pinned; if they are not, a restart of the agent is a failover",
+    )
+    .encode(encoder, [(Labels::default(), f64::from(u8::from(status.unpinned.is_none())))])?;
     let reasons = UNATTRIBUTED
         .iter()
         .map(|reason| (Labels::default().with("reason", reason.name()), count(&status.counters, &[*reason])));

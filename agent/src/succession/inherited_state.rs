@@ -11,9 +11,11 @@ use anyhow::Context;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::close;
 use serde::{Deserialize, Serialize};
+use xvrrp_common::units::Family;
 use xvrrp_config::{Text, files};
 
 use super::files::{Files, Numbers};
+use crate::addresses::RestLeft;
 use crate::notify::programs::LastTold;
 use crate::plan::waits::Waits;
 use crate::process::program::Running;
@@ -35,6 +37,9 @@ pub struct InheritedState {
     /// What the checks said last: until they have been looked at again, it holds.
     #[serde(default)]
     pub checks: Outcomes,
+    /// The virtual routers whose role is given up for want of what should be on the host, or lately was.
+    #[serde(default)]
+    pub rests: Vec<Rests>,
     /// The programs that still run, or whose end nobody has seen: children of this process, whatever it becomes.
     #[serde(default)]
     pub running: Vec<Running>,
@@ -44,6 +49,14 @@ pub struct InheritedState {
     /// Set when the process becomes that agent.
     #[serde(default)]
     pub files: Numbers,
+}
+
+/// That a virtual router leaves its role alone, or lately did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rests {
+    pub name: String,
+    pub family: Family,
+    pub rest: RestLeft,
 }
 
 impl InheritedState {
@@ -72,6 +85,12 @@ impl InheritedState {
             tracing::warn!("what the agent before has left is of another version ({error}): going on without");
             Self::default()
         })))
+    }
+
+    /// What was left of a virtual router's rest.
+    pub fn rest(&self, name: &str, family: Family) -> RestLeft {
+        let rests = self.rests.iter().find(|rests| rests.name == name && rests.family == family);
+        rests.map(|rests| rests.rest.clone()).unwrap_or_default()
     }
 
     /// The open files that were left to this process; to be had once.

@@ -79,6 +79,12 @@ impl TinyDirectory {
         Ok(fs::remove_dir_all(self.place_of_filler())?)
     }
 
+    /// Lets nobody write there, or lets everybody again.
+    pub fn set_read_only(&self, read_only: bool) -> Result<()> {
+        let flags = if read_only { MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY } else { MsFlags::MS_REMOUNT };
+        Ok(mount(None::<&str>, &self.path, None::<&str>, flags, None::<&str>)?)
+    }
+
     fn place_of_filler(&self) -> PathBuf {
         self.path.join("filler")
     }

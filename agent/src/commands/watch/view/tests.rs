@@ -65,6 +65,7 @@ fn router(name: &str, state: RouterState) -> VirtualRouterStatus {
 
 fn status(routers: Vec<VirtualRouterStatus>) -> AgentStatus {
     AgentStatus {
+        unpinned: None,
         schema: SCHEMA,
         router_id: "gw-a".to_owned(),
         pid: 4711,
