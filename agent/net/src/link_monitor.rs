@@ -85,6 +85,8 @@ fn news(message: &RouteNetlinkMessage) -> Option<LinkNews> {
 mod tests {
     use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 
+    use xvrrp_common::units::MacAddress;
+
     use super::*;
 
     #[test]
