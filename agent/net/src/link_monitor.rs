@@ -84,6 +84,7 @@ fn news(message: &RouteNetlinkMessage) -> Option<LinkNews> {
 #[cfg(test)]
 mod tests {
     use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+    use xvrrp_common::units::MacAddress;
 
     use super::*;
 
