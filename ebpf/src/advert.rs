@@ -63,7 +63,7 @@ fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> Verdict {
             Counter::AdvertAccepted
         }
         Err(discard) => {
-            let reason = reason(discard);
+            let reason = Counter::from(discard);
             count(CounterIndex::of(&router), reason);
             reason
         }
@@ -194,25 +194,5 @@ fn matters(router: &Router, advert: &vrrp::Advert, change: Change) -> bool {
         abi::Router::ROLE_ACTIVE => true,
         abi::Router::ROLE_BACKUP => advert.priority.is_release() || change == Change::Different,
         _ => false,
-    }
-}
-
-// conformance 11
-fn reason(discard: Discard) -> Counter {
-    match discard {
-        Discard::TimeToLive => Counter::AdvertTimeToLive,
-        Discard::Fragment => Counter::AdvertFragment,
-        Discard::Version => Counter::AdvertVersion,
-        Discard::Type => Counter::AdvertType,
-        Discard::NoAddress => Counter::AdvertNoAddress,
-        Discard::Length => Counter::AdvertLength,
-        Discard::Checksum => Counter::AdvertChecksum,
-        Discard::IntervalZero => Counter::AdvertIntervalZero,
-        Discard::Authentication => Counter::AdvertAuthentication,
-        Discard::IntervalMismatch => Counter::AdvertIntervalMismatch,
-        Discard::FirstAddress => Counter::AdvertFirstAddress,
-        Discard::OwnSource => Counter::AdvertOwnSource,
-        Discard::ForbiddenSource => Counter::AdvertForbiddenSource,
-        Discard::Multicast => Counter::AdvertMulticast,
     }
 }

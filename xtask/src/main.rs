@@ -1,8 +1,10 @@
 //! `cargo xtask COMMAND`: everything that is done with this repository.
 
 mod build;
+mod complaint;
 mod conformance;
 mod dist;
+mod files;
 mod fuzz;
 mod golden;
 mod kernel;

@@ -14,24 +14,6 @@ use crate::plan::waits::Waits;
 use crate::plan::{Plan, Waiting};
 use crate::process::clock::unix_time;
 
-/// The reasons for which the kernel half throws adverts away (RFC 9568 7.1: "discard the packet").
-pub const DISCARDS: &[Counter] = &[
-    Counter::AdvertFragment,
-    Counter::AdvertTimeToLive,
-    Counter::AdvertVersion,
-    Counter::AdvertType,
-    Counter::AdvertLength,
-    Counter::AdvertChecksum,
-    Counter::AdvertIntervalZero,
-    Counter::AdvertIntervalMismatch,
-    Counter::AdvertNoAddress,
-    Counter::AdvertAuthentication,
-    Counter::AdvertFirstAddress,
-    Counter::AdvertOwnSource,
-    Counter::AdvertForbiddenSource,
-    Counter::AdvertMulticast,
-];
-
 /// What was found of an earlier agent's kernel half.
 pub fn predecessor(predecessor: &Predecessor) {
     match predecessor {
@@ -149,7 +131,7 @@ impl Reporter {
             let Ok(now) = self.counters.read(CounterReader::router(*slot)) else {
                 continue;
             };
-            for &reason in DISCARDS {
+            for &reason in Counter::DISCARDS {
                 let more = now.0[reason as usize].saturating_sub(counted.0[reason as usize]);
                 if more > 0 {
                     tracing::warn!(virtual_router = %name, vrid, %family, discarded = more, counter = reason.name(), "adverts discarded");

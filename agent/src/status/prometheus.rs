@@ -16,7 +16,6 @@ use xvrrp_dataplane::XdpMode;
 use xvrrp_vrrp::RouterState;
 
 use crate::control::status::{AgentStatus, CheckStatus, RestoredCounts, TimerStatus, VirtualRouterStatus};
-use crate::notify::log::DISCARDS;
 
 /// Counters of the kernel half for a virtual router, as one metric.
 struct Counted {
@@ -29,7 +28,7 @@ struct Counted {
     sums: &'static [(&'static str, &'static [Counter])],
 }
 
-/// All but the [`DISCARDS`], which are one metric, and the [`UNATTRIBUTED`], which are another.
+/// All but the [`Counter::DISCARDS`], which are one metric, and the [`UNATTRIBUTED`], which are another.
 const COUNTED: &[Counted] = &[
     Counted {
         name: "xvrrp_virtual_router_adverts_received",
@@ -325,7 +324,7 @@ fn encode_counters(routers: &[VirtualRouterStatus], encoder: &mut DescriptorEnco
     counter("xvrrp_virtual_router_restored", help).encode(encoder, restored)?;
     let discards = routers
         .iter()
-        .flat_map(|router| DISCARDS.iter().map(move |reason| (router, reason)))
+        .flat_map(|router| Counter::DISCARDS.iter().map(move |reason| (router, reason)))
         .map(|(router, reason)| (of(router).with("reason", reason.name()), count(&router.counters, &[*reason])));
     counter("xvrrp_virtual_router_adverts_discarded", "Adverts that were thrown away, by the reason (RFC 9568 7.1)")
         .encode(encoder, discards)?;
@@ -358,8 +357,8 @@ mod tests {
     #[test]
     fn each_counter_is_part_of_one_metric() {
         let counted = COUNTED.iter().flat_map(|metric| metric.sums).flat_map(|(_, counters)| *counters);
-        let mut placed: Vec<_> = counted.chain(DISCARDS).chain(&[Counter::MissingSlot]).collect();
-        placed.extend(UNATTRIBUTED.iter().filter(|counter| !DISCARDS.contains(counter)));
+        let mut placed: Vec<_> = counted.chain(Counter::DISCARDS).chain(&[Counter::MissingSlot]).collect();
+        placed.extend(UNATTRIBUTED.iter().filter(|counter| !Counter::DISCARDS.contains(counter)));
         placed.sort();
         assert_eq!(placed, Counter::ALL.iter().collect::<Vec<_>>());
     }

@@ -11,6 +11,7 @@ mod html;
 mod junk;
 mod machine;
 mod outage;
+mod pages;
 mod plot;
 mod report;
 mod restart;

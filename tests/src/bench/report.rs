@@ -1,16 +1,12 @@
 //! What the bench has found, apart from how it is shown.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::machine::Machine;
 use super::plot::Plot;
 use super::samples::Samples;
-use super::{html, text};
 
 /// Everything about one run of the bench.
 #[derive(Debug)]
@@ -160,26 +156,7 @@ impl Report {
         self.sections.iter().filter(|section| section.findings.is_err()).map(|section| section.name).collect()
     }
 
-    /// Writes `report.json`, `report.html` and each plot as an SVG file.
-    pub fn write(&self, directory: &Path) -> Result<()> {
-        fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        let write = |name: &str, text: &str| {
-            let path = directory.join(name);
-            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-        };
-        write("report.json", &format!("{:#}\n", self.json()))?;
-        write("report.html", &html::page(self))?;
-        write("report.txt", &text::report(self))?;
-        for section in &self.sections {
-            let plots = section.findings.as_ref().map_or(&[][..], |findings| &findings.plots);
-            for (number, plot) in (1..).zip(plots) {
-                write(&format!("{}-{number}.svg", section.name), &plot.svg())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         json!({
             "machine": self.machine.json(),
             "quick": self.quick,

@@ -15,7 +15,7 @@ use xvrrp_common::units::MacAddress;
 use xvrrp_common::wire::arp::{Arp, LENGTH, OPERATION_REQUEST};
 use xvrrp_common::wire::ethernet;
 
-use super::echo::Service;
+use super::service::Service;
 use crate::lab::Namespace;
 use crate::packet_socket;
 

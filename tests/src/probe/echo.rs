@@ -2,9 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,6 +12,7 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, sendmsg, setsockopt, sockopt,
 };
 
+use super::service::Service;
 use crate::lab::Namespace;
 
 /// The port that the services listen at, in a namespace of their own.
@@ -94,41 +94,5 @@ fn echo(mut stream: std::net::TcpStream) -> std::io::Result<()> {
             0 => return Ok(()),
             length => stream.write_all(&buffer[..length])?,
         }
-    }
-}
-
-/// A thread that ends with its guard.
-#[derive(Debug)]
-pub(crate) struct Service {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Service {
-    pub(crate) fn start(work: impl FnOnce(&AtomicBool) + Send + 'static) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
-        Self {
-            stop,
-            thread: Some(thread::spawn(move || {
-                // What is being measured is not how busy the machine is. Where it is not permitted, it is measured too.
-                let _ = xvrrp::process::realtime::schedule_fifo(1);
-                work(&told);
-            })),
-        }
-    }
-
-    pub(crate) fn finish(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // A panic in it was printed when it happened.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.finish();
     }
 }

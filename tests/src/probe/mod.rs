@@ -3,13 +3,14 @@
 mod arp;
 mod echo;
 pub(crate) mod port;
+mod service;
 mod serving;
 mod tcp;
 mod udp;
 
 pub use arp::{ArpFrame, ArpWatch, ask_for};
-pub(crate) use echo::Service;
 pub use echo::{TcpEcho, UdpEcho};
+pub(crate) use service::Service;
 pub use serving::{Destination, Gap, Hosts, Kind, Reign, Sample, Serving, ServingTimeline};
 pub use tcp::TcpConnection;
 pub use udp::{Timeline, UdpProbe};

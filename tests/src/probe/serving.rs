@@ -25,8 +25,9 @@ use xvrrp_common::wire::ethernet;
 
 use self::seat::Seat;
 pub use self::timeline::{Asked, Gap, Hosts, Kind, Reign, Sample, ServingTimeline};
-use super::echo::{PORT, Service};
+use super::echo::PORT;
 use super::port::NOBODY;
+use super::service::Service;
 use crate::lab::{INTERFACE, Lab, Namespace, UPSTREAM, VIP};
 
 /// How often everybody is asked.

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::echo::{PORT, Service};
+use super::echo::PORT;
+use super::service::Service;
 use crate::lab::{Namespace, eventually};
 
 /// A client that sends a numbered datagram every `interval`, each at its own moment however late the last one was.

@@ -75,7 +75,7 @@ pub fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Report> {
     let start = Instant::now();
     let mut soak = Soak {
         world: World::start(options.seed)?,
-        judge: Judge::new(World::INTERVAL, SLACK),
+        judge: Judge::new(place::INTERVAL, SLACK),
         history: Vec::new(),
         start,
         seen: None,
@@ -88,7 +88,7 @@ pub fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Report> {
         if start.elapsed() >= options.length || is_interrupted() {
             break;
         }
-        let episode = Episode::new(options.seed, number, World::ROUTERS, options.wall_clock);
+        let episode = Episode::new(options.seed, number, place::ROUTERS, options.wall_clock);
         soak.note(&format!("episode {number}"));
         if let Err(error) = soak.live_through(&episode) {
             if is_interrupted() {
@@ -162,7 +162,7 @@ impl Soak {
         self.report.gentle += 1;
         let changes = self.world.role_changes() - before;
         let delay = self.world.metronome().latest_since(start);
-        if may_end_a_lease(delay, World::INTERVAL) {
+        if may_end_a_lease(delay, place::INTERVAL) {
             self.report.excused_changes += changes;
         } else if changes > 0 {
             bail!("{changes} changes of role without a reason; the machine was late by {delay:?} at most");

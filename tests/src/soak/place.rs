@@ -1,19 +1,22 @@
 //! A router of the soak: its agent, and what is presently wrong with it.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use xvrrp_common::units::MacAddress;
 
 use super::shim::Shim;
-use super::world::World;
 use crate::bench::AdvertTap;
 use crate::lab::{INTERFACE, Namespace, Segments, Side, VirtualRouter, Xvrrp};
 
-/// The routers' priorities.
-pub const PRIORITIES: [u8; World::ROUTERS] = [200, 150, 100];
+/// How many routers there are.
+pub const ROUTERS: usize = 3;
+/// The interval of their adverts.
+pub const INTERVAL: Duration = Duration::from_millis(100);
+/// Their priorities.
+pub const PRIORITIES: [u8; ROUTERS] = [200, 150, 100];
 /// The lab's default.
 pub const VRID: u8 = 51;
 /// Virtual routers beside the one whose address the clients ask for: with VRID 1 and so on.
@@ -110,7 +113,7 @@ fn role_changes(log: &str) -> usize {
 
 /// Of the agent with this priority.
 pub fn configuration(priority: u8) -> Vec<VirtualRouter> {
-    let mut all = OTHERS.configuration(priority, World::INTERVAL);
+    let mut all = OTHERS.configuration(priority, INTERVAL);
     // The last of many.
     all.extend([VirtualRouter::lan(priority), Side::virtual_router()]);
     all

@@ -12,7 +12,7 @@ use xvrrp_common::units::MacAddress;
 use super::fault::Fault;
 use super::judge::{Excuse, Judge};
 use super::order;
-use super::place::{PRIORITIES, Place, VRID, configuration};
+use super::place::{PRIORITIES, Place, ROUTERS, VRID, configuration};
 use super::plan::Planned;
 use super::shim::Shim;
 use crate::lab::{INTERFACE, Lab, Namespace, PATIENCE, VIP, pause};
@@ -34,12 +34,8 @@ pub struct World {
 }
 
 impl World {
-    pub const ROUTERS: usize = 3;
-    /// Between adverts.
-    pub const INTERVAL: Duration = Duration::from_millis(100);
-
     pub fn start(seed: u64) -> Result<Self> {
-        let lab = Lab::with_second_interfaces(Self::ROUTERS)?;
+        let lab = Lab::with_second_interfaces(ROUTERS)?;
         let echoes = lab.routers.iter().zip(0..).map(|(router, host)| UdpEcho::start(router, host));
         let echoes = echoes.collect::<Result<_>>()?;
         let mut places = Vec::new();

@@ -10,8 +10,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use crate::complaint::Complaint;
+use crate::files;
 use crate::process::workspace;
-use crate::tidy::Complaint;
 use citations::{Citation, Place};
 use rows::Row;
 
@@ -94,7 +95,7 @@ fn lack(entry: &Entry) -> Option<Complaint> {
 fn sources() -> Result<Vec<(String, String)>> {
     let mut sources = Vec::new();
     for directory in ["agent", "common", "ebpf", "tests"] {
-        for file in crate::tidy::files(&workspace().join(directory))? {
+        for file in files::below(&workspace().join(directory))? {
             if file.extension().is_some_and(|extension| extension == "rs") {
                 let path = file.strip_prefix(workspace())?.to_string_lossy().into_owned();
                 sources.push((path, read(&file)?));

@@ -1,49 +1,39 @@
 //! `cargo xtask tidy`: the rules of ARCHITECTURE.md that no compiler checks.
 
-mod manifests;
-mod mentions;
-mod rules;
+mod circles;
+mod imports;
+mod layers;
+mod paths;
 mod text;
 
-use std::path::{Path, PathBuf};
-use std::{env, fmt, fs};
+use std::path::Path;
+use std::{env, fs};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::conformance;
 use crate::process::workspace;
-
-#[derive(Debug, PartialEq, Eq)]
-pub struct Complaint {
-    pub path: String,
-    pub line: usize,
-    pub what: String,
-}
-
-impl fmt::Display for Complaint {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}: {}", self.path, self.line, self.what)
-    }
-}
+use crate::{conformance, files};
 
 pub fn run() -> Result<()> {
-    let crates = manifests::crates(&fs::read_to_string(workspace().join("Cargo.toml"))?)?;
     let machine = directories_of_this_machine();
     let mut complaints = Vec::new();
-    for file in files(workspace())? {
+    let mut sources = Vec::new();
+    for file in files::below(workspace())? {
         // What is no text is not ours to judge.
         let Ok(text) = fs::read_to_string(&file) else { continue };
         let path = file.strip_prefix(workspace())?.to_string_lossy().into_owned();
         complaints.extend(text::check(&path, &text, &machine));
-        complaints.extend(manifests::check(&path, &text)?);
         if path.ends_with(".rs") {
-            complaints.extend(rules::check(&path, &mentions::of(&path, &text)?, &crates));
             let lines = text.lines().count();
             if (text::LONG..=text::TOO_LONG).contains(&lines) {
                 println!("xtask tidy: {path} has {lines} lines: look for two subjects in it");
             }
+            sources.push((path, text));
         }
     }
+    let imports = imports::of(&sources)?;
+    complaints.extend(circles::check(&imports));
+    complaints.extend(layers::check(&sources, &imports)?);
     complaints.extend(conformance::check()?);
     if complaints.is_empty() {
         println!("xtask tidy: no complaints");
@@ -60,23 +50,4 @@ fn directories_of_this_machine() -> Vec<String> {
     let home = env::var("HOME").unwrap_or_default();
     let directories = [workspace().to_string_lossy().into_owned(), format!("{home}/.cargo"), format!("{home}/.rustup")];
     directories.into_iter().filter(|directory| Path::new(directory).components().count() > 2).collect()
-}
-
-/// Every file below a directory.
-pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let mut directories = vec![root.to_owned()];
-    while let Some(directory) = directories.pop() {
-        let entries = fs::read_dir(&directory).with_context(|| format!("cannot list {}", directory.display()))?;
-        for entry in entries {
-            let entry = entry?;
-            if !entry.file_type()?.is_dir() {
-                files.push(entry.path());
-            } else if entry.file_name() != "target" && entry.file_name() != ".git" {
-                directories.push(entry.path());
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
 }

@@ -1,6 +1,6 @@
 //! What any text file is checked for.
 
-use super::Complaint;
+use crate::complaint::Complaint;
 
 /// A source file longer than this is worth a look, and one longer than that should be two.
 pub const LONG: usize = 400;
@@ -22,12 +22,23 @@ pub fn check(path: &str, text: &str, machine: &[String]) -> Vec<Complaint> {
         if is_source && comment.starts_with("//") && comment.contains(IGNORED_EXAMPLE) {
             complain(index + 1, "an ignored example is no example".to_owned());
         }
+        if is_source && ignores_test(line) {
+            complain(index + 1, "a test that does not run is no test".to_owned());
+        }
     }
     complaints
 }
 
 /// The start of an example in a comment that the compiler never sees.
 const IGNORED_EXAMPLE: &str = concat!("```", "ignore");
+
+/// Whether the line is an attribute that ignores a test; it may be hidden in another one, as in `#[cfg_attr(test, ignore)]`.
+fn ignores_test(line: &str) -> bool {
+    let attribute = line.trim_start().strip_prefix("#[").and_then(|attribute| attribute.split('"').next());
+    let mut words =
+        attribute.unwrap_or_default().split(|character: char| !character.is_alphanumeric() && character != '_');
+    words.any(|word| word == "ignore")
+}
 
 /// Whether the whole directory stands in the line, not only a longer or relative path.
 fn names_directory(line: &str, directory: &str) -> bool {
@@ -57,6 +68,20 @@ mod tests {
         assert_eq!(lines("a\ncd /build/xvrrp\n"), [2]);
         assert_eq!(lines("\"/build/xvrrp/target\""), [1]);
         assert_eq!(lines("/build/xvrrp-2 and some/build/xvrrp"), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn an_ignored_test_is_complained_of_however_it_is_ignored() {
+        for (attribute, complaints) in [
+            ("    #[ignore]", 1),
+            ("#[ignore = \"slow\"]", 1),
+            ("#[cfg_attr(not(root), ignore)]", 1),
+            ("#[expect(lint, reason = \"we ignore it\")]", 0),
+            ("#[arg(ignore_case = true)]", 0),
+            ("let ignore = 1;", 0),
+        ] {
+            assert_eq!(check("tests/tests/x.rs", attribute, &[]).len(), complaints, "{attribute}");
+        }
     }
 
     #[test]

@@ -1,0 +1,184 @@
+//! Which file imports what from which other file of its crate.
+//!
+//! A file imports from the one that defines a name, not from one that hands it on (`pub use`). Between crates there is nothing
+//! to look for: cargo refuses crates that depend on each other. What a file takes from a module that it lies in is left out, too: it
+//! is a part of that module, and sees even what is private there.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use anyhow::{Context, Result};
+
+use super::paths::{self, Named};
+
+/// What one file takes from another.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Import {
+    /// Of the first use, counted from 1.
+    pub line: usize,
+    pub names: BTreeSet<String>,
+}
+
+/// Imports by the importing file, then by the file that is imported from; both as paths in the workspace.
+pub type Imports = BTreeMap<String, BTreeMap<String, Import>>;
+
+/// Where a module stands: the directory of its crate's root, and the words of its path below `crate`.
+type Module = (String, Vec<String>);
+
+struct Source<'a> {
+    path: &'a str,
+    module: Module,
+    named: Vec<Named>,
+}
+
+/// Reads the imports of sources, given as (path in the workspace, text).
+pub fn of(sources: &[(String, String)]) -> Result<Imports> {
+    let roots: BTreeSet<&str> = sources.iter().filter_map(|(path, _)| root_of(path)).collect();
+    let mut files = Vec::new();
+    for (path, text) in sources {
+        let Some(module) = module_of(path, &roots) else { continue };
+        let named = paths::of(&module.1, text).with_context(|| format!("{path} cannot be read"))?;
+        files.push(Source { path, module, named });
+    }
+    // Of a library and a program with one root directory, the modules are the library's: it comes first.
+    let mut modules = HashMap::new();
+    for (index, file) in files.iter().enumerate() {
+        modules.entry(&file.module).or_insert(index);
+    }
+    let house = House { files: &files, modules };
+    let mut imports = Imports::new();
+    for (index, file) in files.iter().enumerate() {
+        for named in file.named.iter().filter(|named| !named.handed_on) {
+            let Some((target, name)) = house.resolve(index, &named.words, MOST_STEPS) else { continue };
+            let Some(target) = files.get(target).filter(|target| !file.lies_in(target)) else { continue };
+            let from = imports.entry(file.path.to_owned()).or_default();
+            let new = || Import { line: named.line, names: BTreeSet::new() };
+            from.entry(target.path.to_owned()).or_insert_with(new).names.insert(name);
+        }
+    }
+    Ok(imports)
+}
+
+/// The directory of a crate's root, if the file is one.
+fn root_of(path: &str) -> Option<&str> {
+    path.strip_suffix("/lib.rs").or_else(|| path.strip_suffix("/main.rs"))
+}
+
+/// `agent/src/net/echo.rs` is `net::echo` below `agent/src`; `None` for a file that is a crate by itself.
+fn module_of(path: &str, roots: &BTreeSet<&str>) -> Option<Module> {
+    let above = path.match_indices('/').rev().map(|(at, _)| path.split_at(at).0);
+    let root = above.into_iter().find(|directory| roots.contains(directory))?;
+    let inside = path.strip_prefix(root)?.trim_start_matches('/').trim_end_matches(".rs");
+    let mut words: Vec<String> = inside.split('/').map(str::to_owned).collect();
+    if words.last().is_some_and(|last| last == "mod") || ["lib", "main"].contains(&inside) {
+        words.pop();
+    }
+    Some((root.to_owned(), words))
+}
+
+/// Names that are handed on more often than this are handed on in a circle.
+const MOST_STEPS: usize = 16;
+
+struct House<'a> {
+    files: &'a [Source<'a>],
+    modules: HashMap<&'a Module, usize>,
+}
+
+impl House<'_> {
+    /// Returns the file that defines what a path in another file leads to, and the name that it has there; `None` for a module,
+    /// and for what lies outside the crate.
+    fn resolve(&self, from: usize, words: &[String], steps: usize) -> Option<(usize, String)> {
+        let steps = steps.checked_sub(1)?;
+        let source = self.files.get(from)?;
+        let (first, behind) = words.split_first()?;
+        let (root, own) = &source.module;
+        let below = |words: &[String], word: &String| (root.clone(), [words, std::slice::from_ref(word)].concat());
+        let (mut module, mut rest) = if first == "crate" {
+            (Vec::new(), behind)
+        } else if let Some(alias) = source.alias(first).filter(|alias| alias.words.first() != Some(first)) {
+            return self.resolve(from, &[&alias.words, behind].concat(), steps);
+        } else if self.modules.contains_key(&below(own, first)) {
+            (own.clone(), words)
+        } else {
+            return None;
+        };
+        while let Some((word, behind)) = rest.split_first() {
+            let inner = below(&module, word);
+            if !self.modules.contains_key(&inner) {
+                break;
+            }
+            (module, rest) = (inner.1, behind);
+        }
+        let (name, behind) = rest.split_first()?;
+        let target = *self.modules.get(&(root.clone(), module))?;
+        match self.files.get(target)?.alias(name) {
+            Some(handed_on) if target != from => self.resolve(target, &[&handed_on.words, behind].concat(), steps),
+            _ => Some((target, name.clone())),
+        }
+    }
+}
+
+impl Source<'_> {
+    /// Whether it is the same file, or a part of that module.
+    fn lies_in(&self, module: &Source<'_>) -> bool {
+        self.module.1.starts_with(&module.module.1)
+    }
+
+    fn alias(&self, name: &str) -> Option<&Named> {
+        self.named.iter().find(|named| named.alias.as_deref() == Some(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `FILE -> FILE: NAMES` for each import.
+    fn shown(sources: &[(&str, &str)]) -> Vec<String> {
+        let sources: Vec<_> = sources.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+        let imports = of(&sources).expect("the snippets are Rust");
+        let shown = |(from, of): (&String, &BTreeMap<String, Import>)| {
+            let one = |(to, import): (&String, &Import)| {
+                format!("{from} -> {to}: {}", import.names.iter().cloned().collect::<Vec<_>>().join(", "))
+            };
+            of.iter().map(one).collect::<Vec<_>>()
+        };
+        imports.iter().flat_map(shown).collect()
+    }
+
+    #[test]
+    fn a_name_is_imported_from_the_file_that_defines_it() {
+        let lib = ("a/src/lib.rs", "mod x; mod y; pub use x::X; use y::z::Z as W; fn h() { x::i() }");
+        let user = ("a/src/x.rs", "use super::W; use crate::X; use std::fmt;");
+        let deep = ("a/src/y/z.rs", "pub struct Z;");
+        assert_eq!(
+            shown(&[lib, user, ("a/src/y/mod.rs", "pub mod z;"), deep]),
+            ["a/src/lib.rs -> a/src/x.rs: i", "a/src/lib.rs -> a/src/y/z.rs: Z", "a/src/x.rs -> a/src/y/z.rs: Z"]
+        );
+    }
+
+    #[test]
+    fn an_imported_module_is_where_its_names_are_used() {
+        let user = ("a/src/x.rs", "use crate::y::{self, B}; fn f() { y::g(B::new()) }");
+        assert_eq!(
+            shown(&[("a/src/main.rs", "mod x; mod y;"), user, ("a/src/y.rs", "")]),
+            ["a/src/x.rs -> a/src/y.rs: B, g"]
+        );
+    }
+
+    #[test]
+    fn what_a_file_takes_from_a_module_that_it_lies_in_is_left_out() {
+        let sources = [
+            ("a/src/lib.rs", "mod x; fn f() { x::y::g() }"),
+            ("a/src/x/mod.rs", "pub mod y; mod z;"),
+            ("a/src/x/y.rs", "use crate::A; use super::B; use super::z::C;"),
+            ("a/src/x/z.rs", ""),
+        ];
+        assert_eq!(shown(&sources), ["a/src/lib.rs -> a/src/x/y.rs: g", "a/src/x/y.rs -> a/src/x/z.rs: C"]);
+    }
+
+    #[test]
+    fn a_crate_knows_its_own_files_only() {
+        let sources = [("a/src/lib.rs", "use b::X;"), ("b/src/lib.rs", "mod x;"), ("b/src/x.rs", "use a::Y;")];
+        assert_eq!(shown(&sources), Vec::<String>::new());
+    }
+}
