@@ -145,6 +145,9 @@ pub fn spawn(
     let thread = thread::Builder::new().name(name).spawn(move || {
         // Not permitted: the election thread says so, for both.
         let _ = realtime_priority.checked_sub(1).filter(|priority| *priority > 0).map(realtime::schedule_fifo);
+        if realtime_priority > 0 {
+            realtime::touch_memory();
+        }
         // Who waits for the word is there until it has come.
         match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
             Ok(runtime) => runtime.block_on(async move {

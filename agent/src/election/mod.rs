@@ -179,6 +179,7 @@ pub fn spawn(
     let thread = thread::Builder::new().name("election".to_owned()).spawn(move || {
         if realtime_priority > 0 {
             be_realtime(realtime_priority, &report_sender);
+            realtime::touch_memory();
         }
         let pace = Pace::new(instances.len());
         let outlets = Outlets { reports: report_sender, addresses };

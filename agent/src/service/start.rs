@@ -147,7 +147,7 @@ impl<'a> Service<'a> {
         let fence = start_fence(start.attachments, plans.ifindices());
         let mut reporter = Reporter::new(&plans.ready, counters);
         if start.config.agent.realtime_priority > 0
-            && let Err(error) = realtime::settle_memory()
+            && let Err(error) = realtime::lock_memory()
         {
             reporter.report(&Report::NotRealtime { what: "lock its memory (CAP_IPC_LOCK)", error });
         }
