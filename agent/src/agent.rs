@@ -16,7 +16,7 @@ use nix::unistd::{AccessFlags, User, access};
 
 use crate::addresses::remove_stale;
 use crate::aside::Aside;
-use crate::config::{Config, host, mail, surroundings};
+use crate::config::{self, Config, host, mail, surroundings};
 use crate::control::{self, Incumbent, Server, Singleton};
 use crate::dataplane::{Attachments, Capacity, DataplaneError, Pins, Predecessor};
 use crate::net::{Interface, LinkMonitor, Netlink, PacketSocket};
@@ -248,6 +248,7 @@ async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<Stri
         let is_user = |name: &str| matches!(User::from_name(name), Ok(Some(_)));
         host::check(&owned, &survey, is_executable, is_user)?;
         mail::check_files(&owned, fault_of_file)?;
+        config::check_bpffs(&owned, Pins::obstacle)?;
         let of_host = survey.warnings(&owned).into_iter().chain(surroundings::warnings(&owned, &surroundings));
         Ok(of_host.chain(owned.warnings()).collect())
     };
