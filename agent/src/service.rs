@@ -393,8 +393,7 @@ impl Host<'_> {
     /// What each virtual router needs of its interface: sockets and multicast groups. Where this cannot be had, it waits if
     /// we were an agent before.
     fn equip(&self, plans: &mut Plans<'_>) -> anyhow::Result<Vec<(Sockets, Option<Memberships>)>> {
-        // For multicast groups, twice in a reload, and for each peer.
-        open_files::make_room(plans.ready.iter().map(|plan| 2 + plan.unicast_peers().count()).sum());
+        open_files::make_room(equipment::files(&plans.ready));
         let mut joined_by = BTreeSet::new();
         let equipment =
             plans.equip(|plan| Ok((Sockets::open(plan, &self.socket)?, equipment::memberships(plan, &mut joined_by)?)));
