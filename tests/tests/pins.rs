@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use xvrrp_common::abi::map;
-use xvrrp_tests::lab::{INTERFACE, Lab, Namespace, PATIENCE, ServedPair, Side, VirtualRouter, Xvrrp, eventually, run};
+use xvrrp_tests::lab::{
+    INTERFACE, Lab, Namespace, PATIENCE, ServedPair, Side, VirtualRouter, Xvrrp, agent_binary, eventually, run,
+};
 
 /// Several looks of the agent.
 const SOON: Duration = Duration::from_secs(5);
@@ -114,5 +116,37 @@ fn where_pins_cannot_be_put_back_the_status_says_that_a_restart_is_a_failover_un
     })?;
     ensure!(inside(&format!("ls {base}/*"))?.contains(map::STAMP));
     ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    Ok(())
+}
+
+/// What `xvrrp COMMAND` says about a configuration with these keys of `[agent]`, by a wrapper if there is one; and how it ends.
+fn said_of(host: &Namespace, wrapper: &str, command: &str, keys: &str) -> Result<(Option<i32>, String)> {
+    let directory = tempfile::tempdir()?;
+    let config = directory.path().join("xvrrp.toml");
+    let control = directory.path().join("xvrrp.sock");
+    fs::write(&config, format!("[agent]\ncontrol = {control:?}\n{keys}\n{}", VirtualRouter::lan(200)))?;
+    let (agent, config) = (agent_binary()?, config.display());
+    let line = format!("{wrapper} {} {command} {config}", agent.display());
+    let output = host.command("sh")?.args(["-c", &line]).output()?;
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).replace(&config.to_string(), "FILE");
+    Ok((output.status.code(), said))
+}
+
+#[test]
+fn a_directory_that_can_hold_no_pins_is_a_fault_of_the_configuration() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = &lab.routers[0];
+    let complaint = "FILE:3: agent: bpffs: \"/tmp\": / is in no BPF file system, and not empty, so that none can be mounted \
+                     there; give another agent.bpffs, such as /sys/fs/bpf/xvrrp";
+    for command in ["check", "run --config"] {
+        let (code, said) = said_of(host, "", command, "bpffs = \"/tmp\"")?;
+        ensure!(code == Some(2) && said.contains(complaint), "{command}: {code:?} {said}");
+    }
+    // None is mounted, but one can be; and one whose place is not even there.
+    let unmounted = "unshare --mount sh -c 'while umount /sys/fs/bpf 2>/dev/null; do :; done; exec \"$@\"' sh";
+    for (wrapper, keys) in [(unmounted, ""), ("", "bpffs = \"/run/xvrrp-nowhere/bpf/xvrrp\""), ("", "")] {
+        let (code, said) = said_of(host, wrapper, "check", keys)?;
+        ensure!(code == Some(0), "{wrapper} {keys}: {code:?} {said}");
+    }
     Ok(())
 }

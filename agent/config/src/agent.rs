@@ -1,13 +1,15 @@
 //! `[agent]`.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::AgentConfig;
-use super::error::Reported;
+use super::error::{ConfigError, Problems, Reported};
 use super::keys;
 use super::section::{Section, quote};
+use super::{AgentConfig, Config};
 
 /// What fits `sun_path` of `sockaddr_un`, with the zero at its end (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
@@ -29,9 +31,21 @@ impl Default for AgentConfig {
             control: Self::DEFAULT_CONTROL.into(),
             metrics: None,
             bpffs: Self::DEFAULT_BPFFS.into(),
+            bpffs_line: None,
             realtime_priority: Self::DEFAULT_REALTIME_PRIORITY,
         }
     }
+}
+
+/// Finds that there can be no pins below [`AgentConfig::bpffs`]. `obstacle` says why that is so, if it is.
+pub fn check_bpffs<E: Display>(config: &Config, obstacle: impl Fn(&Path) -> Option<E>) -> Result<(), ConfigError> {
+    let mut problems = Problems::default();
+    let AgentConfig { bpffs, bpffs_line, .. } = &config.agent;
+    let outcome = obstacle(bpffs).map_or(Ok(()), |obstacle| {
+        let message = format!("agent: {}: {}: {obstacle}", keys::BPFFS.name, quote(&bpffs.to_string_lossy()));
+        Err(problems.report(*bpffs_line, message))
+    });
+    problems.conclude(&config.file, outcome)
 }
 
 pub(super) fn read(root: &mut Section) -> Result<AgentConfig, Reported> {
@@ -49,6 +63,7 @@ fn read_table(section: &mut Section) -> Result<AgentConfig, Reported> {
     let control = section.absolute_path(&keys::CONTROL, MAX_SOCKET_PATH);
     let metrics = read_metrics(section);
     let bpffs = section.absolute_path(&keys::BPFFS, MAX_BPFFS);
+    let bpffs_line = section.get(&keys::BPFFS).map(|found| found.line);
     let realtime_priority = section.integer(&keys::REALTIME_PRIORITY, 0..=99);
     section.report_unknown_keys(keys::AGENT_KEYS);
     Ok(AgentConfig {
@@ -56,6 +71,7 @@ fn read_table(section: &mut Section) -> Result<AgentConfig, Reported> {
         control: control?.unwrap_or_else(|| AgentConfig::DEFAULT_CONTROL.into()),
         metrics: metrics?,
         bpffs: bpffs?.unwrap_or_else(|| AgentConfig::DEFAULT_BPFFS.into()),
+        bpffs_line,
         realtime_priority: realtime_priority?.unwrap_or(AgentConfig::DEFAULT_REALTIME_PRIORITY),
     })
 }

@@ -32,6 +32,7 @@ use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
 use crate::files::FileError;
 
 pub use self::address::Vip;
+pub use self::agent::check_bpffs;
 pub use self::error::{ConfigError, Problem};
 use self::error::{Lines, Problems, Reported};
 pub use self::mail::{Encryption, Login, MailConfig};
@@ -84,6 +85,8 @@ pub struct AgentConfig {
     pub metrics: Option<SocketAddr>,
     /// Where programs, links and maps are pinned. Default: [`AgentConfig::DEFAULT_BPFFS`].
     pub bpffs: PathBuf,
+    /// Where that stands, if it does.
+    pub bpffs_line: Option<usize>,
     /// `SCHED_FIFO` priority of the election thread, 1 to 99; 0: ordinary scheduling. Default: 50.
     pub realtime_priority: u8,
 }

@@ -61,10 +61,9 @@ impl Pins {
         let failed = |path: &Path, source| DataplaneError::Pins { path: path.to_owned(), source };
         let parent = self.base.parent().unwrap_or(&self.base);
         fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
-        let kind = statfs(parent).map_err(|errno| failed(parent, errno.into()))?.filesystem_type();
-        if kind != BPF_FS {
+        if !is_bpf_file_system(parent).map_err(|error| failed(parent, error))? {
             // What is in the directory would be hidden.
-            if fs::read_dir(parent).map_err(|error| failed(parent, error))?.next().is_some() {
+            if has_entries(parent).map_err(|error| failed(parent, error))? {
                 return Err(DataplaneError::NoBpfFileSystem { path: parent.to_owned() });
             }
             let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -81,6 +80,14 @@ impl Pins {
         // Without it, the pins of a namespace that is gone stay; that is no reason not to start.
         let _ = namespace_end::pin(&self.map(namespace_end::NAME));
         Ok(())
+    }
+
+    /// Why there can be no pins below `base`, as far as that can be told without changing anything. That no BPF file system is
+    /// mounted is no obstacle: one will be, unless it would hide something.
+    pub fn obstacle(base: &Path) -> Option<DataplaneError> {
+        let parent = base.parent().unwrap_or(base);
+        let hides = !is_bpf_file_system(parent).ok()? && has_entries(parent).ok()?;
+        hides.then(|| DataplaneError::NoBpfFileSystem { path: parent.to_owned() })
     }
 
     /// Where the pins of this network namespace are, or would be.
@@ -213,6 +220,14 @@ impl Pins {
             .filter(|path| remove_directory(path).is_ok())
             .collect()
     }
+}
+
+fn is_bpf_file_system(path: &Path) -> io::Result<bool> {
+    Ok(statfs(path)?.filesystem_type() == BPF_FS)
+}
+
+fn has_entries(directory: &Path) -> io::Result<bool> {
+    Ok(fs::read_dir(directory)?.next().is_some())
 }
 
 fn remove_directory(directory: &Path) -> io::Result<()> {

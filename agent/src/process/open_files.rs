@@ -1,15 +1,15 @@
-//! Room for the sockets of all virtual routers: thousands of them take more than the 1,024 files that a process may have
-//! open by default.
+//! Room for the files of all virtual routers: the sockets of thousands of them may be more than the 1,024 files that a process
+//! may have open by default.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// For everything that is no socket of a virtual router: maps, links, netlink, clients.
+/// For everything that is no virtual router's: maps, netlink, clients.
 const OTHERS: u64 = 512;
 
-/// Raises the soft limit, as far as the hard one goes, where it has no room for this many `sockets` beside everything else.
+/// Raises the soft limit, as far as the hard one goes, where it has no room for this many `files` beside everything else.
 /// Programs that the agent starts have that limit too.
-pub fn make_room(sockets: usize) {
-    let needed = u64::try_from(sockets).unwrap_or(u64::MAX).saturating_add(OTHERS);
+pub fn make_room(files: usize) {
+    let needed = u64::try_from(files).unwrap_or(u64::MAX).saturating_add(OTHERS);
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
     if soft >= needed {
         return;

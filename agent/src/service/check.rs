@@ -88,6 +88,7 @@ pub(super) async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Resu
         let is_user = |name: &str| matches!(User::from_name(name), Ok(Some(_)));
         host::check(&owned, &survey, is_executable, is_user)?;
         mail::check_files(&owned, fault_of_file)?;
+        xvrrp_config::check_bpffs(&owned, Pins::obstacle)?;
         let of_host = survey.warnings(&owned).into_iter().chain(surroundings::warnings(&owned, &surroundings));
         Ok(of_host.chain(owned.warnings()).collect())
     };

@@ -33,12 +33,35 @@ impl Sockets {
     }
 }
 
-/// Held as long as they are wanted; over IPv4 the interface's first one joins for all.
+/// How many files all of them need at the most. They send frames by one socket.
+pub fn files(plans: &[Plan<'_>]) -> usize {
+    let mut joined_by = BTreeSet::new();
+    let sockets = plans.iter().map(|plan| {
+        let joins = joins(plan, &joined_by);
+        if joins && plan.family == Family::Ipv4 {
+            joined_by.insert(plan.interface.ifindex);
+        }
+        // In a reload, the memberships of the agent before end after ours have begun.
+        plan.unicast_peers().count() + if joins { 2 } else { 0 }
+    });
+    let interfaces: BTreeSet<u32> = plans.iter().map(|plan| plan.interface.ifindex).collect();
+    // On each interface, the links of both programs.
+    sockets.sum::<usize>() + 2 * interfaces.len()
+}
+
+/// Whether it has a socket that joins groups: over IPv4 the interface's first one joins for all.
+fn joins(plan: &Plan<'_>, joined_by: &BTreeSet<u32>) -> bool {
+    plan.family == Family::Ipv6 || plan.unicast_peers().next().is_none() && !joined_by.contains(&plan.interface.ifindex)
+}
+
+/// Held as long as they are wanted.
 pub fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<u32>) -> anyhow::Result<Option<Memberships>> {
+    if !joins(plan, joined_by) {
+        return Ok(None);
+    }
     let Interface { name, ifindex, .. } = plan.interface;
     let unicast = plan.unicast_peers().next().is_some();
     let joined = match plan.primary {
-        IpAddr::V4(_) if unicast || joined_by.contains(ifindex) => return Ok(None),
         IpAddr::V4(_) => Memberships::ipv4(*ifindex),
         IpAddr::V6(_) => Memberships::ipv6(*ifindex, !unicast, plan.addresses().map(|vip| vip.address)),
     };

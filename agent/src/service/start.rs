@@ -249,8 +249,7 @@ impl<'a> Start<'a> {
     /// Opens what each virtual router needs of its interface: sockets and multicast groups. One where that fails waits, if
     /// this process was an agent before; else the start fails.
     fn equip(&self, plans: &mut Plans<'a>) -> anyhow::Result<(Vec<Sockets>, Vec<Memberships>)> {
-        // For multicast groups, twice in a reload, and for each peer.
-        open_files::make_room(plans.ready.iter().map(|plan| 2 + plan.unicast_peers().count()).sum());
+        open_files::make_room(equipment::files(&plans.ready));
         let (mut joined_by, mut memberships) = (BTreeSet::new(), Vec::new());
         let sockets = plans.equip(|plan| {
             let sockets = Sockets::open(plan, &self.socket)?;

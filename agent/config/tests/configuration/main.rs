@@ -46,6 +46,7 @@ fn what_is_not_said_has_its_default() {
             control: "/run/xvrrp/xvrrp.sock".into(),
             metrics: None,
             bpffs: "/sys/fs/bpf/xvrrp".into(),
+            bpffs_line: None,
             realtime_priority: 50,
         }
     );
@@ -195,6 +196,7 @@ fn everything_that_is_said_counts() {
             control: "/run/a.sock".into(),
             metrics: Some("[::1]:9112".parse().unwrap()),
             bpffs: "/sys/fs/bpf/other".into(),
+            bpffs_line: Some(6),
             realtime_priority: 0
         }
     );
