@@ -1,0 +1,320 @@
+//! What an agent leaves to the next one, and what becomes of it when there is no next one after all.
+
+use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use aya::programs::Program;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::net::if_::if_nametoindex;
+use xvrrp_common::abi::program;
+use xvrrp_dataplane::{Capacity, Dataplane};
+use xvrrp_lab::probe::{UdpEcho, UdpProbe};
+use xvrrp_lab::traffic::capture::Capture;
+use xvrrp_lab::{INTERFACE, Lab, PATIENCE, Side, VIP, VirtualRouter, Xvrrp, eventually};
+
+const PROBE: Duration = Duration::from_millis(1);
+
+/// Two routers with a service behind the virtual address, of which the first one is Active, and a client.
+struct Pair {
+    lab: Lab,
+    _echoes: [UdpEcho; 2],
+    active: Xvrrp,
+    backup: Xvrrp,
+    probe: UdpProbe,
+}
+
+impl Pair {
+    fn new(active: &[VirtualRouter]) -> Result<Self> {
+        Self::in_lab(Lab::new(2)?, active)
+    }
+
+    fn in_lab(lab: Lab, active: &[VirtualRouter]) -> Result<Self> {
+        let echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
+        let mut active = Xvrrp::start(&lab.routers[0], active)?;
+        active.wait_for_state("lan", "active")?;
+        let mut backup = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
+        backup.wait_for_state("lan", "backup")?;
+        let probe = UdpProbe::start(&lab.client, VIP, PROBE)?;
+        probe.wait_for_answer_from(0, PATIENCE)?;
+        Ok(Self { lab, _echoes: echoes, active, backup, probe })
+    }
+
+    /// The first router has been Active all the time, and its agent still answers and can reload.
+    fn check_undisturbed(mut self) -> Result<()> {
+        thread::sleep(Duration::from_millis(600));
+        let seen = self.probe.finish();
+        ensure!(seen.lost() == 0 && seen.hosts() == [0], "{} lost, hosts {:?}", seen.lost(), seen.hosts());
+        let takeovers = self.backup.transitions("lan", "active");
+        ensure!(takeovers == 0, "the Backup took over:\n{}\n{}", self.active.daemon.log(), self.backup.daemon.log());
+        self.active.configure(&[VirtualRouter::lan(200)])?;
+        self.active.reload()?;
+        self.active.wait_for_state("lan", "active")?;
+        ensure!(self.active.stop()?.success() && self.backup.stop()?.success());
+        Ok(())
+    }
+}
+
+/// A successor ends with an error that says this.
+fn check_refused(mut successor: Xvrrp, words: &str) -> Result<()> {
+    ensure!(!successor.daemon.wait(PATIENCE)?.success(), "it runs:\n{}", successor.daemon.log());
+    let log = successor.daemon.log();
+    ensure!(log.contains(words), "not a word of \"{words}\":\n{log}");
+    Ok(())
+}
+
+#[test]
+fn a_successor_with_other_pins_is_refused_before_the_agent_that_runs_is_asked() -> Result<()> {
+    let pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    let keys = "bpffs = \"/sys/fs/bpf/xvrrp-elsewhere\"\n";
+    let successor = pair.active.replace_by(&pair.lab.routers[0], &[VirtualRouter::lan(200)], &[], keys)?;
+    check_refused(successor, "agent: bpffs: is not that of the agent that runs")?;
+    pair.check_undisturbed()
+}
+
+#[test]
+fn a_successor_that_needs_larger_maps_is_refused_before_the_agent_that_runs_is_asked() -> Result<()> {
+    let pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    let addresses: Vec<_> = (1..=200).map(|host| format!("\"198.51.100.{host}/32\"")).collect();
+    let many = VirtualRouter::lan(200).with("addresses", &format!("[\"{VIP}/24\", {}]", addresses.join(", ")));
+    let successor = pair.active.replace(&pair.lab.routers[0], &[many])?;
+    check_refused(successor, "too small for this configuration")?;
+    pair.check_undisturbed()
+}
+
+#[test]
+fn a_successor_on_an_interface_with_a_foreign_program_is_refused_before_the_agent_that_runs_is_asked() -> Result<()> {
+    let pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    let host = &pair.lab.routers[0];
+    host.ip("link add taken type veth peer name far")?;
+    host.ip("addr add 198.51.100.2/24 dev taken")?;
+    let _holder = host.run(|| -> Result<_> {
+        let mut holder = Dataplane::load(Capacity { routers: 1, vips: 1, sources: 0 })?.attachments;
+        let ifindex = if_nametoindex("taken").context("the interface is there")?;
+        holder.attach("taken", ifindex, None)?;
+        ensure!(matches!(holder.program(program::INGRESS), Some(Program::Xdp(_))));
+        Ok(holder)
+    })??;
+    let other = VirtualRouter::lan(200).with("name", "\"other\"").with("interface", "\"taken\"");
+    let other = other.with("addresses", "[\"198.51.100.1/24\"]");
+    let both = [VirtualRouter::lan(200), other];
+    let successor = pair.active.replace(host, &both)?;
+    check_refused(successor, "the XDP hook of taken is taken by program")?;
+    // A reload is told the same.
+    pair.active.configure(&both)?;
+    let Err(error) = pair.active.reload() else { bail!("reloaded") };
+    ensure!(format!("{error:#}").contains("the XDP hook of taken is taken by program"), "{error:#}");
+    pair.check_undisturbed()
+}
+
+#[test]
+fn an_agent_whose_successor_ends_before_it_advertises_goes_on() -> Result<()> {
+    let pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    // Each peer takes a socket, and only so many may be open: that shows once the agent before has let go.
+    let peers: Vec<_> = (1..=60).map(|host| format!("\"192.0.2.{}\"", 100 + host)).collect();
+    let many = VirtualRouter::lan(200).with("unicast_peers", &format!("[{}]", peers.join(", ")));
+    let few_files = ["prlimit", "--nofile=48:48"];
+    let successor = pair.active.replace_by(&pair.lab.routers[0], &[many], &few_files, "")?;
+    check_refused(successor, "the agent that ran goes on")?;
+    let mut pair = pair;
+    let line = pair.active.daemon.wait_for_line(&["the successor has ended before it advertised"], PATIENCE);
+    line.with_context(|| pair.active.daemon.log())?;
+    pair.active.wait_for_state("lan", "active")?;
+    pair.check_undisturbed()
+}
+
+#[test]
+fn nobody_can_come_between_an_agent_and_its_successor() -> Result<()> {
+    let pair = Pair::new(&[VirtualRouter::lan(200)])?;
+    let host = &pair.lab.routers[0];
+    let stop = AtomicBool::new(false);
+    let successor = thread::scope(|scope| -> Result<Xvrrp> {
+        // Any user may have this name while nobody has it.
+        let squatter = scope.spawn(|| {
+            host.run(|| -> Result<bool> {
+                let name = SocketAddr::from_abstract_name("xvrrp-agent")?;
+                while !stop.load(Ordering::Relaxed) {
+                    if UnixListener::bind_addr(&name).is_ok() {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            })
+        });
+        let mut successor = pair.active.replace(host, &[VirtualRouter::lan(200)])?;
+        let ready = successor.wait_for_state("lan", "active").and_then(|()| {
+            eventually("it runs", PATIENCE, || {
+                ensure!(successor.status()?["pid"] == successor.daemon.pid());
+                Ok(())
+            })
+        });
+        stop.store(true, Ordering::Relaxed);
+        let has_come = squatter.join().map_err(|_| anyhow!("it panicked"))???;
+        ensure!(!has_come, "the name was free for a moment");
+        ready.map(|()| successor)
+    })?;
+    let mut pair = pair;
+    ensure!(pair.active.daemon.wait(PATIENCE)?.success(), "{}", pair.active.daemon.log());
+    pair.active = successor;
+    pair.check_undisturbed()
+}
+
+/// A file system without room for one more file, over a directory until this is dropped.
+struct Full(PathBuf);
+
+impl Full {
+    fn over(directory: &Path) -> Result<Self> {
+        mount(Some("full"), directory, Some("tmpfs"), MsFlags::empty(), Some("nr_inodes=1,size=4k"))?;
+        Ok(Self(directory.to_owned()))
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn an_agent_that_cannot_make_its_control_socket_again_goes_on_and_makes_it_later() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let mut side = Side::new(&lab.routers[0])?;
+    let mut pair = Pair::in_lab(lab, &[VirtualRouter::lan(200), Side::virtual_router()])?;
+    let directory = pair.active.control().parent().context("a directory")?.to_owned();
+    let full = Full::over(&directory)?;
+    // The primary address of another interface changes: the agent reloads by itself.
+    side.change(&pair.lab.routers[0])?;
+    // The log is in that directory, too: what shows a reload is the environment that an agent gets of the one before.
+    let environment = format!("/proc/{}/environ", pair.active.daemon.pid());
+    eventually("the agent has reloaded", PATIENCE, || {
+        ensure!(String::from_utf8_lossy(&fs::read(&environment)?).contains("XVRRP_BEQUEST="));
+        Ok(())
+    })?;
+    thread::sleep(Duration::from_secs(2));
+    drop(full);
+    pair.active.daemon.wait_for_line(&["cannot open the control socket", "the agent runs without it"], PATIENCE)?;
+    pair.active.daemon.wait_for_line(&["the control socket", "is there now"], PATIENCE)?;
+    pair.check_undisturbed()
+}
+
+#[test]
+fn a_virtual_router_that_is_no_longer_configured_gives_up_its_role_at_once() -> Result<()> {
+    /// Active_Down_Interval is 3.6 s, Skew_Time 0.6 s.
+    const INTERVAL: &str = "\"1s\"";
+    const WITHIN: Duration = Duration::from_secs(2);
+    let lab = Lab::with_ipv6(2)?;
+    let routers = |priority: u8, peer: usize| {
+        let lan = VirtualRouter::lan_of_both(priority).with("advert_interval", INTERVAL);
+        let unicast = VirtualRouter::lan(priority).with("advert_interval", INTERVAL);
+        let unicast = unicast.with("name", "\"unicast\"").with("vrid", "52").with("addresses", "[\"192.0.2.77/24\"]");
+        let unicast = unicast.with("unicast_peers", &format!("[\"{}\"]", Lab::address(peer)));
+        let stays = VirtualRouter::lan(priority).with("advert_interval", INTERVAL);
+        let stays = stays.with("name", "\"stays\"").with("vrid", "53").with("addresses", "[\"192.0.2.78/24\"]");
+        [stays, lan, unicast]
+    };
+    let mut active = Xvrrp::start(&lab.routers[0], &routers(200, 1))?;
+    let mut backup = Xvrrp::start(&lab.routers[1], &routers(100, 0))?;
+    for name in ["stays", "lan", "unicast"] {
+        active.wait_for_state(name, "active")?;
+        backup.wait_for_state(name, "backup")?;
+    }
+    let start = Instant::now();
+    active.configure(&routers(200, 1)[..1])?;
+    active.reload()?;
+    for name in ["lan", "unicast"] {
+        backup.wait_for_state(name, "active")?;
+    }
+    ensure!(start.elapsed() < WITHIN, "after {:?}\n{}", start.elapsed(), active.daemon.log());
+    ensure!(active.virtual_router("stays")?["state"] == "active");
+    ensure!(backup.transitions("stays", "active") == 0, "{}", backup.daemon.log());
+    eventually("the addresses are gone", PATIENCE, || {
+        let addresses = lab.routers[0].ip("-o address show dev eth0")?;
+        ensure!(!addresses.contains("192.0.2.77") && !addresses.contains(&format!("{VIP}/")), "{addresses}");
+        Ok(())
+    })?;
+    ensure!(active.stop()?.success() && backup.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_reload_leaves_no_multicast_group_for_a_moment() -> Result<()> {
+    /// The kernel repeats a report within a second or so.
+    const REPORTED: Duration = Duration::from_secs(3);
+    let lab = Lab::with_ipv6(1)?;
+    let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan_of_both(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    thread::sleep(REPORTED);
+    let mut capture = Capture::start(lab.switch(), &Lab::port(0), "igmp or icmp6")?;
+    for priority in [150, 200] {
+        agent.configure(&[VirtualRouter::lan_of_both(priority)])?;
+        agent.reload()?;
+        agent.wait_for_state("lan", "active")?;
+    }
+    thread::sleep(REPORTED);
+    capture.finish()?;
+    // Reports of IGMP versions 2 and 3 and its Leave, of MLD versions 1 and 2 and its Done.
+    let reports = capture.read("igmp || icmpv6.type in {131,132,143}", &["frame.time_relative", "_ws.col.Info"])?;
+    ensure!(reports.is_empty(), "{reports:?}");
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_comes_back_with_another_index_while_no_agent_runs_is_no_foreign_one() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = &lab.routers[0];
+    let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    let index = || host.run(|| if_nametoindex(INTERFACE));
+    let before = index()??;
+    agent.kill()?;
+    // The switch has an interface of the same index.
+    host.ip(&format!("link set {INTERFACE} netns {}", lab.switch().name()))?;
+    lab.switch().ip(&format!("link set {INTERFACE} netns {}", host.name()))?;
+    host.ip(&format!("addr add {}/24 dev {INTERFACE}", Lab::address(0)))?;
+    host.ip(&format!("link set {INTERFACE} up"))?;
+    ensure!(index()?? != before, "it has the same index as before");
+    agent.start_again(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    ensure!(!host.ip(&format!("-o link show dev {INTERFACE}"))?.contains("xdp"), "the program is still attached");
+    Ok(())
+}
+
+#[test]
+fn nothing_that_was_kept_open_over_reloads_stays_open() -> Result<()> {
+    let lab = Lab::with_ipv6(1)?;
+    let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan_of_both(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    let open =
+        |agent: &Xvrrp| -> Result<usize> { Ok(fs::read_dir(format!("/proc/{}/fd", agent.daemon.pid()))?.count()) };
+    let reload = |agent: &Xvrrp| -> Result<()> {
+        agent.reload()?;
+        let name = format!("/proc/{}/task", agent.daemon.pid());
+        eventually("leftovers are closed", PATIENCE, || {
+            for task in fs::read_dir(&name)?.flatten() {
+                let thread = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+                ensure!(thread.trim() != "leftovers");
+            }
+            Ok(())
+        })
+    };
+    reload(&agent)?;
+    let before = open(&agent)?;
+    for _ in 0..3 {
+        reload(&agent)?;
+    }
+    eventually("as many files are open as after one reload", PATIENCE, || {
+        let after = open(&agent)?;
+        ensure!(after <= before, "{before} before, {after} after");
+        Ok(())
+    })?;
+    ensure!(lab.routers[0].ip(&format!("-o link show dev {INTERFACE}"))?.contains("xdp"));
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
