@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use xvrrp_common::units::{MacAddress, Vrid};
 use xvrrp_lab::probe::{ArpWatch, UdpEcho, UdpProbe, ask_for};
 use xvrrp_lab::traffic::capture::Capture;
-use xvrrp_lab::{INTERFACE, Lab, Namespace, PATIENCE, VIP, VirtualRouter, Xvrrp, eventually};
+use xvrrp_lab::{INTERFACE, Lab, Namespace, PATIENCE, VIP, VirtualRouter, Xvrrp, eventually, wait_until};
 
 const PACE: Duration = Duration::from_millis(5);
 /// How long answers to a question are waited for.
@@ -62,8 +62,9 @@ fn the_client_sees_the_virtual_address_at_the_virtual_mac_only() -> Result<()> {
     probe.wait_for_answer_from(0, PATIENCE)?;
     talk_from_the_virtual_address(&lab.routers[0])?;
 
-    let neighbor = lab.client.ip(&format!("neigh show {VIP}"))?;
-    assert!(neighbor.contains(&virtual_mac().to_string()), "{neighbor}");
+    wait_until("the client has the virtual MAC", || {
+        Ok(lab.client.ip(&format!("neigh show {VIP}"))?.contains(&virtual_mac().to_string()))
+    })?;
     let claims: Vec<_> = watch.finish().into_iter().filter(|frame| frame.claims(VIP)).collect();
     assert!(claims.len() >= 4, "{claims:?}");
     let macs: BTreeSet<_> = claims.iter().flat_map(|frame| [frame.source, frame.arp.sender_mac]).collect();
@@ -84,7 +85,7 @@ fn only_the_active_router_answers_for_the_virtual_address_and_with_the_virtual_m
         assert_eq!((answers[0].source, answers[0].arp.sender_mac), (virtual_mac(), virtual_mac()));
     }
     for agent in [backup, third] {
-        assert!(agent.counter("lan", "arp_suppressed")? >= 3);
+        agent.wait_for_counter("lan", "arp_suppressed", 3)?;
         assert_eq!(agent.counter("lan", "arp_answered")?, 0);
     }
     Ok(())
@@ -114,7 +115,7 @@ fn a_backup_sends_nothing_at_all() -> Result<()> {
     ask_for(&lab.client, INTERFACE, VIP, ANSWER_TIME)?;
     lab.client.ip(&format!("neigh flush dev {INTERFACE}"))?;
     lab.client.sh("ping -n -q -c 20 -i 0.02 -W 1 192.0.2.1")?;
-    assert!(backup.counter("lan", "arp_suppressed")? >= 2, "it was asked");
+    backup.wait_for_counter("lan", "arp_suppressed", 2)?;
 
     // A frame that it does send shows that the capture would have seen others.
     lab.client.sh("ping -n -q -c 1 -W 5 192.0.2.3")?;

@@ -85,10 +85,12 @@ impl Host {
     }
 
     fn assert_unchanged(&self, before: &[String], context: &str) -> Result<()> {
-        let now = self.snapshot()?;
-        let (gone, new) = (beyond(before, &now), beyond(&now, before));
-        ensure!(now == before, "{context}: the host has changed: {new:#?} instead of {gone:#?}");
-        Ok(())
+        eventually(&format!("{context}: the host is as it was"), PATIENCE, || {
+            let now = self.snapshot()?;
+            let (gone, new) = (beyond(before, &now), beyond(&now, before));
+            ensure!(now == before, "the host has changed: {new:#?} instead of {gone:#?}");
+            Ok(())
+        })
     }
 
     /// As messages list them.

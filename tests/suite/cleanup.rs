@@ -9,7 +9,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use xvrrp_dataplane::{Attachments, Capacity, Dataplane};
-use xvrrp_lab::{Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, agent_binary, eventually, host_state};
+use xvrrp_lab::{
+    Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, agent_binary, eventually, host_state, wait_for_host_state,
+    wait_until,
+};
 
 /// Several Active_Down_Intervals at 100 ms adverts.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -26,6 +29,12 @@ fn wait_for_address(host: &Namespace, address: &str, present: bool) -> Result<()
     eventually(&format!("{address} present: {present}"), PATIENCE, || {
         ensure!(has(host, address)? == present, "{}", addresses(host)?);
         Ok(())
+    })
+}
+
+fn wait_until_gone(host: &Namespace, traces: &[&str]) -> Result<()> {
+    traces.iter().try_for_each(|trace| {
+        wait_until(&format!("{trace} is nowhere on the host"), || Ok(!host_state(host)?.contains(trace)))
     })
 }
 
@@ -46,14 +55,13 @@ fn stopped_by(signal: Signal) -> Result<()> {
         agent.wait_for_state(name, "active")?;
         wait_for_address(host, address, true)?;
     }
-    let during = host_state(host)?;
     for trace in ["00:00:5e:00:01:33", "xvrrp_ingress", "xvrrp_egress", "192.0.2.1/24"] {
-        assert!(during.contains(trace), "{trace} is not in {during}");
+        wait_until(&format!("{trace} is on the host"), || Ok(host_state(host)?.contains(trace)))?;
     }
 
     let status = agent.daemon.stop(signal, PATIENCE)?;
     assert_eq!(status.code(), Some(0), "{signal}");
-    assert_eq!(host_state(host)?, before, "after {signal}");
+    wait_for_host_state(host, &before)?;
     assert!(!agent.control().exists(), "the control socket is still there");
     Ok(())
 }
@@ -77,7 +85,7 @@ fn a_backup_leaves_the_host_as_it_was_and_the_active_router_alone() -> Result<()
     let mut backup = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
     backup.wait_for_state("lan", "backup")?;
     assert!(backup.stop()?.success());
-    assert_eq!(host_state(&lab.routers[1])?, before);
+    wait_for_host_state(&lab.routers[1], &before)?;
     assert_eq!(active.state("lan")?, "active");
     assert_eq!(active.counter("lan", "advert_release")?, 0, "a Backup leaves silently (RFC 9568 6.4.2)");
     Ok(())
@@ -94,10 +102,7 @@ fn a_stop_without_a_carrier_leaves_the_host_as_it_was() -> Result<()> {
     wait_for_address(host, "192.0.2.1/24", false)?;
     assert!(agent.stop()?.success());
     lab.plug(0)?;
-    let after = host_state(host)?;
-    for trace in ["00:00:5e:00:01:33", "xvrrp", "192.0.2.1/24"] {
-        assert!(!after.contains(trace), "{trace} is still in {after}");
-    }
+    wait_until_gone(host, &["00:00:5e:00:01:33", "xvrrp", "192.0.2.1/24"])?;
     Ok(())
 }
 
@@ -118,11 +123,11 @@ fn after_a_kill_the_next_start_removes_what_was_left() -> Result<()> {
     let worse = [VirtualRouter::lan(50)];
     let mut agent = agent.restart(host, &worse)?;
     agent.wait_for_state("lan", "backup")?;
-    assert!(!has(host, "192.0.2.1/24")?, "it is off before the election begins");
+    wait_for_address(host, "192.0.2.1/24", false)?;
     agent.daemon.wait_for_line(&["removed 192.0.2.1/24"], PATIENCE)?;
 
     assert!(agent.stop()?.success());
-    assert_eq!(host_state(host)?, before);
+    wait_for_host_state(host, &before)?;
     Ok(())
 }
 
@@ -140,12 +145,9 @@ fn after_a_kill_another_configuration_finds_no_trace_of_the_old_one() -> Result<
     let new = [VirtualRouter::lan(200).with("vrid", "77").with("addresses", "[\"192.0.2.9/24\"]")];
     let mut agent = agent.restart(host, &new)?;
     agent.wait_for_state("lan", "active")?;
-    let now = host_state(host)?;
-    for trace in ["00:00:5e:00:01:33", "192.0.2.1/24", "203.0.113.1"] {
-        assert!(!now.contains(trace), "{trace} is still in {now}");
-    }
+    wait_until_gone(host, &["00:00:5e:00:01:33", "192.0.2.1/24", "203.0.113.1"])?;
     assert!(agent.stop()?.success());
-    assert_eq!(host_state(host)?, before);
+    wait_for_host_state(host, &before)?;
     Ok(())
 }
 
@@ -177,7 +179,8 @@ fn a_stop_never_takes_the_operators_addresses() -> Result<()> {
     for address in OPERATOR {
         assert!(has(host, address)?, "{address} is gone: {}", addresses(host)?);
     }
-    assert!(!has(host, "203.0.113.1/24")? && !has(host, "192.0.2.1/24")?);
+    wait_for_address(host, "203.0.113.1/24", false)?;
+    wait_for_address(host, "192.0.2.1/24", false)?;
     Ok(())
 }
 
@@ -192,7 +195,8 @@ fn a_start_after_a_kill_never_takes_the_operators_addresses() -> Result<()> {
     for address in OPERATOR {
         assert!(has(host, address)?, "{address} is gone: {}", addresses(host)?);
     }
-    assert!(!has(host, "203.0.113.1/24")? && !has(host, "192.0.2.1/24")?);
+    wait_for_address(host, "203.0.113.1/24", false)?;
+    wait_for_address(host, "192.0.2.1/24", false)?;
     Ok(())
 }
 
@@ -206,7 +210,7 @@ fn an_address_that_was_there_before_stays() -> Result<()> {
     agent.wait_for_state("lan", "active")?;
     thread::sleep(SETTLED);
     assert!(agent.stop()?.success());
-    assert_eq!(host_state(host)?, before);
+    wait_for_host_state(host, &before)?;
 
     let mut agent = agent.restart(host, &[VirtualRouter::lan(200)])?;
     agent.wait_for_state("lan", "active")?;
@@ -214,7 +218,7 @@ fn an_address_that_was_there_before_stays() -> Result<()> {
     let mut agent = agent.restart(host, &[VirtualRouter::lan(200)])?;
     agent.wait_for_state("lan", "active")?;
     assert!(agent.stop()?.success());
-    assert_eq!(host_state(host)?, before, "after a crash too");
+    wait_for_host_state(host, &before)?;
     Ok(())
 }
 
@@ -241,7 +245,7 @@ fn a_unicast_filter_that_somebody_else_has_opened_stays_open() -> Result<()> {
     let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
     agent.wait_for_state("lan", "active")?;
     assert!(agent.stop()?.success());
-    assert_eq!(host_state(host)?, before);
+    wait_for_host_state(host, &before)?;
     Ok(())
 }
 
@@ -260,7 +264,7 @@ fn an_agent_that_finds_the_hook_taken_names_the_holder_and_changes_nothing() -> 
     let log = agent.daemon.log();
     let named = "the XDP hook of eth0 is taken by program \"xvrrp_ingress\" (id ";
     assert!(log.contains(named) && log.contains("generic mode"), "{log}");
-    assert_eq!(host_state(host)?, before);
+    wait_for_host_state(host, &before)?;
     assert!(!agent.control().exists(), "the control socket is still there");
     Ok(())
 }
@@ -276,7 +280,7 @@ fn a_second_agent_on_the_host_is_refused_and_disturbs_nothing() -> Result<()> {
     let other = VirtualRouter::lan(200).with("vrid", "52").with("addresses", "[\"192.0.2.10/24\"]");
     let mut second = Xvrrp::start(host, &[other])?;
     assert_eq!(second.daemon.wait(PATIENCE)?.code(), Some(1), "{}", second.daemon.log());
-    assert_eq!(host_state(host)?, before);
+    wait_for_host_state(host, &before)?;
     assert_eq!(first.state("lan")?, "active");
     Ok(())
 }

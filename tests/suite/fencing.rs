@@ -7,7 +7,9 @@ use aya::programs::SchedClassifier;
 use aya::programs::tc::TcAttachType;
 use nix::sys::signal::Signal;
 use xvrrp_lab::fencing::{Fault, Pair, Setup};
-use xvrrp_lab::{Lab, Namespace, PATIENCE, UPSTREAM, VIP, VirtualRouter, Xvrrp, alone, eventually};
+use xvrrp_lab::{
+    Lab, Namespace, PATIENCE, UPSTREAM, VIP, VirtualRouter, Xvrrp, alone, eventually, wait_until, wait_until_is,
+};
 
 /// Generous for a busy machine; the bench has the strict target.
 const SLACK: Duration = Duration::from_millis(200);
@@ -200,12 +202,13 @@ fn an_interface_that_comes_later_is_fenced_and_nothing_of_it_is_left() -> Result
     host.ip("link del late")?;
     host.ip("link add later type veth peer name further")?;
     wait_for_fence(host, "later", true)?;
-    ensure!(tcx(host, UPSTREAM)?.len() == 1, "one fence, not two: {:?}", tcx(host, UPSTREAM)?);
+    wait_until_is("one fence is left, not two", &1, || Ok(tcx(host, UPSTREAM)?.len()))?;
     let status = agent.daemon.stop(Signal::SIGTERM, PATIENCE)?;
     ensure!(status.success(), "{status}");
     for interface in ["later", "bridge", UPSTREAM, SECOND] {
-        ensure!(tcx(host, interface)?.is_empty(), "{interface}: {:?}", tcx(host, interface)?);
+        wait_until_is(&format!("nothing is left on {interface}"), &0, || Ok(tcx(host, interface)?.len()))?;
     }
-    ensure!(!host.pins()?.exists());
+    let pins = host.pins()?;
+    wait_until("the pins are gone", || Ok(!pins.exists()))?;
     Ok(())
 }

@@ -71,7 +71,7 @@ fn serves(kind: &str, virtual_mac: bool, behind: Option<&str>) -> Result<()> {
         let gap = seen.longest_gap();
         ensure!(gap.is_some_and(|(_, gap)| gap < LONGEST_GAP), "not served for {gap:?}");
     }
-    ensure!(pair.agents[1].transitions("lan", "active") == 1, "{}", pair.logs());
+    pair.agents[1].wait_for_transitions("lan", "active", 1)?;
     Ok(())
 }
 
@@ -126,6 +126,6 @@ fn a_bridge_that_comes_later_puts_its_virtual_router_in_fault_and_no_other() -> 
     })
     .with_context(|| agent.daemon.log())?;
     ensure!(agent.state("lan")? == "active");
-    ensure!(agent.transitions("lan", "backup") == 1, "{}", agent.daemon.log());
+    agent.wait_for_transitions("lan", "backup", 1)?;
     Ok(())
 }

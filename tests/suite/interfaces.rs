@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use xvrrp_lab::probe::{UdpEcho, UdpProbe};
-use xvrrp_lab::{INTERFACE, Lab, PATIENCE, Pair, VIP, VIP_IPV6, VirtualRouter, Xvrrp, eventually, pause, script};
+use xvrrp_lab::{
+    INTERFACE, Lab, PATIENCE, Pair, VIP, VIP_IPV6, VirtualRouter, Xvrrp, eventually, pause, script, wait_until,
+    wait_until_is,
+};
 
 /// The interface that comes and goes, beside the lab's.
 const LATE: &str = "eth5";
@@ -95,8 +98,8 @@ fn a_virtual_router_waits_for_its_interface_and_follows_it_while_another_one_goe
     let absent = format!("interface {LATE} is not there");
     wait_for_reason(&mut agent, "late", &absent)?;
     let warning = ["WARN", "virtual_router \"late\": interface: there is no \"eth5\" yet", "xvrrp.toml:"];
-    ensure!(agent.daemon.count_lines(&warning) == 1, "{}", agent.daemon.log());
-    ensure!(agent.transitions("late", "fault") == 1, "{}", agent.daemon.log());
+    agent.daemon.wait_for_lines(&warning, 1)?;
+    agent.wait_for_transitions("late", "fault", 1)?;
 
     plug_in_late(&lab, 0)?;
     wait_for_reason(&mut agent, "late", &format!("interface {LATE} has no IPv4 address of its own"))?;
@@ -104,11 +107,11 @@ fn a_virtual_router_waits_for_its_interface_and_follows_it_while_another_one_goe
     let started = |agent: &mut Xvrrp| agent.wait_for_state("late", "active").with_context(|| agent.daemon.log());
     started(&mut agent)?;
     wait_for_address(&lab, 0, LATE, LATE_VIP)?;
-    ensure!(links(&lab)? == 2, "the kernel half is not on both");
+    wait_until_is("the kernel half is on both interfaces", &2, || links(&lab))?;
 
     lab.routers[0].ip(&format!("link del {LATE}"))?;
     wait_for_reason(&mut agent, "late", &absent)?;
-    ensure!(links(&lab)? == 1, "a link is left");
+    wait_until_is("one link is left", &1, || links(&lab))?;
     plug_in_late(&lab, 0)?;
     late_gets_its_address(&lab)?;
     started(&mut agent)?;
@@ -155,7 +158,7 @@ fn an_interface_that_is_made_anew_is_used_again_by_active_router_and_backup() ->
     replace_interface(&pair.lab, 1, true)?;
     pair.agents[1].daemon.wait_for_line(&["interface eth0 is another one"], PATIENCE)?;
     pair.settle().with_context(|| pair.logs())?;
-    ensure!(pair.agents[0].transitions("lan", "active") == 1, "{}", pair.logs());
+    pair.agents[0].wait_for_transitions("lan", "active", 1)?;
 
     replace_interface(&pair.lab, 0, false)?;
     pair.agents[1].wait_for_state("lan", "active")?;
@@ -203,8 +206,9 @@ fn an_interface_that_is_down_may_lose_its_addresses_meanwhile() -> Result<()> {
     agent.wait_for_state("lan", "active")?;
     router.ip(&format!("link set {INTERFACE} down"))?;
     wait_for_reason(&mut agent, "lan", "interface_down")?;
-    let left = router.ip(&format!("-6 -o address show dev {INTERFACE}"))?;
-    ensure!(!left.contains("fe80::2"), "the kernel has kept them: {left}");
+    wait_until("the kernel has taken the link-local address off", || {
+        Ok(!router.ip(&format!("-6 -o address show dev {INTERFACE}"))?.contains("fe80::2"))
+    })?;
     // Longer than an address may be missing, from when the agent looks: a second after its start at the earliest.
     pause(Duration::from_secs(4))?;
     wait_for_reason(&mut agent, "lan", "interface_down")?;
@@ -241,13 +245,13 @@ fn an_address_that_is_taken_off_and_put_back_comes_before_the_virtual_one_which_
         Ok(())
     })
     .with_context(|| agent.daemon.log())?;
-    ensure!(agent.transitions("lan", "active") == 1, "{}", agent.daemon.log());
-    ensure!(agent.daemon.count_lines(&["virtual_router=lan", "put back"]) == 1, "{}", agent.daemon.log());
+    agent.wait_for_transitions("lan", "active", 1)?;
+    agent.daemon.wait_for_lines(&["virtual_router=lan", "put back"], 1)?;
     ensure!(agent.daemon.count_lines(&["starting anew"]) == 0, "{}", agent.daemon.log());
     ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
-    let left = router.ip(&format!("-4 -o address show dev {INTERFACE}"))?;
-    ensure!(!left.contains(&VIP.to_string()), "the agent has left it: {left}");
-    Ok(())
+    wait_until("the agent has taken its address off", || {
+        Ok(!router.ip(&format!("-4 -o address show dev {INTERFACE}"))?.contains(&VIP.to_string()))
+    })
 }
 
 #[test]
@@ -264,7 +268,7 @@ fn an_interface_that_gets_another_mac_address_goes_on_serving() -> Result<()> {
         served()?;
         lab.routers[0].ip(&format!("link set {INTERFACE} address 02:00:00:00:00:77"))?;
         served().with_context(|| format!("virtual_mac = {virtual_mac}\n{}", agent.daemon.log()))?;
-        ensure!(agent.transitions("lan", "active") == 2, "{}", agent.daemon.log());
+        agent.wait_for_transitions("lan", "active", 2)?;
     }
     Ok(())
 }
@@ -333,7 +337,7 @@ fn a_family_without_a_primary_address_waits_for_it_while_the_other_one_goes_on()
     })
     .with_context(|| agent.daemon.log())?;
     let resumed = agent.daemon.count_lines(&["family=ipv4", "state=active", "reason=resumed"]);
-    ensure!(agent.daemon.count_lines(&["family=ipv4", "state=active"]) == resumed + 1, "{}", agent.daemon.log());
+    agent.daemon.wait_for_lines(&["family=ipv4", "state=active"], resumed + 1)?;
     Ok(())
 }
 
@@ -390,6 +394,6 @@ fn notify_programs_are_told_of_who_waits_and_nothing_twice_when_the_agent_starts
     let of = |name: &str| told.lines().filter(|line| line.starts_with(name)).collect::<Vec<_>>().join(", ");
     ensure!(of("lan") == "lan BACKUP, lan MASTER", "{told}");
     ensure!(of("late") == "late FAULT, late BACKUP, late MASTER", "{told}");
-    ensure!(agent.transitions("never", "fault") == 1, "{}", agent.daemon.log());
+    agent.wait_for_transitions("never", "fault", 1)?;
     Ok(())
 }

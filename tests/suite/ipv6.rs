@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use xvrrp_lab::{
     INTERFACE, Keepalived, KeepalivedConfig, Lab, Namespace, PATIENCE, VIP_IPV6, VirtualRouter, Xvrrp, eventually,
-    host_state,
+    host_state, wait_for_host_state, wait_until,
 };
 
 const VIRTUAL_MAC: &str = "00:00:5e:00:02:33";
@@ -63,19 +63,21 @@ fn a_client_keeps_reaching_the_address_when_its_router_is_replaced() -> Result<(
     })?;
     ensure_at_the_virtual_mac(&lab)?;
     // RFC 4862 5.4 is left out (conformance 57), nothing of the host's own leaves from it, and it can be told from others.
-    let address = lab.routers[0].ip(&format!("-6 -d addr show dev {INTERFACE} to {VIP_IPV6}"))?;
-    ensure!(address.contains("nodad") && address.contains("deprecated"), "{address}");
+    wait_until("the address is deprecated, without duplicate detection", || {
+        let address = lab.routers[0].ip(&format!("-6 -d addr show dev {INTERFACE} to {VIP_IPV6}"))?;
+        Ok(address.contains("nodad") && address.contains("deprecated"))
+    })?;
     ensure!(!has_address(&lab.routers[1])?, "the Backup has the address");
     // What the Active router itself starts must not teach the client another MAC.
     lab.routers[0].ip(&format!("neigh flush dev {INTERFACE}"))?;
     lab.routers[0].sh(&format!("ping -n -c 1 -W 1 -I {VIP_IPV6} 2001:db8::64"))?;
-    ensure!(first.counter("lan", "egress_nd_rewritten")? > 0, "the router has asked nobody");
+    first.wait_for_counter("lan", "egress_nd_rewritten", 1)?;
     ensure_at_the_virtual_mac(&lab)?;
 
     ensure!(first.stop()?.success(), "the agent failed");
     second.daemon.wait_for_line(&["state=active ", "family=ipv6", "reason=active_released"], PATIENCE)?;
     ensure_at_the_virtual_mac(&lab)?;
-    ensure!(host_state(&lab.routers[0])? == before, "{before}\n--- became ---\n{}", host_state(&lab.routers[0])?);
+    wait_for_host_state(&lab.routers[0], &before)?;
 
     let mut first = first.restart(&lab.routers[0], &[VirtualRouter::lan_ipv6(200)])?;
     first.wait_for_state("lan", "active")?;
@@ -131,9 +133,10 @@ fn without_accept_the_address_is_found_and_not_served() -> Result<()> {
     let mut agent = Xvrrp::start(&lab.routers[0], &[router])?;
     agent.wait_for_state("lan", "active")?;
     // RFC 9568 6.4.3 (conformance 40): of the group of the adverts, and of the solicited-node groups of the addresses.
-    let groups = lab.routers[0].ip(&format!("-6 maddr show dev {INTERFACE}"))?;
     for group in ["ff02::12", "ff02::1:ff00:1", "ff02::1:ff00:33"] {
-        ensure!(groups.contains(group), "no member of {group}: {groups}");
+        wait_until(&format!("the router is a member of {group}"), || {
+            Ok(lab.routers[0].ip(&format!("-6 maddr show dev {INTERFACE}"))?.contains(group))
+        })?;
     }
     ensure!(!has_address(&lab.routers[0])?, "the address is on the interface");
     // RFC 9568 6.1 (conformance 42): Neighbor Discovery is served all the same.

@@ -40,7 +40,7 @@ fn a_better_keepalived_with_nopreempt_leaves_a_worse_xvrrp_alone() -> Result<()>
     theirs.wait_for_state("BACKUP")?;
     thread::sleep(SETTLED);
     theirs.wait_for_state("BACKUP")?;
-    assert_eq!(ours.transitions("lan", "backup"), 1, "only the one at the start");
+    ours.wait_for_transitions("lan", "backup", 1)?;
     ours.stop()?;
     theirs.wait_for_state("MASTER")
 }
@@ -75,7 +75,7 @@ fn of_equal_priorities_keepalived_yields_to_the_higher_address() -> Result<()> {
     theirs.wait_for_state("BACKUP")?;
     thread::sleep(SETTLED);
     theirs.wait_for_state("BACKUP")?;
-    assert_eq!(ours.transitions("lan", "active"), 1, "it never left the role");
+    ours.wait_for_transitions("lan", "active", 1)?;
     ours.wait_for_state("lan", "active")
 }
 
@@ -160,7 +160,7 @@ fn adverts_that_lose_leave_the_checksum_alone_that_keepalived_wants() -> Result<
         Ok(())
     })?;
     ensure!(theirs.daemon.count_lines(&["MASTER STATE"]) == 0, "{}", theirs.daemon.log());
-    ensure!(ours.transitions("lan", "active") == 1, "{}", ours.daemon.log());
+    ours.wait_for_transitions("lan", "active", 1)?;
     ours.daemon.wait_for_line(&["WARN", "192.0.2.99 advertises beside us", "checksum"], PATIENCE)?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use xvrrp::election::{self, ElectionError};
 use xvrrp_dataplane::{Capacity, Dataplane};
 use xvrrp_lab::{
     INTERFACE, LINK_LOCAL_VIP, Lab, Namespace, PATIENCE, Pair, VIP, VIP_IPV6, VirtualRouter, Xvrrp, agent_binary,
-    eventually, host_state,
+    eventually, host_state, wait_for_host_state, wait_until, wait_until_is,
 };
 
 /// Ten advertisement intervals of the lab.
@@ -114,11 +114,11 @@ fn an_address_that_something_else_removes_is_back_within_an_interval_or_so_and_c
         Ok(())
     })?;
     let line = format!("{VIP} had been taken off {INTERFACE}: put back");
-    ensure!(agent.daemon.count_lines(&["WARN", "virtual_router=lan", &line]) == 1, "{}", agent.daemon.log());
+    agent.daemon.wait_for_lines(&["WARN", "virtual_router=lan", &line], 1)?;
     ensure!(agent.transitions("lan", "fault") == 0, "{}", agent.daemon.log());
     ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
     for (interface, address) in &all {
-        ensure!(!has(host, interface, address)?, "{address} is left");
+        wait_until(&format!("{address} is gone"), || Ok(!has(host, interface, address)?))?;
     }
     Ok(())
 }
@@ -225,7 +225,7 @@ fn an_address_that_stood_there_before_is_replaced_by_ours_when_its_owner_removes
     let mut agent = agent.restart(host, &[VirtualRouter::lan(200)])?;
     agent.wait_for_state("lan", "active")?;
     ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
-    ensure!(host_state(host)? == before, "{}", host_state(host)?);
+    wait_for_host_state(host, &before)?;
     Ok(())
 }
 
@@ -253,7 +253,7 @@ fn an_entry_of_the_unicast_filter_is_put_back_whatever_the_role() -> Result<()> 
         host.ip(&format!("link set {INTERFACE} up"))?;
         wait_for_filter(host, VIRTUAL_MAC).with_context(|| agent.daemon.log())?;
         ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
-        ensure!(filters(host)?.is_empty(), "{}", filters(host)?);
+        wait_until_is("no filter is left", &String::new(), || filters(host))?;
     }
     Ok(())
 }
@@ -266,19 +266,20 @@ fn role_is_given_up_for(what: &str, named: &str) -> Result<()> {
     pair.agents[0].wait_for_state("lan", "fault").with_context(|| pair.logs())?;
     pair.agents[1].wait_for_state("lan", "active").with_context(|| pair.logs())?;
     // A priority 0 has told it: it has not waited for three intervals.
+    pair.agents[1].wait_for_counter("lan", "advert_release", 1)?;
     ensure!(pair.agents[1].counter("lan", "advert_release")? == 1, "{}", pair.logs());
     let status = pair.agents[0].virtual_router("lan")?;
     ensure!(status["reason"] == "addresses_not_kept", "{status}");
     ensure!(status["not_kept"].as_str().is_some_and(|failure| failure.contains(named)), "{status}");
-    ensure!(pair.agents[0].daemon.count_lines(&["ERROR", "virtual_router=lan", named, "giving up the role"]) == 1);
+    pair.agents[0].daemon.wait_for_lines(&["ERROR", "virtual_router=lan", named, "giving up the role"], 1)?;
     drop(hostile);
-    ensure!(!has(host, INTERFACE, &format!("{VIP}/24"))?, "the address is still there");
+    wait_until("the address is gone", || Ok(!has(host, INTERFACE, &format!("{VIP}/24"))?))?;
     // Once, after ten seconds, and no sooner.
     pair.settle().with_context(|| pair.logs())?;
     wait_for(host, INTERFACE, &format!("{VIP}/24"), PATIENCE)?;
     let status = pair.agents[0].virtual_router("lan")?;
     ensure!(status["not_kept"].is_null(), "{status}");
-    ensure!(pair.agents[0].transitions("lan", "fault") == 1, "{}", pair.logs());
+    pair.agents[0].wait_for_transitions("lan", "fault", 1)?;
     Ok(())
 }
 
@@ -328,10 +329,9 @@ fn an_address_that_failed_duplicate_detection_is_replaced_by_one_that_works() ->
         Ok(())
     })
     .with_context(|| agent.daemon.log())?;
-    ensure!(agent.daemon.count_lines(&["WARN", "has failed duplicate address detection"]) == 1);
+    agent.daemon.wait_for_lines(&["WARN", "has failed duplicate address detection"], 1)?;
     ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
-    ensure!(shown()?.is_empty(), "{}", shown()?);
-    Ok(())
+    wait_until_is("the address is gone", &String::new(), shown)
 }
 
 #[test]
@@ -349,10 +349,9 @@ fn an_agent_that_is_refused_leaves_the_record_of_another_namespaces_agent_alone(
     first.kill()?;
     let mut first = first.restart(host, &[VirtualRouter::lan(200).with("vrid", "77")])?;
     first.wait_for_state("lan", "active")?;
-    let filters = filters(host)?;
-    ensure!(!filters.contains(VIRTUAL_MAC), "{filters}");
+    wait_until("the filter that the first one left is gone", || Ok(!filters(host)?.contains(VIRTUAL_MAC)))?;
     ensure!(first.stop()?.success(), "{}", first.daemon.log());
-    ensure!(host_state(host)? == before, "{}", host_state(host)?);
+    wait_for_host_state(host, &before)?;
     Ok(())
 }
 
@@ -379,7 +378,7 @@ fn cleanup_in_another_namespace_touches_neither_record_nor_filter() -> Result<()
     agent.kill()?;
     let said = cleanup(&lab.routers[0])?;
     ensure!(said.contains(&format!("unicast filter {VIRTUAL_MAC} on {INTERFACE}")), "{said}");
-    ensure!(host_state(&lab.routers[0])? == before, "{}", host_state(&lab.routers[0])?);
+    wait_for_host_state(&lab.routers[0], &before)?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use xvrrp_lab::probe::{UdpEcho, UdpProbe};
 use xvrrp_lab::traffic::capture::Capture;
-use xvrrp_lab::{Keepalived, KeepalivedConfig, Lab, Namespace, PATIENCE, VIP, eventually, run, sweep};
+use xvrrp_lab::{Keepalived, KeepalivedConfig, Lab, Namespace, PATIENCE, VIP, eventually, run, sweep, wait_until};
 
 /// No process can have it: it is above the kernel's largest PID_MAX_LIMIT.
 const NOBODY: u32 = 4_194_305;
@@ -55,21 +55,18 @@ fn the_probe_sees_two_keepalived_routers_fail_over() -> Result<()> {
 #[test]
 fn an_isolated_router_keeps_its_carrier_and_a_pulled_one_loses_it() -> Result<()> {
     let lab = Lab::new(1)?;
-    let carrier = || lab.routers[0].sh("cat /sys/class/net/eth0/carrier 2>/dev/null || ip -o link show eth0");
     let is_up = || anyhow::Ok(lab.routers[0].ip("-o link show eth0")?.contains("LOWER_UP"));
     let reaches = || lab.client.sh("ping -n -c 1 -W 1 192.0.2.2").is_ok();
-    assert!(is_up()? && reaches(), "{}", carrier()?);
+    let wait_for = |what, up, reached| wait_until(what, || Ok(is_up()? == up && reaches() == reached));
+    wait_for("all is well", true, true)?;
     lab.isolate(0)?;
-    assert!(is_up()? && !reaches());
+    wait_for("the router has a carrier and is out of reach", true, false)?;
     lab.rejoin(0)?;
-    assert!(is_up()? && reaches());
+    wait_for("it is back", true, true)?;
     lab.pull(0)?;
-    assert!(!is_up()?);
+    wait_for("the carrier is gone", false, false)?;
     lab.plug(0)?;
-    eventually("the carrier is back", PATIENCE, || {
-        ensure!(is_up()? && reaches());
-        Ok(())
-    })
+    wait_for("the carrier is back", true, true)
 }
 
 #[test]

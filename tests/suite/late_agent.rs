@@ -43,7 +43,7 @@ fn a_backup_that_slept_does_not_take_over_from_a_living_active_router() -> Resul
     assert_eq!(backup.state("lan")?, "backup");
     assert_eq!(backup.transitions("lan", "active"), 0, "{}", backup.daemon.log());
     assert_eq!(backup.virtual_router("lan")?["adverts_sent"], 0);
-    assert_eq!(active.transitions("lan", "active"), 1);
+    active.wait_for_transitions("lan", "active", 1)?;
     capture.finish()?;
     let foreign = capture.read("vrrp && !(ip.src == 192.0.2.2)", &["ip.src", "vrrp.prio"])?;
     assert!(foreign.is_empty(), "somebody else sent adverts: {foreign:?}");

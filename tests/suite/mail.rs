@@ -147,7 +147,7 @@ fn a_server_that_comes_back_while_the_agent_runs_gets_what_it_has_missed() -> Re
     let server = MailServer::start(&lab.routers[0], SERVER, Habits::default())?;
     receive(&server, &["Entering BACKUP state", "Entering ACTIVE state"])?;
     agent.daemon.wait_for_line(&["INFO", "mail: 127.0.0.1:2525 takes it again"], PATIENCE)?;
-    ensure!(agent.daemon.count_lines(&["WARN", "mail"]) == 1, "{}", agent.daemon.log());
+    agent.daemon.wait_for_lines(&["WARN", "mail"], 1)?;
     Ok(())
 }
 
@@ -194,7 +194,7 @@ fn a_server_that_hangs_holds_up_neither_elections_nor_status_nor_the_end_for_lon
     let start = Instant::now();
     ensure!(agent.stop()?.success());
     ensure!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
-    ensure!(agent.daemon.count_lines(&["WARN", "kept for the next start"]) == 1, "{}", agent.daemon.log());
+    agent.daemon.wait_for_lines(&["WARN", "kept for the next start"], 1)?;
     drop(hangs);
     Ok(())
 }
@@ -218,7 +218,7 @@ fn a_recipient_who_is_refused_for_good_or_for_now_keeps_mail_from_nobody_else() 
     ensure!(waiting.len() == 1, "{waiting:?}");
     let letter = fs::read_to_string(&waiting[0])?;
     ensure!(letter.starts_with("late@example.net\n"), "{letter}");
-    ensure!(agent.daemon.count_lines(&["gone@example.net"]) == 1, "{}", agent.daemon.log());
+    agent.daemon.wait_for_lines(&["gone@example.net"], 1)?;
     // Nor does the letter that waits keep back the next one.
     lab.pull(0)?;
     agent.wait_for_state("lan", "fault")?;

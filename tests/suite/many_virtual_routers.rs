@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use nix::sys::signal::Signal;
-use xvrrp_lab::{Lab, PATIENCE, Segments, Side, VirtualRouter, Xvrrp, alone, eventually, pause};
+use xvrrp_lab::{Lab, PATIENCE, Segments, Side, VirtualRouter, Xvrrp, alone, eventually, pause, wait_until_is};
 use xvrrp_lab::{traffic::AdvertTap, usage::Usage};
 
 const COUNT: usize = 255;
@@ -53,8 +53,9 @@ fn the_255_virtual_routers_of_an_interface_keep_their_roles() -> Result<()> {
     ensure!(after == before, "changes of state: {before:?} before, {after:?} after\n{}", backup.daemon.log());
     // To Backup and to Active, and to Backup: that is all.
     ensure!(after == [2 * COUNT, COUNT], "changes of state: {after:?}");
-    let held = lab.routers[0].ip("-4 -o address show dev eth0")?.matches(" 198.51.100.").count();
-    ensure!(held == COUNT, "{held} addresses");
+    wait_until_is("all addresses are there", &COUNT, || {
+        Ok(lab.routers[0].ip("-4 -o address show dev eth0")?.matches(" 198.51.100.").count())
+    })?;
     ensure!(active.stop()?.success() && backup.stop()?.success());
     Ok(())
 }

@@ -89,10 +89,7 @@ fn a_program_that_takes_longer_than_its_timeout_is_killed_and_the_next_one_is_ru
     let router = router(200, &hangs).with("notify_timeout", "\"200ms\"");
     let mut agent = Xvrrp::start(&lab.routers[0], &[router])?;
     agent.wait_for_state("lan", "active")?;
-    eventually("both were killed", PATIENCE, || {
-        ensure!(agent.daemon.count_lines(&["WARN", "ran for 200ms: killed"]) == 2);
-        Ok(())
-    })
+    agent.daemon.wait_for_lines(&["WARN", "ran for 200ms: killed"], 2)
 }
 
 #[test]
@@ -128,7 +125,7 @@ fn a_program_that_hangs_holds_up_neither_adverts_nor_status_nor_the_next_change(
     active.wait_for_state("lan", "fault")?;
     // And so is the end, after a short wait.
     ensure!(active.stop()?.success());
-    ensure!(active.daemon.count_lines(&["WARN", "notify programs still run"]) == 1, "{}", active.daemon.log());
+    active.daemon.wait_for_lines(&["WARN", "notify programs still run"], 1)?;
     eventually("the address is gone", PATIENCE, || {
         let addresses = lab.routers[0].ip("-4 -o address show dev eth0")?;
         ensure!(!addresses.contains("192.0.2.1/"), "{addresses}");

@@ -9,7 +9,10 @@ use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use xvrrp_common::abi::{LAYOUT, Stamp, map};
 use xvrrp_lab::probe::{UdpEcho, UdpProbe};
-use xvrrp_lab::{Lab, Namespace, PATIENCE, VIP, VirtualRouter, Xvrrp, agent_binary, eventually, host_state, run};
+use xvrrp_lab::{
+    Lab, Namespace, PATIENCE, VIP, VirtualRouter, Xvrrp, agent_binary, eventually, host_state, run,
+    wait_for_host_state, wait_until,
+};
 
 const PROBE: Duration = Duration::from_millis(1);
 
@@ -100,11 +103,12 @@ fn a_restart_after_the_lease_listens_first_and_leaves_the_address_to_its_success
     backup.wait_for_state("lan", "active")?;
     let mut restarted = active.restart(&lab.routers[0], &[router(50)])?;
     restarted.wait_for_state("lan", "backup")?;
-    let addresses = lab.routers[0].ip("-4 -o address show dev eth0")?;
-    ensure!(!addresses.contains(&format!("{VIP}/")), "{addresses}");
+    wait_until("the address is gone", || {
+        Ok(!lab.routers[0].ip("-4 -o address show dev eth0")?.contains(&format!("{VIP}/")))
+    })?;
     thread::sleep(Duration::from_millis(800));
     // The log is the first one's too.
-    ensure!(restarted.transitions("lan", "active") == 1, "{}", restarted.daemon.log());
+    restarted.wait_for_transitions("lan", "active", 1)?;
     Ok(())
 }
 
@@ -181,10 +185,12 @@ fn a_changed_configuration_goes_on_with_what_stays_and_forgets_the_rest() -> Res
     agent.daemon.wait_for_line(&["virtual_router=second", "reason=resumed"], PATIENCE)?;
     agent.wait_for_state("third", "active")?;
     ensure!(agent.counter("third", "arp_answered")? == 0, "the slot of the one that went is new");
-    let addresses = lab.routers[0].ip("-4 -o address show dev eth0")?;
-    ensure!(!addresses.contains("192.0.2.201/"), "{addresses}");
-    ensure!(addresses.contains("192.0.2.202/") && addresses.contains("192.0.2.203/"), "{addresses}");
-    Ok(())
+    eventually("the addresses are those of the new configuration", PATIENCE, || {
+        let addresses = lab.routers[0].ip("-4 -o address show dev eth0")?;
+        ensure!(!addresses.contains("192.0.2.201/"), "{addresses}");
+        ensure!(addresses.contains("192.0.2.202/") && addresses.contains("192.0.2.203/"), "{addresses}");
+        Ok(())
+    })
 }
 
 #[test]
@@ -214,12 +220,9 @@ fn cleanup_removes_what_a_crash_left_and_nothing_of_a_running_agents() -> Result
     ] {
         ensure!(removed.contains(what), "{what} is not in:\n{removed}");
     }
-    eventually("the host is as it was", PATIENCE, || {
-        let after = host_state(host)?;
-        ensure!(after == before, "before:\n{before}\nafter:\n{after}");
-        Ok(())
-    })?;
-    ensure!(!host.pins()?.exists());
+    wait_for_host_state(host, &before)?;
+    let pins = host.pins()?;
+    wait_until("the pins are gone", || Ok(!pins.exists()))?;
     // Others may have left something in namespaces that are gone.
     let left = cleanup()?;
     ensure!(
@@ -238,7 +241,7 @@ fn a_graceful_stop_leaves_no_pins() -> Result<()> {
     let names: Vec<_> = fs::read_dir(&pins)?.flatten().map(|entry| entry.file_name()).collect();
     ensure!(names.iter().any(|name| name.to_string_lossy().starts_with("ingress-")), "{names:?}");
     agent.stop()?;
-    ensure!(!pins.exists());
+    wait_until("the pins are gone", || Ok(!pins.exists()))?;
     Ok(())
 }
 
@@ -270,7 +273,7 @@ fn a_kernel_half_that_was_detached_by_hand_is_attached_again_before_a_backup_tak
         host.detach_ingress()?;
         agent.daemon.wait_for_line(&["WARN", "had been detached: attached it again"], PATIENCE)?;
         thread::sleep(Duration::from_millis(800));
-        ensure!(host.ip("link show dev eth0")?.contains("xdp"));
+        wait_until("a program is attached", || Ok(host.ip("link show dev eth0")?.contains("xdp")))?;
     }
     ensure!(backup.transitions("lan", "active") == 0, "{}", backup.daemon.log());
     Ok(())

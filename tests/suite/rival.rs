@@ -65,7 +65,7 @@ fn a_claim_is_answered_at_once_logged_once_and_shown() -> Result<()> {
     thread::sleep(Duration::from_millis(150));
     segment.claim(10)?;
     agent.daemon.wait_for_line(&["WARN", "claimant=02:00:00:00:00:0a"], PATIENCE)?;
-    ensure!(agent.daemon.count_lines(&["another host claims"]) == 2, "{}", agent.daemon.log());
+    agent.daemon.wait_for_lines(&["another host claims"], 2)?;
     ensure!(agent.counter("lan", "arp_rival_claim")? == claims + 2);
     let rival = agent.virtual_router("lan")?["rival"].clone();
     ensure!(rival["mac"] == "02:00:00:00:00:0a" && rival["address"] == "192.0.2.1", "{rival}");
@@ -120,7 +120,7 @@ fn a_flood_of_claims_is_counted_and_answered_now_and_then() -> Result<()> {
     // At most two in 100 ms, as the kernel half tells of one; and the client hears some.
     ensure!((2..=60).contains(&answers), "{answers} announcements for {claims} claims");
     ensure!(agent.daemon.count_lines(&["another host claims"]) <= 64);
-    ensure!(agent.transitions("lan", "active") == 1);
+    agent.wait_for_transitions("lan", "active", 1)?;
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use xvrrp_common::abi::program;
 use xvrrp_dataplane::{Capacity, Dataplane};
 use xvrrp_lab::probe::{UdpEcho, UdpProbe};
 use xvrrp_lab::traffic::capture::Capture;
-use xvrrp_lab::{INTERFACE, Lab, PATIENCE, Side, VIP, VirtualRouter, Xvrrp, eventually};
+use xvrrp_lab::{INTERFACE, Lab, PATIENCE, Side, VIP, VirtualRouter, Xvrrp, eventually, wait_until};
 
 const PROBE: Duration = Duration::from_millis(1);
 
@@ -282,7 +282,7 @@ fn an_interface_that_comes_back_with_another_index_while_no_agent_runs_is_no_for
     agent.start_again(host, &[VirtualRouter::lan(200)])?;
     agent.wait_for_state("lan", "active")?;
     ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
-    ensure!(!host.ip(&format!("-o link show dev {INTERFACE}"))?.contains("xdp"), "the program is still attached");
+    wait_until("the program is detached", || Ok(!host.ip(&format!("-o link show dev {INTERFACE}"))?.contains("xdp")))?;
     Ok(())
 }
 
@@ -314,7 +314,9 @@ fn nothing_that_was_kept_open_over_reloads_stays_open() -> Result<()> {
         ensure!(after <= before, "{before} before, {after} after");
         Ok(())
     })?;
-    ensure!(lab.routers[0].ip(&format!("-o link show dev {INTERFACE}"))?.contains("xdp"));
+    wait_until("a program is attached", || {
+        Ok(lab.routers[0].ip(&format!("-o link show dev {INTERFACE}"))?.contains("xdp"))
+    })?;
     ensure!(agent.stop()?.success());
     Ok(())
 }

@@ -17,7 +17,9 @@ mod wait;
 
 use std::path::Path;
 
-pub use hosts::{Habits, Machine, Mail, MailServer, Shortage, TinyDirectory, host_state, make_package, script};
+pub use hosts::{
+    Habits, Machine, Mail, MailServer, Shortage, TinyDirectory, host_state, make_package, script, wait_for_host_state,
+};
 pub use network::{
     CLIENT, INTERFACE, LINK_LOCAL_VIP, Lab, Namespace, SERVER, Segments, UPSTREAM, UPSTREAM_VIP, VIP, VIP_IPV6,
     first_and_last, run, sweep,
@@ -27,7 +29,7 @@ pub use routers::{
     agent_binary,
 };
 pub use turns::{Alone, alone};
-pub use wait::{PATIENCE, eventually, interrupt_on_signals, is_interrupted, pause};
+pub use wait::{PATIENCE, eventually, interrupt_on_signals, is_interrupted, pause, wait_until, wait_until_is};
 
 /// The directory of the workspace, from which the program was built.
 #[must_use]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 /// How long anything in the lab may take on a busy machine.
@@ -54,6 +54,28 @@ pub fn eventually<T, E: Debug>(what: &str, within: Duration, mut look: impl FnMu
             Err(_) => pause(Duration::from_millis(5))?,
         }
     }
+}
+
+/// Asks again and again until `look` says yes, for as long as [`PATIENCE`]. What kernel and daemons complete after the call that
+/// asked for it is waited for like this, not asserted.
+pub fn wait_until(what: &str, mut look: impl FnMut() -> Result<bool>) -> Result<()> {
+    eventually(what, PATIENCE, || {
+        ensure!(look()?, "not yet");
+        Ok(())
+    })
+}
+
+/// Asks again and again until `look` finds what is expected, for as long as [`PATIENCE`].
+pub fn wait_until_is<T: PartialEq + Debug>(
+    what: &str,
+    expected: &T,
+    mut look: impl FnMut() -> Result<T>,
+) -> Result<()> {
+    eventually(what, PATIENCE, || {
+        let found = look()?;
+        ensure!(found == *expected, "{found:?} instead of {expected:?}");
+        Ok(())
+    })
 }
 
 /// Lets time pass, unless a signal ends it.

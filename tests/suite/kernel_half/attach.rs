@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use aya::programs::Program;
 use xvrrp_common::abi::program;
 use xvrrp_dataplane::{Attachments, Capacity, Dataplane, DataplaneError, XdpMode};
-use xvrrp_lab::Namespace;
+use xvrrp_lab::{Namespace, PATIENCE, eventually, wait_until};
 
 fn load() -> Result<Attachments> {
     let capacity = Capacity { routers: 1, vips: 1, sources: 0 };
@@ -14,6 +14,11 @@ fn load() -> Result<Attachments> {
 /// What `ip link` says of the interface.
 fn link(namespace: &Namespace, interface: &str) -> Result<String> {
     namespace.ip(&format!("-details link show dev {interface}"))
+}
+
+/// The kernel detaches a program some time after the last reference to its link has gone.
+fn wait_until_detached(namespace: &Namespace, interface: &str) -> Result<()> {
+    wait_until(&format!("no program is attached to {interface}"), || Ok(!link(namespace, interface)?.contains("xdp")))
 }
 
 fn ifindex(interface: &str) -> Result<u32> {
@@ -38,7 +43,7 @@ fn interfaces_without_a_driver_for_it_get_generic_mode_until_the_dataplane_goes(
         })??;
         assert!(link(&namespace, interface)?.contains("xdpgeneric"), "{interface}");
         drop(dataplane);
-        assert!(!link(&namespace, interface)?.contains("xdp"), "{interface}");
+        wait_until_detached(&namespace, interface)?;
     }
     Ok(())
 }
@@ -55,8 +60,7 @@ fn an_interface_whose_driver_can_gets_driver_mode() -> Result<()> {
     let shown = link(&namespace, "lan")?;
     assert!(shown.contains("xdp") && !shown.contains("xdpgeneric"), "{shown}");
     drop(dataplane);
-    assert!(!link(&namespace, "lan")?.contains("xdp"));
-    Ok(())
+    wait_until_detached(&namespace, "lan")
 }
 
 #[test]
@@ -93,9 +97,8 @@ fn a_taken_hook_is_an_error_that_names_interface_holder_and_remedy() -> Result<(
 fn the_hook_is_free_again_for_the_next_one() -> Result<()> {
     let namespace = with_veth("again")?;
     namespace.run(|| -> Result<()> {
-        for _ in 0..2 {
-            load()?.attach("lan", ifindex("lan")?, None)?;
-        }
-        Ok(())
+        load()?.attach("lan", ifindex("lan")?, None)?;
+        let next = || -> Result<()> { Ok(load()?.attach("lan", ifindex("lan")?, None).map(drop)?) };
+        eventually("the hook is free", PATIENCE, next)
     })?
 }

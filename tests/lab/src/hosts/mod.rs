@@ -6,7 +6,7 @@ mod mail_server;
 mod script;
 mod tiny;
 
-pub use host_state::host_state;
+pub use host_state::{host_state, wait_for_host_state};
 pub use machine::{Machine, make_package};
 pub use mail_server::{Habits, Mail, MailServer};
 pub use script::script;

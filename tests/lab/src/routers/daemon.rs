@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::wait::{eventually, has_given_up};
+use crate::wait::{eventually, has_given_up, wait_until_is};
 
 /// How long a daemon may take to end when it is no longer wanted.
 const GRACE: Duration = Duration::from_secs(5);
@@ -62,6 +62,12 @@ impl Daemon {
             let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
             line.map(str::to_owned).ok_or_else(|| format!("process {:?}", self.child.try_wait()))
         })
+    }
+
+    /// Waits until so many of its lines contain all of these words: what has happened is in the log a little later.
+    pub fn wait_for_lines(&self, words: &[&str], count: usize) -> Result<()> {
+        let what = format!("{} prints {count} lines with {words:?}", self.name);
+        wait_until_is(&what, &count, || Ok(self.count_lines(words)))
     }
 
     pub fn signal(&mut self, signal: Signal) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::Daemon;
 use crate::INTERFACE;
 use crate::Namespace;
 use crate::{LINK_LOCAL_VIP, VIP, VIP_IPV6};
-use crate::{PATIENCE, eventually};
+use crate::{PATIENCE, eventually, wait_until_is};
 
 /// Where Debian has the daemons.
 const PROGRAMS: &str = "/usr/lib/frr";
@@ -143,6 +143,11 @@ impl Frr {
             };
             if self.families.iter().all(is_in) { Ok(()) } else { Err(log) }
         })
+    }
+
+    /// Waits until the log says so many times that it has come into a state.
+    pub fn wait_for_transitions(&self, state: &str, count: usize) -> Result<()> {
+        wait_until_is(&format!("it has been {state} {count} times"), &count, || Ok(self.transitions(state)))
     }
 
     /// How often it has entered a state.

@@ -235,6 +235,20 @@ impl Xvrrp {
         self.daemon.count_lines(&[&format!("virtual_router={name} "), &format!("state={state} ")])
     }
 
+    /// Waits until the log says so many times that a virtual router has come into a state.
+    pub fn wait_for_transitions(&self, name: &str, state: &str, count: usize) -> Result<()> {
+        self.daemon.wait_for_lines(&[&format!("virtual_router={name} "), &format!("state={state} ")], count)
+    }
+
+    /// Waits until the kernel half has counted this at least so often for a virtual router.
+    pub fn wait_for_counter(&self, name: &str, counter: &str, least: u64) -> Result<()> {
+        eventually(&format!("{name} counts {least} {counter}"), PATIENCE, || {
+            let count = self.counter(name, counter)?;
+            ensure!(count >= least, "{count}");
+            Ok(())
+        })
+    }
+
     /// Its configuration.
     pub fn config(&self) -> PathBuf {
         self.directory.config()
