@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| xvrrp_fuzz::decoders::arp(bytes, &mut xvrrp_fuzz::reached));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| xvrrp_properties::arp(bytes, &mut xvrrp_fuzz::reached));

@@ -1,7 +1,5 @@
 //! The wire decoders under cargo-fuzz.
 
-pub mod decoders;
-
 use std::sync::atomic::{AtomicU8, Ordering};
 
 const COUNTERS: usize = 256;

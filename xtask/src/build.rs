@@ -9,19 +9,37 @@ use anyhow::{Context, Result};
 use crate::process::{cargo, check, workspace};
 use crate::toolchain;
 
-const TARGET: &str = "bpfel-unknown-none";
+/// What every build for this host selects. The features of a dependency are those that all selected packages ask for: with
+/// another selection it would be compiled again. The kernel half has no tests of its own: `tests/` feeds it frames.
+pub const WORKSPACE: &[&str] = &["--workspace", "--exclude", "xvrrp-ebpf"];
 
-/// Builds both; the path of the agent's binary.
-pub fn run(release: bool) -> Result<PathBuf> {
+/// The profile of the tests and of the demo, or the one that is measured and packaged.
+#[derive(Clone, Copy, Debug)]
+pub enum Profile {
+    Dev,
+    Release,
+}
+
+/// Builds the kernel half and these programs; the directory that they are in.
+pub fn run(profile: Profile, programs: &[&str]) -> Result<PathBuf> {
     kernel_half()?;
     let mut build = cargo();
-    // Not `--package`: with the features that the whole workspace asks for, the tests use the same objects.
-    build.args(["build", "--bin", "xvrrp"]);
-    if release {
+    build.arg("build").args(WORKSPACE).args(programs.iter().flat_map(|program| ["--bin", program]));
+    if matches!(profile, Profile::Release) {
         build.arg("--release");
     }
     check(&mut build)?;
-    Ok(target_directory().join(if release { "release" } else { "debug" }).join("xvrrp"))
+    Ok(profile.directory())
+}
+
+impl Profile {
+    /// Where cargo puts what it builds.
+    pub fn directory(self) -> PathBuf {
+        target_directory().join(match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        })
+    }
 }
 
 /// Compiles `ebpf/` to `target/bpf/xvrrp-ebpf`, where the agent's build looks for it.
@@ -31,9 +49,10 @@ pub fn kernel_half() -> Result<()> {
     // Apart from the host's objects: the two compilers differ, and a cargo that waits for this one holds that lock.
     let target = workspace.join("target/bpf-build");
     let mut build = compiler.cargo();
-    build.args(["build", "--package", "xvrrp-ebpf", "--release", "--target", TARGET]);
+    build.args(["build", "--package", "xvrrp-ebpf", "--release", "--target", toolchain::BPF]);
     build.args(["-Z", "build-std=core", "--target-dir"]).arg(&target).current_dir(workspace);
-    build.env("PATH", toolchain::path_with(&toolchain::directory().join("bin")));
+    let linker = compiler.linker().context("there is no bpf-linker: run `cargo xtask setup`")?;
+    build.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
     build.env("RUSTC_BOOTSTRAP", "1");
     // The object carries type information (BTF), which maps with typed keys and readable verifier logs need.
     build.env("RUSTFLAGS", "-C debuginfo=2 -C link-arg=--btf");
@@ -44,7 +63,7 @@ pub fn kernel_half() -> Result<()> {
     }
     check(&mut build)?;
 
-    let built = target.join(TARGET).join("release/xvrrp-ebpf");
+    let built = target.join(toolchain::BPF).join("release/xvrrp-ebpf");
     let destination = workspace.join("target/bpf/xvrrp-ebpf");
     // The agent's build compares times: an object that is up to date must be newer than its sources (a changed test among
     // them does not make cargo build it anew), and otherwise keep its time, or the agent would be built again.

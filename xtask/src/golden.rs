@@ -6,6 +6,7 @@ use crate::process::{cargo, check};
 
 pub fn record() -> Result<()> {
     let mut test = cargo();
-    test.args(["test", "--quiet", "--package", "xvrrp-vrrp", "--test", "golden"]).env("XVRRP_GOLDEN_RECORD", "1");
+    test.args(["test", "--quiet", "--package", "xvrrp-vrrp", "--test", "protocol", "golden::"])
+        .env("XVRRP_GOLDEN_RECORD", "1");
     check(&mut test)
 }

@@ -92,13 +92,13 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Setup => setup::run(),
-        Command::Build { release } => setup::ensure().and_then(|()| build::run(release).map(drop)),
+        Command::Build { release } => build(release),
         Command::Run { args } => run::agent(&args),
-        Command::Demo { args } => run::lab("demo", &args),
-        Command::Soak { args } => run::lab("soak", &args),
+        Command::Demo { args } => run::demo(&args),
+        Command::Soak { args } => run::measure("soak", &args),
         Command::Test { kernel: Some(series), args } => kernel::run(&series, &args),
         Command::Test { kernel: None, args } => test::run(&args),
-        Command::Bench { args } => run::lab("bench", &args),
+        Command::Bench { args } => run::measure("bench", &args),
         Command::Dist(options) => dist::run(&options),
         Command::Fuzz { seconds, keep, targets } => fuzz::run(seconds, keep, &targets),
         Command::Golden => golden::record(),
@@ -112,4 +112,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn build(release: bool) -> anyhow::Result<()> {
+    setup::ensure(setup::Needs::Build)?;
+    let profile = if release { build::Profile::Release } else { build::Profile::Dev };
+    build::run(profile, &["xvrrp"]).map(drop)
 }

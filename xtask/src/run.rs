@@ -2,22 +2,31 @@
 
 use anyhow::Result;
 
-use crate::process::{as_root, become_program, cargo, check};
-use crate::{build, setup};
+use crate::build::{self, Profile};
+use crate::process::{as_root, become_program};
+use crate::setup::{self, Needs};
 
 /// The agent, with these arguments.
 pub fn agent(args: &[String]) -> Result<()> {
-    setup::ensure()?;
-    let agent = build::run(false)?;
-    become_program(as_root(agent).args(args))
+    setup::ensure(Needs::Build)?;
+    let directory = build::run(Profile::Dev, &["xvrrp"])?;
+    become_program(as_root(directory.join("xvrrp")).args(args))
 }
 
-/// A program of the lab: `demo`, `soak` or `bench`. They show speed, so they run an optimized agent.
-pub fn lab(program: &str, args: &[String]) -> Result<()> {
-    setup::ensure()?;
-    build::kernel_half()?;
-    // Together, so that both are built from the same objects.
-    check(cargo().args(["build", "--release", "--package", "xvrrp", "--package", "xvrrp-tests", "--bins"]))?;
-    let directory = build::target_directory().join("release");
+/// The demo, from the objects that the tests use too.
+pub fn demo(args: &[String]) -> Result<()> {
+    setup::ensure(Needs::Demo)?;
+    lab("demo", Profile::Dev, args)
+}
+
+/// The bench or the soak, which show speed: with an optimized agent.
+pub fn measure(program: &str, args: &[String]) -> Result<()> {
+    setup::ensure(Needs::Tests)?;
+    lab(program, Profile::Release, args)
+}
+
+/// A program of the lab, with the agent that it starts.
+fn lab(program: &str, profile: Profile, args: &[String]) -> Result<()> {
+    let directory = build::run(profile, &["xvrrp", program])?;
     become_program(as_root(directory.join(program)).args(args).env("XVRRP_AGENT", directory.join("xvrrp")))
 }

@@ -7,15 +7,27 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::process::{as_root, cargo, check, has_sudo, is_root, output, workspace};
-use crate::toolchain::{self, Compiler, LINKED, LINKER_VERSION, NIGHTLY};
+use crate::toolchain::{self, LINKED, LINKER, LINKER_VERSION, NIGHTLY};
 
-/// What the tests, the demo and the bench call; Debian's names.
+/// What a command needs: each of these needs what those above it need too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needs {
+    /// The BPF compiler and linker.
+    Build,
+    /// What makes network namespaces.
+    Demo,
+    /// Peers, and other programs that the tests, the bench and the soak call.
+    Tests,
+}
+
+/// What the demo calls; Debian's names.
+const DEMO_PACKAGES: &[&str] = &["iproute2"];
+/// What tests, bench and soak call.
 const TEST_PACKAGES: &[&str] = &[
     "curl",
     "ethtool",
     "frr",
     "iperf3",
-    "iproute2",
     "iputils-ping",
     "jq",
     "keepalived",
@@ -31,12 +43,12 @@ const COMPILER_PACKAGES: &[&str] = &["rustc-web", "rust-web-src"];
 /// The LLVM of Debian 12's `rustc-web`, until it is installed and can be asked itself.
 const DEBIAN_LLVM: &str = "22";
 
-/// For whoever called `setup`: also says that there was nothing to do.
+/// `cargo xtask setup`: all that any command needs. Also says that there was nothing to do.
 pub fn run() -> Result<()> {
-    if missing().is_empty() {
+    if missing(Needs::Tests).is_empty() {
         println!("xtask setup: nothing to do (BPF compiler: {})", describe_compiler());
     }
-    ensure()?;
+    ensure(Needs::Tests)?;
     for component in ["clippy", "fmt"] {
         if output(cargo().args([component, "--version"])).is_none() {
             let name = if component == "fmt" { "rustfmt" } else { component };
@@ -46,9 +58,9 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// For the commands that need what set-up installs.
-pub fn ensure() -> Result<()> {
-    let steps = missing();
+/// Installs what is missing of what a command needs, and nothing else.
+pub fn ensure(needs: Needs) -> Result<()> {
+    let steps = missing(needs);
     if steps.is_empty() {
         return Ok(());
     }
@@ -57,7 +69,7 @@ pub fn ensure() -> Result<()> {
         println!("  - {}", step.describe());
     }
     steps.iter().try_for_each(Step::execute)?;
-    if let Some(step) = missing().first() {
+    if let Some(step) = missing(needs).first() {
         bail!("set-up is still incomplete: could not {}", step.describe());
     }
     println!("xtask setup: complete (BPF compiler: {})", describe_compiler());
@@ -73,12 +85,17 @@ enum Step {
     BuildLinker,
 }
 
-fn missing() -> Vec<Step> {
+fn missing(needs: Needs) -> Vec<Step> {
     let compiler = toolchain::compiler();
-    let has_linker = compiler.as_ref().is_some_and(Compiler::has_linker);
+    let has_linker = compiler.as_ref().is_some_and(|compiler| compiler.linker().is_some());
     let mut steps = Vec::new();
     if Path::new("/usr/bin/apt-get").exists() {
-        let mut packages: Vec<String> = TEST_PACKAGES.iter().copied().map(str::to_owned).collect();
+        let mut packages = Vec::new();
+        for (for_whom, names) in [(Needs::Demo, DEMO_PACKAGES), (Needs::Tests, TEST_PACKAGES)] {
+            if needs >= for_whom {
+                packages.extend(names.iter().copied().map(str::to_owned));
+            }
+        }
         if is_debian() && compiler.is_none() {
             packages.extend(COMPILER_PACKAGES.iter().copied().map(str::to_owned));
         }
@@ -90,7 +107,8 @@ fn missing() -> Vec<Step> {
         if !packages.is_empty() {
             steps.push(Step::InstallPackages(packages));
         }
-        if !promtool().exists() && output(Command::new("promtool").arg("--version")).is_none() {
+        if needs >= Needs::Tests && !promtool().exists() && output(Command::new("promtool").arg("--version")).is_none()
+        {
             steps.push(Step::FetchPromtool);
         }
     }
@@ -132,7 +150,7 @@ impl Step {
             Self::LinkToolchain => format!("make Debian's rustc known to rustup as the toolchain {LINKED}"),
             Self::InstallNightly => format!("install rustup's {NIGHTLY} toolchain with rust-src"),
             Self::BuildLinker => {
-                format!("build bpf-linker {LINKER_VERSION} into {}", toolchain::directory().display())
+                format!("build {LINKER} {LINKER_VERSION} into {}", toolchain::directory().display())
             }
         }
     }
@@ -181,15 +199,14 @@ fn build_linker() -> Result<()> {
     let Some(llvm_config) = compiler.llvm_directory() else {
         bail!(
             "no llvm-config of LLVM {llvm}, which rustc ({}) has and bpf-linker must be built with: install LLVM {llvm}'s \
-             development files (apt.llvm.org has them for many systems), or put a prebuilt bpf-linker {LINKER_VERSION} of \
-             that LLVM into {}",
-            compiler.toolchain,
-            directory.join("bin").display()
+             development files (apt.llvm.org has them for many systems), or put a prebuilt bpf-linker of that LLVM on \
+             PATH",
+            compiler.toolchain
         );
     };
     let build = directory.join("build");
     let mut install = cargo();
-    install.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"]);
+    install.args(["install", LINKER, "--version", LINKER_VERSION, "--locked", "--force"]);
     install.args(["--no-default-features", "--features", &format!("llvm-{llvm}")]);
     install.arg("--root").arg(&directory).arg("--target-dir").arg(&build);
     install.env("PATH", toolchain::path_with(&llvm_config));

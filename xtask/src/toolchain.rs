@@ -14,7 +14,11 @@ use crate::process::{cargo, output, workspace};
 /// The name under which rustup knows Debian's compiler.
 pub const LINKED: &str = "xvrrp-bpf";
 pub const NIGHTLY: &str = "nightly";
+/// The program that rustc calls for [`BPF`].
+pub const LINKER: &str = "bpf-linker";
 pub const LINKER_VERSION: &str = "0.13.0";
+/// The target of the kernel half.
+pub const BPF: &str = "bpfel-unknown-none";
 
 /// A compiler that has the source of `core`.
 #[derive(Debug)]
@@ -61,13 +65,43 @@ impl Compiler {
         command
     }
 
-    /// Whether our linker is there and fits this compiler.
-    pub fn has_linker(&self) -> bool {
-        let version = output(Command::new(directory().join("bin/bpf-linker")).arg("--version"));
+    /// A linker that fits this compiler: the one that set-up has built, or one on `PATH`.
+    pub fn linker(&self) -> Option<PathBuf> {
+        let ours = directory().join("bin").join(LINKER);
+        if self.fits(&ours) {
+            return Some(ours);
+        }
+        let path = env::var_os("PATH").unwrap_or_default();
+        env::split_paths(&path).map(|directory| directory.join(LINKER)).find(|linker| self.links_with(linker))
+    }
+
+    /// Whether the linker that set-up has built is there, in the version that we want and with the LLVM of this compiler.
+    fn fits(&self, ours: &Path) -> bool {
+        let version = output(Command::new(ours).arg("--version"));
         // cargo's record of what it installed, with the features; a linker that came by another way has none.
         let record = fs::read_to_string(directory().join(".crates2.json")).unwrap_or_default();
         version.is_some_and(|version| version.contains(LINKER_VERSION))
-            && (!record.contains("bpf-linker") || record.contains(&format!("\"llvm-{}\"", self.llvm)))
+            && (!record.contains(LINKER) || record.contains(&format!("\"llvm-{}\"", self.llvm)))
+    }
+
+    /// Whether a linker of unknown origin reads what this compiler writes: one with an older LLVM does not.
+    fn links_with(&self, linker: &Path) -> bool {
+        linker.is_file() && self.link_nothing(linker).unwrap_or(false)
+    }
+
+    fn link_nothing(&self, linker: &Path) -> io::Result<bool> {
+        let directory = directory().join(format!("try-{}", std::process::id()));
+        fs::create_dir_all(&directory)?;
+        let (source, bitcode) = (directory.join("nothing.rs"), directory.join("nothing.bc"));
+        fs::write(&source, "#![feature(no_core)]\n#![no_core]\n")?;
+        let mut compile = Command::new(&self.rustc);
+        compile.args(["--target", BPF, "--crate-type", "lib", "--emit", "llvm-bc", "-o"]).arg(&bitcode).arg(source);
+        compile.env("RUSTC_BOOTSTRAP", "1");
+        let mut link = Command::new(linker);
+        link.args(["--btf", "--output"]).arg(directory.join("nothing.o")).arg(&bitcode);
+        let is_linked = output(&mut compile).is_some() && output(&mut link).is_some();
+        fs::remove_dir_all(directory)?;
+        Ok(is_linked)
     }
 
     /// Where the `llvm-config` of this compiler's LLVM is, without which no linker can be built.

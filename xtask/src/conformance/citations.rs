@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn tests_are_told_from_code_by_where_they_are() {
         let test = "#[test]\nfn t() {\n    // RFC 9568 6.1, conformance 20\n}\n";
-        assert_eq!(cited("tests/tests/x.rs", test), [(20, Some("t".to_owned()), true)]);
+        assert_eq!(cited("tests/suite/x.rs", test), [(20, Some("t".to_owned()), true)]);
         assert_eq!(cited("common/src/wire/vrrp/tests.rs", test), [(20, Some("t".to_owned()), true)]);
         let beside = format!("// conformance 2\nfn f() {{}}\nmod tests {{\n{test}}}\n");
         let found = cited("common/src/units.rs", &beside);

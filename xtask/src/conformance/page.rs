@@ -54,7 +54,7 @@ fn places(places: &[Place]) -> String {
 }
 
 fn place(Place { path, item }: &Place) -> String {
-    let file = path.replace("/src/", "/").replace("tests/tests/", "tests/");
+    let file = path.replace("/src/", "/");
     match item {
         Some(item) => format!("[{file}](../{path}): `{item}`"),
         None => format!("[{file}](../{path})"),

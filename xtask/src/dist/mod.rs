@@ -9,8 +9,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::build::{self, Profile};
 use crate::process::{check, output, workspace};
-use crate::{build, setup};
+use crate::setup::{self, Needs};
 
 /// Where documentation goes.
 const DOC: &str = "usr/share/doc/xvrrp";
@@ -33,8 +34,8 @@ pub fn run(options: &Options) -> Result<()> {
     let binary = match &options.binary {
         Some(binary) => binary.canonicalize().with_context(|| format!("there is no {}", binary.display()))?,
         None => {
-            setup::ensure()?;
-            build::run(true)?
+            setup::ensure(Needs::Build)?;
+            build::run(Profile::Release, &["xvrrp"])?.join("xvrrp")
         }
     };
     let directory = options.output.clone().unwrap_or_else(|| workspace().join("target/dist"));

@@ -5,17 +5,20 @@
 mod guest;
 mod image;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::process::{cargo, output, workspace};
-use crate::{build, setup, test};
+use crate::build::{self, Profile, WORKSPACE};
+use crate::process::{cargo, output};
+use crate::setup::{self, Needs};
 
 /// Two CPUs are emulated: more tests than that at a time only wait for each other, and they have their deadlines.
 const THREADS: u32 = 2;
+/// The tests, and those among them that feed the kernel half frames.
+const TESTS: &str = "suite";
+const FILTER: &str = "kernel_half::";
 /// Tests that ask for a pace (20 frames within a short lease, two within a pause) which emulation does not always have.
 const LEFT_OUT: &[&str] =
     &["a_lease_serves_until_it_ends_and_not_longer", "the_agent_is_told_of_a_claim_now_and_then_while_we_are_active"];
@@ -23,7 +26,7 @@ const LEFT_OUT: &[&str] =
 pub fn run(series: &str, args: &[String]) -> Result<()> {
     ensure!(args.is_empty(), "--kernel takes no arguments for `cargo test`: {}", args.join(" "));
     let series = image::Series::find(series)?;
-    setup::ensure()?;
+    setup::ensure(Needs::Tests)?;
     if output(Command::new(guest::QEMU).arg("--version")).is_none() {
         setup::install_packages(&["qemu-system-x86".to_owned()])?;
     }
@@ -33,56 +36,39 @@ pub fn run(series: &str, args: &[String]) -> Result<()> {
     guest::run(&image, &commands)
 }
 
-/// Builds the agent, the lab on virtio and every test that feeds the kernel half frames; the tests' paths.
-fn build_programs() -> Result<Vec<PathBuf>> {
-    let directory = workspace().join("tests/tests");
-    let mut tests = Vec::new();
-    for entry in fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))? {
-        let path = entry?.path();
-        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with("xdp_") || name.starts_with("egress_") {
-            tests.push(name.to_owned());
-        }
-    }
-    tests.sort();
-    // As `cargo xtask test` builds them, so that both use the same objects.
+/// Builds the agent, the lab on virtio and the tests; the path of the tests.
+fn build_programs() -> Result<PathBuf> {
     let mut build = cargo();
-    build.arg("build").args(test::WORKSPACE).args(["--bin", "xvrrp", "--bin", "virtio"]);
-    build.args(tests.iter().flat_map(|name| ["--test", name]));
+    build.arg("build").args(WORKSPACE).args(["--bin", "xvrrp", "--bin", "virtio", "--test", TESTS]);
     build.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stderr(Stdio::inherit());
     let built = build.output().with_context(|| format!("cannot run {build:?}"))?;
     if !built.status.success() {
         bail!("{build:?} failed: {}", built.status);
     }
-    let mut programs = Vec::new();
     for line in built.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
         let message: serde_json::Value = serde_json::from_slice(line).context("cargo's messages are JSON")?;
-        if let Some(program) = message["executable"].as_str()
-            && message["target"]["name"].as_str().is_some_and(|name| tests.iter().any(|test| test == name))
+        if message["target"]["name"] == TESTS
+            && let Some(program) = message["executable"].as_str()
         {
-            programs.push(PathBuf::from(program));
+            return Ok(PathBuf::from(program));
         }
     }
-    ensure!(programs.len() == tests.len(), "cargo built {programs:?} of the tests {tests:?}");
-    programs.sort();
-    Ok(programs)
+    bail!("cargo has not said where the tests are")
 }
 
 /// What the guest's shell runs, a line each.
-fn commands(tests: &[PathBuf]) -> Result<Vec<String>> {
-    let shared = shared_directory();
+fn commands(tests: &Path) -> Result<Vec<String>> {
+    let tests = tests.strip_prefix(shared_directory()).with_context(|| format!("{} is elsewhere", tests.display()))?;
     let skip: String = LEFT_OUT.iter().map(|name| format!(" --skip {name}")).collect();
-    let mut commands = vec![format!("XVRRP_AGENT={0}/xvrrp {0}/virtio", guest::PROGRAMS)];
-    for test in tests {
-        let test = test.strip_prefix(&shared).with_context(|| format!("{} is elsewhere", test.display()))?;
-        commands.push(format!("RUST_TEST_THREADS={THREADS} {}/{}{skip}", guest::PROGRAMS, test.display()));
-    }
-    Ok(commands)
+    Ok(vec![
+        format!("XVRRP_AGENT={0}/xvrrp {0}/virtio", guest::PROGRAMS),
+        format!("RUST_TEST_THREADS={THREADS} {}/{} {FILTER}{skip}", guest::PROGRAMS, tests.display()),
+    ])
 }
 
 /// What the guest sees as [`guest::PROGRAMS`].
 fn shared_directory() -> PathBuf {
-    build::target_directory().join("debug")
+    Profile::Dev.directory()
 }
 
 /// Where kernels and what belongs to them are kept.

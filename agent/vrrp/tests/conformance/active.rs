@@ -3,7 +3,7 @@
 use xvrrp_common::units::{Priority, Version};
 use xvrrp_vrrp::{Action, Config, Event, Reason, State};
 
-use crate::bench::{Bench, HIGHER, LOWER, SECOND, config, millis, nanos, send};
+use super::bench::{Bench, HIGHER, LOWER, SECOND, config, millis, nanos, send};
 
 /// RFC 9568 6.4.3 (conformance 43).
 #[test]

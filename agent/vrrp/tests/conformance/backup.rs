@@ -3,7 +3,7 @@
 use xvrrp_common::units::{Interval, Priority};
 use xvrrp_vrrp::{Action, Config, Event, Reason, State};
 
-use crate::bench::{Bench, HIGHER, LOWER, OURS, SECOND, config, millis, nanos, send, without_transition};
+use super::bench::{Bench, HIGHER, LOWER, OURS, SECOND, config, millis, nanos, send, without_transition};
 
 /// Active_Down_Interval at priority 100 and one-second adverts.
 const ACTIVE_DOWN: Interval = nanos(3_609_375_000);

@@ -3,7 +3,7 @@
 use xvrrp_common::units::Priority;
 use xvrrp_vrrp::{Action, Config, Event, Reason, State};
 
-use crate::bench::{Bench, HIGHER, OURS, config, nanos, send};
+use super::bench::{Bench, HIGHER, OURS, config, nanos, send};
 
 /// RFC 9568 6.4.1 (conformance 26).
 #[test]

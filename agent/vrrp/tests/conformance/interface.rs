@@ -4,7 +4,7 @@
 use xvrrp_common::units::Priority;
 use xvrrp_vrrp::{Action, Config, Event, Reason, State};
 
-use crate::bench::{Bench, SECOND, config, nanos, send};
+use super::bench::{Bench, SECOND, config, nanos, send};
 
 #[test]
 fn an_active_whose_interface_goes_down_sends_nothing() {

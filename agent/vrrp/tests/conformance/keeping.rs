@@ -4,7 +4,7 @@
 use xvrrp_common::units::Priority;
 use xvrrp_vrrp::{Action, Checks, Config, Event, Reason, State};
 
-use crate::bench::{Bench, SECOND, config, millis, send, without_transition};
+use super::bench::{Bench, SECOND, config, millis, send, without_transition};
 
 #[test]
 fn an_active_that_cannot_keep_its_addresses_gives_up_its_role_as_at_a_shutdown() {

@@ -4,7 +4,7 @@
 use xvrrp_common::units::{Instant, Interval, Priority, Version};
 use xvrrp_vrrp::{Action, Config, Event, Reason, State};
 
-use crate::bench::{Bench, HIGHER, LOWER, NANOSECOND, OURS, SECOND, config, millis, nanos, send};
+use super::bench::{Bench, HIGHER, LOWER, NANOSECOND, OURS, SECOND, config, millis, nanos, send};
 
 const LEASE: Interval = Interval::from_seconds(3);
 /// At priority 100 and one-second adverts.

@@ -2,7 +2,7 @@
 
 use xvrrp_vrrp::{Action, Event, Reason, State};
 
-use crate::bench::{Bench, HIGHER, SECOND, config, nanos, send, without_transition};
+use super::bench::{Bench, HIGHER, SECOND, config, nanos, send, without_transition};
 
 #[test]
 fn a_backup_follows_the_other_family_in_the_order_of_every_takeover() {

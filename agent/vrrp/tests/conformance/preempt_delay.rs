@@ -4,7 +4,7 @@
 use xvrrp_common::units::Interval;
 use xvrrp_vrrp::{Action, Config, Event, Reason, State};
 
-use crate::bench::{Bench, HIGHER, LOWER, SECOND, config, nanos};
+use super::bench::{Bench, HIGHER, LOWER, SECOND, config, nanos};
 
 /// Active_Down_Interval at priority 100 and one-second adverts.
 const ACTIVE_DOWN: Interval = nanos(3_609_375_000);

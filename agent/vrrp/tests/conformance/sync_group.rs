@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use xvrrp_common::units::{Instant, Interval, Priority};
 use xvrrp_vrrp::{Action, Advert, Checks, Config, Event, Follower, Reason, State, VirtualRouter, follow, others};
 
-use crate::bench::{Bench, HIGHER, LOWER, OURS, SECOND, config, millis, send, without_transition};
+use super::bench::{Bench, HIGHER, LOWER, OURS, SECOND, config, millis, send, without_transition};
 
 #[test]
 fn an_active_whose_partner_has_lost_its_interface_gives_up_in_words() {

@@ -3,7 +3,7 @@
 use xvrrp_common::units::{Interval, Priority, Version};
 use xvrrp_vrrp::{Config, Event};
 
-use crate::bench::{Bench, HIGHER, LOWER, SECOND, config, millis, nanos, send};
+use super::bench::{Bench, HIGHER, LOWER, SECOND, config, millis, nanos, send};
 
 fn priority(priority: u8) -> Config {
     Config { priority: Priority::new(priority), ..config() }

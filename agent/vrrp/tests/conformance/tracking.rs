@@ -4,7 +4,7 @@
 use xvrrp_common::units::{Interval, Priority};
 use xvrrp_vrrp::{Action, Checks, Config, Event, Reason, State};
 
-use crate::bench::{Bench, HIGHER, LOWER, SECOND, config, millis, nanos, send, without_transition};
+use super::bench::{Bench, HIGHER, LOWER, SECOND, config, millis, nanos, send, without_transition};
 
 fn priority(priority: u8) -> Event {
     Event::Priority(Priority::new(priority))

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use xvrrp_common::units::{Interval, Priority};
 use xvrrp_vrrp::{Advert, Checks, Config, Event, State, VirtualRouter};
 
-use crate::bench::{HIGHER, OURS, SECOND, config, millis};
-use crate::sync_group::{Happening, Host};
+use super::bench::{HIGHER, OURS, SECOND, config, millis};
+use super::sync_group::{Happening, Host};
 
 /// Lets adverts be heard after a change of who hears whom.
 const AN_INTERVAL: Interval = millis(1_100);

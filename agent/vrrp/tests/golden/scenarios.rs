@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use xvrrp_common::units::{Interval, Priority, Version, Vrid};
 use xvrrp_vrrp::Config;
 
-use crate::simulator::Fault;
+use crate::segment::simulator::Fault;
 
 pub struct Scenario {
     pub name: &'static str,

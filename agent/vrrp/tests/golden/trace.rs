@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use xvrrp_common::units::{Instant, Interval};
 use xvrrp_vrrp::{Action, Config, Event};
 
-use crate::host::{Input, Step};
-use crate::scenarios::{Happening, Scenario};
-use crate::simulator::{Segment, Weather};
+use super::scenarios::{Happening, Scenario};
+use crate::segment::host::{Input, Step};
+use crate::segment::simulator::{Segment, Weather};
 
 pub fn of(scenario: &Scenario) -> String {
     let lateness = vec![Interval::ZERO; scenario.routers.len()];

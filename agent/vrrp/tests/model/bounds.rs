@@ -1,7 +1,7 @@
 //! How far clocks and the wire may be off, and that a little more is too much.
 
-use crate::rules::{Faults, Lease, RATE, Rules, Setting};
-use crate::{HIGH, INTERVAL, LOW, MIDDLE, assert_found, assert_overlap, setting};
+use super::rules::{Faults, Lease, RATE, Rules, Setting};
+use super::{HIGH, INTERVAL, LOW, MIDDLE, assert_found, assert_overlap, setting};
 
 /// Of the bound on drift: Skew_Time / (6 intervals + Skew_Time), in parts of [`RATE`], for a Skew_Time of two ticks.
 const DRIFT: i64 = 2 * RATE / (6 * INTERVAL as i64 + 2);

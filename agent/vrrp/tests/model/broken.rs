@@ -1,7 +1,7 @@
 //! Each rule taken away: what it is there for happens at once.
 
-use crate::rules::{Faults, Lease, Router, Rules, Setting};
-use crate::{HIGH, MIDDLE, assert_found, setting};
+use super::rules::{Faults, Lease, Router, Rules, Setting};
+use super::{HIGH, MIDDLE, assert_found, setting};
 
 #[track_caller]
 fn assert_bites(rules: Rules, routers: [Router; 2], faults: Faults) {

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use xvrrp_common::units::{Instant, Interval, Priority, Version, Vrid};
 use xvrrp_vrrp::{Action, Advert, Config, Event, State, VirtualRouter};
 
-use crate::fingerprint::EPOCH;
-use crate::rules::{Lease, RATE, Router, Rules, Setting};
+use super::fingerprint::EPOCH;
+use super::rules::{Lease, RATE, Router, Rules, Setting};
 
 /// So that both rates and Skew_Times are whole nanoseconds.
 pub const TICK: u64 = 1 << 16;

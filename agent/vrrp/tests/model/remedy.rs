@@ -1,7 +1,7 @@
 //! Rules that are not built: with them two never serve, not for one delay either, and with one advert in a row lost.
 
-use crate::rules::{Faults, Lease, Rules, Setting};
-use crate::{HIGH, INTERVAL, MIDDLE, assert_overlap, setting, thorough};
+use super::rules::{Faults, Lease, Rules, Setting};
+use super::{HIGH, INTERVAL, MIDDLE, assert_overlap, setting, thorough};
 
 /// After a takeover two adverts leave, at a distance of more than the longest delay, before the one that brings the lease.
 const OPENING: Rules = Rules { opening: 1, ..Rules::BUILT };

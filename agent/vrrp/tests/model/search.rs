@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
-use crate::rules::{Setting, Ticks};
-use crate::world::{Model, Step, World};
+use super::rules::{Setting, Ticks};
+use super::world::{Model, Step, World};
 
 /// Fingerprints are mixed well enough already.
 #[derive(Debug, Default)]
@@ -148,7 +148,7 @@ fn trace(model: &Model, parents: &ByFingerprint<(u128, Step)>, to: u128) -> Stri
     text
 }
 
-fn describe(host: &crate::host::Host, serves: bool) -> String {
+fn describe(host: &super::host::Host, serves: bool) -> String {
     let agent = match &host.agent {
         None => "dead".to_owned(),
         Some(agent) => format!("{}{}", agent.machine.state(), if host.hung { " hung" } else { "" }),

@@ -1,7 +1,7 @@
 //! Three routers on a segment that loses nothing.
 
-use crate::rules::{Faults, Setting};
-use crate::{HIGH, LOW, MIDDLE, assert_overlap, setting, thorough};
+use super::rules::{Faults, Setting};
+use super::{HIGH, LOW, MIDDLE, assert_overlap, setting, thorough};
 
 #[test]
 fn where_frames_take_no_time_two_never_serve() {

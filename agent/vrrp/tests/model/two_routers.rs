@@ -1,8 +1,8 @@
 //! Two routers on a segment that loses nothing. A new Active serves from its first advert on, so one that preempts, or two
 //! that take over at once, serve together until that advert has arrived: for one delay, and never longer.
 
-use crate::rules::{FOR_EVER, Faults, Setting};
-use crate::{HIGH, LOW, MIDDLE, assert_overlap, setting, thorough};
+use super::rules::{FOR_EVER, Faults, Setting};
+use super::{HIGH, LOW, MIDDLE, assert_overlap, setting, thorough};
 
 #[test]
 fn where_frames_take_no_time_two_never_serve() {

@@ -2,9 +2,9 @@
 
 use xvrrp_common::units::Priority;
 
-use crate::fingerprint::Fingerprint;
-use crate::host::{Character, Contents, Host, TICK};
-use crate::rules::{FOR_EVER, Setting, Ticks};
+use super::fingerprint::Fingerprint;
+use super::host::{Character, Contents, Host, TICK};
+use super::rules::{FOR_EVER, Setting, Ticks};
 
 #[derive(Clone, Debug)]
 pub struct World {

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use xvrrp_common::units::{Interval, Priority};
 use xvrrp_vrrp::Config;
 
-use crate::scenario::{Preempt, intervals, proptest_config, routers};
-use crate::simulator::{Fault, Segment, Weather};
+use super::scenario::{Preempt, intervals, proptest_config, routers};
+use super::simulator::{Fault, Segment, Weather};
 
 const LONG: Interval = Interval::from_seconds(60);
 /// The skew of the Backups is half an interval at least, in version 2 half a second.

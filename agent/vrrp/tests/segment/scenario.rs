@@ -7,7 +7,7 @@ use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 use xvrrp_common::units::{Interval, Priority, Version, Vrid};
 use xvrrp_vrrp::Config;
 
-use crate::simulator::{Fault, Weather};
+use super::simulator::{Fault, Weather};
 
 /// The same cases each time, unless `PROPTEST_RNG_SEED` or `PROPTEST_CASES` asks for others.
 pub fn proptest_config() -> ProptestConfig {

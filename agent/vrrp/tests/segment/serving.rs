@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use xvrrp_common::units::{Instant, Interval, Priority};
 
-use crate::scenario::{Preempt, intervals, proptest_config, routers};
-use crate::simulator::{Fault, Segment, Weather};
+use super::scenario::{Preempt, intervals, proptest_config, routers};
+use super::simulator::{Fault, Segment, Weather};
 
 const DELAY: Interval = Interval::from_millis(1);
 const LATENESS: Interval = Interval::from_millis(2);

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use xvrrp_common::units::{Instant, Interval, Priority};
 use xvrrp_vrrp::{Config, VirtualRouter};
 
-use crate::scenario::{Preempt, STORM, STORM_DELAY, faults, intervals, proptest_config, routers, storms};
-use crate::simulator::{Fault, Segment, Weather};
+use super::scenario::{Preempt, STORM, STORM_DELAY, faults, intervals, proptest_config, routers, storms};
+use super::simulator::{Fault, Segment, Weather};
 
 /// Once the network behaves, a frame takes at most this long.
 const CALM_DELAY: Interval = Interval::from_millis(3);

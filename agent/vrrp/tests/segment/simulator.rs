@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use xvrrp_common::units::{Instant, Interval, Priority};
 use xvrrp_vrrp::{Advert, Config};
 
-use crate::host::Host;
-use crate::random::Random;
+use super::host::Host;
+use super::random::Random;
 
 /// What becomes of frames on their way.
 #[derive(Clone, Copy, Debug)]

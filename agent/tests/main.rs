@@ -1,0 +1,4 @@
+//! The agent's library from the outside.
+
+mod documentation;
+mod metrics;

@@ -1,0 +1,45 @@
+//! What an agent could change on a host, to be compared before and after.
+
+use anyhow::{Result, ensure};
+use aya::programs::SchedClassifier;
+use aya::programs::tc::TcAttachType;
+
+use crate::{Namespace, PATIENCE, eventually};
+
+/// All that an agent could change on a host: addresses, routes, unicast filters, programs, qdiscs, packet sockets,
+/// promiscuity, settings.
+pub fn host_state(host: &Namespace) -> Result<String> {
+    let shown = host.sh("
+        ip -d -o link show
+        ip -o address show
+        ip route show table all
+        bridge fdb show
+        tc qdisc show
+        tc filter show dev eth0 ingress
+        tc filter show dev eth0 egress
+        ss --packet --all --numeric --no-header
+        ss --unix --listening --no-header
+        grep . /proc/sys/net/ipv4/conf/*/promote_secondaries /proc/sys/net/ipv4/conf/*/arp_*
+    ")?;
+    Ok(format!("{shown}TCX: {:?}", host.run(tcx_programs)?))
+}
+
+/// Waits until the host is as it was: the kernel detaches programs and frees links some time after the agent has let go of them.
+pub fn wait_for_host_state(host: &Namespace, before: &str) -> Result<()> {
+    eventually(&format!("{} is as it was before", host.name()), PATIENCE, || {
+        let now = host_state(host)?;
+        let beyond = |these: &str, those: &str| -> Vec<String> {
+            these.lines().filter(|line| !those.lines().any(|other| other == *line)).map(str::to_owned).collect()
+        };
+        ensure!(now == before, "{:#?} instead of {:#?}", beyond(&now, before), beyond(before, &now));
+        Ok(())
+    })
+}
+
+/// Of eth0. Debian 12's tc and bpftool do not know of TCX yet; kernels before 6.6 have none.
+fn tcx_programs() -> Vec<String> {
+    let directions = [TcAttachType::Ingress, TcAttachType::Egress];
+    let programs = directions.map(|direction| SchedClassifier::query_tcx("eth0", direction));
+    let programs = programs.into_iter().flatten().flat_map(|(_, programs)| programs);
+    programs.map(|program| program.name_as_str().unwrap_or("?").to_owned()).collect()
+}

@@ -1,0 +1,57 @@
+//! A host with files of its own: this machine's, and what it changes of them goes nowhere.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::Daemon;
+use crate::PATIENCE;
+use crate::{Namespace, run};
+use crate::{agent_binary, workspace};
+
+/// A file system, a host name and a network that its commands have for themselves. `systemctl` and `journalctl` there are
+/// stand-ins: units are started, reloaded and stopped as they say. What was started ends with the namespace.
+#[derive(Debug)]
+pub struct Machine {
+    holder: Daemon,
+    _directory: TempDir,
+}
+
+impl Machine {
+    pub fn start(namespace: &Namespace, name: &str) -> Result<Self> {
+        let directory = TempDir::with_prefix("xvrrp-lab-machine-")?;
+        let parts = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/hosts/machine");
+        let mut holder = namespace.command("unshare")?;
+        holder.args(["--mount", "--uts", "--propagation", "private", "sh"]);
+        holder.arg(parts.join("set-up")).arg(name).arg(&parts);
+        let mut holder = Daemon::start("machine", &mut holder, directory.path())?;
+        holder.wait_for_line(&["ready"], PATIENCE)?;
+        Ok(Self { holder, _directory: directory })
+    }
+
+    /// Copies a file of this machine to a path there.
+    pub fn copy(&self, from: &Path, to: &str) -> Result<()> {
+        run(self.command(&format!("cat > {to}")).stdin(File::open(from)?)).map(drop)
+    }
+
+    /// A shell script that will run in the root directory there, and end with its first command that fails.
+    pub fn command(&self, script: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--target={}", self.holder.pid()));
+        command.args(["--mount", "--uts", "--net", "--root", "sh", "-ec", &format!("cd /; {script}")]);
+        command
+    }
+}
+
+/// Makes a Debian package of the agent under test, with this version, and returns its path.
+pub fn make_package(version: &str, directory: &Path) -> Result<PathBuf> {
+    let mut dist = Command::new(env!("CARGO"));
+    dist.args(["xtask", "dist", "--package-version", version]);
+    dist.arg("--binary").arg(agent_binary()?).arg("--output").arg(directory);
+    run(dist.current_dir(workspace()))?;
+    let mut packages = fs::read_dir(directory)?.flatten().map(|entry| entry.path());
+    packages.find(|path| path.to_string_lossy().contains(&format!("xvrrp_{version}_"))).context("no package")
+}

@@ -1,0 +1,323 @@
+//! The kernel half by itself: one frame in, and everything that comes of it out. Nothing is attached; the kernel runs
+//! the loaded programs by `BPF_PROG_TEST_RUN`, as if the frame were the loopback interface's.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+use aya::programs::{Program, TestRun, TestRunOptions};
+use xvrrp_common::abi::{
+    Claim, Counter, Event, FAMILY_IPV4, FAMILY_IPV6, Heard, Lease, Router, RouterKey, SourceKey, VipKey, ipv4_address,
+    program,
+};
+use xvrrp_common::units::{Interval, MacAddress, Version, Vrid};
+use xvrrp_common::wire::vrrp::IpAddress;
+use xvrrp_dataplane::{Attachments, Capacity, CounterReader, Dataplane, Events, Monitor, Tables, Told};
+
+use crate::turns::{self, Share};
+
+/// The loopback interface of every network namespace.
+pub const IFINDEX: u32 = 1;
+/// How many virtual routers the maps have room for.
+const ROUTERS: u32 = 8;
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Pass,
+    Drop,
+    Transmit,
+}
+
+/// Everything that came of a frame.
+#[derive(Debug)]
+pub struct Outcome {
+    pub verdict: Verdict,
+    pub frame: Vec<u8>,
+    /// What was counted, where (as [`CounterReader`] has it).
+    pub counted: Vec<(u32, Counter)>,
+    pub events: Vec<Event>,
+    pub claims: Vec<Claim>,
+}
+
+/// A virtual router as the tests want it: VRID 51, version 3, priority 100, one second, with a virtual MAC, accepting
+/// and preempting, on 192.0.2.3; change what differs.
+pub fn router(role: u8) -> Router {
+    Router {
+        primary: ipv4_address([192, 0, 2, 3]),
+        auth_data: [0; 8],
+        advert_interval: Interval::from_seconds(1).as_nanos(),
+        slot: 0,
+        role,
+        flags: Router::VIRTUAL_MAC | Router::ACCEPT | Router::PREEMPT,
+        priority: 100,
+        version: Version::V3 as u8,
+        checksum: Router::CHECKSUM_AUTO,
+        auth_type: 0,
+        answer_mac: virtual_mac().0,
+        interface_mac: [2, 0, 0, 0, 0, 3],
+    }
+}
+
+/// The virtual MAC of [`router`].
+pub fn virtual_mac() -> MacAddress {
+    MacAddress::virtual_ipv4(Vrid::new(51).expect("not zero"))
+}
+
+/// The same over IPv6, on fe80::3.
+pub fn router_ipv6(role: u8) -> Router {
+    let mut primary = [0; 16];
+    (primary[0], primary[1], primary[15]) = (0xfe, 0x80, 3);
+    Router { primary, answer_mac: virtual_mac_ipv6().0, ..router(role) }
+}
+
+/// The virtual MAC of [`router_ipv6`].
+pub fn virtual_mac_ipv6() -> MacAddress {
+    MacAddress::virtual_ipv6(Vrid::new(51).expect("not zero"))
+}
+
+pub fn key_ipv6(vrid: u8, vlan: u16) -> RouterKey {
+    RouterKey { family: FAMILY_IPV6, ..key(vrid, vlan) }
+}
+
+pub fn key(vrid: u8, vlan: u16) -> RouterKey {
+    RouterKey { ifindex: IFINDEX, vlan, family: FAMILY_IPV4, vrid }
+}
+
+/// The loaded kernel half.
+#[derive(Debug)]
+pub struct KernelHalf {
+    attachments: Attachments,
+    tables: Tables,
+    counters: CounterReader,
+    events: Events,
+    /// How many the maps have room for.
+    routers: u32,
+    /// The slots of those whose addresses may be on this host.
+    active: BTreeSet<u32>,
+    _share: Share,
+}
+
+impl KernelHalf {
+    pub fn load() -> Result<Self> {
+        Self::with_room(ROUTERS)
+    }
+
+    /// With maps for this many virtual routers and, beyond a few, as many addresses.
+    pub fn with_room(routers: u32) -> Result<Self> {
+        let share = turns::share();
+        let Dataplane { attachments, mut tables } =
+            Dataplane::load(Capacity { routers, vips: 2 * routers.max(16), sources: 4 })?;
+        let (counters, events) = (tables.take_counters()?, tables.take_events()?);
+        Ok(Self { counters, events, attachments, tables, routers, active: BTreeSet::new(), _share: share })
+    }
+
+    /// With one virtual router, VRID 51 on no VLAN, whose address is 192.0.2.1.
+    pub fn with(router: Router) -> Result<Self> {
+        let mut kernel = Self::load()?;
+        kernel.add(key(51, 0), router, [192, 0, 2, 1])?;
+        Ok(kernel)
+    }
+
+    /// Adds a virtual router with one address.
+    pub fn add(&mut self, key: RouterKey, router: Router, address: impl IpAddress) -> Result<()> {
+        self.set(key, router)?;
+        let address = address.widen();
+        let vip = VipKey { ifindex: key.ifindex, vlan: key.vlan, family: key.family, reserved: 0, address };
+        self.tables.add_vip(vip, router.slot)?;
+        Ok(self.tables.add_vip(VipKey::anywhere(key.family, address, 0), router.slot)?)
+    }
+
+    /// Changes a virtual router. Its lease never ends, unless [`Self::set_lease`] says otherwise afterwards.
+    pub fn set(&mut self, key: RouterKey, router: Router) -> Result<()> {
+        let retires = router.flags & Router::RETIRES != 0;
+        self.tables.set_lease(router.slot, if retires { Lease::ENDED } else { Lease::UNLIMITED });
+        self.tables.set_router(key, &router)?;
+        if router.role == Router::ROLE_ACTIVE || retires {
+            self.active.insert(router.slot);
+        } else {
+            self.active.remove(&router.slot);
+        }
+        self.renew_lease_of_all();
+        Ok(())
+    }
+
+    /// As the election does after every change.
+    fn renew_lease_of_all(&self) {
+        self.tables.renew_lease_of_all(xvrrp::process::clock::now(), self.active.iter().copied());
+    }
+
+    /// Says until when the virtual router in this slot may serve.
+    pub fn set_lease(&mut self, slot: u32, until: u64) {
+        self.tables.set_lease(slot, until);
+        self.renew_lease_of_all();
+    }
+
+    pub fn lease(&self, slot: u32) -> u64 {
+        self.tables.lease(slot)
+    }
+
+    pub fn allow_source(&mut self, router: RouterKey, source: impl IpAddress, least_ttl: u8) -> Result<()> {
+        Ok(self.tables.allow_source(SourceKey { router, address: source.widen() }, least_ttl)?)
+    }
+
+    pub fn heard(&self, slot: u32) -> Heard {
+        self.tables.heard(slot)
+    }
+
+    /// How often something was counted, on all CPUs.
+    pub fn count(&self, index: u32, counter: Counter) -> Result<u64> {
+        Ok(self.counters.read(index)?.0[counter as usize])
+    }
+
+    /// A frame arrives.
+    pub fn receive(&mut self, frame: &[u8]) -> Result<Outcome> {
+        self.run(program::INGRESS, frame)
+    }
+
+    /// A packet arrives on an interface without a virtual router.
+    pub fn receive_elsewhere(&mut self, frame: &[u8]) -> Result<Outcome> {
+        self.run(program::FENCE, frame)
+    }
+
+    /// Says that a virtual router has an address that `nth` others have already.
+    pub fn share(&mut self, key: RouterKey, slot: u32, address: impl IpAddress, nth: u16) -> Result<()> {
+        Ok(self.tables.add_vip(VipKey::anywhere(key.family, address.widen(), nth), slot)?)
+    }
+
+    /// The program for what arrives, to be attached.
+    pub fn ingress(&self) -> Result<BorrowedFd<'_>> {
+        match self.attachments.program(program::INGRESS) {
+            Some(Program::Xdp(program)) => Ok(program.fd()?.as_fd()),
+            _ => bail!("no program {}", program::INGRESS),
+        }
+    }
+
+    /// The program for what leaves, likewise.
+    pub fn egress(&self) -> Result<BorrowedFd<'_>> {
+        match self.attachments.program(program::EGRESS) {
+            Some(Program::SchedClassifier(program)) => Ok(program.fd()?.as_fd()),
+            _ => bail!("no program {}", program::EGRESS),
+        }
+    }
+
+    /// What shows the frames that arrive; to be had once.
+    pub fn take_monitor(&mut self) -> Result<Monitor> {
+        Ok(self.attachments.take_monitor()?)
+    }
+
+    /// Lets frames arrive while another thread writes the maps again and again; returns what `receive` returns.
+    pub fn receive_while_rewriting<T>(
+        &mut self,
+        mut rewrite: impl FnMut(&mut Tables) -> Result<()> + Send,
+        receive: impl FnOnce(&dyn Fn(&[u8]) -> Result<(Verdict, Vec<u8>)>) -> Result<T>,
+    ) -> Result<T> {
+        let Self { attachments, tables, .. } = self;
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| -> Result<()> {
+                while !done.load(Ordering::Relaxed) {
+                    rewrite(tables)?;
+                }
+                Ok(())
+            });
+            let received = receive(&|frame| {
+                let mut output = vec![0; frame.len() + 64];
+                let result = test_run(attachments, program::INGRESS, frame, Some(&mut output), 1)?;
+                output.truncate(usize::try_from(result.data_size_out)?);
+                Ok((verdict(program::INGRESS, result.return_value)?, output))
+            });
+            done.store(true, Ordering::Relaxed);
+            writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))??;
+            received
+        })
+    }
+
+    /// A frame leaves.
+    pub fn send(&mut self, frame: &[u8]) -> Result<Outcome> {
+        self.run(program::EGRESS, frame)
+    }
+
+    /// How long the frame takes on average, in nanoseconds. The program gets what it made of the frame the time before.
+    pub fn nanoseconds(&self, frame: &[u8], repeat: u32) -> Result<u64> {
+        self.nanoseconds_in(program::INGRESS, frame, repeat)
+    }
+
+    /// The same on an interface without a virtual router.
+    pub fn nanoseconds_elsewhere(&self, frame: &[u8], repeat: u32) -> Result<u64> {
+        self.nanoseconds_in(program::FENCE, frame, repeat)
+    }
+
+    fn nanoseconds_in(&self, name: &str, frame: &[u8], repeat: u32) -> Result<u64> {
+        let result = self.test_run(name, frame, None, repeat)?;
+        Ok(u64::try_from(result.duration.as_nanos())?)
+    }
+
+    fn run(&mut self, name: &str, frame: &[u8]) -> Result<Outcome> {
+        let before = self.all_counters()?;
+        let mut output = vec![0; frame.len() + 64];
+        let result = self.test_run(name, frame, Some(&mut output), 1)?;
+        output.truncate(usize::try_from(result.data_size_out)?);
+        let after = self.all_counters()?;
+        let (mut events, mut claims) = (Vec::new(), Vec::new());
+        while let Some(told) = self.events.next() {
+            match told {
+                Told::Advert(event) => events.push(event),
+                Told::Claim(claim) => claims.push(claim),
+            }
+        }
+        let mut counted = Vec::new();
+        for (index, (before, after)) in (0_u32..).zip(before.iter().zip(&after)) {
+            for (counter, (before, after)) in Counter::ALL.iter().zip(before.iter().zip(after)) {
+                for _ in *before..*after {
+                    counted.push((index, *counter));
+                }
+            }
+        }
+        Ok(Outcome { verdict: verdict(name, result.return_value)?, frame: output, counted, events, claims })
+    }
+
+    fn test_run(
+        &self,
+        name: &str,
+        frame: &[u8],
+        output: Option<&mut [u8]>,
+        repeat: u32,
+    ) -> Result<aya::programs::TestRunResult> {
+        test_run(&self.attachments, name, frame, output, repeat)
+    }
+
+    fn all_counters(&self) -> Result<Vec<Vec<u64>>> {
+        let counters = (0..=self.routers).map(|index| Ok(self.counters.read(index)?.0.to_vec()));
+        counters.collect()
+    }
+}
+
+fn test_run(
+    attachments: &Attachments,
+    name: &str,
+    frame: &[u8],
+    output: Option<&mut [u8]>,
+    repeat: u32,
+) -> Result<aya::programs::TestRunResult> {
+    let options = TestRunOptions { data_in: Some(frame), data_out: output, repeat, ..TestRunOptions::new() };
+    let result = match attachments.program(name) {
+        Some(Program::Xdp(program)) => program.test_run(options),
+        Some(Program::SchedClassifier(program)) => program.test_run(options),
+        _ => bail!("no program {name}"),
+    };
+    result.with_context(|| format!("test run of {name} with {} bytes", frame.len()))
+}
+
+/// `XDP_*` and `TC_ACT_*` of linux/bpf.h and linux/pkt_cls.h.
+fn verdict(name: &str, value: u32) -> Result<Verdict> {
+    match (name, value) {
+        (program::INGRESS, 1) | (program::EGRESS | program::FENCE, 2) => Ok(Verdict::Drop),
+        // TC_ACT_UNSPEC: on to the next program, if there is one.
+        (program::INGRESS, 2) | (program::EGRESS, 0) | (program::FENCE, u32::MAX) => Ok(Verdict::Pass),
+        (program::INGRESS, 3) => Ok(Verdict::Transmit),
+        _ => bail!("{name} returned {value}"),
+    }
+}

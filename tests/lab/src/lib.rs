@@ -1,0 +1,38 @@
+//! The laboratory of tests and bench: routers, hosts and segments in network namespaces, what passes between them, and the
+//! kernel half by itself.
+
+pub mod fencing;
+mod hosts;
+pub mod kernel_half;
+pub mod load;
+pub mod metronome;
+mod network;
+pub mod probe;
+pub mod random;
+mod routers;
+pub mod traffic;
+mod turns;
+pub mod usage;
+mod wait;
+
+use std::path::Path;
+
+pub use hosts::{
+    Habits, Machine, Mail, MailServer, Shortage, TinyDirectory, host_state, make_package, script, wait_for_host_state,
+};
+pub use network::{
+    CLIENT, INTERFACE, LINK_LOCAL_VIP, Lab, Namespace, SERVER, Segments, UPSTREAM, UPSTREAM_VIP, VIP, VIP_IPV6,
+    first_and_last, run, sweep,
+};
+pub use routers::{
+    Daemon, Frr, FrrConfig, Group, Implementation, Keepalived, KeepalivedConfig, Pair, ServedPair, Side, VirtualRouter,
+    Xvrrp, agent_binary,
+};
+pub use turns::{Alone, alone};
+pub use wait::{PATIENCE, eventually, interrupt_on_signals, is_interrupted, pause, wait_until, wait_until_is};
+
+/// The directory of the workspace, from which the program was built.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}

@@ -1,0 +1,16 @@
+//! What a client sees: who answers at the virtual address, when, and with which MAC.
+
+mod arp;
+mod echo;
+pub mod port;
+mod service;
+mod serving;
+mod tcp;
+mod udp;
+
+pub use arp::{ArpFrame, ArpWatch, ask_for};
+pub use echo::{TcpEcho, UdpEcho};
+pub use service::Service;
+pub use serving::{Destination, Gap, Hosts, Kind, Reign, Sample, Serving, ServingTimeline};
+pub use tcp::TcpConnection;
+pub use udp::{Timeline, UdpProbe};

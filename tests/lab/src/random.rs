@@ -1,0 +1,44 @@
+//! A reproducible source of chance.
+
+use std::time::Duration;
+
+/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+#[derive(Debug)]
+pub struct Random(u64);
+
+impl Random {
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Below `count`, which is not 0.
+    pub fn below(&mut self, count: usize) -> usize {
+        usize::try_from(self.number() % count as u64).unwrap_or_default()
+    }
+
+    pub fn happens(&mut self, percent: u8) -> bool {
+        self.number() % 100 < u64::from(percent)
+    }
+
+    /// Up to and including `most`, in whole milliseconds.
+    pub fn up_to(&mut self, most: Duration) -> Duration {
+        let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX - 1);
+        Duration::from_millis(self.number() % (most + 1))
+    }
+
+    /// One of the lengths from `least` to `most`, each order of magnitude as likely as the other; in whole milliseconds.
+    pub fn any_length(&mut self, least: Duration, most: Duration) -> Duration {
+        let share = f64::from(u32::try_from(self.number() % 1001).unwrap_or_default()) / 1000.0;
+        let ratio = most.as_secs_f64() / least.as_secs_f64();
+        let length = Duration::from_secs_f64(least.as_secs_f64() * ratio.powf(share));
+        Duration::from_millis(u64::try_from(length.as_millis()).unwrap_or_default())
+    }
+}

@@ -1,0 +1,149 @@
+//! keepalived as a peer.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::Daemon;
+use crate::Namespace;
+use crate::{INTERFACE, LINK_LOCAL_VIP, VIP, VIP_IPV6};
+use crate::{PATIENCE, eventually};
+
+/// What keepalived logs of an advert that it does not like, at the beginning of a sentence or not.
+const COMPLAINTS: &[&str] =
+    &["nvalid", "bad ", "ncorrect", "checksum", "ismatch", "rong", "not match", "xpected", "gnoring"];
+
+/// One `vrrp_instance`, in the words of keepalived.conf(5).
+#[derive(Clone, Debug)]
+pub struct KeepalivedConfig {
+    pub version: u8,
+    pub vrid: u8,
+    pub priority: u8,
+    /// Seconds; version 3 takes hundredths.
+    pub advert_int: f64,
+    pub auth_pass: Option<String>,
+    pub use_vmac: bool,
+    /// With `use_vmac`: adverts do not use the virtual MAC.
+    pub vmac_xmit_base: bool,
+    pub nopreempt: bool,
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
+impl KeepalivedConfig {
+    /// Version 3 every 100 ms with the lab's address.
+    pub fn v3(vrid: u8, priority: u8) -> Self {
+        Self {
+            version: 3,
+            vrid,
+            priority,
+            advert_int: 0.1,
+            auth_pass: None,
+            use_vmac: false,
+            vmac_xmit_base: false,
+            nopreempt: false,
+            addresses: vec![(VIP.into(), 24)],
+        }
+    }
+
+    /// The same over IPv6.
+    pub fn ipv6(vrid: u8, priority: u8) -> Self {
+        Self { addresses: vec![(LINK_LOCAL_VIP.into(), 64), (VIP_IPV6.into(), 64)], ..Self::v3(vrid, priority) }
+    }
+
+    /// Version 2 every second with the lab's address.
+    pub fn v2(vrid: u8, priority: u8) -> Self {
+        Self { version: 2, advert_int: 1.0, ..Self::v3(vrid, priority) }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "global_defs {{\n  vrrp_version {}\n  vrrp_garp_master_refresh 0\n}}\n\
+             vrrp_instance lab {{\n  state BACKUP\n  interface {INTERFACE}\n  virtual_router_id {}\n  priority {}\n  advert_int {}\n",
+            self.version, self.vrid, self.priority, self.advert_int
+        );
+        if let Some(password) = &self.auth_pass {
+            let _ = writeln!(text, "  authentication {{\n    auth_type PASS\n    auth_pass {password}\n  }}");
+        }
+        if self.use_vmac {
+            text.push_str("  use_vmac\n");
+        }
+        if self.vmac_xmit_base {
+            text.push_str("  vmac_xmit_base\n");
+        }
+        if self.nopreempt {
+            text.push_str("  nopreempt\n");
+        }
+        text.push_str("  virtual_ipaddress {\n");
+        for (address, prefix_length) in &self.addresses {
+            let _ = writeln!(text, "    {address}/{prefix_length}");
+        }
+        text.push_str("  }\n}\n");
+        text
+    }
+}
+
+/// A running keepalived with its files in a directory of its own.
+#[derive(Debug)]
+pub struct Keepalived {
+    pub daemon: Daemon,
+    _directory: TempDir,
+}
+
+impl Keepalived {
+    pub fn start(namespace: &Namespace, config: &KeepalivedConfig) -> Result<Self> {
+        Self::launch(namespace, &config.text(), &["--log-detail"])
+    }
+
+    /// The same; its log has no line for each announcement, as usual.
+    pub fn start_quietly(namespace: &Namespace, config: &KeepalivedConfig) -> Result<Self> {
+        Self::start_with(namespace, &config.text())
+    }
+
+    /// Starts it with a configuration in its own words; its log has no line for each announcement.
+    pub fn start_with(namespace: &Namespace, config: &str) -> Result<Self> {
+        Self::launch(namespace, config, &[])
+    }
+
+    fn launch(namespace: &Namespace, config: &str, more: &[&str]) -> Result<Self> {
+        let directory = TempDir::with_prefix("xvrrp-lab-keepalived-")?;
+        let file = |name: &str| directory.path().join(name);
+        std::fs::write(file("keepalived.conf"), config)?;
+        let mut command: Command = namespace.command("keepalived")?;
+        command.args(["--dont-fork", "--log-console", "--vrrp"]).args(more);
+        command.arg("--use-file").arg(file("keepalived.conf"));
+        command.arg("--pid").arg(file("pid")).arg("--vrrp_pid").arg(file("vrrp.pid"));
+        let daemon = Daemon::start("keepalived", &mut command, directory.path())?;
+        Ok(Self { daemon, _directory: directory })
+    }
+
+    /// Waits until its latest state is `MASTER`, `BACKUP` or `FAULT`.
+    pub fn wait_for_state(&mut self, state: &str) -> Result<()> {
+        self.wait_for_instance("", state)
+    }
+
+    /// The same of one of several instances.
+    pub fn wait_for_instance(&mut self, name: &str, state: &str) -> Result<()> {
+        eventually(&format!("keepalived enters {state}"), PATIENCE, || {
+            let log = self.daemon.log();
+            let latest = log.lines().rfind(|line| line.contains(" STATE") && line.contains(&format!("({name}")));
+            if latest.is_some_and(|line| line.contains(&format!("{state} STATE"))) { Ok(()) } else { Err(log) }
+        })
+    }
+
+    /// Fails if it has found fault with an advert.
+    pub fn ensure_understood(&self) -> Result<()> {
+        let log = self.daemon.log();
+        let complaint = log.lines().find(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)));
+        ensure!(complaint.is_none(), "keepalived complains: {complaint:?}");
+        Ok(())
+    }
+
+    /// Stops it as an operator would.
+    pub fn stop(&mut self) -> Result<()> {
+        self.daemon.stop(Signal::SIGTERM, PATIENCE).map(drop)
+    }
+}

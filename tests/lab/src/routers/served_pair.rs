@@ -1,0 +1,61 @@
+//! An Active router and its Backup with a service behind the virtual address, and a client that uses it.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::probe::{UdpEcho, UdpProbe};
+use crate::{Lab, PATIENCE, VIP, VirtualRouter, Xvrrp};
+
+/// How far the client's datagrams are apart.
+const PROBE: Duration = Duration::from_millis(1);
+/// More than the Active_Down_Interval at 100 ms: what has gone wrong by now shows.
+const AFTERMATH: Duration = Duration::from_millis(600);
+
+/// The agents are on the first two routers of the lab. The Backup has the virtual router `lan` with priority 100.
+#[derive(Debug)]
+pub struct ServedPair {
+    pub active: Xvrrp,
+    pub backup: Xvrrp,
+    pub probe: UdpProbe,
+    _echoes: [UdpEcho; 2],
+    pub lab: Lab,
+}
+
+impl ServedPair {
+    /// `active` are the virtual routers of the first one, `lan` among them.
+    pub fn new(active: &[VirtualRouter]) -> Result<Self> {
+        Self::in_lab(Lab::new(2)?, active)
+    }
+
+    pub fn in_lab(lab: Lab, active: &[VirtualRouter]) -> Result<Self> {
+        let first = Xvrrp::start(&lab.routers[0], active)?;
+        Self::with(lab, first)
+    }
+
+    /// With a first agent that runs already.
+    pub fn with(lab: Lab, mut active: Xvrrp) -> Result<Self> {
+        let echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
+        active.wait_for_state("lan", "active")?;
+        let mut backup = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
+        backup.wait_for_state("lan", "backup")?;
+        let probe = UdpProbe::start(&lab.client, VIP, PROBE)?;
+        probe.wait_for_answer_from(0, PATIENCE)?;
+        Ok(Self { active, backup, probe, _echoes: echoes, lab })
+    }
+
+    /// Fails unless the first router has answered every datagram, and the second one never became Active. The agents are
+    /// returned.
+    pub fn check_undisturbed(self) -> Result<(Xvrrp, Xvrrp, Lab)> {
+        let Self { active, backup, probe, _echoes, lab } = self;
+        thread::sleep(AFTERMATH);
+        let seen = probe.finish();
+        let (lost, hosts, gap) = (seen.lost(), seen.hosts(), seen.longest_gap().map(|(_, gap)| gap));
+        let logs = || format!("{}\n{}", active.daemon.log(), backup.daemon.log());
+        // Answers may be late on a busy machine; none may be missing.
+        ensure!(lost == 0 && hosts == [0], "{lost} lost, longest gap {gap:?}, answers from {hosts:?}\n{}", logs());
+        ensure!(backup.transitions("lan", "active") == 0, "the Backup took over:\n{}", logs());
+        Ok((active, backup, lab))
+    }
+}

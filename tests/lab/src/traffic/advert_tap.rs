@@ -1,0 +1,247 @@
+//! When adverts passed a point of the lab, by the kernel's own clock readings: whoever is measured, the same way.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
+use xvrrp_common::wire::ethernet;
+
+use crate::Namespace;
+use crate::probe::Service;
+use crate::traffic::packet_socket;
+
+/// Where an untagged frame's IPv4 header has protocol and source, and the advert behind it its VRID (RFC 9568 5.1, 5.2.3).
+const PROTOCOL: usize = 14 + 9;
+const SOURCE: usize = 14 + 12;
+const VRID: usize = 14 + 20 + 1;
+/// VRRP's protocol number (RFC 9568 5.1.1.4).
+const VRRP: u8 = 112;
+
+/// An advert that passed.
+#[derive(Clone, Copy, Debug)]
+struct Stamp {
+    at: Instant,
+    /// Index of the interface among those that are tapped.
+    interface: usize,
+    source: Ipv4Addr,
+    vrid: u8,
+}
+
+/// A virtual router as its adverts show it: index of the interface among those that are tapped, VRID, and the router that
+/// should send them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Advertiser {
+    pub interface: usize,
+    pub vrid: u8,
+    pub source: Ipv4Addr,
+}
+
+/// Stamps every advert over IPv4 that an interface receives or sends.
+#[derive(Debug)]
+pub struct AdvertTap {
+    service: Service,
+    stamps: Arc<Mutex<Vec<Stamp>>>,
+}
+
+impl AdvertTap {
+    pub fn start(namespace: &Namespace, interface: &str) -> Result<Self> {
+        Self::start_on(namespace, &[interface.to_owned()])
+    }
+
+    /// Taps several interfaces at once.
+    pub fn start_on(namespace: &Namespace, interfaces: &[String]) -> Result<Self> {
+        let sockets = interfaces.iter().map(|interface| open(namespace, interface)).collect::<Result<Vec<_>>>()?;
+        let stamps = Arc::new(Mutex::new(Vec::new()));
+        let collected = Arc::clone(&stamps);
+        let service = Service::start(move |stop| {
+            while !stop.load(Ordering::Relaxed) {
+                wait(&sockets);
+                let mut new = Vec::new();
+                for (interface, socket) in sockets.iter().enumerate() {
+                    while let Ok(stamp) = receive(socket, interface) {
+                        new.extend(stamp);
+                    }
+                }
+                collected.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
+            }
+        });
+        Ok(Self { service, stamps })
+    }
+
+    /// When the last advert from this source passed before `until`.
+    pub fn last_before(&self, source: Ipv4Addr, until: Instant) -> Result<Instant> {
+        let stamps = self.lock();
+        let mut ours = stamps.iter().filter(|stamp| stamp.source == source && stamp.at < until);
+        ours.next_back().map(|stamp| stamp.at).with_context(|| format!("no advert from {source} was seen"))
+    }
+
+    /// When the first one passed after `from`.
+    pub fn first_after(&self, source: Ipv4Addr, from: Instant) -> Result<Instant> {
+        let stamps = self.lock();
+        let mut ours = stamps.iter().filter(|stamp| stamp.source == source && stamp.at > from);
+        ours.next().map(|stamp| stamp.at).with_context(|| format!("no advert from {source} was seen"))
+    }
+
+    /// How long no advert from this source passed, at the most, between two moments; from the first moment to the last
+    /// if there was none.
+    pub fn longest_pause(&self, source: Ipv4Addr, from: Instant, until: Instant) -> Duration {
+        let stamps = self.lock();
+        let ours = stamps.iter().filter(|stamp| stamp.source == source && (from..until).contains(&stamp.at));
+        let mut moments: Vec<_> = ours.map(|stamp| stamp.at).chain([from, until]).collect();
+        moments.sort();
+        moments.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    }
+
+    /// The longest time between two adverts of one of these that ends between two moments, or had not ended at the last
+    /// one. It counts from the advert before the first moment if that was seen.
+    pub fn longest_gap(&self, of: &[Advertiser], from: Instant, until: Instant) -> Duration {
+        let mut moments: BTreeMap<Advertiser, (Instant, Duration)> =
+            of.iter().map(|advertiser| (*advertiser, (from, Duration::ZERO))).collect();
+        let mut stamps: Vec<_> = self.lock().iter().filter(|stamp| stamp.at < until).copied().collect();
+        // Those of different interfaces were not fetched in order.
+        stamps.sort_by_key(|stamp| stamp.at);
+        for Stamp { at, interface, source, vrid } in stamps {
+            let Some((last, longest)) = moments.get_mut(&Advertiser { interface, vrid, source }) else { continue };
+            if at >= from {
+                *longest = (*longest).max(at - *last);
+            }
+            *last = at;
+        }
+        moments.into_values().map(|(last, longest)| longest.max(until - last)).max().unwrap_or_default()
+    }
+
+    /// Forgets what it has seen.
+    pub fn forget(&self) {
+        self.lock().clear();
+    }
+
+    /// Forgets what it has seen before a moment.
+    pub fn forget_before(&self, moment: Instant) {
+        self.lock().retain(|stamp| stamp.at >= moment);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Stamp>> {
+        self.stamps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for AdvertTap {
+    fn drop(&mut self) {
+        self.service.finish();
+    }
+}
+
+/// Waits for a frame on any of them, at most 20 ms.
+fn wait(sockets: &[OwnedFd]) {
+    const LONGEST: TimeSpec = TimeSpec::from_duration(Duration::from_millis(20));
+    let mut polled: Vec<_> = sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
+    // Whether something came or not is found out by who receives it.
+    let _ = ppoll(&mut polled, Some(LONGEST), None);
+}
+
+/// The next frame, if there is one; `None` if it is no advert.
+fn receive(socket: &OwnedFd, interface: usize) -> nix::Result<Option<Stamp>> {
+    let mut buffer = [0; 128];
+    let mut control = nix::cmsg_space!(TimeSpec);
+    let (length, stamp) = {
+        let mut parts = [io::IoSliceMut::new(&mut buffer)];
+        let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
+        let stamp = message.cmsgs()?.find_map(|control| match control {
+            ControlMessageOwned::ScmTimestampns(stamp) => Some(Duration::from(stamp)),
+            _ => None,
+        });
+        (message.bytes, stamp)
+    };
+    let understand = |frame: &[u8]| {
+        let is_advert = frame.get(12..14)? == ethernet::TYPE_IPV4.to_be_bytes() && *frame.get(PROTOCOL)? == VRRP;
+        let source: [u8; 4] = frame.get(SOURCE..SOURCE + 4)?.try_into().ok()?;
+        let vrid = *frame.get(VRID)?;
+        is_advert.then_some(Stamp { at: on_our_clock(stamp?), interface, source: source.into(), vrid })
+    };
+    Ok(understand(&buffer[..length]))
+}
+
+/// The kernel stamps packets by the time of day; everything else here goes by the steady clock. Both are read now, a
+/// moment after the packet, so that a step of the time of day in between is all that could falsify the stamp.
+fn on_our_clock(stamp: Duration) -> Instant {
+    let (time_of_day, now) = (SystemTime::now(), Instant::now());
+    let age = time_of_day.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(stamp);
+    now - age
+}
+
+/// A packet socket for adverts, in both directions, with the kernel's time of each.
+fn open(namespace: &Namespace, interface: &str) -> Result<OwnedFd> {
+    packet_socket::open(namespace, interface, packet_socket::EVERYTHING, |socket| {
+        only_adverts(socket)?;
+        Ok(setsockopt(socket, sockopt::ReceiveTimestampns, &true)?)
+    })
+}
+
+/// The client's probes, thousands a second, need not wake us.
+fn only_adverts(fd: &OwnedFd) -> Result<()> {
+    /// Instructions of linux/bpf_common.h: load a half-word, load a byte, jump if equal, return.
+    const LOAD_HALF: u16 = 0x28;
+    const LOAD_BYTE: u16 = 0x30;
+    const JUMP_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    let filter = [
+        socket2::SockFilter::new(LOAD_HALF, 0, 0, 12),
+        socket2::SockFilter::new(JUMP_EQUAL, 0, 3, ethernet::TYPE_IPV4.into()),
+        socket2::SockFilter::new(LOAD_BYTE, 0, 0, u32::try_from(PROTOCOL)?),
+        socket2::SockFilter::new(JUMP_EQUAL, 0, 1, VRRP.into()),
+        socket2::SockFilter::new(RETURN, 0, 0, u32::MAX),
+        socket2::SockFilter::new(RETURN, 0, 0, 0),
+    ];
+    Ok(socket2::SockRef::from(fd).attach_filter(&filter)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Lab, PATIENCE, eventually};
+
+    #[test]
+    fn an_advert_that_is_sent_to_a_port_is_stamped_with_the_moment_at_which_it_was_sent() {
+        let lab = Lab::new(2).expect("a lab");
+        let tap = AdvertTap::start(lab.switch(), "p1").expect("a tap");
+        let before = Instant::now();
+        let advert = crate::traffic::frames::emit(&crate::traffic::frames::advert());
+        let sender = open(&lab.routers[0], "eth0").expect("a socket");
+        nix::sys::socket::send(sender.as_raw_fd(), &advert, MsgFlags::empty()).expect("it is sent");
+        let after = Instant::now();
+        let at = eventually("the advert is stamped", PATIENCE, || {
+            tap.last_before(Ipv4Addr::new(192, 0, 2, 2), Instant::now())
+        });
+        let at = at.expect("a stamp");
+        let margin = Duration::from_millis(1);
+        assert!(at + margin > before && at < after + margin, "{before:?} {at:?} {after:?}");
+    }
+
+    #[test]
+    fn the_longest_gap_is_that_of_the_virtual_router_that_was_silent() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let source = Lab::address(0);
+        let stamps = (0..10).flat_map(|number| {
+            // VRID 2 misses three of its adverts, and the other router's are no substitute.
+            let silent = (4..7).contains(&number);
+            let second = if silent { Lab::address(1) } else { source };
+            [(1, source), (2, second)].map(|(vrid, source)| Stamp { at: at(number * 10), interface: 0, source, vrid })
+        });
+        let tap = AdvertTap { service: Service::start(|_| ()), stamps: Arc::new(Mutex::new(stamps.collect())) };
+        let of = [1, 2].map(|vrid| Advertiser { interface: 0, vrid, source });
+        let gap = |of: &[Advertiser], from, until| tap.longest_gap(of, at(from), at(until)).as_millis();
+        assert_eq!(gap(&of, 35, 95), 40, "from the one at 30 ms to the one at 70 ms");
+        assert_eq!(gap(&of[..1], 35, 95), 10);
+        assert_eq!(gap(&of, 35, 65), 35, "not ended yet");
+        assert_eq!(gap(&of, 75, 95), 10);
+    }
+}

@@ -1,0 +1,160 @@
+//! A flood of junk at one router of a pair, and what became of everybody.
+//!
+//! It leaves the router's own switch port as fast as one processor sends. On the way to the kernel half nothing is lost,
+//! unless the processor's backlog was full, which the port counts.
+
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use nix::unistd::Pid;
+
+use super::Junk;
+use super::counts::{Counts, SERVED};
+use crate::probe::{Destination, Hosts, Kind, Serving};
+use crate::traffic::flood::{Flood, Handed, dropped};
+use crate::{Lab, Pair};
+
+/// Of one processor, what an agent may take while a flood lasts.
+pub const CPU_SHARE: f64 = 0.02;
+/// How long a frame may take from the port to the counter.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
+/// What has happened is in the log, once somebody has had the time to write it.
+const LOGGED: Duration = Duration::from_millis(100);
+
+/// Who is flooded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    Active,
+    Backup,
+}
+
+impl Target {
+    pub const ALL: [Self; 2] = [Self::Active, Self::Backup];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "Active",
+            Self::Backup => "Backup",
+        }
+    }
+
+    /// Its place in the pair.
+    pub const fn router(self) -> usize {
+        match self {
+            Self::Active => 0,
+            Self::Backup => 1,
+        }
+    }
+}
+
+/// What became of a flood, and of the routers.
+#[derive(Clone, Copy, Debug)]
+pub struct Withstood {
+    pub handed: Handed,
+    /// On the way, before the router.
+    pub lost: u64,
+    /// By the router, as what it was.
+    pub counted: u64,
+    /// Processor time of the Active router's agent and of the Backup's, of one processor.
+    pub shares: [f64; 2],
+    /// Changes of state, of both.
+    pub changes: usize,
+    /// What the Backup has answered or let in.
+    pub served_by_backup: u64,
+    /// Moments at which both served; 0 where nobody was asked.
+    pub served_twice: usize,
+}
+
+impl Withstood {
+    /// Nobody's role has changed, and the Backup has served nobody.
+    pub fn roles_held(&self) -> bool {
+        self.changes == 0 && self.served_by_backup == 0 && self.served_twice == 0
+    }
+
+    /// Every frame is accounted for.
+    pub fn adds_up(&self) -> bool {
+        self.counted + self.lost == self.handed.frames
+    }
+
+    /// No agent was kept busy for more than this share of a processor.
+    pub fn was_cheap(&self, most: f64) -> bool {
+        self.shares.iter().all(|share| *share < most)
+    }
+}
+
+impl fmt::Display for Withstood {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { handed, lost, counted, shares: [active, backup], changes, served_by_backup, served_twice } = self;
+        write!(
+            f,
+            "{} frames ({:.0}/s): {counted} counted, {lost} lost; the agents took {:.2} % and {:.2} %; {changes} changes of \
+             state, {served_by_backup} requests served by the Backup, {served_twice} moments with two servers",
+            handed.frames,
+            handed.rate(),
+            active * 100.0,
+            backup * 100.0
+        )
+    }
+}
+
+impl Junk {
+    /// Floods one of the routers with it. They should run [`crate::probe::UdpEcho`]: they are asked who serves, unless what
+    /// they are flooded with are such questions.
+    pub fn flood(self, pair: &Pair, target: Target, length: Duration) -> Result<Withstood> {
+        pair.settle()?;
+        let flood = Flood::of(self.frames(&pair.lab, target)?);
+        let sampler = self.leaves_room_for_questions().then(|| Serving::start(&pair.lab, Destination::VirtualMac(51)));
+        let sampler = sampler.transpose()?;
+        let (router, switch) = (target.router(), pair.lab.switch());
+        let port = Lab::port(router);
+        let changes = pair.changes();
+        let before = Counts::look(pair, router)?.sum(self.counters(target));
+        let served_before = Counts::look(pair, Target::Backup.router())?.sum(SERVED);
+        let lost_before = dropped(switch, &port)?;
+        let used_before = used(pair)?;
+
+        let start = Instant::now();
+        let handed = flood.send(switch, &port, length)?;
+        let took = start.elapsed();
+
+        let used = used(pair)?;
+        // What the last system call has handed over may still be on its way.
+        let arrived = || -> Result<(u64, u64)> {
+            let lost = dropped(switch, &port)? - lost_before;
+            Ok((Counts::look(pair, router)?.sum(self.counters(target)) - before, lost))
+        };
+        let (mut counted, mut lost) = arrived()?;
+        let deadline = Instant::now() + ON_ITS_WAY;
+        while counted + lost < handed.frames && Instant::now() < deadline {
+            (counted, lost) = arrived()?;
+        }
+        let served_by_backup = Counts::look(pair, Target::Backup.router())?.sum(SERVED) - served_before;
+        let seen = sampler.map(Serving::finish);
+        if let Some(seen) = &seen {
+            let silent: Duration = seen.gaps(Kind::Arp).iter().map(|gap| gap.length()).sum();
+            ensure!(seen.hosts(Kind::Arp).contains(&Hosts::one(0)), "the Active router has answered nobody");
+            ensure!(silent < length / 2, "the Active router was silent for {silent:?}");
+        }
+        thread::sleep(LOGGED);
+        Ok(Withstood {
+            handed,
+            lost,
+            counted,
+            shares: [0, 1].map(|agent| (used[agent] - used_before[agent]).as_secs_f64() / took.as_secs_f64()),
+            changes: pair.changes() - changes,
+            served_by_backup,
+            served_twice: seen.map_or(0, |seen| seen.served_twice().len()),
+        })
+    }
+}
+
+/// Processor time of each agent so far.
+fn used(pair: &Pair) -> Result<[Duration; 2]> {
+    let used = |router: usize| -> Result<Duration> {
+        let pid = Pid::from_raw(i32::try_from(pair.agents[router].daemon.pid())?);
+        Ok(nix::time::clock_getcpuclockid(pid)?.now()?.into())
+    };
+    Ok([used(0)?, used(1)?])
+}

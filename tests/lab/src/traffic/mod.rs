@@ -1,0 +1,10 @@
+//! Frames: made, sent in floods, captured and looked at.
+
+mod advert_tap;
+pub mod capture;
+pub mod flood;
+pub mod frames;
+pub mod junk;
+pub mod packet_socket;
+
+pub use advert_tap::{AdvertTap, Advertiser};

@@ -1,0 +1,93 @@
+//! What a daemon takes of the machine, and what passes its interfaces, by /proc.
+
+use std::fs;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use nix::unistd::{SysconfVar, sysconf};
+
+use crate::Namespace;
+
+/// A process with its children.
+#[derive(Debug)]
+pub struct Usage {
+    pids: Vec<u32>,
+}
+
+/// A reading of the clock and of the processor time so far, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    at: Instant,
+    seconds: f64,
+}
+
+impl Usage {
+    pub fn of(pid: u32) -> Result<Self> {
+        let mut pids = vec![pid];
+        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let children = fs::read_to_string(thread?.path().join("children"))?;
+            pids.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        }
+        Ok(Self { pids })
+    }
+
+    pub fn read(&self) -> Result<Reading> {
+        let ticks: u64 = self.pids.iter().map(|pid| ticks(*pid)).sum::<Result<u64>>()?;
+        let a_second = sysconf(SysconfVar::CLK_TCK)?.context("no CLK_TCK")?;
+        #[expect(clippy::cast_precision_loss, reason = "ticks of hours are far below 2^53")]
+        Ok(Reading { at: Instant::now(), seconds: ticks as f64 / a_second as f64 })
+    }
+
+    /// Of a core, in percent, since an earlier reading.
+    pub fn percent_since(&self, earlier: Reading) -> Result<f64> {
+        let now = self.read()?;
+        Ok((now.seconds - earlier.seconds) / (now.at - earlier.at).as_secs_f64() * 100.0)
+    }
+
+    /// Resident memory of the largest of the processes, in megabytes (10^6 bytes).
+    pub fn resident_megabytes(&self) -> Result<f64> {
+        let sizes = self.pids.iter().map(|pid| status_kilobytes(*pid, "VmRSS:")).collect::<Result<Vec<_>>>()?;
+        Ok(sizes.into_iter().fold(0.0, f64::max) * 1024.0 / 1e6)
+    }
+
+    /// What the BPF maps take that the process has open, in megabytes of kernel memory.
+    pub fn map_megabytes(&self) -> Result<f64> {
+        let mut bytes = 0.0;
+        for pid in &self.pids {
+            for file in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+                let Ok(text) = fs::read_to_string(file?.path()) else { continue };
+                let field =
+                    |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+                if field("map_type:").is_some() {
+                    bytes += field("memlock:").unwrap_or(0.0);
+                }
+            }
+        }
+        Ok(bytes / 1e6)
+    }
+}
+
+/// In user and in kernel mode, of all threads (proc(5)).
+fn ticks(pid: u32) -> Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, after_name) = stat.rsplit_once(") ").context("no name in stat")?;
+    let field = |number: usize| after_name.split(' ').nth(number - 3).and_then(|text| text.parse::<u64>().ok());
+    Ok(field(14).context("no utime")? + field(15).context("no stime")?)
+}
+
+fn status_kilobytes(pid: u32, name: &str) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+/// Packets that the interfaces of a host whose names start so have received so far.
+pub fn received(host: &Namespace, interfaces: &str) -> Result<f64> {
+    let table = host.run(|| fs::read_to_string("/proc/thread-self/net/dev"))??;
+    let mut packets = 0.0;
+    for line in table.lines().filter(|line| line.trim_start().starts_with(interfaces)) {
+        let (_, counts) = line.split_once(':').context("no counts")?;
+        packets += counts.split_whitespace().nth(1).context("no count")?.parse::<f64>()?;
+    }
+    Ok(packets)
+}

@@ -1,0 +1,253 @@
+//! Wrong configurations, missing files and missing capabilities, given to the real program: it says what is wrong,
+//! exits as documented, and leaves the host as it was.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Result, ensure};
+use tempfile::TempDir;
+use xvrrp_bad_configurations::{Case, wrong_anywhere, wrong_on_the_host};
+use xvrrp_lab::{Namespace, PATIENCE, VirtualRouter, Xvrrp, agent_binary, eventually, host_state};
+
+/// Done.
+const EXIT_DONE: i32 = 0;
+/// Failed while working.
+const EXIT_FAILED: i32 = 1;
+/// Wrong usage or configuration.
+const EXIT_USAGE: i32 = 2;
+
+const RIGHT: &str =
+    "[[virtual_router]]\nname = \"lan\"\ninterface = \"eth0\"\nvrid = 51\naddresses = [\"192.0.2.1/24\"]\n";
+
+/// A host with the interfaces that [`wrong_on_the_host`] names, and a directory with nothing but a configuration.
+struct Host {
+    namespace: Namespace,
+    directory: TempDir,
+}
+
+impl Host {
+    fn new() -> Result<Self> {
+        let namespace = Namespace::new("bad-input")?;
+        namespace.ip("link add eth0 type veth peer name eth1")?;
+        namespace.ip("tuntap add tun0 mode tun")?;
+        namespace.ip("link add br0 type bridge")?;
+        namespace.ip("addr add 203.0.113.10/24 dev br0")?;
+        namespace.ip("addr add 192.0.2.10/24 dev eth0")?;
+        for interface in ["eth0", "eth1", "tun0"] {
+            namespace.ip(&format!("link set {interface} up"))?;
+        }
+        // The kernel takes its time to notice a carrier, which the snapshots would show as a change.
+        eventually("eth0 and eth1 are up", PATIENCE, || {
+            let links = namespace.ip("-o link")?;
+            ensure!(links.matches("state UP").count() == 2, "{links}");
+            Ok(())
+        })?;
+        Ok(Self { namespace, directory: TempDir::with_prefix("xvrrp-bad-input-")? })
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.path().join("xvrrp.toml")
+    }
+
+    fn write(&self, configuration: &str) -> Result<PathBuf> {
+        fs::write(self.file(), configuration)?;
+        Ok(self.file())
+    }
+
+    /// Runs the program inside.
+    fn xvrrp(&self, words: &[&str]) -> Result<Output> {
+        Ok(self.namespace.command(agent_binary()?)?.args(words).output()?)
+    }
+
+    /// The same, without these capabilities (numbers of linux/capability.h, or `all`).
+    fn xvrrp_without(&self, capabilities: &[&str], words: &[&str]) -> Result<Output> {
+        let dropped: Vec<_> = capabilities.iter().map(|capability| format!("-{capability}")).collect();
+        let mut command: Command = self.namespace.command("setpriv")?;
+        for set in ["--inh-caps", "--bounding-set"] {
+            command.arg(format!("{set}={}", dropped.join(",")));
+        }
+        Ok(command.arg(agent_binary()?).args(words).output()?)
+    }
+
+    /// Everything that an agent could have changed, line by line.
+    fn snapshot(&self) -> Result<Vec<String>> {
+        let host = host_state(&self.namespace)?;
+        let mut lines: Vec<_> = host.lines().map(str::to_owned).collect();
+        for entry in fs::read_dir(self.directory.path())? {
+            let path = entry?.path();
+            if path != self.file() {
+                lines.push(format!("file {}", path.display()));
+            }
+        }
+        Ok(lines)
+    }
+
+    fn assert_unchanged(&self, before: &[String], context: &str) -> Result<()> {
+        eventually(&format!("{context}: the host is as it was"), PATIENCE, || {
+            let now = self.snapshot()?;
+            let (gone, new) = (beyond(before, &now), beyond(&now, before));
+            ensure!(now == before, "the host has changed: {new:#?} instead of {gone:#?}");
+            Ok(())
+        })
+    }
+
+    /// As messages list them.
+    fn interfaces(&self) -> Result<String> {
+        let links = self.namespace.ip("-json link")?;
+        let links: serde_json::Value = serde_json::from_str(&links)?;
+        let mut names: Vec<_> =
+            links.as_array().into_iter().flatten().filter_map(|link| link["ifname"].as_str()).collect();
+        names.sort_unstable();
+        Ok(names.join(", "))
+    }
+
+    /// `check` and `run` say the same about each, and change nothing.
+    fn assert_all_refused(&self, cases: &[Case]) -> Result<()> {
+        let before = self.snapshot()?;
+        let interfaces = self.interfaces()?;
+        for Case { title, configuration, messages } in cases {
+            let file = self.write(configuration)?;
+            let messages = messages.replace("FILE", path(&file)).replace("INTERFACES", &interfaces);
+            for words in [&["check", path(&file)][..], &["run", "--config", path(&file)]] {
+                assert_says(&self.xvrrp(words)?, EXIT_USAGE, "", &format!("{messages}\n"), title);
+            }
+            self.assert_unchanged(&before, title)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the one list has and the other has not.
+fn beyond<'a>(these: &'a [String], those: &[String]) -> Vec<&'a String> {
+    these.iter().filter(|line| !those.contains(line)).collect()
+}
+
+fn path(file: &Path) -> &str {
+    file.to_str().expect("temporary directories have plain names")
+}
+
+fn assert_says(output: &Output, code: i32, stdout: &str, stderr: &str, context: &str) {
+    assert_eq!(String::from_utf8_lossy(&output.stderr), stderr, "{context}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), stdout, "{context}");
+    assert_eq!(output.status.code(), Some(code), "{context}");
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_and_changes_nothing() -> Result<()> {
+    Host::new()?.assert_all_refused(&wrong_anywhere())
+}
+
+#[test]
+fn a_configuration_that_does_not_fit_the_host_is_refused_and_changes_nothing() -> Result<()> {
+    Host::new()?.assert_all_refused(&wrong_on_the_host())
+}
+
+#[test]
+fn a_right_configuration_is_told_to_be_valid_and_changes_nothing() -> Result<()> {
+    let host = Host::new()?;
+    let before = host.snapshot()?;
+    let file = host.write(RIGHT)?;
+    let valid = format!("{}: configuration is valid: 1 virtual router\n", file.display());
+    assert_says(&host.xvrrp(&["check", path(&file)])?, EXIT_DONE, &valid, "", "with all capabilities");
+    // Looking needs no privilege.
+    assert_says(&host.xvrrp_without(&["all"], &["check", path(&file)])?, EXIT_DONE, &valid, "", "with none");
+    host.assert_unchanged(&before, "afterwards")
+}
+
+#[test]
+fn the_comparison_would_notice_a_running_agent() -> Result<()> {
+    let host = Host::new()?;
+    let before = host.snapshot()?;
+    let mut agent = Xvrrp::start(&host.namespace, &[VirtualRouter::lan(100)])?;
+    agent.wait_for_state("lan", "active")?;
+    assert_ne!(host.snapshot()?, before);
+    Ok(())
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_refused() -> Result<()> {
+    let host = Host::new()?;
+    let before = host.snapshot()?;
+    let missing = host.directory.path().join("missing.toml");
+    for (file, reason) in [
+        (missing.as_path(), "there is no such file; give the path of a configuration"),
+        (host.directory.path(), "it is a directory; give the path of a file in it"),
+    ] {
+        let message = format!("{}: cannot be read: {reason}\n", file.display());
+        for words in [&["check", path(file)][..], &["run", "--config", path(file)]] {
+            assert_says(&host.xvrrp(words)?, EXIT_USAGE, "", &message, reason);
+        }
+    }
+
+    let file = host.write(RIGHT)?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000))?;
+    let reason = "permission denied; let the user that runs xvrrp read it";
+    let message = format!("{}: cannot be read: {reason}\n", file.display());
+    // Root reads anything, unless CAP_DAC_OVERRIDE is gone.
+    assert_says(&host.xvrrp_without(&["all"], &["check", path(&file)])?, EXIT_USAGE, "", &message, reason);
+    host.assert_unchanged(&before, "afterwards")
+}
+
+#[test]
+fn wrong_usage_exits_like_a_wrong_configuration() -> Result<()> {
+    let host = Host::new()?;
+    for words in [&[][..], &["run"], &["run", "--config"], &["check"], &["chek", "xvrrp.toml"], &["check", "a", "b"]] {
+        let output = host.xvrrp(words)?;
+        ensure!(output.status.code() == Some(EXIT_USAGE), "{words:?}: {output:?}");
+        ensure!(!output.stderr.is_empty(), "{words:?} says nothing");
+    }
+    Ok(())
+}
+
+/// Numbers of linux/capability.h, as setpriv takes them even if its libraries are older than the capability.
+const CAP_NET_ADMIN: &str = "cap_12";
+const CAP_NET_RAW: &str = "cap_13";
+const CAP_SYS_ADMIN: &str = "cap_21";
+const CAP_PERFMON: &str = "cap_38";
+const CAP_BPF: &str = "cap_39";
+
+#[test]
+fn a_missing_capability_is_named_before_anything_is_touched() -> Result<()> {
+    let host = Host::new()?;
+    let file = host.write(RIGHT)?;
+    let before = host.snapshot()?;
+    let bpf = "CAP_BPF (to load BPF programs and use their maps)";
+    let perfmon = "CAP_PERFMON (to load BPF programs that compute packet pointers)";
+    let net_admin = "CAP_NET_ADMIN (to attach to interfaces and put addresses on them)";
+    let net_raw = "CAP_NET_RAW (to send adverts)";
+    let sys_admin = "CAP_SYS_ADMIN (to enter another namespace (--netns))";
+
+    let run = ["run", "--config", path(&file)];
+    let run_elsewhere = [&run[..], &["--netns", host.namespace.name()]].concat();
+    for (words, dropped, missing) in [
+        (&run[..], &["all"][..], &[bpf, perfmon, net_admin, net_raw][..]),
+        (&run, &[CAP_NET_ADMIN], &[net_admin]),
+        (&run, &[CAP_NET_RAW], &[net_raw]),
+        (&run, &[CAP_BPF, CAP_SYS_ADMIN], &[bpf]),
+        (&run, &[CAP_PERFMON, CAP_SYS_ADMIN], &[perfmon]),
+        (&run_elsewhere, &[CAP_SYS_ADMIN], &[sys_admin]),
+    ] {
+        let remedy = "run as root, or give them to the service (systemd: CapabilityBoundingSet=, AmbientCapabilities=)";
+        let message = format!("xvrrp: missing {}; {remedy}\n", missing.join(", "));
+        assert_says(&host.xvrrp_without(dropped, words)?, EXIT_FAILED, "", &message, &format!("without {dropped:?}"));
+        host.assert_unchanged(&before, &format!("without {dropped:?}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_time_namespace_with_another_boot_time_is_refused() -> Result<()> {
+    let host = Host::new()?;
+    let file = host.write(RIGHT)?;
+    let file = path(&file);
+    let reason = "whose boot-time clock is 1000.000000000 s off the kernel's";
+    for words in [&["check", file][..], &["run", "--config", file]] {
+        let mut command = host.namespace.command("unshare")?;
+        let output = command.args(["--time", "--boottime", "1000"]).arg(agent_binary()?).args(words).output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(1) && said.contains(reason), "{said}");
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! keepalived as the other router: as Active and as Backup, with and without its use_vmac, in versions 2 and 3, over IPv4 and
+//! IPv6.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use xvrrp_lab::{
+    Group, INTERFACE, Implementation, Keepalived, KeepalivedConfig, Lab, PATIENCE, VIP, VIP_IPV6, VirtualRouter, Xvrrp,
+    eventually,
+};
+
+/// How long the client may be without an answer: generous multiples of Active_Down_Interval.
+const OUTAGE: Duration = Duration::from_secs(5);
+const OUTAGE_V2: Duration = Duration::from_secs(15);
+
+fn take_turns(theirs: KeepalivedConfig, ours: VirtualRouter, is_theirs_better: bool) -> Result<()> {
+    let is_ipv6 = theirs.addresses.iter().any(|(address, _)| address.is_ipv6());
+    let outage = if theirs.version == 2 { OUTAGE_V2 } else { OUTAGE };
+    let (lab, address) = if is_ipv6 { (Lab::with_ipv6(2)?, VIP_IPV6.into()) } else { (Lab::new(2)?, VIP.into()) };
+    let priorities = if is_theirs_better { (200, "100") } else { (100, "200") };
+    let theirs = Implementation::Keepalived(KeepalivedConfig { priority: priorities.0, ..theirs });
+    let ours = Implementation::Xvrrp(ours.with("priority", priorities.1));
+    let implementations = if is_theirs_better { vec![theirs, ours] } else { vec![ours, theirs] };
+    Group::new(lab, &[address], implementations)?.take_turns(outage)
+}
+
+fn better_keepalived(theirs: KeepalivedConfig, ours: VirtualRouter) -> Result<()> {
+    take_turns(theirs, ours, true)
+}
+
+fn worse_keepalived(theirs: KeepalivedConfig, ours: VirtualRouter) -> Result<()> {
+    take_turns(theirs, ours, false)
+}
+
+fn with_vmac(config: KeepalivedConfig) -> KeepalivedConfig {
+    KeepalivedConfig { use_vmac: true, ..config }
+}
+
+fn with_password(config: KeepalivedConfig) -> KeepalivedConfig {
+    KeepalivedConfig { auth_pass: Some("s3cret".to_owned()), ..config }
+}
+
+fn v3() -> VirtualRouter {
+    VirtualRouter::lan(100)
+}
+
+fn v2() -> VirtualRouter {
+    VirtualRouter::lan(100).with("version", "2").with("advert_interval", "\"1s\"")
+}
+
+#[test]
+fn version_3_with_a_better_keepalived() -> Result<()> {
+    better_keepalived(KeepalivedConfig::v3(51, 0), v3())
+}
+
+#[test]
+fn version_3_with_a_worse_keepalived() -> Result<()> {
+    worse_keepalived(KeepalivedConfig::v3(51, 0), v3())
+}
+
+#[test]
+fn version_3_with_a_better_keepalived_on_the_virtual_mac() -> Result<()> {
+    better_keepalived(with_vmac(KeepalivedConfig::v3(51, 0)), v3())
+}
+
+#[test]
+fn version_3_with_a_worse_keepalived_on_the_virtual_mac() -> Result<()> {
+    worse_keepalived(with_vmac(KeepalivedConfig::v3(51, 0)), v3())
+}
+
+#[test]
+fn version_3_without_any_virtual_mac_with_a_better_keepalived() -> Result<()> {
+    better_keepalived(KeepalivedConfig::v3(51, 0), v3().with("virtual_mac", "false"))
+}
+
+#[test]
+fn version_3_without_any_virtual_mac_with_a_worse_keepalived() -> Result<()> {
+    worse_keepalived(KeepalivedConfig::v3(51, 0), v3().with("virtual_mac", "false"))
+}
+
+/// A keepalived with `vmac_xmit_base` hears nobody who sends from the virtual MAC, as RFC 9568 7.2 wants it: the kernel
+/// hands such frames to its macvlan interface, and it listens on the other one.
+#[test]
+fn version_3_without_any_virtual_mac_with_a_worse_keepalived_that_keeps_it_out_of_its_adverts() -> Result<()> {
+    let theirs = KeepalivedConfig { vmac_xmit_base: true, ..with_vmac(KeepalivedConfig::v3(51, 0)) };
+    worse_keepalived(theirs, v3().with("virtual_mac", "false"))
+}
+
+#[test]
+fn version_2_with_a_better_keepalived() -> Result<()> {
+    better_keepalived(KeepalivedConfig::v2(51, 0), v2())
+}
+
+#[test]
+fn version_2_with_a_worse_keepalived() -> Result<()> {
+    worse_keepalived(KeepalivedConfig::v2(51, 0), v2())
+}
+
+#[test]
+fn version_2_and_a_password_with_a_better_keepalived() -> Result<()> {
+    let theirs = with_password(KeepalivedConfig::v2(51, 0));
+    better_keepalived(theirs, v2().with("password", "\"s3cret\""))
+}
+
+#[test]
+fn version_2_and_a_password_with_a_worse_keepalived_on_the_virtual_mac() -> Result<()> {
+    let theirs = with_vmac(with_password(KeepalivedConfig::v2(51, 0)));
+    worse_keepalived(theirs, v2().with("password", "\"s3cret\""))
+}
+
+#[test]
+fn version_2_and_a_password_with_a_better_keepalived_on_the_virtual_mac() -> Result<()> {
+    let theirs = with_vmac(with_password(KeepalivedConfig::v2(51, 0)));
+    better_keepalived(theirs, v2().with("password", "\"s3cret\""))
+}
+
+#[test]
+fn version_2_and_a_password_with_a_worse_keepalived() -> Result<()> {
+    let theirs = with_password(KeepalivedConfig::v2(51, 0));
+    worse_keepalived(theirs, v2().with("password", "\"s3cret\""))
+}
+
+fn ipv6() -> VirtualRouter {
+    VirtualRouter::lan_ipv6(100)
+}
+
+#[test]
+fn version_3_over_ipv6_with_a_better_keepalived() -> Result<()> {
+    better_keepalived(KeepalivedConfig::ipv6(51, 0), ipv6())
+}
+
+#[test]
+fn version_3_over_ipv6_with_a_worse_keepalived() -> Result<()> {
+    worse_keepalived(KeepalivedConfig::ipv6(51, 0), ipv6())
+}
+
+#[test]
+fn version_3_over_ipv6_with_a_better_keepalived_on_the_virtual_mac() -> Result<()> {
+    better_keepalived(with_vmac(KeepalivedConfig::ipv6(51, 0)), ipv6())
+}
+
+#[test]
+fn version_3_over_ipv6_with_a_worse_keepalived_on_the_virtual_mac() -> Result<()> {
+    worse_keepalived(with_vmac(KeepalivedConfig::ipv6(51, 0)), ipv6())
+}
+
+#[test]
+fn version_3_over_ipv6_without_any_virtual_mac_with_a_better_keepalived() -> Result<()> {
+    better_keepalived(KeepalivedConfig::ipv6(51, 0), ipv6().with("virtual_mac", "false"))
+}
+
+#[test]
+fn version_3_over_ipv6_without_any_virtual_mac_with_a_worse_keepalived() -> Result<()> {
+    worse_keepalived(KeepalivedConfig::ipv6(51, 0), ipv6().with("virtual_mac", "false"))
+}
+
+/// The second virtual router of the segment.
+const OTHER_VIP: &str = "192.0.2.11";
+
+#[test]
+fn two_virtual_routers_crosswise_are_each_where_they_are_better_and_together_where_one_router_is_left() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let instance = |name: &str, vrid: u8, priority: u8, address: &str| {
+        format!(
+            "vrrp_instance {name} {{\n state BACKUP\n interface {INTERFACE}\n virtual_router_id {vrid}\n \
+             priority {priority}\n advert_int 0.1\n use_vmac\n virtual_ipaddress {{\n {address}/24\n }}\n}}\n"
+        )
+    };
+    let [lan, other] = [instance("lan", 51, 100, &VIP.to_string()), instance("other", 52, 200, OTHER_VIP)];
+    let config = format!("global_defs {{\n vrrp_version 3\n}}\n{lan}{other}");
+    let better = VirtualRouter::lan(200);
+    let worse = better.clone().with("name", "\"other\"").with("vrid", "52").with("priority", "100");
+    let ours = [better, worse.with("addresses", &format!("[\"{OTHER_VIP}/24\"]"))];
+
+    let mut theirs = Keepalived::start_with(&lab.routers[0], &config)?;
+    let mut agent = Xvrrp::start(&lab.routers[1], &ours)?;
+    let ping_both = || -> Result<()> {
+        for address in [&VIP.to_string(), OTHER_VIP] {
+            eventually(&format!("{address} answers"), PATIENCE, || {
+                let report = lab.client.sh(&format!("ping -n -c 4 -i 0.05 -W 1 {address}"))?;
+                ensure!(report.contains(" 0% packet loss") && !report.contains("DUP"), "{report}");
+                Ok(())
+            })?;
+        }
+        Ok(())
+    };
+    let crosswise = |theirs: &mut Keepalived, agent: &mut Xvrrp| -> Result<()> {
+        agent.wait_for_state("lan", "active")?;
+        agent.wait_for_state("other", "backup")?;
+        theirs.wait_for_instance("lan", "BACKUP")?;
+        theirs.wait_for_instance("other", "MASTER")?;
+        ping_both()
+    };
+    crosswise(&mut theirs, &mut agent)?;
+
+    lab.pull(0)?;
+    agent.wait_for_state("other", "active")?;
+    agent.wait_for_state("lan", "active")?;
+    ping_both()?;
+    lab.plug(0)?;
+    crosswise(&mut theirs, &mut agent)?;
+
+    ensure!(agent.stop()?.success(), "the agent failed");
+    theirs.wait_for_instance("lan", "MASTER")?;
+    theirs.wait_for_instance("other", "MASTER")?;
+    ping_both()?;
+    agent.start_again(&lab.routers[1], &ours)?;
+    crosswise(&mut theirs, &mut agent)?;
+    for name in ["lan", "other"] {
+        agent.ensure_understood(name)?;
+    }
+    theirs.ensure_understood()
+}

@@ -1,0 +1,256 @@
+//! ARP for a virtual address, as the XDP program treats it in each role.
+
+use super::fixture::{ROUTER, changed, dropped, passes, passes_counted};
+use anyhow::Result;
+use xvrrp_common::abi::{Claim, Counter, Router, ipv4_address};
+use xvrrp_common::units::MacAddress;
+use xvrrp_common::wire::arp::{self, Arp};
+use xvrrp_lab::kernel_half::{KernelHalf, Verdict, key, router, virtual_mac};
+use xvrrp_lab::traffic::frames;
+
+const VIP: [u8; 4] = [192, 0, 2, 1];
+const CLIENT: [u8; 4] = [192, 0, 2, 9];
+const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
+const INTERFACE_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 3]);
+
+fn request(target: [u8; 4]) -> Arp {
+    Arp {
+        operation: arp::OPERATION_REQUEST,
+        sender_mac: CLIENT_MAC,
+        sender: CLIENT,
+        target_mac: MacAddress::default(),
+        target,
+    }
+}
+
+/// The answer to a client that asked for the virtual address.
+fn answer(mac: MacAddress, to: [u8; 4]) -> Vec<u8> {
+    frames::arp(&Arp {
+        operation: arp::OPERATION_REPLY,
+        sender_mac: mac,
+        sender: VIP,
+        target_mac: CLIENT_MAC,
+        target: to,
+    })
+}
+
+fn unicast(frame: &[u8], to: MacAddress) -> Vec<u8> {
+    [&to.0[..], &frame[6..]].concat()
+}
+
+/// Of a router with the virtual MAC and of one without.
+fn kernels(role: u8) -> Result<[(KernelHalf, MacAddress); 2]> {
+    let own_mac = Router { flags: Router::ACCEPT | Router::PREEMPT, answer_mac: INTERFACE_MAC.0, ..router(role) };
+    Ok([(KernelHalf::with(router(role))?, virtual_mac()), (KernelHalf::with(own_mac)?, INTERFACE_MAC)])
+}
+
+#[test]
+fn an_active_router_answers_for_its_address() -> Result<()> {
+    // RFC 9568 6.4.3, 8.1.2 (conformance 38)
+    for (mut kernel, mac) in kernels(Router::ROLE_ACTIVE)? {
+        let asked = frames::arp(&request(VIP));
+        let probe = Arp { sender: [0; 4], ..request(VIP) };
+        let answered =
+            |description, input, output| changed(description, input, Verdict::Transmit, output, Counter::ArpAnswered);
+        let padding = |mut frame: Vec<u8>| {
+            frame.resize(frames::SHORTEST, 0xee);
+            frame
+        };
+        for fixture in [
+            answered("a broadcast request", asked.clone(), answer(mac, CLIENT)),
+            answered("a padded request", frames::padded(&asked), padding(answer(mac, CLIENT))),
+            answered("a request to our own MAC", unicast(&asked, INTERFACE_MAC), answer(mac, CLIENT)),
+            // RFC 5227 2.1.1: a probe asks for an address that someone wants to use; it is taken.
+            answered("a probe", frames::arp(&probe), answer(mac, [0; 4])),
+            answered(
+                "a request with a priority tag",
+                frames::tagged(&asked, 0x8100, 0xe000),
+                frames::tagged(&answer(mac, CLIENT), 0x8100, 0xe000),
+            ),
+        ] {
+            fixture.check_ingress(&mut kernel);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_request_to_the_virtual_mac_is_admitted_and_answered() -> Result<()> {
+    let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
+    let outcome = kernel.receive(&unicast(&frames::arp(&request(VIP)), virtual_mac()))?;
+    assert_eq!(outcome.verdict, Verdict::Transmit);
+    assert_eq!(outcome.frame, answer(virtual_mac(), CLIENT));
+    assert_eq!(outcome.counted, [(ROUTER, Counter::ArpAnswered), (ROUTER, Counter::VirtualMacAdmitted)]);
+    Ok(())
+}
+
+#[test]
+fn a_router_that_is_not_active_is_silent_and_keeps_its_stack_silent() -> Result<()> {
+    // RFC 9568 6.4.2 (conformance 28)
+    for role in [Router::ROLE_BACKUP, Router::ROLE_INITIALIZE] {
+        for (mut kernel, _) in kernels(role)? {
+            let asked = frames::arp(&request(VIP));
+            let probe = Arp { sender: [0; 4], ..request(VIP) };
+            for fixture in [
+                dropped("a broadcast request", asked.clone(), Counter::ArpSuppressed),
+                dropped("a unicast request", unicast(&asked, INTERFACE_MAC), Counter::ArpSuppressed),
+                dropped("a probe", frames::arp(&probe), Counter::ArpSuppressed),
+                dropped("a padded request", frames::padded(&asked), Counter::ArpSuppressed),
+                dropped("a priority tag", frames::tagged(&asked, 0x8100, 0), Counter::ArpSuppressed),
+            ] {
+                fixture.check_ingress(&mut kernel);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_asks_nothing_of_us_passes_in_every_role() -> Result<()> {
+    for role in [Router::ROLE_INITIALIZE, Router::ROLE_BACKUP, Router::ROLE_ACTIVE] {
+        let mut kernel = KernelHalf::with(router(role))?;
+        let gratuitous = arp::gratuitous(virtual_mac(), VIP).to_vec();
+        let asked = frames::arp(&request(VIP));
+        let reply = Arp { operation: arp::OPERATION_REPLY, target_mac: INTERFACE_MAC, ..request(VIP) };
+        for fixture in [
+            passes("a request for another address", frames::arp(&request([192, 0, 2, 7]))),
+            passes("the announcement of an active router with our virtual MAC", gratuitous),
+            passes("a reply to the virtual address", frames::arp(&reply)),
+            passes("a request on a VLAN", frames::tagged(&asked, 0x8100, 7)),
+            passes("a request behind a service tag", frames::tagged(&asked, 0x88a8, 0)),
+            passes("a request behind two tags", frames::tagged(&frames::tagged(&asked, 0x8100, 0), 0x8100, 0)),
+            passes("ARP for other hardware", frames::with_byte(&asked, 15, 7)),
+            passes("ARP for another protocol", frames::with_byte(&asked, 16, 0x86)),
+            passes("an unknown operation", frames::with_byte(&asked, 21, 9)),
+            passes("reverse ARP", frames::with_byte(&asked, 13, 0x35)),
+        ] {
+            fixture.check_ingress(&mut kernel);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_claim_of_our_address_with_another_mac_is_counted_and_passes() -> Result<()> {
+    for role in [Router::ROLE_INITIALIZE, Router::ROLE_BACKUP, Router::ROLE_ACTIVE] {
+        let mut kernel = KernelHalf::with(router(role))?;
+        let claim = Arp { sender: VIP, ..request([192, 0, 2, 7]) };
+        let reply = Arp { operation: arp::OPERATION_REPLY, ..claim };
+        let rival = |description, frame| passes_counted(description, frame, ROUTER, Counter::ArpRivalClaim);
+        for fixture in [
+            rival("an announcement", arp::gratuitous(CLIENT_MAC, VIP).to_vec()),
+            rival("a request from our address", frames::arp(&claim)),
+            rival("a reply from our address", frames::arp(&reply)),
+            passes("an announcement on another VLAN", frames::tagged(&arp::gratuitous(CLIENT_MAC, VIP), 0x8100, 7)),
+        ] {
+            fixture.check_ingress(&mut kernel);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_agent_is_told_of_a_claim_now_and_then_while_we_are_active() -> Result<()> {
+    let claim = arp::gratuitous(CLIENT_MAC, VIP);
+    let mut backup = KernelHalf::with(router(Router::ROLE_BACKUP))?;
+    assert_eq!(backup.receive(&claim)?.claims, []);
+    let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
+    let told = kernel.receive(&claim)?.claims;
+    let expected = Claim { address: ipv4_address(VIP), slot: 0, mac: CLIENT_MAC.0, reserved: [0; 6] };
+    assert_eq!(told, [expected]);
+    assert_eq!(kernel.receive(&claim)?.claims, [], "at once after the first one");
+    std::thread::sleep(std::time::Duration::from_nanos(Claim::PAUSE));
+    assert_eq!(kernel.receive(&claim)?.claims, [expected]);
+    Ok(())
+}
+
+#[test]
+fn without_a_virtual_mac_only_an_active_router_knows_a_rival() -> Result<()> {
+    let own_mac = |role| Router { flags: Router::ACCEPT, answer_mac: INTERFACE_MAC.0, ..router(role) };
+    let announcement = arp::gratuitous(CLIENT_MAC, VIP).to_vec();
+    let mut kernel = KernelHalf::with(own_mac(Router::ROLE_BACKUP))?;
+    passes("the active router's announcement", announcement.clone()).check_ingress(&mut kernel);
+    kernel.set(key(51, 0), own_mac(Router::ROLE_ACTIVE))?;
+    passes_counted("a rival's announcement", announcement, ROUTER, Counter::ArpRivalClaim).check_ingress(&mut kernel);
+    Ok(())
+}
+
+#[test]
+fn a_vlan_is_a_network_of_its_own() -> Result<()> {
+    let mut kernel = KernelHalf::load()?;
+    kernel.add(key(51, 7), router(Router::ROLE_ACTIVE), VIP)?;
+    let asked = frames::arp(&request(VIP));
+    for fixture in [
+        changed(
+            "on our VLAN",
+            frames::tagged(&asked, 0x8100, 0x2007),
+            Verdict::Transmit,
+            frames::tagged(&answer(virtual_mac(), CLIENT), 0x8100, 0x2007),
+            Counter::ArpAnswered,
+        ),
+        passes("on another VLAN", frames::tagged(&asked, 0x8100, 8)),
+        passes("with a priority tag", frames::tagged(&asked, 0x8100, 0)),
+        passes("without a tag", asked),
+    ] {
+        fixture.check_ingress(&mut kernel);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_request_cut_anywhere_is_never_answered() -> Result<()> {
+    // The kernel runs no test with less than an Ethernet header.
+    let asked = frames::arp(&request(VIP));
+    for tag in [None, Some(0)] {
+        let frame = tag.map_or(asked.clone(), |tci| frames::tagged(&asked, 0x8100, tci));
+        for role in [Router::ROLE_BACKUP, Router::ROLE_ACTIVE] {
+            let mut kernel = KernelHalf::with(router(role))?;
+            for end in 14..frame.len() {
+                passes("a cut request", frame[..end].to_vec()).check_ingress(&mut kernel);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The virtual address of the virtual router in this slot.
+fn vip_of(slot: u8) -> [u8; 4] {
+    [10, 0, 0, slot]
+}
+
+/// A virtual router of many, with a MAC of its own.
+fn one_of_many(slot: u8, priority: u8) -> Router {
+    Router { slot: u32::from(slot), answer_mac: [2, 0, 0, 0, 9, slot], priority, ..router(Router::ROLE_ACTIVE) }
+}
+
+#[test]
+fn while_entries_are_rewritten_every_answer_carries_the_mac_of_its_own_router() -> Result<()> {
+    const ROUTERS: u8 = 64;
+    const ANSWERS: u32 = 1_000_000;
+    let mut kernel = KernelHalf::with_room(u32::from(ROUTERS))?;
+    for slot in 0..ROUTERS {
+        kernel.add(key(slot + 1, 0), one_of_many(slot, 100), vip_of(slot))?;
+    }
+    let mut priority = 100;
+    let wrong = kernel.receive_while_rewriting(
+        |tables| {
+            priority = if priority == 100 { 101 } else { 100 };
+            for slot in 0..ROUTERS {
+                tables.set_router(key(slot + 1, 0), &one_of_many(slot, priority))?;
+            }
+            Ok(())
+        },
+        |receive| {
+            let mut wrong = Vec::new();
+            for slot in (0..ROUTERS).cycle().take(ANSWERS as usize) {
+                let (verdict, frame) = receive(&frames::arp(&request(vip_of(slot))))?;
+                if verdict != Verdict::Transmit || frame.get(6..12) != Some(&[2, 0, 0, 0, 9, slot]) {
+                    wrong.push((slot, verdict, frame.get(6..12).map(<[u8]>::to_vec)));
+                }
+            }
+            Ok(wrong)
+        },
+    )?;
+    assert!(wrong.is_empty(), "{} of {ANSWERS} answers are wrong, such as {:?}", wrong.len(), wrong.first());
+    Ok(())
+}

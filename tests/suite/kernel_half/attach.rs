@@ -1,0 +1,104 @@
+//! How the kernel half gets on interfaces and off again.
+
+use anyhow::{Context, Result};
+use aya::programs::Program;
+use xvrrp_common::abi::program;
+use xvrrp_dataplane::{Attachments, Capacity, Dataplane, DataplaneError, XdpMode};
+use xvrrp_lab::{Namespace, PATIENCE, eventually, wait_until};
+
+fn load() -> Result<Attachments> {
+    let capacity = Capacity { routers: 1, vips: 1, sources: 0 };
+    Ok(Dataplane::load(capacity)?.attachments)
+}
+
+/// What `ip link` says of the interface.
+fn link(namespace: &Namespace, interface: &str) -> Result<String> {
+    namespace.ip(&format!("-details link show dev {interface}"))
+}
+
+/// The kernel detaches a program some time after the last reference to its link has gone.
+fn wait_until_detached(namespace: &Namespace, interface: &str) -> Result<()> {
+    wait_until(&format!("no program is attached to {interface}"), || Ok(!link(namespace, interface)?.contains("xdp")))
+}
+
+fn ifindex(interface: &str) -> Result<u32> {
+    nix::net::if_::if_nametoindex(interface).context("the interface is there")
+}
+
+fn with_veth(role: &str) -> Result<Namespace> {
+    let namespace = Namespace::new(role)?;
+    namespace.ip("link add lan type veth peer name far")?;
+    Ok(namespace)
+}
+
+#[test]
+fn interfaces_without_a_driver_for_it_get_generic_mode_until_the_dataplane_goes() -> Result<()> {
+    let namespace = with_veth("attach")?;
+    for interface in ["lo", "lan"] {
+        let dataplane = namespace.run(|| -> Result<_> {
+            let mut dataplane = load()?;
+            let mode = dataplane.attach(interface, ifindex(interface)?, None)?;
+            assert_eq!(mode, XdpMode::Generic, "{interface}");
+            Ok(dataplane)
+        })??;
+        assert!(link(&namespace, interface)?.contains("xdpgeneric"), "{interface}");
+        drop(dataplane);
+        wait_until_detached(&namespace, interface)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_interface_whose_driver_can_gets_driver_mode() -> Result<()> {
+    let namespace = Namespace::new("driver")?;
+    namespace.ip("tuntap add dev lan mode tap")?;
+    let dataplane = namespace.run(|| -> Result<_> {
+        let mut dataplane = load()?;
+        assert_eq!(dataplane.attach("lan", ifindex("lan")?, None)?, XdpMode::Driver);
+        Ok(dataplane)
+    })??;
+    let shown = link(&namespace, "lan")?;
+    assert!(shown.contains("xdp") && !shown.contains("xdpgeneric"), "{shown}");
+    drop(dataplane);
+    wait_until_detached(&namespace, "lan")
+}
+
+#[test]
+fn a_taken_hook_is_an_error_that_names_interface_holder_and_remedy() -> Result<()> {
+    let namespace = with_veth("taken")?;
+    namespace.run(|| -> Result<()> {
+        let lan = ifindex("lan")?;
+        let mut holder = load()?;
+        holder.attach("lan", lan, None)?;
+        let Some(Program::Xdp(ingress)) = holder.program(program::INGRESS) else {
+            anyhow::bail!("the object has no XDP program");
+        };
+        let id = ingress.info()?.id();
+
+        let seen = load()?.attach("lan", lan, Some((id, "generic")));
+        let unseen = load()?.attach("lan", lan, None);
+
+        let seen = seen.expect_err("the hook is taken");
+        assert!(matches!(seen, DataplaneError::HookTaken { .. }));
+        assert_eq!(
+            seen.to_string(),
+            format!(
+                "the XDP hook of lan is taken by program \"xvrrp_ingress\" (id {id}, generic mode); detach that program \
+                 (`ip link set dev lan xdp off`, or stop what attached it) or use another interface"
+            )
+        );
+        let unseen = unseen.expect_err("the hook is taken");
+        assert!(unseen.to_string().starts_with("the XDP hook of lan is taken by another program;"), "{unseen}");
+        Ok(())
+    })?
+}
+
+#[test]
+fn the_hook_is_free_again_for_the_next_one() -> Result<()> {
+    let namespace = with_veth("again")?;
+    namespace.run(|| -> Result<()> {
+        load()?.attach("lan", ifindex("lan")?, None)?;
+        let next = || -> Result<()> { Ok(load()?.attach("lan", ifindex("lan")?, None).map(drop)?) };
+        eventually("the hook is free", PATIENCE, next)
+    })?
+}

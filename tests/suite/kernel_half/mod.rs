@@ -1,0 +1,14 @@
+//! The kernel half by itself: frames in, and everything that comes of them out. `cargo xtask test --kernel` runs these tests
+//! under other kernels too.
+
+mod advert;
+mod arp;
+mod attach;
+mod egress_arp;
+pub mod fixture;
+mod heard;
+mod ipv6;
+mod lease;
+mod monitor;
+mod unicast;
+mod virtual_mac;

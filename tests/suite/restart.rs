@@ -1,0 +1,284 @@
+//! A restart of the agent, or its replacement, is no failover; and what a crash leaves is gone on with, or removed.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use aya::maps::{Array, Map, MapData};
+use xvrrp_common::abi::{LAYOUT, Stamp, map};
+use xvrrp_lab::{
+    Lab, Namespace, PATIENCE, ServedPair, Shortage, TinyDirectory, VIP, VirtualRouter, Xvrrp, agent_binary, eventually,
+    host_state, run, wait_for_host_state, wait_until,
+};
+
+fn router(priority: u8) -> VirtualRouter {
+    VirtualRouter::lan(priority)
+}
+
+fn pair() -> Result<ServedPair> {
+    ServedPair::new(&[router(200)])
+}
+
+#[test]
+fn after_a_kill_an_immediate_restart_goes_on_as_active_without_losing_a_packet() -> Result<()> {
+    let mut pair = pair()?;
+    for _ in 0..3 {
+        pair.active.kill()?;
+        pair.active.start_again(&pair.lab.routers[0], &[router(200)])?;
+        pair.active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
+        thread::sleep(Duration::from_millis(500));
+    }
+    pair.check_undisturbed().map(drop)
+}
+
+/// Kills an agent that has its control socket in a tiny directory, and starts another one while that is unusable.
+fn check_resumes(
+    ruin: impl Fn(&TinyDirectory) -> Result<()>,
+    mend: impl Fn(&TinyDirectory) -> Result<()>,
+) -> Result<()> {
+    let lab = Lab::new(2)?;
+    let agent = Xvrrp::start_in_tiny_run(&lab.routers[0], &[router(200)])?;
+    let mut pair = ServedPair::with(lab, agent)?;
+    pair.active.kill()?;
+    ruin(pair.active.tiny_run()?)?;
+    pair.active.start_again(&pair.lab.routers[0], &[router(200)])?;
+    pair.active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
+    pair.active.daemon.wait_for_line(&["cannot open the control socket", "the agent runs without it"], PATIENCE)?;
+    mend(pair.active.tiny_run()?)?;
+    pair.active.daemon.wait_for_line(&["the control socket", "is there now"], PATIENCE)?;
+    pair.active.wait_for_state("lan", "active")?;
+    let (mut active, _backup, _lab) = pair.check_undisturbed()?;
+    ensure!(active.stop()?.success(), "{}", active.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn after_a_kill_a_role_is_resumed_without_room_for_files_in_run() -> Result<()> {
+    let fill = |run: &TinyDirectory| -> Result<()> {
+        // Else the next agent could make its socket in the place of the dead one's.
+        fs::remove_file(run.path().join("xvrrp.sock"))?;
+        run.fill(Shortage::Inodes)
+    };
+    check_resumes(fill, TinyDirectory::empty)
+}
+
+#[test]
+fn after_a_kill_a_role_is_resumed_where_run_is_read_only() -> Result<()> {
+    check_resumes(|run| run.set_read_only(true), |run| run.set_read_only(false))
+}
+
+#[test]
+fn a_successor_takes_over_from_a_running_agent_without_losing_a_packet() -> Result<()> {
+    let mut pair = pair()?;
+    for _ in 0..3 {
+        let mut successor = pair.active.replace(&pair.lab.routers[0], &[router(200)])?;
+        ensure!(pair.active.daemon.wait(PATIENCE)?.success(), "the predecessor fails: {}", pair.active.daemon.log());
+        successor.wait_for_state("lan", "active")?;
+        pair.active = successor;
+        thread::sleep(Duration::from_millis(200));
+    }
+    // The Backup's agent as well.
+    let successor = pair.backup.replace(&pair.lab.routers[1], &[router(100)])?;
+    ensure!(pair.backup.daemon.wait(PATIENCE)?.success());
+    pair.backup = successor;
+    pair.backup.wait_for_state("lan", "backup")?;
+    pair.check_undisturbed().map(drop)
+}
+
+#[test]
+fn replacing_nobody_is_an_ordinary_start() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let mut gone = Xvrrp::start(&lab.routers[0], &[router(200)])?;
+    gone.wait_for_state("lan", "active")?;
+    gone.stop()?;
+    let mut agent = gone.replace(&lab.routers[0], &[router(200)])?;
+    agent.wait_for_state("lan", "active")
+}
+
+#[test]
+fn a_restart_after_the_lease_listens_first_and_leaves_the_address_to_its_successor() -> Result<()> {
+    let mut pair = pair()?;
+    pair.active.kill()?;
+    pair.backup.wait_for_state("lan", "active")?;
+    pair.active.start_again(&pair.lab.routers[0], &[router(50)])?;
+    let (restarted, lab) = (&mut pair.active, &pair.lab);
+    restarted.wait_for_state("lan", "backup")?;
+    wait_until("the address is gone", || {
+        Ok(!lab.routers[0].ip("-4 -o address show dev eth0")?.contains(&format!("{VIP}/")))
+    })?;
+    thread::sleep(Duration::from_millis(800));
+    // The log is the first one's too.
+    restarted.wait_for_transitions("lan", "active", 1)?;
+    Ok(())
+}
+
+/// Changes what the maps that were left say of themselves.
+fn restamp(host: &Namespace, change: impl FnOnce(&mut Stamp)) -> Result<()> {
+    let stamp = MapData::from_pin(host.pins()?.join(map::STAMP))?;
+    let mut stamp: Array<_, Stamp> = Map::Array(stamp).try_into()?;
+    let mut value = stamp.get(&0, 0)?;
+    change(&mut value);
+    Ok(stamp.set(0, value, 0)?)
+}
+
+#[test]
+fn an_older_version_of_the_same_layout_is_gone_on_with() -> Result<()> {
+    let mut pair = pair()?;
+    let (active, host) = (&mut pair.active, &pair.lab.routers[0]);
+    active.kill()?;
+    restamp(host, |stamp| stamp.version[..6].copy_from_slice(b"0.0.9\0"))?;
+    active.start_again(host, &[router(200)])?;
+    active.daemon.wait_for_line(&["going on with the maps of xvrrp 0.0.9"], PATIENCE)?;
+    active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
+    ensure!(pair.backup.transitions("lan", "active") == 0);
+    Ok(())
+}
+
+#[test]
+fn another_layout_is_replaced_whole_and_the_log_says_so() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let mut agent = Xvrrp::start(&lab.routers[0], &[router(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    agent.kill()?;
+    restamp(&lab.routers[0], |stamp| stamp.layout = LAYOUT + 1)?;
+    let mut agent = agent.restart(&lab.routers[0], &[router(200)])?;
+    let layouts = format!("layout {}, ours {LAYOUT}", LAYOUT + 1);
+    agent.daemon.wait_for_line(&["WARN", &layouts, "replaced them"], PATIENCE)?;
+    agent.wait_for_state("lan", "active")?;
+    ensure!(agent.daemon.count_lines(&["reason=resumed"]) == 0);
+    Ok(())
+}
+
+#[test]
+fn maps_that_are_too_small_for_a_new_configuration_are_replaced() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let mut agent = Xvrrp::start(&lab.routers[0], &[router(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    agent.kill()?;
+    let many: Vec<_> = (1..=80)
+        .map(|vrid| {
+            router(200)
+                .with("name", &format!("\"lan{vrid}\""))
+                .with("vrid", &vrid.to_string())
+                .with("addresses", &format!("[\"192.0.2.{}/24\"]", 120 + vrid))
+        })
+        .collect();
+    let mut agent = agent.restart(&lab.routers[0], &many)?;
+    agent.daemon.wait_for_line(&["WARN", "too small for this configuration"], PATIENCE)?;
+    agent.wait_for_state("lan80", "active")
+}
+
+#[test]
+fn a_changed_configuration_goes_on_with_what_stays_and_forgets_the_rest() -> Result<()> {
+    let named = |name: &str, vrid: u8, last: u8| {
+        router(200)
+            .with("name", &format!("{name:?}"))
+            .with("vrid", &vrid.to_string())
+            .with("addresses", &format!("[\"192.0.2.{last}/24\"]"))
+    };
+    let lab = Lab::new(1)?;
+    let (first, second, third) = (named("first", 1, 201), named("second", 2, 202), named("third", 3, 203));
+    let mut agent = Xvrrp::start(&lab.routers[0], &[first, second.clone()])?;
+    agent.wait_for_state("first", "active")?;
+    agent.wait_for_state("second", "active")?;
+    agent.kill()?;
+    let mut agent = agent.restart(&lab.routers[0], &[third, second])?;
+    agent.daemon.wait_for_line(&["virtual_router=second", "reason=resumed"], PATIENCE)?;
+    agent.wait_for_state("third", "active")?;
+    ensure!(agent.counter("third", "arp_answered")? == 0, "the slot of the one that went is new");
+    eventually("the addresses are those of the new configuration", PATIENCE, || {
+        let addresses = lab.routers[0].ip("-4 -o address show dev eth0")?;
+        ensure!(!addresses.contains("192.0.2.201/"), "{addresses}");
+        ensure!(addresses.contains("192.0.2.202/") && addresses.contains("192.0.2.203/"), "{addresses}");
+        Ok(())
+    })
+}
+
+#[test]
+fn cleanup_removes_what_a_crash_left_and_nothing_of_a_running_agents() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = &lab.routers[0];
+    let before = host_state(host)?;
+    let mut agent = Xvrrp::start(host, &[router(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    let config = agent.config();
+    let cleanup =
+        || -> Result<String> { run(host.command(agent_binary()?)?.args(["cleanup", "--config"]).arg(&config)) };
+
+    let refused = cleanup().expect_err("an agent runs");
+    ensure!(refused.to_string().contains("another xvrrp agent runs"), "{refused}");
+    agent.wait_for_state("lan", "active")?;
+
+    agent.kill()?;
+    ensure!(host.pins()?.exists(), "a crash leaves the fence up");
+    ensure!(host.ip("link show dev eth0")?.contains("xdp"), "a crash leaves the fence up");
+    let removed = cleanup()?;
+    for what in [
+        "address 192.0.2.1/24 on eth0",
+        "programs and maps",
+        "unicast filter 00:00:5e:00:01:33 on eth0",
+        "control socket",
+    ] {
+        ensure!(removed.contains(what), "{what} is not in:\n{removed}");
+    }
+    wait_for_host_state(host, &before)?;
+    let pins = host.pins()?;
+    wait_until("the pins are gone", || Ok(!pins.exists()))?;
+    // Others may have left something in namespaces that are gone.
+    let left = cleanup()?;
+    ensure!(
+        left.lines().all(|line| line.contains("nothing was left") || line.contains("namespace that is gone")),
+        "{left}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_graceful_stop_leaves_no_pins() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let mut agent = Xvrrp::start(&lab.routers[0], &[router(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    let pins = lab.routers[0].pins()?;
+    let names: Vec<_> = fs::read_dir(&pins)?.flatten().map(|entry| entry.file_name()).collect();
+    ensure!(names.iter().any(|name| name.to_string_lossy().starts_with("ingress-")), "{names:?}");
+    agent.stop()?;
+    wait_until("the pins are gone", || Ok(!pins.exists()))?;
+    Ok(())
+}
+
+#[test]
+fn a_bpf_file_system_is_mounted_where_there_is_none() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = tempfile::tempdir()?;
+    let base = directory.path().join("bpf/xvrrp");
+    // In a mount namespace of its own, so that nothing stays mounted.
+    let agent = Xvrrp::start_unshared(&lab.routers[0], &[router(200)], &base)?;
+    let mounts = || -> Result<String> { Ok(fs::read_to_string(format!("/proc/{}/mounts", agent.daemon.pid()))?) };
+    let line = format!("bpf {} bpf", base.parent().unwrap_or(Path::new("/")).display());
+    eventually("a BPF file system is mounted", PATIENCE, || {
+        let mounts = mounts()?;
+        ensure!(mounts.contains(&line), "{mounts}");
+        Ok(())
+    })?;
+    eventually("it is active", PATIENCE, || {
+        let state = agent.state("lan")?;
+        ensure!(state == "active", "{state}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_kernel_half_that_was_detached_by_hand_is_attached_again_before_a_backup_takes_over() -> Result<()> {
+    let mut pair = pair()?;
+    let hosts = &pair.lab.routers;
+    for (host, agent) in [(&hosts[1], &mut pair.backup), (&hosts[0], &mut pair.active)] {
+        host.detach_ingress()?;
+        agent.daemon.wait_for_line(&["WARN", "had been detached: attached it again"], PATIENCE)?;
+        thread::sleep(Duration::from_millis(800));
+        wait_until("a program is attached", || Ok(host.ip("link show dev eth0")?.contains("xdp")))?;
+    }
+    ensure!(pair.backup.transitions("lan", "active") == 0, "{}", pair.backup.daemon.log());
+    Ok(())
+}

@@ -1,0 +1,376 @@
+//! What an agent leaves to the next one, and what becomes of it when there is no next one after all.
+
+use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use aya::programs::Program;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::net::if_::if_nametoindex;
+use xvrrp::control::{Incumbent, Singleton};
+use xvrrp_common::abi::program;
+use xvrrp_dataplane::{Capacity, Dataplane, namespace_cookie};
+use xvrrp_lab::traffic::capture::Capture;
+use xvrrp_lab::{
+    INTERFACE, Lab, Namespace, PATIENCE, ServedPair, Side, VIP, VirtualRouter, Xvrrp, eventually, host_state,
+    wait_until,
+};
+
+/// The first router has been Active all the time, and its agent still answers and can reload.
+fn check_goes_on(pair: ServedPair) -> Result<()> {
+    let (mut active, mut backup, _lab) = pair.check_undisturbed()?;
+    active.configure(&[VirtualRouter::lan(200)])?;
+    active.reload()?;
+    active.wait_for_state("lan", "active")?;
+    ensure!(active.stop()?.success() && backup.stop()?.success());
+    Ok(())
+}
+
+/// A successor ends with an error that says this.
+fn check_refused(mut successor: Xvrrp, words: &str) -> Result<()> {
+    ensure!(!successor.daemon.wait(PATIENCE)?.success(), "it runs:\n{}", successor.daemon.log());
+    let log = successor.daemon.log();
+    ensure!(log.contains(words), "not a word of \"{words}\":\n{log}");
+    Ok(())
+}
+
+#[test]
+fn a_successor_with_other_pins_is_refused_before_the_agent_that_runs_is_asked() -> Result<()> {
+    let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
+    let keys = "bpffs = \"/sys/fs/bpf/xvrrp-elsewhere\"\n";
+    let successor = pair.active.replace_by(&pair.lab.routers[0], &[VirtualRouter::lan(200)], &[], keys)?;
+    check_refused(successor, "agent: bpffs: is not that of the agent that runs")?;
+    check_goes_on(pair)
+}
+
+#[test]
+fn a_successor_that_needs_larger_maps_is_refused_before_the_agent_that_runs_is_asked() -> Result<()> {
+    let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
+    let addresses: Vec<_> = (1..=200).map(|host| format!("\"198.51.100.{host}/32\"")).collect();
+    let many = VirtualRouter::lan(200).with("addresses", &format!("[\"{VIP}/24\", {}]", addresses.join(", ")));
+    let successor = pair.active.replace(&pair.lab.routers[0], &[many])?;
+    check_refused(successor, "too small for this configuration")?;
+    check_goes_on(pair)
+}
+
+#[test]
+fn a_successor_on_an_interface_with_a_foreign_program_is_refused_before_the_agent_that_runs_is_asked() -> Result<()> {
+    let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
+    let host = &pair.lab.routers[0];
+    host.ip("link add taken type veth peer name far")?;
+    host.ip("addr add 198.51.100.2/24 dev taken")?;
+    let _holder = host.run(|| -> Result<_> {
+        let mut holder = Dataplane::load(Capacity { routers: 1, vips: 1, sources: 0 })?.attachments;
+        let ifindex = if_nametoindex("taken").context("the interface is there")?;
+        holder.attach("taken", ifindex, None)?;
+        ensure!(matches!(holder.program(program::INGRESS), Some(Program::Xdp(_))));
+        Ok(holder)
+    })??;
+    let other = VirtualRouter::lan(200).with("name", "\"other\"").with("interface", "\"taken\"");
+    let other = other.with("addresses", "[\"198.51.100.1/24\"]");
+    let both = [VirtualRouter::lan(200), other];
+    let successor = pair.active.replace(host, &both)?;
+    check_refused(successor, "the XDP hook of taken is taken by program")?;
+    // A reload is told the same.
+    pair.active.configure(&both)?;
+    let Err(error) = pair.active.reload() else { bail!("reloaded") };
+    ensure!(format!("{error:#}").contains("the XDP hook of taken is taken by program"), "{error:#}");
+    check_goes_on(pair)
+}
+
+#[test]
+fn an_agent_whose_successor_ends_before_it_advertises_goes_on() -> Result<()> {
+    let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
+    // Each peer takes a socket, and only so many may be open: that shows once the agent before has let go.
+    let peers: Vec<_> = (1..=60).map(|host| format!("\"192.0.2.{}\"", 100 + host)).collect();
+    let many = VirtualRouter::lan(200).with("unicast_peers", &format!("[{}]", peers.join(", ")));
+    let few_files = ["prlimit", "--nofile=48:48"];
+    let successor = pair.active.replace_by(&pair.lab.routers[0], &[many], &few_files, "")?;
+    check_refused(successor, "the agent that ran goes on")?;
+    let mut pair = pair;
+    let line = pair.active.daemon.wait_for_line(&["the successor has ended before it advertised"], PATIENCE);
+    line.with_context(|| pair.active.daemon.log())?;
+    pair.active.wait_for_state("lan", "active")?;
+    check_goes_on(pair)
+}
+
+/// Asks the first router's agent to hand over, as a successor does that hangs from then on: it holds the connection and the
+/// singleton, and does nothing.
+fn hang_after_asking(host: &Namespace, agent: &Xvrrp) -> Result<(Incumbent, Singleton)> {
+    host.run(|| -> Result<_> {
+        let mut incumbent = Incumbent::ask(&agent.control(), Some(namespace_cookie()?))?;
+        let singleton = incumbent.receive().context("it passes the singleton on")?;
+        Ok((incumbent, singleton))
+    })?
+}
+
+#[test]
+fn an_agent_whose_successor_hangs_goes_on_after_a_while_and_the_successor_finds_that_it_is_too_late() -> Result<()> {
+    let mut pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
+    let (mut hanging, _singleton) = hang_after_asking(&pair.lab.routers[0], &pair.active)?;
+    ensure!(hanging.is_waiting());
+    let line = ["ERROR", "the successor has not reported within 3s that it advertises: going on"];
+    pair.active.daemon.wait_for_line(&line, PATIENCE)?;
+    ensure!(!hanging.is_waiting() && hanging.relieve().is_err(), "it would take over from an agent that goes on");
+    // The lease was over by then: the Backup has served, and yields to the higher priority.
+    pair.active.wait_for_state("lan", "active").with_context(|| pair.active.daemon.log())?;
+    pair.backup.wait_for_state("lan", "backup")?;
+    ensure!(pair.backup.transitions("lan", "active") == 1, "{}", pair.backup.daemon.log());
+    pair.probe.wait_for_answer_from(0, PATIENCE)?;
+    pair.active.reload()?;
+    pair.active.wait_for_state("lan", "active")?;
+    ensure!(pair.active.stop()?.success(), "{}", pair.active.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn an_agent_that_is_stopped_while_its_successor_hangs_leaves_nothing_on_the_host() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let host = &lab.routers[0];
+    let before = host_state(host)?;
+    let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    let (hanging, singleton) = hang_after_asking(host, &agent)?;
+    ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    ensure!(agent.daemon.count_lines(&["going on"]) == 0, "{}", agent.daemon.log());
+    ensure!(!hanging.is_waiting(), "a successor must find that there is nothing to go on with");
+    drop(singleton);
+    eventually("the host is as it was", PATIENCE, || {
+        let after = host_state(host)?;
+        ensure!(after == before, "before:\n{before}\nafter:\n{after}");
+        Ok(())
+    })?;
+    ensure!(!host.pins()?.exists() && !agent.control().exists());
+    Ok(())
+}
+
+#[test]
+fn a_successor_in_another_network_namespace_is_refused_and_the_agent_that_runs_sends_every_advert() -> Result<()> {
+    /// Of the lab's 10 in a second, what a busy machine sends at least.
+    const LEAST_PER_SECOND: f64 = 8.0;
+    let pair = ServedPair::in_lab(Lab::new(3)?, &[VirtualRouter::lan(200)])?;
+    let elsewhere = &pair.lab.routers[2];
+    let sent = || -> Result<(f64, f64)> {
+        let (status, router) = (pair.active.status()?, pair.active.virtual_router("lan")?);
+        let started = status["started"].as_f64().context("started")?;
+        Ok((started, router["adverts_sent"].as_f64().context("adverts_sent")?))
+    };
+    let (start, (started, sent_before)) = (Instant::now(), sent()?);
+    // Where no agent runs, and then beside one that has another control socket.
+    let successor = pair.active.replace(elsewhere, &[VirtualRouter::lan(200)])?;
+    check_refused(successor, "another xvrrp agent answers at")?;
+    let other = VirtualRouter::lan(100).with("vrid", "77").with("addresses", "[\"192.0.2.77/24\"]");
+    let mut neighbor = Xvrrp::start(elsewhere, std::slice::from_ref(&other))?;
+    neighbor.wait_for_state("lan", "active")?;
+    let successor = pair.active.replace(elsewhere, std::slice::from_ref(&other))?;
+    check_refused(successor, "it is another network namespace's agent, with the same agent.control")?;
+
+    let (now, sent_after) = sent()?;
+    let seconds = start.elapsed().as_secs_f64();
+    ensure!(now == started, "it has started again:\n{}", pair.active.daemon.log());
+    ensure!(
+        sent_after - sent_before >= LEAST_PER_SECOND * seconds - 1.0,
+        "{sent_before} to {sent_after} in {seconds} s"
+    );
+    neighbor.wait_for_state("lan", "active")?;
+    ensure!(neighbor.stop()?.success(), "{}", neighbor.daemon.log());
+    check_goes_on(pair)
+}
+
+#[test]
+fn nobody_can_come_between_an_agent_and_its_successor() -> Result<()> {
+    let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
+    let host = &pair.lab.routers[0];
+    let stop = AtomicBool::new(false);
+    let successor = thread::scope(|scope| -> Result<Xvrrp> {
+        // Any user may have this name while nobody has it.
+        let squatter = scope.spawn(|| {
+            host.run(|| -> Result<bool> {
+                let name = SocketAddr::from_abstract_name("xvrrp-agent")?;
+                while !stop.load(Ordering::Relaxed) {
+                    if UnixListener::bind_addr(&name).is_ok() {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            })
+        });
+        let mut successor = pair.active.replace(host, &[VirtualRouter::lan(200)])?;
+        let ready = successor.wait_for_state("lan", "active").and_then(|()| {
+            eventually("it runs", PATIENCE, || {
+                ensure!(successor.status()?["pid"] == successor.daemon.pid());
+                Ok(())
+            })
+        });
+        stop.store(true, Ordering::Relaxed);
+        let has_come = squatter.join().map_err(|_| anyhow!("it panicked"))???;
+        ensure!(!has_come, "the name was free for a moment");
+        ready.map(|()| successor)
+    })?;
+    let mut pair = pair;
+    ensure!(pair.active.daemon.wait(PATIENCE)?.success(), "{}", pair.active.daemon.log());
+    pair.active = successor;
+    check_goes_on(pair)
+}
+
+/// A file system without room for one more file, over a directory until this is dropped.
+struct Full(PathBuf);
+
+impl Full {
+    fn over(directory: &Path) -> Result<Self> {
+        mount(Some("full"), directory, Some("tmpfs"), MsFlags::empty(), Some("nr_inodes=1,size=4k"))?;
+        Ok(Self(directory.to_owned()))
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn an_agent_that_cannot_make_its_control_socket_again_goes_on_and_makes_it_later() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let mut side = Side::new(&lab.routers[0])?;
+    let mut pair = ServedPair::in_lab(lab, &[VirtualRouter::lan(200), Side::virtual_router()])?;
+    let directory = pair.active.control().parent().context("a directory")?.to_owned();
+    let full = Full::over(&directory)?;
+    // The primary address of another interface changes: the agent reloads by itself.
+    side.change(&pair.lab.routers[0])?;
+    // The log is in that directory, too: what shows a reload is the environment that an agent gets of the one before.
+    let environment = format!("/proc/{}/environ", pair.active.daemon.pid());
+    eventually("the agent has reloaded", PATIENCE, || {
+        ensure!(String::from_utf8_lossy(&fs::read(&environment)?).contains("XVRRP_BEQUEST="));
+        Ok(())
+    })?;
+    thread::sleep(Duration::from_secs(2));
+    drop(full);
+    pair.active.daemon.wait_for_line(&["cannot open the control socket", "the agent runs without it"], PATIENCE)?;
+    pair.active.daemon.wait_for_line(&["the control socket", "is there now"], PATIENCE)?;
+    check_goes_on(pair)
+}
+
+#[test]
+fn a_virtual_router_that_is_no_longer_configured_gives_up_its_role_at_once() -> Result<()> {
+    /// Active_Down_Interval is 3.6 s, Skew_Time 0.6 s.
+    const INTERVAL: &str = "\"1s\"";
+    const WITHIN: Duration = Duration::from_secs(2);
+    let lab = Lab::with_ipv6(2)?;
+    let routers = |priority: u8, peer: usize| {
+        let lan = VirtualRouter::lan_of_both(priority).with("advert_interval", INTERVAL);
+        let unicast = VirtualRouter::lan(priority).with("advert_interval", INTERVAL);
+        let unicast = unicast.with("name", "\"unicast\"").with("vrid", "52").with("addresses", "[\"192.0.2.77/24\"]");
+        let unicast = unicast.with("unicast_peers", &format!("[\"{}\"]", Lab::address(peer)));
+        let stays = VirtualRouter::lan(priority).with("advert_interval", INTERVAL);
+        let stays = stays.with("name", "\"stays\"").with("vrid", "53").with("addresses", "[\"192.0.2.78/24\"]");
+        [stays, lan, unicast]
+    };
+    let mut active = Xvrrp::start(&lab.routers[0], &routers(200, 1))?;
+    let mut backup = Xvrrp::start(&lab.routers[1], &routers(100, 0))?;
+    for name in ["stays", "lan", "unicast"] {
+        active.wait_for_state(name, "active")?;
+        backup.wait_for_state(name, "backup")?;
+    }
+    let start = Instant::now();
+    active.configure(&routers(200, 1)[..1])?;
+    active.reload()?;
+    for name in ["lan", "unicast"] {
+        backup.wait_for_state(name, "active")?;
+    }
+    ensure!(start.elapsed() < WITHIN, "after {:?}\n{}", start.elapsed(), active.daemon.log());
+    ensure!(active.virtual_router("stays")?["state"] == "active");
+    ensure!(backup.transitions("stays", "active") == 0, "{}", backup.daemon.log());
+    eventually("the addresses are gone", PATIENCE, || {
+        let addresses = lab.routers[0].ip("-o address show dev eth0")?;
+        ensure!(!addresses.contains("192.0.2.77") && !addresses.contains(&format!("{VIP}/")), "{addresses}");
+        Ok(())
+    })?;
+    ensure!(active.stop()?.success() && backup.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_reload_leaves_no_multicast_group_for_a_moment() -> Result<()> {
+    /// The kernel repeats a report within a second or so.
+    const REPORTED: Duration = Duration::from_secs(3);
+    let lab = Lab::with_ipv6(1)?;
+    let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan_of_both(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    thread::sleep(REPORTED);
+    let mut capture = Capture::start(lab.switch(), &Lab::port(0), "igmp or icmp6")?;
+    for priority in [150, 200] {
+        agent.configure(&[VirtualRouter::lan_of_both(priority)])?;
+        agent.reload()?;
+        agent.wait_for_state("lan", "active")?;
+    }
+    thread::sleep(REPORTED);
+    capture.finish()?;
+    // Reports of IGMP versions 2 and 3 and its Leave, of MLD versions 1 and 2 and its Done.
+    let reports = capture.read("igmp || icmpv6.type in {131,132,143}", &["frame.time_relative", "_ws.col.Info"])?;
+    ensure!(reports.is_empty(), "{reports:?}");
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_comes_back_with_another_index_while_no_agent_runs_is_no_foreign_one() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let host = &lab.routers[0];
+    let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    let index = || host.run(|| if_nametoindex(INTERFACE));
+    let before = index()??;
+    agent.kill()?;
+    // The switch has an interface of the same index.
+    host.ip(&format!("link set {INTERFACE} netns {}", lab.switch().name()))?;
+    lab.switch().ip(&format!("link set {INTERFACE} netns {}", host.name()))?;
+    host.ip(&format!("addr add {}/24 dev {INTERFACE}", Lab::address(0)))?;
+    host.ip(&format!("link set {INTERFACE} up"))?;
+    ensure!(index()?? != before, "it has the same index as before");
+    agent.start_again(host, &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    wait_until("the program is detached", || Ok(!host.ip(&format!("-o link show dev {INTERFACE}"))?.contains("xdp")))?;
+    Ok(())
+}
+
+#[test]
+fn nothing_that_was_kept_open_over_reloads_stays_open() -> Result<()> {
+    let lab = Lab::with_ipv6(1)?;
+    let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan_of_both(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    let open =
+        |agent: &Xvrrp| -> Result<usize> { Ok(fs::read_dir(format!("/proc/{}/fd", agent.daemon.pid()))?.count()) };
+    let reload = |agent: &Xvrrp| -> Result<()> {
+        agent.reload()?;
+        let name = format!("/proc/{}/task", agent.daemon.pid());
+        eventually("leftovers are closed", PATIENCE, || {
+            for task in fs::read_dir(&name)?.flatten() {
+                let thread = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+                ensure!(thread.trim() != "leftovers");
+            }
+            Ok(())
+        })
+    };
+    reload(&agent)?;
+    let before = open(&agent)?;
+    for _ in 0..3 {
+        reload(&agent)?;
+    }
+    eventually("as many files are open as after one reload", PATIENCE, || {
+        let after = open(&agent)?;
+        ensure!(after <= before, "{before} before, {after} after");
+        Ok(())
+    })?;
+    wait_until("a program is attached", || {
+        Ok(lab.routers[0].ip(&format!("-o link show dev {INTERFACE}"))?.contains("xdp"))
+    })?;
+    ensure!(agent.stop()?.success());
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! Tracked checks: what they look at, what a failure does, and that keepalived makes the same of the same weights.
+
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::{User, mkfifo};
+use tempfile::TempDir;
+use xvrrp_lab::{Daemon, Keepalived, Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, eventually, pause};
+
+/// Where scripts of any user can look.
+fn directory() -> Result<TempDir> {
+    let directory = tempfile::tempdir()?;
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+    Ok(directory)
+}
+
+/// An agent with these `[[check]]` tables, each of which has `keys` as well.
+fn start(namespace: &Namespace, router: VirtualRouter, checks: &[String], keys: &str) -> Result<Xvrrp> {
+    let mut tables = String::new();
+    for check in checks {
+        write!(tables, "\n[[check]]\ninterval = \"50ms\"\n{keys}\n{check}\n")?;
+    }
+    Xvrrp::start_by(namespace, &[router], &[], &tables)
+}
+
+/// A check that passes as long as the file is there.
+fn exists(name: &str, path: &Path) -> String {
+    format!("name = {name:?}\ntimeout = \"10s\"\nscript = [\"/usr/bin/test\", \"-e\", {path:?}]")
+}
+
+#[test]
+fn what_fails_costs_the_role_and_what_recovers_brings_it_back() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let router = &lab.routers[0];
+    let directory = directory()?;
+    let file = |name: &str| directory.path().join(name);
+    let (flag, weight, pid_file) = (file("flag"), file("weight"), file("pid"));
+    // A name that no other process has.
+    let program = file(&format!("xvt{}", std::process::id()));
+    fs::copy("/bin/sleep", &program)?;
+    let service = || -> Result<Daemon> {
+        let service = Daemon::start("service", router.command(&program)?.arg("1000"), directory.path())?;
+        fs::write(&pid_file, service.pid().to_string())?;
+        Ok(service)
+    };
+    let name = program.file_name().context("a name")?;
+    fs::write(&flag, "")?;
+    router.ip("link add up0 type veth peer name up1")?;
+    router.ip("link set up0 up")?;
+    router.ip("link set up1 up")?;
+    let checks = [
+        format!("{}\nuser = \"nobody\"", exists("script", &flag)),
+        "name = \"interface\"\ninterface = \"up0\"".to_owned(),
+        format!("name = \"file\"\nfile = {weight:?}"),
+        format!("name = \"process\"\nprocess = {name:?}"),
+        format!("name = \"pid_file\"\npid_file = {pid_file:?}"),
+        "name = \"ping\"\nping = \"192.0.2.100\"\ntimeout = \"1s\"".to_owned(),
+    ];
+    let track = "[\"script\", \"interface\", { check = \"file\", weight = 1 }, \"process\", \
+                 { check = \"pid_file\", weight = -5 }, \"ping\"]";
+    let mut running = service()?;
+    let mut better = start(router, VirtualRouter::lan(200).with("track", track), &checks, "weight = -150")?;
+    better.wait_for_state("lan", "active")?;
+    let mut worse = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
+    worse.wait_for_state("lan", "backup")?;
+
+    let mut lose = |better: &mut Xvrrp, priority: u8| -> Result<()> {
+        better.wait_for_state("lan", "backup")?;
+        worse.wait_for_state("lan", "active")?;
+        let status = better.virtual_router("lan")?;
+        ensure!(status["priority"] == priority && status["configured_priority"] == 200, "{status}");
+        Ok(())
+    };
+    let regain = |better: &mut Xvrrp| -> Result<()> {
+        better.wait_for_state("lan", "active")?;
+        ensure!(better.virtual_router("lan")?["priority"] == 200);
+        Ok(())
+    };
+
+    fs::remove_file(&flag)?;
+    lose(&mut better, 50)?;
+    let status = better.status()?;
+    let check = &status["checks"][0];
+    ensure!(check["state"] == "down" && check["failure"] == "exit status: 1" && check["kind"] == "script", "{status}");
+    ensure!(status["virtual_routers"][0]["track"][0]["state"] == "down", "{status}");
+    fs::write(&flag, "")?;
+    regain(&mut better)?;
+
+    // The other end's fault: no carrier.
+    router.ip("link set up1 down")?;
+    lose(&mut better, 50)?;
+    router.ip("link set up1 up")?;
+    regain(&mut better)?;
+
+    fs::write(&weight, "-150\n")?;
+    lose(&mut better, 50)?;
+    fs::remove_file(&weight)?;
+    regain(&mut better)?;
+
+    running.stop(Signal::SIGKILL, PATIENCE)?;
+    lose(&mut better, 45)?;
+    running = service()?;
+    regain(&mut better)?;
+
+    lab.client.ip("link set eth0 down")?;
+    lose(&mut better, 50)?;
+    lab.client.ip("link set eth0 up")?;
+    regain(&mut better)?;
+    running.check_alive()
+}
+
+#[test]
+fn without_a_weight_a_failure_is_a_fault_and_the_backup_does_not_wait_for_it() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let directory = directory()?;
+    let flag = directory.path().join("flag");
+    let router = VirtualRouter::lan(200).with("track", "[\"script\"]");
+    let mut better = start(&lab.routers[0], router, &[exists("script", &flag)], "rise = 3\nfall = 3")?;
+    // The first look counts at once.
+    better.wait_for_state("lan", "fault")?;
+    let mut worse = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
+    worse.wait_for_state("lan", "active")?;
+    fs::write(&flag, "")?;
+    better.wait_for_state("lan", "active")?;
+    worse.wait_for_state("lan", "backup")?;
+    fs::remove_file(&flag)?;
+    better.wait_for_state("lan", "fault")?;
+    worse.daemon.wait_for_line(&["state=active ", "reason=active_released"], PATIENCE)?;
+    better.daemon.wait_for_line(&["WARN", "exit status: 1", "check=\"script\"", "state=\"down\""], PATIENCE)?;
+    ensure!(better.virtual_router("lan")?["reason"] == "check_failed");
+    let addresses = lab.routers[0].ip("-4 -o address show dev eth0")?;
+    ensure!(!addresses.contains("192.0.2.1/"), "{addresses}");
+    Ok(())
+}
+
+#[test]
+fn a_check_that_hangs_is_killed_with_its_children_and_holds_up_no_advert() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let directory = directory()?;
+    let (flag, pid) = (directory.path().join("hang"), directory.path().join("pid"));
+    let hang = format!("trap '' TERM; sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait", pid.display());
+    let line = format!("if [ -e {} ]; then {hang}; fi", flag.display());
+    let check = format!("name = \"script\"\ntimeout = \"2s\"\nscript = [\"/bin/sh\", \"-c\", {line:?}]");
+    let router = VirtualRouter::lan(200).with("track", "[\"script\"]");
+    let mut better = start(&lab.routers[0], router, &[check], "")?;
+    better.wait_for_state("lan", "active")?;
+    let mut worse = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
+    worse.wait_for_state("lan", "backup")?;
+
+    fs::write(&flag, "")?;
+    let child = || -> Result<PathBuf> { Ok(Path::new("/proc").join(fs::read_to_string(&pid)?.trim())) };
+    let first = eventually("the script hangs", PATIENCE, child)?;
+    // While it hangs, adverts go out.
+    let sent = || -> Result<u64> { Ok(better.virtual_router("lan")?["adverts_sent"].as_u64().unwrap_or(0)) };
+    let before = sent()?;
+    pause(Duration::from_millis(800))?;
+    ensure!(sent()? > before, "no advert in 800 ms");
+    better.wait_for_state("lan", "fault")?;
+    worse.wait_for_state("lan", "active")?;
+    let gone = |process: &Path| {
+        eventually("the script's child is gone", PATIENCE, || {
+            ensure!(!process.exists(), "{} is there", process.display());
+            Ok(())
+        })
+    };
+    gone(&first)?;
+    let status = better.status()?;
+    ensure!(status["checks"][0]["failure"] == "killed, for it ran for 2s", "{status}");
+
+    // What hangs while the agent ends, ends too.
+    let last = eventually("it hangs again", PATIENCE, || {
+        let last = child()?;
+        ensure!(last != first && last.exists());
+        Ok(last)
+    })?;
+    ensure!(better.stop()?.success());
+    gone(&last)
+}
+
+#[test]
+fn files_that_never_end_or_never_answer_fail_their_checks_and_hold_up_nothing() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = directory()?;
+    let file = |name: &str| directory.path().join(name);
+    let (fifo, endless) = (file("fifo"), file("endless"));
+    mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    symlink("/dev/zero", &endless)?;
+    let checks = [format!("name = \"fifo\"\nfile = {fifo:?}"), format!("name = \"endless\"\npid_file = {endless:?}")];
+    let track = "[{ check = \"fifo\", weight = 1 }, { check = \"endless\", weight = -5 }]";
+    let mut agent = start(&lab.routers[0], VirtualRouter::lan(200).with("track", track), &checks, "")?;
+    agent.wait_for_state("lan", "active")?;
+    eventually("both checks fail", PATIENCE, || {
+        let status = agent.status()?;
+        for (index, kind) in ["a FIFO", "a device"].into_iter().enumerate() {
+            let failure = status["checks"][index]["failure"].as_str().unwrap_or_default().to_owned();
+            ensure!(failure.contains(&format!("it is {kind}; give the path of a regular file")), "{status}");
+        }
+        Ok(())
+    })?;
+    let memory = fs::read_to_string(format!("/proc/{}/status", agent.daemon.pid()))?;
+    let peak = memory.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no peak")?;
+    let peak: u64 = peak.trim().trim_end_matches(" kB").trim().parse()?;
+    ensure!(peak < 512 << 10, "the agent's memory has reached {peak} kB");
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_script_of_another_user_has_that_users_home_and_groups() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = directory()?;
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777))?;
+    let (told, group) = (directory.path().join("told"), directory.path().join("group"));
+    // In the agent's own view of the host, nobody belongs to one more group.
+    fs::write(&group, format!("{}xvrrp-lab:x:4711:nobody\n", fs::read_to_string("/etc/group")?))?;
+    let line = format!(
+        "echo \"$HOME $USER $LOGNAME $SHELL $(id -u) $(id -g) $(id -G)\" > {0}.new; mv {0}.new {0}",
+        told.display()
+    );
+    let tables =
+        format!("\n[[check]]\nname = \"script\"\nuser = \"nobody\"\nscript = [\"/bin/sh\", \"-c\", {line:?}]\n");
+    let mount = format!("mount --bind {} /etc/group && exec \"$@\"", group.display());
+    let wrapper = ["unshare", "--mount", "sh", "-c", &mount, "sh"];
+    let router = VirtualRouter::lan(200).with("track", "[\"script\"]");
+    let mut agent = Xvrrp::start_by(&lab.routers[0], &[router], &wrapper, &tables)?;
+    agent.wait_for_state("lan", "active")?;
+    let nobody = User::from_name("nobody")?.context("no user nobody")?;
+    let (home, shell, gid) = (nobody.dir.display(), nobody.shell.display(), nobody.gid);
+    let expected = format!("{home} nobody nobody {shell} {} {gid} {gid} 4711\n", nobody.uid);
+    let told = fs::read_to_string(&told)?;
+    ensure!(told == expected, "{told:?} is not {expected:?}");
+    Ok(())
+}
+
+/// The same three checks for both daemons: of each host's own files `minus`, `plus` and `must`.
+const WEIGHTS: [(&str, i16); 3] = [("minus", -20), ("plus", 20), ("must", 0)];
+
+fn keepalived_config(priority: u8, files: &Path) -> Result<String> {
+    let mut text = "global_defs {\n  vrrp_version 3\n  script_user root\n}\n".to_owned();
+    for (name, weight) in WEIGHTS {
+        let file = files.join(name);
+        let file = file.display();
+        writeln!(
+            text,
+            "vrrp_script {name} {{\n  script \"/usr/bin/test -e {file}\"\n  interval 1\n  weight {weight}\n}}"
+        )?;
+    }
+    writeln!(
+        text,
+        "vrrp_instance lab {{\n  state BACKUP\n  interface eth0\n  virtual_router_id 51\n  priority {priority}\n  \
+         advert_int 0.1\n  track_script {{\n    minus\n    plus\n    must\n  }}\n  virtual_ipaddress {{\n    \
+         192.0.2.1/24\n  }}\n}}"
+    )?;
+    Ok(text)
+}
+
+fn xvrrp(namespace: &Namespace, priority: u8, files: &Path) -> Result<Xvrrp> {
+    let check = |(name, weight): &(&str, i16)| format!("{}\nweight = {weight}", exists(name, &files.join(name)));
+    let checks: Vec<String> = WEIGHTS.iter().map(check).collect();
+    let router = VirtualRouter::lan(priority).with("track", "[\"minus\", \"plus\", \"must\"]");
+    start(namespace, router, &checks, "")
+}
+
+/// keepalived and xvrrp with these priorities: who is Active after each change of their files.
+fn same_weights_same_roles(theirs: u8, ours: u8) -> Result<()> {
+    let lab = Lab::new(2)?;
+    let (their_files, our_files) = (directory()?, directory()?);
+    let (t, o) = (their_files.path(), our_files.path());
+    for files in [t, o] {
+        fs::write(files.join("minus"), "")?;
+        fs::write(files.join("must"), "")?;
+    }
+    let mut keepalived = Keepalived::start_with(&lab.routers[0], &keepalived_config(theirs, t)?)?;
+    let mut agent = xvrrp(&lab.routers[1], ours, o)?;
+    let mut see = |(their_state, our_state): (&str, &str)| -> Result<()> {
+        agent.wait_for_state("lan", our_state)?;
+        keepalived.wait_for_state(their_state)
+    };
+    let (better, worse) = if theirs > ours { (t, o) } else { (o, t) };
+    let active =
+        |is_better: bool| if is_better == (theirs > ours) { ("MASTER", "backup") } else { ("BACKUP", "active") };
+    // 110 and 100
+    see(active(true))?;
+    // 90 and 100
+    fs::remove_file(better.join("minus"))?;
+    see(active(false))?;
+    // 90 and 80
+    fs::remove_file(worse.join("minus"))?;
+    see(active(true))?;
+    // 90 and 100
+    fs::write(worse.join("plus"), "")?;
+    see(active(false))?;
+    // 110 and 100
+    fs::write(better.join("plus"), "")?;
+    see(active(true))?;
+    fs::remove_file(better.join("must"))?;
+    see(if theirs > ours { ("FAULT", "active") } else { ("MASTER", "fault") })
+}
+
+#[test]
+fn a_better_keepalived_with_the_same_weights_takes_the_same_roles() -> Result<()> {
+    same_weights_same_roles(110, 100)
+}
+
+#[test]
+fn a_worse_keepalived_with_the_same_weights_takes_the_same_roles() -> Result<()> {
+    same_weights_same_roles(100, 110)
+}
