@@ -68,6 +68,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Draw what `xvrrp status --watch` shows: docs/pictures/status-watch.svg
+    Screenshot,
     /// Make a Debian package: target/dist/xvrrp_VERSION_ARCHITECTURE.deb
     Dist(dist::Options),
     /// Run the wire decoders under cargo-fuzz
@@ -99,6 +101,7 @@ fn main() -> ExitCode {
         Command::Test { kernel: Some(series), args } => kernel::run(&series, &args),
         Command::Test { kernel: None, args } => test::run(&args),
         Command::Bench { args } => run::measure("bench", &args),
+        Command::Screenshot => run::screenshot(),
         Command::Dist(options) => dist::run(&options),
         Command::Fuzz { seconds, keep, targets } => fuzz::run(seconds, keep, &targets),
         Command::Golden => golden::record(),

@@ -1,4 +1,4 @@
-//! `cargo xtask run`, `demo`, `soak` and `bench`: build, then hand over to the program.
+//! `cargo xtask run`, `demo`, `screenshot`, `soak` and `bench`: build, then hand over to the program.
 
 use anyhow::Result;
 
@@ -17,6 +17,12 @@ pub fn agent(args: &[String]) -> Result<()> {
 pub fn demo(args: &[String]) -> Result<()> {
     setup::ensure(Needs::Demo)?;
     lab("demo", Profile::Dev, args)
+}
+
+/// The picture of `xvrrp status --watch`.
+pub fn screenshot() -> Result<()> {
+    setup::ensure(Needs::Demo)?;
+    lab("screenshot", Profile::Dev, &[])
 }
 
 /// The bench or the soak, which show speed: with an optimized agent.
