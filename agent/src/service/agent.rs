@@ -9,8 +9,9 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use xvrrp_config::Config;
 use xvrrp_dataplane::{Attachments, Pins, Predecessor};
-use xvrrp_net::{LinkMonitor, Netlink, PacketSocket};
+use xvrrp_net::{Netlink, PacketSocket};
 
+use super::links::LinkWatch;
 use super::{End, Legacy, Service, Start, check, start};
 use crate::addresses::remove_stale;
 use crate::addresses::unicast_filters::UnicastFilters;
@@ -41,7 +42,7 @@ pub async fn run(config: &Config, replace: bool, mut inherited: Option<Inherited
     let signals = Signals::hold_back().context("cannot listen for signals")?;
     let netlink = Netlink::open()?;
     // Before the interfaces are looked at: no change after that look is missed.
-    let links = LinkMonitor::open()?;
+    let links = LinkWatch::start(config.agent.realtime_priority)?;
     // A process that was an agent before has had its configuration checked; see `report_warnings`.
     if inherited.is_none() {
         check::warnings(config, &netlink).await?.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -108,7 +109,7 @@ struct Host<'a> {
 struct Tools {
     socket: Arc<PacketSocket>,
     files: Files,
-    links: LinkMonitor,
+    links: LinkWatch,
     signals: Signals,
 }
 

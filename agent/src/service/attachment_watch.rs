@@ -3,16 +3,16 @@
 //! A router without it is deaf: a Backup would take over from a living Active router. So the look comes twice at least
 //! within the shortest Active_Down_Interval.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use xvrrp_dataplane::{Attachments, RestoredPins};
-use xvrrp_net::{Interface, LinkChange, Netlink};
+use xvrrp_net::Netlink;
 
-use crate::election::Command;
+use super::links::LinkReports;
 use crate::plan::Plan;
 
 const SHORTEST: Duration = Duration::from_millis(10);
@@ -24,21 +24,20 @@ const PINS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct AttachmentWatch {
     timer: tokio::time::Interval,
-    /// Where it could not be attached, which was told, by name.
-    lost: BTreeMap<u32, String>,
+    links: LinkReports,
     pins_due: Instant,
     /// Why the kernel half is not pinned, if it is not.
     unpinned: watch::Sender<Option<String>>,
 }
 
 impl AttachmentWatch {
-    /// `lost` are the interfaces where it could not be attached at the start.
-    pub fn new(plans: &[Plan<'_>], lost: BTreeMap<u32, String>) -> Self {
+    /// Reports interfaces without the kernel half by `links`.
+    pub fn new(plans: &[Plan<'_>], links: LinkReports) -> Self {
         // Active_Down_Interval is more than three advertisement intervals (RFC 9568 6.1).
         let shortest = plans.iter().map(|plan| Duration::from(plan.config.advert_interval)).min();
         let mut timer = tokio::time::interval(shortest.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST));
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { timer, lost, pins_due: Instant::now(), unpinned: watch::Sender::new(None) }
+        Self { timer, links, pins_due: Instant::now(), unpinned: watch::Sender::new(None) }
     }
 
     /// Why the kernel half is not pinned, if it is not.
@@ -81,54 +80,26 @@ impl AttachmentWatch {
         self.timer.tick().await;
     }
 
-    pub async fn check(
-        &mut self,
-        attachments: &mut Attachments,
-        netlink: &Netlink,
-        election: &mpsc::UnboundedSender<Command>,
-    ) {
+    /// Attaches the kernel half again where it is missing. An interface where that fails is as good as down.
+    pub async fn check(&self, attachments: &mut Attachments, netlink: &Netlink) {
         // From one that is gone, everything is.
         let there = |(ifindex, interface): &(u32, String)| if_nametoindex(interface.as_str()) == Ok(*ifindex);
         let mut detached: BTreeMap<u32, String> = attachments.detached().into_iter().collect();
-        detached.extend(self.lost.iter().map(|(ifindex, interface)| (*ifindex, interface.clone())));
+        detached.extend(self.links.lost());
         for (ifindex, interface) in detached.into_iter().filter(there) {
             match attachments.attach(&interface, ifindex, None) {
                 Ok(mode) => {
                     tracing::warn!(%interface, xdp_mode = %mode, "the kernel half had been detached: attached it again");
-                    if self.lost.remove(&ifindex).is_some() {
-                        self.look_at_links(&[ifindex].into(), netlink, election).await;
+                    if self.links.regain(ifindex) {
+                        self.links.look(&[ifindex].into(), netlink).await;
                     }
                 }
                 Err(error) => {
-                    if self.lost.insert(ifindex, interface.clone()).is_none() {
+                    if self.links.lose(ifindex, &interface) {
                         tracing::error!("the kernel half has been detached from {interface}: {error}");
-                        let _ = election.send(Command::Interface { ifindex, running: false, mac: None });
                     }
                 }
             }
         }
-    }
-
-    /// Tells how the interfaces are, whatever was told of them before; false if that is not to be had now.
-    pub async fn look_at_links(
-        &self,
-        ifindices: &BTreeSet<u32>,
-        netlink: &Netlink,
-        election: &mpsc::UnboundedSender<Command>,
-    ) -> bool {
-        let Ok(interfaces) = netlink.interfaces().await else { return false };
-        for &ifindex in ifindices {
-            let found = interfaces.iter().find(|interface| interface.ifindex == ifindex);
-            let gone = LinkChange { ifindex, running: false, mac: None };
-            self.report_link(found.map_or(gone, Interface::link), election);
-        }
-        true
-    }
-
-    /// Tells of an interface, which without the kernel half is as good as down.
-    pub fn report_link(&self, change: LinkChange, election: &mpsc::UnboundedSender<Command>) {
-        let LinkChange { ifindex, running, mac } = change;
-        let running = running && !self.lost.contains_key(&ifindex);
-        let _ = election.send(Command::Interface { ifindex, running, mac });
     }
 }

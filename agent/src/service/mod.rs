@@ -11,6 +11,7 @@ mod clients;
 mod equipment;
 mod fence_watch;
 mod interface_watch;
+mod links;
 mod monitors;
 mod run;
 mod standby;
@@ -26,11 +27,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Interval;
 use xvrrp_config::Config;
 use xvrrp_dataplane::Attachments;
-use xvrrp_net::{LinkMonitor, Memberships, Netlink, PacketSocket};
+use xvrrp_net::{Memberships, Netlink, PacketSocket};
 
 use self::attachment_watch::AttachmentWatch;
 use self::fence_watch::FenceWatch;
 use self::interface_watch::InterfaceWatch;
+use self::links::LinkWatch;
 pub use self::start::Start;
 pub use self::stop::{End, Legacy};
 use self::threads::Threads;
@@ -62,7 +64,7 @@ pub struct Service<'a> {
     /// Without it, the fence covers the interfaces that have a virtual router, and no others.
     fence: Option<FenceWatch>,
 
-    links: LinkMonitor,
+    links: LinkWatch,
     /// Until the kernel's notifications end.
     links_are_watched: bool,
     /// More links have changed than the kernel could notify of.

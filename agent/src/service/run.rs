@@ -47,10 +47,7 @@ impl Service<'_> {
         };
         self.interface_watch.note(&news);
         match news {
-            LinkNews::Change(change) => {
-                self.attachment_watch.report_link(change, &self.threads.election.commands);
-                self.extend_fence();
-            }
+            LinkNews::Change(_) => self.extend_fence(),
             LinkNews::Missed => {
                 self.links_were_missed = true;
                 self.extend_fence();
@@ -94,16 +91,15 @@ impl Service<'_> {
     }
 
     async fn check_attachments(&mut self) {
-        let election = &self.threads.election.commands;
         if let Some(attachments) = self.attachments {
-            self.attachment_watch.check(attachments, self.netlink, election).await;
+            self.attachment_watch.check(attachments, self.netlink).await;
             if self.attachment_watch.check_pins(attachments) {
                 self.extend_fence();
             }
         }
         if self.links_were_missed {
             let ours = self.plans.ifindices();
-            self.links_were_missed = !self.attachment_watch.look_at_links(&ours, self.netlink, election).await;
+            self.links_were_missed = !self.links.reports().look(&ours, self.netlink).await;
         }
     }
 }

@@ -12,7 +12,7 @@ use nix::net::if_::if_nametoindex;
 use tokio::sync::mpsc;
 use xvrrp_config::Config;
 use xvrrp_dataplane::{Attachments, Capacity, CounterReader, Dataplane, Monitor, Pins, Predecessor, Tables, XdpMode};
-use xvrrp_net::{Interface, LinkMonitor, Memberships, Netlink, PacketSocket};
+use xvrrp_net::{Interface, Memberships, Netlink, PacketSocket};
 
 use super::adoption::adopt;
 use super::attachment_watch::AttachmentWatch;
@@ -20,6 +20,7 @@ use super::clients::{self, Desk};
 use super::equipment::{self, Sockets};
 use super::fence_watch::FenceWatch;
 use super::interface_watch::InterfaceWatch;
+use super::links::LinkWatch;
 use super::monitors::Monitors;
 use super::standby::Switch;
 use super::threads::Threads;
@@ -66,7 +67,7 @@ pub struct Start<'a> {
     pub attachments: &'a mut Option<Attachments>,
 
     pub server: Server,
-    pub links: LinkMonitor,
+    pub links: LinkWatch,
     pub signals: Signals,
     pub reload: Arc<Reload>,
 }
@@ -86,8 +87,6 @@ struct Elected<'a> {
     threads: Threads,
     /// Not before that where a predecessor's programs are at work.
     attached: Option<Attached>,
-    /// The interfaces on which virtual routers wait until the state of their link has been reported.
-    held: BTreeSet<u32>,
     counters: Arc<CounterReader>,
     outcomes: Vec<Outcome>,
     inherited: InheritedState,
@@ -110,7 +109,7 @@ impl<'a> Service<'a> {
             }
         };
         // From here on nothing can fail that would end this agent.
-        let Elected { plans, memberships, threads, held, counters, outcomes, inherited, farewell, .. } = elected;
+        let Elected { plans, memberships, threads, counters, outcomes, inherited, farewell, .. } = elected;
         let commands = threads.election.commands.clone();
         let addresses = threads.addresses.requests.downgrade();
         let interfaces = start.interfaces.to_vec();
@@ -123,7 +122,7 @@ impl<'a> Service<'a> {
         for (waiting, waits) in plans.waiting.iter().zip(&waits) {
             notifications.waits(waiting, !inherited.waiting.iter().any(|before| before.is_of(waits)));
         }
-        let attachment_watch = AttachmentWatch::new(&plans.ready, attached.lost);
+        let attachment_watch = AttachmentWatch::new(&plans.ready, start.links.reports());
         let sources = Sources {
             counters: Arc::clone(&counters),
             checks: tracker.accounts(),
@@ -143,7 +142,7 @@ impl<'a> Service<'a> {
         };
         let server = Arc::new(start.server);
         let clients = clients::serve(desk, Arc::clone(&server), start.config.agent.metrics);
-        attachment_watch.look_at_links(&held, start.netlink, &commands).await;
+        start.links.reports().release(attached.lost, start.netlink).await;
         let fence = start_fence(start.attachments, plans.ifindices());
         let mut reporter = Reporter::new(&plans.ready, counters);
         if start.config.agent.realtime_priority > 0
@@ -213,9 +212,10 @@ impl<'a> Start<'a> {
         let resting: BTreeSet<usize> = resting.collect();
         let instances = equipment::instances(&plans, sockets, &held, &resting, &outcomes)?;
         let threads = Threads::start(tables, instances, placements, self.config.agent.realtime_priority).await?;
+        self.links.reports().connect(threads.election.commands.clone(), held);
         std::mem::take(&mut self.files).close_kept();
         let farewell = Farewell { removed, retained };
-        Ok(Elected { plans, memberships, threads, attached, held, counters, outcomes, inherited, farewell })
+        Ok(Elected { plans, memberships, threads, attached, counters, outcomes, inherited, farewell })
     }
 
     /// Puts this agent's programs in the place of a predecessor's, opens what notifies of changes, and lets the predecessor

@@ -1,0 +1,218 @@
+//! Reports the links to the election, on a thread of its own.
+//!
+//! A cable that is pulled must be noticed while the agent still loads its programs, and however long ordinary load keeps the
+//! management side waiting: an Active router that did not notice would serve beside another one for up to an interval
+//! once the cable is back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+use xvrrp_net::{Interface, LinkChange, LinkMonitor, LinkNews, Netlink};
+
+use crate::election::Command;
+use crate::process::realtime;
+
+/// How many notifications wait for the management side. If more arrive, it looks at all interfaces instead.
+const WAITING: usize = 1024;
+
+/// The kernel's notifications, after the election has heard of them.
+#[derive(Debug)]
+pub struct LinkWatch {
+    news: mpsc::Receiver<LinkNews>,
+    /// There were more than could wait.
+    missed: Arc<AtomicBool>,
+    reports: LinkReports,
+}
+
+/// What the election has been, or will be, told of links.
+#[derive(Clone, Debug, Default)]
+pub struct LinkReports(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The election; `None` before it runs.
+    election: Option<mpsc::UnboundedSender<Command>>,
+    /// The changes before it ran.
+    early: Vec<LinkChange>,
+    /// Interfaces whose virtual routers have not started yet: nothing is reported of them.
+    held: BTreeSet<u32>,
+    /// Interfaces without the kernel half, by name: as good as down.
+    lost: BTreeMap<u32, String>,
+}
+
+impl LinkWatch {
+    /// Subscribes to the kernel's notifications. `realtime_priority` is the election's; 0 is ordinary scheduling.
+    ///
+    /// # Errors
+    /// The thread cannot be started, or the kernel refuses the subscription.
+    pub fn start(realtime_priority: u8) -> anyhow::Result<Self> {
+        let (sender, news) = mpsc::channel(WAITING);
+        let watch = Self { news, missed: Arc::default(), reports: LinkReports::default() };
+        let (missed, reports) = (Arc::clone(&watch.missed), watch.reports.clone());
+        let (opened, ready) = std::sync::mpsc::channel();
+        let serve = async move |opened: std::sync::mpsc::Sender<_>| {
+            let mut links = match LinkMonitor::open() {
+                Ok(links) => links,
+                Err(error) => return drop(opened.send(Err(error.into()))),
+            };
+            // The starting thread waits for it.
+            let _ = opened.send(Ok(()));
+            while let Some(news) = links.next().await {
+                if let LinkNews::Change(change) = news {
+                    reports.report(change);
+                }
+                match sender.try_send(news) {
+                    Ok(()) => {}
+                    Err(mpsc::error::TrySendError::Full(_)) => missed.store(true, Ordering::Relaxed),
+                    Err(mpsc::error::TrySendError::Closed(_)) => return,
+                }
+            }
+        };
+        let run = move || {
+            // Where that is not permitted, the election's thread reports it for all.
+            let _ = realtime_priority.checked_sub(1).filter(|priority| *priority > 0).map(realtime::schedule_fifo);
+            match tokio::runtime::Builder::new_current_thread().enable_io().build() {
+                Ok(runtime) => runtime.block_on(serve(opened)),
+                Err(error) => drop(opened.send(Err(anyhow::Error::new(error)))),
+            }
+        };
+        thread::Builder::new().name("links".to_owned()).spawn(run).context("cannot start the thread for links")?;
+        ready.recv().context("the thread for links has ended")??;
+        Ok(watch)
+    }
+
+    /// The next notification; `None` once the subscription has ended.
+    pub async fn next(&mut self) -> Option<LinkNews> {
+        let news = self.news.recv().await?;
+        Some(if self.missed.swap(false, Ordering::Relaxed) { LinkNews::Missed } else { news })
+    }
+
+    /// Where links are reported to the election.
+    pub fn reports(&self) -> LinkReports {
+        self.reports.clone()
+    }
+}
+
+impl LinkReports {
+    /// Connects the election, and reports what has changed before. Nothing is reported of interfaces that are `held`.
+    pub fn connect(&self, election: mpsc::UnboundedSender<Command>, held: BTreeSet<u32>) {
+        let mut state = self.lock();
+        state.election = Some(election);
+        state.held = held;
+        for change in std::mem::take(&mut state.early) {
+            state.report(change);
+        }
+    }
+
+    /// Reports the present state of all interfaces that were held, as far as their kernel half is not `lost`.
+    pub async fn release(&self, lost: BTreeMap<u32, String>, netlink: &Netlink) {
+        let held = {
+            let mut state = self.lock();
+            state.lost = lost;
+            std::mem::take(&mut state.held)
+        };
+        self.look(&held, netlink).await;
+    }
+
+    /// Reports the present state of these interfaces, whatever was reported before. Returns false if that cannot be found
+    /// out now.
+    pub async fn look(&self, ifindices: &BTreeSet<u32>, netlink: &Netlink) -> bool {
+        let Ok(interfaces) = netlink.interfaces().await else { return false };
+        for &ifindex in ifindices {
+            let found = interfaces.iter().find(|interface| interface.ifindex == ifindex);
+            let gone = LinkChange { ifindex, running: false, mac: None };
+            self.report(found.map_or(gone, Interface::link));
+        }
+        true
+    }
+
+    /// Notes that an interface has lost its kernel half, and reports it as down. Returns false if that is known.
+    pub fn lose(&self, ifindex: u32, interface: &str) -> bool {
+        let mut state = self.lock();
+        let is_new = state.lost.insert(ifindex, interface.to_owned()).is_none();
+        if is_new {
+            state.report(LinkChange { ifindex, running: false, mac: None });
+        }
+        is_new
+    }
+
+    /// Notes that an interface has its kernel half again. Returns whether it had lost it.
+    pub fn regain(&self, ifindex: u32) -> bool {
+        self.lock().lost.remove(&ifindex).is_some()
+    }
+
+    /// The interfaces without the kernel half, by name.
+    pub fn lost(&self) -> BTreeMap<u32, String> {
+        self.lock().lost.clone()
+    }
+
+    fn report(&self, change: LinkChange) {
+        self.lock().report(change);
+    }
+
+    /// Held while a command is sent, so that the election hears of everything in its order.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn report(&mut self, change: LinkChange) {
+        let LinkChange { ifindex, running, mac } = change;
+        let Some(election) = &self.election else { return self.early.push(change) };
+        if !self.held.contains(&ifindex) {
+            let running = running && !self.lost.contains_key(&ifindex);
+            // An election that has ended needs no reports.
+            let _ = election.send(Command::Interface { ifindex, running, mac });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(ifindex: u32, running: bool) -> LinkChange {
+        LinkChange { ifindex, running, mac: None }
+    }
+
+    fn heard(commands: &mut mpsc::UnboundedReceiver<Command>) -> Vec<(u32, bool)> {
+        let mut heard = Vec::new();
+        while let Ok(command) = commands.try_recv() {
+            if let Command::Interface { ifindex, running, .. } = command {
+                heard.push((ifindex, running));
+            }
+        }
+        heard
+    }
+
+    #[test]
+    fn changes_before_the_election_runs_reach_it_in_their_order_but_for_interfaces_that_are_held() {
+        let reports = LinkReports::default();
+        for (ifindex, running) in [(2, false), (3, false), (2, true)] {
+            reports.report(change(ifindex, running));
+        }
+        let (election, mut commands) = mpsc::unbounded_channel();
+        reports.connect(election, [3].into());
+        reports.report(change(3, true));
+        reports.report(change(2, false));
+        assert_eq!(heard(&mut commands), [(2, false), (2, true), (2, false)]);
+    }
+
+    #[test]
+    fn an_interface_without_the_kernel_half_is_down_until_it_has_it_again() {
+        let reports = LinkReports::default();
+        let (election, mut commands) = mpsc::unbounded_channel();
+        reports.connect(election, BTreeSet::new());
+        assert!(reports.lose(2, "eth0") && !reports.lose(2, "eth0"));
+        reports.report(change(2, true));
+        assert_eq!(heard(&mut commands), [(2, false), (2, false)]);
+        assert!(reports.regain(2) && !reports.regain(2));
+        reports.report(change(2, true));
+        assert_eq!(heard(&mut commands), [(2, true)]);
+    }
+}
