@@ -14,8 +14,11 @@ use anyhow::{Context, Result, ensure};
 use nix::libc;
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::Mode;
+use xvrrp_common::abi::Router;
 use xvrrp_common::units::MacAddress;
 use xvrrp_common::wire::arp;
+use xvrrp_config::AgentConfig;
+use xvrrp_dataplane::{Pins, Tables};
 use xvrrp_lab::traffic::AdvertTap;
 use xvrrp_lab::traffic::packet_socket;
 use xvrrp_lab::{Alone, INTERFACE, Lab, Namespace, PATIENCE, VIP, VirtualRouter, Xvrrp, alone, eventually, wait_until};
@@ -291,6 +294,28 @@ fn a_management_side_that_hangs_delays_no_advert() -> Result<()> {
     pair.assert_on_time(0)?;
     pair.assert_no_takeover();
     Ok(())
+}
+
+/// The role of the only virtual router, as its kernel half has it.
+fn role(host: &Namespace) -> Result<u8> {
+    host.run(|| {
+        let tables = Tables::open(&Pins::below(Path::new(AgentConfig::DEFAULT_BPFFS))?)?;
+        Ok(tables.routers().values().next().context("no virtual router")?.role)
+    })?
+}
+
+#[test]
+fn a_cable_that_is_pulled_while_the_management_side_hangs_costs_the_role_before_it_is_back() -> Result<()> {
+    let mut pair = Pair::new()?;
+    assert_eq!(role(&pair.lab.routers[0])?, Router::ROLE_ACTIVE);
+    let _frozen = Frozen::thread(pair.agents[0].daemon.pid(), "xvrrp")?;
+    pair.lab.pull(0)?;
+    pair.agents[1].wait_for_state("lan", "active")?;
+    // Otherwise both would serve once the cable is back.
+    eventually("the router without a cable gives up its role", PATIENCE, || {
+        ensure!(role(&pair.lab.routers[0])? != Router::ROLE_ACTIVE, "it is Active");
+        Ok(())
+    })
 }
 
 #[test]

@@ -25,7 +25,8 @@ fn main() -> Result<()> {
     let lab = Lab::new(2)?;
     let mut agents = Vec::new();
     for (host, priorities) in lab.routers.iter().zip([[200, 200, 100, 200], [100, 100, 200, 100]]) {
-        agents.push(Xvrrp::start(host, &virtual_routers(priorities))?);
+        let name = format!("router_id = \"gw-{}\"", ['a', 'b'][agents.len()]);
+        agents.push(Xvrrp::start_by(host, &virtual_routers(priorities), &[], &name)?);
     }
     for (name, state) in [("lan", "backup"), ("dmz", "backup"), ("voip", "active"), ("storage", "backup")] {
         agents[1].wait_for_state(name, state)?;
