@@ -46,8 +46,18 @@ impl Usage {
 
     /// Resident memory of the largest of the processes, in megabytes (10^6 bytes).
     pub fn resident_megabytes(&self) -> Result<f64> {
-        let sizes = self.pids.iter().map(|pid| status_kilobytes(*pid, "VmRSS:")).collect::<Result<Vec<_>>>()?;
+        let sizes = self
+            .pids
+            .iter()
+            .map(|pid| kilobytes(&format!("/proc/{pid}/status"), "VmRSS:"))
+            .collect::<Result<Vec<_>>>()?;
         Ok(sizes.into_iter().fold(0.0, f64::max) * 1024.0 / 1e6)
+    }
+
+    /// Memory of the largest of the processes that is locked, in megabytes (10^6 bytes).
+    pub fn locked_megabytes(&self) -> Result<f64> {
+        let sizes = self.pids.iter().map(|pid| kilobytes(&format!("/proc/{pid}/smaps_rollup"), "Locked:"));
+        Ok(sizes.collect::<Result<Vec<_>>>()?.into_iter().fold(0.0, f64::max) * 1024.0 / 1e6)
     }
 
     /// What the BPF maps take that the process has open, in megabytes of kernel memory.
@@ -75,9 +85,9 @@ fn ticks(pid: u32) -> Result<u64> {
     Ok(field(14).context("no utime")? + field(15).context("no stime")?)
 }
 
-fn status_kilobytes(pid: u32, name: &str) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+fn kilobytes(path: &str, name: &str) -> Result<f64> {
+    let text = fs::read_to_string(path)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
