@@ -125,7 +125,7 @@ fn an_older_version_of_the_same_layout_is_gone_on_with() -> Result<()> {
     active.kill()?;
     restamp(&lab.routers[0], |stamp| stamp.version[..6].copy_from_slice(b"0.0.9\0"))?;
     let mut active = active.restart(&lab.routers[0], &[router(200)])?;
-    active.daemon.wait_for_line(&["going on with the maps of xvrrp 0.0.9"], PATIENCE)?;
+    active.daemon.wait_for_line(&["reusing the maps of xvrrp 0.0.9"], PATIENCE)?;
     active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
     ensure!(backup.transitions("lan", "active") == 0);
     Ok(())

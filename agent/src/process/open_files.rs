@@ -1,13 +1,13 @@
-//! Room for the sockets of all virtual routers: thousands of them take more than the 1,024 files that a process may have
+//! The limit on open files: thousands of virtual routers need more sockets than the 1,024 files that a process may have
 //! open by default.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// For everything that is no socket of a virtual router: maps, links, netlink, clients.
+/// Files besides the sockets of the virtual routers: maps, links, netlink, clients.
 const OTHERS: u64 = 512;
 
-/// Raises the soft limit, as far as the hard one goes, where it has no room for this many `sockets` beside everything else.
-/// Programs that the agent starts have that limit too.
+/// Raises the soft limit on open files, up to the hard limit, if there is no room for `sockets` sockets and everything
+/// else. Programs that the agent starts inherit the limit.
 pub fn make_room(sockets: usize) {
     let needed = u64::try_from(sockets).unwrap_or(u64::MAX).saturating_add(OTHERS);
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
@@ -16,11 +16,11 @@ pub fn make_room(sockets: usize) {
     }
     if hard < needed {
         tracing::warn!(
-            "{needed} files may have to be open at a time, and at most {hard} are allowed; raise the limit (`ulimit -Hn`, \
-             systemd: LimitNOFILE=)"
+            "up to {needed} files may have to be open at a time, but the hard limit is {hard}; raise the limit (`ulimit \
+             -Hn`, systemd: LimitNOFILE=)"
         );
     }
     if let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, needed.min(hard), hard) {
-        tracing::warn!("no more than {soft} files may be open, {needed} may be needed: {error}");
+        tracing::warn!("cannot raise the limit of {soft} open files, although {needed} may be needed: {error}");
     }
 }

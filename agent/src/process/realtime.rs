@@ -1,11 +1,14 @@
-//! Puts a thread ahead of ordinary load: real-time scheduling and memory that is not swapped out.
+//! Keeps a thread ahead of ordinary load: real-time scheduling, and memory that is not swapped out.
 
 use std::io;
 #[cfg(target_env = "gnu")]
 use std::{ptr, slice};
 
-/// Asks for `SCHED_FIFO` at `priority` for the calling thread; its children start with ordinary scheduling again.
-/// Needs `CAP_SYS_NICE`.
+/// Schedules the calling thread with `SCHED_FIFO` at `priority` (1 to 99). Threads and processes that it starts get
+/// ordinary scheduling. Needs `CAP_SYS_NICE`.
+///
+/// # Errors
+/// The error of sched_setscheduler(2): `EPERM` without the capability, `EINVAL` for another priority.
 pub fn schedule_fifo(priority: u8) -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: i32::from(priority) };
     // SAFETY: the pointer is to a value that outlives the call; thread 0 is the calling one.
@@ -14,8 +17,12 @@ pub fn schedule_fifo(priority: u8) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// At the end of the start: gives back to the system what that has used, some megabytes of memory and of code, and keeps
-/// every page that the process touches from then on. Needs `CAP_IPC_LOCK` or a sufficient `RLIMIT_MEMLOCK`.
+/// Returns to the system the memory and code pages that only the start needed, some megabytes, and locks every page
+/// that the process touches from then on. To be called at the end of the start. Needs `CAP_IPC_LOCK` or a sufficient
+/// `RLIMIT_MEMLOCK`.
+///
+/// # Errors
+/// The error of mlockall(2): `EPERM` or `ENOMEM` without the capability.
 pub fn settle_memory() -> io::Result<()> {
     // SAFETY: malloc_trim(3) takes no pointers; the callback needs no data.
     #[cfg(target_env = "gnu")]
@@ -29,7 +36,8 @@ pub fn settle_memory() -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Of the program itself, which comes first: the code of the start goes. Whatever is wanted again comes back from the file.
+/// Drops the code pages of the program itself, which is the first object that the dynamic loader reports. Pages that
+/// are needed again are read from the file.
 #[cfg(target_env = "gnu")]
 unsafe extern "C" fn release_code(
     program: *mut libc::dl_phdr_info,
@@ -44,9 +52,9 @@ unsafe extern "C" fn release_code(
         let program = &*program;
         (program.dlpi_addr, slice::from_raw_parts(program.dlpi_phdr, program.dlpi_phnum.into()))
     };
-    // What the loader has written to, relocations, is in writable segments, even where it has write-protected it since.
+    // The loader writes relocations into writable segments only, although it may have write-protected these since.
     for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
-        // A segment has its pages for itself; its alignment may ask for more than it was given.
+        // Segments share no pages. The alignment of a segment may be larger than what it got.
         let start = base + header.p_vaddr;
         let aligned = start & !(page - 1);
         if let (Ok(at), Ok(length)) = (usize::try_from(aligned), usize::try_from(start + header.p_memsz - aligned)) {
@@ -54,6 +62,6 @@ unsafe extern "C" fn release_code(
             unsafe { libc::madvise(ptr::without_provenance_mut(at), length, libc::MADV_DONTNEED) };
         }
     }
-    // No library.
+    // Ends the iteration before the libraries.
     1
 }

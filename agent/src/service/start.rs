@@ -125,7 +125,7 @@ impl<'a> Service<'a> {
         }
         let sources = Sources {
             counters: Arc::clone(&counters),
-            checks: tracker.accounts(),
+            checks: tracker.states(),
             notify_failures: notifications.programs.failures(),
             history: Arc::clone(&notifications.history),
             kept: Arc::clone(&threads.addresses.accounts),

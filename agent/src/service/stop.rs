@@ -70,7 +70,7 @@ impl Service<'_> {
             configuration: Some(configuration),
             renewed,
             waiting: self.waits,
-            told: notifications.programs.told(),
+            told: notifications.programs.last_notified(),
             checks,
             running: self.children.running(),
             ..InheritedState::default()
