@@ -1,4 +1,4 @@
-//! What the documentation names is there.
+//! Checks that counters and command lines in the documentation exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,13 +9,13 @@ use clap::error::ErrorKind;
 use xvrrp::commands::Cli;
 use xvrrp_common::abi::Counter;
 
-/// Every word in backquotes.
+/// Returns everything in backquotes.
 fn code(text: &str) -> BTreeSet<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
 #[test]
-fn troubleshooting_names_counters_that_there_are_and_every_reason_to_discard_an_advert() {
+fn troubleshooting_names_only_counters_that_exist_and_every_reason_to_discard_an_advert() {
     let named = code(include_str!("../../docs/troubleshooting.md"));
     let counters: BTreeSet<_> = Counter::ALL.iter().map(|counter| counter.name()).collect();
     let families = ["advert_", "arp_", "virtual_mac_", "egress_", "not_accepted", "event_lost"];
@@ -23,7 +23,7 @@ fn troubleshooting_names_counters_that_there_are_and_every_reason_to_discard_an_
     for word in named.iter().filter(|word| families.iter().any(|family| word.starts_with(family))) {
         assert!(counters.contains(word) || keys.contains(word), "there is no counter {word}");
     }
-    // What is counted and no reason for throwing an advert away.
+    // Counted, but not a reason to discard an advert.
     let harmless = ["advert_release"];
     for counter in counters.iter().filter(|counter| counter.starts_with("advert_") && !harmless.contains(counter)) {
         assert!(named.contains(counter), "{counter} is not explained");
@@ -31,7 +31,7 @@ fn troubleshooting_names_counters_that_there_are_and_every_reason_to_discard_an_
 }
 
 #[test]
-fn every_command_line_that_is_written_down_is_one() {
+fn every_command_line_in_the_documentation_is_valid() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let pages = fs::read_dir(workspace.join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let pages = pages.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
@@ -46,7 +46,7 @@ fn every_command_line_that_is_written_down_is_one() {
             let own = command.split(['#', '|', '>', '&']).next().unwrap_or_default();
             match Cli::try_parse_from(own.split_whitespace()) {
                 Ok(_) => found += 1,
-                // Named, not called; or asked for help.
+                // The text names a command without its arguments, or asks for help.
                 Err(error)
                     if matches!(
                         error.kind(),

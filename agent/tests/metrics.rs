@@ -1,4 +1,4 @@
-//! The page of metrics, and what names metrics elsewhere: the dashboard, the alerts, the reference.
+//! Checks the page of metrics, and that the dashboard, the alerts and the reference name the metrics that exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use serde_json::json;
 use xvrrp::control::status::AgentStatus;
 use xvrrp::status::prometheus;
 
-/// With something in every field.
+/// Returns the page for a status with something in every field.
 fn page() -> String {
     let status: AgentStatus = serde_json::from_value(json!({
         "schema": 1,
@@ -69,13 +69,13 @@ fn page() -> String {
     prometheus::page(status)
 }
 
-/// The names of all samples, as queries name them.
+/// Returns the names of all samples, as queries use them.
 fn metrics(page: &str) -> BTreeSet<String> {
     let samples = page.lines().filter(|line| !line.starts_with('#'));
     samples.map(|line| line.split(['{', ' ']).next().unwrap_or_default().to_owned()).collect()
 }
 
-/// Every word that looks like a metric of ours.
+/// Returns every word that looks like a metric of xvrrp.
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     words.filter(|word| word.starts_with("xvrrp_")).map(str::to_owned).collect()
@@ -86,7 +86,7 @@ fn read(path: &str) -> String {
 }
 
 #[test]
-fn a_page_has_what_the_status_says_in_base_units() {
+fn the_page_has_the_values_of_the_status_in_base_units() {
     const LAN: &str = r#"virtual_router="lan",vrid="51",interface="eth0",family="ipv4""#;
     let page = page();
     let router = |name: &str, labels: &str, value: &str| {
@@ -125,12 +125,12 @@ fn a_page_has_what_the_status_says_in_base_units() {
     ] {
         assert!(page.lines().any(|found| found == line), "no {line} in\n{page}");
     }
-    assert!(!page.contains("check=\"new\""), "a check that has not looked is neither up nor down:\n{page}");
+    assert!(!page.contains("check=\"new\""), "a pending check is neither up nor down:\n{page}");
     assert!(page.ends_with("# EOF\n"));
 }
 
 #[test]
-fn dashboard_and_alerts_name_metrics_that_there_are() {
+fn dashboard_and_alerts_name_only_metrics_that_exist() {
     let metrics = metrics(&page());
     for path in ["dashboard.json", "alerts.yml", "alerts-test.yml"] {
         let named = named(&read(&format!("scripts/monitoring/{path}")));

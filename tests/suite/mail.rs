@@ -146,7 +146,7 @@ fn a_server_that_comes_back_while_the_agent_runs_gets_what_it_has_missed() -> Re
     agent.wait_for_state("lan", "active")?;
     let server = MailServer::start(&lab.routers[0], SERVER, Habits::default())?;
     receive(&server, &["Entering BACKUP state", "Entering ACTIVE state"])?;
-    agent.daemon.wait_for_line(&["INFO", "mail: 127.0.0.1:2525 takes it again"], PATIENCE)?;
+    agent.daemon.wait_for_line(&["INFO", "mail: 127.0.0.1:2525 accepts mail again"], PATIENCE)?;
     agent.daemon.wait_for_lines(&["WARN", "mail"], 1)?;
     Ok(())
 }
@@ -209,7 +209,7 @@ fn a_recipient_who_is_refused_for_good_or_for_now_keeps_mail_from_nobody_else() 
     let mut agent = Xvrrp::start_by(&lab.routers[0], &[router], &[], &keys)?;
     let mail = server.next()?;
     ensure!(said(&mail) == "Entering ACTIVE state" && mail.to == ["ops@example.net"], "{mail:?}");
-    agent.daemon.wait_for_line(&["ERROR", "refuses one to gone@example.net for good", "nobody here"], PATIENCE)?;
+    agent.daemon.wait_for_line(&["ERROR", "permanently refuses mail to gone@example.net", "nobody here"], PATIENCE)?;
     agent.daemon.wait_for_line(&["WARN", "mail: not sent", "not now"], PATIENCE)?;
     // It is tried again for the one that is left, and after 1 s once more.
     thread::sleep(Duration::from_secs(2));

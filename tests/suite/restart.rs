@@ -130,7 +130,7 @@ fn an_older_version_of_the_same_layout_is_gone_on_with() -> Result<()> {
     active.kill()?;
     restamp(host, |stamp| stamp.version[..6].copy_from_slice(b"0.0.9\0"))?;
     active.start_again(host, &[router(200)])?;
-    active.daemon.wait_for_line(&["going on with the maps of xvrrp 0.0.9"], PATIENCE)?;
+    active.daemon.wait_for_line(&["reusing the maps of xvrrp 0.0.9"], PATIENCE)?;
     active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
     ensure!(pair.backup.transitions("lan", "active") == 0);
     Ok(())

@@ -171,7 +171,7 @@ fn a_check_that_hangs_is_killed_with_its_children_and_holds_up_no_advert() -> Re
     };
     gone(&first)?;
     let status = better.status()?;
-    ensure!(status["checks"][0]["failure"] == "killed, for it ran for 2s", "{status}");
+    ensure!(status["checks"][0]["failure"] == "killed because it ran for 2s", "{status}");
 
     // What hangs while the agent ends, ends too.
     let last = eventually("it hangs again", PATIENCE, || {

@@ -1,4 +1,4 @@
-//! `xvrrp cleanup`: takes off the host what a crashed agent left, where none will start again.
+//! `xvrrp cleanup`: removes from the host what a crashed agent has left, if no agent will be started again.
 
 use anyhow::Context;
 use xvrrp_config::AgentConfig;
@@ -8,15 +8,19 @@ use xvrrp_net::Netlink;
 use crate::addresses::unicast_filters::UnicastFilters;
 use crate::control::{self, ControlError, Server, Singleton};
 
-/// Removes everything of this network namespace that can be told to be an agent's, and says what that was.
+/// Removes everything in this network namespace that is recognizably an agent's. Returns a description of each thing
+/// that it removed.
+///
+/// # Errors
+/// An agent runs, or the kernel refuses to remove something.
 pub async fn run(config: &AgentConfig) -> anyhow::Result<Vec<String>> {
     let _singleton = Singleton::claim(control::ENDING).context("nothing to clean up after")?;
     let netlink = Netlink::open()?;
     let interfaces = netlink.interfaces().await?;
     let mut removed = Vec::new();
-    // First, while the kernel half still drops ARP for them.
+    // Addresses go first, while the kernel half still drops ARP for them.
     let (addresses, failures) = netlink.remove_stale_addresses(&Default::default()).await?;
-    // With addresses left, the kernel half stays as well.
+    // If addresses remain, the kernel half stays as well.
     if let Some(failure) = failures.into_iter().next() {
         return Err(failure.into());
     }
@@ -35,13 +39,13 @@ pub async fn run(config: &AgentConfig) -> anyhow::Result<Vec<String>> {
         tracing::warn!("{} is another network namespace's: left alone", record.display());
     }
     if config.control.exists() {
-        // Makes sure that nobody answers there; its file goes with it.
+        // Opening the socket makes sure that no agent answers there. Dropping it removes the file.
         match Server::open(&config.control).await {
             Ok(server) => {
                 drop(server);
                 removed.push(format!("control socket {}", config.control.display()));
             }
-            // No agent runs in this network namespace, so it is one of another.
+            // No agent runs in this network namespace, so the socket belongs to another one.
             Err(error @ ControlError::SocketTaken(_)) => tracing::warn!("{error}: left alone"),
             Err(error) => return Err(error.into()),
         }

@@ -1,4 +1,4 @@
-//! `xvrrp handover`: an operator gives a role to another host, and gets it back.
+//! `xvrrp handover`: hands a role over to another host, and takes it back.
 
 use std::path::Path;
 use std::thread;
@@ -8,15 +8,19 @@ use anyhow::bail;
 
 use xvrrp_vrrp::RouterState;
 
-use crate::control::status::{ActiveRouter, VirtualRouterStatus, span};
+use super::status::span;
+use crate::control::status::{ActiveRouter, VirtualRouterStatus};
 use crate::control::{self, Request};
 
-/// How long the other router may take beyond our Active_Down_Interval, after which nobody else can be on the way.
+/// How long the other router may take, in addition to this router's Active_Down_Interval.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often to look whether it has.
+/// How often the agent is asked whether the other router is Active.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Gives the role to another host, and waits until it has it: the command. Returns what there is to say.
+/// Hands the role over to another host and waits until that host is Active. Returns the text to print.
+///
+/// # Errors
+/// The agent does not answer or refuses, there is no role to hand over, or no other router takes over.
 pub fn hand_over(control: &Path, name: &str, force: bool) -> anyhow::Result<String> {
     let before = look(control, name)?;
     if before.iter().all(|router| router.handed_over) {
@@ -27,8 +31,8 @@ pub fn hand_over(control: &Path, name: &str, force: bool) -> anyhow::Result<Stri
     }
     if !force && before.iter().all(|router| router.heard.is_none()) {
         bail!(
-            "{name}: no other router has been heard yet, so perhaps there is none. A Backup that was never Active is silent: if \
-             you know that one is there, use --force. If there is none, this host is Active again after {}",
+            "{name}: no other router has been heard yet, so there may be none. A Backup that was never Active is silent: if you \
+             know that there is one, use --force. If there is none, this host is Active again after {}",
             span(before[0].timers.active_down_interval_ms)
         );
     }
@@ -40,19 +44,22 @@ pub fn hand_over(control: &Path, name: &str, force: bool) -> anyhow::Result<Stri
             bail!("{name}: nobody else took over, and this host is Active again");
         }
         if now.iter().all(|router| other(router).is_some()) {
-            // The moments that the agent and the kernel half noted, not those at which we looked.
+            // Computed from the times that the agent and the kernel half recorded, not from the times of these looks.
             let took = now.iter().filter_map(|router| Some(router.in_state_ms - router.heard.as_ref()?.ago_ms));
             let took = span(took.fold(0.0, f64::max));
             return Ok(format!("{name} is handed over; {}, heard {took} after the handover", who_is_active(&now)));
         }
         if Instant::now() >= deadline {
-            bail!("{name} is {} here now, but not everything is taken over; {}", now[0].state, who_is_active(&now));
+            bail!("{name} is {} here now, but not taken over completely; {}", now[0].state, who_is_active(&now));
         }
         thread::sleep(LOOK);
     }
 }
 
-/// Ends a handover, and waits until this host is Active again if it is going to be: the command. Returns what there is to say.
+/// Ends a handover. If this host is going to take the role back, waits until it is Active. Returns the text to print.
+///
+/// # Errors
+/// The agent does not answer or refuses, or this host does not become Active although it should.
 pub fn resume(control: &Path, name: &str) -> anyhow::Result<String> {
     let before = look(control, name)?;
     if !before.iter().any(|router| router.handed_over) {
@@ -83,7 +90,8 @@ pub fn resume(control: &Path, name: &str) -> anyhow::Result<String> {
     }
 }
 
-/// The virtual router, and all of its sync group, in those of their families that take part; at least one.
+/// Returns the status of the virtual router and of all members of its sync group: those that take part in an election,
+/// or all of them if none does. Returns at least one.
 fn look(control: &Path, name: &str) -> anyhow::Result<Vec<VirtualRouterStatus>> {
     let routers = control::status(control)?.virtual_routers;
     let names: Vec<_> = routers.iter().map(|router| router.name.clone()).collect();
@@ -106,7 +114,7 @@ fn patience(routers: &[VirtualRouterStatus]) -> Duration {
     PATIENCE + Duration::try_from_secs_f64(longest / 1000.0).unwrap_or_default()
 }
 
-/// Another host that is Active.
+/// Returns the Active router if it is another host.
 fn other(router: &VirtualRouterStatus) -> Option<&ActiveRouter> {
     router.active.as_ref().filter(|active| !active.this_host)
 }

@@ -1,4 +1,4 @@
-//! Manual pages and completions for shells, both from the command line's definition.
+//! Generates manual pages and shell completions from the definition of the command line.
 
 use std::path::Path;
 
@@ -7,10 +7,13 @@ use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-/// Of the manual: for the administrator.
+/// Section of the manual: system administration.
 const SECTION: &str = "8";
 
-/// What the shell reads to complete a command line.
+/// Returns the script with which `shell` completes the command line.
+///
+/// # Errors
+/// The generated script is not UTF-8.
 pub fn completions(mut command: Command, shell: Shell) -> Result<String> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
@@ -18,11 +21,14 @@ pub fn completions(mut command: Command, shell: Shell) -> Result<String> {
     String::from_utf8(script).context("the completions are not UTF-8")
 }
 
-/// Writes a page for the command, and one for each of its subcommands, into a directory.
+/// Writes a page for the command, and one for each of its subcommands, to a directory.
+///
+/// # Errors
+/// A page cannot be written.
 pub fn write_pages(command: Command, directory: &Path) -> Result<()> {
-    // Otherwise `help` would have a page of its own, and each subcommand's.
+    // Otherwise `help` and its subcommands would have pages of their own.
     let mut command = command.disable_help_subcommand(true);
-    // Gives the subcommands the names under which their pages are found: xvrrp-run(8).
+    // Gives the subcommands the names of their pages, such as xvrrp-run(8).
     command.build();
     let subcommands = command.get_subcommands().filter(|command| !command.is_hide_set());
     for command in [&command].into_iter().chain(subcommands) {

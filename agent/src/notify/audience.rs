@@ -1,4 +1,4 @@
-//! Who is told of changes of state, and of what.
+//! The recipients of notifications: virtual routers and sync groups with their notify programs.
 
 use std::collections::BTreeSet;
 
@@ -7,37 +7,43 @@ use xvrrp_vrrp::RouterState;
 
 use crate::plan::Plans;
 
-/// Who is told of what, and what they get to know besides.
+/// A virtual router or a sync group, with the programs and services to notify of its changes.
 #[derive(Clone, Debug)]
 pub struct Audience {
-    /// keepalived's first argument.
+    /// `INSTANCE` or `GROUP`, as in keepalived's first argument to notify scripts.
     pub kind: &'static str,
+    /// Name of the virtual router or the sync group.
     pub name: String,
+    /// Environment variables for the programs, besides those of the change.
     pub environment: Vec<(&'static str, String)>,
+    /// Programs and services, and their timeout.
     pub notify: NotifyConfig,
 }
 
 /// A change of state that has happened.
 #[derive(Clone, Debug)]
-pub struct Change {
+pub struct StateChange {
+    /// Kind of change, which selects the programs to run.
     pub on: Occasion,
+    /// The new state.
     pub state: RouterState,
+    /// Why the state changed.
     pub reason: String,
-    /// The one that is advertised.
+    /// The advertised priority.
     pub priority: u8,
 }
 
-/// The audiences of all virtual routers, by [`Plan::place`](crate::plan::Plan::place), and after them those of the sync
-/// groups. Both families of a virtual router change role together, so it has one audience: that of the first family, or of
-/// the other one while the first one waits.
+/// Returns the audiences of all virtual routers, by [`Plan::place`](crate::plan::Plan::place), followed by those of the
+/// sync groups. Both families of a virtual router change role together, so they share one audience. It is at the place
+/// of the first family that takes part, or of the first family if both wait.
 pub fn audiences(plans: &Plans<'_>, groups: &[SyncGroupConfig]) -> Vec<Option<Audience>> {
     let ready = plans.ready.iter().map(|plan| (plan.place, plan.config));
     let waiting = plans.waiting.iter().map(|waiting| (waiting.place, waiting.config));
     let mut audiences = vec![None; plans.ready.len() + plans.waiting.len()];
-    let mut spoken_for = BTreeSet::new();
+    let mut names = BTreeSet::new();
     for (place, config) in ready.chain(waiting) {
         if let Some(audience) = audiences.get_mut(place)
-            && spoken_for.insert(config.name.as_str())
+            && names.insert(config.name.as_str())
         {
             *audience = Some(Audience::of_router(config));
         }

@@ -1,4 +1,4 @@
-//! The log of what happens to the virtual routers. Written by the management side: a log that blocks delays no advert.
+//! Logs what happens to the virtual routers. The management side does this, so a log that blocks delays no advert.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,24 +14,25 @@ use crate::plan::waits::Waits;
 use crate::plan::{Plan, Waiting};
 use crate::process::clock::unix_time;
 
-/// What was found of an earlier agent's kernel half.
+/// Logs what a previous agent's kernel half is used for.
 pub fn predecessor(predecessor: &Predecessor) {
     match predecessor {
         Predecessor::None => {}
-        Predecessor::Compatible(version) => tracing::info!("going on with the maps of xvrrp {version}"),
+        Predecessor::Compatible(version) => tracing::info!("reusing the maps of xvrrp {version}"),
         Predecessor::Incompatible(reason) => {
-            tracing::warn!("cannot reuse the programs and maps of the agent before: {reason}; replaced them");
+            tracing::warn!("cannot reuse the programs and maps of the previous agent: {reason}; replaced them");
         }
     }
 }
 
-/// Tells of virtual routers that wait, unless it was told already, and since when they do.
-pub fn waits(waiting: &[Waiting<'_>], told: &[Waits]) -> Vec<Waits> {
+/// Logs the virtual routers that wait, except those in `logged` with the same reason. Returns all of them, with the
+/// time since when they wait.
+pub fn waits(waiting: &[Waiting<'_>], logged: &[Waits]) -> Vec<Waits> {
     let now = unix_time();
     let wait = |waiting: &Waiting<'_>| {
         let name = waiting.config.name.clone();
         let mut waits = Waits { name, family: waiting.family.to_string(), reason: waiting.reason.clone(), since: now };
-        let before = told.iter().find(|told| told.is_of(&waits));
+        let before = logged.iter().find(|logged| logged.is_of(&waits));
         if before.is_none_or(|before| before.reason != waits.reason) {
             let (Waits { name, family, reason, .. }, vrid, state) =
                 (&waits, waiting.config.vrid.get(), RouterState::Fault);
@@ -43,61 +44,64 @@ pub fn waits(waiting: &[Waiting<'_>], told: &[Waits]) -> Vec<Waits> {
     waiting.iter().map(wait).collect()
 }
 
-/// See the module.
+/// Logs the reports of the election, and discarded adverts.
 #[derive(Debug)]
 pub struct Reporter {
-    routers: Vec<Known>,
+    routers: Vec<LoggedRouter>,
     counters: Arc<CounterReader>,
-    rivals: Rivals,
+    conflicts: Conflicts,
 }
 
-/// Who has claimed an address lately, and when that was told.
+/// The hosts that have recently claimed an address of a virtual router, with the time when that was logged.
 #[derive(Debug, Default)]
-struct Rivals(BTreeMap<(usize, MacAddress), Instant>);
+struct Conflicts(BTreeMap<(usize, MacAddress), Instant>);
 
-impl Rivals {
-    /// One line for each claimant in this time.
+impl Conflicts {
+    /// Minimum time between two log lines about the same claimant.
     const PAUSE: Interval = Interval::from_seconds(60);
-    /// More claimants than this within a pause are not told of: somebody makes them up.
-    const MOST: usize = 64;
+    /// Maximum number of claimants that are logged within a pause. If there are more, their MAC addresses are probably
+    /// made up.
+    const MAX_CLAIMANTS: usize = 64;
 
-    fn is_news(&mut self, claimant: (usize, MacAddress), now: Instant) -> bool {
-        self.0.retain(|_, told| now.since(*told) < Self::PAUSE);
-        let news = self.0.len() < Self::MOST && !self.0.contains_key(&claimant);
-        if news {
+    /// Whether a claim is to be logged; if so, records that.
+    fn should_log(&mut self, claimant: (usize, MacAddress), now: Instant) -> bool {
+        self.0.retain(|_, logged| now.since(*logged) < Self::PAUSE);
+        let log = self.0.len() < Self::MAX_CLAIMANTS && !self.0.contains_key(&claimant);
+        if log {
             self.0.insert(claimant, now);
         }
-        news
+        log
     }
 }
 
 #[derive(Debug)]
-struct Known {
+struct LoggedRouter {
     name: String,
     family: Family,
     vrid: u8,
     slot: u32,
-    /// What had been counted when it was last looked at.
+    /// The counters when discards were last logged.
     counted: Counters,
 }
 
 impl Reporter {
+    /// Starts with the current counters: the predecessor has logged the discards until now.
     pub fn new(plans: &[Plan<'_>], counters: Arc<CounterReader>) -> Self {
-        let known = |plan: &Plan<'_>| Known {
+        let logged = |plan: &Plan<'_>| LoggedRouter {
             name: plan.config.name.clone(),
             family: plan.family,
             vrid: plan.config.vrid.get(),
             slot: plan.slot,
-            // A predecessor has told of its own.
             counted: counters.read(CounterReader::router(plan.slot)).unwrap_or_default(),
         };
-        Self { routers: plans.iter().map(known).collect(), counters, rivals: Rivals::default() }
+        Self { routers: plans.iter().map(logged).collect(), counters, conflicts: Conflicts::default() }
     }
 
+    /// Logs a report of the election.
     pub fn report(&mut self, report: &Report) {
         match report {
             Report::Transition { router, transition } => {
-                let Some(Known { name, family, vrid, .. }) = self.routers.get(*router) else {
+                let Some(LoggedRouter { name, family, vrid, .. }) = self.routers.get(*router) else {
                     return;
                 };
                 let Transition { to, reason, .. } = transition;
@@ -105,16 +109,16 @@ impl Reporter {
                 tracing::info!(virtual_router = %name, vrid, %family, %state, %reason, "state changed");
             }
             Report::Problem { router, problem } => {
-                let Some(Known { name, family, vrid, .. }) = self.routers.get(*router) else {
+                let Some(LoggedRouter { name, family, vrid, .. }) = self.routers.get(*router) else {
                     return;
                 };
                 tracing::warn!(virtual_router = %name, vrid, %family, "{problem}");
             }
             Report::RivalClaim { router, rival: Rival { mac, address, at } } => {
-                let Some(Known { name, family, vrid, .. }) = self.routers.get(*router) else {
+                let Some(LoggedRouter { name, family, vrid, .. }) = self.routers.get(*router) else {
                     return;
                 };
-                if self.rivals.is_news((*router, *mac), *at) {
+                if self.conflicts.should_log((*router, *mac), *at) {
                     tracing::warn!(virtual_router = %name, vrid, %family, claimant = %mac, "another host claims {address}");
                 }
             }
@@ -124,10 +128,10 @@ impl Reporter {
         }
     }
 
-    /// One line for each virtual router and reason that has counted since the last look, so that a flood of bad
-    /// adverts is no flood of lines (conformance 11).
+    /// Logs the adverts discarded since the last call: one line for each virtual router and reason, so that a flood of
+    /// bad adverts does not flood the log (conformance 11).
     pub fn report_discards(&mut self) {
-        for Known { name, family, vrid, slot, counted } in &mut self.routers {
+        for LoggedRouter { name, family, vrid, slot, counted } in &mut self.routers {
             let Ok(now) = self.counters.read(CounterReader::router(*slot)) else {
                 continue;
             };
@@ -147,15 +151,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claimant_is_news_once_a_minute_and_a_flood_of_made_up_ones_is_not() {
-        let mut rivals = Rivals::default();
+    fn a_claimant_is_logged_once_a_minute_and_a_flood_of_claimants_is_limited() {
+        let mut conflicts = Conflicts::default();
         let start = Instant::from_nanos(1_000_000_000_000);
         let mac = |last| MacAddress([2, 0, 0, 0, 0, last]);
-        assert!(rivals.is_news((0, mac(1)), start));
-        assert!(!rivals.is_news((0, mac(1)), start + Interval::from_seconds(59)));
-        assert!(rivals.is_news((1, mac(1)), start), "another virtual router's");
-        assert!(rivals.is_news((0, mac(1)), start + Interval::from_seconds(60)));
-        let told = (0..=255).filter(|&last| rivals.is_news((0, mac(last)), start + Interval::from_seconds(61))).count();
-        assert!(told < 64, "{told} lines");
+        assert!(conflicts.should_log((0, mac(1)), start));
+        assert!(!conflicts.should_log((0, mac(1)), start + Interval::from_seconds(59)));
+        assert!(conflicts.should_log((1, mac(1)), start), "another virtual router's");
+        assert!(conflicts.should_log((0, mac(1)), start + Interval::from_seconds(60)));
+        let later = start + Interval::from_seconds(61);
+        let logged = (0..=255).filter(|&last| conflicts.should_log((0, mac(last)), later)).count();
+        assert!(logged < 64, "{logged} lines");
     }
 }

@@ -1,4 +1,4 @@
-//! Who is told of changes of state: the history, mail, and notify programs, those of sync groups included.
+//! Reports changes of state to the history, to mail and to notify programs, including those of sync groups.
 
 pub mod audience;
 pub mod log;
@@ -7,92 +7,107 @@ pub mod programs;
 pub mod sync_group;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
-use anyhow::Context;
 use xvrrp_config::{Config, Occasion};
 use xvrrp_vrrp::{Reason, RouterState};
 
 use crate::election::Transition;
-use crate::notify::audience::Change;
+use crate::notify::audience::StateChange;
 use crate::notify::mail::Mailer;
-use crate::notify::programs::{LastTold, Notifier};
+use crate::notify::programs::{LastNotified, Notifier};
 use crate::notify::sync_group::SyncGroups;
 use crate::plan::{Plans, Waiting};
-use crate::process::program::{Children, Running};
+use crate::process::program::{Children, RunningProgram};
 use crate::status::history::History;
 
-/// See the module. Never waited for by those who have something to tell.
+/// Why notifications cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum NotifyError {
+    /// The operating system refuses the thread, or what its runtime needs.
+    #[error("cannot start the mail thread")]
+    Mail(#[source] io::Error),
+}
+
+/// Passes changes of state on to everything that reports them. The caller never waits.
 #[derive(Debug)]
 pub struct Notifications {
+    /// Latest changes of state, for the status.
     pub history: Arc<History>,
+    /// Runs the notify programs.
     pub programs: Notifier,
     mailer: Mailer,
     groups: SyncGroups,
-    /// The sync groups come after all virtual routers.
+    /// Number of the first sync group among the audiences: sync groups come after all virtual routers.
     first_group: usize,
 }
 
 impl Notifications {
-    /// `told` is what an agent that this process was has told last, and `running` are the programs that it left.
+    /// Starts the mail thread and the tasks for notify programs. `last` has the states that a previous agent in this
+    /// process reported last, and `running` the programs that it left running.
+    ///
+    /// # Errors
+    /// The mail thread cannot be started.
     pub fn start(
         config: &Config,
         plans: &Plans<'_>,
-        told: &BTreeMap<String, LastTold>,
-        running: Vec<Running>,
+        last: &BTreeMap<String, LastNotified>,
+        running: Vec<RunningProgram>,
         children: &Children,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, NotifyError> {
         let first_group = plans.ready.len() + plans.waiting.len();
         let audiences = audience::audiences(plans, &config.sync_groups);
         let names = audiences.iter().take(first_group);
         let names = names.map(|audience| audience.as_ref().map(|audience| audience.name.clone()));
-        let mailer = Mailer::start(config, names).context("cannot start the mail thread")?;
+        let mailer = Mailer::start(config, names).map_err(NotifyError::Mail)?;
         Ok(Self {
             history: Arc::new(History::new(first_group)),
-            programs: Notifier::new(audiences, told, running, children),
+            programs: Notifier::new(audiences, last, running, children),
             mailer,
             groups: SyncGroups::new(config, plans),
             first_group,
         })
     }
 
-    /// What a virtual router waits for, which is `news` unless it did so before.
-    pub fn waits(&mut self, waiting: &Waiting<'_>, news: bool) {
+    /// Reports that a virtual router waits for something on the host. `is_new`: it did not wait for that before.
+    pub fn waits(&mut self, waiting: &Waiting<'_>, is_new: bool) {
         let (reason, priority) = (waiting.reason.clone(), waiting.config.priority.get());
-        self.tell(waiting.place, Change { on: Occasion::Fault, state: RouterState::Fault, reason, priority }, news);
+        let change = StateChange { on: Occasion::Fault, state: RouterState::Fault, reason, priority };
+        self.report(waiting.place, change, is_new);
     }
 
-    /// Of the virtual router at this place in the configuration.
+    /// Reports a transition of the virtual router at this place in the configuration.
     pub fn transition(&mut self, place: usize, transition: &Transition) {
-        // Who goes on where another agent was has nothing new to tell.
-        self.tell(place, change(transition), !matches!(transition.reason, Reason::Resumed));
+        // An agent that resumes the role of its predecessor has no news to report.
+        self.report(place, change(transition), !matches!(transition.reason, Reason::Resumed));
     }
 
-    fn tell(&mut self, place: usize, change: Change, news: bool) {
-        let of_group = self.groups.note(place, &change, news);
-        if news {
-            self.history.note(place, change.state, &change.reason);
+    fn report(&mut self, place: usize, change: StateChange, is_new: bool) {
+        let of_group = self.groups.record(place, &change, is_new);
+        if is_new {
+            self.history.record(place, change.state, &change.reason);
         }
-        // Also what is no news, and was not told when the agent before ended.
-        self.mailer.tell(place, &change, news);
-        self.programs.notify(place, change, news);
-        if let Some((group, change, news)) = of_group {
-            self.programs.notify(self.first_group + group, change, news);
+        // A change that is not new is passed on too: the previous agent may have ended before it could report it.
+        self.mailer.report(place, &change, is_new);
+        self.programs.notify(place, change, is_new);
+        if let Some((group, change, is_new)) = of_group {
+            self.programs.notify(self.first_group + group, change, is_new);
         }
     }
 
-    /// Has what is gathered put where the next agent finds it.
+    /// Stores the collected mail where the next agent finds it.
     pub async fn flush(&self) {
         self.mailer.flush().await;
     }
 
-    /// Waits for a while until everybody has been told.
+    /// Waits, for a limited time, until everything has been reported.
     pub async fn finish(self) {
         tokio::join!(self.programs.finish(), self.mailer.finish());
     }
 }
 
-fn change(transition: &Transition) -> Change {
+fn change(transition: &Transition) -> StateChange {
     let Transition { to, reason, priority, .. } = *transition;
     let state = RouterState::new(to, reason);
     let on = match state {
@@ -101,5 +116,5 @@ fn change(transition: &Transition) -> Change {
         RouterState::Fault => Occasion::Fault,
         RouterState::Init => Occasion::Stop,
     };
-    Change { on, state, reason: reason.to_string(), priority: priority.get() }
+    StateChange { on, state, reason: reason.to_string(), priority: priority.get() }
 }

@@ -1,5 +1,5 @@
-//! Tells programs and services of changes of state: one after the other for each virtual router, and nobody waits for them
-//! but we.
+//! Runs notify programs, and starts and stops services, on changes of state. Those of one virtual router or sync group
+//! run one after the other, in a task that nothing else waits for.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,57 +16,59 @@ use tokio::task::JoinSet;
 use xvrrp_config::{NotifyConfig, NotifyProgram, Occasion};
 use xvrrp_vrrp::RouterState;
 
-use crate::notify::audience::{Audience, Change};
-use crate::process::program::{self, Children, Ending, Errand, Orphan, Running};
+use crate::notify::audience::{Audience, StateChange};
+use crate::process::program::{self, Children, Orphan, ProgramEnd, Purpose, RunningProgram};
 
-/// How long the agent's end waits for programs that still run, or have to.
+/// How long the end of the agent waits for programs that still run or wait to be run.
 const LAST: Duration = Duration::from_secs(5);
-/// How many changes of a virtual router wait at most while a program runs; a power of two.
+/// How many changes of an audience may wait while a program runs; a power of two.
 const WAITING: usize = 16;
 
-/// See the module.
+/// Runs the notify programs of all audiences.
 #[derive(Debug)]
 pub struct Notifier {
-    /// Of each virtual router, if anybody is to be told.
-    queues: Vec<Option<broadcast::Sender<(Change, bool)>>>,
-    /// How many of its programs did not end well.
+    /// Queue of changes for each audience that has programs or services. The flag says whether the change is new.
+    queues: Vec<Option<broadcast::Sender<(StateChange, bool)>>>,
+    /// How many programs of each audience have failed.
     failures: Vec<Arc<AtomicU64>>,
-    /// The state that each audience has been told last, by its key.
-    told: Vec<(String, watch::Receiver<Option<LastTold>>)>,
+    /// What each audience was notified of last, with the audience's key.
+    last: Vec<(String, watch::Receiver<Option<LastNotified>>)>,
     tasks: JoinSet<()>,
 }
 
-/// What the notify programs of one audience go on with.
+/// The state with which the task of one audience starts.
 #[derive(Debug)]
 struct Inheritance {
-    /// Programs that an agent that this process was has started.
-    running: Vec<Running>,
+    /// Programs that a previous agent in this process has started.
+    running: Vec<RunningProgram>,
     children: Children,
-    told: watch::Sender<Option<LastTold>>,
+    last: watch::Sender<Option<LastNotified>>,
 }
 
-/// What the programs of an audience were run for last.
+/// What an audience was notified of last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LastTold {
-    /// A change, and they have not all ended yet.
+pub enum LastNotified {
+    /// A change for which not all programs have ended yet.
     #[serde(rename = "")]
     Unfinished,
+    /// A change to this state, for which all programs have ended.
     #[serde(untagged)]
     State(RouterState),
 }
 
 impl Notifier {
-    /// Starts a task for each virtual router that has something to tell, on the current runtime. `before` is what an agent
-    /// that this process was has told last, see [`Self::told`]: the same state is not told again. `running` are the programs
-    /// that it left, whose end is waited for before the next one of the same audience.
+    /// Starts, on the current runtime, a task for each audience that has programs or services. `before` is what a
+    /// previous agent in this process returned from [`Self::last_notified`]: an audience is not notified of the same
+    /// state again. `running` are the programs that it left running: the next program of the same audience runs after
+    /// they have ended.
     pub fn new(
         audiences: impl IntoIterator<Item = Option<Audience>>,
-        before: &BTreeMap<String, LastTold>,
-        mut running: Vec<Running>,
+        before: &BTreeMap<String, LastNotified>,
+        mut running: Vec<RunningProgram>,
         children: &Children,
     ) -> Self {
         let mut tasks = JoinSet::new();
-        let (mut failures, mut told) = (Vec::new(), Vec::new());
+        let (mut failures, mut all_last) = (Vec::new(), Vec::new());
         let queues = audiences.into_iter().map(|audience| {
             let failed = Arc::new(AtomicU64::new(0));
             failures.push(Arc::clone(&failed));
@@ -78,100 +80,105 @@ impl Notifier {
             let (queue, changes) = broadcast::channel(WAITING);
             let key = audience.key();
             let (last, state) = watch::channel(before.get(&key).copied());
-            let (ours, others) = std::mem::take(&mut running).into_iter().partition(|it| it.errand.owner == key);
+            let (ours, others) = std::mem::take(&mut running).into_iter().partition(|it| it.purpose.owner == key);
             running = others;
-            told.push((key, state));
-            let inheritance = Inheritance { running: ours, children: children.clone(), told: last };
+            all_last.push((key, state));
+            let inheritance = Inheritance { running: ours, children: children.clone(), last };
             tasks.spawn(audience.serve(changes, failed, inheritance));
             Some(queue)
         });
         let queues = queues.collect();
-        // Of those who are told no more, and checks: they leave no zombies either.
+        // The rest belongs to checks, and to audiences that no longer exist. Waiting for them leaves no zombies.
         for running in running {
             let children = children.clone();
             tasks.spawn(async move {
                 let _ = children.adopt(running).await;
             });
         }
-        Self { queues, failures, told, tasks }
+        Self { queues, failures, last: all_last, tasks }
     }
 
-    /// How many programs of each virtual router have failed or were killed, at any time.
+    /// Returns counters of the programs and services that have failed or were killed, one for each audience.
     pub fn failures(&self) -> Vec<Arc<AtomicU64>> {
         self.failures.clone()
     }
 
-    /// The state that each has been told last, empty while one is being told; what still waits is not in it.
-    pub fn told(&self) -> BTreeMap<String, LastTold> {
-        self.told.iter().filter_map(|(key, state)| Some((key.clone(), (*state.borrow())?))).collect()
+    /// Returns what each audience was notified of last, by the audience's key. Changes that still wait are not
+    /// included.
+    pub fn last_notified(&self) -> BTreeMap<String, LastNotified> {
+        self.last.iter().filter_map(|(key, last)| Some((key.clone(), (*last.borrow())?))).collect()
     }
 
-    /// The virtual router with this number has changed its state; or, where that is no `news`, it goes on in a state of which
-    /// it has been told unless it was told of another one last.
-    pub fn notify(&self, router: usize, change: Change, news: bool) {
-        if let Some(Some(queue)) = self.queues.get(router) {
-            // Who does not listen any more has said so.
-            let _ = queue.send((change, news));
+    /// Notifies the audience with this number of a change. If `is_new` is false, the state continues from a previous
+    /// agent, and the audience is notified only if that agent notified it of another state last.
+    pub fn notify(&self, audience: usize, change: StateChange, is_new: bool) {
+        if let Some(Some(queue)) = self.queues.get(audience) {
+            // Fails only if the task has ended.
+            let _ = queue.send((change, is_new));
         }
     }
 
-    /// Waits for a while until everything that happened has been told.
+    /// Waits, for a limited time, until all audiences have been notified of everything.
     pub async fn finish(mut self) {
         self.queues.clear();
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST, all).await.is_err() {
-            tracing::warn!("notify programs still run after {LAST:?}: left to themselves");
+            tracing::warn!("notify programs still run after {LAST:?}: left running");
         }
     }
 }
 
 impl Audience {
-    /// It alone has this.
+    /// Returns the key that identifies this audience, also for a later agent.
     fn key(&self) -> String {
         format!("{} {}", self.kind, self.name)
     }
 
     async fn serve(
         self,
-        mut changes: broadcast::Receiver<(Change, bool)>,
+        mut changes: broadcast::Receiver<(StateChange, bool)>,
         failed: Arc<AtomicU64>,
-        Inheritance { running, children, told }: Inheritance,
+        Inheritance { running, children, last }: Inheritance,
     ) {
         for running in running {
-            let tells = running.errand.tells;
-            let ended = match children.adopt(running).await {
-                Ok(Some(ending)) => self.went_well(Ok(ending), "a notify program from before the reload"),
+            let completes = running.purpose.completes;
+            let succeeded = match children.adopt(running).await {
+                Ok(Some(end)) => self.check(Ok(end), "a notify program from before the reload"),
                 Ok(None) => true,
-                Err(error) => self.went_well(Err(error), "a notify program from before the reload"),
+                Err(error) => self.check(Err(error), "a notify program from before the reload"),
             };
-            failed.fetch_add(u64::from(!ended), Ordering::Relaxed);
-            if let Some(state) = tells {
-                told.send_replace(Some(LastTold::State(state)));
+            failed.fetch_add(u64::from(!succeeded), Ordering::Relaxed);
+            if let Some(state) = completes {
+                last.send_replace(Some(LastNotified::State(state)));
             }
         }
-        let mut before = *told.borrow();
+        let mut before = *last.borrow();
         loop {
             match changes.recv().await {
-                // An agent that starts anew comes to the state that it was in, or to one that the agent before did not tell.
-                Ok((change, news)) if before.take().map_or(!news, |last| last == LastTold::State(change.state)) => {}
-                Ok((change, _)) => {
-                    // Should nobody be there to see its end, it is told again.
-                    told.send_replace(Some(LastTold::Unfinished));
-                    let failures = self.tell(&change, &children).await;
+                Ok((change, is_new)) => {
+                    // The first state after a start is either the one that the previous agent notified of last, or one
+                    // that it did not notify of.
+                    let known = before.take().map_or(!is_new, |last| last == LastNotified::State(change.state));
+                    if known {
+                        continue;
+                    }
+                    // If this agent ends before the programs do, the next agent runs them again.
+                    last.send_replace(Some(LastNotified::Unfinished));
+                    let failures = self.run_all(&change, &children).await;
                     failed.fetch_add(failures, Ordering::Relaxed);
-                    told.send_replace(Some(LastTold::State(change.state)));
+                    last.send_replace(Some(LastNotified::State(change.state)));
                 }
-                // The newest ones are there: the last one told is how things are.
+                // The newest changes are still in the queue, so the last notification is of the current state.
                 Err(RecvError::Lagged(missed)) => {
-                    tracing::warn!(name = %self.name, "notify programs are far behind: {missed} changes are not told");
+                    tracing::warn!(name = %self.name, "notify programs are too slow: skipped {missed} changes");
                 }
                 Err(RecvError::Closed) => return,
             }
         }
     }
 
-    /// How many of them have failed.
-    async fn tell(&self, change: &Change, children: &Children) -> u64 {
+    /// Runs the programs for this change and returns how many have failed.
+    async fn run_all(&self, change: &StateChange, children: &Children) -> u64 {
         let NotifyConfig { programs, services, .. } = &self.notify;
         let mut commands = Vec::new();
         if !services.is_empty() {
@@ -183,7 +190,7 @@ impl Audience {
         for NotifyProgram { on, path, .. } in programs {
             let mut command = Command::new(path);
             if *on == Occasion::Any {
-                // As keepalived's notify scripts get them.
+                // The arguments of keepalived's notify scripts.
                 command.args([self.kind, &self.name, keepalived_state(change.on)]).arg(change.priority.to_string());
             } else if *on != change.on {
                 continue;
@@ -193,21 +200,21 @@ impl Audience {
         let mut failures = 0;
         let last = commands.len().saturating_sub(1);
         for (index, (command, shown)) in commands.into_iter().enumerate() {
-            let tells = (index == last).then_some(change.state);
-            let errand = Errand { owner: self.key(), tells };
-            failures += u64::from(!self.run(command, &shown, change, children, errand).await);
+            let completes = (index == last).then_some(change.state);
+            let purpose = Purpose { owner: self.key(), completes };
+            failures += u64::from(!self.run(command, &shown, change, children, purpose).await);
         }
         failures
     }
 
-    /// Whether it went well.
+    /// Runs one program and returns whether it has succeeded.
     async fn run(
         &self,
         mut command: Command,
         shown: &str,
-        Change { state, reason, priority, .. }: &Change,
+        StateChange { state, reason, priority, .. }: &StateChange,
         children: &Children,
-        errand: Errand,
+        purpose: Purpose,
     ) -> bool {
         command
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
@@ -215,26 +222,27 @@ impl Audience {
             .env("XVRRP_REASON", reason)
             .env("XVRRP_PRIORITY", priority.to_string());
         let timeout = self.notify.timeout.into();
-        let outcome = program::run(&mut command, timeout, Orphan::Left, children, errand).await;
-        self.went_well(outcome, shown)
+        let outcome = program::run(&mut command, timeout, Orphan::Left, children, purpose).await;
+        self.check(outcome, shown)
     }
 
-    fn went_well(&self, outcome: io::Result<Ending>, shown: &str) -> bool {
+    /// Returns whether a program has succeeded, and logs its failure.
+    fn check(&self, outcome: io::Result<ProgramEnd>, shown: &str) -> bool {
         let Self { name, notify: NotifyConfig { timeout, .. }, .. } = self;
         match outcome {
-            Ok(Ending::Exited(status)) if status.success() => return true,
-            Ok(Ending::Exited(status)) => match status.signal() {
-                Some(signal) => tracing::warn!(virtual_router = %name, "{shown} was ended by signal {signal}"),
+            Ok(ProgramEnd::Exited(status)) if status.success() => return true,
+            Ok(ProgramEnd::Exited(status)) => match status.signal() {
+                Some(signal) => tracing::warn!(virtual_router = %name, "{shown} was terminated by signal {signal}"),
                 None => tracing::warn!(virtual_router = %name, "{shown} failed: {status}"),
             },
-            Ok(Ending::Killed) => tracing::warn!(virtual_router = %name, "{shown} ran for {timeout}: killed"),
+            Ok(ProgramEnd::Killed) => tracing::warn!(virtual_router = %name, "{shown} ran for {timeout}: killed"),
             Err(error) => tracing::error!(virtual_router = %name, "cannot run {shown}: {error}"),
         }
         false
     }
 }
 
-/// The words of keepalived.conf(5).
+/// Returns the state's name in keepalived.conf(5).
 fn keepalived_state(on: Occasion) -> &'static str {
     match on {
         Occasion::Active => "MASTER",

@@ -1,55 +1,63 @@
-//! When a sync group as a whole has changed its state: once the last of its members has.
+//! Derives the state changes of a sync group from those of its members: the group has changed once its last member has.
 
 use std::collections::BTreeMap;
 
 use xvrrp_config::Config;
 use xvrrp_vrrp::RouterState;
 
-use crate::notify::audience::Change;
+use crate::notify::audience::StateChange;
 use crate::plan::Plans;
 
-/// See the module.
+/// The states of all sync groups and their members.
 #[derive(Debug)]
-pub struct SyncGroups(Vec<Group>);
+pub struct SyncGroups(Vec<GroupState>);
 
 #[derive(Debug)]
-struct Group {
-    /// Of its members, each in each of its families, by their place; `None` before it has come into one.
+struct GroupState {
+    /// State of each member in each of its families, by place; `None` until it has entered one.
     states: BTreeMap<usize, Option<RouterState>>,
-    /// The last one that was told of the group.
-    told: Option<RouterState>,
-    /// Why its first member has changed since.
+    /// The state of the group that was reported last.
+    reported: Option<RouterState>,
+    /// The reason of the first member that has changed since then.
     cause: Option<String>,
-    /// Whether that is news of one of them.
-    news: bool,
+    /// Whether a member has entered a new state since then, rather than continued in one.
+    is_new: bool,
 }
 
 impl SyncGroups {
+    /// Creates the groups of the configuration, whose members have no state yet.
     pub fn new(config: &Config, plans: &Plans<'_>) -> Self {
         let ready = plans.ready.iter().map(|plan| (plan.place, plan.config));
         let members: Vec<_> =
             ready.chain(plans.waiting.iter().map(|waiting| (waiting.place, waiting.config))).collect();
         let group = |index| {
             let members = members.iter().filter(|(_, member)| member.sync_group == Some(index));
-            Group { states: members.map(|(place, _)| (*place, None)).collect(), told: None, cause: None, news: false }
+            GroupState::new(members.map(|(place, _)| *place))
         };
         Self((0..config.sync_groups.len()).map(group).collect())
     }
 
-    /// A virtual router has come into a state, which is `news` unless it goes on from before. The number of the group that is in this
-    /// state as a whole now, if that is news, and what is to be told of it.
-    pub fn note(&mut self, place: usize, change: &Change, news: bool) -> Option<(usize, Change, bool)> {
+    /// Records that the virtual router at `place` has entered a state, or continues in it if `is_new` is false. If its
+    /// group as a whole is now in another state than was reported last, returns the number of the group, its change,
+    /// and whether that is new.
+    pub fn record(&mut self, place: usize, change: &StateChange, is_new: bool) -> Option<(usize, StateChange, bool)> {
         let (index, group) = self.0.iter_mut().enumerate().find(|(_, group)| group.states.contains_key(&place))?;
         group.states.insert(place, Some(change.state));
-        group.news |= news;
+        group.is_new |= is_new;
         group.cause.get_or_insert_with(|| change.reason.clone());
         if group.states.values().any(|state| *state != Some(change.state)) {
             return None;
         }
         let reason = group.cause.take().unwrap_or_default();
-        let news = std::mem::take(&mut group.news);
-        let changed = group.told.replace(change.state) != Some(change.state);
-        changed.then(|| (index, Change { reason, ..change.clone() }, news))
+        let is_new = std::mem::take(&mut group.is_new);
+        let changed = group.reported.replace(change.state) != Some(change.state);
+        changed.then(|| (index, StateChange { reason, ..change.clone() }, is_new))
+    }
+}
+
+impl GroupState {
+    fn new(members: impl Iterator<Item = usize>) -> Self {
+        Self { states: members.map(|place| (place, None)).collect(), reported: None, cause: None, is_new: false }
     }
 }
 
@@ -58,39 +66,39 @@ mod tests {
     use super::*;
     use xvrrp_config::Occasion;
 
-    fn change(state: RouterState, reason: &str) -> Change {
-        Change { on: Occasion::Any, state, reason: reason.to_owned(), priority: 100 }
+    fn change(state: RouterState, reason: &str) -> StateChange {
+        StateChange { on: Occasion::Any, state, reason: reason.to_owned(), priority: 100 }
     }
 
     fn group(members: &[usize]) -> SyncGroups {
-        let states = members.iter().map(|member| (*member, None)).collect();
-        SyncGroups(vec![Group { states, told: None, cause: None, news: false }])
+        SyncGroups(vec![GroupState::new(members.iter().copied())])
     }
 
-    fn note(groups: &mut SyncGroups, place: usize, state: RouterState, reason: &str) -> Option<String> {
+    fn record(groups: &mut SyncGroups, place: usize, state: RouterState, reason: &str) -> Option<String> {
         groups
-            .note(place, &change(state, reason), true)
+            .record(place, &change(state, reason), true)
             .map(|(_, change, _)| format!("{} {}", change.state, change.reason))
     }
 
     #[test]
-    fn a_group_has_changed_once_its_last_member_has_and_for_the_first_ones_reason() {
+    fn a_group_changes_with_its_last_member_and_for_the_reason_of_its_first() {
         let mut groups = group(&[0, 2]);
-        assert_eq!(note(&mut groups, 0, RouterState::Backup, "startup"), None);
-        assert_eq!(note(&mut groups, 1, RouterState::Active, "active_down"), None, "no member");
-        assert_eq!(note(&mut groups, 2, RouterState::Backup, "startup").as_deref(), Some("backup startup"));
-        assert_eq!(note(&mut groups, 2, RouterState::Fault, "interface_down"), None);
-        assert_eq!(note(&mut groups, 0, RouterState::Fault, "partner_fault").as_deref(), Some("fault interface_down"));
-        assert_eq!(note(&mut groups, 0, RouterState::Fault, "check_failed"), None, "it is so already");
+        assert_eq!(record(&mut groups, 0, RouterState::Backup, "startup"), None);
+        assert_eq!(record(&mut groups, 1, RouterState::Active, "active_down"), None, "no member");
+        assert_eq!(record(&mut groups, 2, RouterState::Backup, "startup").as_deref(), Some("backup startup"));
+        assert_eq!(record(&mut groups, 2, RouterState::Fault, "interface_down"), None);
+        let changed = record(&mut groups, 0, RouterState::Fault, "partner_fault");
+        assert_eq!(changed.as_deref(), Some("fault interface_down"));
+        assert_eq!(record(&mut groups, 0, RouterState::Fault, "check_failed"), None, "it has been reported");
     }
 
     #[test]
-    fn who_goes_on_where_another_agent_was_has_nothing_new_to_tell() {
+    fn a_group_that_resumes_its_state_has_no_news_to_report() {
         let mut groups = group(&[0, 1]);
         let mut resumed =
-            |member| groups.note(member, &change(RouterState::Active, "resumed"), false).map(|(.., news)| news);
+            |member| groups.record(member, &change(RouterState::Active, "resumed"), false).map(|(.., is_new)| is_new);
         assert_eq!((resumed(0), resumed(1)), (None, Some(false)));
-        assert_eq!(note(&mut groups, 1, RouterState::Backup, "higher_priority"), None);
-        assert_eq!(note(&mut groups, 0, RouterState::Backup, "partner").as_deref(), Some("backup higher_priority"));
+        assert_eq!(record(&mut groups, 1, RouterState::Backup, "higher_priority"), None);
+        assert_eq!(record(&mut groups, 0, RouterState::Backup, "partner").as_deref(), Some("backup higher_priority"));
     }
 }

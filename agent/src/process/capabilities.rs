@@ -1,9 +1,9 @@
-//! What the process may do (capabilities(7)), looked at before anything is touched.
+//! Capabilities of the process (capabilities(7)), which are checked before the agent changes anything.
 
 use std::fs;
 use std::io;
 
-/// A capability by its number in linux/capability.h.
+/// A capability, with its number in linux/capability.h and what the agent needs it for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Capability {
     name: &'static str,
@@ -20,23 +20,32 @@ const PERFMON: Capability =
     Capability { name: "CAP_PERFMON", number: 38, purpose: "load BPF programs that compute packet pointers" };
 const BPF: Capability = Capability { name: "CAP_BPF", number: 39, purpose: "load BPF programs and use their maps" };
 
+/// Why the capabilities do not suffice.
 #[derive(Debug, thiserror::Error)]
 pub enum CapabilityError {
+    /// Some are missing.
     #[error("missing {}; run as root, or give them to the service (systemd: CapabilityBoundingSet=, AmbientCapabilities=)", describe(.0))]
     Missing(Vec<Missing>),
+    /// They cannot be determined.
     #[error("cannot read the process's capabilities: {0}; is /proc mounted?")]
     Read(#[source] io::Error),
 }
 
-/// A capability that is needed and not there.
+/// A capability that the agent needs and the process lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing {
+    /// Its name, such as `CAP_BPF`.
     pub name: &'static str,
+    /// What it is needed for, as the end of "to ...".
     pub purpose: &'static str,
 }
 
-/// Whether the calling thread has all that a running agent needs; `enters_namespace` with `--netns`. What real-time
-/// scheduling needs is not among it: without that the agent runs, and warns.
+/// Checks that the calling thread has the capabilities that a running agent needs. `enters_namespace`: the agent is
+/// going to enter another network namespace (`--netns`). The capabilities for real-time scheduling are not checked:
+/// without them the agent runs and logs a warning.
+///
+/// # Errors
+/// [`CapabilityError::Missing`] names all that are missing.
 pub fn check(enters_namespace: bool) -> Result<(), CapabilityError> {
     match missing(effective().map_err(CapabilityError::Read)?, enters_namespace) {
         missing if missing.is_empty() => Ok(()),
@@ -46,7 +55,7 @@ pub fn check(enters_namespace: bool) -> Result<(), CapabilityError> {
 
 fn missing(effective: u64, enters_namespace: bool) -> Vec<Missing> {
     let has = |capability: Capability| effective & (1 << capability.number) != 0;
-    // The kernel takes CAP_SYS_ADMIN for both, as before they existed (bpf_capable, perfmon_capable).
+    // The kernel accepts CAP_SYS_ADMIN in place of both, as before they existed (bpf_capable, perfmon_capable).
     let has_bpf = |capability| has(capability) || has(SYS_ADMIN);
     let needed = [
         (BPF, has_bpf(BPF)),
@@ -98,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_says_what_for_and_what_to_do() {
+    fn the_message_says_what_a_capability_is_for_and_how_to_get_it() {
         let error = CapabilityError::Missing(missing(ALL & !(1 << 13), false));
         assert_eq!(
             error.to_string(),
@@ -107,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_tells_our_own() {
+    fn the_capabilities_of_this_process_can_be_read() {
         assert!(effective().is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! The boot-time clock, which the kernel half stamps adverts with.
+//! The boot-time clock, with which the kernel half stamps adverts, and the wall clock.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,37 +7,46 @@ use nix::time::{ClockId, clock_gettime};
 use xvrrp_common::units::Instant;
 use xvrrp_config::files;
 
-/// The present moment. Only the election and what reports on it read the clock; the state machine is told.
+/// Returns the current boot time. Only the election and its reports read the clock; the state machine gets the time as
+/// an argument.
+///
+/// # Panics
+/// Never on Linux 2.6.39 or later, which has `CLOCK_BOOTTIME`.
 pub fn now() -> Instant {
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("Linux has had CLOCK_BOOTTIME since 2.6.39");
     let nanos = u64::try_from(time.tv_sec()).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0);
     Instant::from_nanos(nanos)
 }
 
-/// Now, in seconds since 1970.
+/// Returns the wall-clock time in seconds since 1970.
 pub fn unix_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-/// This process is in a time namespace whose boot-time clock is not the kernel's.
+/// Error: this process is in a time namespace whose boot-time clock differs from the kernel's.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "this process is in a time namespace whose boot-time clock is {offset} s off the kernel's, which XDP programs read: start \
      the agent in the host's time namespace, or in one without an offset"
 )]
 pub struct OtherClock {
+    /// Difference in seconds.
     offset: String,
 }
 
-/// Fails in a time namespace with an offset (time_namespaces(7)). The kernel half knows no such namespaces: every stamp and
-/// every lease would be off by the difference, so that a lease never ends, or never begins.
+/// Checks that this process and the kernel half read the same clock. XDP programs ignore time namespaces
+/// (time_namespaces(7)): with an offset, every stamp and every lease would be wrong by that offset, and a lease would
+/// never end, or never begin.
+///
+/// # Errors
+/// The time namespace of this process has an offset.
 pub fn check() -> Result<(), OtherClock> {
-    // A kernel without time namespaces has no such file.
+    // Kernels without time namespaces do not have this file.
     let offsets = files::read_text(Path::new("/proc/self/timens_offsets"), 4096).unwrap_or_default();
     boot_time_offset(&offsets).map_or(Ok(()), |offset| Err(OtherClock { offset }))
 }
 
-/// The offset of the boot-time clock in seconds, unless it is 0.
+/// Returns the offset of the boot-time clock in seconds, unless it is 0.
 fn boot_time_offset(offsets: &str) -> Option<String> {
     let mut line = offsets.lines().find_map(|line| line.strip_prefix("boottime"))?.split_whitespace();
     let (seconds, nanoseconds) = (line.next()?.parse::<i64>().ok()?, line.next()?.parse::<i64>().ok()?);
@@ -51,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_offset_of_the_boot_time_clock_is_found_and_no_other() {
+    fn only_an_offset_of_the_boot_time_clock_is_reported() {
         for (offsets, expected) in [
             ("", None),
             ("monotonic           0         0\nboottime            0         0\n", None),

@@ -1,6 +1,7 @@
-//! What the agent asks of the operating system for itself as a process.
+//! What the agent sets up and asks for as a process of the operating system: capabilities, signals, clock, child
+//! programs.
 
-pub mod aside;
+pub mod blocking_call;
 pub mod capabilities;
 pub mod clock;
 pub mod open_files;

@@ -1,13 +1,13 @@
-//! Room for the files of all virtual routers: the sockets of thousands of them may be more than the 1,024 files that a process
-//! may have open by default.
+//! The limit on open files: thousands of virtual routers may need more files than the 1,024 that a process may have open by
+//! default.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// For everything that is no virtual router's: maps, netlink, clients.
+/// Files besides those of the virtual routers: maps, netlink, clients.
 const OTHERS: u64 = 512;
 
-/// Raises the soft limit, as far as the hard one goes, where it has no room for this many `files` beside everything else.
-/// Programs that the agent starts have that limit too.
+/// Raises the soft limit on open files, up to the hard limit, if there is no room for this many `files` of virtual routers
+/// and everything else. Programs that the agent starts inherit the limit.
 pub fn make_room(files: usize) {
     let needed = u64::try_from(files).unwrap_or(u64::MAX).saturating_add(OTHERS);
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
@@ -16,11 +16,11 @@ pub fn make_room(files: usize) {
     }
     if hard < needed {
         tracing::warn!(
-            "{needed} files may have to be open at a time, and at most {hard} are allowed; raise the limit (`ulimit -Hn`, \
-             systemd: LimitNOFILE=)"
+            "up to {needed} files may have to be open at a time, but the hard limit is {hard}; raise the limit (`ulimit \
+             -Hn`, systemd: LimitNOFILE=)"
         );
     }
     if let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, needed.min(hard), hard) {
-        tracing::warn!("no more than {soft} files may be open, {needed} may be needed: {error}");
+        tracing::warn!("cannot raise the limit of {soft} open files, although {needed} may be needed: {error}");
     }
 }

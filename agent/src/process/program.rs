@@ -1,4 +1,5 @@
-//! Runs somebody's program to its end, for a while at most: then it is killed with its children.
+//! Runs external programs such as notify programs and check scripts. A program that exceeds its timeout is killed with
+//! its children.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -22,33 +23,38 @@ use xvrrp_vrrp::RouterState;
 
 use crate::process::clock;
 
-/// How a program came to its end.
+/// How a program ended.
 #[derive(Clone, Copy, Debug)]
-pub enum Ending {
+pub enum ProgramEnd {
+    /// It ended by itself, or by a signal from elsewhere.
     Exited(ExitStatus),
-    /// It ran for too long and was killed.
+    /// It exceeded its timeout and was killed.
     Killed,
 }
 
-/// What becomes of a program whose end nobody waits for any more.
+/// What to do with a running program when the future that waits for it is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Orphan {
-    /// It is left to itself.
+    /// Leave it running.
     Left,
-    /// It is killed with its children.
+    /// Kill it with its children.
     Killed,
 }
 
-/// A user of this host, with all that a program needs to run as that user.
+/// A user of this host, with everything that is needed to run a program as that user.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct UserAccount {
     user: User,
-    /// The user's own group and all others that the user belongs to.
+    /// The user's primary group and all supplementary groups.
     groups: Vec<Gid>,
 }
 
-impl Account {
-    /// Looks the user up; that may take long where a directory service is asked.
+impl UserAccount {
+    /// Looks up the user with this name; `None` if there is none. This may block for long if the host asks a directory
+    /// service.
+    ///
+    /// # Errors
+    /// The user database cannot be read.
     pub fn of(name: &str) -> Result<Option<Self>, Errno> {
         let Some(user) = User::from_name(name)? else { return Ok(None) };
         let name = CString::new(user.name.as_bytes()).map_err(|_| Errno::EINVAL)?;
@@ -56,8 +62,8 @@ impl Account {
         Ok(Some(Self { user, groups }))
     }
 
-    /// Has a program run as this user, with the environment that a login would give it.
-    pub fn run(self, command: &mut Command) {
+    /// Makes `command` run as this user, with the environment variables that a login would set.
+    pub fn apply(self, command: &mut Command) {
         let Self { user: User { name, uid, gid, dir, shell, .. }, groups } = self;
         command.env("HOME", dir).env("SHELL", shell).env("USER", &name).env("LOGNAME", &name);
         if (uid, gid) == (Uid::effective(), Gid::effective()) {
@@ -69,49 +75,55 @@ impl Account {
             setuid(uid)?;
             Ok(())
         };
-        // SAFETY: three system calls on values that were made before the fork; nothing is allocated, and no lock is taken.
+        // SAFETY: three system calls on values that exist before the fork; nothing is allocated, and no lock is taken.
         unsafe { command.pre_exec(become_user) };
     }
 }
 
-/// The programs that run, and those that were killed and whose end nobody has seen.
+/// The child programs that run, and those that were killed and have not been waited for.
 #[derive(Clone, Debug, Default)]
-pub struct Children(Arc<Mutex<BTreeMap<i32, Running>>>);
+pub struct Children(Arc<Mutex<BTreeMap<i32, RunningProgram>>>);
 
-/// A program that runs: enough for the agent that this process becomes to wait for its end.
+/// A running program, with what a later agent in this process needs to wait for its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Running {
-    /// Leads a process group.
+pub struct RunningProgram {
+    /// Process id, which is also the id of its process group.
     pub pid: i32,
-    /// When it is killed, in nanoseconds of the boot-time clock.
+    /// When its timeout ends, in nanoseconds of the boot-time clock.
     pub until: u64,
+    /// Why it runs.
     #[serde(flatten)]
-    pub errand: Errand,
+    pub purpose: Purpose,
 }
 
 /// What a program runs for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Errand {
-    /// The audience or check that the program runs for. It starts no other program until this one has ended.
+pub struct Purpose {
+    /// Key of the audience that is notified; empty for a check. An owner starts no other program until this one has
+    /// ended.
     pub owner: String,
-    /// The state of which its end completes the news.
-    pub tells: Option<RouterState>,
+    /// The state of which the owner has been notified completely once this program has ended.
+    #[serde(rename = "tells")]
+    pub completes: Option<RouterState>,
 }
 
 impl Children {
-    /// All of them, for the agent that this process becomes.
-    pub fn running(&self) -> Vec<Running> {
+    /// Returns all of them, for the agent that this process becomes.
+    pub fn running(&self) -> Vec<RunningProgram> {
         self.lock().values().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, Running>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, RunningProgram>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the end of a program that this process started before it became what it is, and kills it when its time is
-    /// over. `None` if it has ended before, unseen.
-    pub async fn adopt(&self, running: Running) -> io::Result<Option<Ending>> {
-        // Before the first look, so that no end is missed.
+    /// Waits for the end of a program that an earlier agent in this process started, and kills it at the end of its
+    /// timeout. Returns `None` if it had already ended and been waited for.
+    ///
+    /// # Errors
+    /// The error of waitpid(2), or the runtime cannot handle SIGCHLD.
+    pub async fn adopt(&self, running: RunningProgram) -> io::Result<Option<ProgramEnd>> {
+        // Installed before the first `waitpid`, so that no end is missed.
         let mut ends = signal(SignalKind::child())?;
         let pid = Pid::from_raw(running.pid);
         let (left, mut killed) = (running.until.saturating_sub(clock::now().as_nanos()), false);
@@ -135,50 +147,54 @@ impl Children {
                 Err(Errno::ECHILD) => break Ok(None),
                 Err(errno) => break Err(errno.into()),
             };
-            break Ok(Some(if killed { Ending::Killed } else { Ending::Exited(status) }));
+            break Ok(Some(if killed { ProgramEnd::Killed } else { ProgramEnd::Exited(status) }));
         };
         self.lock().remove(&pid.as_raw());
         outcome
     }
 }
 
-/// Starts the program in a process group of its own, without standard input, and waits for its end.
+/// Starts a program in a process group of its own, without standard input, and waits for its end. Kills its process
+/// group after `timeout`.
+///
+/// # Errors
+/// The program cannot be started, or waited for.
 pub async fn run(
     command: &mut Command,
     timeout: Duration,
     orphan: Orphan,
     children: &Children,
-    errand: Errand,
-) -> io::Result<Ending> {
+    purpose: Purpose,
+) -> io::Result<ProgramEnd> {
     let until = clock::now().as_nanos().saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
     let mut child = command.stdin(Stdio::null()).process_group(0).spawn()?;
     let group = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
-    let mut group = Group { leader: group, orphan, children };
-    group.register(until, errand);
-    let ending = match tokio::time::timeout(timeout, child.wait()).await {
-        Ok(status) => Ending::Exited(status?),
+    let mut group = ProcessGroup { leader: group, orphan, children };
+    group.register(until, purpose);
+    let end = match tokio::time::timeout(timeout, child.wait()).await {
+        Ok(status) => ProgramEnd::Exited(status?),
         Err(_) => {
             group.kill();
             child.wait().await?;
-            Ending::Killed
+            ProgramEnd::Killed
         }
     };
-    // From here on the number may be another's.
+    // From here on the id may belong to another process.
     group.forget();
-    Ok(ending)
+    Ok(end)
 }
 
-/// A process group that we have started and whose leader we have not waited for yet.
-struct Group<'a> {
+/// A process group that this process has started, and whose leader it has not waited for yet.
+struct ProcessGroup<'a> {
     leader: Option<Pid>,
     orphan: Orphan,
     children: &'a Children,
 }
 
-impl Group<'_> {
-    fn register(&self, until: u64, errand: Errand) {
+impl ProcessGroup<'_> {
+    fn register(&self, until: u64, purpose: Purpose) {
         if let Some(pid) = self.leader.map(Pid::as_raw) {
-            self.children.lock().insert(pid, Running { pid, until, errand });
+            self.children.lock().insert(pid, RunningProgram { pid, until, purpose });
         }
     }
 
@@ -190,13 +206,13 @@ impl Group<'_> {
 
     fn kill(&self) {
         if let Some(leader) = self.leader {
-            // It may end at this very moment.
+            // Fails if the group ends at this moment.
             let _ = killpg(leader, Signal::SIGKILL);
         }
     }
 }
 
-impl Drop for Group<'_> {
+impl Drop for ProcessGroup<'_> {
     fn drop(&mut self) {
         if self.orphan == Orphan::Killed {
             self.kill();
@@ -223,7 +239,7 @@ mod tests {
         command
     }
 
-    /// Whether the process whose id stands in the file is there, and no zombie.
+    /// Whether the process whose id is in the file exists and is no zombie.
     fn lives(pid_file: &Path) -> bool {
         let Ok(pid) = std::fs::read_to_string(pid_file) else { return true };
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
@@ -242,35 +258,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_exit_status_is_told() {
-        let ending =
-            run(&mut shell("exit 3"), Duration::from_secs(20), Orphan::Left, &Children::default(), Errand::default())
+    async fn the_exit_status_is_returned() {
+        let end =
+            run(&mut shell("exit 3"), Duration::from_secs(20), Orphan::Left, &Children::default(), Purpose::default())
                 .await
                 .unwrap();
-        assert!(matches!(ending, Ending::Exited(status) if status.code() == Some(3)), "{ending:?}");
+        assert!(matches!(end, ProgramEnd::Exited(status) if status.code() == Some(3)), "{end:?}");
     }
 
     #[tokio::test]
-    async fn what_takes_too_long_is_killed_with_its_children() {
+    async fn a_program_that_exceeds_its_timeout_is_killed_with_its_children() {
         let directory = tempfile::tempdir().unwrap();
         let pid = directory.path().join("pid");
         let line = format!("trap '' TERM; sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait", pid.display());
-        let ending =
-            run(&mut shell(&line), Duration::from_secs(1), Orphan::Left, &Children::default(), Errand::default())
+        let end =
+            run(&mut shell(&line), Duration::from_secs(1), Orphan::Left, &Children::default(), Purpose::default())
                 .await
                 .unwrap();
-        assert!(matches!(ending, Ending::Killed), "{ending:?}");
-        assert!(dies(&pid), "the child lives on");
+        assert!(matches!(end, ProgramEnd::Killed), "{end:?}");
+        assert!(dies(&pid), "the child still runs");
     }
 
     #[tokio::test]
-    async fn one_that_nobody_waits_for_is_killed_too_if_so_wanted() {
+    async fn an_orphan_is_killed_with_its_children_if_that_was_asked_for() {
         let directory = tempfile::tempdir().unwrap();
         let pid = directory.path().join("pid");
         let line = format!("sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait", pid.display());
         let mut command = shell(&line);
         let children = Children::default();
-        let waiting = run(&mut command, Duration::from_secs(1000), Orphan::Killed, &children, Errand::default());
+        let waiting = run(&mut command, Duration::from_secs(1000), Orphan::Killed, &children, Purpose::default());
         let started = async {
             while !pid.exists() {
                 sleep(Duration::from_millis(5)).await;
@@ -280,34 +296,43 @@ mod tests {
             _ = waiting => panic!("it has ended by itself"),
             () = started => {}
         }
-        assert!(dies(&pid), "the child lives on");
-        assert_eq!(children.running().first().map(|running| running.until), Some(0), "nobody will see its end");
+        assert!(dies(&pid), "the child still runs");
+        assert_eq!(children.running().first().map(|running| running.until), Some(0), "it has not been waited for");
     }
 
-    /// As an agent finds it that was another one before: a child of this process for which nobody waits.
-    #[expect(clippy::zombie_processes, reason = "that it leaves none is what is tested")]
-    fn started_before(line: &str, until: u64) -> Running {
+    /// A child of this process that nothing waits for, as an agent finds it after a reload.
+    #[expect(clippy::zombie_processes, reason = "the tests check that none is left")]
+    fn started_before(line: &str, until: u64) -> RunningProgram {
         let mut command = std::process::Command::new("sh");
         let child = command.args(["-c", line]).process_group(0).spawn().unwrap();
-        Running { pid: i32::try_from(child.id()).unwrap(), until, errand: Errand::default() }
+        RunningProgram { pid: i32::try_from(child.id()).unwrap(), until, purpose: Purpose::default() }
     }
 
     #[tokio::test]
-    async fn the_end_of_a_program_that_was_started_before_is_seen_and_leaves_no_zombie() {
+    async fn an_adopted_program_is_waited_for_and_leaves_no_zombie() {
         let children = Children::default();
         let running = started_before("sleep 0.1; exit 3", u64::MAX);
         let pid = running.pid;
-        let ending = children.adopt(running.clone()).await.unwrap();
-        assert!(matches!(ending, Some(Ending::Exited(status)) if status.code() == Some(3)), "{ending:?}");
+        let end = children.adopt(running.clone()).await.unwrap();
+        assert!(matches!(end, Some(ProgramEnd::Exited(status)) if status.code() == Some(3)), "{end:?}");
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
         assert!(children.running().is_empty());
-        assert!(children.adopt(running).await.unwrap().is_none(), "it is no child of ours any more");
+        assert!(children.adopt(running).await.unwrap().is_none(), "it is no longer a child of this process");
     }
 
     #[tokio::test]
-    async fn a_program_that_was_started_before_is_killed_when_its_time_is_over() {
+    async fn an_adopted_program_is_killed_at_the_end_of_its_timeout() {
         let running = started_before("trap '' TERM; sleep 1000", clock::now().as_nanos() + 200_000_000);
-        let ending = Children::default().adopt(running).await.unwrap();
-        assert!(matches!(ending, Some(Ending::Killed)), "{ending:?}");
+        let end = Children::default().adopt(running).await.unwrap();
+        assert!(matches!(end, Some(ProgramEnd::Killed)), "{end:?}");
+    }
+
+    #[test]
+    fn a_running_program_is_handed_over_as_earlier_versions_did() {
+        let purpose = Purpose { owner: "INSTANCE lan".to_owned(), completes: Some(RouterState::Active) };
+        let running = RunningProgram { pid: 4711, until: 5, purpose };
+        let json = r#"{"pid":4711,"until":5,"owner":"INSTANCE lan","tells":"active"}"#;
+        assert_eq!(serde_json::to_string(&running).unwrap(), json);
+        assert_eq!(serde_json::from_str::<RunningProgram>(json).unwrap(), running);
     }
 }

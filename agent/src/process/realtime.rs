@@ -1,9 +1,12 @@
-//! Puts a thread ahead of ordinary load: real-time scheduling and memory that is not swapped out.
+//! Keeps a thread ahead of ordinary load: real-time scheduling, and memory that is not swapped out.
 
 use std::{io, ptr, slice};
 
-/// Asks for `SCHED_FIFO` at `priority` for the calling thread; its children start with ordinary scheduling again.
-/// Needs `CAP_SYS_NICE`.
+/// Schedules the calling thread with `SCHED_FIFO` at `priority` (1 to 99). Threads and processes that it starts get
+/// ordinary scheduling. Needs `CAP_SYS_NICE`.
+///
+/// # Errors
+/// The error of sched_setscheduler(2): `EPERM` without the capability, `EINVAL` for another priority.
 pub fn schedule_fifo(priority: u8) -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: i32::from(priority) };
     // SAFETY: the pointer is to a value that outlives the call; thread 0 is the calling one.
@@ -49,7 +52,7 @@ unsafe extern "C" fn read_code(object: *mut libc::dl_phdr_info, _: libc::size_t,
         (object.dlpi_addr, slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()))
     };
     for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
-        // A segment has its pages for itself; its alignment may ask for more than it was given.
+        // Segments share no pages. The alignment of a segment may be larger than what it got.
         let start = base + header.p_vaddr;
         let aligned = start & !(page - 1);
         if let (Ok(at), Ok(length)) = (usize::try_from(aligned), usize::try_from(start + header.p_memsz - aligned)) {

@@ -1,12 +1,13 @@
-//! What ends the agent, or should tell it something.
+//! The signals that end the agent or make it reload: SIGTERM, SIGINT and SIGHUP.
 
 use futures_util::FutureExt;
 use nix::sys::signal::{self, SIGHUP, SIGINT, SIGTERM, SigSet};
 use nix::unistd::Pid;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// While these are held back, signals wait for whoever lets them in, be it another program in this process. No thread but
-/// the one that has made this gets any, if all others were started while they were held back.
+/// Receives the signals. While they are held back (blocked), the kernel keeps them pending, also over an `execve`. Only
+/// the thread that created this value receives them, provided that all other threads were started while they were held
+/// back.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -14,16 +15,21 @@ pub struct Signals {
     hangup: Signal,
 }
 
-/// One of them has come.
+/// A signal that has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
+pub struct ReceivedSignal {
+    /// Number of the signal.
     pub signal: signal::Signal,
-    /// It asks us to end, rather than to reload.
+    /// Whether it asks the agent to end, rather than to reload.
     pub stop: bool,
 }
 
 impl Signals {
-    /// Holds them back, until [`Self::let_in`]: the kernel gives up loading a program when a signal arrives.
+    /// Holds the signals back until [`Self::let_in`], because the kernel gives up loading a BPF program when a signal
+    /// arrives.
+    ///
+    /// # Errors
+    /// The runtime cannot install a handler.
     pub fn hold_back() -> std::io::Result<Self> {
         hold_back();
         Ok(Self {
@@ -33,47 +39,47 @@ impl Signals {
         })
     }
 
-    /// From now on they arrive, and those that came meanwhile.
+    /// Lets the signals in, including those that have become pending since they were held back.
     pub fn let_in(&self) {
-        // Fails only for arguments that make no sense (pthread_sigmask(3)).
-        let _ = ours().thread_unblock();
+        // Fails only for invalid arguments (pthread_sigmask(3)).
+        let _ = handled().thread_unblock();
     }
 
-    /// Holds back all that comes from now on, for another program in this process.
+    /// Holds back all later signals, for the program that replaces this one in the process.
     pub fn leave(&self) {
         hold_back();
     }
 
-    /// Has those come again that had come before [`Self::leave`] and were not attended to.
+    /// Sends this process the signals again that arrived before [`Self::leave`] and were not handled.
     pub async fn send_again(&mut self) {
-        // Lets the runtime look for them.
+        // Lets the runtime collect them.
         tokio::task::yield_now().await;
         while let Some(received) = self.next().now_or_never() {
             let _ = signal::kill(Pid::this(), received.signal);
         }
     }
 
-    /// The next one.
-    pub async fn next(&mut self) -> Received {
+    /// Returns the next signal.
+    pub async fn next(&mut self) -> ReceivedSignal {
         tokio::select! {
-            _ = self.terminate.recv() => Received { signal: SIGTERM, stop: true },
-            _ = self.interrupt.recv() => Received { signal: SIGINT, stop: true },
-            _ = self.hangup.recv() => Received { signal: SIGHUP, stop: false },
+            _ = self.terminate.recv() => ReceivedSignal { signal: SIGTERM, stop: true },
+            _ = self.interrupt.recv() => ReceivedSignal { signal: SIGINT, stop: true },
+            _ = self.hangup.recv() => ReceivedSignal { signal: SIGHUP, stop: false },
         }
     }
 }
 
 fn hold_back() {
-    // As above.
-    let _ = ours().thread_block();
+    // Fails only for invalid arguments (pthread_sigmask(3)).
+    let _ = handled().thread_block();
 }
 
-/// Those that somebody attends to. The others do what they always do.
-fn ours() -> SigSet {
+/// The signals that the agent handles. The others keep their default action.
+fn handled() -> SigSet {
     [SIGTERM, SIGINT, SIGHUP].into_iter().collect()
 }
 
-/// Starts something whose threads get no signals.
+/// Calls `start`; the threads that it starts receive none of the signals that the agent handles.
 pub fn without<T>(start: impl FnOnce() -> T) -> T {
     let before = SigSet::thread_get_mask();
     hold_back();

@@ -12,7 +12,7 @@ use xvrrp_dataplane::{Capacity, DataplaneError, Pins, Predecessor};
 use xvrrp_net::{Interface, Netlink};
 
 use crate::plan::{self, Plans, facts};
-use crate::process::aside::Aside;
+use crate::process::blocking_call::BlockingCall;
 use crate::process::clock;
 
 /// How long the host may take to answer what a configuration needs to know of it.
@@ -92,7 +92,7 @@ pub(super) async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Resu
         let of_host = survey.warnings(&owned).into_iter().chain(surroundings::warnings(&owned, &surroundings));
         Ok(of_host.chain(owned.warnings()).collect())
     };
-    Aside::default().run(PATIENCE, check).await.unwrap_or_else(|| {
+    BlockingCall::default().run(PATIENCE, check).await.unwrap_or_else(|| {
         let file = config.file.display();
         bail!(
             "{file}: the files and users that it names could not be looked up within {PATIENCE:?}; is a file system or a \

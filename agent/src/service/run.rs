@@ -5,9 +5,9 @@ use xvrrp_net::LinkNews;
 use super::{Service, supervisor};
 use crate::addresses::Request;
 use crate::election::{Command, Report};
-use crate::process::signals::Received;
+use crate::process::signals::ReceivedSignal;
 use crate::succession::departure::ExitRequest;
-use crate::tracking::{Update, Verdict};
+use crate::tracking::{Verdict, VerdictUpdate};
 
 impl Service<'_> {
     /// Serves until the election has ended (`None`), or until somebody asks the agent to leave everything to a successor.
@@ -75,7 +75,7 @@ impl Service<'_> {
         }
     }
 
-    fn signalled(&mut self, received: Received) {
+    fn signalled(&mut self, received: ReceivedSignal) {
         if received.stop {
             tracing::info!("{}: giving up every role", received.signal);
             supervisor::notify_stopping();
@@ -85,8 +85,8 @@ impl Service<'_> {
         }
     }
 
-    fn check_changed(&mut self, update: Update) {
-        let Update { router, verdict: Verdict { priority, checks } } = update;
+    fn check_changed(&mut self, update: VerdictUpdate) {
+        let VerdictUpdate { router, verdict: Verdict { priority, checks } } = update;
         self.threads.command(Command::Track { router, priority, checks });
     }
 

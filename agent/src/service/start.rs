@@ -125,7 +125,7 @@ impl<'a> Service<'a> {
         let attachment_watch = AttachmentWatch::new(&plans.ready, start.links.reports());
         let sources = Sources {
             counters: Arc::clone(&counters),
-            checks: tracker.accounts(),
+            checks: tracker.states(),
             notify_failures: notifications.programs.failures(),
             history: Arc::clone(&notifications.history),
             kept: Arc::clone(&threads.addresses.accounts),

@@ -76,7 +76,7 @@ impl Service<'_> {
             configuration: Some(configuration),
             renewed,
             waiting: self.waits,
-            told: notifications.programs.told(),
+            told: notifications.programs.last_notified(),
             checks,
             rests: rests.collect(),
             running: self.children.running(),

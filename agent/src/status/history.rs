@@ -1,4 +1,4 @@
-//! The changes of state of each virtual router since the agent was started: how many, and the latest ones.
+//! Keeps the changes of state of each virtual router since the agent was started: their number, and the latest ones.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,38 +7,40 @@ use xvrrp_vrrp::RouterState;
 
 use crate::process::clock::unix_time;
 
-/// How many changes of a virtual router are kept: the latest ones.
+/// How many changes of each virtual router are kept: the latest ones.
 pub const KEPT: usize = 16;
 
-/// Of every virtual router, by its place in the configuration.
+/// The changes of all virtual routers, by their places in the configuration.
 #[derive(Debug)]
 pub struct History(Vec<Mutex<Changes>>);
 
 #[derive(Debug, Default)]
 struct Changes {
-    /// How often it has come into each state, by [`RouterState::ALL`].
+    /// How often the virtual router has entered each state, in the order of [`RouterState::ALL`].
     counts: [u64; RouterState::ALL.len()],
-    /// The oldest one first.
-    latest: VecDeque<Entry>,
+    /// The oldest first.
+    latest: VecDeque<PastChange>,
 }
 
 /// A change of state.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// In seconds since 1970.
+pub struct PastChange {
+    /// When it happened, in seconds since 1970.
     pub at: f64,
-    /// The new one.
+    /// The new state.
     pub state: RouterState,
+    /// Why the state changed.
     pub reason: String,
 }
 
 impl History {
+    /// Creates an empty history of so many virtual routers.
     pub fn new(routers: usize) -> Self {
         Self((0..routers).map(|_| Mutex::default()).collect())
     }
 
-    /// The virtual router at this place has just come into this state. One that is not there has no history.
-    pub fn note(&self, router: usize, state: RouterState, reason: &str) {
+    /// Records that the virtual router at this place has just entered a state. Does nothing if there is no such place.
+    pub fn record(&self, router: usize, state: RouterState, reason: &str) {
         let Some(mut changes) = self.of(router) else { return };
         if let Some((count, _)) = changes.counts.iter_mut().zip(RouterState::ALL).find(|(_, of)| *of == state) {
             *count += 1;
@@ -46,17 +48,17 @@ impl History {
         if changes.latest.len() == KEPT {
             changes.latest.pop_front();
         }
-        changes.latest.push_back(Entry { at: unix_time(), state, reason: reason.to_owned() });
+        changes.latest.push_back(PastChange { at: unix_time(), state, reason: reason.to_owned() });
     }
 
-    /// How often it has come into each state.
+    /// Returns how often the virtual router at this place has entered each state.
     pub fn counts(&self, router: usize) -> BTreeMap<RouterState, u64> {
         let counts = self.of(router).map(|changes| changes.counts);
         RouterState::ALL.into_iter().zip(counts.into_iter().flatten()).collect()
     }
 
-    /// The oldest one first.
-    pub fn latest(&self, router: usize) -> Vec<Entry> {
+    /// Returns the latest changes of the virtual router at this place, the oldest first.
+    pub fn latest(&self, router: usize) -> Vec<PastChange> {
         self.of(router).map(|changes| changes.latest.iter().cloned().collect()).unwrap_or_default()
     }
 
@@ -70,17 +72,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_changes_make_room_for_new_ones_and_all_are_counted() {
+    fn only_the_latest_changes_are_kept_but_all_are_counted() {
         let history = History::new(2);
         for number in 0..=KEPT {
-            history.note(1, RouterState::Backup, &number.to_string());
+            history.record(1, RouterState::Backup, &number.to_string());
         }
-        let kept: Vec<_> = history.latest(1).into_iter().map(|entry| entry.reason).collect();
+        let kept: Vec<_> = history.latest(1).into_iter().map(|change| change.reason).collect();
         assert_eq!(kept, (1..=KEPT).map(|number| number.to_string()).collect::<Vec<_>>());
         assert_eq!(history.counts(1)[&RouterState::Backup], KEPT as u64 + 1);
         assert_eq!(history.counts(1)[&RouterState::Active], 0);
         assert_eq!(history.latest(0), []);
-        history.note(2, RouterState::Backup, "there is no such router");
+        history.record(2, RouterState::Backup, "there is no such router");
         assert_eq!(history.latest(2), []);
         assert!(history.counts(2).is_empty());
     }

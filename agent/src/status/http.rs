@@ -1,4 +1,5 @@
-//! A page of metrics over HTTP, for who scrapes it. Slow, silent and many clients cost a little memory, and no more.
+//! Serves a page of metrics over HTTP. Clients that are slow, silent or many cost a limited amount of memory, and
+//! nothing else.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -18,33 +19,37 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// Where it is.
+/// Path of the page.
 const PATH: &str = "/metrics";
-/// OpenMetrics, which Prometheus takes since 2.5.
+/// Content type of OpenMetrics, which Prometheus has accepted since 2.5.
 const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Content type of error messages.
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// How long a client may take to ask, and to ask and read the answer.
-const ASKING: Duration = Duration::from_secs(5);
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the page may take to be written.
-const WRITING: Duration = Duration::from_secs(5);
-/// How many clients there may be at a time. The oldest gives way to one more.
-const CLIENTS: usize = 16;
-/// How much of a request is read; hyper takes no less.
-const REQUEST: usize = 8192;
-const HEADERS: usize = 64;
-/// A page is given to everybody who asks within this time, so that clients cannot keep those busy who know the figures.
+/// How long a client may take to send its request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may take to send its request and to read the answer.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it may take to write the page.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum number of clients at a time. One more replaces the oldest.
+const MAX_CLIENTS: usize = 16;
+/// Maximum size of a request in bytes; hyper accepts no lower limit.
+const MAX_REQUEST: usize = 8192;
+/// Maximum number of headers in a request.
+const MAX_HEADERS: usize = 64;
+/// How long a page is served again, so that clients cannot keep the election and the kernel half busy with requests for
+/// the figures.
 const FRESH: Duration = Duration::from_millis(100);
-/// After a failure to listen, or to accept a client.
+/// The pause after a failure to listen, or to accept a client.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Writes the page.
-pub type Writer = Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>;
+/// A function that writes the page.
+pub type PageWriter = Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>;
 
-/// Answers clients until aborted. Metrics are nothing to fail over for: an address that is taken, or not there yet, is
-/// waited for.
-pub async fn serve(address: SocketAddr, write: Writer) {
+/// Answers clients until aborted. Metrics are no reason for a failover: if the address is in use, or not on the host
+/// yet, the server waits for it.
+pub async fn serve(address: SocketAddr, write: PageWriter) {
     let listener = listen(address, PAUSE).await;
     let page = Arc::new(Page { write, latest: Mutex::new(None) });
     let mut clients = Clients::default();
@@ -60,15 +65,15 @@ pub async fn serve(address: SocketAddr, write: Writer) {
 }
 
 async fn listen(address: SocketAddr, pause: Duration) -> TcpListener {
-    let mut told = false;
+    let mut logged = false;
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {
                 tracing::info!("metrics at http://{address}{PATH}");
                 return listener;
             }
-            Err(error) if !told => {
-                told = true;
+            Err(error) if !logged => {
+                logged = true;
                 tracing::error!("no metrics: cannot listen on {address}: {error}; trying again every {pause:?}");
             }
             Err(_) => {}
@@ -77,11 +82,11 @@ async fn listen(address: SocketAddr, pause: Duration) -> TcpListener {
     }
 }
 
-/// Those that are being answered. They go when this is dropped.
+/// The clients that are being answered. Dropping this value disconnects them.
 #[derive(Debug, Default)]
 struct Clients {
     tasks: JoinSet<()>,
-    /// In the order in which they came.
+    /// In the order in which the clients connected.
     handles: VecDeque<AbortHandle>,
 }
 
@@ -89,8 +94,8 @@ impl Clients {
     fn admit(&mut self, stream: TcpStream, page: &Arc<Page>) {
         while self.tasks.try_join_next().is_some() {}
         self.handles.retain(|handle| !handle.is_finished());
-        // A client that is worth it has its answer within milliseconds.
-        while self.handles.len() >= CLIENTS
+        // A client that reads its answer has it within milliseconds, so the oldest client is probably stuck.
+        while self.handles.len() >= MAX_CLIENTS
             && let Some(oldest) = self.handles.pop_front()
         {
             oldest.abort();
@@ -99,7 +104,7 @@ impl Clients {
     }
 }
 
-/// One request, and no more on this connection.
+/// Answers one request, and no more on this connection.
 async fn attend(stream: TcpStream, page: Arc<Page>) {
     let service = service_fn(|request: Request<_>| {
         let page = Arc::clone(&page);
@@ -107,17 +112,17 @@ async fn attend(stream: TcpStream, page: Arc<Page>) {
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(ASKING)
-        .max_buf_size(REQUEST)
-        .max_headers(HEADERS)
+        .header_read_timeout(REQUEST_TIMEOUT)
+        .max_buf_size(MAX_REQUEST)
+        .max_headers(MAX_HEADERS)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    // Whoever hangs up, or asks for what is not HTTP, does not want the answer.
-    let _ = tokio::time::timeout(PATIENCE, connection).await;
+    // Fails if the client hangs up, or does not speak HTTP: it then gets no answer.
+    let _ = tokio::time::timeout(CLIENT_TIMEOUT, connection).await;
 }
 
 struct Page {
-    write: Writer,
+    write: PageWriter,
     latest: Mutex<Option<(Instant, Bytes)>>,
 }
 
@@ -131,7 +136,7 @@ impl Page {
             refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
             return refusal;
         }
-        match tokio::time::timeout(WRITING, self.content()).await {
+        match tokio::time::timeout(PAGE_TIMEOUT, self.content()).await {
             Ok(content) => response(StatusCode::OK, FORMAT, content),
             Err(_) => response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the agent does not answer\n".into()),
         }
@@ -166,7 +171,7 @@ mod tests {
 
     use super::*;
 
-    /// Serves pages with their number; where.
+    /// Starts a server whose pages contain their number, and returns its address.
     async fn start() -> SocketAddr {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
@@ -200,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_get_metrics_is_answered_with_the_page() {
+    async fn only_a_get_request_for_metrics_is_answered_with_the_page() {
         let address = start().await;
         let page = ask(address, "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
         assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
@@ -217,11 +222,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_without_end_is_refused() {
+    async fn an_endless_request_is_refused() {
         let address = start().await;
         let mut stream = connect(address).await;
-        let endless = format!("GET /metrics HTTP/1.1\r\nx: {}", "y".repeat(2 * REQUEST));
-        // It may be refused, and the connection be closed, before all of it is written.
+        let endless = format!("GET /metrics HTTP/1.1\r\nx: {}", "y".repeat(2 * MAX_REQUEST));
+        // The server may refuse it and close the connection before all of it is written.
         let _ = stream.write_all(endless.as_bytes()).await;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
@@ -229,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_ask_all_the_time_get_the_same_page_for_a_while() {
+    async fn frequent_requests_get_the_same_page_for_a_while() {
         let address = start().await;
         let begin = Instant::now();
         let mut last = String::new();
@@ -241,24 +246,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silent_clients_give_way_to_one_who_asks() {
+    async fn a_new_client_replaces_the_oldest_silent_one() {
         let address = start().await;
         let mut silent = Vec::new();
-        for _ in 0..4 * CLIENTS {
+        for _ in 0..4 * MAX_CLIENTS {
             let mut stream = connect(address).await;
             stream.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
             silent.push(stream);
         }
         let begin = Instant::now();
         assert!(ask(address, "GET /metrics HTTP/1.1\r\n\r\n").await.contains("page "));
-        assert!(begin.elapsed() < ASKING, "{:?}", begin.elapsed());
-        // The first one has been left, and not for its silence.
+        assert!(begin.elapsed() < REQUEST_TIMEOUT, "{:?}", begin.elapsed());
+        // The first client has been disconnected, and not because its request timed out.
         assert!(matches!(silent[0].read(&mut [0; 64]).await, Ok(0) | Err(_)));
-        assert!(begin.elapsed() < ASKING, "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < REQUEST_TIMEOUT, "{:?}", begin.elapsed());
     }
 
     #[tokio::test]
-    async fn an_address_that_is_taken_is_waited_for() {
+    async fn the_server_waits_for_an_address_that_is_in_use() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         let pause = Duration::from_millis(10);

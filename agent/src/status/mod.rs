@@ -1,4 +1,4 @@
-//! Gathers what `xvrrp status` shows, from those who know it.
+//! Collects the status document from the configuration, the election, the kernel half and the management side.
 
 pub mod history;
 pub mod http;
@@ -20,43 +20,48 @@ use crate::control::status::{
     ActiveRouter, AgentStatus, CheckStatus, HeardRouter, HistoryEntry, PeerStatus, RestoredCounts, RivalClaim, SCHEMA,
     SyncGroupStatus, TimerStatus, TrackStatus, VirtualRouterStatus, counted, milliseconds,
 };
-use crate::election::{Command, RouterStatus};
+use crate::election::{Command, RouterStatus, Timers};
 use crate::plan::waits::Waits;
 use crate::plan::{self, Plans};
 use crate::process::clock::{self, unix_time};
-use crate::status::history::{Entry, History};
-use crate::tracking::{Account, Outcome};
+use crate::status::history::{History, PastChange};
+use crate::tracking::{CheckState, Outcome};
 
-/// See the module.
+/// Collects the status.
 #[derive(Debug)]
 pub struct Inspector {
     router_id: String,
+    /// In seconds since 1970.
     started: f64,
     /// In the order of the configuration.
-    routers: Vec<Known>,
-    sync_groups: Vec<KnownGroup>,
-    checks: Vec<KnownCheck>,
+    routers: Vec<RouterInfo>,
+    sync_groups: Vec<GroupInfo>,
+    checks: Vec<CheckInfo>,
     sources: Sources,
     election: mpsc::UnboundedSender<Command>,
 }
 
-/// Who is asked for what changes, beside the election.
+/// The sources of everything that changes, except the election.
 #[derive(Debug)]
 pub struct Sources {
+    /// Counters of the kernel half.
     pub counters: Arc<CounterReader>,
-    pub checks: watch::Receiver<Vec<Account>>,
-    /// Of each virtual router, as [`Notifier::failures`](crate::notify::programs::Notifier::failures).
+    /// States of the checks, in the order of the configuration.
+    pub checks: watch::Receiver<Vec<CheckState>>,
+    /// Failed notify programs of each audience, from
+    /// [`Notifier::failures`](crate::notify::programs::Notifier::failures).
     pub notify_failures: Vec<Arc<AtomicU64>>,
+    /// Changes of state, by the virtual routers' places in the configuration.
     pub history: Arc<History>,
-    /// What is kept on the host, by the virtual routers' numbers in the election.
+    /// What the agent keeps on the host, by the virtual routers' numbers in the election.
     pub kept: Arc<[addresses::Account]>,
     /// Why the kernel half is not pinned, if it is not.
     pub unpinned: watch::Receiver<Option<String>>,
 }
 
-/// What does not change about a check.
+/// The constant facts about a check.
 #[derive(Debug)]
-struct KnownCheck {
+struct CheckInfo {
     name: String,
     kind: &'static str,
     target: String,
@@ -64,14 +69,14 @@ struct KnownCheck {
 }
 
 #[derive(Debug)]
-struct KnownGroup {
+struct GroupInfo {
     name: String,
     members: Vec<String>,
 }
 
-/// What does not change about a virtual router while the agent runs.
+/// The facts about a virtual router that are constant while the agent runs.
 #[derive(Debug)]
-struct Known {
+struct RouterInfo {
     name: String,
     family: Family,
     vrid: u8,
@@ -85,20 +90,21 @@ struct Known {
     virtual_mac: Option<String>,
     addresses: Vec<String>,
     peers: Vec<PeerStatus>,
-    standing: Standing,
+    source: RouterSource,
 }
 
-/// Who knows the rest of it.
+/// Where the changing part of a virtual router's status comes from.
 #[derive(Debug)]
-enum Standing {
-    /// The election, by its number there.
-    Elected { index: usize, primary: IpAddr, slot: u32 },
-    /// Nobody else: it waits.
-    Waits { status: RouterStatus, reason: String, since: f64 },
+enum RouterSource {
+    /// The election, where it has the number `index`.
+    Election { index: usize, primary: IpAddr, slot: u32 },
+    /// Nowhere: it waits for something on the host, and its status is constant.
+    Waiting { status: RouterStatus, reason: String, since: f64 },
 }
 
 impl Inspector {
-    /// `modes` has the XDP mode of each interface by its index.
+    /// Creates an inspector for the virtual routers in `plans`. `modes` has the XDP mode of each interface, by
+    /// interface index.
     pub fn new(
         config: &Config,
         plans: &Plans<'_>,
@@ -109,48 +115,48 @@ impl Inspector {
     ) -> Self {
         let ready = plans.ready.iter().map(|plan| {
             let xdp_mode = modes.get(&plan.interface.ifindex).copied();
-            let standing = Standing::Elected { index: plan.index, primary: plan.primary, slot: plan.slot };
-            (plan.place, Known::new(plan.config, plan.family, xdp_mode, standing))
+            let source = RouterSource::Election { index: plan.index, primary: plan.primary, slot: plan.slot };
+            (plan.place, RouterInfo::new(plan.config, plan.family, xdp_mode, source))
         });
         let waiting = plans.waiting.iter().zip(waits).map(|(waiting, Waits { reason, since, .. })| {
             let status = RouterStatus::in_fault(plan::machine(waiting.config, Ipv4Addr::UNSPECIFIED.into()));
-            let standing = Standing::Waits { status, reason: reason.clone(), since: *since };
-            (waiting.place, Known::new(waiting.config, waiting.family, None, standing))
+            let source = RouterSource::Waiting { status, reason: reason.clone(), since: *since };
+            (waiting.place, RouterInfo::new(waiting.config, waiting.family, None, source))
         });
         let mut routers: Vec<_> = ready.chain(waiting).collect();
         routers.sort_by_key(|(place, _)| *place);
-        let sync_groups: Vec<_> = config.sync_groups.iter().map(|group| KnownGroup::new(group, config)).collect();
-        for (_, known) in &mut routers {
-            let group = sync_groups.iter().find(|group| group.members.contains(&known.name));
-            known.sync_group = group.map(|group| group.name.clone());
+        let sync_groups: Vec<_> = config.sync_groups.iter().map(|group| GroupInfo::new(group, config)).collect();
+        for (_, info) in &mut routers {
+            let group = sync_groups.iter().find(|group| group.members.contains(&info.name));
+            info.sync_group = group.map(|group| group.name.clone());
         }
         Self {
             router_id: config.agent.router_id.clone(),
             started: unix_time(),
-            routers: routers.into_iter().map(|(_, known)| known).collect(),
+            routers: routers.into_iter().map(|(_, info)| info).collect(),
             sync_groups,
             checks: config
                 .checks
                 .iter()
                 .enumerate()
-                .map(|(index, check)| KnownCheck::new(check, config.is_tracked(index)))
+                .map(|(index, check)| CheckInfo::new(check, config.is_tracked(index)))
                 .collect(),
             sources,
             election,
         }
     }
 
-    /// When the agent was started, in seconds since 1970.
+    /// Returns when the agent was started or last reloaded, in seconds since 1970.
     pub fn started(&self) -> f64 {
         self.started
     }
 
-    /// Empty of virtual routers while the agent is stopping.
+    /// Returns the current status. It includes no virtual routers of the election while the agent is stopping.
     pub async fn status(&self) -> AgentStatus {
         let (reply, answer) = oneshot::channel();
         let _ = self.election.send(Command::Status(reply));
         let elected = answer.await.unwrap_or_default();
-        let accounts = self.sources.checks.borrow().clone();
+        let checks = self.sources.checks.borrow().clone();
         AgentStatus {
             schema: SCHEMA,
             router_id: self.router_id.clone(),
@@ -162,18 +168,18 @@ impl Inspector {
                 .routers
                 .iter()
                 .enumerate()
-                .filter_map(|(place, known)| self.virtual_router(place, known, &elected, &accounts))
+                .filter_map(|(place, info)| self.virtual_router(place, info, &elected, &checks))
                 .collect(),
-            checks: self.checks.iter().zip(&accounts).filter(|(known, _)| known.tracked).map(check_status).collect(),
+            checks: self.checks.iter().zip(&checks).filter(|(info, _)| info.tracked).map(check_status).collect(),
             counters: self.counted(CounterReader::NO_ROUTER),
         }
     }
 
-    /// Their notify programs come after those of all virtual routers.
+    /// Returns the status of the sync groups, whose notify programs come after those of all virtual routers.
     fn sync_groups(&self) -> Vec<SyncGroupStatus> {
         let failures = self.sources.notify_failures.iter().skip(self.routers.len());
         let groups = self.sync_groups.iter().zip(failures);
-        let status = groups.map(|(KnownGroup { name, members }, failures)| SyncGroupStatus {
+        let status = groups.map(|(GroupInfo { name, members }, failures)| SyncGroupStatus {
             name: name.clone(),
             members: members.clone(),
             notify_failures: failures.load(Ordering::Relaxed),
@@ -184,50 +190,49 @@ impl Inspector {
     fn virtual_router(
         &self,
         place: usize,
-        known: &Known,
+        info: &RouterInfo,
         elected: &[RouterStatus],
-        accounts: &[Account],
+        checks: &[CheckState],
     ) -> Option<VirtualRouterStatus> {
-        match &known.standing {
-            Standing::Elected { index, primary, slot } => Some(VirtualRouterStatus {
+        match &info.source {
+            RouterSource::Election { index, primary, slot } => Some(VirtualRouterStatus {
                 counters: self.counted(CounterReader::router(*slot)),
                 restored: self.sources.kept.get(*index).map(restored).unwrap_or_default(),
                 not_kept: self.sources.kept.get(*index).and_then(not_kept),
-                ..self.described(place, known, (elected.get(*index)?, Some(*primary)), accounts)
+                ..self.described(place, info, (elected.get(*index)?, Some(*primary)), checks)
             }),
-            Standing::Waits { status, reason, since } => Some(VirtualRouterStatus {
+            RouterSource::Waiting { status, reason, since } => Some(VirtualRouterStatus {
                 reason: reason.clone(),
                 since: *since,
                 in_state_ms: (unix_time() - since).max(0.0) * 1000.0,
-                ..self.described(place, known, (status, None), accounts)
+                ..self.described(place, info, (status, None), checks)
             }),
         }
     }
 
-    /// Without what the kernel half has counted.
+    /// Returns the status without the counters of the kernel half and what the agent keeps on the host.
     fn described(
         &self,
         place: usize,
-        known: &Known,
+        info: &RouterInfo,
         (elected, primary): (&RouterStatus, Option<IpAddr>),
-        accounts: &[Account],
+        checks: &[CheckState],
     ) -> VirtualRouterStatus {
-        let timers = elected.timers;
         VirtualRouterStatus {
-            name: known.name.clone(),
-            family: known.family,
-            vrid: known.vrid,
-            version: known.version,
-            sync_group: known.sync_group.clone(),
-            interface: known.interface.clone(),
-            xdp_mode: known.xdp_mode,
+            name: info.name.clone(),
+            family: info.family,
+            vrid: info.vrid,
+            version: info.version,
+            sync_group: info.sync_group.clone(),
+            interface: info.interface.clone(),
+            xdp_mode: info.xdp_mode,
             state: RouterState::new(elected.state, elected.reason),
             reason: elected.reason.to_string(),
             since: unix_time() - milliseconds(elected.in_state_for) / 1000.0,
             in_state_ms: milliseconds(elected.in_state_for),
             priority: elected.priority.get(),
-            configured_priority: known.priority,
-            track: known.track.iter().filter_map(|tracked| self.track(*tracked, accounts)).collect(),
+            configured_priority: info.priority,
+            track: info.track.iter().filter_map(|tracked| self.track(*tracked, checks)).collect(),
             active: elected.active.map(|(address, priority)| ActiveRouter {
                 address,
                 priority: priority.get(),
@@ -239,17 +244,10 @@ impl Inspector {
                 priority: heard.priority.get(),
                 ago_ms: milliseconds(clock::now().since(heard.at)),
             }),
-            timers: TimerStatus {
-                advert_interval_ms: milliseconds(known.advert_interval),
-                active_adver_interval_ms: milliseconds(timers.active_adver_interval),
-                skew_ms: milliseconds(timers.skew),
-                active_down_interval_ms: milliseconds(timers.active_down_interval),
-                next_ms: timers.next.map(milliseconds),
-                lease_ms: timers.lease.map(milliseconds),
-            },
-            virtual_mac: known.virtual_mac.clone(),
-            addresses: known.addresses.clone(),
-            unicast_peers: known.peers.clone(),
+            timers: timer_status(info.advert_interval, &elected.timers),
+            virtual_mac: info.virtual_mac.clone(),
+            addresses: info.addresses.clone(),
+            unicast_peers: info.peers.clone(),
             adverts_sent: elected.adverts_sent,
             announcements_waiting: elected.announcements_waiting,
             transitions: self.sources.history.counts(place),
@@ -257,17 +255,17 @@ impl Inspector {
             notify_failures: self.sources.notify_failures.get(place).map_or(0, |count| count.load(Ordering::Relaxed)),
             restored: RestoredCounts::default(),
             not_kept: None,
-            rival: elected.rival.map(|rival| RivalClaim {
-                address: rival.address,
-                mac: rival.mac.to_string(),
-                ago_ms: milliseconds(clock::now().since(rival.at)),
+            rival: elected.rival.map(|conflict| RivalClaim {
+                address: conflict.address,
+                mac: conflict.mac.to_string(),
+                ago_ms: milliseconds(clock::now().since(conflict.at)),
             }),
             counters: BTreeMap::new(),
         }
     }
 
-    fn track(&self, Tracked { check, weight }: Tracked, accounts: &[Account]) -> Option<TrackStatus> {
-        let (state, value) = outcome(accounts.get(check)?.outcome);
+    fn track(&self, Tracked { check, weight }: Tracked, checks: &[CheckState]) -> Option<TrackStatus> {
+        let (state, value) = outcome(checks.get(check)?.outcome);
         Some(TrackStatus { check: self.checks.get(check)?.name.clone(), weight, state: state.to_owned(), value })
     }
 
@@ -282,8 +280,8 @@ impl Inspector {
     }
 }
 
-impl Known {
-    fn new(config: &VirtualRouterConfig, family: Family, xdp_mode: Option<XdpMode>, standing: Standing) -> Self {
+impl RouterInfo {
+    fn new(config: &VirtualRouterConfig, family: Family, xdp_mode: Option<XdpMode>, source: RouterSource) -> Self {
         Self {
             name: config.name.clone(),
             family,
@@ -301,19 +299,19 @@ impl Known {
                 .peers_of(family)
                 .map(|peer| PeerStatus { address: peer.address, min_ttl: peer.min_ttl })
                 .collect(),
-            standing,
+            source,
         }
     }
 }
 
-impl KnownGroup {
+impl GroupInfo {
     fn new(group: &SyncGroupConfig, config: &Config) -> Self {
         let members = group.members.iter().filter_map(|place| config.virtual_routers.get(*place));
         Self { name: group.name.clone(), members: members.map(|member| member.name.clone()).collect() }
     }
 }
 
-impl KnownCheck {
+impl CheckInfo {
     fn new(check: &CheckConfig, tracked: bool) -> Self {
         let (kind, target) = match &check.kind {
             CheckKind::Script { command, .. } => ("script", command.join(" ")),
@@ -327,16 +325,27 @@ impl KnownCheck {
     }
 }
 
-fn check_status((known, account): (&KnownCheck, &Account)) -> CheckStatus {
-    let (state, value) = outcome(account.outcome);
+fn timer_status(advert_interval: Interval, timers: &Timers) -> TimerStatus {
+    TimerStatus {
+        advert_interval_ms: milliseconds(advert_interval),
+        active_adver_interval_ms: milliseconds(timers.active_adver_interval),
+        skew_ms: milliseconds(timers.skew),
+        active_down_interval_ms: milliseconds(timers.active_down_interval),
+        next_ms: timers.next.map(milliseconds),
+        lease_ms: timers.lease.map(milliseconds),
+    }
+}
+
+fn check_status((info, check): (&CheckInfo, &CheckState)) -> CheckStatus {
+    let (state, value) = outcome(check.outcome);
     CheckStatus {
-        name: known.name.clone(),
-        kind: known.kind.to_owned(),
-        target: known.target.clone(),
+        name: info.name.clone(),
+        kind: info.kind.to_owned(),
+        target: info.target.clone(),
         state: state.to_owned(),
         value,
-        in_state_ms: milliseconds(clock::now().since(account.since)),
-        failure: account.failure.clone(),
+        in_state_ms: milliseconds(clock::now().since(check.since)),
+        failure: check.failure.clone(),
     }
 }
 
@@ -360,6 +369,6 @@ fn not_kept(account: &addresses::Account) -> Option<String> {
     account.rest().failure
 }
 
-fn history_entry(Entry { at, state, reason }: Entry) -> HistoryEntry {
+fn history_entry(PastChange { at, state, reason }: PastChange) -> HistoryEntry {
     HistoryEntry { at, ago_ms: (unix_time() - at) * 1000.0, state, reason }
 }

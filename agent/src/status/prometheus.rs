@@ -1,4 +1,5 @@
-//! The status as metrics, in the text format that Prometheus reads. `docs/metrics.md` is the reference.
+//! Writes the status as metrics in OpenMetrics' text format, which Prometheus reads. `docs/metrics.md` is the
+//! reference.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,44 +12,43 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 use xvrrp_common::abi::Counter;
-
 use xvrrp_dataplane::XdpMode;
 use xvrrp_vrrp::RouterState;
 
 use crate::control::status::{AgentStatus, CheckStatus, RestoredCounts, TimerStatus, VirtualRouterStatus};
 
-/// Counters of the kernel half for a virtual router, as one metric.
-struct Counted {
-    /// Without `_total`.
+/// A metric of a virtual router that the kernel half counts.
+struct CounterMetric {
+    /// Name of the metric without `_total`.
     name: &'static str,
     help: &'static str,
-    /// Empty: none.
+    /// Name of its label; empty if it has none.
     label: &'static str,
-    /// By the label's value.
+    /// The counters whose sum is a sample, by the value of the label.
     sums: &'static [(&'static str, &'static [Counter])],
 }
 
-/// All but the [`Counter::DISCARDS`], which are one metric, and the [`UNATTRIBUTED`], which are another.
-const COUNTED: &[Counted] = &[
-    Counted {
+/// All metrics that the kernel half counts, except those for [`Counter::DISCARDS`] and [`UNATTRIBUTED`].
+const COUNTER_METRICS: &[CounterMetric] = &[
+    CounterMetric {
         name: "xvrrp_virtual_router_adverts_received",
-        help: "Valid adverts of others",
+        help: "Valid adverts of other routers",
         label: "",
         sums: &[("", &[Counter::AdvertAccepted])],
     },
-    Counted {
+    CounterMetric {
         name: "xvrrp_virtual_router_releases_received",
         help: "Those of them with priority 0",
         label: "",
         sums: &[("", &[Counter::AdvertRelease])],
     },
-    Counted {
+    CounterMetric {
         name: "xvrrp_virtual_router_events_lost",
-        help: "Changes not told to the agent at once, because the ring buffer was full",
+        help: "Changes not reported to the agent at once, because the ring buffer was full",
         label: "",
         sums: &[("", &[Counter::EventLost])],
     },
-    Counted {
+    CounterMetric {
         name: "xvrrp_virtual_router_address_requests",
         help: "ARP requests or Neighbor Solicitations for a virtual address",
         label: "outcome",
@@ -57,32 +57,32 @@ const COUNTED: &[Counted] = &[
             ("suppressed", &[Counter::ArpSuppressed, Counter::NdSuppressed]),
         ],
     },
-    Counted {
+    CounterMetric {
         name: "xvrrp_virtual_router_rival_claims",
         help: "ARP or Neighbor Discovery in which another host claims a virtual address",
         label: "",
         sums: &[("", &[Counter::ArpRivalClaim, Counter::NdRivalClaim])],
     },
-    Counted {
+    CounterMetric {
         name: "xvrrp_virtual_router_virtual_mac_frames",
         help: "Frames to the virtual MAC",
         label: "outcome",
         sums: &[("admitted", &[Counter::VirtualMacAdmitted]), ("dropped", &[Counter::VirtualMacDropped])],
     },
-    Counted {
+    CounterMetric {
         name: "xvrrp_virtual_router_not_accepted_packets",
         help: "Packets to a virtual address that were dropped",
         label: "",
         sums: &[("", &[Counter::NotAccepted])],
     },
-    Counted {
+    CounterMetric {
         name: "xvrrp_virtual_router_fenced_packets",
-        help: "Packets, ARP requests and Neighbor Solicitations for a virtual address, by way of another interface, that were \
-               dropped because the lease had ended",
+        help: "Packets, ARP requests and Neighbor Solicitations for a virtual address that arrived on another interface and \
+               were dropped because the lease had ended",
         label: "",
         sums: &[("", &[Counter::Fenced])],
     },
-    Counted {
+    CounterMetric {
         name: "xvrrp_virtual_router_egress_packets",
         help: "ARP or Neighbor Discovery of this host that named a virtual address",
         label: "outcome",
@@ -93,16 +93,16 @@ const COUNTED: &[Counted] = &[
     },
 ];
 
-/// What may be found of a packet before its virtual router is known, if it has one.
+/// What the kernel half may find about a packet before it knows its virtual router.
 const UNATTRIBUTED: &[Counter] =
     &[Counter::AdvertFragment, Counter::AdvertIpHeader, Counter::AdvertLength, Counter::AdvertUnknownVrid];
 
-/// The whole page.
+/// Returns the page of metrics.
 pub fn page(status: AgentStatus) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Exposition(status)));
     let mut page = String::new();
-    // Into memory, that does not fail.
+    // Writing to a string does not fail.
     let _ = text::encode(&mut page, &registry);
     page
 }
@@ -110,7 +110,7 @@ pub fn page(status: AgentStatus) -> String {
 #[derive(Debug)]
 struct Exposition(AgentStatus);
 
-/// The labels of a sample: those of a virtual router, if it is about one, and others.
+/// The labels of a sample: those of its virtual router, if it belongs to one, and others.
 #[derive(Default)]
 struct Labels<'a> {
     router: Option<&'a VirtualRouterStatus>,
@@ -144,29 +144,29 @@ impl EncodeLabelSet for Labels<'_> {
     }
 }
 
-/// A metric that waits for its samples.
-struct Family<'a> {
+/// A metric without its samples.
+struct MetricFamily<'a> {
     name: &'a str,
     help: &'a str,
     unit: Option<Unit>,
     counter: bool,
 }
 
-fn gauge<'a>(name: &'a str, help: &'a str) -> Family<'a> {
-    Family { name, help, unit: None, counter: false }
+fn gauge<'a>(name: &'a str, help: &'a str) -> MetricFamily<'a> {
+    MetricFamily { name, help, unit: None, counter: false }
 }
 
-/// Its name will end in `_seconds`.
-fn seconds<'a>(name: &'a str, help: &'a str) -> Family<'a> {
-    Family { unit: Some(Unit::Seconds), ..gauge(name, help) }
+/// Returns a gauge in seconds; the encoder appends `_seconds` to its name.
+fn seconds<'a>(name: &'a str, help: &'a str) -> MetricFamily<'a> {
+    MetricFamily { unit: Some(Unit::Seconds), ..gauge(name, help) }
 }
 
-/// Its name will end in `_total`.
-fn counter<'a>(name: &'a str, help: &'a str) -> Family<'a> {
-    Family { counter: true, ..gauge(name, help) }
+/// Returns a counter; the encoder appends `_total` to its name.
+fn counter<'a>(name: &'a str, help: &'a str) -> MetricFamily<'a> {
+    MetricFamily { counter: true, ..gauge(name, help) }
 }
 
-impl Family<'_> {
+impl MetricFamily<'_> {
     fn encode<'s>(
         self,
         encoder: &mut DescriptorEncoder,
@@ -205,7 +205,7 @@ impl Collector for Exposition {
 fn encode_agent(status: &AgentStatus, encoder: &mut DescriptorEncoder) -> fmt::Result {
     let version = Labels::default().with("version", env!("CARGO_PKG_VERSION"));
     gauge("xvrrp_build_info", "The agent's version; always 1").encode(encoder, [(version, 1.0)])?;
-    let help = "When the agent was started or has last reloaded, since 1970: what it counts itself began at 0 then";
+    let help = "When the agent was started or last reloaded, since 1970; its own counters began at 0 then";
     seconds("xvrrp_start_time", help).encode(encoder, [(Labels::default(), status.started)])?;
     gauge(
         "xvrrp_pinned",
@@ -215,23 +215,23 @@ fn encode_agent(status: &AgentStatus, encoder: &mut DescriptorEncoder) -> fmt::R
     let reasons = UNATTRIBUTED
         .iter()
         .map(|reason| (Labels::default().with("reason", reason.name()), count(&status.counters, &[*reason])));
-    counter("xvrrp_unattributed_adverts", "VRRP packets that belong to no virtual router of ours, by the reason")
+    counter("xvrrp_unattributed_adverts", "VRRP packets that belong to no virtual router of this agent, by reason")
         .encode(encoder, reasons)?;
-    let faults = count(&status.counters, &[Counter::MissingSlot]);
-    counter("xvrrp_missing_slots", "Frames that met a virtual router without a place in the maps: a fault of the agent")
-        .encode(encoder, [(Labels::default(), faults)])
+    let defects = count(&status.counters, &[Counter::MissingSlot]);
+    counter("xvrrp_missing_slots", "Frames for a virtual router that has no slot in the maps: a defect of the agent")
+        .encode(encoder, [(Labels::default(), defects)])
 }
 
 fn encode_checks(status: &AgentStatus, encoder: &mut DescriptorEncoder) -> fmt::Result {
     let up = status.checks.iter().filter_map(|check| Some((about(check), up(&check.state)?)));
-    gauge("xvrrp_check_up", "Whether a check is up; absent before its first look, and where it says a number")
+    gauge("xvrrp_check_up", "Whether a check is up; absent before its first look, and for a file with a number")
         .encode(encoder, up)?;
     let values = status.checks.iter().filter_map(|check| Some((about(check), f64::from(check.value?))));
-    gauge("xvrrp_check_value", "The number that a check says, which multiplies its weight").encode(encoder, values)?;
+    gauge("xvrrp_check_value", "The number in a check's file, which multiplies the weight").encode(encoder, values)?;
     let weights = status.virtual_routers.iter().flat_map(|router| {
         router.track.iter().map(move |track| (of(router).with("check", &track.check), f64::from(track.weight)))
     });
-    gauge("xvrrp_virtual_router_track_weight", "What a check adds to the priority; 0: its failure is a fault")
+    gauge("xvrrp_virtual_router_track_weight", "The weight of a tracked check; 0: its failure is a fault")
         .encode(encoder, weights)
 }
 
@@ -269,22 +269,21 @@ fn encode_roles(routers: &[VirtualRouterStatus], encoder: &mut DescriptorEncoder
             1.0,
         )
     });
-    gauge("xvrrp_virtual_router_info", "VRRP version, and how the XDP program is attached; always 1")
-        .encode(encoder, info)?;
+    gauge("xvrrp_virtual_router_info", "VRRP version, XDP mode and sync group; always 1").encode(encoder, info)?;
     let each_state = |router| RouterState::ALL.into_iter().map(move |state| (router, state));
     let states = routers.iter().flat_map(each_state).map(|(router, state): (&VirtualRouterStatus, _)| {
         (of(router).with("state", state.name()), f64::from(u8::from(router.state == state)))
     });
-    gauge("xvrrp_virtual_router_state", "1 for the state that it is in, 0 for the others").encode(encoder, states)?;
+    gauge("xvrrp_virtual_router_state", "1 for the current state, 0 for the others").encode(encoder, states)?;
     let transitions = routers.iter().flat_map(each_state).map(|(router, state): (&VirtualRouterStatus, _)| {
         (of(router).with("to", state.name()), exact(router.transitions.get(&state).copied().unwrap_or(0)))
     });
-    counter("xvrrp_virtual_router_transitions", "Changes of state, by the new one").encode(encoder, transitions)?;
-    seconds("xvrrp_virtual_router_state_start_time", "When it came into its state, since 1970")
+    counter("xvrrp_virtual_router_transitions", "Changes of state, by the new state").encode(encoder, transitions)?;
+    seconds("xvrrp_virtual_router_state_start_time", "When it entered its state, since 1970")
         .encode(encoder, routers.iter().map(|router| (of(router), router.since)))?;
-    gauge("xvrrp_virtual_router_priority", "The one that is advertised")
+    gauge("xvrrp_virtual_router_priority", "The advertised priority")
         .encode(encoder, routers.iter().map(|router| (of(router), f64::from(router.priority))))?;
-    gauge("xvrrp_virtual_router_configured_priority", "The same before any check has a say")
+    gauge("xvrrp_virtual_router_configured_priority", "The priority before any check changes it")
         .encode(encoder, routers.iter().map(|router| (of(router), f64::from(router.configured_priority))))
 }
 
@@ -293,24 +292,20 @@ fn encode_timers(routers: &[VirtualRouterStatus], encoder: &mut DescriptorEncode
         let samples = routers.iter().filter_map(|router| Some((of(router), time(&router.timers)? / 1000.0)));
         seconds(name, help).encode(encoder, samples)
     };
-    each("xvrrp_virtual_router_advert_interval", "Between our adverts, as configured", |timers| {
+    each("xvrrp_virtual_router_advert_interval", "Time between this router's adverts, as configured", |timers| {
         Some(timers.advert_interval_ms)
     })?;
-    each("xvrrp_virtual_router_active_adver_interval", "The one in force: ours, or the Active router's", |timers| {
-        Some(timers.active_adver_interval_ms)
-    })?;
+    let help = "The interval in force: this router's own, or as learned from the Active router";
+    each("xvrrp_virtual_router_active_adver_interval", help, |timers| Some(timers.active_adver_interval_ms))?;
     each("xvrrp_virtual_router_skew", "Skew_Time", |timers| Some(timers.skew_ms))?;
-    each(
-        "xvrrp_virtual_router_active_down_interval",
-        "Without an advert for so long, a Backup takes over",
-        |timers| Some(timers.active_down_interval_ms),
-    )?;
+    let help = "Active_Down_Interval: a Backup that hears no advert for this long takes over";
+    each("xvrrp_virtual_router_active_down_interval", help, |timers| Some(timers.active_down_interval_ms))?;
     let help = "How long an Active router may still serve without another advert of its own; absent without a lease";
     each("xvrrp_virtual_router_lease_remaining", help, |timers| timers.lease_ms)
 }
 
 fn encode_counters(routers: &[VirtualRouterStatus], encoder: &mut DescriptorEncoder) -> fmt::Result {
-    counter("xvrrp_virtual_router_adverts_sent", "Adverts that were sent")
+    counter("xvrrp_virtual_router_adverts_sent", "Adverts sent")
         .encode(encoder, routers.iter().map(|router| (of(router), exact(router.adverts_sent))))?;
     counter("xvrrp_virtual_router_notify_failures", "Notify programs and services that failed or were killed")
         .encode(encoder, routers.iter().map(|router| (of(router), exact(router.notify_failures))))?;
@@ -326,9 +321,9 @@ fn encode_counters(routers: &[VirtualRouterStatus], encoder: &mut DescriptorEnco
         .iter()
         .flat_map(|router| Counter::DISCARDS.iter().map(move |reason| (router, reason)))
         .map(|(router, reason)| (of(router).with("reason", reason.name()), count(&router.counters, &[*reason])));
-    counter("xvrrp_virtual_router_adverts_discarded", "Adverts that were thrown away, by the reason (RFC 9568 7.1)")
+    counter("xvrrp_virtual_router_adverts_discarded", "Discarded adverts, by reason (RFC 9568 7.1)")
         .encode(encoder, discards)?;
-    for Counted { name, help, label, sums } in COUNTED {
+    for CounterMetric { name, help, label, sums } in COUNTER_METRICS {
         let samples = routers.iter().flat_map(|router| {
             sums.iter().map(move |(value, counters)| {
                 let labels = if label.is_empty() { of(router) } else { of(router).with(label, value) };
@@ -344,7 +339,7 @@ fn count(counters: &BTreeMap<String, u64>, of: &[Counter]) -> f64 {
     exact(of.iter().filter_map(|counter| counters.get(counter.name())).sum())
 }
 
-/// Up to 2^53, as Prometheus has its numbers.
+/// Converts a count, exactly up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]
 fn exact(count: u64) -> f64 {
     count as f64
@@ -356,7 +351,7 @@ mod tests {
 
     #[test]
     fn each_counter_is_part_of_one_metric() {
-        let counted = COUNTED.iter().flat_map(|metric| metric.sums).flat_map(|(_, counters)| *counters);
+        let counted = COUNTER_METRICS.iter().flat_map(|metric| metric.sums).flat_map(|(_, counters)| *counters);
         let mut placed: Vec<_> = counted.chain(Counter::DISCARDS).chain(&[Counter::MissingSlot]).collect();
         placed.extend(UNATTRIBUTED.iter().filter(|counter| !Counter::DISCARDS.contains(counter)));
         placed.sort();

@@ -16,9 +16,9 @@ use xvrrp_config::{Text, files};
 
 use super::files::{Files, Numbers};
 use crate::addresses::RestLeft;
-use crate::notify::programs::LastTold;
+use crate::notify::programs::LastNotified;
 use crate::plan::waits::Waits;
-use crate::process::program::Running;
+use crate::process::program::RunningProgram;
 use crate::tracking::Outcomes;
 
 /// What the agent tells the one that it becomes.
@@ -31,9 +31,10 @@ pub struct InheritedState {
     pub renewed: bool,
     /// The virtual routers that wait, of which has been told.
     pub waiting: Vec<Waits>,
-    /// The states that notify programs have been told last, see [`Notifier::told`](crate::notify::programs::Notifier::told).
+    /// What notify programs were run for last, from
+    /// [`Notifier::last_notified`](crate::notify::programs::Notifier::last_notified).
     #[serde(default)]
-    pub told: BTreeMap<String, LastTold>,
+    pub told: BTreeMap<String, LastNotified>,
     /// What the checks said last: until they have been looked at again, it holds.
     #[serde(default)]
     pub checks: Outcomes,
@@ -42,7 +43,7 @@ pub struct InheritedState {
     pub rests: Vec<Rests>,
     /// The programs that still run, or whose end nobody has seen: children of this process, whatever it becomes.
     #[serde(default)]
-    pub running: Vec<Running>,
+    pub running: Vec<RunningProgram>,
     /// For the log: what is logged just before the process becomes another program may never be written.
     #[serde(default)]
     pub note: Option<String>,
@@ -66,8 +67,8 @@ impl InheritedState {
     /// Room for the largest configuration, each byte of it escaped.
     const LONGEST: u64 = 1 << 30;
 
-    /// Reads what the agent before has left to this process. If this version cannot read it, the agent starts without it
-    /// and still keeps its roles.
+    /// Reads what the agent before has left to this process. If this version cannot read it, the agent starts without
+    /// it and still keeps its roles.
     pub fn inherited() -> anyhow::Result<Option<Self>> {
         let Some(number) = std::env::var(Self::INHERITED).ok().and_then(|number| number.parse::<RawFd>().ok()) else {
             return Ok(None);

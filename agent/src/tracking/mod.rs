@@ -1,10 +1,10 @@
-//! Checks, and what they make of the virtual routers that track them: keepalived's tracking, with its meaning.
+//! Runs the checks and computes their effect on the virtual routers that track them, by keepalived's rules.
 //!
-//! Each check has a task that looks every interval, and at once where the kernel tells of a change; none waits for another.
-//! [`Tracker::next`] tells what has become of a virtual router's priority.
+//! Each check has a task of its own, so no check waits for another. The task looks once per interval, and at once when
+//! the kernel reports a change. [`Tracker::next`] returns the changes of virtual routers that result.
 
-mod eye;
 mod outcome;
+mod probe;
 mod process;
 mod verdict;
 
@@ -19,58 +19,63 @@ use xvrrp_config::{CheckConfig, Config, Tracked, VirtualRouterConfig};
 
 use crate::process::clock;
 use crate::process::program::Children;
-use eye::Eye;
 pub use outcome::Outcome;
-use outcome::{Judge, Observation};
+use outcome::{Observation, RiseFall};
+use probe::Probe;
 pub use verdict::Verdict;
 
-/// See the module.
+/// Runs the checks and follows their outcomes.
 #[derive(Debug)]
 pub struct Tracker {
-    checks: Vec<Check>,
-    routers: Vec<Router>,
+    checks: Vec<RunningCheck>,
+    routers: Vec<TrackingRouter>,
     observations: mpsc::UnboundedReceiver<(usize, Observation)>,
-    /// What was not fetched yet.
-    updates: VecDeque<Update>,
-    accounts: watch::Sender<Vec<Account>>,
+    /// Updates that [`Self::next`] has not returned yet.
+    updates: VecDeque<VerdictUpdate>,
+    states: watch::Sender<Vec<CheckState>>,
     tasks: JoinSet<()>,
 }
 
-/// A virtual router, by its place among all of them, that is to be treated in another way from now on.
+/// A new verdict on a virtual router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Update {
+pub struct VerdictUpdate {
+    /// The virtual router's position in the iterator that [`Tracker::start`] was given.
     pub router: usize,
+    /// The verdict that holds from now on.
     pub verdict: Verdict,
 }
 
-/// How a check stands, for the status.
+/// The state of a check, for the status.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct CheckState {
+    /// Its outcome, after rise and fall.
     pub outcome: Outcome,
+    /// Since when it has that outcome, on the boot-time clock.
     pub since: Instant,
     /// Why the latest look failed, if it did.
     pub failure: Option<String>,
 }
 
 #[derive(Debug)]
-struct Check {
+struct RunningCheck {
     name: String,
     key: String,
-    judge: Judge,
+    filter: RiseFall,
 }
 
 #[derive(Debug)]
-struct Router {
+struct TrackingRouter {
     name: String,
     priority: Priority,
     track: Vec<Tracked>,
     verdict: Verdict,
 }
 
-/// What the checks said last, by name and by what is looked at: for the agent that this process becomes.
+/// The latest outcomes of the checks, by name and target, for the agent that this process becomes.
 pub type Outcomes = BTreeMap<String, Outcome>;
 
-/// What each check of the configuration says until it has been looked at: what it said `before`, if it is still the same.
+/// Returns the outcome that each check of the configuration has until its first look: the one from `before`, if its
+/// name and its target are the same, otherwise [`Outcome::Pending`].
 pub fn inherited(checks: &[CheckConfig], before: &Outcomes) -> Vec<Outcome> {
     checks.iter().map(|check| before.get(&key(check)).copied().unwrap_or(Outcome::Pending)).collect()
 }
@@ -79,17 +84,18 @@ fn key(CheckConfig { name, kind, .. }: &CheckConfig) -> String {
     format!("{name} {kind:?}")
 }
 
-/// What a virtual router starts with, where its checks say this.
+/// Returns the verdict with which a virtual router starts if its checks have these outcomes.
 pub fn initial(router: &VirtualRouterConfig, outcomes: &[Outcome]) -> Verdict {
-    reckon(router.priority, &router.track, |check| outcomes.get(check).copied().unwrap_or(Outcome::Pending))
+    compute(router.priority, &router.track, |check| outcomes.get(check).copied().unwrap_or(Outcome::Pending))
 }
 
-fn reckon(priority: Priority, track: &[Tracked], outcome: impl Fn(usize) -> Outcome) -> Verdict {
+fn compute(priority: Priority, track: &[Tracked], outcome: impl Fn(usize) -> Outcome) -> Verdict {
     verdict::verdict(priority, track.iter().map(|tracked| (tracked.weight, outcome(tracked.check))))
 }
 
 impl Tracker {
-    /// Starts to look at every check that one of the virtual routers tracks, on the current runtime.
+    /// Starts, on the current runtime, a task for every check that a virtual router of the configuration tracks.
+    /// `routers` are those that take part in elections.
     pub fn start<'a>(
         config: &Config,
         outcomes: &[Outcome],
@@ -99,7 +105,7 @@ impl Tracker {
         let (sender, observations) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         for (index, check) in config.checks.iter().enumerate().filter(|(index, _)| config.is_tracked(*index)) {
-            tasks.spawn(watch_over(index, check.clone(), sender.clone(), children.clone()));
+            tasks.spawn(run(index, check.clone(), sender.clone(), children.clone()));
         }
         Self::new(&config.checks, outcomes, routers, observations, tasks)
     }
@@ -111,46 +117,46 @@ impl Tracker {
         observations: mpsc::UnboundedReceiver<(usize, Observation)>,
         tasks: JoinSet<()>,
     ) -> Self {
-        let check = |(check, &outcome): (&CheckConfig, &Outcome)| Check {
+        let check = |(check, &outcome): (&CheckConfig, &Outcome)| RunningCheck {
             name: check.name.clone(),
             key: key(check),
-            judge: Judge::new(check.rise, check.fall, outcome),
+            filter: RiseFall::new(check.rise, check.fall, outcome),
         };
-        let router = |router: &VirtualRouterConfig| Router {
+        let router = |router: &VirtualRouterConfig| TrackingRouter {
             name: router.name.clone(),
             priority: router.priority,
             track: router.track.clone(),
             verdict: initial(router, outcomes),
         };
-        let account = |&outcome: &Outcome| Account { outcome, since: clock::now(), failure: None };
+        let state = |&outcome: &Outcome| CheckState { outcome, since: clock::now(), failure: None };
         Self {
             checks: checks.iter().zip(outcomes).map(check).collect(),
             routers: routers.map(router).collect(),
             observations,
             updates: VecDeque::new(),
-            accounts: watch::Sender::new(outcomes.iter().map(account).collect()),
+            states: watch::Sender::new(outcomes.iter().map(state).collect()),
             tasks,
         }
     }
 
-    /// What the checks say that have been looked at, for [`inherited`].
+    /// Returns the outcomes of all checks that are not pending, for [`inherited`].
     pub fn outcomes(&self) -> Outcomes {
-        let known = self.checks.iter().map(|check| (check.key.clone(), check.judge.outcome()));
+        let known = self.checks.iter().map(|check| (check.key.clone(), check.filter.outcome()));
         known.filter(|(_, outcome)| *outcome != Outcome::Pending).collect()
     }
 
-    /// Looks no more: every script that runs is killed.
+    /// Stops all checks and kills the scripts that run.
     pub async fn stop(&mut self) {
         self.tasks.shutdown().await;
     }
 
-    /// How the checks stand, at any time, in the order of the configuration.
-    pub fn accounts(&self) -> watch::Receiver<Vec<Account>> {
-        self.accounts.subscribe()
+    /// Returns a view of the checks' current states, in the order of the configuration.
+    pub fn states(&self) -> watch::Receiver<Vec<CheckState>> {
+        self.states.subscribe()
     }
 
-    /// The next change; never, if there is none. Nothing is lost if nobody waits for a while.
-    pub async fn next(&mut self) -> Update {
+    /// Waits for the next change of a verdict. Changes that nothing waits for are kept.
+    pub async fn next(&mut self) -> VerdictUpdate {
         loop {
             if let Some(update) = self.updates.pop_front() {
                 return update;
@@ -164,35 +170,35 @@ impl Tracker {
 
     fn observe(&mut self, index: usize, observation: Observation) {
         let Some(check) = self.checks.get_mut(index) else { return };
-        let turned = check.judge.observe(&observation);
-        let outcome = check.judge.outcome();
+        let turned = check.filter.observe(&observation);
+        let outcome = check.filter.outcome();
         if turned {
-            tell(&check.name, outcome, &observation);
+            log(&check.name, outcome, &observation);
         }
         let failure = match observation {
             Observation::Failed(reason) => Some(reason),
             Observation::Passed | Observation::Value(_) => None,
         };
-        self.accounts.send_if_modified(|accounts| {
-            let Some(account) = accounts.get_mut(index) else { return false };
+        self.states.send_if_modified(|states| {
+            let Some(state) = states.get_mut(index) else { return false };
             if turned {
-                (account.outcome, account.since) = (outcome, clock::now());
+                (state.outcome, state.since) = (outcome, clock::now());
             }
-            account.failure = failure;
+            state.failure = failure;
             true
         });
         if turned {
-            self.reckon_anew(index);
+            self.update_verdicts(index);
         }
     }
 
-    fn reckon_anew(&mut self, changed: usize) {
-        let outcome = |check: usize| self.checks.get(check).map_or(Outcome::Pending, |check| check.judge.outcome());
+    fn update_verdicts(&mut self, changed: usize) {
+        let outcome = |check: usize| self.checks.get(check).map_or(Outcome::Pending, |check| check.filter.outcome());
         for (index, router) in self.routers.iter_mut().enumerate() {
             if !router.track.iter().any(|tracked| tracked.check == changed) {
                 continue;
             }
-            let verdict = reckon(router.priority, &router.track, outcome);
+            let verdict = compute(router.priority, &router.track, outcome);
             if verdict == router.verdict {
                 continue;
             }
@@ -200,33 +206,33 @@ impl Tracker {
                 tracing::info!(virtual_router = %router.name, priority = verdict.priority.get(), "priority changed");
             }
             router.verdict = verdict;
-            self.updates.push_back(Update { router: index, verdict });
+            self.updates.push_back(VerdictUpdate { router: index, verdict });
         }
     }
 }
 
-/// One look after the other, until nobody wants to know.
-async fn watch_over(
+/// Runs one check: looks again and again, until nothing receives the observations any more.
+async fn run(
     index: usize,
     check: CheckConfig,
     observations: mpsc::UnboundedSender<(usize, Observation)>,
     children: Children,
 ) {
-    let mut eye = Eye::open(&check, children);
+    let mut probe = Probe::open(&check, children);
     let mut timer = tokio::time::interval(Duration::from(check.interval));
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = timer.tick() => {}
-            () = eye.change() => {}
+            () = probe.change() => {}
         }
-        if observations.send((index, eye.look().await)).is_err() {
+        if observations.send((index, probe.look().await)).is_err() {
             return;
         }
     }
 }
 
-fn tell(check: &str, outcome: Outcome, observation: &Observation) {
+fn log(check: &str, outcome: Outcome, observation: &Observation) {
     match (outcome, observation) {
         (_, Observation::Failed(reason)) => tracing::warn!(check, state = "down", "{reason}"),
         (Outcome::Value(value), _) => tracing::info!(check, value, "check changed"),
@@ -241,7 +247,8 @@ mod tests {
     use super::*;
     use xvrrp_vrrp::Checks;
 
-    /// Two routers that track `a` without, and `b` with a weight; the second one only `b`.
+    /// Three virtual routers: `x` tracks `a` without a weight and `b` with one, `y` tracks `b` only, `z` tracks
+    /// nothing.
     fn tracker() -> (mpsc::UnboundedSender<(usize, Observation)>, Tracker) {
         let config = xvrrp_config::parse(
             Path::new("x.toml"),
@@ -265,15 +272,16 @@ mod tests {
         (sender, Tracker::new(&config.checks, &outcomes, config.virtual_routers.iter(), observations, JoinSet::new()))
     }
 
-    /// All that follows from an observation.
+    /// Returns all updates that follow from an observation.
     fn observe(tracker: &mut Tracker, check: usize, observation: Observation) -> Vec<(usize, u8, Checks)> {
         tracker.observe(check, observation);
         let updates = std::mem::take(&mut tracker.updates);
-        updates.into_iter().map(|Update { router, verdict }| (router, verdict.priority.get(), verdict.checks)).collect()
+        let updates = updates.into_iter();
+        updates.map(|VerdictUpdate { router, verdict }| (router, verdict.priority.get(), verdict.checks)).collect()
     }
 
     #[test]
-    fn those_who_track_a_check_are_told_of_what_it_changes_and_nobody_else() {
+    fn only_the_virtual_routers_that_a_check_affects_get_an_update() {
         let (_sender, mut tracker) = tracker();
         let failed = || Observation::Failed("no answer".into());
         assert_eq!(observe(&mut tracker, 1, Observation::Passed), [(1, 105, Checks::Passed)]);
@@ -287,17 +295,17 @@ mod tests {
     }
 
     #[test]
-    fn the_account_has_the_latest_failure_and_since_when() {
+    fn the_state_has_the_latest_failure_and_the_time_of_the_last_change() {
         let (_sender, mut tracker) = tracker();
-        let accounts = tracker.accounts();
+        let states = tracker.states();
         observe(&mut tracker, 1, Observation::Passed);
-        let up_since = accounts.borrow()[1].since;
+        let up_since = states.borrow()[1].since;
         observe(&mut tracker, 1, Observation::Failed("first".into()));
-        assert_eq!(accounts.borrow()[1].failure.as_deref(), Some("first"));
-        assert_eq!((accounts.borrow()[1].outcome, accounts.borrow()[1].since), (Outcome::Up, up_since));
+        assert_eq!(states.borrow()[1].failure.as_deref(), Some("first"));
+        assert_eq!((states.borrow()[1].outcome, states.borrow()[1].since), (Outcome::Up, up_since));
         observe(&mut tracker, 1, Observation::Failed("second".into()));
-        assert_eq!(accounts.borrow()[1].outcome, Outcome::Down);
+        assert_eq!(states.borrow()[1].outcome, Outcome::Down);
         observe(&mut tracker, 1, Observation::Passed);
-        assert_eq!(accounts.borrow()[1].failure, None);
+        assert_eq!(states.borrow()[1].failure, None);
     }
 }

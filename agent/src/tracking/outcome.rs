@@ -1,40 +1,43 @@
-//! From what a look at something finds to what a check says: rise and fall.
+//! Turns what single looks find into the outcome of a check, by the rules of rise and fall.
 
 use serde::{Deserialize, Serialize};
 
 /// What one look finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Observation {
+    /// The target is as it should be.
     Passed,
-    /// With the reason, for people.
+    /// It is not, for this reason, which is text for people.
     Failed(String),
     /// The number in a file.
     Value(i32),
 }
 
-/// What a check says.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// Nothing yet.
+    /// The check has not looked yet.
     Pending,
+    /// It passes.
     Up,
+    /// It fails.
     Down,
-    /// A number that multiplies the weight.
+    /// It is a number that multiplies the weight.
     Value(i32),
 }
 
-/// Makes an [`Outcome`] of observations, as keepalived does of a script's: the first one counts at once; after that it
-/// takes `fall` failures in a row to be down, and `rise` successes in a row to be up again.
+/// Derives an [`Outcome`] from observations, as keepalived does for a script. The first observation counts at once.
+/// After that it takes `fall` failures in a row to go down, and `rise` successes in a row to come up again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Judge {
+pub(super) struct RiseFall {
     rise: u8,
     fall: u8,
     outcome: Outcome,
-    /// Observations in a row that speak against the outcome.
+    /// How many observations in a row differ from the outcome.
     against: u8,
 }
 
-impl Judge {
+impl RiseFall {
     pub(super) fn new(rise: u8, fall: u8, outcome: Outcome) -> Self {
         Self { rise, fall, outcome, against: 0 }
     }
@@ -43,7 +46,7 @@ impl Judge {
         self.outcome
     }
 
-    /// Whether the outcome is another one now.
+    /// Takes an observation into account, and returns whether it changes the outcome.
     pub(super) fn observe(&mut self, observation: &Observation) -> bool {
         let seen = match observation {
             Observation::Passed => Outcome::Up,
@@ -73,16 +76,16 @@ impl Judge {
 mod tests {
     use super::*;
 
-    /// `+` and `-` observed one after the other; what it says after each.
+    /// Returns the outcome after each observation; `+` stands for up, `-` for down.
     fn course(rise: u8, fall: u8, observed: &str) -> String {
-        let mut judge = Judge::new(rise, fall, Outcome::Pending);
-        let say = |sign| {
+        let mut filter = RiseFall::new(rise, fall, Outcome::Pending);
+        let outcome = |sign| {
             let observation = if sign == '+' { Observation::Passed } else { Observation::Failed(String::new()) };
-            let before = judge.outcome();
-            assert_eq!(judge.observe(&observation), judge.outcome() != before);
-            if judge.outcome() == Outcome::Up { '+' } else { '-' }
+            let before = filter.outcome();
+            assert_eq!(filter.observe(&observation), filter.outcome() != before);
+            if filter.outcome() == Outcome::Up { '+' } else { '-' }
         };
-        observed.chars().map(say).collect()
+        observed.chars().map(outcome).collect()
     }
 
     #[test]
@@ -102,11 +105,11 @@ mod tests {
 
     #[test]
     fn a_number_counts_at_once() {
-        let mut judge = Judge::new(255, 255, Outcome::Pending);
+        let mut filter = RiseFall::new(255, 255, Outcome::Pending);
         for value in [0, 5, -5, i32::MIN] {
-            assert!(judge.observe(&Observation::Value(value)));
-            assert!(!judge.observe(&Observation::Value(value)));
-            assert_eq!(judge.outcome(), Outcome::Value(value));
+            assert!(filter.observe(&Observation::Value(value)));
+            assert!(!filter.observe(&Observation::Value(value)));
+            assert_eq!(filter.outcome(), Outcome::Value(value));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Whether there is a process: by its name, or by an id in a file.
+//! Checks whether a process is alive, found by its name or by the id in a file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,16 +10,17 @@ use xvrrp_net::{ProcessEvent, ProcessEvents};
 
 use super::outcome::Observation;
 
-/// As much of a pid file as can hold the id: some have more lines, with what else there is to know of the process.
+/// How many bytes of a pid file are searched for the id. Some pid files have more lines, about other properties of the
+/// process.
 const MAX_PID_FILE: u64 = 4096;
 
-/// The processes of one name.
+/// The processes with a given name.
 #[derive(Debug)]
 pub(super) struct Processes {
     name: String,
-    /// What the kernel tells of; `None` where it may not be asked.
+    /// The kernel's process connector; `None` where the agent has no access to it.
     events: Option<ProcessEvents>,
-    /// Whether the kernel has told everything since [`Self::pids`] was made.
+    /// Whether [`Self::pids`] is complete, and has been kept up to date by events since.
     up_to_date: bool,
     pids: BTreeSet<u32>,
 }
@@ -28,11 +29,12 @@ impl Processes {
     pub(super) fn new(name: &str) -> Self {
         let events = ProcessEvents::open();
         if let Err(error) = &events {
-            tracing::debug!("the process connector is not to be had ({error}): looking at /proc again and again");
+            tracing::debug!("the process connector is not available ({error}): polling /proc");
         }
         Self { name: name.to_owned(), events: events.ok(), up_to_date: false, pids: BTreeSet::new() }
     }
 
+    /// Passes if there is a process with this name that is no zombie.
     pub(super) fn look(&mut self) -> Observation {
         if !self.up_to_date {
             let named = |pid: &u32| self.has_name(*pid);
@@ -45,7 +47,7 @@ impl Processes {
         }
     }
 
-    /// Until a look may find something else.
+    /// Returns when the next [`Self::look`] may have another result.
     pub(super) async fn change(&mut self) {
         let Some(events) = &mut self.events else { return pending().await };
         loop {
@@ -57,7 +59,7 @@ impl Processes {
                 Ok(ProcessEvent::Changed(pid) | ProcessEvent::Ended(pid)) => {
                     self.pids.remove(&pid);
                 }
-                // All that comes from now on is told, so the next look is the last one at all of them.
+                // The kernel reports every change from now on, so /proc is read completely for the last time.
                 Ok(ProcessEvent::Listening) => {
                     self.look();
                     self.up_to_date = true;
@@ -70,7 +72,7 @@ impl Processes {
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!("the process connector fails ({error}): looking at /proc again and again");
+                    tracing::warn!("the process connector fails ({error}): polling /proc instead");
                     self.events = None;
                     self.up_to_date = false;
                     return;
@@ -87,7 +89,7 @@ impl Processes {
     }
 }
 
-/// Whether the process lives whose id stands in the file.
+/// Passes if the process whose id is in the file is alive.
 pub(super) fn look_at_pid_file(path: &Path) -> Observation {
     let shown = path.display();
     let pid = match files::read_beginning(path, MAX_PID_FILE) {
@@ -96,23 +98,24 @@ pub(super) fn look_at_pid_file(path: &Path) -> Observation {
     };
     match pid {
         Some(pid) if is_alive(pid) => Observation::Passed,
-        Some(pid) => Observation::Failed(format!("there is no process {pid}, of which {shown} tells")),
+        Some(pid) => Observation::Failed(format!("there is no process {pid}, the id in {shown}")),
         None => Observation::Failed(format!("there is no process id in {shown}")),
     }
 }
 
+/// Returns the ids of all processes.
 fn all() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// Its name, which the kernel has cut to 15 bytes.
+/// Returns the name of a process, which the kernel limits to 15 bytes.
 fn comm(pid: u32) -> Option<String> {
     let comm = fs::read(format!("/proc/{pid}/comm")).ok()?;
     Some(String::from_utf8_lossy(&comm).trim_end_matches('\n').to_owned())
 }
 
-/// A zombie is not (proc(5): the state stands behind the name, which may have anything in it).
+/// Whether a process exists and is no zombie. In proc(5), the state follows the name, which may contain any character.
 fn is_alive(pid: u32) -> bool {
     let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
     let stat = String::from_utf8_lossy(&stat);
@@ -128,17 +131,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_zombie_is_no_process() {
+    fn a_zombie_is_not_alive() {
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = child.id();
         assert!(is_alive(pid));
         child.kill().unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         while is_alive(pid) {
-            assert!(Instant::now() < deadline, "it is a zombie that counts");
+            assert!(Instant::now() < deadline, "a zombie counts as alive");
             std::thread::sleep(Duration::from_millis(5));
         }
-        assert!(comm(pid).is_some(), "it is there all the same");
+        assert!(comm(pid).is_some(), "it still has a name");
         child.wait().unwrap();
         assert!(!is_alive(pid));
     }
@@ -161,9 +164,9 @@ mod tests {
         }
     }
 
-    /// With the process connector where it is to be had; else by looking again.
+    /// Uses the process connector where it is available, otherwise polls.
     #[tokio::test]
-    async fn a_process_that_comes_and_goes_is_noticed() {
+    async fn a_process_that_starts_and_ends_is_noticed() {
         let directory = tempfile::tempdir().unwrap();
         let name = format!("xv{}", std::process::id());
         let program = directory.path().join(&name);

@@ -1,23 +1,25 @@
-//! What all checks of a virtual router together make of its priority, as keepalived reckons.
+//! Computes the priority of a virtual router from the outcomes of its checks, by keepalived's rules.
 
 use xvrrp_common::units::Priority;
 use xvrrp_vrrp::Checks;
 
 use super::outcome::Outcome;
 
-/// The lowest and the highest sum that a single check can add; a file's number below is a fault (keepalived.conf(5),
-/// "Track files").
+/// The lowest and the highest number that a single check can add. A file for which weight times number is lower is a
+/// fault (keepalived.conf(5), "Track files").
 const LOWEST: i64 = -253;
 const HIGHEST: i64 = 253;
 
-/// What the election gets to know.
+/// What the checks of a virtual router mean for its election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
+    /// The priority to advertise.
     pub priority: Priority,
+    /// Whether the checks allow the virtual router to take part.
     pub checks: Checks,
 }
 
-/// What one check says to a virtual router that tracks it.
+/// What one check means for a virtual router that tracks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
     Pending,
@@ -25,7 +27,7 @@ enum Effect {
     Add(i64),
 }
 
-/// `weighted` has the weight and the outcome of each check that is tracked.
+/// Combines the `configured` priority with the weight and the outcome of each check that the virtual router tracks.
 pub fn verdict(configured: Priority, weighted: impl Iterator<Item = (i16, Outcome)>) -> Verdict {
     let mut checks = Checks::Passed;
     let mut sum = i64::from(configured.get());
@@ -41,7 +43,7 @@ pub fn verdict(configured: Priority, weighted: impl Iterator<Item = (i16, Outcom
     Verdict { priority, checks }
 }
 
-/// 255 is the owner's, 0 gives up the role.
+/// Limits a priority to 1 to 254: 255 is reserved for the address owner, and 0 gives up the role.
 fn clamped(sum: i64) -> Priority {
     Priority::new(u8::try_from(sum.clamp(1, 254)).unwrap_or(u8::MAX - 1))
 }
@@ -85,7 +87,7 @@ mod tests {
     fn the_priority_stays_within_1_and_254() {
         assert_eq!(of(100, &[(253, Up)]).0, 254);
         assert_eq!(of(100, &[(-253, Down)]).0, 1);
-        assert_eq!(of(100, &[(-253, Down), (200, Up)]).0, 47, "it is the sum that is cut, and not each step");
+        assert_eq!(of(100, &[(-253, Down), (200, Up)]).0, 47, "the sum is limited, not each step");
     }
 
     #[test]
@@ -95,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_yet_adds_nothing_and_holds_up_without_a_weight() {
+    fn a_pending_check_adds_nothing_and_without_a_weight_keeps_the_router_from_taking_part() {
         assert_eq!(of(100, &[(20, Pending), (-20, Pending)]), (100, Checks::Passed));
         assert_eq!(of(100, &[(0, Pending), (0, Up)]), (100, Checks::Pending));
         assert_eq!(of(100, &[(0, Pending), (0, Down)]), (100, Checks::Failed));
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_has_its_priority_or_a_fault() {
+    fn an_owner_keeps_its_priority_or_has_a_fault() {
         assert_eq!(of(255, &[(0, Up)]), (255, Checks::Passed));
         assert_eq!(of(255, &[(0, Down)]), (255, Checks::Failed));
     }

@@ -1,4 +1,4 @@
-//! A frame in words. It may be wrong in any way: that is why somebody looks.
+//! Describes a frame in words. The frame may be malformed in any way, since that is what operators look for.
 
 use std::net::IpAddr;
 
@@ -7,12 +7,13 @@ use xvrrp_common::wire::arp::{Arp, OPERATION_REQUEST};
 use xvrrp_common::wire::icmpv6::{self, Kind, Neighbor};
 use xvrrp_common::wire::{Packet, Truncated, ethernet, ipv4, ipv6};
 
+/// Returns one line of text about an Ethernet frame.
 pub fn describe(frame: &[u8]) -> String {
     let described = ethernet::Header::decode(frame).and_then(|header| {
         let described = payload(frame, &header)?;
         Ok(if header.vlan == 0 { described } else { format!("VLAN {} {described}", header.vlan) })
     });
-    described.unwrap_or_else(|Truncated| format!("a frame of {} bytes, which ends too early", frame.len()))
+    described.unwrap_or_else(|Truncated| format!("a truncated frame of {} bytes", frame.len()))
 }
 
 fn payload(frame: &[u8], header: &ethernet::Header) -> Result<String, Truncated> {
@@ -23,24 +24,24 @@ fn payload(frame: &[u8], header: &ethernet::Header) -> Result<String, Truncated>
         }
         ethernet::TYPE_IPV4 => match ipv4::Header::decode(frame, header.payload) {
             Ok(ip) => advert(frame, ip.source.into(), ip.destination.into(), ip.time_to_live, ip.payload),
-            Err(_) => Ok(format!("from {from}, an IPv4 header that is wrong")),
+            Err(_) => Ok(format!("from {from}, an invalid IPv4 header")),
         },
         ethernet::TYPE_IPV6 => match ipv6::Header::decode(frame, header.payload) {
             Ok(ip) if ip.next_header == icmpv6::NEXT_HEADER => {
                 Ok(Neighbor::decode(frame, &ip)?.map_or_else(|| format!("ICMPv6 from {from}"), |it| neighbor(&it, &ip)))
             }
             Ok(ip) => advert(frame, ip.source.into(), ip.destination.into(), ip.hop_limit, ip.payload),
-            Err(_) => Ok(format!("from {from}, an IPv6 header that is wrong")),
+            Err(_) => Ok(format!("from {from}, an invalid IPv6 header")),
         },
         other => Ok(format!("from {from}, EtherType {other:#06x}")),
     }
 }
 
-/// RFC 9568 5.1, RFC 3768 5.3; whether it is one, or not.
+/// Describes the IP payload as an advert (RFC 9568 5.1, RFC 3768 5.3), even if it is not a valid one.
 fn advert(frame: &[u8], from: IpAddr, to: IpAddr, time_to_live: u8, offset: usize) -> Result<String, Truncated> {
     let [kind, vrid, priority, count, high, low] = frame.read(offset)?;
     let (version, kind) = (kind >> 4, kind & 15);
-    // Version 2: authentication type, then seconds. Version 3: hundredths of a second, in twelve bits.
+    // Version 2 has the authentication type, then seconds; version 3 has centiseconds in twelve bits.
     let interval = match version {
         2 => format!("{low} s"),
         _ => format!("{} ms", u32::from(u16::from_be_bytes([high & 15, low])) * 10),
@@ -74,7 +75,7 @@ fn neighbor(neighbor: &Neighbor, ip: &ipv6::Header) -> String {
 mod tests {
     use super::*;
 
-    /// Ethernet, IPv4 with its checksum, version 3.
+    /// Returns an advert of version 3 in a frame with a valid IPv4 checksum.
     fn frame(time_to_live: u8) -> Vec<u8> {
         let mut frame = vec![1, 0, 0x5e, 0, 0, 18, 0, 0, 0x5e, 0, 1, 51, 8, 0];
         let mut header = vec![0x45, 0, 0, 32, 0, 0, 0, 0, time_to_live, 112, 0, 0, 192, 0, 2, 2, 224, 0, 0, 18];
@@ -87,21 +88,21 @@ mod tests {
     }
 
     #[test]
-    fn an_advert_tells_what_an_operator_compares_and_the_ttl_if_it_is_wrong() {
+    fn an_advert_is_described_by_what_operators_compare_and_by_a_wrong_ttl() {
         let expected = "192.0.2.2 > 224.0.0.18 VRRPv3 advert VRID 51 priority 100 interval 100 ms addresses 1";
         assert_eq!(describe(&frame(255)), expected);
         assert_eq!(describe(&frame(254)), format!("{expected} TTL 254"));
     }
 
     #[test]
-    fn arp_tells_who_asks_and_who_claims() {
+    fn arp_is_described_by_who_claims_which_address() {
         let mac = MacAddress([2, 0, 0, 0, 0, 9]);
         let frame = xvrrp_common::wire::arp::gratuitous(mac, [192, 0, 2, 1]);
         assert_eq!(describe(&frame), "ARP 192.0.2.1 is at 02:00:00:00:00:09 (gratuitous)");
     }
 
     #[test]
-    fn a_solicitation_tells_who_asks_over_a_vlan_too() {
+    fn a_solicitation_is_described_by_who_asks_and_by_its_vlan() {
         let address = |last| [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
         let macs = [0x33, 0x33, 0xff, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x81, 0, 0, 7];
         let header = [0x86, 0xdd, 0x60, 0, 0, 0, 0, 32, 58, 255];
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_arrives_is_described() {
+    fn malformed_frames_are_described_too() {
         let frame = frame(255);
         for length in 0..frame.len() {
             assert!(!describe(&frame[..length]).is_empty());

@@ -1,7 +1,8 @@
-//! `xvrrp monitor`: adverts, ARP and Neighbor Discovery as XDP sees them, before it throws any away.
+//! `xvrrp monitor`: prints adverts, ARP and Neighbor Discovery as XDP sees them, before it discards any.
 //!
-//! The kernel half shows them in a buffer as long as somebody watches, and only one at a time does. The
-//! agent passes them on through the control socket; what it is not asked for fast enough is lost, and counted.
+//! While a client monitors, the kernel half copies the frames to a buffer, and the agent passes them on through the
+//! control socket. Only one client can monitor at a time. Frames that the client does not read fast enough are lost,
+//! and counted.
 
 mod describe;
 mod pcap;
@@ -16,16 +17,19 @@ use self::describe::describe;
 use crate::control::monitor::{MonitorLine, bytes};
 use crate::control::{self, Request};
 
-/// Prints what the agent with this control socket sees until it ends, a line for each frame; with `write`, the frames go into
-/// that file, too.
+/// Prints a line for each frame that the agent with this control socket sees, until the agent ends. If `write` is a
+/// path, also writes the frames to that capture file.
+///
+/// # Errors
+/// The agent does not answer, refuses or ends, or the output cannot be written.
 pub fn run(control: &Path, write: Option<PathBuf>) -> anyhow::Result<()> {
     let answers = control::follow(control, &Request::Monitor)?;
     let mut file = write.map(|path| open(&path)).transpose()?;
     let mut output = io::stdout().lock();
     eprintln!("times are UTC; Ctrl-C ends");
     for line in answers.lines() {
-        let told = serde_json::from_str(&line.context("the agent is heard no more")?);
-        let line = match told.context("the agent is of another version")? {
+        let line = serde_json::from_str(&line.context("cannot read from the agent")?);
+        let line = match line.context("the agent is of another version")? {
             MonitorLine::Lost { lost } => format!("... {lost} frames more, too many to show\n"),
             MonitorLine::Frame { at, interface, verdict, length, frame } => {
                 let frame = bytes(&frame).context("the agent is of another version")?;
@@ -37,12 +41,12 @@ pub fn run(control: &Path, write: Option<PathBuf>) -> anyhow::Result<()> {
             }
         };
         match output.write_all(line.as_bytes()).and_then(|()| output.flush()) {
-            // Who has read enough of it, such as `head`.
+            // A reader such as `head` has closed the output.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             written => written.context("cannot write the result")?,
         }
     }
-    bail!("the agent has ended, or has started anew")
+    bail!("the agent has ended or reloaded")
 }
 
 fn open(path: &Path) -> anyhow::Result<(PathBuf, File)> {
@@ -50,12 +54,12 @@ fn open(path: &Path) -> anyhow::Result<(PathBuf, File)> {
     Ok((path.to_owned(), begun.with_context(|| format!("cannot write {}", path.display()))?))
 }
 
-/// Seconds since 1970 in microseconds.
+/// Converts seconds to microseconds.
 fn micros(at: f64) -> u64 {
     u64::try_from(std::time::Duration::try_from_secs_f64(at).unwrap_or_default().as_micros()).unwrap_or_default()
 }
 
-/// The time of day, UTC.
+/// Formats the time of day in UTC. `at` is in seconds since 1970.
 fn clock(at: f64) -> String {
     let micros = micros(at);
     let seconds = micros / 1_000_000 % 86_400;
@@ -67,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_of_day_has_microseconds() {
+    fn the_time_of_day_is_printed_with_microseconds() {
         assert_eq!(clock(86_400.0 * 3.0 + 3_723.25), "01:02:03.250000");
     }
 }

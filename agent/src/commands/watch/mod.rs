@@ -1,7 +1,7 @@
-//! `xvrrp status --watch`: how the virtual routers stand, in a terminal, as it changes.
+//! `xvrrp status --watch`: shows the virtual routers in a terminal as they change.
 //!
-//! The agent is asked once a second, by a thread of its own, so that keys are obeyed while it is silent. The terminal gets
-//! only what differs from what it shows, which is little: it is of use over a slow line.
+//! A thread of its own requests the status once a second, so that keys work while the agent does not answer. Only the
+//! differences are written to the terminal, so it is usable over a slow line.
 
 mod rates;
 mod view;
@@ -20,31 +20,34 @@ use crate::control::status::AgentStatus;
 use crate::control::{self, ControlError};
 use view::View;
 
-/// How often the agent is asked, and so the most often that anything is drawn by itself.
+/// How often the status is requested, and drawn.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How long a key may go unnoticed behind the agent's answer, and the other way round.
+/// How long to wait for a key before looking for an answer of the agent.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What the agent last said, or why it said nothing.
-type Answer = Result<AgentStatus, ControlError>;
+/// The agent's status, or why there is none.
+type StatusResult = Result<AgentStatus, ControlError>;
 
-/// Shows how the agent with this control socket stands, until `q` or Ctrl-C.
+/// Shows the status of the agent with this control socket, until `q` or Ctrl-C.
+///
+/// # Errors
+/// There is no terminal, or no agent answers at the start.
 pub fn run(control: &Path) -> anyhow::Result<()> {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
-        bail!("--watch needs a terminal; for a script there is `xvrrp status --json`");
+        bail!("--watch needs a terminal; for scripts, use `xvrrp status --json`");
     }
-    // Nobody there is told of in the ordinary way, before the terminal changes.
+    // Requested before the terminal changes, so that an error is printed in the ordinary way if no agent answers.
     let first = control::status(control)?;
-    let answers = ask(control.to_owned());
-    // Puts the terminal in order on a panic, too.
+    let answers = poll(control.to_owned());
+    // Restores the terminal on a panic, too.
     let mut terminal = ratatui::try_init().context("cannot use the terminal")?;
     let outcome = show(&mut terminal, first, &answers);
     ratatui::restore();
     outcome
 }
 
-/// Asks until nobody wants to know any more.
-fn ask(control: PathBuf) -> Receiver<Answer> {
+/// Starts a thread that requests the status until the receiver is dropped.
+fn poll(control: PathBuf) -> Receiver<StatusResult> {
     let (sender, answers) = mpsc::sync_channel(0);
     thread::spawn(move || {
         loop {
@@ -57,9 +60,9 @@ fn ask(control: PathBuf) -> Receiver<Answer> {
     answers
 }
 
-fn show(terminal: &mut DefaultTerminal, first: AgentStatus, answers: &Receiver<Answer>) -> anyhow::Result<()> {
+fn show(terminal: &mut DefaultTerminal, first: AgentStatus, answers: &Receiver<StatusResult>) -> anyhow::Result<()> {
     let mut view = View::new();
-    view.tell(Ok(first));
+    view.update(Ok(first));
     let mut changed = true;
     loop {
         if changed {
@@ -69,18 +72,18 @@ fn show(terminal: &mut DefaultTerminal, first: AgentStatus, answers: &Receiver<A
         if event::poll(LOOK).context("cannot read keys")? {
             match event::read().context("cannot read keys")? {
                 Event::Key(key) if ends(key) => return Ok(()),
-                Event::Key(key) if key.kind != KeyEventKind::Release => changed = obey(key.code, &mut view),
+                Event::Key(key) if key.kind != KeyEventKind::Release => changed = press(key.code, &mut view),
                 Event::Resize(..) => changed = true,
                 _ => {}
             }
         }
         match answers.try_recv() {
             Ok(answer) => {
-                view.tell(answer.map_err(|error| error.to_string()));
+                view.update(answer.map_err(|error| error.to_string()));
                 changed = true;
             }
             Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Disconnected) => bail!("nobody asks the agent any more"),
+            Err(TryRecvError::Disconnected) => bail!("the thread that requests the status has ended"),
         }
     }
 }
@@ -90,8 +93,8 @@ fn ends(key: KeyEvent) -> bool {
     matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) || control && key.code == KeyCode::Char('c')
 }
 
-/// Whether it means anything.
-fn obey(key: KeyCode, view: &mut View) -> bool {
+/// Handles a key and returns whether it has a meaning.
+fn press(key: KeyCode, view: &mut View) -> bool {
     match key {
         KeyCode::Up | KeyCode::Char('k') => view.select(-1),
         KeyCode::Down | KeyCode::Char('j') => view.select(1),

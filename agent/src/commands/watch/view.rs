@@ -1,4 +1,4 @@
-//! What stands where on the screen. Every state has a word and a sign; colour only underlines them.
+//! Draws the screen. Every state has a word and a sign; colours only emphasize them.
 
 use std::cmp::Reverse;
 use std::time::Instant;
@@ -10,19 +10,21 @@ use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Row, Table, TableState};
 use xvrrp_vrrp::RouterState;
 
-use super::rates::{Rates, Sample};
-use crate::control::status::{ActiveRouter, AgentStatus, HistoryEntry, VirtualRouterStatus, span};
+use super::rates::{CounterSnapshot, Rates};
+use crate::commands::status::span;
+use crate::control::status::{ActiveRouter, AgentStatus, HistoryEntry, VirtualRouterStatus};
 
-/// How far Page Up and Page Down go.
+/// How many virtual routers Page Up and Page Down skip.
 pub const PAGE: isize = 6;
 
-/// How many lines the virtual router that is looked at gets.
+/// How many lines show the selected virtual router.
 const DETAILS: u16 = 15;
-/// How many of them its history gets, and then its drops.
+/// How many changes of its state they include.
 const HISTORY: usize = 4;
+/// How many of its counters of drops they include.
 const DROPS: usize = 4;
 
-/// Counters of what is thrown away, or was wrong; adverts' reasons all begin with `advert_`.
+/// Counters of what was dropped or wrong, besides those of adverts, which begin with `advert_`.
 const DROPS_BESIDE_ADVERTS: [&str; 9] = [
     "arp_suppressed",
     "arp_rival_claim",
@@ -35,39 +37,40 @@ const DROPS_BESIDE_ADVERTS: [&str; 9] = [
     "event_lost",
 ];
 
-/// What is shown.
+/// What the screen shows.
 #[derive(Debug)]
 pub struct View {
     status: Option<AgentStatus>,
-    /// Why the agent says nothing now.
-    silence: Option<String>,
-    sample: Option<Sample>,
+    /// Why the agent has not answered the latest request.
+    failure: Option<String>,
+    snapshot: Option<CounterSnapshot>,
     rates: Rates,
     table: TableState,
 }
 
 impl View {
+    /// Creates an empty view.
     pub fn new() -> Self {
         let table = TableState::new().with_selected(0);
-        Self { status: None, silence: None, sample: None, rates: Rates::default(), table }
+        Self { status: None, failure: None, snapshot: None, rates: Rates::default(), table }
     }
 
-    /// What the agent said, or why it did not.
-    pub fn tell(&mut self, answer: Result<AgentStatus, String>) {
+    /// Takes the agent's latest status, or the reason why there is none.
+    pub fn update(&mut self, answer: Result<AgentStatus, String>) {
         match answer {
             Ok(status) => {
-                let sample = Sample::new(&status, Instant::now());
-                self.rates = self.sample.as_ref().map(|earlier| sample.rates_since(earlier)).unwrap_or_default();
-                self.sample = Some(sample);
+                let snapshot = CounterSnapshot::new(&status, Instant::now());
+                self.rates = self.snapshot.as_ref().map(|earlier| snapshot.rates_since(earlier)).unwrap_or_default();
+                self.snapshot = Some(snapshot);
                 self.status = Some(status);
-                self.silence = None;
+                self.failure = None;
             }
-            Err(error) => self.silence = Some(error),
+            Err(error) => self.failure = Some(error),
         }
         self.select(0);
     }
 
-    /// Goes so many virtual routers down the list, or up, as far as there are any.
+    /// Moves the selection down the list by so many virtual routers, or up if negative, within the list.
     pub fn select(&mut self, by: isize) {
         let last = self.routers().len().saturating_sub(1);
         let selected = self.table.selected().unwrap_or(0);
@@ -78,6 +81,7 @@ impl View {
         self.status.as_ref().map_or(&[], |status| &status.virtual_routers)
     }
 
+    /// Draws everything.
     pub fn draw(&mut self, frame: &mut Frame<'_>) {
         let areas = [Constraint::Length(1), Constraint::Min(3), Constraint::Length(DETAILS), Constraint::Length(1)];
         let [head, list, details, foot] = Layout::vertical(areas).areas(frame.area());
@@ -91,8 +95,8 @@ impl View {
     }
 
     fn head(&self) -> String {
-        if let Some(silence) = &self.silence {
-            return format!("! THE AGENT IS SILENT, this is old: {silence}");
+        if let Some(failure) = &self.failure {
+            return format!("! THE AGENT IS SILENT, showing its last status: {failure}");
         }
         let Some(AgentStatus { router_id, pid, .. }) = &self.status else { return String::new() };
         let routers = self.routers();
@@ -186,7 +190,7 @@ impl View {
             ));
         }
         let mut drops: Vec<_> = router.counters.iter().filter(|(counter, _)| is_drop(counter)).collect();
-        // Equal ones stay in the order of their names.
+        // The sort is stable: equal counts stay in the order of their names.
         drops.sort_by_key(|(_, count)| Reverse(**count));
         lines.push(if drops.is_empty() { "drops      none" } else { "drops" }.to_owned());
         for (counter, count) in drops.iter().take(DROPS) {
@@ -202,7 +206,7 @@ impl View {
     }
 }
 
-/// Tells the states apart without colours.
+/// Returns the sign of a state, which distinguishes it without colours.
 fn sign(state: RouterState) -> char {
     match state {
         RouterState::Active => '*',

@@ -1,13 +1,13 @@
-//! Mails of changes of state, as keepalived's `smtp_alert` sends them.
+//! Sends mail about changes of state, as keepalived's `smtp_alert` does.
 //!
-//! A thread of its own writes letters ([`letter`]), of changes that it gathers where there are too many ([`gather`]), puts
-//! them into files ([`spool`]) and takes them to the mail server ([`post`]). Nobody waits for it, except for a while when the
-//! agent ends. What is in the spool then is the next agent's.
+//! A thread of its own does this. It collects changes into batches if there are too many ([`batch`]), formats messages
+//! ([`message`]), stores them in files ([`queue`]) and sends them to the mail server ([`delivery`]). Nothing waits for
+//! this thread, except the end of the agent, for a limited time. The next agent sends what is in the queue by then.
 
-mod gather;
-mod letter;
-mod post;
-mod spool;
+mod batch;
+mod delivery;
+mod message;
+mod queue;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -19,26 +19,27 @@ use xvrrp_config::files::FileError;
 use xvrrp_config::{Config, MailConfig, Occasion, VirtualRouterConfig};
 use xvrrp_vrrp::RouterState;
 
-use self::gather::{Digest, Event, Gatherer, Limits};
-use self::letter::Subject;
-use self::post::{Post, Word};
-use self::spool::{Letter, Memory, Spool};
-use crate::notify::audience::Change;
+use self::batch::{Batcher, Digest, Limits, TimedChange};
+use self::delivery::{Delivery, DeliveryRequest};
+use self::message::MessageTemplate;
+use self::queue::{MailQueue, Memory, QueuedMessage};
+use crate::notify::audience::StateChange;
 
-/// How long the agent's end waits for the last mails.
+/// How long the end of the agent waits for the last messages to be sent.
 const LAST: Duration = Duration::from_secs(5);
-/// How long a reload waits until what is gathered is in the spool.
+/// How long a reload waits until the collected changes are in the queue.
 const FLUSH: Duration = Duration::from_secs(1);
-/// How many changes wait at most until they are looked at.
+/// How many requests to the mail thread may wait.
 const WAITING: usize = 4096;
 
+/// Why a message could not be formatted, stored or sent.
 #[derive(Debug, thiserror::Error)]
 enum MailError {
     #[error("the server did not answer in time")]
     Timeout,
     #[error(transparent)]
     Smtp(#[from] lettre::transport::smtp::Error),
-    /// The server takes other letters, perhaps, or this one for others.
+    /// The server refuses this message to these recipients, but may accept others.
     #[error(transparent)]
     Refused(lettre::transport::smtp::Error),
     #[error(transparent)]
@@ -47,163 +48,162 @@ enum MailError {
     Message(#[from] lettre::error::Error),
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("cannot keep mail: {0}")]
-    Spool(#[from] io::Error),
+    #[error("cannot store mail: {0}")]
+    Queue(#[from] io::Error),
 }
 
-/// See the module.
+/// Sends mail about changes of state. Does nothing if the configuration has no `[mail]`.
 #[derive(Debug)]
-pub struct Mailer(Option<Thread>);
+pub struct Mailer(Option<ThreadHandle>);
 
 #[derive(Debug)]
-struct Thread {
-    orders: mpsc::Sender<Order>,
-    /// Told when all is sent, or has failed once more.
+struct ThreadHandle {
+    requests: mpsc::Sender<MailRequest>,
+    /// Resolves when all messages have been sent, or the last attempt has failed.
     done: oneshot::Receiver<()>,
 }
 
 #[derive(Debug)]
-enum Order {
-    /// The virtual router with this number has changed its state, if that is news.
-    Tell(usize, Event, bool),
-    /// What is gathered is to be put into the spool.
+enum MailRequest {
+    /// The virtual router at this place has changed its state, if the flag is set. Otherwise it continues in that
+    /// state.
+    Report(usize, TimedChange, bool),
+    /// Store the collected changes in the queue.
     Flush(oneshot::Sender<()>),
 }
 
 impl Mailer {
-    /// `names` has the name of each virtual router that is told of, by its number. Does nothing without `[mail]`.
+    /// Starts the mail thread. `names` has the name of each virtual router to send mail about, by its place.
+    ///
+    /// # Errors
+    /// The thread or its runtime cannot be started.
     pub fn start(config: &Config, names: impl IntoIterator<Item = Option<String>>) -> io::Result<Self> {
         let Some(mail) = config.mail.clone() else { return Ok(Self(None)) };
-        let spool = Spool::beside(&config.agent.control);
-        let mut memories = spool.recall();
-        let mut desks = BTreeMap::new();
-        for (number, name) in names.into_iter().enumerate() {
+        let queue = MailQueue::beside(&config.agent.control);
+        let mut memories = queue.recall();
+        let mut routers = BTreeMap::new();
+        for (place, name) in names.into_iter().enumerate() {
             let router = name.and_then(|name| config.virtual_routers.iter().find(|router| router.name == name));
             if let Some(router) = router {
                 let memory = memories.remove(&router.name).unwrap_or_default();
-                desks.insert(number, Desk::new(config, &mail, router, memory));
+                routers.insert(place, RouterMail::new(config, &mail, router, memory));
             }
         }
-        let post = Post { config: mail.clone(), helo: config.agent.router_id.clone(), spool: spool.clone() };
-        let (orders, receiver) = mpsc::channel(WAITING);
+        let delivery = Delivery { config: mail.clone(), helo: config.agent.router_id.clone(), queue: queue.clone() };
+        let (requests, receiver) = mpsc::channel(WAITING);
         let (finished, done) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name("mail".into()).spawn(move || {
             runtime.block_on(async {
-                let (words, heard) = mpsc::unbounded_channel();
-                let post = tokio::spawn(post.serve(heard));
-                Office { config: mail, desks, spool, words, unsaved: false }.serve(receiver).await;
-                let _ = post.await;
+                let (sender, delivery_requests) = mpsc::unbounded_channel();
+                let delivery = tokio::spawn(delivery.run(delivery_requests));
+                MailThread { config: mail, routers, queue, delivery: sender, unsaved: false }.run(receiver).await;
+                let _ = delivery.await;
                 let _ = finished.send(());
             });
-            // A look-up in the DNS may hang for longer than anybody waits.
+            // A DNS lookup may hang for longer than the end of the agent waits.
             runtime.shutdown_background();
         })?;
-        Ok(Self(Some(Thread { orders, done })))
+        Ok(Self(Some(ThreadHandle { requests, done })))
     }
 
-    /// The virtual router with this number has changed its state; or, where that is no `news`, it goes on in a state of which
-    /// was told unless another one was told last. Never waits.
-    pub fn tell(&self, router: usize, change: &Change, news: bool) {
-        let Some(Thread { orders, .. }) = &self.0 else { return };
-        let event = Event { at: SystemTime::now(), from: None, change: change.clone() };
-        if orders.try_send(Order::Tell(router, event, news)).is_err() {
-            tracing::warn!("mail: too many changes at once: one is not told");
+    /// Reports that the virtual router at this place has changed its state. If `is_new` is false, it continues in a
+    /// state that a previous agent knew, and mail is sent only if that agent reported another state last. Never waits.
+    pub fn report(&self, place: usize, change: &StateChange, is_new: bool) {
+        let Some(ThreadHandle { requests, .. }) = &self.0 else { return };
+        let change = TimedChange { at: SystemTime::now(), from: None, change: change.clone() };
+        if requests.try_send(MailRequest::Report(place, change, is_new)).is_err() {
+            tracing::warn!("mail: too many changes at once: one is not reported");
         }
     }
 
-    /// Has everything that is gathered put where the next agent finds it.
+    /// Stores all collected changes in the queue, where the next agent finds them.
     pub async fn flush(&self) {
-        let Some(Thread { orders, .. }) = &self.0 else { return };
+        let Some(ThreadHandle { requests, .. }) = &self.0 else { return };
         let (flushed, wait) = oneshot::channel();
-        if orders.try_send(Order::Flush(flushed)).is_err() || timeout(FLUSH, wait).await.is_err() {
-            tracing::warn!("mail: what was gathered is not kept");
+        if requests.try_send(MailRequest::Flush(flushed)).is_err() || timeout(FLUSH, wait).await.is_err() {
+            tracing::warn!("mail: the changes collected so far could not be stored within {FLUSH:?}");
         }
     }
 
-    /// Waits for a while until everything has been sent. What has not is kept.
+    /// Waits, for a limited time, until all messages have been sent. The queue keeps the others.
     pub async fn finish(self) {
-        let Some(Thread { orders, done }) = self.0 else { return };
-        drop(orders);
+        let Some(ThreadHandle { requests, done }) = self.0 else { return };
+        drop(requests);
         if timeout(LAST, done).await.is_err() {
             tracing::warn!("mail: not sent within {LAST:?}: kept for the next start");
         }
     }
 }
 
-/// What is written about one virtual router.
+/// The mail about one virtual router.
 #[derive(Debug)]
-struct Desk {
+struct RouterMail {
     name: String,
-    subject: Subject,
+    template: MessageTemplate,
     on: Vec<Occasion>,
-    gatherer: Gatherer,
-    /// Its state.
+    batcher: Batcher,
+    /// The current state.
     state: Option<RouterState>,
-    /// That of which was told last, or need not be.
-    told: Option<RouterState>,
-    /// Whether an agent before has told of that, and this one knows of nothing yet.
+    /// The state that was reported last, or that needs no report.
+    reported: Option<RouterState>,
+    /// Whether `reported` comes from a previous agent, and this one has not added a change yet.
     inherited: bool,
 }
 
-impl Desk {
+impl RouterMail {
     fn new(config: &Config, mail: &MailConfig, router: &VirtualRouterConfig, memory: Memory) -> Self {
-        let limits = Limits { letters: mail.limit.into(), gather: mail.gather.into() };
+        let limits = Limits { messages: mail.limit.into(), gather: mail.gather.into() };
         let Memory { state, written } = memory;
         Self {
             name: router.name.clone(),
-            subject: Subject::new(config, router),
+            template: MessageTemplate::new(config, router),
             on: router.mail.clone(),
-            gatherer: Gatherer::new(limits, &written),
+            batcher: Batcher::new(limits, &written),
             inherited: state.is_some(),
-            told: state,
+            reported: state,
             state,
         }
     }
 
-    fn add(&mut self, mut event: Event, news: bool, now: Instant) {
-        event.from = self.state.replace(event.change.state);
-        // An agent that starts anew comes to the state that it was in, or to one that the agent before did not tell.
+    fn add(&mut self, mut change: TimedChange, is_new: bool, now: Instant) {
+        change.from = self.state.replace(change.change.state);
+        // The first state after a start is either the one that the previous agent reported last, or one that it did not
+        // report.
         let inherited = std::mem::take(&mut self.inherited);
-        let known = if inherited { event.from == Some(event.change.state) } else { !news };
-        if !known && self.on.contains(&event.change.on) {
-            self.gatherer.add(event, now);
-        } else if self.gatherer.due().is_none() {
-            self.told = self.state;
+        let known = if inherited { change.from == Some(change.change.state) } else { !is_new };
+        if !known && self.on.contains(&change.change.on) {
+            self.batcher.add(change, now);
+        } else if self.batcher.due().is_none() {
+            self.reported = self.state;
         }
     }
 
     fn memory(&self) -> Memory {
-        Memory { state: self.told, written: self.gatherer.written() }
+        Memory { state: self.reported, written: self.batcher.written() }
     }
 }
 
-/// Where letters are written.
+/// What runs on the mail thread, beside the delivery.
 #[derive(Debug)]
-struct Office {
+struct MailThread {
     config: MailConfig,
-    desks: BTreeMap<usize, Desk>,
-    spool: Spool,
-    words: mpsc::UnboundedSender<Word>,
-    /// Whether letters were written of which an agent after this one could not know.
+    /// By their places.
+    routers: BTreeMap<usize, RouterMail>,
+    queue: MailQueue,
+    delivery: mpsc::UnboundedSender<DeliveryRequest>,
+    /// Whether messages were written that the stored memories do not include yet.
     unsaved: bool,
 }
 
-impl Office {
-    /// Until nobody can order anything any more.
-    async fn serve(mut self, mut orders: mpsc::Receiver<Order>) {
+impl MailThread {
+    /// Runs until the [`Mailer`] is gone.
+    async fn run(mut self, mut requests: mpsc::Receiver<MailRequest>) {
         loop {
-            let due = self.desks.values().filter_map(|desk| desk.gatherer.due()).min();
+            let due = self.routers.values().filter_map(|router| router.batcher.due()).min();
             tokio::select! {
-                order = orders.recv() => match order {
-                    Some(Order::Tell(number, event, news)) => if let Some(desk) = self.desks.get_mut(&number) {
-                        desk.add(event, news, Instant::now());
-                    },
-                    Some(Order::Flush(flushed)) => {
-                        self.write(|_| true);
-                        self.remember();
-                        let _ = flushed.send(());
-                    }
+                request = requests.recv() => match request {
+                    Some(request) => self.serve(request),
                     None => break,
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
@@ -211,44 +211,64 @@ impl Office {
                     self.write(|due| due <= now);
                 }
             }
-            // Where thousands change at once, not after each of them.
-            if self.unsaved && orders.is_empty() {
+            // When thousands of virtual routers change at once, the memories are stored once, not after each of them.
+            if self.unsaved && requests.is_empty() {
                 self.remember();
             }
         }
         self.write(|_| true);
         self.remember();
-        let _ = self.words.send(Word::Last);
+        let _ = self.delivery.send(DeliveryRequest::Last);
     }
 
-    /// Writes the letters whose time is as wanted.
+    fn serve(&mut self, request: MailRequest) {
+        match request {
+            MailRequest::Report(place, change, is_new) => {
+                if let Some(router) = self.routers.get_mut(&place) {
+                    router.add(change, is_new, Instant::now());
+                }
+            }
+            MailRequest::Flush(flushed) => {
+                self.write(|_| true);
+                self.remember();
+                let _ = flushed.send(());
+            }
+        }
+    }
+
+    /// Puts into the queue the messages whose due time satisfies `wanted`.
     fn write(&mut self, wanted: impl Fn(Instant) -> bool) {
-        for Desk { subject, gatherer, state, told, .. } in self.desks.values_mut() {
-            if !gatherer.due().is_some_and(&wanted) {
+        for RouterMail { template, batcher, state, reported, .. } in self.routers.values_mut() {
+            if !batcher.due().is_some_and(&wanted) {
                 continue;
             }
-            let Some(digest) = gatherer.take(Instant::now()) else { continue };
-            match keep(&self.config, &self.spool, subject, &digest) {
+            let Some(digest) = batcher.take(Instant::now()) else { continue };
+            match enqueue(&self.config, &self.queue, template, &digest) {
                 Ok(()) => {
-                    told.clone_from(state);
+                    reported.clone_from(state);
                     self.unsaved = true;
-                    let _ = self.words.send(Word::Letter);
+                    let _ = self.delivery.send(DeliveryRequest::Message);
                 }
-                Err(error) => tracing::error!("mail: one is lost: {error}"),
+                Err(error) => tracing::error!("mail: a message is lost: {error}"),
             }
         }
     }
 
     fn remember(&mut self) {
         self.unsaved = false;
-        let memories = self.desks.values().map(|desk| (desk.name.clone(), desk.memory())).collect();
-        if let Err(error) = self.spool.remember(&memories) {
-            tracing::warn!("mail: an agent after this one will not know what was told: {error}");
+        let memories = self.routers.values().map(|router| (router.name.clone(), router.memory())).collect();
+        if let Err(error) = self.queue.remember(&memories) {
+            tracing::warn!("mail: cannot store what was reported, so the next agent may report it again: {error}");
         }
     }
 }
 
-fn keep(config: &MailConfig, spool: &Spool, subject: &Subject, digest: &Digest) -> Result<(), MailError> {
-    let letter = Letter { to: config.to.clone(), text: subject.letter(config, digest)? };
-    Ok(spool.put(&letter)?)
+fn enqueue(
+    config: &MailConfig,
+    queue: &MailQueue,
+    template: &MessageTemplate,
+    digest: &Digest,
+) -> Result<(), MailError> {
+    let message = QueuedMessage { to: config.to.clone(), text: template.message(config, digest)? };
+    Ok(queue.put(&message)?)
 }

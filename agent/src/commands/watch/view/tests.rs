@@ -79,11 +79,11 @@ fn status(routers: Vec<VirtualRouterStatus>) -> AgentStatus {
 
 fn view(routers: Vec<VirtualRouterStatus>) -> View {
     let mut view = View::new();
-    view.tell(Ok(status(routers)));
+    view.update(Ok(status(routers)));
     view
 }
 
-/// The lines of a screen of 80 by 24.
+/// Returns the lines of a screen of 80 by 24.
 fn screen(view: &mut View) -> Vec<String> {
     let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
     terminal.draw(|frame| view.draw(frame)).unwrap();
@@ -140,7 +140,7 @@ fn the_busiest_router_fits_too() {
 }
 
 #[test]
-fn states_are_told_by_words_and_signs() {
+fn states_have_words_and_signs() {
     let states = RouterState::ALL;
     let lines = screen(&mut view(states.map(|state| router("lan", state)).into()));
     for (line, expected) in lines[2..].iter().zip(["* ACTIVE", "- BACKUP", "! FAULT", "? INIT"]) {
@@ -149,7 +149,7 @@ fn states_are_told_by_words_and_signs() {
 }
 
 #[test]
-fn hundreds_are_scrolled_through() {
+fn a_list_of_hundreds_scrolls() {
     let mut view = view((0..300).map(|number| router(&format!("lan-{number}"), RouterState::Backup)).collect());
     for (by, selected) in
         [(0, 0), (-1, 0), (1, 1), (PAGE, 7), (isize::MAX, 299), (1, 299), (-PAGE, 293), (isize::MIN, 0)]
@@ -161,22 +161,22 @@ fn hundreds_are_scrolled_through() {
         assert!(lines.iter().any(|line| line.starts_with(&format!("-- {name}"))), "{name}: {lines:?}");
         assert!(lines[0].ends_with(&format!("[{}/300]", selected + 1)), "{lines:?}");
     }
-    // A configuration with fewer.
+    // The next configuration has fewer.
     view.select(isize::MAX);
-    view.tell(Ok(status(vec![router("lan", RouterState::Backup)])));
+    view.update(Ok(status(vec![router("lan", RouterState::Backup)])));
     assert!(screen(&mut view).iter().any(|line| line.starts_with("-- lan ")));
 }
 
 #[test]
-fn a_silent_agent_is_said_to_be_silent_beside_what_it_said_last() {
+fn if_the_agent_is_silent_the_screen_says_so_and_shows_the_last_status() {
     let mut view = view(vec![router("lan", RouterState::Active)]);
-    view.tell(Err("no agent answers".to_owned()));
+    view.update(Err("no agent answers".to_owned()));
     let lines = screen(&mut view);
     assert!(lines[0].starts_with("! THE AGENT IS SILENT") && lines[2].contains("ACTIVE"), "{lines:?}");
 }
 
 #[test]
-fn a_screen_that_is_too_small_shows_what_it_can() {
+fn drawing_on_a_small_screen_does_not_fail() {
     let mut view = view(vec![router("lan", RouterState::Active)]);
     for (width, height) in [(1, 1), (20, 5), (80, 10)] {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
@@ -185,19 +185,19 @@ fn a_screen_that_is_too_small_shows_what_it_can() {
 }
 
 #[test]
-fn rates_are_by_the_time_between_two_answers_of_one_agent() {
+fn rates_refer_to_the_time_between_two_answers_of_the_same_agent() {
     let before = status(vec![router("lan", RouterState::Active)]);
     let mut after = before.clone();
     after.virtual_routers[0].adverts_sent += 20;
     after.virtual_routers[0].counters.insert("advert_checksum".to_owned(), 8);
     let start = Instant::now();
     let later = start + std::time::Duration::from_secs(2);
-    let rates = Sample::new(&after, later).rates_since(&Sample::new(&before, start));
+    let rates = CounterSnapshot::new(&after, later).rates_since(&CounterSnapshot::new(&before, start));
     let router = &after.virtual_routers[0];
     assert_eq!(rates.sent(router), Some(10.0));
     assert_eq!(rates.counter(router, "advert_checksum"), Some(0.5));
     assert_eq!(rates.counter(router, "advert_ttl"), Some(0.0));
     after.started = 2.5;
-    let rates = Sample::new(&after, later).rates_since(&Sample::new(&before, start));
+    let rates = CounterSnapshot::new(&after, later).rates_since(&CounterSnapshot::new(&before, start));
     assert_eq!(rates.sent(&after.virtual_routers[0]), None);
 }

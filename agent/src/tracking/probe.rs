@@ -1,4 +1,4 @@
-//! Looks at what a check is about, once.
+//! Probes the target of a check: each look finds it up, down, or with a number.
 
 use std::future::pending;
 use std::net::IpAddr;
@@ -14,37 +14,37 @@ use xvrrp_net::{Echo, LinkMonitor, interface_is_running};
 
 use super::outcome::Observation;
 use super::process::{Processes, look_at_pid_file};
-use crate::process::aside::Aside;
-use crate::process::program::{self, Account, Children, Ending, Errand, Orphan};
+use crate::process::blocking_call::BlockingCall;
+use crate::process::program::{self, Children, Orphan, ProgramEnd, Purpose, UserAccount};
 
-/// As much of a file as can hold a number.
+/// How many bytes of a file are searched for a number.
 const MAX_NUMBER: u64 = 127;
 
-type LookUp = Aside<Result<Option<Account>, Errno>>;
+type LookUp = BlockingCall<Result<Option<UserAccount>, Errno>>;
 
-/// A program whose exit status says how things are.
+/// A program whose exit status is the result of the check.
 #[derive(Debug)]
 pub(super) struct Script {
     command: Vec<String>,
-    /// Whom it runs as.
+    /// The user that it runs as, if not the agent's.
     user: Option<String>,
     look_up: LookUp,
     timeout: Duration,
     children: Children,
 }
 
-/// See the module.
+/// What a check looks at, with what it needs to look again.
 #[derive(Debug)]
-pub(super) enum Eye {
+pub(super) enum Probe {
     Script(Script),
     Interface { name: String, monitor: Option<LinkMonitor> },
     Process(Processes),
-    PidFile { path: PathBuf, look: Aside<Observation>, timeout: Duration },
-    File { path: PathBuf, look: Aside<Observation>, timeout: Duration },
+    PidFile { path: PathBuf, read: BlockingCall<Observation>, timeout: Duration },
+    File { path: PathBuf, read: BlockingCall<Observation>, timeout: Duration },
     Ping { target: IpAddr, echo: Option<Echo>, timeout: Duration },
 }
 
-impl Eye {
+impl Probe {
     pub(super) fn open(check: &CheckConfig, children: Children) -> Self {
         let timeout = check.timeout.into();
         match &check.kind {
@@ -52,16 +52,16 @@ impl Eye {
                 let (command, user) = (command.clone(), user.clone());
                 Self::Script(Script { command, user, look_up: LookUp::default(), timeout, children })
             }
-            // Without notifications, the interval is all there is.
+            // If the kernel's notifications are not available, the check looks once per interval only.
             CheckKind::Interface(name) => Self::Interface { name: name.clone(), monitor: LinkMonitor::open().ok() },
             CheckKind::Process(name) => Self::Process(Processes::new(name)),
-            CheckKind::PidFile(path) => Self::PidFile { path: path.clone(), look: Aside::default(), timeout },
-            CheckKind::File(path) => Self::File { path: path.clone(), look: Aside::default(), timeout },
+            CheckKind::PidFile(path) => Self::PidFile { path: path.clone(), read: BlockingCall::default(), timeout },
+            CheckKind::File(path) => Self::File { path: path.clone(), read: BlockingCall::default(), timeout },
             CheckKind::Ping(target) => Self::Ping { target: *target, echo: None, timeout },
         }
     }
 
-    /// Returns when there may be something new before the interval is over.
+    /// Returns when the kernel reports a change that the next look may find. Otherwise it never returns.
     pub(super) async fn change(&mut self) {
         match self {
             Self::Interface { monitor: Some(links), .. } => {
@@ -76,6 +76,7 @@ impl Eye {
         }
     }
 
+    /// Looks at the target once.
     pub(super) async fn look(&mut self) -> Observation {
         match self {
             Self::Script(script) => script.run().await,
@@ -85,23 +86,23 @@ impl Eye {
                 Err(error) => Observation::Failed(format!("{name}: {error}")),
             },
             Self::Process(processes) => processes.look(),
-            Self::PidFile { path, look, timeout } => aside(look_at_pid_file, path, look, *timeout).await,
-            Self::File { path, look, timeout } => aside(look_at_number, path, look, *timeout).await,
+            Self::PidFile { path, read, timeout } => look_at_file(look_at_pid_file, path, read, *timeout).await,
+            Self::File { path, read, timeout } => look_at_file(look_at_number, path, read, *timeout).await,
             Self::Ping { target, echo, timeout } => ping(*target, echo, *timeout).await,
         }
     }
 }
 
-/// Looks at a file, whose file system may not answer.
-async fn aside(
-    look_at: fn(&Path) -> Observation,
+/// Looks at a file; its file system may not answer.
+async fn look_at_file(
+    look: fn(&Path) -> Observation,
     path: &Path,
-    look: &mut Aside<Observation>,
+    read: &mut BlockingCall<Observation>,
     timeout: Duration,
 ) -> Observation {
     let owned = path.to_owned();
     let late = || Observation::Failed(format!("{} could not be read within {timeout:?}", path.display()));
-    look.run(timeout, move || look_at(&owned)).await.unwrap_or_else(late)
+    read.run(timeout, move || look(&owned)).await.unwrap_or_else(late)
 }
 
 impl Script {
@@ -109,38 +110,42 @@ impl Script {
         let Self { command, user, look_up, timeout, children } = self;
         let timeout = *timeout;
         let Some((path, arguments)) = command.split_first() else {
-            return Observation::Failed("there is no program".into());
+            return Observation::Failed("the check names no program".into());
         };
         let mut command = Command::new(path);
-        // Many times a second, what a script prints would drown the log.
+        // A script may run many times a second: its output would flood the log.
         command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
         if let Some(name) = user {
             let owned = name.clone();
-            match look_up.run(timeout, move || Account::of(&owned)).await {
-                Some(Ok(Some(account))) => account.run(&mut command),
+            match look_up.run(timeout, move || UserAccount::of(&owned)).await {
+                Some(Ok(Some(account))) => account.apply(&mut command),
                 Some(Ok(None)) => return Observation::Failed(format!("this host has no user {name:?}")),
                 Some(Err(error)) => return Observation::Failed(format!("cannot look up the user {name:?}: {error}")),
-                None => return Observation::Failed(format!("no answer about the user {name:?} within {timeout:?}")),
+                None => {
+                    return Observation::Failed(format!(
+                        "cannot look up the user {name:?}: no answer within {timeout:?}"
+                    ));
+                }
             }
         }
-        match program::run(&mut command, timeout, Orphan::Killed, children, Errand::default()).await {
-            Ok(Ending::Exited(status)) if status.success() => Observation::Passed,
-            Ok(Ending::Exited(status)) => Observation::Failed(status.to_string()),
-            Ok(Ending::Killed) => Observation::Failed(format!("killed, for it ran for {timeout:?}")),
+        match program::run(&mut command, timeout, Orphan::Killed, children, Purpose::default()).await {
+            Ok(ProgramEnd::Exited(status)) if status.success() => Observation::Passed,
+            Ok(ProgramEnd::Exited(status)) => Observation::Failed(status.to_string()),
+            Ok(ProgramEnd::Killed) => Observation::Failed(format!("killed because it ran for {timeout:?}")),
             Err(error) => Observation::Failed(format!("cannot run {path}: {error}")),
         }
     }
 }
 
-/// As keepalived reads a track_file: a number at its beginning, as strtol(3) has it; a file that is not there, or has
-/// none, holds 0. A number out of range changes nothing there, and is a failure here.
+/// Reads the number at the beginning of a file, as keepalived reads a track_file: by the rules of strtol(3), and 0 if
+/// there is no file or no number. keepalived ignores a number that is out of range; here it is a failure.
 fn look_at_number(path: &Path) -> Observation {
     let text = match files::read_beginning(path, MAX_NUMBER) {
         Ok(text) => text,
         Err(error) if matches!(error.fault, Fault::NotRegular(_)) => return Observation::Failed(error.to_string()),
         Err(_) => Vec::new(),
     };
-    // A file of anything else than text holds no number either.
+    // A file that is not text holds no number.
     let text = String::from_utf8_lossy(&text);
     match number(&text) {
         Some(number) => Observation::Value(number),
@@ -148,7 +153,7 @@ fn look_at_number(path: &Path) -> Observation {
     }
 }
 
-/// `None` if it does not fit.
+/// Parses the number at the beginning of `text` as strtol(3) does; `None` if it is out of range.
 fn number(text: &str) -> Option<i32> {
     let text = text.trim_start();
     let (negative, digits) = match text.strip_prefix('-') {
@@ -168,7 +173,8 @@ fn number(text: &str) -> Option<i32> {
     i32::try_from(if negative { -magnitude } else { magnitude }).ok()
 }
 
-/// The socket is opened where there is none, and after a failure anew: routes may have changed.
+/// Sends an echo request and waits for the answer. After a failure, the next call opens the socket again, because
+/// routes may have changed.
 async fn ping(target: IpAddr, open: &mut Option<Echo>, timeout: Duration) -> Observation {
     let answered = async {
         let mut echo = match open.take() {
@@ -214,18 +220,18 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_there_holds_0() {
+    fn a_missing_file_holds_0_and_a_device_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("weight");
         assert_eq!(look_at_number(&path), Observation::Value(0));
         fs::write(&path, "-3\n").unwrap();
         assert_eq!(look_at_number(&path), Observation::Value(-3));
-        let Observation::Failed(reason) = look_at_number(Path::new("/dev/zero")) else { panic!("a device is no file") };
+        let Observation::Failed(reason) = look_at_number(Path::new("/dev/zero")) else { panic!("a device was read") };
         assert!(reason.contains("/dev/zero: it is a device"), "{reason}");
     }
 
     #[tokio::test]
-    async fn a_script_passes_with_status_0_only() {
+    async fn only_exit_status_0_passes() {
         let outcome = async |words: &[&str]| {
             let command = words.iter().map(|word| (*word).to_owned()).collect();
             let (timeout, children) = (Duration::from_secs(20), Children::default());
