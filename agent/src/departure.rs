@@ -8,10 +8,15 @@ use tokio::sync::mpsc;
 use crate::addresses;
 use crate::config::Text;
 use crate::control::Successor;
+use crate::files;
 use crate::reload::{Bequest, Reload};
 
 /// How long a successor may have to wait for addresses that come or go.
 const SETTLE: Duration = Duration::from_secs(1);
+
+const UNREAD: &str = "a file that the agent reads (of a check, or its configuration) is on a file system that does not answer, and \
+                      the agent could not become another program before it does; mend or unmount the file system, or take over \
+                      with `xvrrp run --replace`";
 
 /// What somebody wants of us, beside an answer.
 #[derive(Debug)]
@@ -52,6 +57,10 @@ impl Departure {
     async fn check(&self, configuration: Text, renewed: bool) -> Result<(), String> {
         let bequest = Bequest { configuration: Some(configuration), renewed, ..Bequest::default() };
         self.reload.check(&bequest).await?;
+        // Before adverts cease; what begins in the moments until then is not seen. A successor in another process has no need of it.
+        if !files::settle(SETTLE).await {
+            return Err(UNREAD.to_owned());
+        }
         self.settle().await
     }
 

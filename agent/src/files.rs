@@ -4,11 +4,56 @@
 //! of its own. So only regular files are opened, links followed, and no more of them is read than the caller has use for.
 //! What cannot be avoided is a file system that does not answer: where that must not hold up the caller, the read goes
 //! through [`Aside`](crate::aside::Aside).
+//!
+//! Such a read also delays a reload. A process becomes another program only after all of its other threads have ended
+//! (`de_thread` of Linux's fs/exec.c waits for them, by when adverts have ceased), and a thread that waits for a file system may
+//! not be interruptible, even by the SIGKILL that execve(2) sends: it waits for a disk in state D, and for a FUSE server that has
+//! its request in state S until the SIGKILL, and in state D from then on. So nothing short of its return says that it will not
+//! delay the reload, and a reload waits for that first ([`settle`]). Other blocking calls need no such care: looking up a user or a
+//! host waits for sockets, which SIGKILL ends.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// How many threads of this process are asking a file system.
+static ASKING: AtomicUsize = AtomicUsize::new(0);
+/// How often to look whether one still is.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Has [`settle`] wait for the thread that asks a file system, until this is dropped.
+#[derive(Debug)]
+pub struct Asking(());
+
+impl Asking {
+    pub fn begin() -> Self {
+        ASKING.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        ASKING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits until no thread of this process is asking a file system. False if that takes longer than `patience`.
+pub async fn settle(patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    while ASKING.load(Ordering::Relaxed) > 0 {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        sleep(LOOK).await;
+    }
+    true
+}
 
 /// Why a file is not read, with the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +112,7 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
 
 /// As much of the file as there is, and no more than `length` bytes.
 pub fn read_beginning(path: &Path, length: u64) -> Result<Vec<u8>, FileError> {
+    let _asking = Asking::begin();
     let mut bytes = Vec::new();
     let read = open(path).and_then(|file| file.take(length).read_to_end(&mut bytes).map_err(Fault::from));
     read.map(|_| bytes).map_err(|fault| FileError { path: path.to_owned(), fault })
