@@ -19,6 +19,7 @@ use crate::aside::Aside;
 use crate::config::{self, Config, host, mail, surroundings};
 use crate::control::{self, Incumbent, Server, Singleton};
 use crate::dataplane::{Attachments, Capacity, DataplaneError, Pins, Predecessor};
+use crate::files::Asking;
 use crate::net::{Interface, LinkMonitor, Netlink, PacketSocket};
 use crate::plan::{self, Plans, facts};
 use crate::reload::{Bequest, Files, Reload};
@@ -198,7 +199,7 @@ async fn start_and_serve(
     };
     *begun = true;
     let reload = Reload::new(config).context("cannot tell how this process was started")?;
-    let mut filters = UnicastFilters::recover(netlink.clone(), path)?;
+    let mut filters = UnicastFilters::recover(netlink.clone(), path, pins.exist())?;
     if let Predecessor::Incompatible(_) = host.predecessor {
         // Before the kernel half goes that drops ARP for them.
         remove_stale(netlink, &BTreeSet::new()).await?;
@@ -218,7 +219,10 @@ async fn undo(config: &Config, netlink: &Netlink, pins: &Pins) -> anyhow::Result
     remove_stale(netlink, &BTreeSet::new()).await?;
     pins.remove()?;
     let interfaces = netlink.interfaces().await?;
-    Ok(UnicastFilters::recover(netlink.clone(), &config.agent.control)?.close_all(&interfaces).await?)
+    // A record of an earlier version was replaced when the filters were opened. One that is left is not this namespace's, although
+    // this agent had pins.
+    let mut filters = UnicastFilters::recover(netlink.clone(), &config.agent.control, false)?;
+    Ok(filters.close_all(&interfaces).await?)
 }
 
 /// Checks the configuration against the host as a start does, for the log: it held when the reload was checked, and there are
@@ -244,7 +248,10 @@ async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<Stri
     let owned = config.clone();
     let check = move || {
         let survey = host::Survey::new(&owned, &facts);
-        let is_executable = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
+        let is_executable = |path: &Path| {
+            let _asking = Asking::begin();
+            path.is_file() && access(path, AccessFlags::X_OK).is_ok()
+        };
         let is_user = |name: &str| matches!(User::from_name(name), Ok(Some(_)));
         host::check(&owned, &survey, is_executable, is_user)?;
         mail::check_files(&owned, fault_of_file)?;
@@ -263,6 +270,7 @@ async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<Stri
 
 /// Who may not read a file, but may look at it, has no complaint: who runs the agent may read it, perhaps.
 fn fault_of_file(path: &Path, secret: bool) -> Option<String> {
+    let _asking = Asking::begin();
     match fs::metadata(path) {
         Err(error) => Some(format!("cannot be looked at: {error}; give the path of a file")),
         Ok(metadata) if !metadata.is_file() => Some("is no file; give the path of one".into()),
