@@ -417,6 +417,8 @@ fn exchange_by(
     request: &Request,
     buffer: usize,
 ) -> Result<(serde_json::Value, BufReader<StdStream>), ControlError> {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+
     let mut stream =
         StdStream::connect(path).map_err(|source| ControlError::NoAgent { path: path.to_owned(), source })?;
     let mut exchange = || -> io::Result<(serde_json::Value, BufReader<StdStream>)> {
@@ -429,11 +431,10 @@ fn exchange_by(
         let mut reply = String::new();
         (&mut reader).take(MAX_ANSWER).read_line(&mut reply)?;
         if !reply.ends_with('\n') && (reply.len() as u64) < MAX_ANSWER {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(UnexpectedEof.into());
         }
         Ok((serde_json::from_str(&reply)?, reader))
     };
-    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     exchange().map_err(|source| match source.kind() {
         UnexpectedEof | ConnectionReset | BrokenPipe => ControlError::HungUp(path.to_owned()),
         _ => ControlError::Answer { path: path.to_owned(), source },
