@@ -11,7 +11,9 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{User, mkfifo};
 use tempfile::TempDir;
-use xvrrp_lab::{Daemon, Keepalived, Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, eventually, pause};
+use xvrrp_lab::{
+    Daemon, HungFile, Keepalived, Lab, Namespace, PATIENCE, ServedPair, VirtualRouter, Xvrrp, eventually, pause,
+};
 
 /// Where scripts of any user can look.
 fn directory() -> Result<TempDir> {
@@ -208,6 +210,57 @@ fn files_that_never_end_or_never_answer_fail_their_checks_and_hold_up_nothing() 
     let peak: u64 = peak.trim().trim_end_matches(" kB").trim().parse()?;
     ensure!(peak < 512 << 10, "the agent's memory has reached {peak} kB");
     ensure!(agent.stop()?.success());
+    Ok(())
+}
+
+/// A thread in such a read delays execve(2) until the file system answers.
+#[test]
+fn a_reload_is_refused_while_a_file_system_does_not_answer_and_no_role_is_lost() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let hung = HungFile::new()?;
+    let checks = [format!("name = \"hung\"\nfile = {:?}", hung.path())];
+    let track = "[{ check = \"hung\", weight = 1 }]";
+    let agent = start(&lab.routers[0], VirtualRouter::lan(200).with("track", track), &checks, "")?;
+    let mut pair = ServedPair::with(lab, agent)?;
+    // Declared after the agent, it goes before it: nobody could end a process that waits for it.
+    let hung = hung;
+    eventually("the file cannot be read", PATIENCE, || {
+        let status = pair.active.status()?;
+        let failure = status["checks"][0]["failure"].as_str().unwrap_or_default().to_owned();
+        ensure!(failure.contains("could not be read within"), "{status}");
+        Ok(())
+    })?;
+    let refused = pair.active.reload().err().context("it reloads")?;
+    ensure!(format!("{refused:#}").contains("is on a file system that does not answer"), "{refused:#}");
+    // A successor is another process, which waits for nobody's threads.
+    let successor = pair.active.replace(&pair.lab.routers[0], &[VirtualRouter::lan(200)])?;
+    let mut replaced = std::mem::replace(&mut pair.active, successor);
+    let hung = hung;
+    pair.active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
+    pair.active.reload()?;
+    pair.active.wait_for_state("lan", "active")?;
+    drop(hung);
+    ensure!(replaced.daemon.wait(PATIENCE)?.success(), "{}", replaced.daemon.log());
+    pair.check_undisturbed().map(drop)
+}
+
+#[test]
+fn a_reload_goes_on_once_the_file_system_answers() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let hung = HungFile::new()?;
+    let checks = [format!("name = \"hung\"\nfile = {:?}", hung.path())];
+    let track = "[{ check = \"hung\", weight = 1 }]";
+    let mut agent = start(&lab.routers[0], VirtualRouter::lan(200).with("track", track), &checks, "")?;
+    // As above.
+    let hung = hung;
+    agent.wait_for_state("lan", "active")?;
+    let refused = agent.reload().err().context("it reloads")?;
+    ensure!(format!("{refused:#}").contains("does not answer"), "{refused:#}");
+    ensure!(agent.state("lan")? == "active");
+    drop(hung);
+    agent.reload()?;
+    agent.wait_for_state("lan", "active")?;
+    ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
     Ok(())
 }
 

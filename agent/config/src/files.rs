@@ -2,13 +2,46 @@
 //!
 //! A FIFO would block its reader until somebody writes to it, a device may never end, and opening one may have an effect
 //! of its own. So only regular files are opened, links followed, and no more of them is read than the caller has use for.
-//! What cannot be avoided is a file system that does not answer: where that must not hold up the caller, the read goes
-//! through [`Aside`](crate::process::aside::Aside).
+//! What cannot be avoided is a file system that does not answer: where that must not hold up the caller, the read
+//! runs on a thread aside.
+//!
+//! Such a read also delays a reload. A process becomes another program only after all of its other threads have ended
+//! (`de_thread` of Linux's fs/exec.c waits for them, and by then adverts have ceased). A thread that waits for a file system
+//! may not be interruptible, even by the SIGKILL that execve(2) sends: it waits for a disk in state D, and for a FUSE server
+//! that has its request in state S until the SIGKILL, and in state D from then on. Nothing short of its return shows that it
+//! will not delay the reload, so a reload waits for that first ([`is_asking`]). Other blocking calls need no such care:
+//! looking up a user or a host waits for sockets, which SIGKILL ends.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How many threads of this process are asking a file system.
+static ASKING: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts the calling thread among those that ask a file system, until this is dropped.
+#[derive(Debug)]
+pub struct Asking(());
+
+impl Asking {
+    pub fn begin() -> Self {
+        ASKING.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        ASKING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether a thread of this process is asking a file system.
+pub fn is_asking() -> bool {
+    ASKING.load(Ordering::Relaxed) > 0
+}
 
 /// Why a file is not read, with the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +100,7 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
 
 /// As much of the file as there is, and no more than `length` bytes.
 pub fn read_beginning(path: &Path, length: u64) -> Result<Vec<u8>, FileError> {
+    let _asking = Asking::begin();
     let mut bytes = Vec::new();
     let read = open(path).and_then(|file| file.take(length).read_to_end(&mut bytes).map_err(Fault::from));
     read.map(|_| bytes).map_err(|fault| FileError { path: path.to_owned(), fault })

@@ -4,6 +4,10 @@
 //! agent that starts after a crash removes what its predecessor wrote down. The record has the network namespace in its
 //! name and, with the boot, in its text: agents of several namespaces may share a directory, and an interface's index means
 //! nothing elsewhere.
+//!
+//! The record of a version up to 0.1 names interfaces, and no namespace. It is taken for this namespace's where an agent of this
+//! namespace has left its pins, as each does that runs, is replaced or has crashed. Where none has, the record may be of another
+//! namespace's agent with the same control path, and is left alone.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -68,9 +72,10 @@ struct Entry {
 }
 
 impl UnicastFilters {
-    /// Finds what a predecessor left open. It has written that down beside the control socket, as we do.
-    pub fn recover(netlink: Netlink, control: &Path) -> Result<Self, FilterError> {
-        Ok(Self { netlink, record: Record::find(control)? })
+    /// Finds what a predecessor left open. It has written that down beside the control socket, as we do. `has_pins` says whether
+    /// it has left pins in this network namespace.
+    pub fn recover(netlink: Netlink, control: &Path, has_pins: bool) -> Result<Self, FilterError> {
+        Ok(Self { netlink, record: Record::find(control, has_pins)? })
     }
 
     /// What is written down now, for whoever keeps the filters open.
@@ -159,14 +164,14 @@ impl UnicastFilters {
 
 impl Record {
     /// Finds the record of the calling thread's network namespace, beside this control socket, and logs which records it ignores.
-    fn find(control: &Path) -> Result<Self, FilterError> {
+    fn find(control: &Path, has_pins: bool) -> Result<Self, FilterError> {
         let namespace = namespace_cookie().map_err(FilterError::Namespace)?;
         // Where it cannot be read, all boots are one: records are in /run as a rule, which none of them survives.
         let boot = fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned()).unwrap_or_default();
-        Self::find_of(control, namespace, boot)
+        Self::find_of(control, namespace, boot, has_pins)
     }
 
-    fn find_of(control: &Path, namespace: u64, boot: String) -> Result<Self, FilterError> {
+    fn find_of(control: &Path, namespace: u64, boot: String, has_pins: bool) -> Result<Self, FilterError> {
         let path = control.with_file_name(format!("{RECORD}-{namespace}.{EXTENSION}"));
         let legacy = control.with_file_name(format!("{RECORD}.{EXTENSION}"));
         let mut record = Self { path, legacy: None, boot, namespace, opened: Vec::new() };
@@ -186,6 +191,14 @@ impl Record {
             Some(Err(_)) => {}
         }
         if let Some(bytes) = read(&legacy)? {
+            if !has_pins {
+                tracing::warn!(
+                    "{} is of an earlier version, which wrote down no network namespace, and no agent has left anything else in \
+                     this one: what it says is left alone; remove it if no agent of another namespace uses it",
+                    legacy.display()
+                );
+                return Ok(record);
+            }
             record.opened = serde_json::from_slice(&bytes).unwrap_or_default();
             record.legacy = Some(legacy);
         }
@@ -257,7 +270,7 @@ mod tests {
     const MAC: MacAddress = MacAddress([0, 0, 0x5e, 0, 1, 51]);
 
     fn find(control: &Path, namespace: u64, boot: &str) -> Record {
-        Record::find_of(control, namespace, boot.to_owned()).unwrap()
+        Record::find_of(control, namespace, boot.to_owned(), true).unwrap()
     }
 
     #[test]
@@ -303,5 +316,19 @@ mod tests {
         fs::write(&legacy, "[").unwrap();
         find(&control, 2, "a").remove().unwrap();
         assert!(!legacy.exists());
+    }
+
+    #[test]
+    fn the_record_of_an_earlier_version_is_left_alone_in_a_namespace_where_no_agent_has_left_pins() {
+        let directory = tempfile::tempdir().unwrap();
+        let control = directory.path().join("xvrrp.sock");
+        let legacy = directory.path().join("unicast-filters.json");
+        fs::write(&legacy, r#"[{"interface":"eth0","mac":[0,0,94,0,1,51]}]"#).unwrap();
+        let mut record = Record::find_of(&control, 1, "a".to_owned(), false).unwrap();
+        assert_eq!(record.opened, []);
+        record.claim("eth1", 3, MAC).unwrap();
+        record.remove().unwrap();
+        assert!(legacy.exists());
+        assert_eq!(find(&control, 1, "a").opened.len(), 1, "with pins it is this namespace's");
     }
 }

@@ -26,13 +26,14 @@ pub async fn run(config: &AgentConfig) -> anyhow::Result<Vec<String>> {
     }
     removed.extend(addresses.into_iter().map(|address| format!("address {address}")));
     let pins = Pins::below(&config.bpffs)?;
-    if pins.exist() {
+    let has_pins = pins.exist();
+    if has_pins {
         pins.remove()?;
         removed.push(format!("programs and maps in {}", pins.directory().display()));
     }
     let gone = pins.remove_of_gone_namespaces().into_iter();
     removed.extend(gone.map(|path| format!("maps in {}, of a network namespace that is gone", path.display())));
-    let mut filters = UnicastFilters::recover(netlink, &config.control)?;
+    let mut filters = UnicastFilters::recover(netlink, &config.control, has_pins)?;
     removed.extend(filters.open_ones().map(|filter| format!("unicast filter {filter}")));
     filters.close_all(&interfaces).await?;
     for record in filters.records_of_others() {

@@ -150,7 +150,7 @@ impl Host<'_> {
         };
         held.begun = true;
         let reload = Arc::new(Reload::new(config).context("cannot tell how this process was started")?);
-        let filters = UnicastFilters::recover(netlink.clone(), path)?;
+        let filters = UnicastFilters::recover(netlink.clone(), path, pins.exist())?;
         if let Predecessor::Incompatible(_) = predecessor {
             // Before the kernel half goes that drops ARP for them.
             remove_stale(netlink, &BTreeSet::new()).await?;
@@ -189,7 +189,9 @@ impl Host<'_> {
         remove_stale(self.netlink, &BTreeSet::new()).await?;
         self.pins.remove()?;
         let interfaces = self.netlink.interfaces().await?;
-        let mut filters = UnicastFilters::recover(self.netlink.clone(), &self.config.agent.control)?;
+        // A record of an earlier version was replaced when the filters were opened. One that is left is not this
+        // namespace's, although this agent had pins.
+        let mut filters = UnicastFilters::recover(self.netlink.clone(), &self.config.agent.control, false)?;
         Ok(filters.close_all(&interfaces).await?)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use nix::unistd::{AccessFlags, User, access};
+use xvrrp_config::files::Asking;
 use xvrrp_config::{Config, host, mail, surroundings};
 use xvrrp_dataplane::{Capacity, DataplaneError, Pins, Predecessor};
 use xvrrp_net::{Interface, Netlink};
@@ -84,7 +85,10 @@ pub(super) async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Resu
     let owned = config.clone();
     let check = move || {
         let survey = host::Survey::new(&owned, &facts);
-        let is_executable = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
+        let is_executable = |path: &Path| {
+            let _asking = Asking::begin();
+            path.is_file() && access(path, AccessFlags::X_OK).is_ok()
+        };
         let is_user = |name: &str| matches!(User::from_name(name), Ok(Some(_)));
         host::check(&owned, &survey, is_executable, is_user)?;
         mail::check_files(&owned, fault_of_file)?;
@@ -103,6 +107,7 @@ pub(super) async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Resu
 
 /// Who may not read a file, but may look at it, has no complaint: who runs the agent may read it, perhaps.
 fn fault_of_file(path: &Path, secret: bool) -> Option<String> {
+    let _asking = Asking::begin();
     match fs::metadata(path) {
         Err(error) => Some(format!("cannot be looked at: {error}; give the path of a file")),
         Ok(metadata) if !metadata.is_file() => Some("is no file; give the path of one".into()),

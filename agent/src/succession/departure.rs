@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use xvrrp_config::Text;
+use tokio::time::{sleep, timeout};
+use xvrrp_config::{Text, files};
 
 use crate::addresses;
 use crate::control::Successor;
@@ -13,6 +14,13 @@ use crate::succession::reload::Reload;
 
 /// How long a successor may have to wait for addresses that come or go.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// How often to look whether a file system still has to answer.
+const LOOK: Duration = Duration::from_millis(1);
+
+const UNREAD: &str = "a file that the agent reads (of a check, or its configuration) is on a file system that does not answer, and \
+                      the agent could not become another program before it does; mend or unmount the file system, or take over \
+                      with `xvrrp run --replace`";
 
 /// A request that ends this agent and leaves everything to a successor.
 #[derive(Debug)]
@@ -53,6 +61,10 @@ impl Departure {
     async fn check(&self, configuration: Text, renewed: bool) -> Result<(), String> {
         let bequest = InheritedState { configuration: Some(configuration), renewed, ..InheritedState::default() };
         self.reload.check(&bequest).await?;
+        // Before adverts cease; what begins in the moments until then is not seen. A successor in another process has no need of it.
+        if !files_settle(SETTLE).await {
+            return Err(UNREAD.to_owned());
+        }
         self.settle().await
     }
 
@@ -79,4 +91,14 @@ impl Departure {
         // Whoever carries it out has gone only if nothing is served any more.
         let _ = self.requests.send(request);
     }
+}
+
+/// Waits until no thread of this process is asking a file system. Returns false if that takes longer than `patience`.
+async fn files_settle(patience: Duration) -> bool {
+    let settled = async {
+        while files::is_asking() {
+            sleep(LOOK).await;
+        }
+    };
+    timeout(patience, settled).await.is_ok()
 }

@@ -1,12 +1,14 @@
 //! Hosts around the routers, and what a host has: files, scripts, a directory without room, its state.
 
 mod host_state;
+mod hung_file;
 mod machine;
 mod mail_server;
 mod script;
 mod tiny;
 
 pub use host_state::{host_state, wait_for_host_state};
+pub use hung_file::HungFile;
 pub use machine::{Machine, make_package};
 pub use mail_server::{Habits, Mail, MailServer};
 pub use script::script;
