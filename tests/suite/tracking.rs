@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{User, mkfifo};
 use tempfile::TempDir;
-use xvrrp_lab::{Daemon, Keepalived, Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, eventually, pause};
+use xvrrp_lab::{Daemon, Keepalived, Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, eventually, pause, wait_until};
 
 /// Where scripts of any user can look.
 fn directory() -> Result<TempDir> {
@@ -134,9 +134,7 @@ fn without_a_weight_a_failure_is_a_fault_and_the_backup_does_not_wait_for_it() -
     worse.daemon.wait_for_line(&["state=active ", "reason=active_released"], PATIENCE)?;
     better.daemon.wait_for_line(&["WARN", "exit status: 1", "check=\"script\"", "state=\"down\""], PATIENCE)?;
     ensure!(better.virtual_router("lan")?["reason"] == "check_failed");
-    let addresses = lab.routers[0].ip("-4 -o address show dev eth0")?;
-    ensure!(!addresses.contains("192.0.2.1/"), "{addresses}");
-    Ok(())
+    wait_until("the address is gone", || Ok(!lab.routers[0].ip("-4 -o address show dev eth0")?.contains("192.0.2.1/")))
 }
 
 #[test]
