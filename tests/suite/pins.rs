@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use xvrrp_common::abi::map;
 use xvrrp_lab::{
     INTERFACE, Lab, Namespace, PATIENCE, ServedPair, Side, VirtualRouter, Xvrrp, agent_binary, eventually, run,
+    wait_until,
 };
 
 /// Several looks of the agent.
@@ -49,21 +50,18 @@ fn pins_that_are_removed_are_back_soon_and_a_start_after_a_crash_resumes_the_rol
     fs::remove_file(host.pins()?.join(fence))?;
     wait_for_names(host, &pinned).with_context(|| pair.active.daemon.log())?;
     let line = ["WARN", "had been removed from the BPF file system: pinned them again"];
-    eventually("both are logged", SOON, || {
-        let lines = pair.active.daemon.count_lines(&line);
-        ensure!(lines == 2, "{lines}");
-        Ok(())
-    })?;
+    pair.active.daemon.wait_for_lines(&line, 2)?;
     ensure!(pair.active.status()?["unpinned"].is_null());
 
     pair.active.kill()?;
     ensure!(host.ip(&format!("link show dev {INTERFACE}"))?.contains("xdp"), "the fence has gone with the agent");
-    ensure!(names(host)? == pinned, "{:?}", names(host)?);
+    wait_for_names(host, &pinned)?;
     pair.active.start_again(host, &[VirtualRouter::lan(200)])?;
     pair.active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
     let (mut active, _backup, lab) = pair.check_undisturbed()?;
     ensure!(active.stop()?.success(), "{}", active.daemon.log());
-    ensure!(!lab.routers[0].pins()?.exists());
+    let pins = lab.routers[0].pins()?;
+    wait_until("the pins are gone", || Ok(!pins.exists()))?;
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use xvrrp_dataplane::{Capacity, Dataplane, namespace_cookie};
 use xvrrp_lab::traffic::capture::Capture;
 use xvrrp_lab::{
     INTERFACE, Lab, Namespace, PATIENCE, ServedPair, Side, VIP, VirtualRouter, Xvrrp, eventually, host_state,
-    wait_until,
+    wait_for_host_state, wait_until,
 };
 
 /// The first router has been Active all the time, and its agent still answers and can reload.
@@ -120,7 +120,7 @@ fn an_agent_whose_successor_hangs_goes_on_after_a_while_and_the_successor_finds_
     // The lease was over by then: the Backup has served, and yields to the higher priority.
     pair.active.wait_for_state("lan", "active").with_context(|| pair.active.daemon.log())?;
     pair.backup.wait_for_state("lan", "backup")?;
-    ensure!(pair.backup.transitions("lan", "active") == 1, "{}", pair.backup.daemon.log());
+    pair.backup.wait_for_transitions("lan", "active", 1)?;
     pair.probe.wait_for_answer_from(0, PATIENCE)?;
     pair.active.reload()?;
     pair.active.wait_for_state("lan", "active")?;
@@ -140,13 +140,9 @@ fn an_agent_that_is_stopped_while_its_successor_hangs_leaves_nothing_on_the_host
     ensure!(agent.daemon.count_lines(&["going on"]) == 0, "{}", agent.daemon.log());
     ensure!(!hanging.is_waiting(), "a successor must find that there is nothing to go on with");
     drop(singleton);
-    eventually("the host is as it was", PATIENCE, || {
-        let after = host_state(host)?;
-        ensure!(after == before, "before:\n{before}\nafter:\n{after}");
-        Ok(())
-    })?;
-    ensure!(!host.pins()?.exists() && !agent.control().exists());
-    Ok(())
+    wait_for_host_state(host, &before)?;
+    let (pins, control) = (host.pins()?, agent.control());
+    wait_until("pins and control socket are gone", || Ok(!pins.exists() && !control.exists()))
 }
 
 #[test]
