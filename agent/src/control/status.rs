@@ -362,6 +362,7 @@ pub fn with_prefix((address, prefix_length): &(IpAddr, u8)) -> String {
 mod tests {
     use super::*;
 
+    #[expect(clippy::too_many_lines, reason = "a value for every field")]
     fn example() -> AgentStatus {
         AgentStatus {
             schema: SCHEMA,
