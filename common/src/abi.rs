@@ -18,7 +18,7 @@
 //! | [`map::MONITORED`] | array of one | 0 | [`Monitored`] | agent; the kernel half counts what is lost |
 //!
 //! The kernel does not overwrite an element of a hash map: an update links a new element and frees the old one, whose memory
-//! the next update of any key reuses, under the eyes of a program that still reads it. So hash maps hold only what stays the
+//! the next update of any key reuses, while a program may still read it. So hash maps hold only what stays the
 //! same for as long as the key is there, and each value lets its reader verify whose it is. Everything that changes stands
 //! in arrays by slot, in words of eight bytes that are written and read whole.
 
@@ -36,16 +36,27 @@ pub use slot::{Checked, Fixed, Lease, MacWord, Slot, State, digest};
 
 /// The names of the maps in the BPF object.
 pub mod map {
+    /// The slot of each virtual router.
     pub const ROUTERS: &str = "ROUTERS";
+    /// The slot of the virtual router that an address belongs to.
     pub const VIPS: &str = "VIPS";
+    /// Who may be heard, if not everybody may.
     pub const ALLOWED_SOURCES: &str = "ALLOWED_SOURCES";
+    /// Role, flags, lease and MACs of each virtual router.
     pub const SLOTS: &str = "SLOTS";
+    /// The stamps of each virtual router's adverts.
     pub const HEARD: &str = "HEARD";
+    /// Counts by reason.
     pub const COUNTERS: &str = "COUNTERS";
+    /// What the agent must learn at once.
     pub const EVENTS: &str = "EVENTS";
+    /// What programs must know before they look for a virtual router.
     pub const SETTINGS: &str = "SETTINGS";
+    /// Which agent made the maps.
     pub const STAMP: &str = "STAMP";
+    /// Frames for `xvrrp monitor`.
     pub const MONITOR: &str = "MONITOR";
+    /// Whether anybody watches.
     pub const MONITORED: &str = "MONITORED";
 
     /// All that outlive the agent.
@@ -60,8 +71,11 @@ pub mod constant {
 
 /// The names of the programs in the BPF object.
 pub mod program {
+    /// The XDP program.
     pub const INGRESS: &str = "xvrrp_ingress";
+    /// The TC program for frames that leave.
     pub const EGRESS: &str = "xvrrp_egress";
+    /// The TC program for interfaces without a virtual router.
     pub const FENCE: &str = "xvrrp_fence";
 }
 
@@ -103,7 +117,9 @@ pub struct RouterKey {
     pub ifindex: u32,
     /// The VLAN identifier in the frame as the program sees it; 0 for none and for a priority tag.
     pub vlan: u16,
+    /// A [`Family`].
     pub family: u8,
+    /// 1 to 255.
     pub vrid: u8,
 }
 
@@ -113,11 +129,15 @@ pub struct RouterKey {
 )]
 #[repr(C)]
 pub struct VipKey {
+    /// The interface, by number; 0 in [`Self::anywhere`].
     pub ifindex: u32,
+    /// The VLAN identifier; 0 for untagged frames.
     pub vlan: u16,
+    /// A [`Family`].
     pub family: u8,
     /// Zero.
     pub reserved: u8,
+    /// The virtual address.
     pub address: Address,
 }
 
@@ -127,7 +147,9 @@ pub struct VipKey {
 )]
 #[repr(C)]
 pub struct SourceKey {
+    /// The virtual router.
     pub router: RouterKey,
+    /// The source's address.
     pub address: Address,
 }
 
@@ -181,7 +203,9 @@ pub struct Router {
 impl Router {
     /// Neither Active nor Backup: nothing is answered or learned.
     pub const ROLE_INITIALIZE: u8 = 0;
+    /// RFC 9568 6.4.2.
     pub const ROLE_BACKUP: u8 = 1;
+    /// RFC 9568 6.4.3.
     pub const ROLE_ACTIVE: u8 = 2;
 
     /// The virtual addresses live on the virtual MAC, not on the interface's own.
@@ -195,10 +219,10 @@ impl Router {
     /// Adverts are heard if they are addressed to [`Self::primary`], and not if they are addressed to the group. Comes with
     /// [`Self::RESTRICT_SOURCES`].
     pub const UNICAST: u8 = 1 << 4;
-    /// For the agent's successor: the role is left to others ("standing by"). Nothing to the kernel half.
+    /// For the agent's successor: the role is left to others ("standing by"). The kernel half ignores it.
     pub const STANDS_BY: u8 = 1 << 5;
     /// For the agent's successor: with [`Self::CHECKSUM_AUTO`], adverts are sent in the plain form, as the router did that
-    /// was Active before. Nothing to the kernel half.
+    /// was Active before. The kernel half ignores it.
     pub const SENDS_PLAIN: u8 = 1 << 6;
     /// The role was given up, and the addresses may still be on this host: what is for them must not be served by any way.
     pub const RETIRES: u8 = 1 << 7;
@@ -219,11 +243,15 @@ pub struct Advert {
     pub received_at: u64,
     /// Its advertisement interval in nanoseconds.
     pub interval: u64,
+    /// Its IP source address.
     pub source: Address,
     /// The folded ones' complement sum of its addresses, in network order: equal lists have equal sums.
     pub address_sum: u16,
+    /// How many addresses it lists.
     pub address_count: u8,
+    /// Its sender's priority; 0 gives up the role.
     pub priority: u8,
+    /// 2 or 3.
     pub version: u8,
     /// [`Router::CHECKSUM_PSEUDO_HEADER`] or [`Router::CHECKSUM_PLAIN`] (version 2: always plain).
     pub checksum: u8,
@@ -233,9 +261,9 @@ pub struct Advert {
 
 /// What the kernel half has heard for a virtual router.
 ///
-/// It is written while the agent reads, which therefore reads until it finds the same twice. Should it all the same see a
-/// new stamp with the interval of the advert before, a timer that was started with it is put right when the entry is
-/// looked at again, as it always is before the timer may fire.
+/// It is written while the agent reads, so the agent reads until it finds the same twice. Should it still see a new stamp with
+/// the interval of the advert before, the timer that was started with it is corrected when the entry is read again, which always
+/// happens before the timer may fire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Heard {
@@ -253,10 +281,13 @@ pub struct Heard {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Event {
+    /// The virtual router that the advert is for.
     pub router: RouterKey,
+    /// Its slot.
     pub slot: u32,
     /// Zero.
     pub reserved: u32,
+    /// What the advert says.
     pub advert: Advert,
 }
 
@@ -267,6 +298,7 @@ pub struct Event {
 pub struct Claim {
     /// The virtual address.
     pub address: Address,
+    /// The slot of the virtual router that has the address.
     pub slot: u32,
     /// Where the claimant says that it is.
     pub mac: [u8; 6],
@@ -279,12 +311,13 @@ impl Claim {
     pub const PAUSE: u64 = 100_000_000;
 }
 
-/// Whether anybody wants to see frames, and what became of that.
+/// Whether anybody watches frames, and how many were lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Monitored {
     /// Not zero while somebody watches.
     pub wanted: u32,
+    /// Always 0.
     pub reserved: u32,
     /// How many frames there was no room for, since then.
     pub lost: u64,
@@ -302,7 +335,9 @@ pub struct Sighting {
     pub counter: u32,
     /// How many bytes it has, and how many of them are in `bytes`.
     pub length: u32,
+    /// How many of them were captured.
     pub captured: u32,
+    /// Those bytes, from the first on.
     pub bytes: [u8; Self::MOST_CAPTURED as usize],
 }
 
@@ -316,7 +351,7 @@ impl Sighting {
     }
 }
 
-/// What the maps were made by, so that a later agent can tell whether they are fit for it.
+/// Which agent made the maps, so that a later one knows whether it can use them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Stamp {

@@ -3,6 +3,8 @@
 //! No I/O, no clock, no allocation: everything here compiles for the BPF target too.
 
 #![no_std]
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![warn(missing_docs)]
 
 #[cfg(test)]
 extern crate alloc;

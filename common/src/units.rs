@@ -23,6 +23,7 @@ impl Vrid {
         }
     }
 
+    /// Returns the number, 1 to 255.
     pub const fn get(self) -> u8 {
         self.0
     }
@@ -47,18 +48,22 @@ impl Priority {
     /// The router that owns the virtual addresses as its interface addresses (RFC 9568 5.2.4).
     pub const OWNER: Self = Self(255);
 
+    /// Makes a priority of the number in an advert or a configuration.
     pub const fn new(priority: u8) -> Self {
         Self(priority)
     }
 
+    /// Returns the number.
     pub const fn get(self) -> u8 {
         self.0
     }
 
+    /// Returns whether its router owns the addresses: 255 (RFC 9568 5.2.4).
     pub const fn is_owner(self) -> bool {
         self.0 == Self::OWNER.0
     }
 
+    /// Returns whether its sender gives up the role: 0 (RFC 9568 5.2.4).
     pub const fn is_release(self) -> bool {
         self.0 == Self::RELEASE.0
     }
@@ -81,6 +86,7 @@ pub enum Version {
 }
 
 impl Version {
+    /// Returns the version of this number, if it is known.
     pub const fn from_wire(version: u8) -> Option<Self> {
         match version {
             2 => Some(Self::V2),
@@ -102,11 +108,14 @@ impl fmt::Display for Version {
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
 #[repr(u8)]
 pub enum Family {
+    /// The number of `AF_INET`.
     Ipv4 = 2,
+    /// The number of `AF_INET6`.
     Ipv6 = 10,
 }
 
 impl Family {
+    /// Returns the family of an address.
     pub const fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::Ipv4,
@@ -130,6 +139,7 @@ impl fmt::Display for Family {
 pub struct Interval(u64);
 
 impl Interval {
+    /// No time at all.
     pub const ZERO: Self = Self(0);
     /// The shortest advertisement interval of version 3: one centisecond.
     pub const MIN_ADVERT: Self = Self::from_centiseconds(1);
@@ -138,14 +148,17 @@ impl Interval {
     /// The longest advertisement interval of version 2: 8 bits of seconds (RFC 3768 5.3.7).
     pub const MAX_ADVERT_V2: Self = Self::from_seconds(255);
 
+    /// Makes an interval of nanoseconds.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
+    /// Makes an interval of microseconds.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros * 1_000)
     }
 
+    /// Makes an interval of milliseconds.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis * 1_000_000)
     }
@@ -160,6 +173,7 @@ impl Interval {
         Self(seconds as u64 * NANOS_PER_SECOND)
     }
 
+    /// Returns the interval in nanoseconds.
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
@@ -192,10 +206,12 @@ impl Interval {
         Self::from_seconds(1).skew(priority)
     }
 
+    /// Multiplies; stays at the longest interval instead of overflowing.
     pub const fn saturating_mul(self, factor: u64) -> Self {
         Self(self.0.saturating_mul(factor))
     }
 
+    /// Subtracts; stays at zero instead of underflowing.
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }
@@ -229,10 +245,12 @@ impl fmt::Display for Interval {
 pub struct Instant(u64);
 
 impl Instant {
+    /// Makes an instant of nanoseconds since boot.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
+    /// Returns nanoseconds since boot.
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
@@ -265,6 +283,7 @@ impl ops::Sub<Interval> for Instant {
 pub struct MacAddress(pub [u8; 6]);
 
 impl MacAddress {
+    /// All hosts of a segment.
     pub const BROADCAST: Self = Self([0xff; 6]);
     /// Where version 2 and 3 adverts over IPv4 go: the Ethernet form of 224.0.0.18 (RFC 1112 6.4).
     pub const VRRP_IPV4_MULTICAST: Self = Self([0x01, 0x00, 0x5e, 0x00, 0x00, 0x12]);

@@ -22,7 +22,7 @@ pub enum Rule {
     BySettings,
 }
 
-/// Of a packet of this family (conformance 32, 42).
+/// Handles a packet of this family (conformance 32, 42).
 #[inline(always)]
 pub fn handle(frame: &Frame, header: &ethernet::Header, family: Family, rule: Rule) -> Result<Verdict, Truncated> {
     let past_lease = !lease::all_surely_run();

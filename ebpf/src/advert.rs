@@ -14,11 +14,11 @@ use crate::maps::{self, CounterIndex, count, tell};
 use crate::monitor;
 use crate::router::Router;
 
-/// Of an IPv4 packet with VRRP's protocol number.
+/// Handles an IPv4 packet that carries VRRP.
 #[inline(always)]
 pub fn handle_ipv4(frame: &Frame, header: &ethernet::Header) -> Verdict {
     match ipv4::Header::decode(frame, header.payload) {
-        // Whose it is stands in another packet.
+        // The VRID is in the first fragment.
         Ok(ip) if ip.fragment == ipv4::Fragment::Later => unknown(frame, &ip, Counter::AdvertFragment),
         Ok(ip) => handle(frame, header.vlan, &ip),
         Err(ipv4::Error::Truncated) => foreign(frame, Counter::AdvertLength),
@@ -26,7 +26,7 @@ pub fn handle_ipv4(frame: &Frame, header: &ethernet::Header) -> Verdict {
     }
 }
 
-/// Of an IPv6 packet with VRRP's protocol number.
+/// Handles an IPv6 packet that carries VRRP.
 #[inline(always)]
 pub fn handle_ipv6(frame: &Frame, header: &ethernet::Header) -> Verdict {
     match ipv6::Header::decode(frame, header.payload) {
@@ -36,7 +36,8 @@ pub fn handle_ipv6(frame: &Frame, header: &ethernet::Header) -> Verdict {
     }
 }
 
-/// What belongs to no virtual router of ours passes: another daemon may live here, and then it is that daemon's to judge.
+/// Judges and records an advert of a virtual router of ours, and drops it. Any other advert passes: it may belong to another
+/// daemon on this interface.
 // conformance 7
 #[inline(always)]
 fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> Verdict {
@@ -53,7 +54,7 @@ fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> Verdict {
         return Verdict::Pass;
     }
     let judged = judge(frame, ip, &key, &router, fixed);
-    // The configuration has changed in the midst of that. To a Backup this is an advert that was lost.
+    // The configuration has changed meanwhile. To a Backup this is the same as a lost advert.
     if router.generation() != generation {
         return Verdict::Drop;
     }
@@ -77,12 +78,13 @@ fn is_to_group<C: Carrier>(ip: &C) -> bool {
     ip.destination() == C::Address::GROUP
 }
 
-/// Of no virtual router of ours. What another daemon sends by unicast is not even counted.
+/// Passes an advert of no virtual router of ours, and counts it unless it is unicast between other daemons.
 #[inline(always)]
 fn unknown<C: Carrier>(frame: &Frame, ip: &C, counter: Counter) -> Verdict {
     if is_to_group(ip) { foreign(frame, counter) } else { Verdict::Pass }
 }
 
+/// Counts and passes an advert of no virtual router of ours.
 #[inline(always)]
 fn foreign(frame: &Frame, counter: Counter) -> Verdict {
     count(CounterIndex::NO_ROUTER, counter);
@@ -128,7 +130,7 @@ fn policy<A: IpAddress>(router: &Router, fixed: &Fixed) -> Policy<A> {
     }
 }
 
-/// A valid advert of a virtual router of ours.
+/// Records a valid advert of a virtual router of ours, and notifies the agent if it must act.
 #[inline(always)]
 fn take(key: &RouterKey, router: &Router, source: Address, advert: &vrrp::Advert) {
     let index = CounterIndex::of(router);
@@ -171,14 +173,14 @@ fn take(key: &RouterKey, router: &Router, source: Address, advert: &vrrp::Advert
     }
 }
 
-/// RFC 9568 6.4.3 (conformance 46): whether its sender stays Active, and we do not.
+/// Returns whether the sender stays Active and this host does not (RFC 9568 6.4.3, conformance 46).
 #[inline(always)]
 fn wins(router: &Router, source: Address, advert: &vrrp::Advert) -> bool {
     let (theirs, ours) = (advert.priority.get(), router.state().priority);
     theirs > ours || theirs == ours && u128::from_be_bytes(source) > u128::from_be_bytes(router.fixed().primary)
 }
 
-/// RFC 9568 6.4.2: a Backup restarts its Active_Down_Timer on an advert of at least its own priority, or of any if it
+/// Returns whether the advert restarts a Backup's timer. RFC 9568 6.4.2: a Backup restarts its Active_Down_Timer on an advert of at least its own priority, or of any if it
 /// does not preempt. Priority 0 sets the timer to Skew_Time, which is the agent's to do (conformance 34, 35).
 #[inline(always)]
 fn restarts_timer(router: &Router, advert: &vrrp::Advert) -> bool {
@@ -187,7 +189,8 @@ fn restarts_timer(router: &Router, advert: &vrrp::Advert) -> bool {
         && (advert.priority.get() >= router.state().priority || !router.has(abi::Router::PREEMPT))
 }
 
-/// Whether the agent must hear of it now: an Active router of any other (RFC 9568 6.4.3), a Backup of what is new.
+/// Returns whether the agent must be notified now: an Active router's of every advert (RFC 9568 6.4.3), a Backup's of one that
+/// says something new.
 #[inline(always)]
 fn matters(router: &Router, advert: &vrrp::Advert, change: Change) -> bool {
     match router.role() {

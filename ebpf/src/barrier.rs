@@ -1,4 +1,4 @@
-//! Writes that are in order with what is read after them, on every processor.
+//! Writes that every processor sees before the reads that follow them.
 
 use core::arch::asm;
 

@@ -1,4 +1,4 @@
-//! The only packet-pointer arithmetic: checked reads, writes and sums in a frame.
+//! Checked reads, writes and sums in a frame. The only place with packet-pointer arithmetic.
 
 use core::ptr;
 
@@ -18,6 +18,7 @@ pub struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     #[inline(always)]
+    #[expect(clippy::disallowed_methods, reason = "the one place where packet pointers are taken")]
     pub fn new(context: &'a XdpContext) -> Self {
         Self {
             start: context.data() as *mut u8,
@@ -42,7 +43,7 @@ impl<'a> Frame<'a> {
         length
     }
 
-    /// What helpers want.
+    /// Returns what the kernel's helpers take.
     #[inline(always)]
     pub fn context(&self) -> &'a XdpContext {
         self.context
@@ -61,7 +62,7 @@ impl<'a> Frame<'a> {
     #[inline(always)]
     pub fn grow(&mut self, bytes: usize) -> Result<(), Truncated> {
         let bytes = i32::try_from(bytes).map_err(|_| Truncated)?;
-        // SAFETY: the context is valid; what was known of the frame's place is learned anew.
+        // SAFETY: the context is valid; start and end of the frame are read again.
         let grown = unsafe { bpf_xdp_adjust_tail(self.context.ctx, bytes) } == 0;
         *self = Self::new(self.context);
         if grown { Ok(()) } else { Err(Truncated) }

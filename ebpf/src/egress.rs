@@ -1,4 +1,4 @@
-//! What this host says of the virtual addresses in ARP and Neighbor Discovery: with the virtual MAC, and only while Active.
+//! ARP and Neighbor Discovery that this host sends about the virtual addresses: with the virtual MAC, and only while Active.
 //!
 //! The network stack speaks for the virtual address with the interface's own MAC whenever it talks to a neighbor, and
 //! that would overwrite what the neighbor has learned (RFC 9568 8.1.2, 8.2.2).
@@ -31,7 +31,7 @@ pub fn handle(skb: &mut Skb) -> Result<Verdict, Truncated> {
     header.vlan = match (skb.pending_tag(), header.vlan) {
         (None, vlan) => vlan,
         (Some(tci), 0) => ethernet::vlan_identifier(tci),
-        // Two tags: a network that we do not know.
+        // Two tags lead to a network that is not configured here.
         (Some(_), _) => return Ok(Verdict::Pass),
     };
     match header.ether_type {

@@ -1,7 +1,7 @@
-//! What comes to a virtual address by another way than its virtual router's: through another interface, or to an
-//! interface's own MAC. The address is on this host as long as the agent does not take it off, and a dead agent does not. So
-//! past the lease such packets are dropped, and so they are while an agent that has given up the role takes the address off.
-//! In any other role they pass: a Backup may forward them to the Active router.
+//! The fence: packets to a virtual address that arrive through another interface than its virtual router's, or at an interface's
+//! own MAC. The address stays on this host until the agent removes it, which a dead agent does not do. So such packets are
+//! dropped once the lease has ended, and while an agent that has given up the role removes the address. In any other case they
+//! pass: a Backup may forward them to the Active router.
 
 use xvrrp_common::abi::{Address, Counter, VipKey, ipv4_address};
 use xvrrp_common::units::Family;
@@ -14,7 +14,7 @@ use crate::egress::Verdict;
 use crate::lease;
 use crate::maps::{self, CounterIndex, count};
 
-/// A packet that has arrived on an interface without a virtual router.
+/// Handles a packet that has arrived on an interface without a virtual router.
 #[inline(always)]
 pub fn handle(packet: &Network) -> Result<Verdict, Truncated> {
     if lease::all_surely_run() || packet.is_for_another_host() {
@@ -32,13 +32,13 @@ pub fn handle(packet: &Network) -> Result<Verdict, Truncated> {
     Ok(if forbids(family, &address) { Verdict::Drop } else { Verdict::Pass })
 }
 
-/// Whether ARP asks for its target.
+/// Returns whether ARP asks for its target.
 #[inline(always)]
 pub fn is_question(arp: &Arp) -> bool {
     arp.operation == OPERATION_REQUEST && !arp.is_gratuitous()
 }
 
-/// What a packet is for: the target of a Neighbor Solicitation, else the destination.
+/// Returns the address that a packet is for: the target of a Neighbor Solicitation, else the destination.
 #[inline(always)]
 fn ipv6_address(packet: &Network) -> Result<Address, Truncated> {
     if ipv6::next_header(packet, 0)? == icmpv6::NEXT_HEADER
@@ -51,8 +51,8 @@ fn ipv6_address(packet: &Network) -> Result<Address, Truncated> {
     ipv6::destination(packet, 0)
 }
 
-/// Whether this host must not serve the address now: in one of the virtual routers that have the address it is Active past
-/// the lease, or has just been Active; and in none of them is it Active within the lease. Counted if so.
+/// Returns whether this host must not serve the address now: in one of the virtual routers that have the address it is Active past
+/// the lease, or has just been Active, and in none of them it is Active within the lease. Counts it if so.
 #[inline(never)]
 pub fn forbids(family: Family, address: &Address) -> bool {
     let mut ended = None;

@@ -1,4 +1,4 @@
-//! The entries that the agent reads while they are written.
+//! The stamps of adverts, which the agent reads while they are written.
 
 use core::ptr;
 
@@ -14,7 +14,7 @@ pub enum Change {
     Different,
 }
 
-/// Writes down an advert, and that it restarts a Backup's timer if it does. The last write is a full barrier: what is read
+/// Records an advert, and whether it restarts a Backup's timer. The last write is a full barrier: what is read
 /// afterwards is read after the entry was written, on every processor.
 #[inline(always)]
 pub fn record(entry: *mut Heard, advert: &Advert, restarts_timer: bool) -> Change {
@@ -33,7 +33,7 @@ pub fn record(entry: *mut Heard, advert: &Advert, restarts_timer: bool) -> Chang
     }
 }
 
-/// Whether the agent may be told of another claim now; if so, the next one has to wait.
+/// Returns whether the agent may be notified of another claim now; if so, the next one has to wait.
 #[inline(always)]
 pub fn claim_is_due(entry: *mut Heard) -> bool {
     let now = clock::now();

@@ -1,4 +1,4 @@
-//! Until when this host may serve: what keeps a router whose agent is dead or late from serving beside its successor.
+//! The lease: until when this host may serve. It keeps a router whose agent is dead or late from serving beside its successor.
 
 use core::ptr;
 
@@ -10,29 +10,29 @@ use crate::clock::now;
 use crate::maps;
 use crate::router::Router;
 
-/// Whether this host may speak for the virtual router: it is Active, and its lease runs at this very moment.
+/// Returns whether this host may speak for the virtual router: it is Active, and its lease has not ended.
 #[inline(always)]
 pub fn runs(router: &Router) -> bool {
     is_active(router) && now() < until(router.lease())
 }
 
-/// Whether the virtual addresses may be on this host although it must not serve them: the lease has ended while the role is
-/// still Active, so the agent is dead or late; or the agent has given up the role and is taking them off.
+/// Returns whether the virtual addresses may be on this host although it must not serve them. Either the lease has ended while
+/// the role is still Active, because the agent is dead or late; or the agent has given up the role and is removing them.
 #[inline(always)]
 pub fn has_ended(router: &Router) -> bool {
     router.has(abi::Router::RETIRES) || is_active(router) && now() >= until(router.lease())
 }
 
-/// The same for every frame of a gateway's traffic, which a look at the clock would cost more than all the rest. Once
-/// looked at, the clock is left alone until the kernel's tick counter, which costs nothing to read, comes near the end
-/// of that lease. Should the counter stand still, on a machine whose processors are held up, that end comes as much later;
-/// nobody is answered by then, since [`runs`] looks at the clock.
+/// Does the same as [`runs`] for every frame of a gateway's traffic, where reading the clock would cost more than all the rest.
+/// Reads the clock once, and then not before the kernel's tick counter, which costs nothing to read, comes near the end of that
+/// lease. Where the processors are held up, the counter stands still and frames are let in for as much longer; requests for the
+/// address are not answered even then, because [`runs`] reads the clock.
 #[inline(always)]
 pub fn surely_runs(router: &Router) -> bool {
     is_active(router) && goes_on(router.lease())
 }
 
-/// Whether the leases of all Active virtual routers run, found out in the same way. If not, some may.
+/// Returns whether the leases of all Active virtual routers run, found out as in [`surely_runs`]. If not, some may run.
 #[inline(always)]
 pub fn all_surely_run() -> bool {
     // SAFETY: within an entry of the map.
@@ -75,8 +75,8 @@ fn look_at_clock(lease: *mut Lease, until: u64, ticks: u64) -> bool {
     true
 }
 
-/// Another router has won: we serve no longer, however long it takes the agent to find out. A lease without an end is not
-/// ours to end: nobody would give a new one.
+/// Ends the lease because another router has won: this host stops serving before the agent notices. A lease without an end is
+/// left alone, because nobody would renew it.
 #[inline(always)]
 pub fn end(router: &Router) {
     let lease = router.lease();
@@ -85,8 +85,8 @@ pub fn end(router: &Router) {
     }
     // SAFETY: as in `until`.
     unsafe { ptr::write_volatile(&raw mut (*lease).until, Lease::ENDED) };
-    // The agent may be working out the lease of all at this moment: it puts a mark there, reads the leases, and replaces the
-    // mark if it still stands. Either it has read that this lease has ended, or the mark was replaced here after it was put.
+    // The agent may be computing the lease of all at this moment: it writes a mark, reads the leases, and replaces the mark if
+    // it is still there. So either it has read that this lease has ended, or the exchange below removes its mark.
     if let Some(settings) = maps::settings() {
         // SAFETY: within an entry of the map.
         barrier::exchange(unsafe { &raw mut (*settings).all.until }, Lease::ENDED);

@@ -7,6 +7,7 @@
 
 // On the host it is compiled for its lints only, as an empty program.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod accept;
 mod advert;

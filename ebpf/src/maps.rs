@@ -1,4 +1,4 @@
-//! The maps of elections, and what is asked of them. `EbpfLoader` sets the real sizes.
+//! The maps of the election, with the look-ups in them. `EbpfLoader` sets the real sizes.
 
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -14,9 +14,9 @@ use xvrrp_common::units::Family;
 
 use crate::router::Router;
 
-/// What the agent's sizes replace.
+/// The size in the object, which the agent replaces when it loads the maps.
 const PLACEHOLDER: u32 = 1;
-/// Room for some thousand events: the agent would have to sleep through that many changes to lose one.
+/// Room for some thousand events: the agent loses one only if it sleeps through that many changes.
 const EVENTS_BYTES: u32 = 1 << 17;
 
 #[map]
@@ -38,12 +38,12 @@ static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static STAMP: Array<Stamp> = Array::with_max_entries(1, 0);
 
-/// Where in [`COUNTERS`] something counts.
+/// An index into [`COUNTERS`].
 #[derive(Clone, Copy)]
 pub struct CounterIndex(u32);
 
 impl CounterIndex {
-    /// For what cannot be attributed to a virtual router of ours.
+    /// The index for frames of no virtual router of ours.
     pub const NO_ROUTER: Self = Self(0);
 
     #[inline(always)]
@@ -91,7 +91,7 @@ impl<K: Key> InWords<K> {
         unsafe { ptr::read((&raw const self.0).cast::<u64>().add(word)) }
     }
 
-    /// The value that was found for this key; none if the element is another key's by now.
+    /// Returns the value that was found for this key; none if the kernel has reused the element for another key.
     #[inline(always)]
     fn check(&self, found: Option<*const Checked>) -> Option<u32> {
         const { assert!(Self::WORDS == 3) };
@@ -113,8 +113,8 @@ pub fn count(index: CounterIndex, counter: Counter) {
     }
 }
 
-/// The agent gave a virtual router a slot that the maps have not: a state that should not be. Counted each time, logged
-/// the first time on each CPU, so that no packet can flood the log.
+/// Reports that the agent gave a virtual router a slot beyond the maps' ends, which is a fault of the agent. Counts it each time,
+/// and logs the first one on each CPU, so that no packet can flood the log.
 #[inline(never)]
 pub fn report_missing_slot(slot: u32) {
     let index = CounterIndex::NO_ROUTER;
@@ -141,13 +141,13 @@ pub fn router(key: RouterKey) -> Option<Router> {
     (router.key() == key).then_some(router)
 }
 
-/// Whichever virtual router has the slot.
+/// Returns the virtual router that has the slot.
 #[inline(always)]
 fn router_in(slot: u32) -> Option<Router> {
     Some(Router::new(SLOTS.get_ptr_mut(slot)?, slot))
 }
 
-/// The virtual router that an address belongs to.
+/// Finds the virtual router on this interface that an address belongs to.
 #[inline(always)]
 pub fn router_of_vip(ifindex: u32, vlan: u16, family: Family, address: Address) -> Option<Router> {
     let family = family as u8;
@@ -157,7 +157,7 @@ pub fn router_of_vip(ifindex: u32, vlan: u16, family: Family, address: Address) 
     is_here.then_some(router)
 }
 
-/// The `nth` of the virtual routers that have an address, on whichever interface.
+/// Finds the `nth` of the virtual routers that have an address, on any interface.
 #[inline(always)]
 pub fn router_of_vip_anywhere(family: Family, address: Address, nth: u16) -> Option<Router> {
     let key = InWords::new(VipKey::anywhere(family as u8, address, nth));
@@ -165,7 +165,7 @@ pub fn router_of_vip_anywhere(family: Family, address: Address, nth: u16) -> Opt
     (router.key().family == family as u8).then_some(router)
 }
 
-/// The least TTL or hop limit of what an allowed source sends.
+/// Returns the least TTL or hop limit of adverts from an allowed source; none if the source is not allowed.
 #[inline(always)]
 pub fn allowed_source(router: RouterKey, address: Address) -> Option<u8> {
     let key = InWords::new(SourceKey { router, address });
@@ -182,14 +182,14 @@ pub fn settings() -> Option<*mut Settings> {
     SETTINGS.get_ptr_mut(0)
 }
 
-/// Whether some virtual router has no virtual MAC.
+/// Returns whether some virtual router has no virtual MAC.
 #[inline(always)]
 pub fn look_up_destinations() -> bool {
     // SAFETY: within an entry of the map; a word of its own to the agent, hence volatile.
     settings().is_some_and(|it| unsafe { ptr::read_volatile(&raw const (*it).look_up_destinations) } != 0)
 }
 
-/// Tells the agent; false if the ring buffer is full.
+/// Notifies the agent; returns false if the ring buffer is full.
 #[inline(always)]
 pub fn tell<T: 'static>(event: T) -> bool {
     let Some(mut entry) = EVENTS.reserve::<T>(0) else {

@@ -23,7 +23,7 @@ static MONITOR: RingBuf = RingBuf::with_byte_size(MONITOR_BYTES, 0);
 #[map]
 static MONITORED: Array<Monitored> = Array::with_max_entries(1, 0);
 
-/// Shows the frame to who watches, if anybody does, with what was made of it.
+/// Copies the frame for `xvrrp monitor`, with the reason for which it was counted, if anybody watches.
 #[inline(always)]
 pub fn show(frame: &Frame, counter: Counter) {
     if MONITORED.get(0).is_some_and(|monitored| monitored.wanted != 0) {
@@ -31,10 +31,10 @@ pub fn show(frame: &Frame, counter: Counter) {
     }
 }
 
-/// Not in the midst of the ordinary way, whose stack has no room for it. Nothing is put together on the stack here either.
+/// Copies the frame. A function of its own, which writes straight to the ring buffer: the stack has no room for it.
 #[inline(never)]
 fn show_to_monitor(context: *mut xdp_md, counter: u32) {
-    // Without it the verifier never comes to a helper that the kernel has not.
+    // The verifier skips what follows where the kernel lacks the helper.
     if CAN_SHOW.load() == 0 {
         return;
     }
@@ -61,6 +61,6 @@ fn show_to_monitor(context: *mut xdp_md, counter: u32) {
         (*sighting).captured = captured;
         bpf_xdp_load_bytes(context.ctx, 0, (&raw mut (*sighting).bytes).cast(), captured);
     }
-    // The agent comes by itself.
+    // The agent polls.
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
 }

@@ -29,7 +29,7 @@ impl Router {
         Self { entry, slot, state: State::from_word(load!(entry, state)) }
     }
 
-    /// The same with its state of now; none if the slot is another's by now.
+    /// Reads it again; none if another virtual router has the slot meanwhile.
     #[inline(always)]
     pub fn again(&self, key: &RouterKey) -> Option<Self> {
         let router = Self::new(self.entry, self.slot);
@@ -56,7 +56,7 @@ impl Router {
         self.state.role
     }
 
-    /// Whether it has one of the flags of [`Router::flags`](xvrrp_common::abi::Router::flags).
+    /// Returns whether it has one of the flags of [`Router::flags`](xvrrp_common::abi::Router::flags).
     #[inline(always)]
     pub fn has(&self, flag: u8) -> bool {
         self.state.flags & flag != 0

@@ -1,4 +1,4 @@
-//! Frames to a virtual MAC: let in where we are Active, and nowhere else.
+//! Frames to a virtual MAC: an Active router admits them, any other drops them.
 
 use xvrrp_common::abi::{Counter, Router, RouterKey};
 use xvrrp_common::units::{Family, Vrid};
@@ -20,7 +20,7 @@ pub enum Admission {
 // conformance 31, 41
 #[inline(always)]
 pub fn admit(frame: &mut Frame, header: &ethernet::Header, family: Family, vrid: Vrid) -> Result<Admission, Truncated> {
-    // Behind a second tag is a network that we do not know.
+    // A second tag leads to a network that is not configured here.
     if ethernet::is_tag(header.ether_type) {
         return Ok(Admission::NotOurs);
     }

@@ -10,12 +10,14 @@ use super::section::quote;
 /// An address that moves with the Active role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Vip {
+    /// The address itself, without its prefix.
     pub address: IpAddr,
     /// 1 to 32, over IPv6 to 128; of the address as it is installed on the interface. Default: the most.
     pub prefix_length: u8,
 }
 
 impl Vip {
+    /// Returns the family of the address.
     pub fn family(&self) -> Family {
         Family::of(self.address)
     }

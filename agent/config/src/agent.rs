@@ -18,8 +18,11 @@ const MAX_SOCKET_PATH: usize = 107;
 const MAX_BPFFS: usize = 3072;
 
 impl AgentConfig {
+    /// The default of `control`.
     pub const DEFAULT_CONTROL: &'static str = "/run/xvrrp/xvrrp.sock";
+    /// The default of `bpffs`.
     pub const DEFAULT_BPFFS: &'static str = "/sys/fs/bpf/xvrrp";
+    /// The default of `realtime_priority`.
     pub const DEFAULT_REALTIME_PRIORITY: u8 = 50;
 }
 

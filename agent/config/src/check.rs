@@ -32,6 +32,7 @@ struct Named {
 }
 
 impl CheckConfig {
+    /// The default of `interval`.
     pub const DEFAULT_INTERVAL: Interval = Interval::from_seconds(1);
 }
 

@@ -1,11 +1,11 @@
 //! What is wrong with a configuration: all of it, one line each, in the order of the file.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// A configuration that cannot be used. Displays as one line per problem, without a newline at the end:
 /// `FILE:LINE: virtual_router "NAME": KEY: what is wrong; what would be right`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", lines(file, problems))]
 pub struct ConfigError {
     file: PathBuf,
     problems: Vec<Problem>,
@@ -18,28 +18,21 @@ impl ConfigError {
     }
 }
 
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Problem { line, message }) in self.problems.iter().enumerate() {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{}:", self.file.display())?;
-            if let Some(line) = line {
-                write!(f, "{line}:")?;
-            }
-            write!(f, " {message}")?;
-        }
-        Ok(())
-    }
+fn lines(file: &Path, problems: &[Problem]) -> String {
+    let file = file.display();
+    let line = |Problem { line, message }: &Problem| match line {
+        Some(line) => format!("{file}:{line}: {message}"),
+        None => format!("{file}: {message}"),
+    };
+    problems.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-impl std::error::Error for ConfigError {}
-
+/// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Counted from 1; `None` where the file as a whole is meant.
     pub line: Option<usize>,
+    /// `TABLE "NAME": KEY: what is wrong; what would be right`.
     pub message: String,
 }
 

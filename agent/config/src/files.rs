@@ -2,8 +2,7 @@
 //!
 //! A FIFO would block its reader until somebody writes to it, a device may never end, and opening one may have an effect
 //! of its own. So only regular files are opened, links followed, and no more of them is read than the caller has use for.
-//! What cannot be avoided is a file system that does not answer: where that must not hold up the caller, the read
-//! runs on a thread aside.
+//! What cannot be avoided is a file system that does not answer: a caller that must not wait reads on a thread of its own.
 //!
 //! Such a read also delays a reload. A process becomes another program only after all of its other threads have ended
 //! (`de_thread` of Linux's fs/exec.c waits for them, and by then adverts have ceased). A thread that waits for a file system
@@ -26,6 +25,7 @@ static ASKING: AtomicUsize = AtomicUsize::new(0);
 pub struct Asking(());
 
 impl Asking {
+    /// Counts the calling thread from now on.
     pub fn begin() -> Self {
         ASKING.fetch_add(1, Ordering::Relaxed);
         Self(())
@@ -46,10 +46,13 @@ pub fn is_asking() -> bool {
 /// Why a file is not read, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
+    /// There is no such file.
     #[error("there is no such file")]
     NotFound,
+    /// The user of this process may not read it.
     #[error("permission denied; let the user that runs xvrrp read it")]
     PermissionDenied,
+    /// It is a directory.
     #[error("it is a directory; give the path of a file in it")]
     Directory,
     /// With the kind of file that it is.
@@ -58,14 +61,18 @@ pub enum Fault {
     /// With how many bytes it may have.
     #[error("it has more than {}; give the path of a file that belongs here", Size(*.0))]
     TooLong(u64),
+    /// Any other error of the system.
     #[error(transparent)]
     Other(io::Error),
 }
 
+/// A file that cannot be read, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {}: {fault}", path.display())]
 pub struct FileError {
+    /// The file.
     pub path: PathBuf,
+    /// What is wrong with it.
     pub fault: Fault,
 }
 
@@ -82,7 +89,11 @@ impl std::fmt::Display for Size {
     }
 }
 
-/// The whole file, which may have this many bytes at most.
+/// Reads the whole file, which may have at most `limit` bytes.
+///
+/// # Errors
+///
+/// Fails if the file cannot be read, is no regular file, or is longer than `limit`.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let bytes = read_beginning(path, limit.saturating_add(1))?;
     if bytes.len() as u64 > limit {
@@ -91,14 +102,22 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
-/// The whole file as text.
+/// Reads the whole file as text.
+///
+/// # Errors
+///
+/// Fails as [`read`] does, and if the file is no UTF-8 text.
 pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
     let not_text = |error| io::Error::new(ErrorKind::InvalidData, error);
     let fault = |error| FileError { path: path.to_owned(), fault: Fault::Other(not_text(error)) };
     String::from_utf8(read(path, limit)?).map_err(fault)
 }
 
-/// As much of the file as there is, and no more than `length` bytes.
+/// Reads the file up to its end, or at most `length` bytes.
+///
+/// # Errors
+///
+/// Fails if the file cannot be read.
 pub fn read_beginning(path: &Path, length: u64) -> Result<Vec<u8>, FileError> {
     let _asking = Asking::begin();
     let mut bytes = Vec::new();
@@ -126,6 +145,7 @@ fn ensure_regular(metadata: &Metadata) -> Result<(), Fault> {
 }
 
 impl Fault {
+    /// Returns whether there is no such file.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound)
     }

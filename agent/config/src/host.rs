@@ -14,9 +14,11 @@ use super::{CheckKind, Config, NotifyProgram, Origin, VirtualRouterConfig};
 /// An interface of the network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostInterface {
+    /// The name that a configuration knows it by.
     pub name: String,
     /// Has Ethernet framing.
     pub ethernet: bool,
+    /// Whether it is the loopback interface.
     pub loopback: bool,
     /// Why it cannot take frames to a virtual MAC, if it cannot: `a bridge` does not.
     pub takes_own_mac_only: Option<&'static str>,
@@ -29,7 +31,9 @@ pub struct HostInterface {
 pub enum Obstacle {
     /// There is no such interface.
     Absent,
+    /// The interface is the loopback interface.
     Loopback,
+    /// The interface has no Ethernet framing.
     NoEthernet,
     /// It is this, and takes no frames to a virtual MAC.
     NoVirtualMac(&'static str),
@@ -42,7 +46,8 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    /// Whether only another configuration can help, while the interface is what it is; else the virtual router waits.
+    /// Returns whether only another configuration can help, while the interface is what it is; else the virtual router
+    /// waits.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Loopback | Self::NoEthernet | Self::NoVirtualMac(_) | Self::OwnPeer(_))
     }
@@ -116,6 +121,7 @@ struct Facts<'a> {
 }
 
 impl<'a> Survey<'a> {
+    /// Looks at everything that a configuration needs of a host's interfaces.
     pub fn new(config: &Config, interfaces: &'a [HostInterface]) -> Self {
         let facts = |interface: &'a HostInterface| {
             let origins = [Origin::Ipv4, Origin::LinkLocal, Origin::Ipv6];
@@ -126,6 +132,10 @@ impl<'a> Survey<'a> {
     }
 
     /// The address that a virtual router sends its adverts of a family from, or why it has none.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what keeps the virtual router from taking part.
     pub fn primary(&self, router: &VirtualRouterConfig, family: Family) -> Result<IpAddr, Obstacle> {
         let Facts { interface, primaries: [ipv4, link_local, ipv6] } =
             self.0.get(router.interface.as_str()).ok_or(Obstacle::Absent)?;
@@ -184,6 +194,10 @@ impl<'a> Survey<'a> {
 }
 
 /// Finds everything in the configuration that this host cannot do. `is_executable` says it of a path, `is_user` of a name.
+///
+/// # Errors
+///
+/// Fails with everything that only another configuration can mend.
 pub fn check(
     config: &Config,
     survey: &Survey<'_>,

@@ -3,6 +3,7 @@
 /// A key of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
+    /// The key as it stands in a file.
     pub name: &'static str,
     /// Completes "expected ...".
     pub expected: &'static str,

@@ -3,6 +3,8 @@
 //! [`load`] reads everything before it complains, so that one run shows all that is wrong with a file. What
 //! depends on the host's interfaces is checked by [`host::check`]. `docs/configuration.md` is the reference.
 
+#![warn(missing_docs)]
+
 mod address;
 mod agent;
 mod check;
@@ -52,6 +54,7 @@ pub struct Config {
     pub file: PathBuf,
     /// All of it, as it stood there.
     pub text: Text,
+    /// `[agent]`; its defaults if the file has none.
     pub agent: AgentConfig,
     /// In the order of the file; those that nobody tracks are there too.
     pub checks: Vec<CheckConfig>,
@@ -63,7 +66,7 @@ pub struct Config {
     pub sync_groups: Vec<SyncGroupConfig>,
 }
 
-/// The text of a configuration. Does not show it: passwords in it would end up in logs.
+/// The text of a configuration. `Debug` does not show it, because passwords in it would end up in logs.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Text(pub String);
@@ -139,6 +142,7 @@ pub struct VirtualRouterConfig {
     pub track: Vec<Tracked>,
     /// Its sync group's place in [`Config::sync_groups`]. Default: none.
     pub sync_group: Option<usize>,
+    /// Programs and services that follow its state. Default: none.
     pub notify: NotifyConfig,
     /// When mail is sent. Default: at each change of state, if there is a [`MailConfig`].
     pub mail: Vec<Occasion>,
@@ -147,13 +151,13 @@ pub struct VirtualRouterConfig {
 }
 
 impl VirtualRouterConfig {
-    /// The families that it has addresses of: each is a virtual router of its own (RFC 9568 1.7).
+    /// Lists the families that it has addresses of: each is a virtual router of its own (RFC 9568 1.7).
     pub fn families(&self) -> impl Iterator<Item = Family> {
         let has = |family: &Family| self.addresses.iter().any(|vip| vip.family() == *family);
         [Family::Ipv4, Family::Ipv6].into_iter().filter(has)
     }
 
-    /// Where adverts of this family leave from: peers that are not on the link hear no link-local address.
+    /// Returns the kind of address that adverts of this family leave from: peers that are not on the link hear no link-local one.
     pub fn origin(&self, family: Family) -> Origin {
         let routed = |peer: &UnicastPeer| matches!(peer.address, IpAddr::V6(peer) if !peer.is_unicast_link_local());
         match family {
@@ -163,12 +167,12 @@ impl VirtualRouterConfig {
         }
     }
 
-    /// The other routers of one family, if adverts are unicast.
+    /// Lists the other routers of one family, if adverts are unicast.
     pub fn peers_of(&self, family: Family) -> impl Iterator<Item = UnicastPeer> {
         self.unicast_peers.iter().copied().filter(move |peer| Family::of(peer.address) == family)
     }
 
-    /// The addresses of one family, in their order.
+    /// Lists the addresses of one family, in their order.
     pub fn addresses_of(&self, family: Family) -> impl Iterator<Item = Vip> {
         self.addresses.iter().copied().filter(move |vip| vip.family() == family)
     }
@@ -186,6 +190,7 @@ pub struct UnicastPeer {
 /// What address of an interface adverts leave from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
+    /// The interface's primary IPv4 address.
     Ipv4,
     /// RFC 9568 5.1.2.1.
     LinkLocal,
@@ -209,6 +214,7 @@ pub struct SyncGroupConfig {
 pub struct CheckConfig {
     /// Unique among the checks; 1 to 64 characters out of `A-Z a-z 0-9 . _ -`. Required.
     pub name: String,
+    /// What is checked. Required.
     pub kind: CheckKind,
     /// From the start of one look to the next: 10 ms to 60 min. Default: 1 s.
     pub interval: Interval,
@@ -226,7 +232,12 @@ pub struct CheckConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckKind {
     /// A program and its arguments, run as this user, or as the agent's own; it succeeds with exit status 0.
-    Script { command: Vec<String>, user: Option<String> },
+    Script {
+        /// The program's absolute path, and its arguments.
+        command: Vec<String>,
+        /// The user that runs it. Default: the agent's own.
+        user: Option<String>,
+    },
     /// Up and with a carrier.
     Interface(String),
     /// There is a process of this name (`/proc/PID/comm`).
@@ -251,8 +262,11 @@ pub struct Tracked {
 /// Lines of the file, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VirtualRouterLines {
+    /// Of `[[virtual_router]]`.
     pub header: usize,
+    /// Of `interface`.
     pub interface: usize,
+    /// Of `addresses`.
     pub addresses: usize,
     /// Of the header, if there are none.
     pub unicast_peers: usize,
@@ -269,9 +283,12 @@ pub struct NotifyConfig {
     pub services: Vec<String>,
 }
 
+/// A program that is run when a virtual router or a sync group changes its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotifyProgram {
+    /// The state that it is run for.
     pub on: Occasion,
+    /// An absolute path.
     pub path: PathBuf,
     /// Of the file, counted from 1.
     pub line: usize,
@@ -280,9 +297,13 @@ pub struct NotifyProgram {
 /// What a program is run on, and mail is sent on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occasion {
+    /// The state became Active.
     Active,
+    /// The state became Backup.
     Backup,
+    /// The state became Initialize because of a fault.
     Fault,
+    /// The agent ends.
     Stop,
     /// Each of those.
     Any,
@@ -303,7 +324,7 @@ pub enum Checksum {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Password(pub [u8; 8]);
 
-/// Does not show it: it would end up in logs.
+/// Does not show the password, which would end up in logs.
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password(..)")
@@ -311,7 +332,7 @@ impl fmt::Debug for Password {
 }
 
 impl Config {
-    /// What an operator should know, although it can be used: `FILE:LINE: ...`.
+    /// Lists what an operator should know although the configuration can be used: `FILE:LINE: ...`.
     pub fn warnings(&self) -> Vec<String> {
         let unused = self.checks.iter().enumerate().filter(|(index, _)| !self.is_tracked(*index));
         let warning = |(_, check): (usize, &CheckConfig)| {
@@ -321,20 +342,28 @@ impl Config {
         unused.map(warning).collect()
     }
 
-    /// Whether a virtual router tracks the check at this place.
+    /// Returns whether a virtual router tracks the check at this place.
     pub fn is_tracked(&self, check: usize) -> bool {
         self.virtual_routers.iter().any(|router| router.track.iter().any(|tracked| tracked.check == check))
     }
 }
 
 /// Reads and checks a file.
+///
+/// # Errors
+///
+/// Fails with everything that is wrong with the file.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let mut problems = Problems::default();
     let outcome = read(path, &mut problems).and_then(|text| document(path, &text, &mut problems));
     problems.conclude(path, outcome)
 }
 
-/// The text of a file, unchecked.
+/// Reads the text of a file, unchecked.
+///
+/// # Errors
+///
+/// Fails if the file cannot be read or is no UTF-8 text.
 pub fn read_text(path: &Path) -> Result<Text, ConfigError> {
     let mut problems = Problems::default();
     let outcome = read(path, &mut problems).map(Text);
@@ -342,6 +371,10 @@ pub fn read_text(path: &Path) -> Result<Text, ConfigError> {
 }
 
 /// Checks the text of a file; `path` is for the messages.
+///
+/// # Errors
+///
+/// Fails with everything that is wrong with the text.
 pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let mut problems = Problems::default();
     let outcome = document(path, text, &mut problems);
@@ -390,7 +423,7 @@ fn document(path: &Path, text: &str, problems: &mut Problems) -> Result<Config, 
     })
 }
 
-/// The parser goes on after an error, but what it then complains about is mostly a consequence: the first one only.
+/// Reports the first error only: the parser goes on after it, but what it then complains about is mostly a consequence.
 fn report_syntax(error: &toml::de::Error, text: &str, lines: &Lines, problems: &mut Problems) -> Reported {
     let message = error
         .message()

@@ -57,12 +57,14 @@ pub enum Encryption {
     StartTls,
     /// Encrypted from the beginning (RFC 8314 3.3).
     Implicit,
+    /// None: the connection is in plain text.
     None,
 }
 
 /// Who a mail server is told that we are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
+    /// The name that the server is logged in to with.
     pub username: String,
     /// Its first line is the password; read for each connection.
     pub password_file: PathBuf,
@@ -73,11 +75,17 @@ pub struct Login {
 impl MailConfig {
     /// keepalived's.
     pub const DEFAULT_TIMEOUT: Interval = Interval::from_seconds(30);
+    /// The default of `limit`.
     pub const DEFAULT_LIMIT: u8 = 4;
+    /// The default of `gather`.
     pub const DEFAULT_GATHER: Interval = Interval::from_millis(300_000);
 }
 
 /// Finds what is wrong with the files that `[mail]` names. `fault` says it of one, and is told whether that holds a secret.
+///
+/// # Errors
+///
+/// Fails with every file that cannot be read or does not have what it should.
 pub fn check_files(config: &Config, fault: impl Fn(&Path, bool) -> Option<String>) -> Result<(), ConfigError> {
     let mut problems = Problems::default();
     let mut outcome = Ok(());
@@ -93,7 +101,7 @@ pub fn check_files(config: &Config, fault: impl Fn(&Path, bool) -> Option<String
     problems.conclude(&config.file, outcome)
 }
 
-/// Whether there is a `[mail]`, and what it comes to.
+/// Returns whether there is a `[mail]`, and what it comes to.
 pub(super) fn read(root: &mut Section) -> Result<Option<MailConfig>, Reported> {
     let Some(found) = root.get(&keys::MAIL) else { return Ok(None) };
     match found.value {

@@ -24,6 +24,7 @@ const PROGRAMS: [(Key, Occasion); 5] = [
 ];
 
 impl NotifyConfig {
+    /// The default of `notify_timeout`.
     pub const DEFAULT_TIMEOUT: Interval = Interval::from_seconds(30);
 }
 

@@ -8,6 +8,7 @@ use super::{Config, VirtualRouterConfig};
 /// An interface of the network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surrounding {
+    /// The name that a configuration knows it by.
     pub name: String,
     /// Its own addresses, with their prefix lengths.
     pub networks: Vec<(IpAddr, u8)>,
@@ -58,7 +59,8 @@ fn stripped_tags(own: &Surrounding) -> Option<String> {
     ))
 }
 
-/// Whether one IPv4 network is within the other. Over IPv6 no host answers for the addresses of another interface.
+/// Returns whether one IPv4 network is within the other. Over IPv6 no host answers for the addresses of another
+/// interface.
 fn overlap(one: (IpAddr, u8), other: (IpAddr, u8)) -> bool {
     let ((IpAddr::V4(one), of_one), (IpAddr::V4(other), of_other)) = (one, other) else { return false };
     let shorter = u32::from(of_one.min(of_other));

@@ -28,13 +28,17 @@ const ANNOUNCE_INTERVALS: RangeInclusive<Interval> = Interval::from_millis(10)..
 impl VirtualRouterConfig {
     /// RFC 9568 6.1
     pub const DEFAULT_ADVERT_INTERVAL: Interval = Interval::from_seconds(1);
+    /// The default of `announce_count`.
     pub const DEFAULT_ANNOUNCE_COUNT: u8 = 3;
+    /// The default of `announce_interval`.
     pub const DEFAULT_ANNOUNCE_INTERVAL: Interval = Interval::from_seconds(1);
     /// What the count in an advert can say (RFC 9568 5.2.5).
     pub const MAX_ADDRESSES: usize = 255;
     /// What fits an advert that is not fragmented.
     pub const MAX_IPV6_ADDRESSES: usize = <[u8; 16]>::MAX_ADDRESSES;
+    /// The most elements of `allowed_sources`.
     pub const MAX_ALLOWED_SOURCES: usize = 255;
+    /// The most elements of `unicast_peers`.
     pub const MAX_UNICAST_PEERS: usize = 255;
 }
 
@@ -108,18 +112,7 @@ fn read_table(
         peers::check(section, peers, addresses, priority.ok(), !restricted.is_empty());
     }
     if let Ok(interface) = &interface {
-        for family in [Family::Ipv4, Family::Ipv6] {
-            let used = addresses.iter().flatten().any(|(vip, _)| vip.family() == family);
-            // Without addresses that can be read, the usual one.
-            if let Ok(vrid) = vrid
-                && (used || addresses.is_err() && family == Family::Ipv4)
-            {
-                taken.claim_vrid(section, interface, family, vrid);
-            }
-        }
-        for (vip, line) in addresses.iter().flatten() {
-            taken.claim_address(section, interface, vip.address, *line);
-        }
+        claim(section, taken, interface, vrid.ok(), addresses.as_deref().ok());
     }
 
     Ok(VirtualRouterConfig {
@@ -152,6 +145,27 @@ fn read_table(
             unicast_peers: section.line_of(&keys::UNICAST_PEERS),
         },
     })
+}
+
+/// Claims VRID and addresses on the interface, as far as they can be read.
+fn claim(
+    section: &mut Section,
+    taken: &mut Taken,
+    interface: &str,
+    vrid: Option<Vrid>,
+    addresses: Option<&[(Vip, usize)]>,
+) {
+    // Without addresses that can be read, the usual family.
+    let uses =
+        |family| addresses.map_or(family == Family::Ipv4, |all| all.iter().any(|(vip, _)| vip.family() == family));
+    if let Some(vrid) = vrid {
+        for family in [Family::Ipv4, Family::Ipv6].into_iter().filter(|family| uses(*family)) {
+            taken.claim_vrid(section, interface, family, vrid);
+        }
+    }
+    for (vip, line) in addresses.unwrap_or_default() {
+        taken.claim_address(section, interface, vip.address, *line);
+    }
 }
 
 fn read_vrid(section: &mut Section) -> Result<Vrid, Reported> {

@@ -27,6 +27,7 @@ pub enum XdpMode {
 }
 
 impl XdpMode {
+    /// Returns the word for logs, JSON and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Driver => "driver",
@@ -168,7 +169,8 @@ fn driver(interface: &str) -> Option<String> {
     Some(String::from_utf8_lossy(name).into_owned())
 }
 
-/// Whether the card takes VLAN tags off what arrives (`rx-vlan-offload` of `ethtool -k`); not if it does not say.
+/// Returns whether the card takes VLAN tags off what arrives (`rx-vlan-offload` of `ethtool -k`); not if it does not
+/// say.
 pub fn strips_vlan_tags(interface: &str) -> bool {
     const ETHTOOL_GFLAGS: u32 = 0x25;
     const ETH_FLAG_RXVLAN: u32 = 1 << 8;

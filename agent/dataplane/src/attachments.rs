@@ -19,7 +19,7 @@ use super::link_probe;
 use super::pins::{EGRESS, FENCE, INGRESS, Pins, unpin};
 use super::{DataplaneError, Monitor, kernel_log};
 
-/// See the module. The management side owns it.
+/// The programs, and where they are attached. The management side owns them.
 pub struct Attachments {
     ebpf: Ebpf,
     pins: Option<Pins>,
@@ -102,6 +102,10 @@ impl Attachments {
 
     /// Attaches both programs to an interface, once; in place of a predecessor's, without a gap. Driver mode where it
     /// works, else generic mode. Another's program, the `occupant` of the hook, is an error that names it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if another program holds the hook, or the kernel refuses to attach or to pin one of ours.
     pub fn attach(
         &mut self,
         interface: &str,
@@ -191,6 +195,10 @@ impl Attachments {
 
     /// The fence for other interfaces, with an owner of its own: attaching it waits for the kernel, which nothing else may.
     /// None without pins.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the program cannot be pinned and opened again.
     pub fn open_fence(&mut self) -> Result<Option<Fence>, DataplaneError> {
         let Some(pins) = &self.pins else { return Ok(None) };
         Fence::new(fence(&mut self.ebpf)?, pins.clone()).map(Some)
@@ -205,11 +213,19 @@ impl Attachments {
     }
 
     /// Passes what the kernel half logs on to our own log, as long as it is polled; to be had once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the log's map is missing or was taken before.
     pub fn forward_log(&mut self) -> Result<impl Future<Output = io::Result<()>> + Send + use<>, DataplaneError> {
         kernel_log::forward(&mut self.ebpf)
     }
 
     /// The frames that the kernel half sees; to be had once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the monitor's maps are missing or were taken before.
     pub fn take_monitor(&mut self) -> Result<Monitor, DataplaneError> {
         Monitor::take(&mut self.ebpf)
     }

@@ -35,6 +35,10 @@ impl CounterReader {
     }
 
     /// The counts at this index, of all CPUs together.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the index is beyond the map's end.
     pub fn read(&self, index: u32) -> Result<Counters, DataplaneError> {
         let mut total = Counters::default();
         for cpu in self.0.get(&index, 0)?.iter() {

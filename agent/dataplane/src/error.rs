@@ -11,51 +11,101 @@ use aya::programs::links::LinkError;
 /// How many lines of the verifier's log an error shows: the refusal stands at the end.
 const VERIFIER_LINES: usize = 12;
 
+/// What can go wrong with loading, attaching, pinning or reading the kernel half.
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
+    /// The kernel or aya refuses the BPF object.
     #[error("cannot load the BPF object: {}", chain(.0))]
     Load(#[from] EbpfError),
+    /// The BPF object has no such map or program, or it was taken before.
     #[error("the BPF object lacks {0}, or it is in use already")]
     Missing(&'static str),
+    /// The kernel refuses a program.
     #[error("{}", program(.0))]
     Program(#[from] ProgramError),
+    /// A map cannot be read or written.
     #[error("cannot use a BPF map: {}", chain(.0))]
     Map(#[from] MapError),
+    /// The log of the programs cannot be read.
     #[error("cannot read the kernel half's log: {}", chain(.0))]
     Log(#[from] aya_log::Error),
+    /// A map cannot be mapped into memory.
     #[error("cannot map a BPF array into memory: {0}")]
     MapMemory(#[source] io::Error),
+    /// The number of CPUs is unknown.
     #[error("cannot count the CPUs: {0}")]
     Cpus(#[source] io::Error),
+    /// The kernel is too old for [`Monitor`](super::Monitor).
     #[error("this kernel cannot show frames: that takes Linux 5.18")]
     CannotShow,
+    /// A pinned link cannot be used.
     #[error("cannot use a pinned link: {}", chain(.0))]
     Link(#[from] LinkError),
+    /// Nothing can be pinned at this path.
     #[error(
         "cannot use {path} for pins: {source}; agent.bpffs must be in a BPF file system that the agent may write to"
     )]
-    Pins { path: PathBuf, source: io::Error },
+    Pins {
+        /// The directory or file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The path is in no BPF file system, and none can be mounted there.
     #[error(
         "{path} is in no BPF file system, and not empty, so that none can be mounted there; give another agent.bpffs, such as \
          /sys/fs/bpf/xvrrp"
     )]
-    NoBpfFileSystem { path: PathBuf },
+    NoBpfFileSystem {
+        /// The directory or file.
+        path: PathBuf,
+    },
+    /// A BPF file system cannot be mounted.
     #[error(
         "there is no BPF file system at {path}, and none can be mounted: {source}; mount one (`mount -t bpf bpf {path}`), \
          or run with CAP_SYS_ADMIN"
     )]
-    Mount { path: PathBuf, source: io::Error },
+    Mount {
+        /// The directory or file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The XDP program cannot be attached, in neither mode.
     #[error("cannot attach to {interface}, in generic mode neither: {}", chain(.source))]
-    Attach { interface: String, source: ProgramError },
+    Attach {
+        /// The interface's name.
+        interface: String,
+        /// Why generic mode fails.
+        source: ProgramError,
+    },
+    /// The TC program cannot be attached.
     #[error("cannot attach to the egress side of {interface}: {reason}")]
-    AttachEgress { interface: String, reason: String },
+    AttachEgress {
+        /// The interface's name.
+        interface: String,
+        /// The error with its causes.
+        reason: String,
+    },
+    /// The fence cannot be attached.
     #[error("cannot attach to the ingress side of {interface}: {reason}")]
-    AttachFence { interface: String, reason: String },
+    AttachFence {
+        /// The interface's name.
+        interface: String,
+        /// The error with its causes.
+        reason: String,
+    },
+    /// Another XDP program is on the interface.
     #[error(
         "the XDP hook of {interface} is taken by {holder}; detach that program \
          (`ip link set dev {interface} xdp off`, or stop what attached it) or use another interface"
     )]
-    HookTaken { interface: String, holder: String },
+    HookTaken {
+        /// The interface's name.
+        interface: String,
+        /// The program that is on it, as far as that is known.
+        holder: String,
+    },
 }
 
 fn program(error: &ProgramError) -> String {

@@ -12,7 +12,9 @@ use super::DataplaneError;
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
+    /// An advert that changes something.
     Advert(Event),
+    /// Another host claims a virtual address.
     Claim(Claim),
 }
 

@@ -42,7 +42,7 @@ impl Fence {
         Ok(Self { program: ManuallyDrop::new(opened?), pins, interfaces: BTreeMap::new() })
     }
 
-    /// Whether it is on the interface, as far as that can be told.
+    /// Returns whether it is on the interface, as far as that can be told.
     pub fn is_attached(&self, ifindex: u32) -> bool {
         match self.interfaces.get(&ifindex) {
             Some(Held::Pinned(pin)) => LinkProbe::open(pin).is_ok_and(|link| link.ifindex() == Some(ifindex)),
@@ -52,6 +52,10 @@ impl Fence {
     }
 
     /// Attaches it to an interface, in place of a predecessor's without a gap. Waits for the kernel, some 10 ms.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel refuses to attach or to pin the program.
     pub fn attach(&mut self, interface: &str, ifindex: u32) -> Result<(), DataplaneError> {
         let pin = self.pins.link(FENCE, ifindex);
         let held = if let Some(link) = adopt::<SchedClassifierLink>(&pin)

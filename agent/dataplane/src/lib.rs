@@ -3,6 +3,8 @@
 //! The only user of aya. Programs, links and maps are pinned ([`Pins`]), so that they outlive the process: a dead agent's
 //! kernel half goes on hearing adverts, and serves until the lease ends.
 
+#![warn(missing_docs)]
+
 mod attach;
 mod attachments;
 mod counters;
@@ -43,8 +45,11 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("XVRRP_EBPF_OBJECT"));
 /// How much the maps must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
+    /// Virtual routers, one for each family of addresses.
     pub routers: u32,
+    /// Virtual addresses.
     pub vips: u32,
+    /// Allowed sources and unicast peers, each for one virtual router.
     pub sources: u32,
 }
 
@@ -61,12 +66,18 @@ impl Capacity {
 /// The kernel half, loaded.
 #[derive(Debug)]
 pub struct Dataplane {
+    /// The programs, and where they are attached.
     pub attachments: Attachments,
+    /// The maps.
     pub tables: Tables,
 }
 
 impl Dataplane {
     /// Loads programs and maps that end with this process; nothing is attached yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel refuses a map or a program.
     pub fn load(capacity: Capacity) -> Result<Self, DataplaneError> {
         Self::load_with(capacity, None)
     }
@@ -74,6 +85,10 @@ impl Dataplane {
     /// Loads the programs, with the maps that a predecessor has left, or else new ones of at least this capacity; they
     /// will outlive this process. Nothing is attached or written yet. A predecessor is [`Predecessor::Compatible`], or has
     /// been removed.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel refuses a map or a program, or nothing can be pinned.
     pub fn open(capacity: Capacity, pins: &Pins) -> Result<Self, DataplaneError> {
         pins.create()?;
         Self::load_with(capacity.with_room(), Some(pins.clone()))

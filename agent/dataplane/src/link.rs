@@ -46,14 +46,14 @@ impl Link {
         self.probe.pin(&self.path).map_err(|source| DataplaneError::Pins { path: self.path.clone(), source })
     }
 
-    /// What is pinned under the path.
+    /// Opens the link that is pinned under the path.
     pub(super) fn open(path: &Path, new: bool) -> Result<Self, DataplaneError> {
         let probe = LinkProbe::open(path).map_err(|source| DataplaneError::Pins { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), probe, new })
     }
 }
 
-/// A predecessor's link; `None` if there is none of use.
+/// Opens a predecessor's link; `None` if there is none that can be used.
 pub(super) fn adopt<L: TryFrom<FdLink>>(pin: &Path) -> Option<L> {
     FdLink::from(PinnedLink::from_pin(pin).ok()?).try_into().ok()
 }

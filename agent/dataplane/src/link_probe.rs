@@ -73,16 +73,25 @@ struct LinkInfo {
 }
 
 impl LinkProbe {
+    /// Opens a link by its pin.
+    ///
+    /// # Errors
+    ///
+    /// Fails if nothing is pinned there.
     pub fn open(pin: &Path) -> io::Result<Self> {
         get(pin).map(Self)
     }
 
     /// Takes the program off its interface, now; the pin stays. Fails on a map.
+    ///
+    /// # Errors
+    ///
+    /// Fails if what is pinned is no link, or the kernel does not detach it.
     pub fn detach(&self) -> io::Result<()> {
         bpf(&LinkDetach { link_fd: self.0.as_raw_fd() }).map(drop)
     }
 
-    /// The interface that it holds its program to; `None` once somebody has detached it by hand, or the interface is gone.
+    /// Returns the interface that it holds its program to; `None` once somebody has detached it by hand, or the interface is gone.
     /// Waits for the kernel's network lock.
     pub fn ifindex(&self) -> Option<u32> {
         let mut info = LinkInfo::default();
@@ -99,13 +108,13 @@ impl LinkProbe {
         pin(&self.0, path)
     }
 
-    /// Whether it holds its program to any interface.
+    /// Returns whether it holds its program to any interface.
     pub fn is_attached(&self) -> bool {
         self.ifindex().is_some()
     }
 }
 
-/// Whatever has this name.
+/// Opens the object that is pinned under this path.
 pub(super) fn get(pin: &Path) -> io::Result<OwnedFd> {
     let path = path_of(pin)?;
     let fd = bpf(&ObjectGet { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 })?;

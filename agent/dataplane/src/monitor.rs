@@ -1,4 +1,4 @@
-//! Adverts, ARP and Neighbor Discovery as the kernel half sees them, for who watches.
+//! `xvrrp monitor`: adverts, ARP and Neighbor Discovery as the kernel half sees them.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -33,7 +33,11 @@ impl Monitor {
         Ok(Self { buffer, shown: None, monitored: take(map::MONITORED)?.try_into()?, told: 0 })
     }
 
-    /// From now on frames are shown.
+    /// Starts copying frames.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel is too old, or its ring buffer cannot be mapped.
     pub fn begin(&mut self) -> Result<(), DataplaneError> {
         if !can_show() {
             return Err(DataplaneError::CannotShow);
@@ -51,7 +55,7 @@ impl Monitor {
         Ok(self.monitored.set(0, Monitored { wanted: 1, ..Monitored::default() }, 0)?)
     }
 
-    /// And no more.
+    /// Stops copying frames.
     pub fn end(&mut self) {
         // Should that fail, the buffer fills up, and nothing else comes of it.
         let _ = self.monitored.set(0, Monitored::default(), 0);
@@ -73,7 +77,7 @@ impl Monitor {
     }
 }
 
-/// Whether the kernel has what copies a frame.
+/// Returns whether the kernel has what copies a frame.
 pub(super) fn can_show() -> bool {
     is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_load_bytes).unwrap_or(false)
 }

@@ -71,7 +71,8 @@ pub(super) fn pin(path: &Path) -> io::Result<()> {
     link_probe::pin(&map, path)
 }
 
-/// Whether the namespace for which the map was pinned is gone. An error, such as that there is no map, proves nothing.
+/// Returns whether the namespace for which the map was pinned is gone. An error, such as that there is no map, proves
+/// nothing.
 pub(super) fn has_come(path: &Path) -> io::Result<bool> {
     let map = get(path)?;
     let mut ifindex = 0;

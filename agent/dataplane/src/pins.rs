@@ -30,7 +30,7 @@ pub(super) const FENCE: &str = "fence";
 /// How the program of the fence is pinned while another owner opens it.
 pub(super) const FENCE_PROGRAM: &str = "program";
 
-/// See the module.
+/// The directory of pins of one network namespace.
 #[derive(Clone, Debug)]
 pub struct Pins {
     /// Of all agents of this host.
@@ -42,15 +42,20 @@ pub struct Pins {
 /// What a predecessor has left.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Predecessor {
+    /// Nothing is pinned.
     None,
-    /// Maps that we can go on with, by an agent of this version.
+    /// Maps that this agent can use, made by an agent of this version.
     Compatible(String),
-    /// Maps that we cannot go on with, and why.
+    /// Maps that this agent cannot use, and why.
     Incompatible(String),
 }
 
 impl Pins {
-    /// Of the calling thread's network namespace, below `base`. Touches nothing: there may be none.
+    /// Returns the pins of the calling thread's network namespace, below `base`. Touches nothing: there may be none.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel does not name the namespace (before Linux 5.14).
     pub fn below(base: &Path) -> Result<Self, DataplaneError> {
         let cookie = namespace_cookie().map_err(|source| DataplaneError::Pins { path: base.to_owned(), source })?;
         Ok(Self { base: base.to_owned(), directory: base.join(format!("netns-{cookie}")) })
@@ -90,7 +95,7 @@ impl Pins {
         hides.then(|| DataplaneError::NoBpfFileSystem { path: parent.to_owned() })
     }
 
-    /// Where the pins of this network namespace are, or would be.
+    /// Returns the directory in which the pins of this network namespace are, or would be.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -147,12 +152,12 @@ impl Pins {
             .collect()
     }
 
-    /// Whether a predecessor's programs are on the interface, both of them.
+    /// Returns whether a predecessor's programs are on the interface, both of them.
     pub fn are_attached(&self, ifindex: u32) -> bool {
         [INGRESS, EGRESS].into_iter().all(|kind| self.is_on(kind, ifindex))
     }
 
-    /// Whether what is in the interface's XDP hook is a predecessor's.
+    /// Returns whether what is in the interface's XDP hook is a predecessor's.
     pub fn hold_hook(&self, ifindex: u32) -> bool {
         self.is_on(INGRESS, ifindex)
     }
@@ -193,12 +198,16 @@ impl Pins {
         }
     }
 
-    /// Whether anything is pinned.
+    /// Returns whether anything is pinned.
     pub fn exist(&self) -> bool {
         fs::read_dir(&self.directory).is_ok_and(|mut entries| entries.next().is_some())
     }
 
     /// Removes every pin of this namespace, and with them what nobody has open: programs are detached, maps freed.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a pin cannot be removed.
     pub fn remove(&self) -> Result<(), DataplaneError> {
         let failed = |source| DataplaneError::Pins { path: self.directory.clone(), source };
         match remove_directory(&self.directory) {
@@ -265,6 +274,10 @@ fn forms(capacity: Capacity) -> [(&'static str, usize, usize, u32); 7] {
 }
 
 /// Names a network namespace, unlike its inode, for as long as the kernel runs (`SO_NETNS_COOKIE`, Linux 5.14).
+///
+/// # Errors
+///
+/// Fails before Linux 5.14.
 pub fn namespace_cookie() -> io::Result<u64> {
     let any = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     let mut cookie = 0_u64;

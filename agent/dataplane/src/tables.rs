@@ -1,4 +1,4 @@
-//! The maps: what the kernel half is told, and what it has heard.
+//! The maps: what the agent writes for the kernel half, and what the kernel half has heard.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,15 +18,18 @@ use super::{CounterReader, DataplaneError, Events, Pins};
 /// The kernel's longest tick in nanoseconds (`CONFIG_HZ_100`).
 const MOST_TICK: i64 = 10_000_000;
 
-/// All that the maps are to know.
+/// What the maps keep; all the rest is removed.
 #[derive(Clone, Debug)]
 pub struct Retained {
+    /// The virtual routers.
     pub routers: BTreeSet<RouterKey>,
+    /// The virtual addresses.
     pub vips: BTreeSet<VipKey>,
+    /// The allowed sources.
     pub sources: BTreeSet<SourceKey>,
 }
 
-/// See the module. The election owns it.
+/// The maps. The election owns them.
 pub struct Tables {
     routers: Hash<RouterKey, u32>,
     vips: Hash<VipKey, Checked>,
@@ -54,6 +57,10 @@ struct Hash<K, V> {
 
 impl Tables {
     /// The maps that a predecessor has left, and that are known to fit.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a map is missing or cannot be opened.
     pub fn open(pins: &Pins) -> Result<Self, DataplaneError> {
         Self::of(|name| Ok(Map::from_map_data(MapData::from_pin(pins.map(name))?)?))
     }
@@ -84,18 +91,22 @@ impl Tables {
         Ok(tables)
     }
 
-    /// Every virtual router that the kernel half knows.
+    /// Lists every virtual router that the kernel half knows.
     pub fn routers(&self) -> BTreeMap<RouterKey, Router> {
         self.known.iter().map(|(key, slot)| (*key, self.slots.read(*slot).router(*slot))).collect()
     }
 
-    /// How many virtual routers there is room for.
+    /// Returns how many virtual routers there is room for.
     pub fn slots(&self) -> u32 {
         self.slots.count()
     }
 
     /// Makes a virtual router known, or changes it. A change takes no system call, and is made before anything that the
     /// caller reads afterwards: `take` in `ebpf/src/advert.rs` counts on that.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the maps have no room for it.
     pub fn set_router(&mut self, key: RouterKey, router: &Router) -> Result<(), DataplaneError> {
         if router.role == Router::ROLE_ACTIVE {
             self.end_lease_of_all();
@@ -124,11 +135,19 @@ impl Tables {
     }
 
     /// Says to which virtual router an address belongs, by its slot.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the map has no room for it.
     pub fn add_vip(&mut self, vip: VipKey, slot: u32) -> Result<(), DataplaneError> {
         self.vips.set(vip, Checked { value: slot, digest: digest(zerocopy::transmute!(vip)) })
     }
 
     /// The addresses of the virtual router in each slot, in no order.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the map cannot be read.
     pub fn addresses(&self) -> Result<BTreeMap<u32, Vec<IpAddr>>, DataplaneError> {
         let mut addresses = BTreeMap::<_, Vec<_>>::new();
         for entry in self.vips.map.iter() {
@@ -142,6 +161,10 @@ impl Tables {
     }
 
     /// The sources that each virtual router hears which does not hear everybody, in no order.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the map cannot be read.
     pub fn sources(&self) -> Result<BTreeMap<RouterKey, Vec<IpAddr>>, DataplaneError> {
         let mut sources = BTreeMap::<_, Vec<_>>::new();
         for SourceKey { router, address } in self.allowed_sources.keys()? {
@@ -152,12 +175,20 @@ impl Tables {
 
     /// Lets a virtual router with [`Router::RESTRICT_SOURCES`] hear this source, where the TTL or hop limit is not below
     /// `least_ttl`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the map has no room for it.
     pub fn allow_source(&mut self, source: SourceKey, least_ttl: u8) -> Result<(), DataplaneError> {
         let value = Checked { value: u32::from(least_ttl), digest: digest(zerocopy::transmute!(source)) };
         self.allowed_sources.set(source, value)
     }
 
-    /// Whether these can be added before anything is removed.
+    /// Returns whether these can be added before anything is removed.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a map cannot be read.
     pub fn have_room(&self, Retained { routers, vips, sources }: &Retained) -> Result<bool, DataplaneError> {
         let new = routers.iter().filter(|key| !self.known.contains_key(key)).count();
         Ok(new + self.known.len() <= self.routers.room
@@ -166,6 +197,10 @@ impl Tables {
     }
 
     /// Makes the kernel half forget all but these.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a map cannot be read or written.
     pub fn retain(&mut self, Retained { routers, vips, sources }: &Retained) -> Result<(), DataplaneError> {
         self.vips.retain(vips)?;
         self.allowed_sources.retain(sources)?;
@@ -181,28 +216,29 @@ impl Tables {
         Ok(())
     }
 
-    /// What the kernel half has heard for the virtual router in this slot; without a system call.
+    /// Returns what the kernel half has heard for the virtual router in this slot; without a system call.
     pub fn heard(&self, slot: u32) -> Heard {
         self.heard.read(slot)
     }
 
-    /// Until when the virtual router in this slot may serve; without a system call.
+    /// Returns until when the virtual router in this slot may serve; without a system call.
     pub fn lease(&self, slot: u32) -> u64 {
         self.slots.lease(slot)
     }
 
-    /// Sets it; without a system call.
+    /// Sets until when the virtual router in this slot may serve; without a system call.
     pub fn set_lease(&self, slot: u32, until: u64) {
         self.end_lease_of_all();
         self.slots.set_lease(slot, until);
     }
 
-    /// Moves it to a later moment, unless the kernel half has ended it and it is not `from` any more: then what it is.
+    /// Moves the end of a lease from `from` to a later moment. Fails, with the end that it finds instead, if the kernel half has
+    /// ended the lease.
     pub fn renew_lease(&self, slot: u32, from: u64, until: u64) -> Result<(), u64> {
         self.slots.renew_lease(slot, from, until)
     }
 
-    /// Whether the lease of all was ended because of what was written, and should be worked out again.
+    /// Returns whether the lease of all was ended because of what was written, and should be worked out again.
     pub fn lease_of_all_has_ended(&self) -> bool {
         self.all_ended.get()
     }
@@ -225,18 +261,30 @@ impl Tables {
     }
 
     /// Makes a slot ready for a virtual router that did not have it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the slot's counters cannot be cleared.
     pub fn clear_slot(&mut self, slot: u32) -> Result<(), DataplaneError> {
         self.heard.clear(slot);
         self.set_lease(slot, Lease::ENDED);
         self.counters.as_mut().map_or(Ok(()), |counters| counters.clear(CounterReader::router(slot)))
     }
 
-    /// The events, to be waited for; they can be taken once.
+    /// Takes the events, which can be waited for. They can be taken once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if they were taken before, or cannot be mapped into memory.
     pub fn take_events(&mut self) -> Result<Events, DataplaneError> {
         Events::new(self.events.take().ok_or(DataplaneError::Missing(map::EVENTS))?)
     }
 
-    /// The counters, to be read from any thread; they can be taken once.
+    /// Takes the counters, which can be read from any thread. They can be taken once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if they were taken before.
     pub fn take_counters(&mut self) -> Result<CounterReader, DataplaneError> {
         self.counters.take().ok_or(DataplaneError::Missing(map::COUNTERS))
     }

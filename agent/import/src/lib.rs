@@ -4,6 +4,8 @@
 //! because the original does not say it, is reported. The result is checked by the configuration's own reader, and what
 //! that will not have is left out, and reported too.
 
+#![warn(missing_docs)]
+
 mod document;
 mod heartbeat;
 mod keepalived;
@@ -19,7 +21,6 @@ use self::document::finish;
 pub use self::place::Place;
 pub use self::report::Left;
 use xvrrp_config::files;
-use xvrrp_config::keys::Key;
 
 use self::report::Report;
 
@@ -29,7 +30,9 @@ const MAX_FILE_SIZE: u64 = 16 << 20;
 /// Whose configuration it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
+    /// Of keepalived: `keepalived.conf`.
     Keepalived,
+    /// Of heartbeat: `ha.cf` and `haresources`.
     Heartbeat,
 }
 
@@ -53,7 +56,8 @@ pub struct Import {
 }
 
 /// A configuration that cannot be read. Displays as `FILE:LINE: what is wrong; what would be right`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct ImportError(String);
 
 impl ImportError {
@@ -61,14 +65,6 @@ impl ImportError {
         Self(format!("{place}: {message}"))
     }
 }
-
-impl fmt::Display for ImportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ImportError {}
 
 /// A configuration was imported, but not all of it. Displays as what to do about that.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +81,10 @@ fn plural(count: usize) -> String {
 }
 
 /// Imports the configuration in a file, and those that it includes or that belong to it.
+///
+/// # Errors
+///
+/// Fails if one of the files cannot be read, or is not in the format at all.
 pub fn import(path: &Path, options: &Options) -> Result<Import, ImportError> {
     let format = match options.format {
         Some(format) => format,
@@ -139,11 +139,6 @@ fn read_text(path: &Path, included_at: Option<&Place>) -> Result<String, ImportE
         return Err(wrong(&"is no text; give the path of a configuration"));
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// Whether this version knows a key: some directives have a counterpart only since it is there.
-fn has_key(keys: &[Key], name: &str) -> bool {
-    keys.iter().any(|key| key.name == name)
 }
 
 fn printable(path: &Path) -> String {

@@ -24,6 +24,7 @@ impl Place {
         Self { line, ..self.clone() }
     }
 
+    /// Returns the line, counted from 1.
     pub fn line(&self) -> usize {
         self.line
     }

@@ -7,9 +7,11 @@ use super::place::Place;
 /// A directive that has no counterpart, or not quite, and what to do instead.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Left {
+    /// Where it stands.
     pub place: Place,
     /// The directive's keyword.
     pub directive: String,
+    /// What to do about it.
     pub advice: String,
 }
 

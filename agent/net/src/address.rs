@@ -10,7 +10,9 @@ pub(super) const ADDRESS_PROTOCOL: AddressProtocol = AddressProtocol::Other(112)
 /// An address of an [`Interface`](super::Interface).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterfaceAddress {
+    /// The interface's own end of it.
     pub address: IpAddr,
+    /// In bits.
     pub prefix_length: u8,
     /// Put there by an xvrrp agent.
     pub ours: bool,
@@ -45,7 +47,7 @@ pub(super) fn has_flag(message: &AddressMessage, flag: AddressFlags) -> bool {
     attributes.any(|attribute| matches!(attribute, AddressAttribute::Flags(flags) if flags.contains(flag)))
 }
 
-/// Whether an agent has put the address there.
+/// Returns whether an agent has put the address there.
 pub(super) fn is_ours(message: &AddressMessage) -> bool {
     message.attributes.contains(&AddressAttribute::Protocol(ADDRESS_PROTOCOL))
 }

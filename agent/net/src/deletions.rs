@@ -18,9 +18,13 @@ use super::address::{Placed, placed};
 /// What is no longer there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletion {
+    /// An address has been removed.
     Address(Placed),
+    /// An entry of an interface's unicast filter has been removed.
     Filter {
+        /// The interface.
         ifindex: u32,
+        /// The address that the entry let through.
         mac: MacAddress,
     },
     /// There were more than the socket had room for.
@@ -35,6 +39,10 @@ pub struct DeletionMonitor(BoxStream<'static, Deletion>);
 
 impl DeletionMonitor {
     /// Opens the subscription and drives it on the current tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel gives no netlink socket.
     pub fn open() -> Result<Self, NetError> {
         let (mut connection, _, messages) = rtnetlink::new_multicast_connection(GROUPS).map_err(NetError::Open)?;
         let_deletions_in_only(connection.socket_mut().socket_ref()).map_err(NetError::Open)?;

@@ -23,6 +23,10 @@ pub struct Echo {
 
 impl Echo {
     /// Needs `CAP_NET_RAW`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no ICMP socket to the target can be opened.
     pub fn open(target: IpAddr) -> io::Result<Self> {
         let (domain, protocol) = match target {
             IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
@@ -39,11 +43,15 @@ impl Echo {
         Ok(Self { socket, v6: target.is_ipv6(), identifier, sequence: 0 })
     }
 
-    /// Sends a request and waits for its answer, for ever if none comes.
+    /// Sends a request and waits for its answer, without a time limit.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the request cannot be sent or the socket cannot be read.
     pub async fn ask(&mut self) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let request = self.message(if self.v6 { 128 } else { 8 });
-        // Of an earlier request: the kernel notes what an ICMP error says, and tells it once.
+        // An error of an earlier request: the kernel keeps what an ICMP error says, and reports it once.
         let _ = self.socket.get_ref().take_error();
         self.socket.get_ref().send(&request)?;
         loop {

@@ -2,21 +2,46 @@
 
 use xvrrp_common::units::MacAddress;
 
+/// What can go wrong with a request to the kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
+    /// No netlink socket can be opened.
     #[error("cannot open a netlink socket: {0}")]
     Open(#[source] std::io::Error),
+    /// The kernel does not list what was asked for.
     #[error("cannot list {what}: {source}")]
-    List { what: &'static str, source: rtnetlink::Error },
-    /// `place` is the address with its prefix length, and the interface.
+    List {
+        /// In the plural: `addresses`.
+        what: &'static str,
+        /// The kernel's answer.
+        source: rtnetlink::Error,
+    },
+    /// An address can be neither added nor removed.
     #[error("cannot {verb} address {place}: {source}")]
-    Address { verb: &'static str, place: String, source: rtnetlink::Error },
+    Address {
+        /// What was asked for: `add` or `remove`.
+        verb: &'static str,
+        /// The address with its prefix length, and the interface.
+        place: String,
+        /// The kernel's answer.
+        source: rtnetlink::Error,
+    },
+    /// An interface's unicast filter can be neither opened nor closed for a MAC.
     #[error("cannot {verb} the unicast filter of {interface} for {mac}: {source}")]
-    UnicastFilter { verb: &'static str, interface: String, mac: MacAddress, source: rtnetlink::Error },
+    UnicastFilter {
+        /// What was asked for: `open` or `close`.
+        verb: &'static str,
+        /// The interface's name.
+        interface: String,
+        /// The address that the filter lets through.
+        mac: MacAddress,
+        /// The kernel's answer.
+        source: rtnetlink::Error,
+    },
 }
 
 impl NetError {
-    /// Whether the interface in question is gone.
+    /// Returns whether the interface in question is gone.
     pub fn is_without_interface(&self) -> bool {
         match self {
             Self::Address { source, .. } | Self::UnicastFilter { source, .. } => has_errno(source, libc::ENODEV),

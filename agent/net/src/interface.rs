@@ -11,12 +11,17 @@ use super::address::InterfaceAddress;
 /// An interface of this network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
+    /// Its name at the moment.
     pub name: String,
+    /// Its number in this network namespace.
     pub ifindex: u32,
+    /// Its own address; zeros if it has none.
     pub mac: MacAddress,
     /// Has Ethernet framing.
     pub ethernet: bool,
+    /// Whether it is the loopback interface.
     pub loopback: bool,
+    /// Whether it takes frames to another unicast address than its own.
     pub kind: Kind,
     /// What arrives on it is another interface's: it is a port of a bridge, a bond or a team.
     pub port: bool,
@@ -52,6 +57,7 @@ impl Interface {
 /// An interface's state as the kernel just reported it; not necessarily another one than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkChange {
+    /// The interface's number.
     pub ifindex: u32,
     /// Administratively up and with a carrier.
     pub running: bool,
@@ -59,7 +65,7 @@ pub struct LinkChange {
     pub mac: Option<MacAddress>,
 }
 
-/// Whether the interface can carry frames: administratively up and with a carrier.
+/// Returns whether the interface can carry frames: administratively up and with a carrier.
 pub(super) fn is_running(message: &LinkMessage) -> bool {
     message.header.flags.contains(LinkFlags::Up | LinkFlags::Running)
 }

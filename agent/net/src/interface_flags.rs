@@ -1,12 +1,15 @@
-//! Whether an interface works, asked by its name.
+//! The flags of an interface, by its name.
 
 use std::io;
 use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Socket, Type};
 
-/// Whether the interface is up and has a carrier, in the network namespace of the calling thread. An error if there is none
-/// of this name.
+/// Returns whether the interface is up and has a carrier, in the network namespace of the calling thread.
+///
+/// # Errors
+///
+/// Fails if there is no such interface.
 pub fn interface_is_running(name: &str) -> io::Result<bool> {
     let socket = Socket::new(Domain::UNIX, Type::DGRAM.cloexec(), None)?;
     // SAFETY: zeros are a valid `ifreq`.

@@ -1,5 +1,7 @@
 //! The network as the agent touches it: netlink for what is configured, a packet socket for what is sent.
 
+#![warn(missing_docs)]
+
 mod address;
 mod deletions;
 mod echo;

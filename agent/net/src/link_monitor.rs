@@ -1,4 +1,4 @@
-//! Tells when an interface comes or goes, loses or gains its carrier, is taken down or up, or gets other addresses.
+//! Notifies of interfaces that come, go, lose or gain their carrier, are set up or down, or get other addresses.
 
 use std::fmt;
 
@@ -13,13 +13,14 @@ use super::NetError;
 use super::address::is_ours;
 use super::interface::{LinkChange, is_running, mac};
 
-/// What the kernel tells of links.
+/// What the kernel notifies of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkNews {
+    /// An interface has come, gone or changed.
     Change(LinkChange),
     /// An interface has got or lost an address that is none of ours.
     Addresses,
-    /// There were more changes than we could take: all interfaces have to be looked at.
+    /// There were more changes than the socket had room for: all interfaces have to be looked at.
     Missed,
 }
 
@@ -33,6 +34,10 @@ pub struct LinkMonitor {
 
 impl LinkMonitor {
     /// Opens the subscription and drives it on the current tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel gives no netlink socket.
     pub fn open() -> Result<Self, NetError> {
         let (connection, _, messages) = rtnetlink::new_multicast_connection(GROUPS).map_err(NetError::Open)?;
         let connection = tokio::spawn(connection);
@@ -44,7 +49,7 @@ impl LinkMonitor {
         Ok(Self { news: changes.boxed(), connection })
     }
 
-    /// The next notification; `None` once the subscription has ended.
+    /// Waits for the next notification; returns `None` once the subscription has ended.
     pub async fn next(&mut self) -> Option<LinkNews> {
         self.news.next().await
     }
@@ -52,7 +57,7 @@ impl LinkMonitor {
 
 impl Drop for LinkMonitor {
     fn drop(&mut self) {
-        // It would go on, and complain of every message that nobody takes.
+        // Otherwise it would go on, and log every message that nobody takes.
         self.connection.abort();
     }
 }

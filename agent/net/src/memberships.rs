@@ -20,6 +20,10 @@ impl AsFd for Memberships {
 
 impl Memberships {
     /// Of the group of the adverts, on the interface with this index: more than one may have the same address.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the interface cannot join the group.
     pub fn ipv4(ifindex: u32) -> io::Result<Self> {
         let socket = unbound(AddressFamily::Inet)?;
         let interface = InterfaceIndexOrAddress::Index(ifindex);
@@ -29,6 +33,10 @@ impl Memberships {
 
     /// Of the group of the `adverts`, and of the solicited-node group of each virtual address (RFC 9568 6.4.3,
     /// conformance 40), which the interface would join by itself only once it has the address.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the interface cannot join one of the groups.
     pub fn ipv6(ifindex: u32, adverts: bool, addresses: impl IntoIterator<Item = IpAddr>) -> io::Result<Self> {
         let socket = unbound(AddressFamily::Inet6)?;
         if adverts {

@@ -28,6 +28,7 @@ pub static MARKS_LAST: LazyLock<bool> = LazyLock::new(|| {
 /// An address as the kernel lists it.
 #[derive(Debug)]
 pub struct FoundAddress {
+    /// The address, and where it is.
     pub placed: Placed,
     /// Put there by an xvrrp agent.
     pub ours: bool,
@@ -44,7 +45,9 @@ const IN_FLIGHT: usize = 64;
 /// Whether an address was put on the interface, or stood there already and is not ours to take away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressOutcome {
+    /// It was put there.
     Added,
+    /// It stood there already.
     Existed,
 }
 
@@ -56,12 +59,21 @@ pub struct Netlink {
 
 impl Netlink {
     /// Opens the connection and drives it on the current tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel gives no netlink socket.
     pub fn open() -> Result<Self, NetError> {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(NetError::Open)?;
         tokio::spawn(connection);
         Ok(Self { handle })
     }
 
+    /// Lists all interfaces with their addresses.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel does not list interfaces or addresses.
     pub async fn interfaces(&self) -> Result<Vec<Interface>, NetError> {
         let links: Vec<LinkMessage> = (self.handle.link().get().execute().try_collect().await)
             .map_err(|source| NetError::List { what: "interfaces", source })?;
@@ -77,8 +89,8 @@ impl Netlink {
         Ok(interfaces)
     }
 
-    /// Puts addresses on interfaces (with their names), in this order, and marks them as ours. Goes on after a failure;
-    /// what became of each, in the same order.
+    /// Adds addresses to interfaces (with their names), in this order, and marks them as ours. Goes on after a failure; returns the
+    /// outcomes in the same order.
     pub async fn add_addresses(
         &self,
         addresses: impl IntoIterator<Item = (Placed, &str)>,
@@ -96,9 +108,11 @@ impl Netlink {
         let attributes = &mut request.message_mut().attributes;
         attributes.push(AddressAttribute::Protocol(ADDRESS_PROTOCOL));
         if address.is_ipv6() {
-            // There is another host that has it, or had it until now: no time to look for duplicates (RFC 4862 5.4; conformance 57).
+            // Another host has the address, or had it until now: duplicate detection would find it, or take a second (RFC 4862
+            // 5.4; conformance 57).
             attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-            // Valid for ever, but nothing that this host starts by itself leaves from it (RFC 6724 5, rule 3).
+            // Always valid, but deprecated: this host does not choose it as the source of its own connections (RFC 6724 5,
+            // rule 3).
             let mut lifetimes = CacheInfo::default();
             (lifetimes.ifa_valid, lifetimes.ifa_preferred) = (u32::MAX, 0);
             attributes.push(AddressAttribute::CacheInfo(lifetimes));
@@ -113,7 +127,11 @@ impl Netlink {
         }
     }
 
-    /// All addresses that are on interfaces, in the kernel's order.
+    /// Lists all addresses that are on interfaces, in the kernel's order.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel does not list them.
     pub async fn addresses(&self) -> Result<Vec<FoundAddress>, NetError> {
         let found = |message: AddressMessage| {
             Some(FoundAddress {
@@ -127,8 +145,8 @@ impl Netlink {
         Ok(self.address_messages().await?.into_iter().filter_map(found).collect())
     }
 
-    /// Takes these addresses off, in this order, whoever has put them there. What became of each, in the same order; one that
-    /// is gone by then counts as taken off.
+    /// Removes these addresses, in this order, whoever has added them. Returns the outcomes in the same order; an address that is
+    /// gone by then counts as removed.
     pub async fn take_off(&self, found: Vec<(FoundAddress, &str)>) -> Vec<Result<(), NetError>> {
         let interfaces: BTreeSet<&str> = found.iter().map(|(_, interface)| *interface).collect();
         let _promote: Vec<_> = interfaces.into_iter().map(promote::Secondaries::on).collect();
@@ -139,9 +157,13 @@ impl Netlink {
         stream::iter(removals).buffered(IN_FLIGHT).collect().await
     }
 
-    /// Takes addresses off interfaces (with their names) that [`Self::add_addresses`] added. One that is gone, or that
-    /// somebody has put there anew in the meantime, is left alone. Goes on after a failure; returns those that are still
-    /// there, and why.
+    /// Removes addresses that [`Self::add_addresses`] added from interfaces (with their names). One that is gone, or that
+    /// something else has added again meanwhile, is left alone. Goes on after a failure; returns those that are still there, and
+    /// why.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel does not list addresses.
     pub async fn remove_addresses(
         &self,
         added: &BTreeMap<Placed, &str>,
@@ -163,9 +185,12 @@ impl Netlink {
         Ok(stream::iter(removals).buffered(IN_FLIGHT).filter_map(ready).collect().await)
     }
 
-    /// Takes off every address that an agent put on any interface and did not live to take off itself, but for those to
-    /// `keep` (interface index, address). Goes on after a failure; returns what was removed, as `address/prefix`, and
-    /// every failure.
+    /// Removes every address that an agent added to any interface and did not remove before it ended, except those to `keep`
+    /// (interface index, address). Goes on after a failure; returns what was removed, as `address/prefix`, and every failure.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel does not list addresses or interfaces.
     pub async fn remove_stale_addresses(
         &self,
         keep: &BTreeSet<(u32, IpAddr)>,
@@ -203,6 +228,10 @@ impl Netlink {
 
     /// Lets frames for `mac` through the interface's unicast filter, beyond the life of this process. False if somebody
     /// else lets them through already.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel refuses the entry.
     pub async fn open_unicast_filter(&self, interface: &str, ifindex: u32, mac: MacAddress) -> Result<bool, NetError> {
         let request = self
             .handle
@@ -228,6 +257,10 @@ impl Netlink {
     }
 
     /// Undoes [`Self::open_unicast_filter`]; that it is closed already, or the interface gone, is no error.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel refuses to remove the entry.
     pub async fn close_unicast_filter(&self, interface: &str, ifindex: u32, mac: MacAddress) -> Result<(), NetError> {
         let mut message = NeighbourMessage::default();
         message.header.family = AddressFamily::Bridge;

@@ -39,6 +39,10 @@ pub struct InterfaceSender {
 
 impl PacketSocket {
     /// Needs `CAP_NET_RAW`.
+    ///
+    /// # Errors
+    ///
+    /// Fails without `CAP_NET_RAW` or `CAP_NET_ADMIN`.
     pub fn open() -> io::Result<Self> {
         // SAFETY: socket(2) takes no pointers.
         let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) };
@@ -54,6 +58,10 @@ impl PacketSocket {
     }
 
     /// A sender for the interface with this index.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel has no such index.
     pub fn on(self: &Arc<Self>, ifindex: u32) -> io::Result<InterfaceSender> {
         let address = libc::sockaddr_ll {
             sll_family: FAMILY,
@@ -76,6 +84,10 @@ impl AsFd for PacketSocket {
 
 impl InterfaceSender {
     /// Queues the frame; never waits.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the interface is down, or its queue is full.
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         let part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
         let message = self.message(&raw const part);
@@ -85,6 +97,10 @@ impl InterfaceSender {
     }
 
     /// Queues the frames, in this order; never waits. Goes on after a failure, and returns the first.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the first failure; the frames after it are sent all the same.
     pub fn send_all<const LENGTH: usize>(&self, mut frames: &[[u8; LENGTH]]) -> io::Result<()> {
         let mut outcome = Ok(());
         while !frames.is_empty() {

@@ -26,6 +26,7 @@ pub enum ProcessEvent {
     Listening,
     /// There is a new one, or one runs another program or has another name.
     Changed(u32),
+    /// A process with this id has ended.
     Ended(u32),
     /// There was more than we could take.
     Missed,
@@ -38,6 +39,11 @@ pub struct ProcessEvents {
 }
 
 impl ProcessEvents {
+    /// Subscribes to the kernel's process events, which takes `CAP_NET_ADMIN`.
+    ///
+    /// # Errors
+    ///
+    /// Fails without `CAP_NET_ADMIN`.
     pub fn open() -> io::Result<Self> {
         let mut socket = TokioSocket::new(NETLINK_CONNECTOR)?;
         socket.socket_mut().bind(&SocketAddr::new(0, CONNECTOR))?;
@@ -46,6 +52,10 @@ impl ProcessEvents {
     }
 
     /// The next event that says something; an error ends the subscription.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the socket cannot be read.
     pub async fn next(&mut self) -> io::Result<ProcessEvent> {
         loop {
             self.buffer.clear();

@@ -32,7 +32,11 @@ enum To {
 }
 
 impl UnicastSocket {
-    /// To `peer`, by this interface and no other. Needs `CAP_NET_RAW` and `CAP_NET_ADMIN`.
+    /// Opens a socket to `peer`, by this interface and no other. Needs `CAP_NET_RAW` and `CAP_NET_ADMIN`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no raw socket to the peer can be opened on the interface.
     pub fn open(interface: &str, ifindex: u32, peer: IpAddr) -> io::Result<Self> {
         let (family, to) = match peer {
             IpAddr::V4(peer) => (AddressFamily::Inet, To::Ipv4(ipv4(peer))),
@@ -50,11 +54,16 @@ impl UnicastSocket {
         Ok(Self { fd, peer, to })
     }
 
+    /// Returns the router that it sends to.
     pub fn peer(&self) -> IpAddr {
         self.peer
     }
 
     /// Hands the packet to the kernel; never waits.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no route to the peer, or the interface is down.
     pub fn send(&self, packet: &[u8]) -> io::Result<()> {
         let to: &dyn SockaddrLike = match &self.to {
             To::Ipv4(to) => to,

@@ -173,6 +173,7 @@ mod tests {
     use super::*;
     use crate::control::status::{HeardRouter, HistoryEntry, SCHEMA, SyncGroupStatus};
 
+    #[expect(clippy::too_many_lines, reason = "a value for every field")]
     fn example() -> AgentStatus {
         AgentStatus {
             schema: SCHEMA,

@@ -88,7 +88,15 @@ impl Owed {
 
     /// It is its turn, and it stands in that queue no more.
     pub(super) fn leave_queue(&mut self, urgency: Urgency) {
-        self.queued[urgency as usize] = false;
+        *self.queued(urgency) = false;
+    }
+
+    /// Whether it stands in that queue.
+    fn queued(&mut self, urgency: Urgency) -> &mut bool {
+        match urgency {
+            Urgency::Takeover => &mut self.queued[0],
+            Urgency::Routine => &mut self.queued[1],
+        }
     }
 
     /// Whether that is new.
@@ -165,7 +173,7 @@ impl Pace {
     /// Lets a virtual router wait for its turn, for whatever it owes.
     pub(super) fn enqueue(&mut self, index: usize, owed: &mut Owed) {
         for urgency in [Urgency::Takeover, Urgency::Routine] {
-            if owed.of(urgency) > 0 && !std::mem::replace(&mut owed.queued[urgency as usize], true) {
+            if owed.of(urgency) > 0 && !std::mem::replace(owed.queued(urgency), true) {
                 self.queue(urgency).push_back(index);
             }
         }

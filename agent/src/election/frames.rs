@@ -90,7 +90,8 @@ impl Advertised<'_> {
         let emitted = |emit: &dyn Fn(&mut [u8]) -> Option<usize>| {
             let mut buffer = [0; wire::MAX_FRAME];
             let length = emit(&mut buffer).ok_or(io::ErrorKind::InvalidInput)?;
-            Ok(buffer[..length].to_vec())
+            let emitted = buffer.get(..length).ok_or(io::ErrorKind::InvalidInput)?;
+            Ok(emitted.to_vec())
         };
         if self.peers.is_empty() {
             return Ok(vec![emitted(&|buffer| advert.emit(buffer))?]);

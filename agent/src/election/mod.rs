@@ -4,6 +4,8 @@
 //! never waits for the management side: what it has to tell goes into an unbounded queue, and only when a role changes
 //! or something is wrong, so that in steady state it allocates nothing and logs nothing.
 
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
 mod announcing;
 mod checksum;
 mod comparison;
@@ -223,6 +225,10 @@ impl Outlets {
     }
 }
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "an index is a place among the instances, which neither come nor go while the election runs"
+)]
 impl Election {
     fn run_to_end(
         &mut self,

@@ -9,6 +9,10 @@ use xvrrp_vrrp::{Checks, Event, Follower, follow, others};
 use super::{Election, ElectionError};
 use crate::process::clock;
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "an index is a place among the instances, which neither come nor go while the election runs"
+)]
 impl Election {
     /// Lets a virtual router act on a deadline that has passed, unless the kernel half has heard better in the meantime, of
     /// it or of a partner. Without such a deadline, it only learns what the kernel half has heard.

@@ -173,7 +173,7 @@ impl Host<'_> {
             files,
             incumbent: &mut held.incumbent,
             attachments: &mut held.attachments,
-            server,
+            server: Arc::new(server),
             links,
             signals,
             reload,

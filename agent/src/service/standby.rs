@@ -36,7 +36,7 @@ impl Switch {
         Self { routers, election }
     }
 
-    /// Answers [`Request::StandBy`].
+    /// Answers [`Request::StandBy`](crate::control::Request::StandBy).
     pub fn set(&self, name: &str, on: bool) -> Answer {
         let Some(router) = self.routers.get(name) else {
             return Answer::Refused { error: format!("no virtual router \"{name}\" takes part in an election") };

@@ -31,6 +31,7 @@ use crate::control::{Incumbent, Server};
 use crate::election::Report;
 use crate::notify::Notifications;
 use crate::notify::log::{self, Reporter};
+use crate::plan::waits::Waits;
 use crate::plan::{Plan, Plans};
 use crate::process::program::Children;
 use crate::process::signals::Signals;
@@ -66,7 +67,7 @@ pub struct Start<'a> {
     /// Set as soon as this process has attached anything.
     pub attachments: &'a mut Option<Attachments>,
 
-    pub server: Server,
+    pub server: Arc<Server>,
     pub links: LinkWatch,
     pub signals: Signals,
     pub reload: Arc<Reload>,
@@ -111,17 +112,9 @@ impl<'a> Service<'a> {
         // From here on nothing can fail that would end this agent.
         let Elected { plans, memberships, threads, counters, outcomes, inherited, farewell, .. } = elected;
         let commands = threads.election.commands.clone();
-        let addresses = threads.addresses.requests.downgrade();
-        let interfaces = start.interfaces.to_vec();
-        tokio::spawn(farewell.say(addresses.clone(), commands.clone(), interfaces, Arc::clone(&start.socket)));
-        if inherited.renewed {
-            tokio::spawn(check::report_warnings(start.config.clone()));
-        }
+        say_farewell(&start, farewell, &threads, inherited.renewed);
         let tracker = Tracker::start(start.config, &outcomes, plans.ready.iter().map(|plan| plan.config), &children);
-        let waits = log::waits(&plans.waiting, &inherited.waiting);
-        for (waiting, waits) in plans.waiting.iter().zip(&waits) {
-            notifications.waits(waiting, !inherited.waiting.iter().any(|before| before.is_of(waits)));
-        }
+        let waits = notify_of_waiting(&plans, &inherited.waiting, &mut notifications);
         let attachment_watch = AttachmentWatch::new(&plans.ready, start.links.reports());
         let sources = Sources {
             counters: Arc::clone(&counters),
@@ -133,26 +126,20 @@ impl<'a> Service<'a> {
         };
         let inspector = Inspector::new(start.config, &plans, &waits, &attached.modes, sources, commands.clone());
         let (requests, exit_requests) = mpsc::unbounded_channel();
-        let departure = Departure { reload: start.reload, addresses, requests };
+        let departure = Departure { reload: start.reload, addresses: threads.addresses.requests.downgrade(), requests };
         let desk = Desk {
             inspector: Arc::new(inspector),
             switch: Switch::new(&plans.ready, commands.clone()),
             monitors: Monitors::new(monitor, &plans.ready),
             departure: departure.clone(),
         };
-        let server = Arc::new(start.server);
-        let clients = clients::serve(desk, Arc::clone(&server), start.config.agent.metrics);
+        let clients = clients::serve(desk, Arc::clone(&start.server), start.config.agent.metrics);
         start.links.reports().release(attached.lost, start.netlink).await;
         let fence = start_fence(start.attachments, plans.ifindices());
         let mut reporter = Reporter::new(&plans.ready, counters);
-        if start.config.agent.realtime_priority > 0
-            && let Err(error) = realtime::lock_memory()
-        {
-            reporter.report(&Report::NotRealtime { what: "lock its memory (CAP_IPC_LOCK)", error });
-        }
+        lock_memory(start.config.agent.realtime_priority, &mut reporter);
         start.signals.let_in();
-        let (heartbeat, heartbeats) = mpsc::unbounded_channel();
-        supervisor::spawn_watchdog(commands, heartbeat);
+        let heartbeats = supervisor::spawn_watchdog(commands);
         supervisor::notify_ready(plans.ready.len(), waits.len());
         remove_pins_of_gone_namespaces(start.pins.clone());
         Ok(Self {
@@ -176,7 +163,7 @@ impl<'a> Service<'a> {
             reporter,
             discard_check: tokio::time::interval(DISCARD_CHECK),
             signals: start.signals,
-            server,
+            server: start.server,
             clients,
             departure,
             exit_requests,
@@ -338,7 +325,34 @@ fn start_fence(attachments: &mut Option<Attachments>, ours: BTreeSet<u32>) -> Op
     })
 }
 
-/// Where adverts go out, there is time for that.
+/// Locks the agent's memory if its threads have real-time scheduling.
+fn lock_memory(realtime_priority: u8, reporter: &mut Reporter) {
+    if realtime_priority > 0
+        && let Err(error) = realtime::lock_memory()
+    {
+        reporter.report(&Report::NotRealtime { what: "lock its memory (CAP_IPC_LOCK)", error });
+    }
+}
+
+/// Gives up the roles of virtual routers that are no longer configured, and logs what the configuration's check warns of.
+fn say_farewell(start: &Start<'_>, farewell: Farewell, threads: &Threads, renewed: bool) {
+    let (addresses, election) = (threads.addresses.requests.downgrade(), threads.election.commands.clone());
+    tokio::spawn(farewell.say(addresses, election, start.interfaces.to_vec(), Arc::clone(&start.socket)));
+    if renewed {
+        tokio::spawn(check::report_warnings(start.config.clone()));
+    }
+}
+
+/// Notifies of the virtual routers that wait for their interface, unless a predecessor has done so.
+fn notify_of_waiting(plans: &Plans<'_>, before: &[Waits], notifications: &mut Notifications) -> Vec<Waits> {
+    let waits = log::waits(&plans.waiting, before);
+    for (waiting, waits) in plans.waiting.iter().zip(&waits) {
+        notifications.waits(waiting, !before.iter().any(|before| before.is_of(waits)));
+    }
+    waits
+}
+
+/// Adverts go out by now, so there is time for that.
 fn remove_pins_of_gone_namespaces(pins: Pins) {
     tokio::task::spawn_blocking(move || {
         for directory in pins.remove_of_gone_namespaces() {

@@ -30,11 +30,10 @@ pub fn notify_stopping() {
 
 /// Where the manager wants to hear of us regularly, tells it as long as the election and the management side both answer: four
 /// times as often as it must. By a thread of its own, since neither side may have to wait for the other.
-pub fn spawn_watchdog(
-    election: mpsc::UnboundedSender<Command>,
-    management: mpsc::UnboundedSender<oneshot::Sender<()>>,
-) {
-    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+/// Returns what the management side has to answer.
+pub fn spawn_watchdog(election: mpsc::UnboundedSender<Command>) -> mpsc::UnboundedReceiver<oneshot::Sender<()>> {
+    let (management, heartbeats) = mpsc::unbounded_channel();
+    let Some(limit) = sd_notify::watchdog_enabled() else { return heartbeats };
     let watch = move || {
         let answers = |asked: bool, answer: oneshot::Receiver<()>| asked && answer.blocking_recv().is_ok();
         loop {
@@ -51,6 +50,7 @@ pub fn spawn_watchdog(
     if let Err(error) = thread::Builder::new().name("watchdog".to_owned()).spawn(watch) {
         tracing::error!("the watchdog cannot be fed: {error}");
     }
+    heartbeats
 }
 
 fn notify(what: &[NotifyState<'_>]) {

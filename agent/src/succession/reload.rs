@@ -3,7 +3,7 @@
 //! What the new one finds is what it would find after a crash, only at once. So a reload takes a new configuration and a new
 //! version of the program alike, and there is one way to start.
 //!
-//! The agent reloads by itself when its interfaces have changed ([`interface_watch`](crate::service::interface_watch)), and then goes
+//! The agent reloads by itself when its interfaces have changed (`service/interface_watch.rs`), and then goes
 //! on with the configuration that it has.
 
 use std::convert::Infallible;

@@ -1,38 +1,53 @@
-//! What a virtual router wants done, and the words for its states.
+//! The actions that a virtual router asks for, and its states with their reasons.
 
 use core::fmt;
 
 use xvrrp_common::units::{Instant, Priority};
 
-/// To be carried out in the order in which they come.
+/// Something to do. Actions are carried out in the order in which they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// For the kernel half, which decides by it what is answered and forwarded; the first action of every change.
+    /// Write the role for the kernel half, which answers and forwards by it; the first action of every change.
     SetRole(State),
-    /// For the kernel half: whether an advert of a lower priority than ours leaves the Active_Down_Timer alone.
+    /// Write for the kernel half whether an advert of a lower priority than ours leaves the Active_Down_Timer alone.
     SetPreempt(bool),
-    /// For the kernel half and the adverts: the priority that we have from now on.
+    /// Use this priority from now on, in the kernel half and in adverts.
     SetPriority(Priority),
-    /// For the kernel half, which keeps it for a successor of the agent: whether we stand by ([`Event::StandBy`](super::Event::StandBy)).
+    /// Write whether we stand by ([`Event::StandBy`](super::Event::StandBy)); the maps keep it for a successor of the agent.
     SetStandBy(bool),
     /// Send an advert with this priority (RFC 9568 7.2).
-    SendAdvert { priority: Priority },
+    SendAdvert {
+        /// 0 gives up the role.
+        priority: Priority,
+    },
     /// Send a gratuitous ARP or unsolicited Neighbor Advertisement for every virtual address (RFC 9568 6.4.1, 6.4.2).
     Announce,
-    /// Put the virtual addresses on the interface.
+    /// Add the virtual addresses to the interface.
     InstallAddresses,
-    /// Take them off.
+    /// Remove them.
     RemoveAddresses,
-    /// The change is made: tell those who want to know. Also sent, with `to` equal to `from`, when a virtual router
-    /// is started on an interface that is down.
-    Transition { from: State, to: State, reason: Reason, at: Instant },
+    /// Report the change, which is made. Also sent, with `to` equal to `from`, when a virtual router is started on an interface
+    /// that is down.
+    Transition {
+        /// The state before.
+        from: State,
+        /// The state from now on.
+        to: State,
+        /// Why it has changed.
+        reason: Reason,
+        /// When it has changed.
+        at: Instant,
+    },
 }
 
-/// RFC 9568 6.3.
+/// The state of a virtual router (RFC 9568 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
+    /// RFC 9568 6.4.1: waits for a Startup event.
     Initialize,
+    /// RFC 9568 6.4.2: watches the Active router.
     Backup,
+    /// RFC 9568 6.4.3: forwards packets and answers for the addresses.
     Active,
 }
 
@@ -61,44 +76,44 @@ pub enum Reason {
     CheckFailed,
     /// Initialize: a virtual address, or the virtual MAC in the card's filter, does not stay on this host.
     AddressesNotKept,
-    /// Initialize: of one that changes role together with us it is not known yet whether it can take part.
+    /// Initialize: it is not known yet whether every partner can take part.
     PartnerPending,
-    /// Initialize: the interface of one that changes role together with us is down or not there.
+    /// Initialize: the interface of a partner is down or absent.
     PartnerFault,
     /// Backup: entered the election.
     Startup,
-    /// Backup: entered the election again, the interface is up.
+    /// Backup: entered the election again because the interface is up.
     InterfaceUp,
-    /// Backup: entered the election again, or for the first time, the tracked checks are good.
+    /// Backup: entered the election because the tracked checks succeed.
     ChecksPassed,
-    /// Backup: entered the election again, to try once more to keep the addresses on this host.
+    /// Backup: entered the election again, to try again to keep the addresses on this host.
     Retry,
-    /// Backup: entered the election again, or for the first time, all that change role together can take part.
+    /// Backup: entered the election because all partners can take part.
     PartnersReady,
     /// Backup: none of our adverts was sent for so long that another may be Active.
     LeaseExpired,
-    /// Backup: has handed the role over, as an operator wanted.
+    /// Backup: handed the role over at an operator's request.
     HandedOver,
     /// Backup: another Active has a higher priority.
     HigherPriority,
     /// Backup: another Active has our priority and a higher address.
     HigherAddress,
-    /// Active or Backup: so is one that changes role together with us, of the other address family or of the sync group.
+    /// Active or Backup: followed a partner, of the other address family or of the sync group.
     Partner,
     /// Active: we own the virtual addresses.
     Owner,
-    /// Active: so was the agent before us, and its lease still runs.
+    /// Active: the previous agent was Active, and its lease still runs.
     Resumed,
-    /// Active: none was heard for Active_Down_Interval.
+    /// Active: no Active router was heard for Active_Down_Interval.
     ActiveDown,
-    /// Active: the last one gave up its role with priority 0.
+    /// Active: the last Active router gave up its role with priority 0.
     ActiveReleased,
-    /// Active: the last one has a lower priority than ours.
+    /// Active: the last Active router has a lower priority than ours.
     Preempted,
 }
 
 impl Reason {
-    /// Whether a virtual router in Initialize has to stay there because something is broken.
+    /// Returns whether a virtual router in Initialize has to stay there because something is broken.
     pub fn is_fault(self) -> bool {
         matches!(self, Self::InterfaceDown | Self::CheckFailed | Self::AddressesNotKept | Self::PartnerFault)
     }

@@ -1,21 +1,23 @@
-//! What a virtual router is given to begin with.
+//! The configuration of a virtual router.
 
 use core::net::IpAddr;
 
 use xvrrp_common::units::{Interval, Priority, Version, Vrid};
 
-/// What RFC 9568 6.1 calls the parameters of a virtual router.
+/// The parameters of a virtual router (RFC 9568 6.1).
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// RFC 9568 5.2.3.
     pub vrid: Vrid,
+    /// The one version that the virtual router speaks.
     pub version: Version,
-    /// Before any check has a say: [`Event::Priority`](super::Event::Priority). Not [`Priority::RELEASE`].
+    /// The priority until [`Event::Priority`](super::Event::Priority) changes it. Not [`Priority::RELEASE`].
     pub priority: Priority,
     /// Not zero.
     pub advert_interval: Interval,
     /// Whether to take over from an Active with a lower priority; an owner always does (RFC 9568 6.1).
     pub preempt: bool,
-    /// How long such an Active is let be first; an owner does not wait.
+    /// How long such an Active is left alone first; an owner does not wait.
     pub preempt_delay: Interval,
     /// Where our adverts come from: breaks the tie between equal priorities.
     pub primary: IpAddr,
@@ -23,5 +25,6 @@ pub struct Config {
     pub lease: bool,
     /// How often to announce the virtual addresses after a takeover; once at least.
     pub announce_count: u8,
+    /// Time between those announcements.
     pub announce_interval: Interval,
 }

@@ -79,7 +79,7 @@ impl Active {
         self.lease_until.is_some_and(|until| until <= now)
     }
 
-    /// Whether the virtual addresses are to be announced again.
+    /// Returns whether the virtual addresses are to be announced again.
     pub(super) fn announces(&mut self, now: Instant) -> bool {
         let announces = self.announcements_left > 0 && self.announce_timer.fires(now);
         self.announcements_left -= u8::from(announces);

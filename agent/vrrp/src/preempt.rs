@@ -2,20 +2,20 @@
 
 use xvrrp_common::units::{Instant, Interval};
 
-/// What a Backup makes of an Active whose priority is lower than ours.
+/// How a Backup treats an Active whose priority is lower than its own.
 ///
-/// The delay is no matter of the RFC. It gives a router that has come back time to get ready (routes, sessions, state)
-/// while somebody else serves. It counts from the first advert of a lower priority. It never holds up the takeover
-/// from an Active that has died: all it does is to let lower-priority adverts restart the Active_Down_Timer.
+/// The delay is not part of the RFC. It gives a router that has come back time to get ready (routes, sessions, state) while
+/// another one serves. It counts from the first advert of a lower priority. It never delays the takeover from an Active that has
+/// died, because it only lets lower-priority adverts restart the Active_Down_Timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Preemption {
-    /// Let it be Active.
+    /// Leave it alone.
     Off,
-    /// Disregard it once it has been there for `delay`.
+    /// Ignore it once it has been there for `delay`.
     Pending { delay: Interval },
-    /// Disregard it from this moment on.
+    /// Ignore it from this moment on.
     Delayed { until: Instant },
-    /// Disregard it: its adverts leave the Active_Down_Timer alone, which then ends by itself.
+    /// Ignore it: its adverts leave the Active_Down_Timer alone, which then ends by itself.
     On,
 }
 
@@ -46,7 +46,7 @@ impl Preemption {
         }
     }
 
-    /// Whether the delay ends now.
+    /// Returns whether the delay ends now.
     pub(super) fn fires(&mut self, now: Instant) -> bool {
         let fires = self.ends_at().is_some_and(|until| until <= now);
         if fires {

@@ -34,7 +34,7 @@ pub struct VirtualRouter {
     checks: Checks,
     /// Whether what this host needs to serve stays on it.
     kept: bool,
-    /// Others that are Active are let be, whatever the priorities.
+    /// Other Active routers are left alone, whatever the priorities.
     stands_by: bool,
     /// Of those that change role together with us.
     partners: Checks,
@@ -71,13 +71,14 @@ impl VirtualRouter {
     }
 
     // conformance 18
+    /// Handles an event that happened at this moment, or was noticed then.
     pub fn handle_event(&mut self, event: Event, now: Instant) {
         match event {
             Event::Startup | Event::Resume { .. } => self.started = true,
             Event::Shutdown => self.started = false,
             Event::InterfaceUp => self.interface_up = true,
             Event::InterfaceDown => self.interface_up = false,
-            // Told as often as one likes.
+            // May be repeated.
             Event::Checks(checks) if checks == self.checks => return,
             Event::Checks(checks) => self.checks = checks,
             Event::Kept(kept) if kept == self.kept => return,
@@ -86,7 +87,7 @@ impl VirtualRouter {
             Event::Partners(partners) => self.partners = partners,
             Event::Priority(priority) => return self.change_priority(priority, now),
             Event::StandBy(stands_by) => return self.stand_by(stands_by, now),
-            // What we hear of ourselves, over a loop in the network, tells of no other router.
+            // Our own adverts, which a loop in the network brings back, say nothing of another router.
             Event::Advert(advert) if advert.source == self.config.primary => return,
             Event::Advert(_) | Event::Restarted { .. } | Event::PartnerActive | Event::PartnerBackup => {}
         }
@@ -108,12 +109,12 @@ impl VirtualRouter {
         }
     }
 
-    /// When to call [`Self::handle_timeout`] next.
+    /// Returns when to call [`Self::handle_timeout`] next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.phase.deadline()
     }
 
-    /// What to do next; `None` once everything is done.
+    /// Returns what to do next; `None` once everything is done.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
@@ -236,7 +237,7 @@ impl VirtualRouter {
     fn hear_in_backup(&mut self, advert: Advert) {
         let preemption = self.preemption();
         let Phase::Backup(backup) = &mut self.phase else { return };
-        // Told late, after newer ones.
+        // It arrived before one that is known already.
         if advert.received_at < backup.heard_at {
             return;
         }
@@ -291,7 +292,7 @@ impl VirtualRouter {
             Event::Checks(Checks::Failed) => self.enter(Phase::Initialize, Reason::CheckFailed, now, &RELEASE),
             Event::Kept(false) => self.enter(Phase::Initialize, Reason::AddressesNotKept, now, &RELEASE),
             Event::Partners(Checks::Failed) => self.enter(Phase::Initialize, Reason::PartnerFault, now, &RELEASE),
-            // A priority 0 would not get out.
+            // Priority 0 could not be sent.
             Event::InterfaceDown => {
                 self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[Action::RemoveAddresses]);
             }

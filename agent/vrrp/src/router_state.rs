@@ -10,7 +10,9 @@ use crate::{Reason, State};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RouterState {
+    /// RFC 9568 6.4.3: serves the virtual addresses.
     Active,
+    /// RFC 9568 6.4.2: listens.
     Backup,
     /// Initialize: something is broken, see [`Reason::is_fault`].
     Fault,
@@ -19,8 +21,10 @@ pub enum RouterState {
 }
 
 impl RouterState {
+    /// All states, in the order of their names.
     pub const ALL: [Self; 4] = [Self::Active, Self::Backup, Self::Fault, Self::Init];
 
+    /// Returns how `state`, with the `reason` for it, is reported.
     pub fn new(state: State, reason: Reason) -> Self {
         match state {
             State::Active => Self::Active,
@@ -30,6 +34,7 @@ impl RouterState {
         }
     }
 
+    /// Returns the word for logs, JSON and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Active => "active",

@@ -2,7 +2,7 @@
 
 use xvrrp_common::units::{Instant, Interval, Priority, Version};
 
-/// How long after an advert its sender may serve: what every Active_Down_Interval exceeds by Skew_Time.
+/// Returns how long the sender of an advert may serve: Active_Down_Interval of any other router is longer by its Skew_Time.
 pub fn lease(active_adver: Interval) -> Interval {
     active_adver.saturating_mul(3)
 }
@@ -21,7 +21,7 @@ impl Intervals {
         Self { version, priority, active_adver: advert_interval }
     }
 
-    /// As an advert with this interval makes them (RFC 9568 6.4.2, 6.4.3). Version 2 learns nothing: there all routers
+    /// Adopts the interval of an advert (RFC 9568 6.4.2, 6.4.3). Version 2 learns nothing: there all routers
     /// must agree, and an advert that does not is discarded (RFC 3768 7.1, conformance 23).
     #[must_use]
     pub(super) fn learned(self, interval: Interval) -> Self {
@@ -31,7 +31,7 @@ impl Intervals {
         }
     }
 
-    /// As another priority of ours makes them.
+    /// Adopts another priority of ours.
     #[must_use]
     pub(super) fn with_priority(self, priority: Priority) -> Self {
         Self { priority, ..self }
@@ -41,7 +41,7 @@ impl Intervals {
         self.active_adver
     }
 
-    /// Skew_Time: the lower the priority, the longer the wait (RFC 9568 6.1, RFC 3768 6.1).
+    /// Returns Skew_Time: the lower the priority, the longer the wait (RFC 9568 6.1, RFC 3768 6.1).
     pub(super) fn skew(self) -> Interval {
         match self.version {
             Version::V2 => Interval::skew_v2(self.priority),
@@ -53,13 +53,13 @@ impl Intervals {
         lease(self.active_adver)
     }
 
-    /// Active_Down_Interval (RFC 9568 6.1, conformance 21), Master_Down_Interval (RFC 3768 6.1).
+    /// Returns Active_Down_Interval (RFC 9568 6.1, conformance 21), Master_Down_Interval (RFC 3768 6.1).
     pub(super) fn active_down(self) -> Interval {
         self.lease() + self.skew()
     }
 }
 
-/// A timer that fires again and again at a distance from its last deadline, so that it does not drift.
+/// A timer that repeats, counted from its last deadline so that it does not drift.
 #[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Periodic {
     next: Instant,
@@ -79,8 +79,8 @@ impl Periodic {
         self.next = now + self.interval;
     }
 
-    /// Whether it fires now. One that is late by more than its interval (a starved agent, a machine that slept) fires
-    /// once and starts afresh, instead of making up for every deadline that it missed.
+    /// Returns whether it fires now. One that is late by more than its interval (a starved agent, a machine that slept)
+    /// fires once and starts afresh, instead of making up for every deadline that it missed.
     pub(super) fn fires(&mut self, now: Instant) -> bool {
         if now < self.next {
             return false;

@@ -1,16 +1,16 @@
 //! Virtual routers that change role together: the two families of one name (RFC 9568 1.7 makes them two), and the members of a
 //! sync group. Each is a virtual router of the RFC, with adverts of its own.
 //!
-//! - What restarts the timer of one restarts those of all: give every one of them each [`Event::Restarted`] of the others. So
-//!   none takes over while anybody is heard on one of them.
-//! - What one becomes the others become too: [`follow`].
-//! - Who has no interface to work on keeps the others from it: [`others`].
+//! - What restarts the timer of one restarts those of all: pass each [`Event::Restarted`] to all of them. So none takes over
+//!   while an Active router is heard on one of them.
+//! - A change of one to Active or Backup is made by the others: [`follow`].
+//! - One that has no usable interface keeps the others from taking part: [`others`].
 
 use super::action::State;
 use super::event::{Checks, Event};
 
-/// One of them has gone `from` a state `to` another; now `theirs` is the state of a partner. What to tell whom: the partner,
-/// or the one that has changed.
+/// Returns the event that follows for a partner, or for the router itself, when a router has gone `from` a state `to` another
+/// and a partner is in the state `theirs`.
 pub fn follow(from: State, to: State, theirs: State) -> Option<(Follower, Event)> {
     match (from, to, theirs) {
         (_, State::Active, State::Backup) => Some((Follower::Partner, Event::PartnerActive)),
@@ -21,14 +21,16 @@ pub fn follow(from: State, to: State, theirs: State) -> Option<(Follower, Event)
     }
 }
 
-/// Who is told, see [`follow`].
+/// The router that an event of [`follow`] is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Follower {
+    /// The virtual router that has changed its state.
     Changed,
+    /// The one that changes role together with it.
     Partner,
 }
 
-/// What [`Event::Partners`] tells one of them: what the others' interfaces let them do, all together.
+/// Combines what the interfaces of all partners let them do, for [`Event::Partners`].
 pub fn others(abilities: impl Iterator<Item = Checks>) -> Checks {
     abilities.fold(Checks::Passed, |all, one| match (all, one) {
         (Checks::Failed, _) | (_, Checks::Failed) => Checks::Failed,

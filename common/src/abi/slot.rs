@@ -11,6 +11,7 @@ use super::{Address, Router, RouterKey};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct Checked {
+    /// The value that was put in.
     pub value: u32,
     /// The [`digest`] of the key.
     pub digest: u32,
@@ -38,15 +39,18 @@ pub const fn digest([place, high, low]: [u64; 3]) -> u32 {
 pub struct Slot {
     /// All zero while the slot is free.
     pub key: RouterKey,
+    /// Role, flags and priority.
     pub state: State,
     /// [`Router::answer_mac`].
     pub answer_mac: MacWord,
     /// [`Router::interface_mac`].
     pub interface_mac: MacWord,
+    /// Until when this host may serve.
     pub lease: Lease,
     /// Counts the changes of [`Self::fixed`]; the lowest bit says which of the two is in force. A change writes the other one
     /// first, so a reader has until the second change after its look.
     pub generation: u64,
+    /// What changes only with the configuration: the generation says which of the two is in force.
     pub fixed: [Fixed; 2],
 }
 
@@ -56,10 +60,15 @@ pub struct Slot {
 pub struct State {
     /// The fields of [`Router`] by these names.
     pub role: u8,
+    /// As in [`Router::flags`].
     pub flags: u8,
+    /// As in [`Router::priority`].
     pub priority: u8,
+    /// As in [`Router::version`].
     pub version: u8,
+    /// As in [`Router::checksum`].
     pub checksum: u8,
+    /// As in [`Router::auth_type`].
     pub auth_type: u8,
     /// Zero.
     pub reserved: [u8; 2],
@@ -69,6 +78,7 @@ pub struct State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct MacWord {
+    /// The MAC.
     pub mac: [u8; 6],
     /// Zero.
     pub reserved: [u8; 2],
@@ -80,7 +90,9 @@ pub struct MacWord {
 pub struct Fixed {
     /// The fields of [`Router`] by these names.
     pub primary: Address,
+    /// As in [`Router::auth_data`].
     pub auth_data: [u8; 8],
+    /// As in [`Router::advert_interval`].
     pub advert_interval: u64,
 }
 
@@ -131,6 +143,7 @@ pub struct Lease {
     /// The kernel half's own: as long as the kernel's tick counter is below [`Self::sure_before`], the lease that ends at
     /// this moment runs, and the clock need not be read.
     pub sure_of: u64,
+    /// The tick counter up to which that lease surely runs.
     pub sure_before: u64,
 }
 

@@ -24,17 +24,25 @@ use crate::units::MacAddress;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arp {
+    /// [`OPERATION_REQUEST`], [`OPERATION_REPLY`] or another.
     pub operation: u16,
+    /// The sender's MAC.
     pub sender_mac: MacAddress,
+    /// The sender's IPv4 address.
     pub sender: [u8; 4],
+    /// The target's MAC; of no meaning in a request.
     pub target_mac: MacAddress,
+    /// The target's IPv4 address.
     pub target: [u8; 4],
 }
 
+/// Asks who has the target's address (RFC 826).
 pub const OPERATION_REQUEST: u16 = 1;
+/// Answers that the sender has its address (RFC 826).
 pub const OPERATION_REPLY: u16 = 2;
 /// Length of the packet without the Ethernet header.
 pub const LENGTH: usize = 28;
+/// Where the sender's MAC stands in a packet, in bytes.
 pub const SENDER_MAC_OFFSET: usize = 8;
 
 /// Ethernet, IPv4, and the lengths of their addresses.
@@ -45,6 +53,10 @@ const IEEE_802_IPV4: [u8; 6] = [0x00, 0x06, 0x08, 0x00, 6, 4];
 
 impl Arp {
     /// `None` if it does not resolve IPv4 over Ethernet.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the frame ends before the packet does.
     #[inline(always)]
     pub fn decode<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Option<Self>, Truncated> {
         let bytes = packet.read::<LENGTH>(offset)?;

@@ -8,11 +8,13 @@
 pub struct Sum(u16);
 
 impl Sum {
+    /// The sum of nothing.
     pub const ZERO: Self = Self(0);
 
     /// What a message sums up to that contains its own, correct checksum (RFC 1071 1).
     pub const VALID: Self = Self(0xffff);
 
+    /// Makes a sum of one that has no carry left.
     pub const fn new(folded: u16) -> Self {
         Self(folded)
     }
@@ -32,11 +34,13 @@ impl Sum {
         Self::fold(sum)
     }
 
+    /// Adds two sums (RFC 1071).
     #[inline(always)]
     pub const fn add(self, other: Self) -> Self {
         Self::fold(self.0 as u32 + other.0 as u32)
     }
 
+    /// Returns the sum without its complement.
     pub const fn get(self) -> u16 {
         self.0
     }
@@ -54,6 +58,7 @@ impl Sum {
         before.add(Self(!Self::of(old).0)).add(Self::of(new)).checksum()
     }
 
+    /// Returns whether it is the sum of a message that has its right checksum in it.
     #[inline(always)]
     pub const fn is_valid(self) -> bool {
         self.0 == Self::VALID.0

@@ -30,10 +30,14 @@ pub struct Header {
 
 /// Length of the header without a tag.
 pub const HEADER: usize = 14;
+/// Where the source stands in a frame, in bytes.
 pub const SOURCE_OFFSET: usize = 6;
 
+/// IPv4 (RFC 894).
 pub const TYPE_IPV4: u16 = 0x0800;
+/// ARP (RFC 826).
 pub const TYPE_ARP: u16 = 0x0806;
+/// IPv6 (RFC 2464).
 pub const TYPE_IPV6: u16 = 0x86dd;
 const TYPE_VLAN: u16 = 0x8100;
 const TYPE_SERVICE_VLAN: u16 = 0x88a8;
@@ -45,6 +49,11 @@ const VLAN_IDENTIFIER: u16 = 0x0fff;
 
 impl Header {
     // conformance 16
+    /// Reads type and VLAN of a frame.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the frame ends before its payload.
     #[inline(always)]
     pub fn decode<P: Packet + ?Sized>(packet: &P) -> Result<Self, Truncated> {
         let ether_type = u16::from_be_bytes(packet.read(TYPE_OFFSET)?);
@@ -60,11 +69,21 @@ impl Header {
     }
 }
 
+/// Reads the destination.
+///
+/// # Errors
+///
+/// Fails if the frame is too short for it.
 #[inline(always)]
 pub fn destination<P: Packet + ?Sized>(packet: &P) -> Result<MacAddress, Truncated> {
     packet.read(0).map(MacAddress)
 }
 
+/// Reads the source.
+///
+/// # Errors
+///
+/// Fails if the frame is too short for it.
 #[inline(always)]
 pub fn source<P: Packet + ?Sized>(packet: &P) -> Result<MacAddress, Truncated> {
     packet.read(SOURCE_OFFSET).map(MacAddress)

@@ -23,15 +23,20 @@ use crate::wire::checksum::Sum;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Neighbor {
+    /// Whether it asks or says.
     pub kind: Kind,
+    /// The address that it is about.
     pub target: [u8; 16],
     /// Where the sender (of a solicitation) or the target is, if the first option says so: no host puts it elsewhere.
     pub mac: Option<MacAddress>,
 }
 
+/// The two messages of Neighbor Discovery that resolve addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Asks for the MAC of the target (RFC 4861 4.3).
     Solicitation,
+    /// Says the MAC of the target (RFC 4861 4.4).
     Advertisement,
 }
 
@@ -62,7 +67,11 @@ const ROUTER: u8 = 0x80;
 const SOLICITED: u8 = 0x40;
 const OVERRIDE: u8 = 0x20;
 
-/// Whether ICMPv6 at `offset` is Neighbor Discovery of ours: all that most messages are ever asked for.
+/// Returns whether ICMPv6 at `offset` is Neighbor Discovery of ours: all that most messages are ever asked for.
+///
+/// # Errors
+///
+/// Fails if the frame ends before the message's type.
 #[inline(always)]
 pub fn is_neighbor<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<bool, Truncated> {
     let [kind] = packet.read(offset)?;
@@ -72,6 +81,10 @@ pub fn is_neighbor<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<bool
 impl Neighbor {
     /// What `ip` carries; `None` if it is anything else, or RFC 4861 7.1 has it discarded (checksum aside,
     /// [`is_valid`]).
+    ///
+    /// # Errors
+    ///
+    /// Fails if the frame ends before the message does.
     #[inline(always)]
     pub fn decode<P: Packet + ?Sized>(packet: &P, ip: &ipv6::Header) -> Result<Option<Self>, Truncated> {
         let [kind, code] = packet.read(ip.payload)?;
@@ -113,7 +126,12 @@ impl Neighbor {
     }
 }
 
-/// Whether the checksum is right of the message that `ip` carries. Options come in units of eight bytes (RFC 4861 4.6).
+/// Returns whether the checksum is right of the message that `ip` carries. Options come in units of eight bytes (RFC
+/// 4861 4.6).
+///
+/// # Errors
+///
+/// Fails if the frame ends before the message does.
 #[inline(always)]
 pub fn is_valid<P: Summed + ?Sized>(packet: &P, ip: &ipv6::Header) -> Result<bool, Truncated> {
     if !ip.payload_length.is_multiple_of(OPTION) {
@@ -125,7 +143,9 @@ pub fn is_valid<P: Summed + ?Sized>(packet: &P, ip: &ipv6::Header) -> Result<boo
 /// An advertisement that `address` is at `mac`, which is a router (RFC 9568 8.2.2), with its IPv6 header.
 #[derive(Clone, Copy, Debug)]
 pub struct Advertisement {
+    /// The address that it says the MAC of, which is also its source.
     pub address: [u8; 16],
+    /// The MAC that the address is at.
     pub mac: MacAddress,
     /// Who has asked; `None` for an announcement to all hosts, which is also the answer to a host that has no address
     /// yet (RFC 4861 7.2.4).

@@ -22,10 +22,15 @@ use super::{Packet, Summed, Truncated};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// 255 for an advert that nobody has forwarded (RFC 9568 5.1.1.3).
     pub time_to_live: u8,
+    /// What the payload is.
     pub protocol: u8,
+    /// Whether the payload is a part of another packet's.
     pub fragment: Fragment,
+    /// The sender's address.
     pub source: [u8; 4],
+    /// The receiver's address.
     pub destination: [u8; 4],
     /// Where the payload starts in the frame.
     pub payload: usize,
@@ -33,8 +38,10 @@ pub struct Header {
     pub payload_length: usize,
 }
 
+/// Whether a packet is a fragment of another one (RFC 791).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fragment {
+    /// It is no fragment.
     Whole,
     /// Starts the payload.
     First,
@@ -42,8 +49,10 @@ pub enum Fragment {
     Later,
 }
 
+/// Why a header cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
+    /// The frame ends before the packet does.
     Truncated,
     /// Not version 4, lengths that contradict each other, or a wrong header checksum.
     Malformed,
@@ -67,12 +76,21 @@ const PROTOCOL_OFFSET: usize = 9;
 const DESTINATION_OFFSET: usize = 16;
 
 /// The protocol of the packet at `offset`: all that most packets are ever asked for.
+///
+/// # Errors
+///
+/// Fails if the frame is too short for it.
 #[inline(always)]
 pub fn protocol<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<u8, Truncated> {
     let [protocol] = packet.read(offset + PROTOCOL_OFFSET)?;
     Ok(protocol)
 }
 
+/// Reads the destination of the packet at `offset`.
+///
+/// # Errors
+///
+/// Fails if the frame is too short for it.
 #[inline(always)]
 pub fn destination<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<[u8; 4], Truncated> {
     packet.read(offset + DESTINATION_OFFSET)
@@ -81,6 +99,11 @@ pub fn destination<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<[u8;
 impl Header {
     /// Of the packet at `offset`. The header checksum is verified, since XDP comes before the stack that would do it.
     // conformance 16
+    /// Reads and checks the header at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the frame ends before the packet does, or the header contradicts itself.
     #[inline(always)]
     pub fn decode<P: Summed + ?Sized>(packet: &P, offset: usize) -> Result<Self, Error> {
         let bytes = packet.read::<HEADER>(offset)?;

@@ -25,9 +25,13 @@ use super::{Packet, Truncated};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// What follows the header.
     pub next_header: u8,
+    /// 255 for an advert that nobody has forwarded (RFC 9568 5.1.2.3).
     pub hop_limit: u8,
+    /// The sender's address.
     pub source: [u8; 16],
+    /// The receiver's address.
     pub destination: [u8; 16],
     /// Where the payload starts in the frame.
     pub payload: usize,
@@ -35,8 +39,10 @@ pub struct Header {
     pub payload_length: usize,
 }
 
+/// Why a header cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
+    /// The frame ends before the packet does.
     Truncated,
     /// Not version 6.
     Malformed,
@@ -51,6 +57,7 @@ impl From<Truncated> for Error {
 /// Length of the fixed header.
 pub const HEADER: usize = 40;
 
+/// `::`, the source of a probe for a duplicate (RFC 4862 5.4.2).
 pub const UNSPECIFIED: [u8; 16] = [0; 16];
 /// All hosts of a link (RFC 4291 2.7.1).
 pub const ALL_NODES: [u8; 16] = [0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x01];
@@ -61,28 +68,38 @@ const SOLICITED_NODE: u128 = 0xff_0200_0000_0000_0000_0000_01ff;
 /// Traffic class of routing protocols, CS6 (RFC 4594 3.1), as IPv4's "internetwork control".
 const TRAFFIC_CLASS: u8 = 0xc0;
 const NEXT_HEADER_OFFSET: usize = 6;
+/// Where the source stands in a header, in bytes.
 pub const SOURCE_OFFSET: usize = 8;
 const DESTINATION_OFFSET: usize = 24;
 
 /// What follows the fixed header of the packet at `offset`: all that most packets are ever asked for.
+///
+/// # Errors
+///
+/// Fails if the frame is too short for it.
 #[inline(always)]
 pub fn next_header<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<u8, Truncated> {
     let [next_header] = packet.read(offset + NEXT_HEADER_OFFSET)?;
     Ok(next_header)
 }
 
+/// Reads the destination of the packet at `offset`.
+///
+/// # Errors
+///
+/// Fails if the frame is too short for it.
 #[inline(always)]
 pub fn destination<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<[u8; 16], Truncated> {
     packet.read(offset + DESTINATION_OFFSET)
 }
 
-/// Whether an address that starts so is in fe80::/10 (RFC 4291 2.4).
+/// Returns whether an address that starts so is in fe80::/10 (RFC 4291 2.4).
 #[inline(always)]
 pub const fn is_link_local([high, low]: [u8; 2]) -> bool {
     high == 0xfe && low & 0xc0 == 0x80
 }
 
-/// Whether it is a solicited-node multicast address, in ff02::1:ff00:0/104 (RFC 4291 2.7.1).
+/// Returns whether it is a solicited-node multicast address, in ff02::1:ff00:0/104 (RFC 4291 2.7.1).
 #[inline(always)]
 pub const fn is_solicited_node(address: [u8; 16]) -> bool {
     u128::from_be_bytes(address) >> 24 == SOLICITED_NODE
@@ -90,6 +107,10 @@ pub const fn is_solicited_node(address: [u8; 16]) -> bool {
 
 impl Header {
     /// Of the packet at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the frame ends before the packet does, or the header contradicts itself.
     #[inline(always)]
     pub fn decode<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Self, Error> {
         let [version_class, _, _, _, l0, l1, next_header, hop_limit] = packet.read(offset)?;

@@ -40,6 +40,7 @@ struct Taken {
     at_the_end: (usize, usize),
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of sizes and one of rows")]
 fn run(options: &Options) -> Result<Findings> {
     let sizes = options.pick(
         [

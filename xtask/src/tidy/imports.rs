@@ -118,7 +118,7 @@ impl House<'_> {
 }
 
 impl Source<'_> {
-    /// Whether it is the same file, or a part of that module.
+    /// Returns whether it is the same file, or a part of that module.
     fn lies_in(&self, module: &Source<'_>) -> bool {
         self.module.1.starts_with(&module.module.1)
     }

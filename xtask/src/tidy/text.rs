@@ -32,7 +32,8 @@ pub fn check(path: &str, text: &str, machine: &[String]) -> Vec<Complaint> {
 /// The start of an example in a comment that the compiler never sees.
 const IGNORED_EXAMPLE: &str = concat!("```", "ignore");
 
-/// Whether the line is an attribute that ignores a test; it may be hidden in another one, as in `#[cfg_attr(test, ignore)]`.
+/// Returns whether the line is an attribute that ignores a test; it may be hidden in another one, as in
+/// `#[cfg_attr(test, ignore)]`.
 fn ignores_test(line: &str) -> bool {
     let attribute = line.trim_start().strip_prefix("#[").and_then(|attribute| attribute.split('"').next());
     let mut words =
@@ -40,7 +41,7 @@ fn ignores_test(line: &str) -> bool {
     words.any(|word| word == "ignore")
 }
 
-/// Whether the whole directory stands in the line, not only a longer or relative path.
+/// Returns whether the whole directory stands in the line, not only a longer or relative path.
 fn names_directory(line: &str, directory: &str) -> bool {
     let continues = |character: char| character.is_alphanumeric() || "._-~".contains(character);
     line.match_indices(directory).any(|(start, _)| {

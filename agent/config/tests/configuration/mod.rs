@@ -146,6 +146,7 @@ fn unicast_peers_are_addresses_or_tables_with_the_least_ttl() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one configuration with a value for every key")]
 fn everything_that_is_said_counts() {
     let config = parse(
         r#"

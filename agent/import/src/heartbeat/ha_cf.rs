@@ -3,13 +3,12 @@
 use std::path::Path;
 
 use toml::Value as Toml;
-use xvrrp_config::keys;
 
 use super::super::document::Table;
 use super::super::place::{Located, Place};
 use super::super::report::Report;
 use super::super::time::with_unit;
-use super::super::{ImportError, Options, has_key, read_text};
+use super::super::{ImportError, Options, read_text};
 use super::PING_WEIGHT;
 
 /// What the file says.
@@ -118,49 +117,7 @@ impl Cluster {
                  show` lists"
             }
             "crm" | "pacemaker" => return Ok(()),
-            "keepalive" => {
-                "advert_interval follows from deadtime; set it directly to be faster, down to 10 ms (docs/timing.md)"
-            }
-            "warntime" => "adverts that are late are not warned of; `xvrrp status` shows when the last one came",
-            "initdead" => {
-                "a start waits for Active_Down_Interval before it takes over; let the service start later if that \
-                 is too early"
-            }
-            "deadping" => "the time is interval and fall of the [[check]]",
-            "ping_group" => "write a [[check]] with a script that pings each of them, and fails if none answers",
-            "hbaping" => "there is no Fibre Channel ping; write a [[check]] with a script",
-            "serial" | "baud" => {
-                "adverts go over the network only: a lost segment is a fault of its virtual routers, each by itself"
-            }
-            "udpport" => "VRRP has no port: let IP protocol 112 pass",
-            "logfile" | "logfacility" | "debugfile" | "use_logd" | "debug" | "conn_logd_time" | "logsettings" => {
-                LOGGING
-            }
-            "stonith" | "stonith_host" => FENCING,
-            "watchdog" => "use WatchdogSec= of the service, or watchdog(8)",
-            "respawn" => "start it as a service of systemd",
-            "realtime" | "rtprio" => {
-                "the election is on a real-time thread anyway; its priority is realtime_priority in [agent]"
-            }
-            "apiauth"
-            | "client_id"
-            | "msgfmt"
-            | "compression"
-            | "compression_threshold"
-            | "traditional_compression"
-            | "hopfudge"
-            | "coredumps"
-            | "uuidfrom"
-            | "memreserve"
-            | "cluster"
-            | "hbversion"
-            | "hbgenmethod"
-            | "autojoin"
-            | "quorum_server"
-            | "environment"
-            | "enable_config_writes_for_new_nodes"
-            | "max_rexmit_delay" => "has no counterpart; remove it",
-            _ => "heartbeat has no such directive; look what was meant",
+            _ => without_counterpart(directive),
         };
         report.left(place, directive, advice);
         Ok(())
@@ -196,16 +153,10 @@ impl Cluster {
                     "ping",
                     "without ipfail heartbeat does nothing when it is lost; for xvrrp to act, write a [[check]]",
                 );
-            } else if !has_key(keys::VIRTUAL_ROUTER_KEYS, "track") {
-                report.left(
-                    place,
-                    "ping",
-                    "this version of xvrrp tracks nothing but each virtual router's own interface",
-                );
             } else {
                 let advice = format!(
                     "as with ipfail, a lost ping node lowers the priority by {}, and the other host takes over \
-                                      if it sees more of them; not with preempt = false",
+                     if it sees more of them; not with preempt = false",
                     -PING_WEIGHT
                 );
                 report.left(place, "ping", advice.as_str());
@@ -221,10 +172,57 @@ impl Cluster {
 
     /// What each virtual router has in `track`.
     pub fn tracked(&self) -> Vec<Located<Toml>> {
-        if !self.ipfail || !has_key(keys::VIRTUAL_ROUTER_KEYS, "track") {
+        if !self.ipfail {
             return Vec::new();
         }
         self.pings.iter().map(|ping| Located::new(Toml::String(check_name(&ping.value)), &ping.place)).collect()
+    }
+}
+
+/// Returns what to do about a directive that xvrrp has no key for.
+fn without_counterpart(directive: &str) -> &'static str {
+    match directive {
+        "keepalive" => {
+            "advert_interval follows from deadtime; set it directly to be faster, down to 10 ms (docs/timing.md)"
+        }
+        "warntime" => "adverts that are late are not warned of; `xvrrp status` shows when the last one came",
+        "initdead" => {
+            "a start waits for Active_Down_Interval before it takes over; let the service start later if that \
+                 is too early"
+        }
+        "deadping" => "the time is interval and fall of the [[check]]",
+        "ping_group" => "write a [[check]] with a script that pings each of them, and fails if none answers",
+        "hbaping" => "there is no Fibre Channel ping; write a [[check]] with a script",
+        "serial" | "baud" => {
+            "adverts go over the network only: a lost segment is a fault of its virtual routers, each by itself"
+        }
+        "udpport" => "VRRP has no port: let IP protocol 112 pass",
+        "logfile" | "logfacility" | "debugfile" | "use_logd" | "debug" | "conn_logd_time" | "logsettings" => LOGGING,
+        "stonith" | "stonith_host" => FENCING,
+        "watchdog" => "use WatchdogSec= of the service, or watchdog(8)",
+        "respawn" => "start it as a service of systemd",
+        "realtime" | "rtprio" => {
+            "the election is on a real-time thread anyway; its priority is realtime_priority in [agent]"
+        }
+        "apiauth"
+        | "client_id"
+        | "msgfmt"
+        | "compression"
+        | "compression_threshold"
+        | "traditional_compression"
+        | "hopfudge"
+        | "coredumps"
+        | "uuidfrom"
+        | "memreserve"
+        | "cluster"
+        | "hbversion"
+        | "hbgenmethod"
+        | "autojoin"
+        | "quorum_server"
+        | "environment"
+        | "enable_config_writes_for_new_nodes"
+        | "max_rexmit_delay" => "has no counterpart; remove it",
+        _ => "heartbeat has no such directive; look what was meant",
     }
 }
 

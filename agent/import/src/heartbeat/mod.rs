@@ -7,7 +7,6 @@ mod resource;
 use std::path::Path;
 
 use toml::Value as Toml;
-use xvrrp_config::keys;
 
 use self::ha_cf::Cluster;
 use self::haresources::Group;
@@ -17,7 +16,7 @@ use super::names::{Names, valid};
 use super::place::{Located, Place};
 use super::report::Report;
 use super::time::duration;
-use super::{ImportError, Options, beside, has_key};
+use super::{ImportError, Options, beside};
 
 /// Of the node that a line of haresources names, and of the others: a weight between them lets the other take over.
 const PREFERRED: u32 = 120;
@@ -182,17 +181,7 @@ impl Routers<'_> {
         table.set_list("track", self.cluster.tracked());
         let units: Vec<_> =
             services.iter().map(|it| Located::new(format!("{}.service", it.value), &it.place)).collect();
-        if has_key(keys::VIRTUAL_ROUTER_KEYS, "services") {
-            table.set_list("services", units);
-        } else {
-            for unit in units {
-                let advice = format!(
-                    "let a notify program call systemctl: start {0} on MASTER, stop it on every other state",
-                    unit.value
-                );
-                report.left(&unit.place, "service", advice);
-            }
-        }
+        table.set_list("services", units);
         self.tables.push(table);
         Some(Located::new(name, place))
     }

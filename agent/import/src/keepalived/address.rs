@@ -38,7 +38,7 @@ pub(super) fn choose(addresses: &[Address], interface: &str, report: &mut Report
     addresses.iter().filter(fits).map(|address| address.text.clone()).collect()
 }
 
-/// Whether the address can be one of the virtual router.
+/// Returns whether the address can be one of the virtual router.
 fn report_options(address: &Address, interface: &str, ipv6: bool, report: &mut Report) -> bool {
     let Address { text: Located { value: text, place }, options, excluded } = address;
     if address.is_ipv6() != ipv6 {
@@ -83,7 +83,7 @@ fn report_options(address: &Address, interface: &str, ipv6: bool, report: &mut R
                 "has no counterpart; remove it"
             }
             "use_vmac" => "choose virtual_mac for the virtual router",
-            // What is removed by hand stays away until the next takeover, as with it.
+            // With it keepalived does not give up the role when something removes the address. xvrrp puts the address back.
             "no_track" => continue,
             "home" | "-nodad" | "mngtmpaddr" | "noprefixroute" | "autojoin" => "has no counterpart; remove it",
             _ => "keepalived has no such option, and ignores it; write one address on each line",

@@ -1,9 +1,6 @@
 //! Notify scripts.
 
-use xvrrp_config::keys;
-
 use super::super::document::Table;
-use super::super::has_key;
 use super::super::place::Located;
 use super::super::report::Report;
 use super::global::Global;
@@ -56,10 +53,7 @@ impl Programs {
     pub fn write(&self, table: &mut Table, global: &Global, report: &mut Report) {
         for Program { directive, key, command: Located { value: command, place } } in &self.0 {
             let [program, arguments @ ..] = command.as_slice() else { continue };
-            if !has_key(keys::VIRTUAL_ROUTER_KEYS, key) {
-                let advice = "use notify: its program gets keepalived's arguments, the third of which is the state";
-                report.left(place, directive, advice);
-            } else if arguments.is_empty() {
+            if arguments.is_empty() {
                 table.set(key, program.as_str(), place);
                 if let Some(user) = &global.script_user {
                     let advice = "notify programs are run as the agent's user; use runuser(1) in them";

@@ -76,7 +76,7 @@ impl Instance {
         }
     }
 
-    /// Whether keepalived takes it for the owner of the addresses.
+    /// Returns whether keepalived takes it for the owner of the addresses.
     fn write_priority(&self, table: &mut Table, report: &mut Report) -> bool {
         // keepalived: a MASTER without a priority has 255.
         match (&self.priority, &self.master) {

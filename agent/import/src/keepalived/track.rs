@@ -1,10 +1,8 @@
 //! `vrrp_script`, `vrrp_track_process`, `track_file`, and where virtual routers refer to them.
 
 use toml::Value as Toml;
-use xvrrp_config::keys;
 
 use super::super::document::Table;
-use super::super::has_key;
 use super::super::names::Names;
 use super::super::place::{Located, Place};
 use super::super::report::Report;
@@ -13,7 +11,6 @@ use super::global::Global;
 use super::table::{self, Directives, Handling::*};
 use super::tree::{Statement, command_words};
 
-const TOO_EARLY: &str = "this version of xvrrp tracks nothing but each virtual router's own interface";
 const REVERSE: &str = "has no counterpart: turn the check's result, or the weight, round; the reference is left out";
 
 /// A line of `track_script`, `track_interface`, `track_process` or `track_file`.
@@ -264,10 +261,6 @@ impl Checks {
         };
         let check = self.checks.get_mut(index)?;
         check.named = true;
-        if !has_key(keys::VIRTUAL_ROUTER_KEYS, "track") {
-            report.left(place, directive, TOO_EARLY);
-            return None;
-        }
         let own_weight = match options.first().map(String::as_str) {
             None => None,
             Some("weight") => options.get(1).and_then(|text| weight(text, place, report)),
@@ -327,7 +320,7 @@ impl Checks {
             } else if check.subject.is_none() {
                 let advice = format!("{:?} has nothing to look at; complete it", check.original_name);
                 report.left(&check.place, check.tracked_by, advice);
-            } else if has_key(keys::TOP_LEVEL, "check") {
+            } else {
                 tables.push(check.table(global));
             }
         }

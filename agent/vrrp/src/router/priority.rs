@@ -1,4 +1,4 @@
-//! The priority, which in the RFC never changes; tracked checks change it.
+//! The priority. In the RFC it never changes; here tracked checks change it.
 
 use xvrrp_common::units::{Instant, Interval, Priority};
 
@@ -22,7 +22,7 @@ impl VirtualRouter {
         match self.phase {
             Phase::Initialize => {}
             Phase::Backup(_) => self.change_priority_in_backup(skew, now),
-            // Who has a better one now need not wait for our next advert to know.
+            // A router that has a higher one now learns that without waiting for our next advert.
             Phase::Active(_) => self.send_advert(now),
         }
     }

@@ -1,5 +1,5 @@
-//! Standing by: the role is handed over as an operator wants, and stays with the others. No matter of the RFC, in whose
-//! terms it is priority 0 first (RFC 9568 6.4.3) and Preempt_Mode off from then on (6.1).
+//! Standing by: an operator hands the role over, and it stays with the others. This is not part of the RFC, in whose terms it is
+//! priority 0 first (RFC 9568 6.4.3) and Preempt_Mode off from then on (6.1).
 
 use xvrrp_common::units::{Instant, Priority};
 
@@ -9,8 +9,8 @@ use crate::phase::Phase;
 use crate::preempt::Preemption;
 
 impl VirtualRouter {
-    /// Who stands by is a Backup like any other, only that it leaves an Active of a lower priority alone. So it takes over
-    /// again, for good, where nobody takes the role, or who has it dies or gives it up.
+    /// Stands by, or ends that. A router that stands by is a Backup that leaves an Active of a lower priority alone. So it takes
+    /// over again, and stays Active, if no router takes the role or the one that has it fails or gives it up.
     pub(super) fn stand_by(&mut self, stands_by: bool, now: Instant) {
         if self.config.priority.is_owner() {
             return;
@@ -38,7 +38,7 @@ impl VirtualRouter {
             return;
         }
         self.set_stand_by(stands_by);
-        // Who wants the role back does not wait for preempt_delay.
+        // An operator who wants the role back does not wait for preempt_delay.
         let preemption = if self.config.preempt && !stands_by { Preemption::On } else { Preemption::Off };
         let Phase::Backup(backup) = &mut self.phase else { return };
         backup.preemption = preemption;

@@ -1,4 +1,4 @@
-//! How things stand, for whoever asks.
+//! The state of a virtual router for status and log.
 
 use core::net::IpAddr;
 
@@ -8,7 +8,7 @@ use super::VirtualRouter;
 use crate::action::{Reason, State};
 use crate::phase::Phase;
 
-/// What a router's advert makes of its sender, while we are in the state that it left us in.
+/// What the sender of an advert is to us, in the state that the advert left us in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// We are not Backup.
@@ -17,12 +17,12 @@ pub enum Standing {
     Releases,
     /// It does not keep us from taking over.
     Lower,
-    /// It is the Active router as far as we are concerned.
+    /// It is the Active router to us.
     Followed,
 }
 
 impl VirtualRouter {
-    /// The standing of a router with this priority.
+    /// Returns the standing of a router with this priority.
     pub fn standing(&self, priority: Priority) -> Standing {
         match &self.phase {
             Phase::Initialize | Phase::Active(_) => Standing::Ignored,
@@ -34,31 +34,32 @@ impl VirtualRouter {
         }
     }
 
+    /// Returns the state that the virtual router is in.
     pub fn state(&self) -> State {
         self.phase.state()
     }
 
-    /// When it came into its state.
+    /// Returns when it entered its state.
     pub fn since(&self) -> Instant {
         self.since
     }
 
-    /// Why it is in its state.
+    /// Returns why it is in its state.
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// Whether it leaves the role to others ([`Event::StandBy`](crate::Event::StandBy)).
+    /// Returns whether it leaves the role to others ([`Event::StandBy`](crate::Event::StandBy)).
     pub fn stands_by(&self) -> bool {
         self.stands_by
     }
 
-    /// The one that our adverts carry: as configured, or as tracked checks have changed it.
+    /// Returns the priority that our adverts carry: as configured, or as tracked checks have changed it.
     pub fn priority(&self) -> Priority {
         self.priority
     }
 
-    /// Who is Active: ourselves, or as last heard; `None` if nobody was heard or the last one has given up its role.
+    /// Returns the Active router: ourselves, or the one last heard; `None` if none was heard or the last one has given up its role.
     pub fn active(&self) -> Option<(IpAddr, Priority)> {
         match &self.phase {
             Phase::Initialize => None,
@@ -67,22 +68,22 @@ impl VirtualRouter {
         }
     }
 
-    /// Active_Adver_Interval: learned while Backup, our own while Active.
+    /// Returns Active_Adver_Interval: learned while Backup, our own while Active.
     pub fn active_adver_interval(&self) -> Interval {
         self.intervals.active_adver()
     }
 
-    /// Skew_Time.
+    /// Returns Skew_Time.
     pub fn skew(&self) -> Interval {
         self.intervals.skew()
     }
 
-    /// Active_Down_Interval.
+    /// Returns Active_Down_Interval.
     pub fn active_down_interval(&self) -> Interval {
         self.intervals.active_down()
     }
 
-    /// When a Backup takes over, unless it hears of an Active before.
+    /// Returns when a Backup takes over unless it hears an Active router before.
     pub fn active_down_deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Backup(backup) => Some(backup.active_down_timer),

@@ -40,6 +40,7 @@ const A: usize = 0;
 const B: usize = 1;
 const C: usize = 2;
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub fn all() -> Vec<Scenario> {
     vec![
         scenario("start", "three routers start at once: the best one is Active", three(), 6)

@@ -29,9 +29,13 @@ use crate::wire::{Packet, Summed, Truncated};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advert {
+    /// The version that it is in.
     pub version: Version,
+    /// Its sender's priority.
     pub priority: Priority,
+    /// Its sender's interval.
     pub interval: Interval,
+    /// How many addresses it lists.
     pub address_count: u8,
     /// See [`super::address_sum`].
     pub address_sum: u16,
@@ -55,13 +59,16 @@ pub struct Policy<A = [u8; 4]> {
 /// The forms of the checksum that are taken from version 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksums {
+    /// RFC 9568's and RFC 5798's.
     Either,
+    /// This one.
     Only(ChecksumForm),
 }
 
 /// Authentication of version 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
+    /// Type 0: none.
     None,
     /// Zero-padded.
     Password([u8; AUTH_DATA]),
@@ -70,18 +77,29 @@ pub enum Authentication {
 /// Why an advert is discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discard {
+    /// TTL or hop limit is below what it must be at least.
     TimeToLive,
+    /// It is a fragment.
     Fragment,
+    /// It is in another version.
     Version,
+    /// It is no ADVERTISEMENT.
     Type,
+    /// It lists no address.
     NoAddress,
+    /// It is shorter or longer than its address count says.
     Length,
+    /// The checksum is in no form that is accepted.
     Checksum,
+    /// Its interval is 0.
     IntervalZero,
+    /// Version 2: it has another authentication type or password.
     Authentication,
+    /// Version 2: it has another interval than ours.
     IntervalMismatch,
     /// Over IPv6: not link-local.
     FirstAddress,
+    /// It comes from our own primary address.
     OwnSource,
     /// Not among the sources that the virtual router is restricted to; this module knows of none.
     ForbiddenSource,
@@ -109,6 +127,10 @@ impl Advert {
     /// Judges the payload of `ip` as a virtual router of this version and policy does, in the order of RFC 9568 7.1 and
     /// RFC 3768 7.1. `least_hop_limit` is [`HOP_LIMIT`](super::HOP_LIMIT), but for a unicast peer behind routers. The policy is asked for last: each of its branches would double what the verifier has to walk
     /// through behind it (conformance 15, 18).
+    ///
+    /// # Errors
+    ///
+    /// Fails with the reason for which the advert is to be discarded.
     #[inline(always)]
     pub fn decode<P: Summed + ?Sized, C: Carrier>(
         packet: &P,

@@ -13,9 +13,13 @@ pub struct AdvertFrame<'a, A = [u8; 4]> {
     pub source_mac: MacAddress,
     /// The interface's primary address (RFC 9568 5.1.1.1), its link-local one over IPv6 (5.1.2.1).
     pub source: A,
+    /// The version that it is in.
     pub version: Version,
+    /// The virtual router that it is for.
     pub vrid: Vrid,
+    /// 0 gives up the role.
     pub priority: Priority,
+    /// The interval of our adverts.
     pub interval: Interval,
     /// One to [`IpAddress::MAX_ADDRESSES`], in configured order. Over IPv6 the first is link-local (RFC 9568 5.2.9).
     pub addresses: &'a [A],
@@ -71,7 +75,7 @@ impl<A: IpAddress> AdvertFrame<'_, A> {
         if self.version == Version::V3 && (self.pseudo_header_checksum || !A::PLAIN_CHECKSUM) {
             sum = sum.add(pseudo_header(self.source, destination, message_length));
         }
-        message[CHECKSUM_OFFSET..HEADER].copy_from_slice(&sum.checksum());
+        message.get_mut(CHECKSUM_OFFSET..HEADER)?.copy_from_slice(&sum.checksum());
         Some(length)
     }
 

@@ -7,10 +7,13 @@ use crate::wire::{ethernet, ipv4, ipv6};
 
 /// An address of the family that a virtual router is in.
 pub trait IpAddress: Copy + PartialEq {
+    /// The family of the address.
     const FAMILY: Family;
     /// Where adverts go.
     const GROUP: Self;
+    /// The MAC of that group.
     const GROUP_MAC: MacAddress;
+    /// The Ethernet type of an advert.
     const ETHER_TYPE: u16;
     /// In bytes.
     const LENGTH: usize;
@@ -21,15 +24,16 @@ pub trait IpAddress: Copy + PartialEq {
     /// Whether version 3 has a second form of checksum, without the pseudo-header (RFC 9568 5.2.8).
     const PLAIN_CHECKSUM: bool;
 
+    /// Returns the addresses as an advert lists them.
     fn bytes(addresses: &[Self]) -> &[u8];
 
-    /// In as many bytes for either family, the rest zero: in the order of numbers within a family.
+    /// Returns the address in as many bytes for either family, the rest zero. Within a family the order is that of the numbers.
     fn widen(self) -> [u8; 16];
 
     /// Undoes [`Self::widen`].
     fn narrow(wide: [u8; 16]) -> Self;
 
-    /// Whether an address that starts so may be the first in an advert (RFC 9568 5.2.9; 7.1 with erratum 8300).
+    /// Returns whether an address that starts so may be the first in an advert (RFC 9568 5.2.9; 7.1 with erratum 8300).
     fn may_be_first(start: [u8; 2]) -> bool;
 
     /// The IP header of an advert from this address with a message of this length; `None` if either does not fit.
@@ -114,15 +118,20 @@ impl IpAddress for [u8; 16] {
 
 /// The IP header before an advert.
 pub trait Carrier {
+    /// An address of its family.
     type Address: IpAddress;
 
+    /// Returns the sender's address.
     fn source(&self) -> Self::Address;
+    /// Returns the receiver's address.
     fn destination(&self) -> Self::Address;
-    /// Or TTL.
+    /// Returns hop limit or TTL.
     fn hop_limit(&self) -> u8;
+    /// Returns whether the packet is a fragment of another one.
     fn is_fragment(&self) -> bool;
-    /// Where the message starts in the frame.
+    /// Returns where the message starts in the frame, in bytes.
     fn payload(&self) -> usize;
+    /// Returns the length of the message in bytes.
     fn payload_length(&self) -> usize;
 }
 

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one course of events")]
 fn check() -> Result<()> {
     let routers =
         [host("router0", 0, &Lab::address(0).to_string())?, host("router1", 1, &Lab::address(1).to_string())?];
