@@ -156,7 +156,7 @@ fn an_interface_that_is_made_anew_is_used_again_by_active_router_and_backup() ->
     let mut pair = Pair::start(Lab::new(2)?, ["", ""], |router| router)?;
     // The Backup's even with the same index.
     replace_interface(&pair.lab, 1, true)?;
-    pair.agents[1].daemon.wait_for_line(&["interface eth0 is another one"], PATIENCE)?;
+    pair.agents[1].daemon.wait_for_line(&["interface eth0 has been replaced"], PATIENCE)?;
     pair.settle().with_context(|| pair.logs())?;
     pair.agents[0].wait_for_transitions("lan", "active", 1)?;
 

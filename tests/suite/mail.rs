@@ -243,7 +243,7 @@ fn a_password_that_everybody_may_read_is_refused_with_its_place() -> Result<()> 
     };
     let [place, password] = [&file, &password].map(|path| path.display().to_string());
     let complaint = format!(
-        "{place}:6: mail: password_file: \"{password}\" is for everybody to read or change; chmod o= {password}\n"
+        "{place}:6: mail: password_file: \"{password}\" can be read or changed by every user; run chmod o= {password}\n"
     );
     ensure!(check(0o644)? == complaint, "{}", check(0o644)?);
     ensure!(check(0o600)?.is_empty(), "{}", check(0o600)?);

@@ -44,7 +44,7 @@ fn a_successor_with_other_pins_is_refused_before_the_agent_that_runs_is_asked() 
     let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
     let keys = "bpffs = \"/sys/fs/bpf/xvrrp-elsewhere\"\n";
     let successor = pair.active.replace_by(&pair.lab.routers[0], &[VirtualRouter::lan(200)], &[], keys)?;
-    check_refused(successor, "agent: bpffs: is not that of the agent that runs")?;
+    check_refused(successor, "agent: bpffs: is not that of the running agent")?;
     check_goes_on(pair)
 }
 
@@ -91,9 +91,9 @@ fn an_agent_whose_successor_ends_before_it_advertises_goes_on() -> Result<()> {
     let many = VirtualRouter::lan(200).with("unicast_peers", &format!("[{}]", peers.join(", ")));
     let few_files = ["prlimit", "--nofile=48:48"];
     let successor = pair.active.replace_by(&pair.lab.routers[0], &[many], &few_files, "")?;
-    check_refused(successor, "the agent that ran goes on")?;
+    check_refused(successor, "the previous agent continues")?;
     let mut pair = pair;
-    let line = pair.active.daemon.wait_for_line(&["the successor has ended before it advertised"], PATIENCE);
+    let line = pair.active.daemon.wait_for_line(&["the successor ended before it advertised"], PATIENCE);
     line.with_context(|| pair.active.daemon.log())?;
     pair.active.wait_for_state("lan", "active")?;
     check_goes_on(pair)
@@ -114,7 +114,7 @@ fn an_agent_whose_successor_hangs_goes_on_after_a_while_and_the_successor_finds_
     let mut pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
     let (mut hanging, _singleton) = hang_after_asking(&pair.lab.routers[0], &pair.active)?;
     ensure!(hanging.is_waiting());
-    let line = ["ERROR", "the successor has not reported within 3s that it advertises: going on"];
+    let line = ["ERROR", "the successor did not report within 3s that it advertises: this agent continues"];
     pair.active.daemon.wait_for_line(&line, PATIENCE)?;
     ensure!(!hanging.is_waiting() && hanging.relieve().is_err(), "it would take over from an agent that goes on");
     // The lease was over by then: the Backup has served, and yields to the higher priority.
@@ -137,7 +137,7 @@ fn an_agent_that_is_stopped_while_its_successor_hangs_leaves_nothing_on_the_host
     agent.wait_for_state("lan", "active")?;
     let (hanging, singleton) = hang_after_asking(host, &agent)?;
     ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
-    ensure!(agent.daemon.count_lines(&["going on"]) == 0, "{}", agent.daemon.log());
+    ensure!(agent.daemon.count_lines(&["this agent continues"]) == 0, "{}", agent.daemon.log());
     ensure!(!hanging.is_waiting(), "a successor must find that there is nothing to go on with");
     drop(singleton);
     wait_for_host_state(host, &before)?;
@@ -164,7 +164,7 @@ fn a_successor_in_another_network_namespace_is_refused_and_the_agent_that_runs_s
     let mut neighbor = Xvrrp::start(elsewhere, std::slice::from_ref(&other))?;
     neighbor.wait_for_state("lan", "active")?;
     let successor = pair.active.replace(elsewhere, std::slice::from_ref(&other))?;
-    check_refused(successor, "it is another network namespace's agent, with the same agent.control")?;
+    check_refused(successor, "it belongs to another network namespace but has the same agent.control")?;
 
     let (now, sent_after) = sent()?;
     let seconds = start.elapsed().as_secs_f64();

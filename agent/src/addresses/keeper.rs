@@ -1,7 +1,8 @@
-//! Compares what should be on the host with what is there, and puts back what is not.
+//! Compares what should be on the host with what is there, and puts back what is missing.
 //!
-//! A deletion that the kernel tells of only leads to a look: what counts is one listing of all addresses, taken after it. An
-//! address of somebody else's is as good as ours, is never taken off, and is replaced by ours once it is gone.
+//! A deletion that the kernel reports only triggers a check, which relies on one listing of all addresses, taken after
+//! the deletion. An address that something else has installed serves as well as ours. It is never removed, and is
+//! replaced by ours once it is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,36 +20,41 @@ use super::tolerance::{Permission, Tolerance};
 use super::{Account, Placement, Standing};
 use crate::addresses::unicast_filters::Record;
 
-/// How often to look although nothing is heard of.
+/// Interval between two checks when the kernel reports nothing.
 const PERIOD: Duration = Duration::from_secs(3);
-/// When to look again where that was not possible, and at an interface that is down.
-const AGAIN: Duration = Duration::from_millis(100);
-/// For how long to look that often after an address was put back: who took it off together with one of the host's own, of
-/// the same subnet, will put that one back, and it has to come first. Else the next removal of ours takes it along.
+/// Pause before the next check if one was not possible, or if an interface is down.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long to check every [`RETRY`] after an address was put back.
+///
+/// A program that has removed our address together with an address of the host in the same subnet will put the host's
+/// address back, and that address has to come first. Otherwise the next removal of ours removes it too.
 const AFTERMATH: Duration = Duration::from_secs(1);
-/// How long addresses cannot be listed before the agent gives up.
+/// How long listing addresses may fail before the agent gives up.
 const BLIND: Duration = Duration::from_secs(5);
-/// How far lines about one virtual router are apart at least.
+/// Shortest time between two log lines about one virtual router.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
-/// Numbers of a virtual router and of one of its addresses.
+/// Number of a virtual router, and number of one of its addresses.
 type Place = (usize, usize);
 
+/// Keeps addresses and unicast filter entries on the host.
 pub(super) struct Keeper {
     netlink: Netlink,
     routers: Vec<Router>,
     by_address: BTreeMap<Placed, Place>,
-    /// The filters are kept from when this is there.
+    /// Record of the filter entries. The filters are kept once it is set.
     record: Option<Record>,
     standings: mpsc::UnboundedSender<Standing>,
     accounts: Arc<[Account]>,
+    /// Time of the next check.
     due: Instant,
-    /// When to look at everything, whatever is heard.
+    /// Time of the next periodic check of everything.
     period_ends: Instant,
+    /// True once checks have been suspended by [`Self::hold`].
     held: bool,
-    /// Until when to look often.
+    /// End of the frequent checks after something was put back.
     aftermath_ends: Instant,
-    /// Since when addresses cannot be listed.
+    /// Time since which addresses cannot be listed.
     blind_since: Option<Instant>,
 }
 
@@ -73,7 +79,7 @@ impl Keeper {
             record: None,
             standings,
             accounts,
-            due: now + AGAIN,
+            due: now + RETRY,
             period_ends: now + PERIOD,
             held: false,
             aftermath_ends: now + AFTERMATH,
@@ -81,31 +87,34 @@ impl Keeper {
         }
     }
 
-    /// When to call [`Self::look`]; `None` once it is held.
+    /// Returns when to call [`Self::check`], or `None` after [`Self::hold`].
     pub(super) fn due(&self) -> Option<Instant> {
         (!self.held).then_some(self.due)
     }
 
-    /// Looks no more: a successor will.
+    /// Suspends all checks, because a successor will perform them.
     pub(super) fn hold(&mut self) {
         self.held = true;
     }
 
-    pub(super) fn look_soon(&mut self) {
-        self.look_at(Instant::now());
+    /// Schedules a check for now.
+    pub(super) fn check_soon(&mut self) {
+        self.check_by(Instant::now());
     }
 
-    fn look_at(&mut self, at: Instant) {
+    /// Schedules a check for this time, unless an earlier one is due.
+    fn check_by(&mut self, at: Instant) {
         self.due = self.due.min(at);
     }
 
-    /// What is done with it is [`Self::carry_out`]'s.
+    /// Records whether the addresses of a virtual router should be installed. [`Self::carry_out`] installs or removes
+    /// them.
     pub(super) fn want(&mut self, router: usize, installed: bool) {
         if let Some(router) = self.routers.get_mut(router) {
             (router.wanted, router.asked, router.retires) = (Some(installed), true, !installed);
             for address in &mut router.addresses {
                 address.lost = false;
-                // While they were not wanted, nobody has looked whether somebody else's are still there.
+                // While the address was not wanted, no check has followed whether the foreign one is still there.
                 if address.presence == Presence::Foreign {
                     address.presence = Presence::Absent;
                 }
@@ -113,12 +122,13 @@ impl Keeper {
         }
     }
 
+    /// Keeps the filter entries from now on.
     pub(super) fn keep_filters(&mut self, record: Record) {
         self.record = Some(record);
-        self.look_soon();
+        self.check_soon();
     }
 
-    /// Something was taken off an interface, perhaps by us.
+    /// Notes that something was removed from an interface, perhaps by this agent.
     pub(super) fn note(&mut self, deletion: Deletion) {
         match deletion {
             Deletion::Address(placed) => {
@@ -128,7 +138,7 @@ impl Keeper {
                 };
                 let presence = router.addresses.get(place).map(|address| address.presence);
                 if presence.is_some_and(|presence| presence != Presence::Absent) {
-                    self.look_soon();
+                    self.check_soon();
                 }
             }
             Deletion::Filter { ifindex, mac } => {
@@ -141,16 +151,17 @@ impl Keeper {
             }
             Deletion::Missed => {
                 self.doubt_all_filters();
-                self.look_soon();
+                self.check_soon();
             }
         }
     }
 
+    /// Makes the next check look at the filter entries of all virtual routers.
     fn doubt_all_filters(&mut self) {
         self.routers.iter_mut().for_each(|router| router.filter_in_doubt = true);
     }
 
-    /// Does what was asked for: first what clients wait for.
+    /// Carries out what was requested. Addresses are installed first, because clients wait for them.
     pub(super) async fn carry_out(&mut self) {
         let asked = |wanted| move |router: &Router| router.asked && router.wanted == Some(wanted);
         if self.routers.iter().any(asked(true)) {
@@ -163,25 +174,29 @@ impl Keeper {
         self.routers.iter_mut().for_each(|router| router.asked = false);
     }
 
-    /// One whose addresses could not be taken off stays behind the fence.
+    /// Reports the virtual routers whose addresses have been removed as requested. A virtual router whose addresses
+    /// could not be removed stays behind the fence.
     fn report_removed(&mut self) {
         let is_off = |router: &Router| router.addresses.iter().all(|address| address.presence != Presence::Ours);
         for (number, router) in self.routers.iter_mut().enumerate() {
             if router.retires && is_off(router) {
                 router.retires = false;
-                // The election outlives this thread, but for the last moments of a stop.
+                // Sending fails only in the last moments of a stop: until then, the election outlives this thread.
                 let _ = self.standings.send(Standing::Removed { router: number });
             }
         }
     }
 
+    /// Removes all addresses that this agent has installed.
     pub(super) async fn remove_all(&mut self) {
         self.remove(|_| true).await;
     }
 
-    /// Looks at everything that should be on the host, and puts back what is not there. Fails if it has not been possible to
-    /// look for a while.
-    pub(super) async fn look(&mut self) -> Result<(), NetError> {
+    /// Checks everything that should be on the host and puts back what is missing.
+    ///
+    /// # Errors
+    /// Addresses could not be listed for 5 s.
+    pub(super) async fn check(&mut self) -> Result<(), NetError> {
         let now = Instant::now();
         if now >= self.period_ends {
             self.period_ends = now + PERIOD;
@@ -190,14 +205,14 @@ impl Keeper {
                 self.log_restored(number, "an address or filter entry", 0, now);
             }
         }
-        self.due = if now < self.aftermath_ends { now + AGAIN } else { self.period_ends };
+        self.due = if now < self.aftermath_ends { now + RETRY } else { self.period_ends };
         self.end_rests(now);
-        self.look_at_addresses(now).await?;
+        self.check_addresses(now).await?;
         self.open_filters(now).await;
         Ok(())
     }
 
-    async fn look_at_addresses(&mut self, now: Instant) -> Result<(), NetError> {
+    async fn check_addresses(&mut self, now: Instant) -> Result<(), NetError> {
         let is_there = |router: &Router| router.addresses.iter().any(|address| address.presence == Presence::Ours);
         let is_concerned = |router: &Router| match router.wanted {
             Some(true) => !router.addresses.is_empty(),
@@ -211,7 +226,7 @@ impl Keeper {
             Ok(found) => found,
             Err(error) if now.duration_since(*self.blind_since.get_or_insert(now)) >= BLIND => return Err(error),
             Err(_) => {
-                self.look_at(now + AGAIN);
+                self.check_by(now + RETRY);
                 return Ok(());
             }
         };
@@ -224,9 +239,10 @@ impl Keeper {
         Ok(())
     }
 
-    /// Notes what is there and what is not. Returns what has to be taken off before ours can be put there, or there again.
+    /// Notes which addresses are present. Returns those that have to be removed before ours can be installed, either
+    /// for the first time or again.
     fn compare(&mut self, found: Vec<FoundAddress>) -> Vec<(Place, FoundAddress)> {
-        // Where an address of the host's own comes after ones of ours.
+        // The subnets in which an address of the host comes after one of ours.
         let behind = found.iter().filter(|it| it.secondary && !it.ours).filter_map(|it| subnet(it.placed));
         let behind: BTreeSet<_> = behind.collect();
         let mut there: BTreeMap<Place, FoundAddress> = BTreeMap::new();
@@ -256,7 +272,7 @@ impl Keeper {
                 }
             }
         }
-        // The last ones first: the kernel has less to promote.
+        // The last addresses come first, because the kernel then has fewer addresses to promote.
         let in_the_way = |place: Place| {
             let found = there.remove(&place)?;
             let router = self.routers.get_mut(place.0).filter(|router| router.serves())?;
@@ -281,6 +297,7 @@ impl Keeper {
         order.into_iter().rev().filter_map(in_the_way).collect()
     }
 
+    /// Removes the addresses that are in the way.
     async fn clear(&mut self, obstacles: Vec<(Place, FoundAddress)>, now: Instant) {
         if obstacles.is_empty() {
             return;
@@ -300,7 +317,7 @@ impl Keeper {
         }
     }
 
-    /// Puts there what is absent of those that serve, as far as it may be now.
+    /// Installs the missing addresses of the virtual routers that serve, as far as [`Tolerance`] permits it now.
     async fn install(&mut self, which: impl Fn(&Router) -> bool) {
         let now = Instant::now();
         let (places, failures) = self.absent(which, now);
@@ -332,14 +349,14 @@ impl Keeper {
                 Ok(AddressOutcome::Existed) => {
                     let Placement { name, interface, .. } = &router.placement;
                     tracing::debug!(virtual_router = %name, "{} is on {interface} already", address.address);
-                    // Whose it is, and of which use, is to be seen.
+                    // The next check shows who has installed it and whether it can be used.
                     address.presence = Presence::Foreign;
                     address.tolerance.refused(now);
                     self.due = now;
                 }
                 Err(error) => {
                     let first = address.tolerance.refused(now);
-                    self.due = self.due.min(now + AGAIN);
+                    self.due = self.due.min(now + RETRY);
                     if first {
                         tracing::error!(virtual_router = %router.placement.name, "{error}; trying again");
                     }
@@ -348,7 +365,7 @@ impl Keeper {
         }
         if !restored.is_empty() {
             self.aftermath_ends = now + AFTERMATH;
-            self.look_at(now + AGAIN);
+            self.check_by(now + RETRY);
         }
         for (number, (first, count)) in restored {
             if let Some(account) = self.accounts.get(number) {
@@ -358,15 +375,15 @@ impl Keeper {
         }
     }
 
-    /// Which addresses to put there now; and which virtual routers have to do without, and why.
+    /// Returns the addresses to install now, and the virtual routers that cannot have all of theirs, with the reason.
     fn absent(&mut self, which: impl Fn(&Router) -> bool, now: Instant) -> (Vec<Place>, Vec<(usize, String)>) {
         let (mut places, mut failures) = (Vec::new(), Vec::new());
         for (number, router) in self.routers.iter_mut().enumerate().filter(|(_, it)| it.serves() && which(it)) {
             let interface = router.placement.interface.as_str();
-            // An interface that is down has taken them along, and its virtual router gives up its role.
+            // An interface that goes down loses its addresses, and its virtual router gives up its role.
             if router.addresses.iter().any(|address| address.lost) && !interface_is_running(interface).unwrap_or(false)
             {
-                self.due = self.due.min(now + AGAIN);
+                self.due = self.due.min(now + RETRY);
                 continue;
             }
             let before = places.len();
@@ -393,7 +410,8 @@ impl Keeper {
         (places, failures)
     }
 
-    /// Takes off what we have put there. What could not be removed is tried again at the next look, and at the end.
+    /// Removes the addresses that this agent has installed. An address that cannot be removed is tried again at the
+    /// next check and at the end.
     async fn remove(&mut self, which: impl Fn(&Router) -> bool) {
         let added = |router: &Router| {
             let ours = router.addresses.iter().filter(|address| address.presence == Presence::Ours);
@@ -425,6 +443,7 @@ impl Keeper {
         }
     }
 
+    /// Checks the filter entries that are in doubt and puts back those that are missing.
     async fn open_filters(&mut self, now: Instant) {
         if self.record.is_none() {
             return;
@@ -456,7 +475,7 @@ impl Keeper {
                 Ok(false) => router.filter.present(),
                 Ok(true) => {
                     router.filter.restored(now);
-                    // It may have been somebody else's until now.
+                    // Until now, the entry may have belonged to something else, and so may not be in the record.
                     if let Some(Err(error)) = self.record.as_mut().map(|record| record.claim(&interface, ifindex, mac))
                     {
                         tracing::error!("{error}");
@@ -466,19 +485,20 @@ impl Keeper {
                     }
                     self.log_restored(number, &format!("the unicast filter entry for {mac}"), 1, now);
                 }
-                // The management side sees to that.
+                // The management side handles an interface that is gone.
                 Err(error) if error.is_without_interface() => {}
                 Err(error) => {
                     router.filter_in_doubt = true;
                     if router.filter.refused(now) {
                         tracing::error!(virtual_router = %router.placement.name, "{error}; trying again");
                     }
-                    self.due = self.due.min(now + AGAIN);
+                    self.due = self.due.min(now + RETRY);
                 }
             }
         }
     }
 
+    /// Logs that something was put back, at most every [`LOG_PAUSE`] for each virtual router.
     fn log_restored(&mut self, number: usize, first: &str, count: usize, now: Instant) {
         let Some(Router { placement, unlogged: (unlogged, logged), .. }) = self.routers.get_mut(number) else { return };
         *unlogged += count;
@@ -494,6 +514,7 @@ impl Keeper {
         tracing::warn!(virtual_router = %name, "{first}{more} had been taken off {interface}: put back");
     }
 
+    /// Gives up the role of a virtual router and begins its rest.
     fn give_up(&mut self, number: usize, failure: &str, now: Instant) {
         let Some(router) = self.routers.get_mut(number) else { return };
         let rest = router.rest.begin(now);
@@ -502,11 +523,11 @@ impl Keeper {
             "{failure}: giving up the role for {} s",
             rest.as_secs(),
         );
-        self.stand(number, Some(failure.to_owned()));
-        self.look_at(now + rest);
+        self.report_standing(number, Some(failure.to_owned()));
+        self.check_by(now + rest);
     }
 
-    /// Those whose rest is over try again.
+    /// Lets virtual routers whose rest is over try again.
     fn end_rests(&mut self, now: Instant) {
         let mut over = Vec::new();
         for (number, router) in self.routers.iter_mut().enumerate() {
@@ -518,15 +539,16 @@ impl Keeper {
                 self.due = self.due.min(until);
             }
         }
-        over.into_iter().for_each(|number| self.stand(number, None));
+        over.into_iter().for_each(|number| self.report_standing(number, None));
     }
 
-    fn stand(&self, router: usize, failure: Option<String>) {
+    /// Reports to the election and to the status whether a virtual router has what it needs on the host.
+    fn report_standing(&self, router: usize, failure: Option<String>) {
         let kept = failure.is_none();
         if let (Some(account), Some(Router { rest, .. })) = (self.accounts.get(router), self.routers.get(router)) {
             *account.rest.lock().unwrap_or_else(PoisonError::into_inner) = rest.left(failure);
         }
-        // The election outlives its roles.
+        // If sending fails, the election has ended, and no role is left to give up.
         let _ = self.standings.send(Standing::Kept { router, kept });
     }
 }

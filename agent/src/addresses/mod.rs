@@ -1,9 +1,9 @@
-//! Puts the virtual addresses on the interface while a virtual router is Active, keeps them there, and takes off what it
-//! put there. Also keeps the virtual MACs in the cards' filters.
+//! Installs the virtual addresses on the interface while a virtual router is Active, keeps them there, and removes what
+//! it has installed. Also keeps the virtual MACs in the unicast filters of the network cards.
 //!
-//! This happens on a thread of its own, behind the election and ahead of ordinary load: a service on a virtual address is
-//! out of reach until the address is there, however busy the host is. The thread hears from the kernel of every deletion,
-//! and looks at all addresses every few seconds ([`keeper`]).
+//! This happens on a separate thread, which is scheduled behind the election and ahead of ordinary load: however busy
+//! the host is, a service on a virtual address cannot be reached until the address is installed. The kernel notifies
+//! the thread of every deletion, and the thread checks all addresses every few seconds (`keeper.rs`).
 
 mod keeper;
 mod router;
@@ -28,60 +28,60 @@ use crate::process::realtime;
 use keeper::Keeper;
 pub use tolerance::RestLeft;
 
-/// How many requests are taken at once.
+/// Largest number of requests that are handled together.
 const AT_ONCE: usize = 4096;
 
-/// Where the virtual addresses of one virtual router go.
+/// What one virtual router needs on the host, and where.
 #[derive(Clone, Debug)]
 pub struct Placement {
-    /// The virtual router's name, for the log.
+    /// Name of the virtual router, for the log.
     pub name: String,
     pub interface: String,
     pub ifindex: u32,
-    /// Address and prefix length.
+    /// Addresses with their prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
-    /// Those of them that a predecessor has put there, and that stay for now.
+    /// Those addresses that a predecessor has installed and that stay for now.
     pub installed: Vec<(IpAddr, u8)>,
-    /// What the card's filter has to let in, whatever the role.
+    /// MAC address that the card's unicast filter has to admit, whatever the role.
     pub virtual_mac: Option<MacAddress>,
-    /// For how long an agent that this process was has given up the role.
+    /// Rest that this process had begun before a reload.
     pub rest: RestLeft,
 }
 
-/// What to do with the addresses of the virtual router with this number.
+/// Request to the address thread. Numbers are those of virtual routers.
 #[derive(Debug)]
 pub enum Request {
-    /// Put them on its interface.
+    /// Install the addresses of this virtual router.
     Install(usize),
-    /// Take them off.
+    /// Remove the addresses of this virtual router.
     Remove(usize),
-    /// Look now whether everything is where it belongs.
+    /// Check now whether everything is in place.
     Restore,
     /// From now on, keep the virtual MACs in the cards' filters, which have been opened.
     KeepFilters(Record),
-    /// From now on, do only what is asked for, and say so when everything before is done.
+    /// From now on, do only what is requested. Reply once all earlier requests are done.
     Hold(oneshot::Sender<()>),
-    /// Say so when everything before is done.
+    /// Reply once all earlier requests are done.
     Settle(oneshot::Sender<()>),
-    /// Leave all that are there to a successor.
+    /// End the thread and leave all addresses to a successor.
     Leave,
 }
 
-/// How the virtual router with this number stands on the host.
+/// Report of the address thread about a virtual router, which is given by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Whether everything that it needs there stays there, as far as is known.
+    /// Whether everything that it needs on the host stays there, as far as is known.
     Kept { router: usize, kept: bool },
-    /// Its addresses are off, as was asked.
+    /// Its addresses have been removed as requested.
     Removed { router: usize },
 }
 
-/// What has been put back for one virtual router, for the status.
+/// Counts of what was put back for one virtual router, for the status.
 #[derive(Debug, Default)]
 pub struct Account {
     pub addresses: AtomicU64,
     pub filters: AtomicU64,
-    /// Why its role is given up, and for how long, if it is.
+    /// The rest of the virtual router: whether it has given up its role, why, and for how long.
     pub rest: Mutex<RestLeft>,
 }
 
@@ -90,21 +90,22 @@ impl Account {
         Self { rest: Mutex::new(placement.rest.clone()), ..Self::default() }
     }
 
+    /// Returns the rest of the virtual router.
     pub fn rest(&self) -> RestLeft {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// The thread that serves requests.
+/// Handle of the address thread.
 #[derive(Debug)]
 pub struct Handle {
     pub requests: mpsc::UnboundedSender<Request>,
-    /// By number of the virtual router.
+    /// Accounts in the order of the virtual routers' numbers.
     pub accounts: Arc<[Account]>,
     thread: JoinHandle<()>,
 }
 
-/// Waits until all that has been asked for is done; false if that takes too long.
+/// Waits until all earlier requests are done. Returns false if that takes longer than `patience`.
 pub async fn settle(requests: &mpsc::WeakUnboundedSender<Request>, patience: Duration) -> bool {
     let (reply, settled) = oneshot::channel();
     if let Some(requests) = requests.upgrade() {
@@ -113,7 +114,8 @@ pub async fn settle(requests: &mpsc::WeakUnboundedSender<Request>, patience: Dur
     tokio::time::timeout(patience, settled).await.is_ok()
 }
 
-/// Has the thread do nothing of its own accord any more, so that its end is not waited for.
+/// Makes the thread do only what is requested from now on, so that nothing has to wait for its end. Waits for this at
+/// most for `patience`.
 pub async fn hold(requests: &mpsc::UnboundedSender<Request>, patience: Duration) {
     let (reply, held) = oneshot::channel();
     let _ = requests.send(Request::Hold(reply));
@@ -121,50 +123,55 @@ pub async fn hold(requests: &mpsc::UnboundedSender<Request>, patience: Duration)
 }
 
 impl Handle {
-    /// Waits until the last request is served, once every other sender is gone.
+    /// Drops this sender and waits until the thread has ended, which it does once every other sender is gone.
     pub fn join(self) {
         drop(self.requests);
         if self.thread.join().is_err() {
-            // The election has ended for it, unless it had ended before. What is left is taken off like a crash's.
-            tracing::error!("the address thread panicked; the message stands above");
+            // The election ends when the address thread ends. The addresses that are left are removed as after a crash.
+            tracing::error!("the address thread panicked; its message is above");
         }
     }
 }
 
-/// Starts the thread. `realtime_priority` is the election's; 0 is ordinary scheduling. The receiver hears of changes only;
-/// it is closed when the thread ends, for whatever reason.
+/// Starts the address thread. Returns its handle and the receiver of its reports.
+///
+/// `realtime_priority` is the priority of the election thread; 0 stands for ordinary scheduling. Only changes are
+/// reported. The channel is closed when the thread ends, for whatever reason.
+///
+/// # Errors
+/// The thread cannot be started, or the kernel refuses a netlink socket.
 pub fn spawn(
     placements: Vec<Placement>,
     realtime_priority: u8,
 ) -> anyhow::Result<(Handle, mpsc::UnboundedReceiver<Standing>)> {
     let (sender, requests) = mpsc::unbounded_channel();
     let (standings, standing_receiver) = mpsc::unbounded_channel();
-    let (tell_ready, ready) = std::sync::mpsc::channel::<anyhow::Result<()>>();
+    let (ready_sender, ready) = std::sync::mpsc::channel::<anyhow::Result<()>>();
     let accounts: Arc<[Account]> = placements.iter().map(Account::new).collect();
     let (name, shared) = ("addresses".to_owned(), Arc::clone(&accounts));
     let thread = thread::Builder::new().name(name).spawn(move || {
-        // Not permitted: the election thread says so, for both.
+        // If this is not permitted, the election thread reports it for both threads.
         let _ = realtime_priority.checked_sub(1).filter(|priority| *priority > 0).map(realtime::schedule_fifo);
         if realtime_priority > 0 {
             realtime::touch_memory();
         }
-        // Who waits for the word is there until it has come.
+        // Sending on `ready_sender` cannot fail, because the receiver waits until something has been sent.
         match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
             Ok(runtime) => runtime.block_on(async move {
                 match open() {
                     Ok((netlink, deletions)) => {
-                        let _ = tell_ready.send(Ok(()));
-                        // Before anything else: an address that is to come may be among them.
-                        match remove_stale(&netlink, &going_on(&placements)).await {
+                        let _ = ready_sender.send(Ok(()));
+                        // Stale addresses are removed first, because one of them may have to be installed afterwards.
+                        match remove_stale(&netlink, &kept_addresses(&placements)).await {
                             Ok(()) => report_clean(&placements, &standings),
-                            Err(error) => tracing::error!("addresses of an earlier agent are left: {error}"),
+                            Err(error) => tracing::error!("cannot remove the addresses of an earlier agent: {error}"),
                         }
                         serve(Keeper::new(netlink, placements, standings, shared), deletions, requests).await;
                     }
-                    Err(error) => drop(tell_ready.send(Err(error.into()))),
+                    Err(error) => drop(ready_sender.send(Err(error.into()))),
                 }
             }),
-            Err(error) => drop(tell_ready.send(Err(error.into()))),
+            Err(error) => drop(ready_sender.send(Err(error.into()))),
         }
     })?;
     ready.recv().context("the address thread has ended")??;
@@ -172,28 +179,31 @@ pub fn spawn(
 }
 
 fn open() -> Result<(Netlink, DeletionMonitor), NetError> {
-    // The monitor first: nothing that is put on an interface is taken off unnoticed.
+    // The monitor is opened first, so that no removal of an installed address goes unnoticed.
     let deletions = DeletionMonitor::open()?;
     Ok((Netlink::open()?, deletions))
 }
 
-/// Those that a predecessor has put there, and that stay for now.
-fn going_on(placements: &[Placement]) -> BTreeSet<(u32, IpAddr)> {
-    let of = |placement: &Placement| -> Vec<_> {
+/// Returns the addresses that a predecessor has installed and that stay for now.
+fn kept_addresses(placements: &[Placement]) -> BTreeSet<(u32, IpAddr)> {
+    let installed = |placement: &Placement| -> Vec<_> {
         placement.installed.iter().map(|&(address, _)| (placement.ifindex, address)).collect()
     };
-    placements.iter().flat_map(of).collect()
+    placements.iter().flat_map(installed).collect()
 }
 
-/// Reports those of which no address is on the host.
+/// Reports the virtual routers that have no address on the host.
 fn report_clean(placements: &[Placement], standings: &mpsc::UnboundedSender<Standing>) {
     for (router, _) in placements.iter().enumerate().filter(|(_, placement)| placement.installed.is_empty()) {
-        // The election outlives this thread, but for the last moments of a stop.
+        // Sending fails only in the last moments of a stop: until then, the election outlives this thread.
         let _ = standings.send(Standing::Removed { router });
     }
 }
 
-/// Removes addresses of an agent that did not end as it should, but for those to `keep`.
+/// Removes the addresses that an agent has left without a clean stop, except those in `keep`.
+///
+/// # Errors
+/// The addresses cannot be listed, or one of them cannot be removed. All others are removed even then.
 pub async fn remove_stale(netlink: &Netlink, keep: &BTreeSet<(u32, IpAddr)>) -> anyhow::Result<()> {
     let (removed, failures) = netlink.remove_stale_addresses(keep).await?;
     for address in removed {
@@ -202,13 +212,16 @@ pub async fn remove_stale(netlink: &Netlink, keep: &BTreeSet<(u32, IpAddr)>) -> 
     failures.into_iter().next().map_or(Ok(()), |failure| Err(failure.into()))
 }
 
-/// All requests that wait are taken at once. Of those for one virtual router the last one stands.
+/// Serves requests until `Leave`, or until every sender is gone.
+///
+/// All waiting requests are handled together. Of several requests for one virtual router, only the last one counts.
 async fn serve(mut keeper: Keeper, mut deletions: DeletionMonitor, mut requests: mpsc::UnboundedReceiver<Request>) {
     let mut waiting = Vec::new();
     loop {
         let due = keeper.due();
         tokio::select! {
-            // First what clients wait for. A look comes after all deletions that are known: one for all of them.
+            // Requests come first, because clients wait for them. A check comes after all known deletions, so that one
+            // check covers all of them.
             biased;
             count = requests.recv_many(&mut waiting, AT_ONCE) => {
                 if count == 0 {
@@ -223,17 +236,20 @@ async fn serve(mut keeper: Keeper, mut deletions: DeletionMonitor, mut requests:
                 None => return tracing::error!("the kernel's notifications of deleted addresses have ended"),
             },
             () = wait_until(due) => {
-                if let Err(error) = keeper.look().await {
-                    return tracing::error!("cannot tell whether virtual addresses are where they belong: {error}");
+                if let Err(error) = keeper.check().await {
+                    return tracing::error!("cannot check whether virtual addresses are where they belong: {error}");
                 }
             }
         }
     }
-    // Nobody is left to say so: an election that ended as it should has had everything removed.
+    // No sender is left. An election that ended properly has requested all removals; otherwise they are made up for
+    // here.
     keeper.remove_all().await;
 }
 
-/// The timer alone rounds up to the next millisecond.
+/// Waits until this time. Never returns without one.
+///
+/// A time that has passed is checked separately, because the timer rounds up to the next millisecond.
 async fn wait_until(due: Option<Instant>) {
     let Some(due) = due else { return std::future::pending().await };
     if due > Instant::now() {
@@ -241,14 +257,14 @@ async fn wait_until(due: Option<Instant>) {
     }
 }
 
-/// Whether the thread has to leave everything as it is.
+/// Serves the waiting requests. Returns true if the thread has to end and leave everything in place.
 async fn serve_requests(keeper: &mut Keeper, waiting: &mut Vec<Request>) -> bool {
     let (mut replies, mut leave) = (Vec::new(), false);
     for request in waiting.drain(..) {
         match request {
             Request::Install(router) => keeper.want(router, true),
             Request::Remove(router) => keeper.want(router, false),
-            Request::Restore => keeper.look_soon(),
+            Request::Restore => keeper.check_soon(),
             Request::KeepFilters(record) => keeper.keep_filters(record),
             Request::Hold(reply) => {
                 keeper.hold();

@@ -1,4 +1,4 @@
-//! What is known of the things that a virtual router needs on the host.
+//! State of what a virtual router needs on the host.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,41 +9,44 @@ use xvrrp_net::Placed;
 use super::Placement;
 use super::tolerance::{Rest, Tolerance};
 
+/// Virtual router, as the address thread sees it.
 pub(super) struct Router {
     pub(super) placement: Placement,
     pub(super) addresses: Vec<Address>,
     pub(super) filter: Tolerance,
-    /// Whether to look at the filter.
+    /// True if the next check has to look at the filter entry.
     pub(super) filter_in_doubt: bool,
-    /// What was asked for last: to have the addresses there, or not. Before that, they stay as they are.
+    /// Whether the last request was to install the addresses or to remove them. Before the first request they stay as
+    /// they are.
     pub(super) wanted: Option<bool>,
-    /// It was asked for and is not done.
+    /// True as long as the last request has not been carried out.
     pub(super) asked: bool,
-    /// That they are off, as was asked for, has not been reported.
+    /// True as long as a requested removal of the addresses has not been reported as completed.
     pub(super) retires: bool,
     pub(super) rest: Rest,
-    /// Restorations without a line, and when the last line was written.
+    /// Number of restorations that have not been logged, and the time of the last log line about them.
     pub(super) unlogged: (usize, Option<Instant>),
 }
 
+/// Virtual address.
 pub(super) struct Address {
     pub(super) address: IpAddr,
     pub(super) prefix_length: u8,
     pub(super) presence: Presence,
     pub(super) tolerance: Tolerance,
-    /// It was there, has gone without us, and is not back.
+    /// True if the address was removed by something other than this agent and has not been put back.
     pub(super) lost: bool,
-    /// It was put back. Addresses of the host's own may have been in front of it.
+    /// True if the address was put back. An address of the host may have been in front of it before.
     pub(super) restored: bool,
 }
 
-/// As of the last look.
+/// Whether an address was on the interface at the last check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presence {
     Absent,
-    /// We have put it there, or the agent before us.
+    /// Installed by this agent or by its predecessor.
     Ours,
-    /// Somebody else has.
+    /// Installed by something else.
     Foreign,
 }
 
@@ -58,7 +61,7 @@ impl Router {
                 presence: if is_installed { Presence::Ours } else { Presence::Absent },
                 tolerance: Tolerance::default(),
                 lost: false,
-                // The agent before may have put it back.
+                // The previous agent may have put it back.
                 restored: is_installed,
             }
         };
@@ -75,21 +78,23 @@ impl Router {
         }
     }
 
+    /// Returns whether the addresses should be installed now.
     pub(super) fn serves(&self) -> bool {
         self.wanted == Some(true) && !self.rest.is_on()
     }
 
+    /// Returns the address with its interface and prefix length.
     pub(super) fn placed(&self, Address { address, prefix_length, .. }: &Address) -> Placed {
         (self.placement.ifindex, *address, *prefix_length)
     }
 }
 
-/// What the kernel takes for the same address: over IPv6, whatever the prefix length.
+/// Returns the key by which the kernel identifies an address. Over IPv6 it ignores the prefix length.
 pub(super) fn identity((ifindex, address, prefix_length): Placed) -> Placed {
     (ifindex, address, if address.is_ipv6() { 0 } else { prefix_length })
 }
 
-/// The IPv4 subnet of an address.
+/// Returns the subnet of an IPv4 address.
 pub(super) fn subnet((ifindex, address, prefix_length): Placed) -> Option<(u32, Ipv4Addr, u8)> {
     let IpAddr::V4(address) = address else { return None };
     let mask = u32::MAX.checked_shl(32 - u32::from(prefix_length.min(32))).unwrap_or(0);

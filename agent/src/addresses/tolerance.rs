@@ -1,4 +1,5 @@
-//! How often something may be taken off the host, or refused by the kernel, before the role is given up for it.
+//! Limits how often something may be removed from the host, and how long the kernel may refuse it, before a virtual
+//! router gives up its role.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,47 +9,55 @@ use tokio::time::Instant;
 
 use crate::process::clock;
 
-/// How often one thing is put back in [`WINDOW`] at most.
-const MOST: usize = 10;
+/// Largest number of times that one address or filter entry is put back within [`WINDOW`].
+const MAX_RESTORATIONS: usize = 10;
+/// Time over which restorations are counted.
 const WINDOW: Duration = Duration::from_secs(10);
-/// How long the kernel may refuse one thing.
+/// How long the kernel may refuse one address or filter entry.
 const REFUSED: Duration = Duration::from_secs(1);
-/// What is taken off for the first time is put back at once. Then it waits a moment, each time a longer one: somebody who
-/// empties an interface (`ip address flush`) looks again a moment later, and should find it empty.
+/// Pause after the first restoration. It is doubled each time, up to [`LONGEST_PAUSE`].
+///
+/// The first restoration happens at once. The later ones are delayed, because a program that empties an interface
+/// (`ip address flush`) checks it again a moment later and should find it empty.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a role is left alone that was given up; twice as long each time, as long as the last attempt was lately.
+/// Length of the first rest. It is doubled each time, up to [`LONGEST_REST`], if the last rest ended less than
+/// [`LONGEST_REST`] ago.
 const FIRST_REST: Duration = Duration::from_secs(10);
 const LONGEST_REST: Duration = Duration::from_secs(600);
 
-/// What has happened to one thing that belongs on the host.
+/// Recent history of one address or filter entry that belongs on the host.
 #[derive(Debug, Default)]
 pub(super) struct Tolerance {
-    /// When it was put back, within [`WINDOW`]; the oldest first.
+    /// Times at which it was put back within [`WINDOW`], the oldest first.
     restored: VecDeque<Instant>,
+    /// Time of the first refusal in a row.
     refused_since: Option<Instant>,
+    /// Number of refusals in a row.
     refusals: usize,
+    /// Earliest time of the next attempt.
     not_before: Option<Instant>,
 }
 
-/// Whether something may be put on the host now.
+/// Whether something may be installed now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permission {
     Now,
     At(Instant),
-    /// It has been taken off too often.
+    /// No, because it was removed too often.
     Removed,
-    /// The kernel has refused it for too long.
+    /// No, because the kernel has refused it for too long.
     Refused,
 }
 
 impl Tolerance {
+    /// Returns whether it may be installed now.
     pub(super) fn permission(&mut self, now: Instant) -> Permission {
         while self.restored.front().is_some_and(|at| now.duration_since(*at) >= WINDOW) {
             self.restored.pop_front();
         }
-        if self.restored.len() >= MOST {
+        if self.restored.len() >= MAX_RESTORATIONS {
             return Permission::Removed;
         }
         if self.refused_since.is_some_and(|since| now.duration_since(since) >= REFUSED) {
@@ -60,19 +69,19 @@ impl Tolerance {
         }
     }
 
-    /// It is where it belongs.
+    /// Records that it is in place.
     pub(super) fn present(&mut self) {
         (self.refused_since, self.refusals) = (None, 0);
     }
 
-    /// It was gone, and has been put back.
+    /// Records that it was missing and has been put back.
     pub(super) fn restored(&mut self, now: Instant) {
         self.present();
         self.restored.push_back(now);
         self.not_before = Some(now + pause(self.restored.len()));
     }
 
-    /// The kernel does not take it. Returns whether this is the first time in a row.
+    /// Records that the kernel has refused it. Returns whether this is the first refusal in a row.
     pub(super) fn refused(&mut self, now: Instant) -> bool {
         self.refused_since.get_or_insert(now);
         self.refusals += 1;
@@ -81,23 +90,29 @@ impl Tolerance {
     }
 }
 
+/// Returns the pause after this many attempts.
 fn pause(times: usize) -> Duration {
     let doublings = u32::try_from(times.saturating_sub(1)).unwrap_or(u32::MAX).min(8);
     (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE)
 }
 
-/// A role that is given up for want of what should be on the host.
+/// Rest of a virtual router: the time for which it gives up its role because something that it needs does not stay on
+/// the host.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
+    /// End of the rest, while it lasts.
     until: Option<Instant>,
+    /// Length of the current rest, or of the last one.
     length: Duration,
+    /// Time at which the last rest ended.
     ended: Option<Instant>,
 }
 
-/// A rest as an agent leaves it to the one that it becomes; its moments are of the boot-time clock, in nanoseconds.
+/// A `Rest` as an agent leaves it to the agent that this process becomes. Times are those of the boot-time clock, in
+/// nanoseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestLeft {
-    /// Why the role is given up, if it is.
+    /// The reason why the role is given up; `None` if it is not.
     pub failure: Option<String>,
     until: Option<u64>,
     length: Duration,
@@ -105,46 +120,52 @@ pub struct RestLeft {
 }
 
 impl RestLeft {
+    /// Returns whether the role is given up.
     pub fn is_on(&self) -> bool {
         self.until.is_some()
     }
 }
 
-/// The same moment by both clocks.
+/// The same moment on both clocks.
 struct Clocks {
-    ours: Instant,
+    /// Time on the clock of the timers.
+    timer: Instant,
+    /// Time on the boot-time clock, in nanoseconds.
     boot: u64,
 }
 
 impl Clocks {
     fn now() -> Self {
-        Self { ours: Instant::now(), boot: clock::now().as_nanos() }
+        Self { timer: Instant::now(), boot: clock::now().as_nanos() }
     }
 
+    /// Converts a time to the boot-time clock.
     fn boot(&self, at: Instant) -> u64 {
         let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        let later = nanos(at.saturating_duration_since(self.ours));
-        self.boot.saturating_add(later).saturating_sub(nanos(self.ours.saturating_duration_since(at)))
+        let later = nanos(at.saturating_duration_since(self.timer));
+        self.boot.saturating_add(later).saturating_sub(nanos(self.timer.saturating_duration_since(at)))
     }
 
-    fn ours(&self, boot: u64) -> Instant {
+    /// Converts a time of the boot-time clock. A time in the future is limited to [`LONGEST_REST`] from now.
+    fn timer(&self, boot: u64) -> Instant {
         let later = Duration::from_nanos(boot.saturating_sub(self.boot)).min(LONGEST_REST);
-        let at = self.ours + later;
-        at.checked_sub(Duration::from_nanos(self.boot.saturating_sub(boot))).unwrap_or(self.ours)
+        let at = self.timer + later;
+        at.checked_sub(Duration::from_nanos(self.boot.saturating_sub(boot))).unwrap_or(self.timer)
     }
 }
 
 impl Rest {
-    /// What an agent that this process was has left of it.
+    /// Restores the rest that this process had begun before a reload.
     pub(super) fn inherited(left: &RestLeft) -> Self {
         let clocks = Clocks::now();
         Self {
-            until: left.until.map(|until| clocks.ours(until)),
+            until: left.until.map(|until| clocks.timer(until)),
             length: left.length,
-            ended: left.ended.map(|ended| clocks.ours(ended)),
+            ended: left.ended.map(|ended| clocks.timer(ended)),
         }
     }
 
+    /// Returns the rest in the form in which it is left to the next agent. `failure` is its reason.
     pub(super) fn left(&self, failure: Option<String>) -> RestLeft {
         let clocks = Clocks::now();
         RestLeft {
@@ -155,15 +176,17 @@ impl Rest {
         }
     }
 
+    /// Returns whether the role is given up.
     pub(super) fn is_on(&self) -> bool {
         self.until.is_some()
     }
 
+    /// Returns the end of the rest, if there is one.
     pub(super) fn until(&self) -> Option<Instant> {
         self.until
     }
 
-    /// Begins, and returns how long it lasts.
+    /// Begins a rest and returns its length.
     pub(super) fn begin(&mut self, now: Instant) -> Duration {
         let lately = self.ended.is_some_and(|ended| now.duration_since(ended) < LONGEST_REST);
         self.length = if lately { (self.length * 2).min(LONGEST_REST) } else { FIRST_REST };
@@ -171,7 +194,7 @@ impl Rest {
         self.length
     }
 
-    /// Whether it is over, which is said once.
+    /// Ends the rest if its time has come. Returns true only in the call that ends it.
     pub(super) fn ends(&mut self, now: Instant) -> bool {
         let ends = self.until.take_if(|until| *until <= now).is_some();
         if ends {
@@ -186,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_taken_off_is_put_back_at_once_then_after_pauses_and_not_more_than_ten_times_in_ten_seconds() {
+    fn what_is_removed_is_put_back_at_once_then_after_pauses_and_at_most_ten_times_in_ten_seconds() {
         let start = Instant::now();
         let (mut now, mut tolerance, mut pauses) = (start, Tolerance::default(), Vec::new());
         loop {
@@ -200,12 +223,12 @@ mod tests {
                 Permission::Refused => unreachable!(),
             }
         }
-        assert_eq!(pauses, [25, 50, 100, 100, 100, 100, 100, 100, 100], "the first time there is none");
-        assert_eq!(tolerance.permission(start + WINDOW), Permission::Now, "the first one has been long ago");
+        assert_eq!(pauses, [25, 50, 100, 100, 100, 100, 100, 100, 100], "the first restoration has no pause");
+        assert_eq!(tolerance.permission(start + WINDOW), Permission::Now, "the first restoration no longer counts");
     }
 
     #[test]
-    fn what_is_taken_off_every_two_seconds_is_put_back_each_time_at_once() {
+    fn what_is_removed_every_two_seconds_is_put_back_at_once_each_time() {
         let (mut now, mut tolerance) = (Instant::now(), Tolerance::default());
         for _ in 0..100 {
             assert_eq!(tolerance.permission(now), Permission::Now);
@@ -215,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_borne_for_a_second() {
+    fn refusals_are_tolerated_for_a_second() {
         let start = Instant::now();
         let mut tolerance = Tolerance::default();
         assert!(tolerance.refused(start));
@@ -224,11 +247,11 @@ mod tests {
         assert_eq!(tolerance.permission(start + REFUSED), Permission::Refused);
         tolerance.present();
         assert_eq!(tolerance.permission(start + REFUSED), Permission::Now);
-        assert!(tolerance.refused(start + REFUSED), "it is the first one again");
+        assert!(tolerance.refused(start + REFUSED), "the next refusal is the first in a row again");
     }
 
     #[test]
-    fn a_rest_is_twice_as_long_as_the_one_that_has_ended_lately() {
+    fn a_rest_is_twice_as_long_as_one_that_ended_recently() {
         let (mut now, mut rest, mut lengths) = (Instant::now(), Rest::default(), Vec::new());
         for _ in 0..9 {
             lengths.push(rest.begin(now).as_secs());
@@ -242,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_that_is_handed_over_lasts_as_long_and_so_does_what_it_makes_of_the_next_one() {
+    fn a_rest_and_the_length_of_the_next_one_stay_the_same_over_a_reload() {
         // The two clocks are read one after the other.
         let close = |one: Instant, other: Instant| one.max(other) - one.min(other) < Duration::from_secs(1);
         let (start, mut rest) = (Instant::now(), Rest::default());

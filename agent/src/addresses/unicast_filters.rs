@@ -1,13 +1,13 @@
-//! The virtual MACs that the network cards' unicast filters let in on our behalf.
+//! Entries for virtual MACs in the unicast filters of network cards.
 //!
-//! Such an entry outlives the process and cannot be marked as ours. So it is written down before it is made, and an
-//! agent that starts after a crash removes what its predecessor wrote down. The record has the network namespace in its
-//! name and, with the boot, in its text: agents of several namespaces may share a directory, and an interface's index means
-//! nothing elsewhere.
+//! Such an entry outlives the process and cannot be marked as ours. It is therefore recorded in a file before it is
+//! created, and an agent that starts after a crash removes what its predecessor has recorded. The name of the file
+//! contains the network namespace, and its text contains the namespace and the boot: agents of several namespaces may
+//! share a directory, and the index of an interface means nothing in another namespace.
 //!
-//! The record of a version up to 0.1 names interfaces, and no namespace. It is taken for this namespace's where an agent of this
-//! namespace has left its pins, as each does that runs, is replaced or has crashed. Where none has, the record may be of another
-//! namespace's agent with the same control path, and is left alone.
+//! The record of a version up to 0.1 names interfaces but no namespace. It is assumed to be this namespace's if an agent
+//! has left its pins here, as every agent does that runs, is replaced or has crashed. Otherwise the record may belong to
+//! an agent of another namespace with the same control path, and is left alone.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -19,42 +19,44 @@ use xvrrp_config::files;
 use xvrrp_dataplane::namespace_cookie;
 use xvrrp_net::{Interface, NetError, Netlink};
 
-/// How files of records are named, with the namespace behind it; the whole name, in versions up to 0.1.
+/// Beginning of the name of a record, which is followed by the namespace. In versions up to 0.1 it is the whole name.
 const RECORD: &str = "unicast-filters";
 const EXTENSION: &str = "json";
-/// Where Linux names the running boot.
+/// File in which Linux identifies the running boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
+/// Failure to open or close a unicast filter, or to record it.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
     #[error("cannot keep the record of opened unicast filters in {path}: {source}; the directory must be writable")]
     Record { path: PathBuf, source: io::Error },
-    #[error("cannot tell which network namespace this is: {0}")]
+    #[error("cannot identify the network namespace: {0}")]
     Namespace(#[source] io::Error),
     #[error(transparent)]
     Net(#[from] NetError),
 }
 
-/// See the module.
+/// The filter entries of this network namespace, with their record.
 #[derive(Debug)]
 pub struct UnicastFilters {
     netlink: Netlink,
     record: Record,
 }
 
-/// What is written down.
+/// Record of the filter entries that this agent has created.
 #[derive(Clone, Debug)]
 pub struct Record {
     path: PathBuf,
-    /// The one that an earlier version wrote, if it is still there.
-    legacy: Option<PathBuf>,
-    /// The boot and the network namespace that the record belongs to.
+    /// Record of an earlier version, if it still exists.
+    old_record: Option<PathBuf>,
+    /// Boot to which the record belongs.
     boot: String,
+    /// Cookie of the network namespace to which the record belongs.
     namespace: u64,
     opened: Vec<Entry>,
 }
 
-/// The file's text.
+/// Content of the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Text {
     boot: String,
@@ -65,25 +67,29 @@ struct Text {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     interface: String,
-    /// Its index: an interface that is renamed keeps what we have opened. 0 in the record of an earlier version.
+    /// Index of the interface, because a renamed interface keeps its filter entries. 0 in the record of an earlier
+    /// version.
     #[serde(default)]
     ifindex: u32,
     mac: [u8; 6],
 }
 
 impl UnicastFilters {
-    /// Finds what a predecessor left open. It has written that down beside the control socket, as we do. `has_pins` says whether
-    /// it has left pins in this network namespace.
+    /// Reads the record of the entries that a predecessor left open, from beside the control socket.
+    /// `has_pins` says whether a predecessor has left pins in this network namespace.
+    ///
+    /// # Errors
+    /// The record cannot be read, or the network namespace cannot be identified.
     pub fn recover(netlink: Netlink, control: &Path, has_pins: bool) -> Result<Self, FilterError> {
         Ok(Self { netlink, record: Record::find(control, has_pins)? })
     }
 
-    /// What is written down now, for whoever keeps the filters open.
+    /// Returns the current record, for the thread that keeps the filters open.
     pub fn record(&self) -> &Record {
         &self.record
     }
 
-    /// The records beside ours, which are those of other network namespaces.
+    /// Returns the paths of the records of other network namespaces in the same directory.
     pub fn records_of_others(&self) -> Vec<PathBuf> {
         let directory = self.record.path.parent().map(fs::read_dir);
         let paths = directory.into_iter().flatten().flatten().flatten().map(|entry| entry.path());
@@ -95,8 +101,11 @@ impl UnicastFilters {
         paths.filter(|path| is_record(path)).collect()
     }
 
-    /// Opens the filters for all of `wanted`, (interface, MAC), and closes the others. What is open already stays so
-    /// without a gap (conformance 55).
+    /// Opens the filters for all pairs of interface and MAC in `wanted` and closes the others. A filter that is open
+    /// already stays open without interruption (conformance 55).
+    ///
+    /// # Errors
+    /// The kernel refuses an entry, or the record cannot be written.
     pub async fn open(
         &mut self,
         wanted: &[(&Interface, MacAddress)],
@@ -117,7 +126,7 @@ impl UnicastFilters {
         if self.record.opened.is_empty() {
             return self.record.remove();
         }
-        // A full file system is no obstacle to what is written down already.
+        // A record that is complete already is not written, so that a full file system does not matter then.
         if self.record.opened != left {
             self.record.write()?;
         }
@@ -128,7 +137,7 @@ impl UnicastFilters {
                 foreign.push(entry(pair));
             }
         }
-        // What somebody else has opened is not ours to close.
+        // An entry that something else has created must not be closed by this agent.
         if !foreign.is_empty() {
             self.record.opened.retain(|entry| !foreign.contains(entry));
             self.record.write()?;
@@ -136,12 +145,15 @@ impl UnicastFilters {
         Ok(())
     }
 
-    /// What is open, for a reader: `MAC on INTERFACE`.
+    /// Returns the open entries as text: `MAC on INTERFACE`.
     pub fn open_ones(&self) -> impl Iterator<Item = String> {
         self.record.opened.iter().map(|entry| format!("{} on {}", MacAddress(entry.mac), entry.interface))
     }
 
-    /// Closes all that is open; tries every one, and returns the first failure.
+    /// Closes all open entries.
+    ///
+    /// # Errors
+    /// The first failure. All entries are tried even then.
     pub async fn close_all(&mut self, interfaces: &[Interface]) -> Result<(), FilterError> {
         let mut outcome = Ok(());
         for entry in std::mem::take(&mut self.record.opened) {
@@ -151,7 +163,7 @@ impl UnicastFilters {
     }
 
     async fn close(&self, entry: &Entry, interfaces: &[Interface]) -> Result<(), FilterError> {
-        // An interface that is gone has taken its filter along.
+        // The filter of an interface that is gone is gone too.
         let is_it = |it: &&Interface| match entry.ifindex {
             0 => it.name == entry.interface,
             ifindex => it.ifindex == ifindex,
@@ -163,18 +175,20 @@ impl UnicastFilters {
 }
 
 impl Record {
-    /// Finds the record of the calling thread's network namespace, beside this control socket, and logs which records it ignores.
+    /// Finds the record of the calling thread's network namespace beside this control socket, and logs which records it
+    /// ignores.
     fn find(control: &Path, has_pins: bool) -> Result<Self, FilterError> {
         let namespace = namespace_cookie().map_err(FilterError::Namespace)?;
-        // Where it cannot be read, all boots are one: records are in /run as a rule, which none of them survives.
+        // If the boot cannot be identified, all boots count as the same one. Records are usually in /run and do not
+        // survive a boot.
         let boot = fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned()).unwrap_or_default();
         Self::find_of(control, namespace, boot, has_pins)
     }
 
     fn find_of(control: &Path, namespace: u64, boot: String, has_pins: bool) -> Result<Self, FilterError> {
         let path = control.with_file_name(format!("{RECORD}-{namespace}.{EXTENSION}"));
-        let legacy = control.with_file_name(format!("{RECORD}.{EXTENSION}"));
-        let mut record = Self { path, legacy: None, boot, namespace, opened: Vec::new() };
+        let old_record = control.with_file_name(format!("{RECORD}.{EXTENSION}"));
+        let mut record = Self { path, old_record: None, boot, namespace, opened: Vec::new() };
         match read(&record.path)?.map(|bytes| serde_json::from_slice::<Text>(&bytes)) {
             None => {}
             Some(Ok(Text { boot, namespace, opened })) if (&boot, namespace) == (&record.boot, record.namespace) => {
@@ -183,29 +197,33 @@ impl Record {
             }
             Some(Ok(_)) => {
                 tracing::warn!(
-                    "{} is of another boot or another network namespace: what it says is left alone",
+                    "{} belongs to another boot or another network namespace: ignoring it",
                     record.path.display()
                 );
             }
-            // A record that a crash cut short was followed by no entry.
+            // If a crash cut the record short, no entry was created after it.
             Some(Err(_)) => {}
         }
-        if let Some(bytes) = read(&legacy)? {
+        if let Some(bytes) = read(&old_record)? {
             if !has_pins {
                 tracing::warn!(
-                    "{} is of an earlier version, which wrote down no network namespace, and no agent has left anything else in \
-                     this one: what it says is left alone; remove it if no agent of another namespace uses it",
-                    legacy.display()
+                    "{} was written by an earlier version, which recorded no network namespace, and no agent has left \
+                     anything else in this one: leaving its entries alone; remove the file if no agent of another \
+                     namespace uses it",
+                    old_record.display()
                 );
                 return Ok(record);
             }
             record.opened = serde_json::from_slice(&bytes).unwrap_or_default();
-            record.legacy = Some(legacy);
+            record.old_record = Some(old_record);
         }
         Ok(record)
     }
 
-    /// Adds what has been opened since. That it could not be written down is an error, but it is open.
+    /// Adds an entry that has been created since.
+    ///
+    /// # Errors
+    /// The record cannot be written. The entry exists nevertheless.
     pub fn claim(&mut self, interface: &str, ifindex: u32, mac: MacAddress) -> Result<(), FilterError> {
         let entry = Entry { interface: interface.to_owned(), ifindex, mac: mac.0 };
         if self.opened.contains(&entry) {
@@ -218,34 +236,35 @@ impl Record {
     fn write(&mut self) -> Result<(), FilterError> {
         let Self { path, boot, namespace, opened, .. } = &*self;
         let text = Text { boot: boot.clone(), namespace: *namespace, opened: opened.clone() };
-        // A crash leaves the one or the other.
+        // Renaming is atomic: a crash leaves either the old record or the new one.
         let new = path.with_extension("new");
         serde_json::to_vec(&text)
             .map_err(io::Error::from)
             .and_then(|bytes| fs::write(&new, bytes))
             .and_then(|()| fs::rename(&new, path))
             .map_err(|source| FilterError::Record { path: path.clone(), source })?;
-        self.remove_legacy()
+        self.remove_old_record()
     }
 
     fn remove(&mut self) -> Result<(), FilterError> {
-        self.remove_legacy()?;
-        // One of another boot or namespace is not ours to remove.
-        let is_anothers = read(&self.path)?.is_some_and(|bytes| {
+        self.remove_old_record()?;
+        // A record of another boot or namespace must not be removed by this agent.
+        let is_foreign = read(&self.path)?.is_some_and(|bytes| {
             serde_json::from_slice::<Text>(&bytes)
                 .is_ok_and(|text| (&text.boot, text.namespace) != (&self.boot, self.namespace))
         });
-        if is_anothers { Ok(()) } else { remove(&self.path) }
+        if is_foreign { Ok(()) } else { remove(&self.path) }
     }
 
-    fn remove_legacy(&mut self) -> Result<(), FilterError> {
-        self.legacy.take().map_or(Ok(()), |legacy| remove(&legacy))
+    fn remove_old_record(&mut self) -> Result<(), FilterError> {
+        self.old_record.take().map_or(Ok(()), |path| remove(&path))
     }
 }
 
-/// Many times as long as the record of as many virtual routers as there can be.
+/// Largest size of a record in bytes: many times the size of the record of the largest number of virtual routers.
 const MAX_RECORD: u64 = 16 << 20;
 
+/// Reads a record. Returns `None` if there is none.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, FilterError> {
     match files::read(path, MAX_RECORD) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -254,6 +273,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, FilterError> {
     }
 }
 
+/// Removes a record, if there is one.
 fn remove(path: &Path) -> Result<(), FilterError> {
     match fs::remove_file(path) {
         Err(source) if source.kind() != ErrorKind::NotFound => {
@@ -274,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn each_namespace_has_a_record_of_its_own_and_finds_no_others() {
+    fn each_namespace_has_its_own_record_and_finds_no_other() {
         let directory = tempfile::tempdir().unwrap();
         let control = directory.path().join("xvrrp.sock");
         find(&control, 1, "a").claim("eth0", 2, MAC).unwrap();
@@ -296,26 +316,26 @@ mod tests {
         assert_eq!(later.opened, []);
         later.remove().unwrap();
         assert_eq!(find(&control, 1, "a").opened.len(), 1);
-        // A namespace of that boot is no more, and its cookie is now another's.
+        // The namespace of that boot no longer exists, and another namespace has its cookie now.
         later.claim("eth0", 2, MAC).unwrap();
         assert_eq!(find(&control, 1, "b").opened.len(), 1);
     }
 
     #[test]
-    fn the_record_of_an_earlier_version_is_read_and_replaced_by_the_next_one_that_is_written() {
+    fn the_record_of_an_earlier_version_is_read_and_replaced_when_a_record_is_written() {
         let directory = tempfile::tempdir().unwrap();
         let control = directory.path().join("xvrrp.sock");
-        let legacy = directory.path().join("unicast-filters.json");
-        fs::write(&legacy, r#"[{"interface":"eth0","mac":[0,0,94,0,1,51]}]"#).unwrap();
+        let old_record = directory.path().join("unicast-filters.json");
+        fs::write(&old_record, r#"[{"interface":"eth0","mac":[0,0,94,0,1,51]}]"#).unwrap();
         let mut record = find(&control, 1, "a");
         assert_eq!(record.opened, [Entry { interface: "eth0".into(), ifindex: 0, mac: MAC.0 }]);
         record.write().unwrap();
-        assert!(!legacy.exists());
+        assert!(!old_record.exists());
         assert_eq!(find(&control, 1, "a").opened.len(), 1);
 
-        fs::write(&legacy, "[").unwrap();
+        fs::write(&old_record, "[").unwrap();
         find(&control, 2, "a").remove().unwrap();
-        assert!(!legacy.exists());
+        assert!(!old_record.exists());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A command's end of the control socket.
+//! Client side of the control socket, used by commands.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -7,15 +7,21 @@ use std::path::Path;
 use super::status::AgentStatus;
 use super::{ControlError, MAX_ANSWER, PATIENCE, Request};
 
-/// How much is read at a time.
+/// Size of the read buffer in bytes.
 const BUFFER: usize = 1 << 16;
 
-/// Asks the agent at `path`, from a command.
+/// Sends a request to the agent at `path` and returns its answer, which may say that the agent refused.
+///
+/// # Errors
+/// There is no agent, or it does not answer properly.
 pub fn ask(path: &Path, request: &Request) -> Result<serde_json::Value, ControlError> {
     Ok(exchange(path, request, BUFFER)?.0)
 }
 
-/// The same; what follows the answer, for however long it does, is returned.
+/// Sends a request to the agent at `path` and returns what follows the answer. Reading it has no time limit.
+///
+/// # Errors
+/// There is no agent, or it refuses or does not answer properly.
 pub fn follow(path: &Path, request: &Request) -> Result<impl BufRead + use<>, ControlError> {
     let (answer, stream) = exchange(path, request, BUFFER)?;
     accepted(path, answer)?;
@@ -24,7 +30,7 @@ pub fn follow(path: &Path, request: &Request) -> Result<impl BufRead + use<>, Co
     Ok(stream)
 }
 
-/// Asks, and reads the answer with a buffer of this size.
+/// Sends a request and reads the answer with a buffer of this size, in bytes.
 pub(super) fn exchange(
     path: &Path,
     request: &Request,
@@ -54,6 +60,7 @@ pub(super) fn exchange(
     })
 }
 
+/// Returns the answer, or an error if the agent refused the request.
 pub(super) fn accepted(path: &Path, answer: serde_json::Value) -> Result<serde_json::Value, ControlError> {
     match answer["error"].as_str() {
         Some(error) => Err(ControlError::Refused { path: path.to_owned(), error: error.to_owned() }),
@@ -61,12 +68,18 @@ pub(super) fn accepted(path: &Path, answer: serde_json::Value) -> Result<serde_j
     }
 }
 
-/// The same; an error in the answer is one here, too.
+/// Sends a request to the agent at `path` and returns its answer, as [`ask`] does. A refusal is an error.
+///
+/// # Errors
+/// There is no agent, or it refuses or does not answer properly.
 pub fn ask_for(path: &Path, request: &Request) -> Result<serde_json::Value, ControlError> {
     accepted(path, ask(path, request)?)
 }
 
-/// How the agent at `path` stands.
+/// Asks the agent at `path` for its status.
+///
+/// # Errors
+/// There is no agent, or it refuses or does not answer properly.
 pub fn status(path: &Path) -> Result<AgentStatus, ControlError> {
     let answer = ask_for(path, &Request::Status)?;
     serde_json::from_value(answer).map_err(|error| ControlError::Answer { path: path.to_owned(), source: error.into() })

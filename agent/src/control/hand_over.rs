@@ -1,4 +1,4 @@
-//! One agent takes over from another: what the two tell each other by the control socket.
+//! Messages that two agents exchange over the control socket when one takes over from the other.
 
 use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -15,9 +15,9 @@ use tokio::net::UnixStream;
 use super::client::{accepted, exchange};
 use super::{ControlError, MAX_REQUEST, Request, Singleton};
 
-/// What comes with the singleton.
+/// Data that is sent together with the singleton's descriptor.
 const PASSED: &[u8] = b"\n";
-/// The line with which a successor says that it advertises in its predecessor's place.
+/// Line with which a successor reports that it advertises in its predecessor's place.
 const RUNNING: &str = "running";
 
 /// The agent that takes over from this one.
@@ -25,14 +25,18 @@ const RUNNING: &str = "running";
 pub struct Successor(UnixStream);
 
 impl Successor {
-    /// How long it may take until it runs. By then the leases are over.
+    /// How long the successor may take until it runs. The leases have expired by then.
     const PATIENCE: Duration = Duration::from_secs(3);
 
     pub(super) fn new(stream: UnixStream) -> Self {
         Self(stream)
     }
 
-    /// Gives it the singleton, which nobody else can have in between: we keep it, too.
+    /// Passes the singleton to the successor. This process keeps its own copy, so no other process can claim it in
+    /// between.
+    ///
+    /// # Errors
+    /// The successor has hung up.
     pub fn pass(&self, singleton: &Singleton) -> io::Result<()> {
         let files = [singleton.0.as_raw_fd()];
         let message = [ControlMessage::ScmRights(&files)];
@@ -41,36 +45,42 @@ impl Successor {
         Ok(())
     }
 
-    /// Waits until it says that it runs. Fails, with the reason, if it has ended, or does not say so in time.
+    /// Waits until the successor reports that it runs.
+    ///
+    /// # Errors
+    /// The successor has ended, or it does not report within 3 s.
     pub async fn comes_up(self) -> Result<(), String> {
         let mut line = String::new();
         let mut reader = tokio::io::BufReader::new(self.0.take(MAX_REQUEST));
         match tokio::time::timeout(Self::PATIENCE, reader.read_line(&mut line)).await {
             Ok(Ok(_)) if line.trim_end() == RUNNING => Ok(()),
-            Ok(_) => Err("the successor has ended before it advertised".to_owned()),
-            Err(_) => Err(format!("the successor has not reported within {:?} that it advertises", Self::PATIENCE)),
+            Ok(_) => Err("the successor ended before it advertised".to_owned()),
+            Err(_) => Err(format!("the successor did not report within {:?} that it advertises", Self::PATIENCE)),
         }
     }
 }
 
-/// The agent that this one takes over from. It goes on by itself if this is dropped before [`Self::relieve`].
+/// The agent that this one takes over from. It continues by itself if this is dropped before [`Self::relieve`].
 #[derive(Debug)]
 pub struct Incumbent {
     stream: StdStream,
-    /// It has given us the singleton, and waits for us.
+    /// True if that agent has passed on the singleton and waits for this agent.
     waits: bool,
 }
 
 impl Incumbent {
-    /// Asks the agent at `path`, of this network namespace, to hand over.
+    /// Asks the agent at `path` to hand over. `namespace` is the cookie of this network namespace.
+    ///
+    /// # Errors
+    /// There is no agent, or it refuses or does not answer properly.
     pub fn ask(path: &Path, namespace: Option<u64>) -> Result<Self, ControlError> {
-        // Unbuffered: what comes behind the answer carries a descriptor.
+        // Reading is not buffered, because the data after the answer carries a descriptor.
         let (answer, stream) = exchange(path, &Request::HandOver { namespace }, 1)?;
         accepted(path, answer)?;
         Ok(Self { stream: stream.into_inner(), waits: false })
     }
 
-    /// The singleton that it passes on; `None` if it is of an earlier version, which lets go of it instead.
+    /// Receives the singleton. Returns `None` if the other agent is of an earlier version, which releases it instead.
     pub fn receive(&mut self) -> Option<Singleton> {
         let mut space = cmsg_space!(RawFd);
         let mut byte = [0; PASSED.len()];
@@ -81,23 +91,27 @@ impl Incumbent {
             ControlMessageOwned::ScmRights(files) => Some(files),
             _ => None,
         });
-        // SAFETY: the kernel has just opened them for us.
+        // SAFETY: the kernel has just opened these descriptors for this process, so they have no other owner.
         let mut files = files.flatten().map(|file| unsafe { OwnedFd::from_raw_fd(file) });
         let singleton = Singleton::received(files.next()?)?;
         self.waits = true;
         Some(singleton)
     }
 
-    /// Whether it has neither gone on nor ended. One of an earlier version has ended already, and waits for nothing.
+    /// Returns whether the other agent still waits, which means that it has neither continued nor ended. An agent of an
+    /// earlier version has ended already; the result is true for it, too.
     pub fn is_waiting(&self) -> bool {
         let peeked = recv(self.stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
         !self.waits || peeked == Err(Errno::EAGAIN)
     }
 
-    /// Lets it end. Fails if it has not waited for that: then it has gone on.
+    /// Reports that this agent runs, so that the other agent ends.
+    ///
+    /// # Errors
+    /// The other agent no longer waits, because it has continued or was stopped.
     pub fn relieve(&mut self) -> io::Result<()> {
-        let told = writeln!(self.stream, "{RUNNING}");
-        // One of an earlier version has ended already.
-        if self.waits { told } else { Ok(()) }
+        let reported = writeln!(self.stream, "{RUNNING}");
+        // An agent of an earlier version has ended already.
+        if self.waits { reported } else { Ok(()) }
     }
 }

@@ -1,4 +1,4 @@
-//! The control socket: one JSON line asks, one JSON document answers.
+//! The control socket. A request is one JSON line, and an answer is one JSON document.
 
 mod client;
 mod hand_over;
@@ -21,42 +21,42 @@ pub use self::server::{Client, Server};
 pub use self::singleton::Singleton;
 use self::status::AgentStatus;
 
-/// Longest request that is read.
+/// Longest request that the agent reads, in bytes.
 const MAX_REQUEST: u64 = 4096;
-/// Longest answer that is read.
+/// Longest answer that a client reads, in bytes.
 const MAX_ANSWER: u64 = 64 << 20;
-/// How long a client may take to ask and to read the answer.
+/// How long a client may take to send its request and to read the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long an agent that is ending may take to let go of what only one can have.
+/// How long an agent that is ending may take to release what only one agent can hold.
 pub const ENDING: Duration = Duration::from_secs(1);
-/// How often to look whether it has. Every millisecond here is one without adverts.
-const LOOK: Duration = Duration::from_micros(200);
+/// Interval at which a waiting agent checks for that. It is short, because no adverts are sent while it waits.
+const POLL: Duration = Duration::from_micros(200);
 
-/// What a client can ask for.
+/// Request of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
+    /// Return the status.
     Status,
-    /// Leave roles, addresses and pins to the agent that asks, and end once it says that it runs
-    /// ([`Successor::comes_up`]). If it hangs up before that, go on.
+    /// Leave roles, addresses and pins to the agent that asks, and end once that agent reports that it runs
+    /// ([`Successor::comes_up`]). If it hangs up before that, continue.
     HandOver {
-        /// The asker's network namespace. An agent of another one may have the same control socket.
+        /// Cookie of the network namespace of the agent that asks. An agent of another namespace may have the same
+        /// control socket.
         #[serde(default)]
         namespace: Option<u64>,
     },
-    /// Leave the role of the virtual router with this name to others, or do so no longer.
-    StandBy {
-        name: String,
-        on: bool,
-    },
-    /// Send what the kernel half sees, in lines ([`MonitorLine`](monitor::MonitorLine)), until the client hangs up.
+    /// Leave the role of the virtual router with this name to others, or stop doing so.
+    StandBy { name: String, on: bool },
+    /// Send the frames that the kernel half captures as lines ([`MonitorLine`](monitor::MonitorLine)), until the client
+    /// hangs up.
     Monitor,
-    /// Check the configuration, and start anew with it if it is valid.
+    /// Check the configuration, and restart the agent with it if it is valid.
     Reload,
 }
 
-/// What it gets.
+/// Answer to a [`Request`].
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
@@ -69,11 +69,12 @@ pub enum Answer {
     },
     StandingBy {
         standing_by: bool,
-        /// Whether a lower priority than ours has to yield from now on.
+        /// Whether this router preempts a router of lower priority from now on.
         preempts: bool,
     },
-    /// When the agent was started that will be another one: [`AgentStatus::started`].
     Reloading {
+        /// Start time of the agent that reloads ([`AgentStatus::started`]), in seconds since 1970. The next agent has
+        /// another one.
         started: f64,
     },
     Refused {
@@ -81,10 +82,12 @@ pub enum Answer {
     },
 }
 
+/// Failure to use the control socket or to claim the singleton.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     #[error(
-        "another xvrrp agent runs in this network namespace; stop it first, or take over from it with `xvrrp run --replace`"
+        "another xvrrp agent runs in this network namespace; stop it first, or take over from it with \
+         `xvrrp run --replace`"
     )]
     AgentRuns,
     #[error("another xvrrp agent answers at {0}; stop it first, or set another agent.control")]
@@ -96,8 +99,8 @@ pub enum ControlError {
     #[error("the agent at {path} refused: {error}")]
     Refused { path: PathBuf, error: String },
     #[error(
-        "the agent at {0} ended the connection without an answer: it was just stopping, reloading or handing over to another \
-         agent, and may have done what was asked or not; look at `xvrrp status`, and try again"
+        "the agent at {0} closed the connection without an answer: it was stopping, reloading or handing over to \
+         another agent, and may or may not have carried out the request; look at `xvrrp status`, and try again"
     )]
     HungUp(PathBuf),
     #[error("the agent at {path} did not answer as expected: {source}")]

@@ -1,30 +1,31 @@
-//! What `xvrrp monitor` gets: a JSON line for each frame.
+//! Format in which the agent sends captured frames to `xvrrp monitor`: one JSON line for each frame.
 
 use std::fmt::Write;
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
-/// A line of what the agent sends.
+/// Line that the agent sends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum MonitorLine {
+    /// Captured frame.
     Frame {
-        /// In seconds since 1970.
+        /// Time of arrival in seconds since 1970.
         at: f64,
         interface: String,
-        /// The counter that it was counted by.
+        /// Name of the counter that counted the frame.
         verdict: String,
-        /// Of the whole frame, in bytes.
+        /// Length of the whole frame in bytes.
         length: u32,
-        /// As much of it as there is, in hexadecimal.
+        /// The captured part of the frame in hexadecimal.
         frame: String,
     },
-    Lost {
-        lost: u64,
-    },
+    /// Number of frames that found no room in the buffer.
+    Lost { lost: u64 },
 }
 
+/// Writes bytes in hexadecimal.
 pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -32,6 +33,10 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
+/// Reads bytes in hexadecimal.
+///
+/// # Errors
+/// The text contains a character that is not a hexadecimal digit.
 pub fn bytes(hexadecimal: &str) -> io::Result<Vec<u8>> {
     let digits: Option<Vec<_>> = hexadecimal.chars().map(|digit| digit.to_digit(16)?.try_into().ok()).collect();
     let digits: Vec<u8> = digits.ok_or(io::ErrorKind::InvalidData)?;
@@ -43,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_go_through_hexadecimal_unharmed() {
+    fn a_frame_is_the_same_after_conversion_to_hexadecimal_and_back() {
         let frame: Vec<u8> = (0..=255).collect();
         assert_eq!(bytes(&hexadecimal(&frame)).unwrap(), frame);
         assert!(bytes("0g").is_err());

@@ -1,4 +1,4 @@
-//! The agent's end of the control socket.
+//! Server side of the control socket, used by the agent.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -14,36 +14,40 @@ use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::{ControlError, ENDING, LOOK, MAX_REQUEST, PATIENCE, Request, Successor};
+use super::{ControlError, ENDING, MAX_REQUEST, PATIENCE, POLL, Request, Successor};
 
-/// How long to wait before a control socket that cannot be made is tried again.
+/// Pause between two attempts to create the control socket.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// The agent's end. The socket's file goes with it, unless the socket is left to a successor.
+/// Control socket of the agent. Its file is removed when this is dropped, unless the socket is left to a successor.
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
-    /// Empty as long as it cannot be made.
+    /// Empty as long as the socket could not be created.
     listener: OnceLock<UnixListener>,
     left: AtomicBool,
 }
 
 impl Server {
-    /// Makes the socket, and the directory too. A file that a dead agent left is replaced; an agent that is ending has a
-    /// moment to do so.
+    /// Creates the socket, and its directory if necessary.
+    ///
+    /// Replaces a file that a dead agent left. Waits up to a second for an agent that is ending.
+    ///
+    /// # Errors
+    /// Another agent answers at this path, or the socket cannot be created.
     pub async fn open(path: &Path) -> Result<Self, ControlError> {
         let deadline = Instant::now() + ENDING;
         loop {
             match listen(path) {
-                Err(ControlError::SocketTaken(_)) if Instant::now() < deadline => tokio::time::sleep(LOOK).await,
+                Err(ControlError::SocketTaken(_)) if Instant::now() < deadline => tokio::time::sleep(POLL).await,
                 Ok(listener) => return Ok(Self::new(path, Some(listener))),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Makes it now if that is possible, and otherwise as soon as it is: for an agent that has roles to go on with, which
-    /// are worth more than its control socket.
+    /// Creates the socket now if possible, and otherwise as soon as possible. An agent with roles to continue uses
+    /// this, because its roles are worth more than its control socket.
     pub fn open_or_retry(path: &Path) -> Self {
         match listen(path) {
             Ok(listener) => Self::new(path, Some(listener)),
@@ -54,7 +58,8 @@ impl Server {
         }
     }
 
-    /// Goes on with the socket that the agent before has left, if it is of this path and the path still leads to it.
+    /// Continues to use the socket that the previous agent has left. Returns `None` if the socket has another path, or
+    /// if its file is gone.
     pub fn inherit(listener: OwnedFd, path: &Path) -> Option<Self> {
         let address: UnixAddr = getsockname(listener.as_raw_fd()).ok()?;
         if address.path() != Some(path) || !path.exists() {
@@ -70,14 +75,18 @@ impl Server {
         Self { path: path.to_owned(), listener, left: AtomicBool::new(false) }
     }
 
-    /// Leaves the socket to the program that this process becomes. Clients that come meanwhile wait for that one.
+    /// Leaves the socket to the program that this process becomes. Clients that connect meanwhile wait for that
+    /// program. Returns `None` if there is no socket.
     pub fn leave(&self) -> Option<OwnedFd> {
         let left = self.listener.get()?.as_fd().try_clone_to_owned().ok()?;
         self.left.store(true, Ordering::Relaxed);
         Some(left)
     }
 
-    /// The next client.
+    /// Waits for the next client. Meanwhile, tries to create the socket if that was not possible before.
+    ///
+    /// # Errors
+    /// The client cannot be accepted, for example because too many files are open.
     pub async fn accept(&self) -> io::Result<Client> {
         loop {
             match self.listener.get() {
@@ -86,7 +95,7 @@ impl Server {
                     tokio::time::sleep(RETRY).await;
                     if let Ok(listener) = listen(&self.path) {
                         tracing::info!("the control socket {} is there now", self.path.display());
-                        // Nobody else sets it.
+                        // Only this function sets the listener.
                         let _ = self.listener.set(listener);
                     }
                 }
@@ -98,12 +107,13 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if self.listener.get().is_some() && !self.left.load(Ordering::Relaxed) {
-            // A file that cannot be removed is replaced by the next agent.
+            // If the file cannot be removed, the next agent replaces it.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
+/// Creates the socket and its directory, and restricts access to the owner.
 fn listen(path: &Path) -> Result<UnixListener, ControlError> {
     let open = |source| ControlError::Open { path: path.to_owned(), source };
     if let Some(directory) = path.parent() {
@@ -121,30 +131,33 @@ fn listen(path: &Path) -> Result<UnixListener, ControlError> {
     Ok(listener)
 }
 
-/// Somebody who asks.
+/// Connection to a client.
 #[derive(Debug)]
 pub struct Client(pub(super) UnixStream);
 
 impl Client {
-    /// Reads the request, has it answered and sends the answer; the client is returned if that went well. One that is slow or
-    /// silent is left.
+    /// Reads the request and sends the result of `answer`. Returns the client if it has received the answer. A client
+    /// that takes longer than 5 s is disconnected.
     pub async fn serve<A: Serialize>(mut self, answer: impl AsyncFnOnce(Request) -> A) -> Option<Self> {
-        // Whoever hangs up early does not want the answer.
+        // A failure is not an error: a client that hangs up early does not want the answer.
         let answered = matches!(tokio::time::timeout(PATIENCE, self.serve_patiently(answer)).await, Ok(Ok(())));
         answered.then_some(self)
     }
 
-    /// Sends more. Waits for a client that is slow.
+    /// Sends more data after the answer. Waits for a client that reads slowly.
+    ///
+    /// # Errors
+    /// The client has hung up.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes).await
     }
 
-    /// What has asked us to hand over.
+    /// Returns the connection to the successor, if this client has asked the agent to hand over.
     pub fn into_successor(self) -> Successor {
         Successor::new(self.0)
     }
 
-    /// Waits until it wants no more.
+    /// Waits until the client hangs up.
     pub async fn hung_up(&mut self) {
         let mut ignored = [0; 64];
         while self.0.read(&mut ignored).await.is_ok_and(|length| length > 0) {}

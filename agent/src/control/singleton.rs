@@ -1,4 +1,4 @@
-//! That one agent runs in a network namespace, and no more.
+//! Ensures that only one agent runs in a network namespace.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -10,19 +10,23 @@ use std::{io, thread};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{UnixAddr, getsockname};
 
-use super::{ControlError, LOOK};
+use super::{ControlError, POLL};
 
-/// Held by the one agent of a network namespace; the kernel takes it back when the process ends, however it ends.
+/// Abstract socket that the only agent of a network namespace holds. The kernel closes it when the process ends,
+/// however it ends.
 #[derive(Debug)]
 pub struct Singleton(pub(super) UnixListener);
 
 impl Singleton {
     const NAME: &str = "xvrrp-agent";
-    /// Where a program finds its number that this process becomes.
+    /// Environment variable that holds the descriptor number, for the program that this process becomes.
     const INHERITED: &str = "XVRRP_SINGLETON";
 
-    /// Claims it, and waits for as long as `patience` for an agent that is ending. The kernel closes the files of a killed
-    /// process one by one, from the last opened to the first, and some of that takes its time.
+    /// Claims the singleton. Waits up to `patience` for an agent that is ending: the kernel closes the files of a
+    /// killed process one by one, from the last opened to the first, and closing some of them is slow.
+    ///
+    /// # Errors
+    /// Another agent runs, or the socket cannot be created.
     pub fn claim(patience: Duration) -> Result<Self, ControlError> {
         if let Some(inherited) = Self::inherited() {
             return Ok(inherited);
@@ -30,7 +34,7 @@ impl Singleton {
         let deadline = Instant::now() + patience;
         loop {
             match Self::bind() {
-                Err(ControlError::AgentRuns) if Instant::now() < deadline => thread::sleep(LOOK),
+                Err(ControlError::AgentRuns) if Instant::now() < deadline => thread::sleep(POLL),
                 claimed => return claimed,
             }
         }
@@ -44,14 +48,17 @@ impl Singleton {
         })
     }
 
-    /// Has the program that this process becomes hold it, without a moment in which anybody could have it: what belongs in
-    /// that program's environment.
-    pub fn bequeath(&self) -> io::Result<(&'static str, String)> {
+    /// Makes the singleton stay open over execve(2), so that no other process can claim it in between. Returns the name
+    /// and value of the variable that belongs in the environment of the next program.
+    ///
+    /// # Errors
+    /// The flags of the descriptor cannot be changed.
+    pub fn keep_over_exec(&self) -> io::Result<(&'static str, String)> {
         fcntl(&self.0, FcntlArg::F_SETFD(FdFlag::empty()))?;
         Ok((Self::INHERITED, self.0.as_raw_fd().to_string()))
     }
 
-    /// One that another process has sent.
+    /// Returns the singleton that another process has sent, or `None` if the file is not the singleton.
     pub(super) fn received(file: OwnedFd) -> Option<Self> {
         let address: UnixAddr = getsockname(file.as_raw_fd()).ok()?;
         (address.as_abstract() == Some(Self::NAME.as_bytes())).then(|| Self(UnixListener::from(file)))
@@ -59,12 +66,13 @@ impl Singleton {
 
     fn inherited() -> Option<Self> {
         let number = std::env::var(Self::INHERITED).ok()?.parse().ok().filter(|number| *number > 2)?;
-        // In a child of ours the number is nobody's, or another's.
+        // In a child of this process the number is unused or belongs to another file.
         let address: UnixAddr = getsockname(number).ok()?;
         if address.as_abstract() != Some(Self::NAME.as_bytes()) {
             return None;
         }
-        // SAFETY: the descriptor is that socket, which nobody in this process has opened: it was left to us.
+        // SAFETY: the descriptor is the singleton's socket. Nothing in this process has opened it, so it was inherited
+        // over execve(2) and has no other owner.
         let listener = unsafe { UnixListener::from_raw_fd(number) };
         fcntl(&listener, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
         Some(Self(listener))

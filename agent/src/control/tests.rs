@@ -29,7 +29,7 @@ async fn a_request_is_answered() {
 }
 
 #[tokio::test]
-async fn a_request_that_makes_no_sense_is_answered_with_an_error() {
+async fn an_unknown_request_is_answered_with_an_error() {
     let (_directory, path) = scratch();
     let server = Server::open(&path).await.unwrap();
     let asking = tokio::task::spawn_blocking(move || {
@@ -44,24 +44,24 @@ async fn a_request_that_makes_no_sense_is_answered_with_an_error() {
 }
 
 #[tokio::test]
-async fn the_file_goes_with_the_server_and_a_dead_agents_file_is_replaced() {
+async fn the_file_is_removed_with_the_server_and_the_file_of_a_dead_agent_is_replaced() {
     let (_directory, path) = scratch();
     drop(Server::open(&path).await.unwrap());
     assert!(!path.exists());
     drop(StdListener::bind(&path).unwrap());
-    assert!(path.exists(), "a listener that dies leaves its file");
+    assert!(path.exists(), "a listener that is dropped leaves its file");
     drop(Server::open(&path).await.unwrap());
 }
 
 #[tokio::test]
-async fn a_living_agents_socket_is_not_taken() {
+async fn the_socket_of_a_running_agent_is_not_replaced() {
     let (_directory, path) = scratch();
     let _server = Server::open(&path).await.unwrap();
     assert!(matches!(Server::open(&path).await, Err(ControlError::SocketTaken(_))));
 }
 
 #[tokio::test]
-async fn a_socket_that_is_left_goes_on_where_it_was() {
+async fn a_successor_answers_on_the_socket_that_its_predecessor_left() {
     let (_directory, path) = scratch();
     let server = Server::open(&path).await.unwrap();
     let left = server.leave().unwrap();
@@ -76,7 +76,7 @@ async fn a_socket_that_is_left_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_socket_whose_file_is_gone_is_not_gone_on_with() {
+async fn a_socket_whose_file_is_gone_is_not_inherited() {
     let (_directory, path) = scratch();
     let server = Server::open(&path).await.unwrap();
     let left = server.leave().unwrap();
@@ -85,7 +85,7 @@ async fn a_socket_whose_file_is_gone_is_not_gone_on_with() {
 }
 
 #[tokio::test]
-async fn a_predecessor_hears_whether_its_successor_runs() {
+async fn a_predecessor_learns_whether_its_successor_runs() {
     let (_directory, path) = scratch();
     let server = Server::open(&path).await.unwrap();
     for relieves in [true, false] {
@@ -103,7 +103,7 @@ async fn a_predecessor_hears_whether_its_successor_runs() {
 }
 
 #[tokio::test]
-async fn a_successor_finds_whether_its_predecessor_still_waits() {
+async fn a_successor_learns_whether_its_predecessor_still_waits() {
     let (_directory, path) = scratch();
     let server = Server::open(&path).await.unwrap();
     let singleton = Singleton::claim(ENDING).unwrap();
@@ -124,10 +124,10 @@ async fn a_successor_finds_whether_its_predecessor_still_waits() {
 }
 
 #[tokio::test]
-async fn a_client_whose_agent_ends_before_it_answers_hears_what_happened_and_what_to_do() {
+async fn a_client_whose_agent_ends_before_it_answers_gets_an_error_that_says_what_happened_and_what_to_do() {
     let (_directory, path) = scratch();
     let server = Server::open(&path).await.unwrap();
-    // Before anything was read, which resets the connection, and in the middle of the answer.
+    // The agent ends before it has read anything, which resets the connection, or in the middle of its answer.
     for begun in [None, Some("{\"started\":")] {
         let path = path.clone();
         let asking = tokio::task::spawn_blocking(move || ask(&path, &Request::Reload));
@@ -146,7 +146,7 @@ async fn a_client_whose_agent_ends_before_it_answers_hears_what_happened_and_wha
 }
 
 #[test]
-fn asking_nobody_names_the_socket() {
+fn the_error_names_the_socket_if_no_agent_answers() {
     let (_directory, path) = scratch();
     let error = ask(&path, &Request::Status).unwrap_err().to_string();
     assert!(error.contains(path.to_str().unwrap()), "{error}");

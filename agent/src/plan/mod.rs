@@ -1,4 +1,4 @@
-//! From a configuration and the host's interfaces to what each virtual router consists of. Touches nothing.
+//! Derives from the configuration and the host's interfaces what each virtual router consists of. Changes nothing.
 
 pub mod waits;
 
@@ -17,41 +17,41 @@ use xvrrp_net::{Interface, Kind, MARKS_LAST};
 
 use crate::addresses::{Placement, RestLeft};
 
-/// One virtual router, thought out: what the configuration says of one family of addresses.
+/// Plan of one virtual router: what the configuration says about one address family.
 #[derive(Debug)]
 pub struct Plan<'a> {
-    /// Its place among all of the configuration, also those that wait.
+    /// Place among all virtual routers of the configuration, including those that wait.
     pub place: usize,
-    /// Its number in the election.
+    /// Number in the election.
     pub index: usize,
     pub family: Family,
     pub config: &'a VirtualRouterConfig,
     pub interface: &'a Interface,
     pub key: RouterKey,
-    /// In the maps: its place among all of them, unless a predecessor gave it another.
+    /// Slot in the maps. It equals `index` unless a predecessor had assigned another one.
     pub slot: u32,
-    /// The predecessor was Active, and this is the end of its lease.
+    /// End of the lease of a predecessor that was Active, if this agent is to resume the role.
     pub resume: Option<Instant>,
-    /// The predecessor left the role to others, and so do we.
+    /// True if the predecessor left the role to others, which this agent continues to do.
     pub stands_by: bool,
-    /// The predecessor sent the plain form of the checksum, see [`abi::Router::SENDS_PLAIN`].
+    /// True if the predecessor sent the plain form of the checksum ([`abi::Router::SENDS_PLAIN`]).
     pub sends_plain: bool,
-    /// Source of our adverts.
+    /// Source address of the adverts.
     pub primary: IpAddr,
-    /// The MAC that the virtual addresses are reached at.
+    /// MAC address at which the virtual addresses are reached.
     pub mac: MacAddress,
 }
 
-/// A virtual router that cannot take part as its interface is now. It is in fault, and nobody but the management side
-/// knows of it.
+/// Virtual router that cannot take part in the current state of its interface. It is in fault, and only the management
+/// side knows about it.
 #[derive(Debug)]
 pub struct Waiting<'a> {
-    /// As in [`Plan`].
+    /// Place among all virtual routers of the configuration, as in [`Plan`].
     pub place: usize,
     pub family: Family,
     pub config: &'a VirtualRouterConfig,
     pub reason: String,
-    /// It was tried, and may be tried again.
+    /// True if setting it up has failed, which may be tried again.
     pub failed: bool,
 }
 
@@ -63,6 +63,7 @@ pub struct Plans<'a> {
 }
 
 impl<'a> Plans<'a> {
+    /// Plans all virtual routers. Those that cannot take part with these interfaces wait.
     pub fn new(config: &'a Config, interfaces: &'a [Interface]) -> Self {
         let facts: Vec<_> = interfaces.iter().map(facts).collect();
         let survey = host::Survey::new(config, &facts);
@@ -90,7 +91,8 @@ impl<'a> Plans<'a> {
 }
 
 impl<'a> Plans<'a> {
-    /// Equips each with what `equip` makes; one where that fails waits.
+    /// Calls `equip` for each virtual router that is ready and returns the results. A virtual router for which this
+    /// fails waits.
     pub fn equip<T>(&mut self, mut equip: impl FnMut(&Plan<'a>) -> anyhow::Result<T>) -> Vec<T> {
         let mut equipment = Vec::with_capacity(self.ready.len());
         for mut plan in std::mem::take(&mut self.ready) {
@@ -109,20 +111,20 @@ impl<'a> Plans<'a> {
         equipment
     }
 
-    /// The indices of the interfaces that have a virtual router.
+    /// Returns the indices of the interfaces that have a virtual router.
     pub fn ifindices(&self) -> BTreeSet<u32> {
         self.ready.iter().map(|plan| plan.interface.ifindex).collect()
     }
 
-    /// The interfaces that have a virtual router, each once.
+    /// Returns the interfaces that have a virtual router, each of them once.
     pub fn interfaces(&self) -> impl Iterator<Item = &'a Interface> {
         let by_index: BTreeMap<u32, &'a Interface> =
             self.ready.iter().map(|plan| (plan.interface.ifindex, plan.interface)).collect();
         by_index.into_values()
     }
 
-    /// For each virtual router the numbers of all others that change role together with it: the families of one name, and the
-    /// members of a sync group.
+    /// Returns, for each virtual router, the numbers of all others that change role together with it: the families of
+    /// the same name and the members of its sync group.
     pub fn partners(&self) -> Vec<Arc<[usize]>> {
         let mut by_name = BTreeMap::<&str, Vec<usize>>::new();
         let mut by_group = BTreeMap::<usize, Vec<usize>>::new();
@@ -141,14 +143,15 @@ impl<'a> Plans<'a> {
         self.ready.iter().map(partners).collect()
     }
 
-    /// Whether one of its sync group waits. The families of one name alone do not need each other.
+    /// Returns whether a member of its sync group waits. Families of one name without a sync group do not need each
+    /// other.
     pub fn lacks_partner(&self, plan: &Plan<'_>) -> bool {
         let group = plan.config.sync_group;
         group.is_some() && self.waiting.iter().any(|waiting| waiting.config.sync_group == group)
     }
 }
 
-/// What a state machine needs to know.
+/// Returns the configuration of the state machine.
 pub fn machine(config: &VirtualRouterConfig, primary: IpAddr) -> xvrrp_vrrp::Config {
     xvrrp_vrrp::Config {
         vrid: config.vrid,
@@ -164,9 +167,9 @@ pub fn machine(config: &VirtualRouterConfig, primary: IpAddr) -> xvrrp_vrrp::Con
     }
 }
 
-/// What the configuration's check asks of an interface.
+/// Returns the facts about an interface that the check of the configuration needs.
 pub fn facts(interface: &Interface) -> host::HostInterface {
-    // An address that a crashed agent left is no address of the host's.
+    // An address that a crashed agent left does not belong to the host.
     let own = interface.addresses.iter().filter(|address| !address.ours);
     host::HostInterface {
         name: interface.name.clone(),
@@ -181,10 +184,10 @@ pub fn facts(interface: &Interface) -> host::HostInterface {
     }
 }
 
-/// What the warnings about interfaces ask of them.
+/// Returns the facts about interfaces that the warnings need.
 pub fn surroundings(interfaces: &[Interface]) -> Vec<Surrounding> {
-    let arp_ignore = |of: &str| -> u8 {
-        let value = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{of}/arp_ignore"));
+    let arp_ignore = |interface: &str| -> u8 {
+        let value = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{interface}/arp_ignore"));
         value.ok().and_then(|value| value.trim().parse().ok()).unwrap_or_default()
     };
     let all = arp_ignore("all");
@@ -227,7 +230,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// What the kernel half gets to know, with no role unless it is to be kept.
+    /// Returns the entry for the kernel half. It has the role Initialize, unless the role of a predecessor is resumed.
     pub fn kernel(&self) -> abi::Router {
         let config = self.config;
         let flag = |set, flag| if set { flag } else { 0 };
@@ -240,7 +243,7 @@ impl<'a> Plan<'a> {
             flags: flag(config.virtual_mac, abi::Router::VIRTUAL_MAC)
                 | flag(self.accepts(), abi::Router::ACCEPT)
                 | flag(config.preempt, abi::Router::PREEMPT)
-                // A predecessor may have left its addresses here.
+                // Unless the role is resumed, addresses that a predecessor may have left here are fenced off.
                 | flag(self.resume.is_none(), abi::Router::RETIRES)
                 | flag(self.stands_by, abi::Router::STANDS_BY)
                 | flag(self.sends_plain && config.checksum == Checksum::Auto, abi::Router::SENDS_PLAIN)
@@ -259,23 +262,25 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The virtual addresses.
+    /// Returns the virtual addresses.
     pub fn addresses(&self) -> impl Iterator<Item = Vip> {
         self.config.addresses_of(self.family)
     }
 
+    /// Returns the keys of the virtual addresses in the maps.
     pub fn vips(&self) -> impl Iterator<Item = VipKey> {
         let RouterKey { ifindex, vlan, family, .. } = self.key;
         let key = move |vip: Vip| VipKey { ifindex, vlan, family, reserved: 0, address: abi::address(vip.address) };
         self.addresses().map(key)
     }
 
-    /// The other routers, if adverts are unicast.
+    /// Returns the other routers, if adverts are unicast.
     pub fn unicast_peers(&self) -> impl Iterator<Item = UnicastPeer> {
         self.config.peers_of(self.family)
     }
 
-    /// Who is heard, and with which TTL or hop limit at least, if not everybody is: the unicast peers too.
+    /// Returns the sources whose adverts are accepted, with the minimum TTL or hop limit of each. The unicast peers are
+    /// among them. If there are none, adverts from any source are accepted.
     pub fn allowed_sources(&self) -> impl Iterator<Item = (SourceKey, u8)> {
         let (router, family) = (self.key, self.family);
         let sources = self.config.allowed_sources.iter().filter(move |source| Family::of(**source) == family);
@@ -284,22 +289,25 @@ impl<'a> Plan<'a> {
         sources.chain(peers).map(move |(source, ttl)| (SourceKey { router, address: abi::address(source) }, ttl))
     }
 
+    /// Returns the configuration of the state machine.
     pub fn machine(&self) -> xvrrp_vrrp::Config {
         machine(self.config, self.primary)
     }
 
-    /// Accept_Mode; the owner always accepts (RFC 9568 6.1, 6.4.3, conformance 42).
+    /// Returns Accept_Mode. The address owner always accepts (RFC 9568 6.1, 6.4.3, conformance 42).
     fn accepts(&self) -> bool {
         self.config.accept || self.config.priority.is_owner()
     }
 
-    /// Where the addresses go. Those of an owner are the host's own: without them it is no owner, and nothing is put there
-    /// for it. With `accept = false` the addresses stay off the interface: the kernel half answers for them, and nothing
-    /// on this host may take packets for them.
+    /// Returns where the addresses are to be installed.
+    ///
+    /// Nothing is installed for an address owner: the addresses belong to its host anyway, and without them it would
+    /// not be the owner. With `accept = false` the addresses stay off the interface, because nothing on this host may
+    /// accept packets for them. The kernel half answers for them.
     pub fn placement(&self) -> Placement {
         let addresses = self.addresses().map(|vip| (vip.address, vip.prefix_length));
-        let put_there = self.config.accept && !self.config.priority.is_owner();
-        let addresses: Vec<_> = if put_there { addresses.collect() } else { Vec::new() };
+        let installs = self.config.accept && !self.config.priority.is_owner();
+        let addresses: Vec<_> = if installs { addresses.collect() } else { Vec::new() };
         let left =
             self.interface.addresses.iter().filter(|found| (found.ours || !*MARKS_LAST) && self.resume.is_some());
         let left = left.map(|found| (found.address, found.prefix_length)).filter(|found| addresses.contains(found));

@@ -1,19 +1,19 @@
-//! That a virtual router waits for its interface, and since when.
+//! Record of a virtual router that waits for its interface.
 
 use serde::{Deserialize, Serialize};
 
-/// That a virtual router waits.
+/// Record of a virtual router that waits for its interface, with the reason and the time since when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Waits {
     pub name: String,
     pub family: String,
     pub reason: String,
-    /// Seconds since 1970.
+    /// Time since when it waits, in seconds since 1970.
     pub since: f64,
 }
 
 impl Waits {
-    /// Whether both are of the same virtual router.
+    /// Returns whether both records are about the same virtual router.
     pub fn is_of(&self, other: &Self) -> bool {
         self.name == other.name && self.family == other.family
     }

@@ -1,4 +1,4 @@
-//! What a predecessor has left in the maps, and what of it we go on with.
+//! Adopts what a predecessor has left in the maps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,13 +10,19 @@ use xvrrp_dataplane::{DataplaneError, Retained, Tables, wait_for_readers};
 use crate::plan::Plan;
 use crate::succession::farewell::Removed;
 
-/// Gives every virtual router its slot, which is the predecessor's where it had one, and writes the maps anew. One that
-/// was Active and whose lease still runs stays so ([`Plan::resume`]); the others have no role yet, and what is no longer
-/// configured goes.
-/// Returns what is to go of that, and which of it was serving.
+/// Assigns a slot to every virtual router and rewrites the maps.
 ///
-/// It goes when its addresses are off the host: until then the kernel half has to know them, or the network stack would
-/// answer for them. Where there is no room for both, it goes first; programs that may be reading it are waited for.
+/// A virtual router keeps the slot that it had under the predecessor, if any. One that was Active and whose lease still
+/// runs stays Active ([`Plan::resume`]). All others have no role yet. Returns the virtual routers that were serving and
+/// are no longer configured, and the set of entries that the maps are to retain.
+///
+/// Entries that are no longer configured are removed only after their addresses are off the host. Until then the kernel
+/// half has to know those addresses, because otherwise the network stack would answer for them. If the maps have no
+/// room for both old and new entries, the old entries are removed first, after which this function waits for programs
+/// that may still be reading them.
+///
+/// # Errors
+/// The kernel refuses to read or write a map.
 pub fn adopt(
     plans: &mut [Plan<'_>],
     tables: &mut Tables,
@@ -24,7 +30,7 @@ pub fn adopt(
 ) -> Result<(Vec<Removed>, Retained), DataplaneError> {
     let known = tables.routers();
     let keys: BTreeSet<_> = plans.iter().map(|plan| plan.key).collect();
-    let removed = serving_no_more(&keys, &known, tables, now)?;
+    let removed = no_longer_configured(&keys, &known, tables, now)?;
     let mut vips: BTreeSet<_> = plans.iter().flat_map(Plan::vips).collect();
     vips.extend(vips_anywhere(plans).map(|(vip, _)| vip));
     let sources: BTreeSet<_> = plans.iter().flat_map(Plan::allowed_sources).map(|(source, _)| source).collect();
@@ -33,10 +39,10 @@ pub fn adopt(
         tables.retain(&retained)?;
         wait_for_readers();
     }
-    give_slots(plans, &known, tables)?;
+    assign_slots(plans, &known, tables)?;
     for plan in &mut *plans {
         let left = Instant::from_nanos(tables.lease(plan.slot));
-        // With another configuration than before it may be longer than any that we would give.
+        // If the configuration has changed, this lease may be longer than any that this agent would grant.
         let lease = left.min(now + xvrrp_vrrp::lease(plan.config.advert_interval));
         let before = known.get(&plan.key);
         let active = before.is_some_and(|router| router.role == Router::ROLE_ACTIVE);
@@ -62,7 +68,8 @@ pub fn adopt(
     Ok((removed, retained))
 }
 
-fn serving_no_more(
+/// Returns the virtual routers that the predecessor served and that are no longer configured.
+fn no_longer_configured(
     kept: &BTreeSet<RouterKey>,
     known: &BTreeMap<RouterKey, Router>,
     tables: &Tables,
@@ -83,8 +90,9 @@ fn serving_no_more(
     Ok(removed.collect())
 }
 
-/// What the fence finds from other interfaces: every address with the slot of its virtual router. A link-local address
-/// is another one on each interface.
+/// Returns the entries that the fence looks up on other interfaces: every address with the slot of its virtual router.
+///
+/// Link-local addresses are left out, because each interface has link-local addresses of its own.
 fn vips_anywhere(plans: &[Plan<'_>]) -> impl Iterator<Item = (VipKey, u32)> {
     let mut shared: BTreeMap<(u8, Address), u16> = BTreeMap::new();
     let vips = plans.iter().flat_map(|plan| plan.addresses().map(move |vip| (plan, vip.address)));
@@ -99,13 +107,14 @@ fn vips_anywhere(plans: &[Plan<'_>]) -> impl Iterator<Item = (VipKey, u32)> {
     )
 }
 
-fn give_slots(
+/// Assigns a slot to every virtual router: the one that it had before, or else a free one.
+fn assign_slots(
     plans: &mut [Plan<'_>],
     known: &BTreeMap<RouterKey, Router>,
     tables: &mut Tables,
 ) -> Result<(), DataplaneError> {
     let kept = |plan: &Plan<'_>| known.get(&plan.key).map(|router| router.slot);
-    // A slot whose virtual router goes is not given away as long as there is another one.
+    // The slot of a virtual router that is about to be removed is reused only if there is no other free slot.
     let before: BTreeSet<u32> = known.values().map(|router| router.slot).collect();
     let taken: BTreeSet<u32> = plans.iter().filter_map(kept).collect();
     let unused = (0..tables.slots()).filter(|slot| !before.contains(slot));

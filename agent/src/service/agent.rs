@@ -1,6 +1,6 @@
-//! The agent's life: claims the host, serves, and undoes on every way out what it put there.
+//! Runs the agent: claims the host, serves, and removes on every exit path what the agent has installed there.
 //!
-//! What a successor takes over is left. What a crash left is taken over, or undone, by the next start.
+//! What a successor takes over stays in place. What a crash leaves behind is taken over or removed by the next start.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -12,7 +12,7 @@ use xvrrp_dataplane::{Attachments, Pins, Predecessor};
 use xvrrp_net::{Netlink, PacketSocket};
 
 use super::links::LinkWatch;
-use super::{End, Legacy, Service, Start, check, start};
+use super::{Continuation, End, Service, Start, check, start};
 use crate::addresses::remove_stale;
 use crate::addresses::unicast_filters::UnicastFilters;
 use crate::control::{self, Incumbent, Server, Singleton, Successor};
@@ -22,18 +22,22 @@ use crate::process::signals::Signals;
 use crate::succession::reload::Reload;
 use crate::succession::{Files, InheritedState, take_over};
 
-/// What has become of an agent that does not wait for its successor.
-const LEFT_BEHIND: &str = "the agent that ran did not wait for this one: it goes on, or was stopped";
+/// Part of the error message when the previous agent waits for its successor and this start has failed.
+const CONTINUES: &str = "the previous agent continues";
+/// Part of the error message when the previous agent no longer waits for its successor.
+const DID_NOT_WAIT: &str = "the previous agent did not wait for this one: it has continued, or was stopped";
 
-/// Runs the agent until SIGTERM or SIGINT, or until a successor has taken over from it; a reload does not return. With
-/// `replace` it takes over itself, from the agent that runs, if one does. `inherited` is what this process has left to
-/// itself.
+/// Runs the agent until SIGTERM or SIGINT, or until a successor has taken over from it. A reload does not return.
+///
+/// With `replace`, the agent takes over from the running agent, if there is one. `inherited` is the state that this
+/// process left to itself before a reload.
 ///
 /// # Errors
-/// Why the agent cannot start, or has ended. What it put on the host has been taken off, unless the error says otherwise.
+/// The agent cannot start, or it has ended because of a failure. Whatever it had installed on the host has been
+/// removed, unless the error says otherwise.
 pub async fn run(config: &Config, replace: bool, mut inherited: Option<InheritedState>) -> anyhow::Result<()> {
     clock::check()?;
-    // First of all files, see `PacketSocket`.
+    // This is the first file that is opened, for the reason given at `PacketSocket`.
     let socket = Arc::new(PacketSocket::open().context("cannot open a packet socket")?);
     let files = inherited.as_mut().map(InheritedState::take_files).unwrap_or_default();
     if let Some(note) = inherited.as_ref().and_then(|inherited| inherited.note.as_ref()) {
@@ -41,9 +45,10 @@ pub async fn run(config: &Config, replace: bool, mut inherited: Option<Inherited
     }
     let signals = Signals::hold_back().context("cannot listen for signals")?;
     let netlink = Netlink::open()?;
-    // Before the interfaces are looked at: no change after that look is missed.
+    // Opened before the interfaces are listed, so that no change after the listing is missed.
     let links = LinkWatch::start(config.agent.realtime_priority)?;
-    // A process that was an agent before has had its configuration checked; see `report_warnings`.
+    // After a reload this check is not repeated here: the configuration was checked before, and `report_warnings` logs
+    // the warnings later.
     if inherited.is_none() {
         check::warnings(config, &netlink).await?.iter().for_each(|warning| tracing::warn!("{warning}"));
     }
@@ -57,14 +62,14 @@ pub async fn run(config: &Config, replace: bool, mut inherited: Option<Inherited
     } else {
         (Singleton::claim(control::ENDING)?, None)
     };
-    // From here on a predecessor's things are ours.
+    // From here on, whatever a predecessor has left on the host belongs to this agent.
     let begun = replace || inherited.is_some();
     let host = Host { config, netlink: &netlink, pins: &pins };
     let mut held = Held { attachments: None, incumbent, begun };
     let tools = Tools { socket: Arc::clone(&socket), files, links, signals };
     let error = match host.serve(tools, inherited, &mut held).await {
         Ok(End::Stopped) => None,
-        Ok(End::HandedOver(legacy, successor, signals)) => {
+        Ok(End::HandedOver(continuation, successor, signals)) => {
             held.leave();
             match wait_for(successor, &singleton, signals).await {
                 Waited::Runs => {
@@ -72,19 +77,19 @@ pub async fn run(config: &Config, replace: bool, mut inherited: Option<Inherited
                     return Ok(());
                 }
                 Waited::Stopped => return host.undo().await,
-                Waited::Failed(note) => Some(go_on(legacy, &singleton, Some(note))),
+                Waited::Failed(note) => Some(become_next(continuation, &singleton, Some(note))),
             }
         }
-        Ok(End::Reload(legacy)) => {
+        Ok(End::Reload(continuation)) => {
             held.leave();
-            Some(go_on(legacy, &singleton, None))
+            Some(become_next(continuation, &singleton, None))
         }
         Err(error) => match &held.incumbent {
             Some(incumbent) => {
-                // It goes on as soon as it finds that we have ended, or has not waited for that.
-                let fate = if incumbent.is_waiting() { "the agent that ran goes on" } else { LEFT_BEHIND };
+                // A waiting agent continues as soon as it finds that this one has ended.
+                let fate = if incumbent.is_waiting() { CONTINUES } else { DID_NOT_WAIT };
                 held.leave();
-                // In this order, and before the packet socket, whose end takes its time.
+                // The order matters, and so does dropping both before the packet socket, which is slow to close.
                 drop(singleton);
                 drop(held);
                 return Err(error.context(fate));
@@ -97,7 +102,7 @@ pub async fn run(config: &Config, replace: bool, mut inherited: Option<Inherited
     error.map_or(Ok(()), Err).and(undone)
 }
 
-/// What the agent works on.
+/// The host that the agent works on, with the configuration for it.
 #[derive(Clone, Copy)]
 struct Host<'a> {
     config: &'a Config,
@@ -105,7 +110,7 @@ struct Host<'a> {
     pins: &'a Pins,
 }
 
-/// What has been opened before anything of a predecessor was touched.
+/// Files and sockets that are opened before anything that belongs to a predecessor is touched.
 struct Tools {
     socket: Arc<PacketSocket>,
     files: Files,
@@ -113,17 +118,17 @@ struct Tools {
     signals: Signals,
 }
 
-/// What there is to undo, or to leave.
+/// What has to be undone at the end, or left to a successor.
 struct Held {
     attachments: Option<Attachments>,
     /// The agent that this one takes over from, until it is relieved.
     incumbent: Option<Incumbent>,
-    /// Whether anything on the host is this agent's. A predecessor leaves its things to it.
+    /// Whether anything on the host belongs to this agent, including what a predecessor has left to it.
     begun: bool,
 }
 
 impl Held {
-    /// Leaves the kernel half to a successor.
+    /// Leaves the kernel half attached, for a successor.
     fn leave(&mut self) {
         if let Some(attachments) = self.attachments.take() {
             attachments.leave();
@@ -132,11 +137,11 @@ impl Held {
 }
 
 impl Host<'_> {
-    /// Starts the service, and runs it to its end.
+    /// Starts the service and runs it until it ends.
     async fn serve(&self, tools: Tools, inherited: Option<InheritedState>, held: &mut Held) -> anyhow::Result<End> {
         let Self { config, netlink, pins } = *self;
         let Tools { socket, mut files, links, signals } = tools;
-        // Not before: the other agent may have changed them.
+        // Listed only now, because the previous agent may have changed the interfaces until now.
         let interfaces = netlink.interfaces().await?;
         let capacity = check::capacity(config)?;
         pins.follow_interfaces();
@@ -149,14 +154,15 @@ impl Host<'_> {
             None => Server::open(path).await?,
         };
         held.begun = true;
-        let reload = Arc::new(Reload::new(config).context("cannot tell how this process was started")?);
+        let reload = Arc::new(Reload::new(config).context("cannot determine how this process was started")?);
         let filters = UnicastFilters::recover(netlink.clone(), path, pins.exist())?;
         if let Predecessor::Incompatible(_) = predecessor {
-            // Before the kernel half goes that drops ARP for them.
+            // The addresses are removed before the kernel half, which drops ARP requests for them.
             remove_stale(netlink, &BTreeSet::new()).await?;
             pins.remove()?;
         }
-        // Before anything of its is touched: it may have been stopped, and has taken everything off the host then.
+        // Checked before anything that belongs to the previous agent is touched. That agent may have been stopped, in
+        // which case it has removed everything from the host.
         if held.incumbent.as_ref().is_some_and(|incumbent| !incumbent.is_waiting()) {
             bail!("this agent was not ready in time");
         }
@@ -183,8 +189,9 @@ impl Host<'_> {
         service.stop(exit).await
     }
 
-    /// Takes off the host what this agent, or agents before it, have put there. The kernel half goes last: as long as
-    /// addresses are left, it guards them.
+    /// Removes from the host what this agent and its predecessors have installed there.
+    ///
+    /// The kernel half is removed after the addresses, because it guards them as long as they are there.
     async fn undo(&self) -> anyhow::Result<()> {
         remove_stale(self.netlink, &BTreeSet::new()).await?;
         self.pins.remove()?;
@@ -196,36 +203,38 @@ impl Host<'_> {
     }
 }
 
-/// What has become of a successor.
+/// Outcome of waiting for a successor.
 enum Waited {
     Runs,
-    /// It has ended, or did not run in time: what the next agent is to log.
+    /// The successor ended, or did not run in time. Holds the line that the next agent is to log.
     Failed(String),
-    /// Somebody has asked this process to stop.
+    /// This process was asked to stop.
     Stopped,
 }
 
-/// Passes the singleton on, and waits until the successor runs.
+/// Passes the singleton on to the successor and waits until the successor runs.
 async fn wait_for(successor: Successor, singleton: &Singleton, mut signals: Signals) -> Waited {
-    // Where that fails, the successor waits in vain, and ends.
+    // If this fails, the successor does not receive the singleton, and ends.
     let passed = successor.pass(singleton);
     let mut running = pin!(successor.comes_up());
     let outcome = loop {
         tokio::select! {
             outcome = &mut running => break outcome,
-            // The successor finds that its predecessor has gone, and ends.
+            // On a stop, the successor finds that its predecessor is gone, and ends.
             received = signals.next() => if received.stop { return Waited::Stopped },
         }
     };
     let Err(failure) = outcome else { return Waited::Runs };
     signals.leave();
     let reason = passed.err().map(|error| format!(" ({error})")).unwrap_or_default();
-    Waited::Failed(format!("{failure}{reason}: going on"))
+    Waited::Failed(format!("{failure}{reason}: this agent continues"))
 }
 
-/// Becomes the agent that goes on with what this one leaves. Returns why that is impossible.
-fn go_on(mut legacy: Legacy, singleton: &Singleton, note: Option<String>) -> anyhow::Error {
-    legacy.state.note = note;
-    let Err(error) = legacy.reload.become_successor(singleton, legacy.state, &legacy.files);
-    anyhow::Error::new(error).context("cannot start again")
+/// Replaces this process by the agent that continues with what this one leaves. Returns only on failure, with the
+/// reason.
+fn become_next(continuation: Continuation, singleton: &Singleton, note: Option<String>) -> anyhow::Error {
+    let Continuation { reload, mut state, files } = continuation;
+    state.note = note;
+    let Err(error) = reload.become_successor(singleton, state, &files);
+    anyhow::Error::new(error).context("cannot restart this agent")
 }

@@ -1,7 +1,7 @@
-//! Looks whether the kernel half is still attached and pinned, and attaches and pins it again.
+//! Checks whether the kernel half is still attached and pinned, and attaches and pins it again if it is not.
 //!
-//! A router without it is deaf: a Backup would take over from a living Active router. So the look comes twice at least
-//! within the shortest Active_Down_Interval.
+//! A router without the kernel half receives no adverts, so a Backup would take over from a living Active router. The
+//! check therefore runs at least twice within the shortest Active_Down_Interval.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,23 +15,25 @@ use xvrrp_net::Netlink;
 use super::links::LinkReports;
 use crate::plan::Plan;
 
+/// Shortest interval between two checks.
 const SHORTEST: Duration = Duration::from_millis(10);
+/// Longest interval between two checks.
 const LONGEST: Duration = Duration::from_secs(1);
-/// How often to look at the pins.
+/// Interval between two checks of the pins.
 const PINS: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// Keeps the kernel half attached and pinned.
 #[derive(Debug)]
 pub struct AttachmentWatch {
     timer: tokio::time::Interval,
     links: LinkReports,
     pins_due: Instant,
-    /// Why the kernel half is not pinned, if it is not.
+    /// The reason why the kernel half is not pinned; `None` if it is pinned.
     unpinned: watch::Sender<Option<String>>,
 }
 
 impl AttachmentWatch {
-    /// Reports interfaces without the kernel half by `links`.
+    /// Creates the watch. It reports interfaces without the kernel half by `links`.
     pub fn new(plans: &[Plan<'_>], links: LinkReports) -> Self {
         // Active_Down_Interval is more than three advertisement intervals (RFC 9568 6.1).
         let shortest = plans.iter().map(|plan| Duration::from(plan.config.advert_interval)).min();
@@ -40,12 +42,12 @@ impl AttachmentWatch {
         Self { timer, links, pins_due: Instant::now(), unpinned: watch::Sender::new(None) }
     }
 
-    /// Why the kernel half is not pinned, if it is not.
+    /// Returns a channel with the reason why the kernel half is not pinned; `None` if it is pinned.
     pub fn unpinned(&self) -> watch::Receiver<Option<String>> {
         self.unpinned.subscribe()
     }
 
-    /// Looks at the pins if it is time to. Returns whether the fence has to be attached again.
+    /// Checks the pins if a check is due. Returns whether the fence has to be attached again.
     pub fn check_pins(&mut self, attachments: &mut Attachments) -> bool {
         let now = Instant::now();
         if now < self.pins_due {
@@ -66,8 +68,8 @@ impl AttachmentWatch {
                 let before = self.unpinned.send_replace(Some(error.to_string()));
                 if before.is_none() {
                     tracing::error!(
-                        "programs and maps have been removed from the BPF file system, and cannot be pinned again: {error}. \
-                         As long as this lasts, a restart of this agent is a failover"
+                        "programs and maps have been removed from the BPF file system, and cannot be pinned again: \
+                         {error}. As long as this lasts, a restart of this agent is a failover"
                     );
                 }
                 false
@@ -75,28 +77,37 @@ impl AttachmentWatch {
         }
     }
 
-    /// The next moment for [`Self::check`].
+    /// Waits until the next [`Self::check`] is due.
     pub async fn tick(&mut self) {
         self.timer.tick().await;
     }
 
-    /// Attaches the kernel half again where it is missing. An interface where that fails is as good as down.
+    /// Attaches the kernel half again wherever it is missing.
+    ///
+    /// Reports an interface to the election as down if the kernel half cannot be attached, and reports the true state
+    /// of the link once it is attached.
     pub async fn check(&self, attachments: &mut Attachments, netlink: &Netlink) {
-        // From one that is gone, everything is.
+        // An interface that no longer exists has lost everything that was attached to it.
         let there = |(ifindex, interface): &(u32, String)| if_nametoindex(interface.as_str()) == Ok(*ifindex);
         let mut detached: BTreeMap<u32, String> = attachments.detached().into_iter().collect();
         detached.extend(self.links.lost());
         for (ifindex, interface) in detached.into_iter().filter(there) {
             match attachments.attach(&interface, ifindex, None) {
                 Ok(mode) => {
-                    tracing::warn!(%interface, xdp_mode = %mode, "the kernel half had been detached: attached it again");
+                    tracing::warn!(
+                        %interface,
+                        xdp_mode = %mode,
+                        "the kernel half had been detached: attached it again",
+                    );
                     if self.links.regain(ifindex) {
                         self.links.look(&[ifindex].into(), netlink).await;
                     }
                 }
                 Err(error) => {
                     if self.links.lose(ifindex, &interface) {
-                        tracing::error!("the kernel half has been detached from {interface}: {error}");
+                        tracing::error!(
+                            "the kernel half has been detached from {interface} and cannot be attached again: {error}"
+                        );
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! Checks a configuration against the host, without touching it.
+//! Checks a configuration against the host without changing the host.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,17 +16,27 @@ use crate::plan::{self, Plans, facts};
 use crate::process::blocking_call::BlockingCall;
 use crate::process::clock;
 
-/// How long the host may take to answer what a configuration needs to know of it.
+/// Longest time that lookups of files and users on the host may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Checks the configuration against the host, without touching it. What an operator should know although it can be used.
+/// Checks the configuration against the host without changing the host. Returns warnings for the operator about a
+/// configuration that can be used.
+///
+/// # Errors
+/// The configuration cannot be used on this host, or the host cannot be examined.
 pub async fn check(config: &Config) -> anyhow::Result<Vec<String>> {
     clock::check()?;
     warnings(config, &Netlink::open()?).await
 }
 
-/// Whether an agent with this configuration can go on, without a failover, with what an agent leaves that runs now and has
-/// this control socket. With `same_configuration` it goes on wherever it can, whatever has become of the interfaces.
+/// Checks whether an agent with this configuration can continue, without a failover, with what the running agent
+/// leaves.
+///
+/// `control` is the control socket of the running agent. With `same_configuration`, the hooks of the interfaces are not
+/// checked: the agent then continues wherever it can, whatever has become of the interfaces.
+///
+/// # Errors
+/// A restart of the agent would be needed, or the host cannot be examined.
 pub async fn check_succession(config: &Config, control: &Path, same_configuration: bool) -> anyhow::Result<()> {
     if config.agent.control != control {
         bail!("{}: agent: control: cannot be changed by a reload; {RESTART}", config.file.display());
@@ -35,22 +45,22 @@ pub async fn check_succession(config: &Config, control: &Path, same_configuratio
     if same_configuration { Ok(()) } else { check_hooks(config, &Netlink::open()?).await }
 }
 
-/// What to do about a change that only a restart can make.
+/// Advice for a change that only a restart can apply.
 const RESTART: &str = "stop the agent and start it again, which is a failover";
 
-/// Whether an agent with this configuration can go on with the programs and maps of the one that runs.
+/// Checks whether an agent with this configuration can reuse the programs and maps of the running agent.
 pub(super) fn check_remains(config: &Config) -> anyhow::Result<()> {
     let file = config.file.display();
     match Pins::below(&config.agent.bpffs)?.predecessor(capacity(config)?) {
         Predecessor::Compatible(_) => Ok(()),
-        Predecessor::None => bail!("{file}: agent: bpffs: is not that of the agent that runs; {RESTART}"),
+        Predecessor::None => bail!("{file}: agent: bpffs: is not that of the running agent; {RESTART}"),
         Predecessor::Incompatible(reason) => {
-            bail!("{file}: cannot go on with the programs and maps of the agent that runs: {reason}; {RESTART}")
+            bail!("{file}: cannot reuse the programs and maps of the running agent: {reason}; {RESTART}")
         }
     }
 }
 
-/// Whether the hooks are free that no agent's programs are on yet.
+/// Checks whether the XDP hooks are free, except those that an agent's programs are attached to already.
 pub(super) async fn check_hooks(config: &Config, netlink: &Netlink) -> anyhow::Result<()> {
     let pins = Pins::below(&config.agent.bpffs)?;
     let interfaces = netlink.interfaces().await?;
@@ -62,10 +72,12 @@ pub(super) async fn check_hooks(config: &Config, netlink: &Netlink) -> anyhow::R
     Ok(())
 }
 
-/// Checks the configuration against the host as a start does, for the log: it held when the reload was checked, and there are
-/// roles to go on with.
+/// Checks the configuration against the host as a start does, and only logs the result.
+///
+/// The configuration was valid when the reload was checked, and there are roles to continue, so a failure does not end
+/// the agent.
 pub async fn report_warnings(config: Config) {
-    // A socket of its own: the kernel lists one thing at a time on each.
+    // This uses its own socket, because the kernel performs only one listing at a time on each socket.
     let warnings = match Netlink::open() {
         Ok(netlink) => warnings(&config, &netlink).await,
         Err(error) => Err(error.into()),
@@ -76,8 +88,10 @@ pub async fn report_warnings(config: Config) {
     }
 }
 
-/// Checks against the host, and returns the warnings. File systems and directory services may not answer, and an agent that
-/// hangs while it starts is of no use.
+/// Checks the configuration against the host and returns the warnings.
+///
+/// The time for this is limited: file systems and directory services may not answer, and an agent that hangs while it
+/// starts is useless.
 pub(super) async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<String>> {
     let interfaces = netlink.interfaces().await?;
     let facts: Vec<_> = interfaces.iter().map(facts).collect();
@@ -99,31 +113,35 @@ pub(super) async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Resu
     BlockingCall::default().run(PATIENCE, check).await.unwrap_or_else(|| {
         let file = config.file.display();
         bail!(
-            "{file}: the files and users that it names could not be looked up within {PATIENCE:?}; is a file system or a \
-             directory service out of reach?"
+            "{file}: the files and users that it names could not be looked up within {PATIENCE:?}; is a file system or \
+             a directory service out of reach?"
         )
     })
 }
 
-/// Who may not read a file, but may look at it, has no complaint: who runs the agent may read it, perhaps.
+/// Returns what is wrong with a file that the configuration names.
+///
+/// A file that the caller can examine but not read is accepted, because the user that runs the agent may be able to
+/// read it.
 fn fault_of_file(path: &Path, secret: bool) -> Option<String> {
     let _asking = Asking::begin();
     match fs::metadata(path) {
-        Err(error) => Some(format!("cannot be looked at: {error}; give the path of a file")),
-        Ok(metadata) if !metadata.is_file() => Some("is no file; give the path of one".into()),
+        Err(error) => Some(format!("cannot be accessed: {error}; give the path of a file")),
+        Ok(metadata) if !metadata.is_file() => Some("is not a file; give the path of a file".into()),
         Ok(metadata) if secret && metadata.permissions().mode() & 0o007 != 0 => {
-            Some(format!("is for everybody to read or change; chmod o= {}", path.display()))
+            Some(format!("can be read or changed by every user; run chmod o= {}", path.display()))
         }
         Ok(_) => None,
     }
 }
 
+/// Returns how many entries the maps need for this configuration.
 pub(super) fn capacity(config: &Config) -> anyhow::Result<Capacity> {
     let routers = &config.virtual_routers;
     let count = |numbers: &mut dyn Iterator<Item = usize>| u32::try_from(numbers.sum::<usize>());
     Ok(Capacity {
         routers: count(&mut routers.iter().map(|router| router.families().count()))?,
-        // Each is found on its own interface, and from any other.
+        // Each address has one entry for its own interface and one for all other interfaces.
         vips: count(&mut routers.iter().map(|router| 2 * router.addresses.len()))?,
         sources: count(&mut routers.iter().map(|router| router.allowed_sources.len() + router.unicast_peers.len()))?,
     })

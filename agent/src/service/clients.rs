@@ -1,4 +1,4 @@
-//! Answers the clients of the control socket, and scrapes of the metrics.
+//! Answers the clients of the control socket and requests for the metrics.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,39 +15,41 @@ use crate::control::{Answer, Client, Request, Server};
 use crate::status::{Inspector, http, prometheus};
 use crate::succession::departure::{Departure, ExitRequest};
 
-/// The pause after a failure to accept a client, such as too many open files.
+/// Pause after a failure to accept a client, for example because too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// What clients can have.
+/// Handles the requests of clients.
 #[derive(Debug)]
-pub struct Desk {
+pub struct RequestHandler {
     pub inspector: Arc<Inspector>,
     pub switch: Switch,
     pub monitors: Monitors,
     pub departure: Departure,
 }
 
-/// What follows once a client has its answer.
-enum Sequel {
+/// What the agent does after it has answered a client.
+enum FollowUp {
     HandOver,
     Reload(Text),
     Monitor(Watch),
 }
 
-/// Answers until aborted, each client in a task of its own: a silent one holds nobody up. Serves metrics, too, if they have
-/// an address.
-pub fn serve(desk: Desk, server: Arc<Server>, metrics: Option<SocketAddr>) -> Vec<JoinHandle<()>> {
-    let inspector = Arc::clone(&desk.inspector);
+/// Starts tasks that answer clients until they are aborted. Returns these tasks.
+///
+/// Each client has its own task, so a silent client delays no other. Metrics are served too if `metrics` has an
+/// address.
+pub fn serve(handler: RequestHandler, server: Arc<Server>, metrics: Option<SocketAddr>) -> Vec<JoinHandle<()>> {
+    let inspector = Arc::clone(&handler.inspector);
     let metrics = metrics.map(|address| serve_metrics(address, inspector));
-    metrics.into_iter().chain([tokio::spawn(accept(Arc::new(desk), server))]).collect()
+    metrics.into_iter().chain([tokio::spawn(accept(Arc::new(handler), server))]).collect()
 }
 
-async fn accept(desk: Arc<Desk>, server: Arc<Server>) {
+async fn accept(handler: Arc<RequestHandler>, server: Arc<Server>) {
     loop {
         match server.accept().await {
-            Ok(client) => drop(tokio::spawn(Arc::clone(&desk).attend(client))),
+            Ok(client) => drop(tokio::spawn(Arc::clone(&handler).attend(client))),
             Err(error) => {
-                tracing::error!("the control socket fails: {error}");
+                tracing::error!("cannot accept a client on the control socket: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -62,54 +64,53 @@ fn serve_metrics(address: SocketAddr, inspector: Arc<Inspector>) -> JoinHandle<(
     tokio::spawn(http::serve(address, Arc::new(write)))
 }
 
-impl Desk {
+impl RequestHandler {
     async fn attend(self: Arc<Self>, client: Client) {
-        let mut sequel = None;
+        let mut follow_up = None;
         let client = client
             .serve(async |request| {
                 let answered = self.answer(request).await;
                 let (answer, next) = answered.unwrap_or_else(|error| (Answer::Refused { error }, None));
-                sequel = next;
+                follow_up = next;
                 answer
             })
             .await;
-        // A client that has hung up does not follow us.
-        let (Some(client), Some(sequel)) = (client, sequel) else { return };
-        match sequel {
-            Sequel::HandOver => self.departure.request(ExitRequest::HandOver(client.into_successor())),
-            Sequel::Reload(text) => self.departure.request(ExitRequest::Reload(text)),
-            Sequel::Monitor(watch) => self.monitors.stream(watch, client).await,
+        // Nothing more is done for a client that has hung up.
+        let (Some(client), Some(follow_up)) = (client, follow_up) else { return };
+        match follow_up {
+            FollowUp::HandOver => self.departure.request(ExitRequest::HandOver(client.into_successor())),
+            FollowUp::Reload(text) => self.departure.request(ExitRequest::Reload(text)),
+            FollowUp::Monitor(watch) => self.monitors.stream(watch, client).await,
         }
     }
 
-    /// What to answer and what is to follow, or why the request is refused.
-    async fn answer(&self, request: Request) -> Result<(Answer, Option<Sequel>), String> {
+    /// Returns the answer and what the agent does after it, or the reason why it refuses the request.
+    async fn answer(&self, request: Request) -> Result<(Answer, Option<FollowUp>), String> {
         Ok(match request {
             Request::Status => (Answer::Status(self.inspector.status().await), None),
             Request::StandBy { name, on } => (self.switch.set(&name, on), None),
             Request::Monitor => {
                 let watch = self.monitors.open()?;
-                (Answer::Monitoring { monitoring: true }, Some(Sequel::Monitor(watch)))
+                (Answer::Monitoring { monitoring: true }, Some(FollowUp::Monitor(watch)))
             }
             Request::HandOver { namespace } => {
                 if namespace.is_some_and(|namespace| !is_here(namespace)) {
-                    return Err(
-                        "it is another network namespace's agent, with the same agent.control; give each a path \
-                                of its own"
-                            .to_owned(),
-                    );
+                    let refusal = "it belongs to another network namespace but has the same agent.control; give each \
+                                   agent its own path";
+                    return Err(refusal.to_owned());
                 }
                 self.departure.settle().await?;
-                (Answer::HandingOver { handing_over: true }, Some(Sequel::HandOver))
+                (Answer::HandingOver { handing_over: true }, Some(FollowUp::HandOver))
             }
             Request::Reload => {
                 let text = self.departure.check_reload().await?;
-                (Answer::Reloading { started: self.inspector.started() }, Some(Sequel::Reload(text)))
+                (Answer::Reloading { started: self.inspector.started() }, Some(FollowUp::Reload(text)))
             }
         })
     }
 }
 
+/// Returns whether the agent runs in the network namespace with this cookie.
 fn is_here(namespace: u64) -> bool {
     namespace_cookie().is_ok_and(|here| here == namespace)
 }

@@ -1,4 +1,4 @@
-//! What each virtual router needs of its interface: sockets to send with, and multicast groups to hear.
+//! Opens what each virtual router needs on its interface: sockets to send with and multicast groups to receive from.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -13,15 +13,19 @@ use crate::election::{Instance, InstanceConfig};
 use crate::plan::{Plan, Plans};
 use crate::tracking::{self, Outcome, Verdict};
 
-/// What one virtual router sends with.
+/// Sockets that one virtual router sends with.
 #[derive(Debug)]
 pub struct Sockets {
     frames: InterfaceSender,
-    /// One each: what waits for one peer takes no room from another's adverts.
+    /// One socket for each peer, so that packets that wait for one peer take no room from the adverts for another.
     peers: Vec<UnicastSocket>,
 }
 
 impl Sockets {
+    /// Opens the sockets of one virtual router.
+    ///
+    /// # Errors
+    /// The interface is gone, or the kernel refuses a socket.
     pub fn open(plan: &Plan<'_>, socket: &Arc<PacketSocket>) -> anyhow::Result<Self> {
         let Interface { name, ifindex, .. } = plan.interface;
         let frames = socket.on(*ifindex).with_context(|| format!("cannot send on {name}"))?;
@@ -33,7 +37,7 @@ impl Sockets {
     }
 }
 
-/// How many files all of them need at the most. They send frames by one socket.
+/// Returns how many files the virtual routers need at most. All of them send frames by one socket.
 pub fn files(plans: &[Plan<'_>]) -> usize {
     let mut joined_by = BTreeSet::new();
     let sockets = plans.iter().map(|plan| {
@@ -41,20 +45,26 @@ pub fn files(plans: &[Plan<'_>]) -> usize {
         if joins && plan.family == Family::Ipv4 {
             joined_by.insert(plan.interface.ifindex);
         }
-        // In a reload, the memberships of the agent before end after ours have begun.
+        // During a reload, the memberships of the previous agent end after ours have begun.
         plan.unicast_peers().count() + if joins { 2 } else { 0 }
     });
     let interfaces: BTreeSet<u32> = plans.iter().map(|plan| plan.interface.ifindex).collect();
-    // On each interface, the links of both programs.
+    // Each interface has the links of both programs.
     sockets.sum::<usize>() + 2 * interfaces.len()
 }
 
-/// Whether it has a socket that joins groups: over IPv4 the interface's first one joins for all.
+/// Whether a virtual router has a socket that joins groups: over IPv4 the first one of an interface joins for all.
 fn joins(plan: &Plan<'_>, joined_by: &BTreeSet<u32>) -> bool {
     plan.family == Family::Ipv6 || plan.unicast_peers().next().is_none() && !joined_by.contains(&plan.interface.ifindex)
 }
 
-/// Held as long as they are wanted.
+/// Joins the multicast groups of one virtual router, for as long as the returned value exists.
+///
+/// Over IPv4 the first virtual router of an interface joins for all of them. `joined_by` holds the interfaces that have
+/// joined.
+///
+/// # Errors
+/// The kernel refuses to join a group.
 pub fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<u32>) -> anyhow::Result<Option<Memberships>> {
     if !joins(plan, joined_by) {
         return Ok(None);
@@ -72,8 +82,13 @@ pub fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<u32>) -> anyhow::Re
     Ok(Some(joined))
 }
 
-/// The state machines with their sockets. Those on interfaces that are `held` start when something is told of these; the role
-/// is left alone by those that rest, by their numbers.
+/// Creates the state machines with their sockets.
+///
+/// The virtual routers on `held` interfaces start once the state of their interface is reported to them. Those in
+/// `resting`, given by their numbers, do not take the role yet.
+///
+/// # Errors
+/// The advert of a virtual router cannot be built.
 pub fn instances(
     plans: &Plans<'_>,
     sockets: Vec<Sockets>,
@@ -103,7 +118,7 @@ pub fn instances(
             checks,
         });
         instances.push(
-            instance.with_context(|| format!("virtual_router \"{}\": no advert can be built", plan.config.name))?,
+            instance.with_context(|| format!("virtual_router \"{}\": cannot build its advert", plan.config.name))?,
         );
     }
     Ok(instances)

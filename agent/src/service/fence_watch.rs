@@ -1,7 +1,8 @@
-//! Keeps the fence on every interface that has no virtual router, also on those that come later.
+//! Keeps the fence on every interface that has no virtual router, including interfaces that appear later.
 //!
-//! A virtual address is on the host, not on one interface: Linux takes packets for it, and answers ARP for it, on all of them.
-//! Attaching waits for the kernel, so a task of its own does it, one interface at a time, after adverts go out.
+//! A virtual address belongs to the host, not to one interface: Linux accepts packets for it, and answers ARP requests
+//! for it, on all interfaces. Attaching the fence waits for the kernel. A separate task therefore does it, one
+//! interface at a time, once adverts are being sent.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,12 +14,13 @@ use tokio::time::sleep;
 use xvrrp_dataplane::Fence;
 use xvrrp_net::{Interface, Netlink};
 
-/// Interfaces come in groups.
+/// Time over which changes of interfaces are collected, because they come in groups.
 const GROUP: Duration = Duration::from_millis(200);
-/// Between two interfaces. The kernel's network lock is held while one waits; others want it too.
+/// Pause between two interfaces. The kernel holds its network lock while it attaches a program, and other processes
+/// need that lock too.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Attaches the fence, and keeps it attached.
+/// Attaches the fence and keeps it attached.
 #[derive(Debug)]
 pub struct FenceWatch {
     changed: Arc<Notify>,
@@ -27,7 +29,7 @@ pub struct FenceWatch {
 }
 
 impl FenceWatch {
-    /// `ours` are the interfaces with a virtual router, where the XDP program has the same fence.
+    /// Starts the task. `ours` are the interfaces with a virtual router, where the XDP program contains the same fence.
     pub fn start(fence: Fence, ours: BTreeSet<u32>, netlink: Netlink) -> Self {
         let (changed, stop) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         changed.notify_one();
@@ -35,18 +37,18 @@ impl FenceWatch {
         Self { changed, stop, task }
     }
 
-    /// Something has happened to some interface.
+    /// Notes that some interface has changed.
     pub fn note(&self) {
         self.changed.notify_one();
     }
 
-    /// Does nothing more, and leaves the fence where it is: the end of the process has to wait for nothing.
+    /// Ends the task and leaves the fence attached, so that the end of the process does not have to wait.
     pub async fn park(self) {
         self.stop.notify_one();
         let _ = self.task.await;
     }
 
-    /// Takes the fence off every interface. Without this call it stays, for a successor.
+    /// Ends the task and detaches the fence from every interface. Without this call the fence stays, for a successor.
     pub async fn stop(self) {
         self.stop.notify_one();
         if let Ok(Some(mut fence)) = self.task.await {
@@ -62,7 +64,7 @@ async fn keep(
     changed: Arc<Notify>,
     stop: Arc<Notify>,
 ) -> Option<Fence> {
-    // A failure is logged once.
+    // Interfaces whose failure has been logged. Each failure is logged once.
     let mut failed = BTreeSet::new();
     loop {
         tokio::select! {
@@ -94,7 +96,7 @@ async fn keep(
             match outcome {
                 Ok(()) => _ = failed.remove(&ifindex),
                 Err(error) if failed.insert(ifindex) => {
-                    tracing::warn!("{error}: if this agent dies, its host may serve on through that interface")
+                    tracing::warn!("{error}: if this agent dies, its host may keep serving through that interface")
                 }
                 Err(_) => {}
             }
@@ -112,7 +114,9 @@ async fn keep(
     }
 }
 
-/// A port's frames arrive on its bridge or bond as well, where they are for this host.
+/// Returns whether the fence belongs on this interface.
+///
+/// Ports are left out: the frames of a port that are for this host also arrive on its bridge or bond.
 fn is_fenced(interface: &Interface, ours: &BTreeSet<u32>) -> bool {
     !interface.loopback && !interface.port && !ours.contains(&interface.ifindex)
 }

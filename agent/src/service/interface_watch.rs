@@ -1,8 +1,9 @@
-//! Looks whether the interfaces are still what the agent was started with.
+//! Checks whether the interfaces are still what the agent was started with.
 //!
-//! A virtual router is made for one interface, by its index, with one primary address: where these change, where an
-//! interface goes or where one comes that a virtual router waits for, the agent starts anew
-//! ([`reload`](crate::succession::reload)), since it has no other way to start anything. Who is not concerned goes on.
+//! A virtual router is created for one interface, identified by its index, with one primary address. The agent restarts
+//! (`succession/reload.rs`) when either of them changes, when an interface disappears, and when an
+//! interface appears that a virtual router waits for. It has no other way to start anything. Virtual routers that are
+//! not affected continue.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,58 +16,63 @@ use xvrrp_net::{Interface, LinkChange, LinkNews};
 
 use crate::plan::Plans;
 
-/// Changes come in groups: an interface, its addresses, its carrier.
+/// Time over which changes are collected, because they come in groups: an interface, its addresses, its carrier.
 const GROUP: Duration = Duration::from_millis(200);
-/// How far starts are apart at least, whatever the interfaces do.
+/// Shortest time between two restarts, whatever the interfaces do.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long an address may be missing before its virtual router gives up: who replaces it takes the old one off first.
+/// How long an address may be missing before its virtual router gives up. A program that replaces an address removes
+/// the old one first.
 const GRACE: Duration = Duration::from_secs(2);
-/// When to look again after one was not possible, and how long what failed at the start is left alone.
+/// Time until the next attempt after a restart was not possible, or after something failed at the start.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// See the module.
+/// Decides when a change of the interfaces requires a restart.
 #[derive(Debug)]
 pub struct InterfaceWatch {
-    stands: Vec<Stand>,
-    /// Interfaces that have gone since: one of the same index is another one.
+    bindings: Vec<Binding>,
+    /// Indices of interfaces that have disappeared since the start. An interface that has such an index now is a
+    /// different one.
     gone: BTreeSet<u32>,
-    /// Since when one that runs lacks an address that it had.
+    /// Time since which an interface that is up lacks an address that it had.
     bare_since: Option<Instant>,
+    /// Earliest time of the next restart.
     earliest: Instant,
+    /// Time of the next check, if one is due.
     due: Option<Instant>,
 }
 
-/// What has become of a [`Stand`].
+/// Change of a [`Binding`].
 #[derive(Debug)]
 struct Change {
     reason: String,
-    /// It only lacks an address: its interface is there and up.
+    /// Only an address is missing: the interface exists and is up.
     bare: bool,
 }
 
-/// How a virtual router stands on its interface.
+/// The interface and primary address that a virtual router uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Stand {
+struct Binding {
     name: String,
     family: Family,
     interface: String,
-    /// Its index and the primary address; else why the virtual router waits.
-    on: Result<(u32, IpAddr), String>,
+    /// Index of the interface and primary address, or the reason why the virtual router waits.
+    to: Result<(u32, IpAddr), String>,
 }
 
 impl InterfaceWatch {
+    /// Creates the watch, with the interfaces that the agent was started with.
     pub fn new(plans: &Plans<'_>) -> Self {
-        let stands = stands(plans);
+        let bindings = bindings(plans);
         let now = Instant::now();
         let (earliest, due) = if plans.waiting.iter().any(|waiting| waiting.failed) {
             (now + RETRY, Some(now + RETRY))
         } else {
             (now + PAUSE, None)
         };
-        Self { stands, gone: BTreeSet::new(), bare_since: None, earliest, due }
+        Self { bindings, gone: BTreeSet::new(), bare_since: None, earliest, due }
     }
 
-    /// Something has happened to some interface.
+    /// Notes that some interface has changed.
     pub fn note(&mut self, news: &LinkNews) {
         if let LinkNews::Change(LinkChange { ifindex, mac: None, .. }) = news {
             self.gone.insert(*ifindex);
@@ -74,7 +80,7 @@ impl InterfaceWatch {
         self.due.get_or_insert((Instant::now() + GROUP).max(self.earliest));
     }
 
-    /// Waits until it is time for [`Self::difference`]; for ever if nothing has happened.
+    /// Waits until [`Self::difference`] is due. Never returns if nothing has changed.
     pub async fn due(&self) {
         match self.due {
             Some(due) => sleep_until(due).await,
@@ -82,10 +88,11 @@ impl InterfaceWatch {
         }
     }
 
-    /// Why the agent should start anew, if it should. Says so again after a while.
+    /// Returns the reason why the agent should restart, if there is one. As long as the reason holds, it is returned
+    /// again every [`RETRY`].
     pub fn difference(&mut self, config: &Config, interfaces: &[Interface]) -> Option<String> {
-        let now = stands(&Plans::new(config, interfaces));
-        let changed = self.stands.iter().zip(&now).filter_map(|(before, now)| self.change(before, now, interfaces));
+        let now = bindings(&Plans::new(config, interfaces));
+        let changed = self.bindings.iter().zip(&now).filter_map(|(before, now)| self.change(before, now, interfaces));
         let (bare, changes): (Vec<_>, Vec<_>) = changed.partition(|change| change.bare);
         let bare_since = (!bare.is_empty()).then(|| self.bare_since.unwrap_or_else(Instant::now));
         self.bare_since = bare_since;
@@ -100,24 +107,24 @@ impl InterfaceWatch {
         Some(if others.is_empty() { (*first).clone() } else { format!("{first}, and {} more", others.len()) })
     }
 
-    /// Whether none of them lacks anything for the moment, after a look that has found no difference.
+    /// Returns whether no interface lacks anything at the moment, after a check that has found no difference.
     pub fn are_settled(&self) -> bool {
         self.due.is_none()
     }
 
-    /// They could not be looked at.
+    /// Schedules another check, because the interfaces could not be listed.
     pub fn look_again(&mut self) {
         self.due = Some(Instant::now() + PAUSE);
     }
 
-    fn change(&self, before: &Stand, now: &Stand, interfaces: &[Interface]) -> Option<Change> {
-        let Stand { name, family, interface, on } = now;
+    fn change(&self, before: &Binding, now: &Binding, interfaces: &[Interface]) -> Option<Change> {
+        let Binding { name, family, interface, to } = now;
         let is_there = |ifindex: u32| interfaces.iter().find(|it| it.ifindex == ifindex && it.name == *interface);
         let (mut bare, change) = (
             false,
-            match (&before.on, on) {
+            match (&before.to, to) {
                 (Ok((ifindex, _)), Ok((now, _))) if ifindex != now || self.gone.contains(now) => {
-                    format!("interface {interface} is another one")
+                    format!("interface {interface} has been replaced")
                 }
                 (Ok((_, primary)), Ok((_, now))) if primary != now => {
                     format!("the primary address of {interface} is {now}, no longer {primary}")
@@ -127,10 +134,11 @@ impl InterfaceWatch {
                 _ => return None,
             },
         );
-        if let (Ok((ifindex, _)), Err(_)) = (&before.on, on)
+        if let (Ok((ifindex, _)), Err(_)) = (&before.to, to)
             && let Some(interface) = is_there(*ifindex)
         {
-            // What is down is in fault anyhow, and may have its addresses again as soon as it is up.
+            // An interface that is down puts its virtual routers into fault anyway, and may have its addresses again as
+            // soon as it is up.
             if !interface.running {
                 return None;
             }
@@ -140,7 +148,8 @@ impl InterfaceWatch {
     }
 }
 
-fn stands(plans: &Plans<'_>) -> Vec<Stand> {
+/// Returns the bindings of all virtual routers, in the order of the configuration.
+fn bindings(plans: &Plans<'_>) -> Vec<Binding> {
     let ready = plans
         .ready
         .iter()
@@ -151,11 +160,11 @@ fn stands(plans: &Plans<'_>) -> Vec<Stand> {
         .map(|waiting| (waiting.place, waiting.config, waiting.family, Err(waiting.reason.clone())));
     let mut all: Vec<_> = ready.chain(waiting).collect();
     all.sort_by_key(|(place, ..)| *place);
-    let stand = |(_, config, family, on): (_, &xvrrp_config::VirtualRouterConfig, _, _)| Stand {
+    let binding = |(_, config, family, to): (_, &xvrrp_config::VirtualRouterConfig, _, _)| Binding {
         name: config.name.clone(),
         family,
         interface: config.interface.clone(),
-        on,
+        to,
     };
-    all.into_iter().map(stand).collect()
+    all.into_iter().map(binding).collect()
 }

@@ -1,7 +1,8 @@
-//! The agent while it runs.
+//! The running agent.
 //!
-//! [`Service::start`] brings it up in order, [`Service::run`] attends to whatever happens, and [`Service::stop`] gives up
-//! every role or leaves all of them to a successor. [`agent`] calls the three, and undoes on the host what is left.
+//! [`Service::start`] starts its parts in order, [`Service::run`] handles events, and [`Service::stop`] gives up every
+//! role or leaves all of them to a successor. [`agent`] calls these three functions and removes from the host whatever
+//! remains.
 
 mod adoption;
 pub mod agent;
@@ -34,7 +35,7 @@ use self::fence_watch::FenceWatch;
 use self::interface_watch::InterfaceWatch;
 use self::links::LinkWatch;
 pub use self::start::Start;
-pub use self::stop::{End, Legacy};
+pub use self::stop::{Continuation, End};
 use self::threads::Threads;
 use crate::control::Server;
 use crate::notify::Notifications;
@@ -46,28 +47,28 @@ use crate::process::signals::Signals;
 use crate::succession::departure::{Departure, ExitRequest};
 use crate::tracking::Tracker;
 
-/// The management side of a running agent, with the two threads that it looks after.
+/// The management side of a running agent, with the two threads that it supervises.
 #[derive(Debug)]
 pub struct Service<'a> {
     config: &'a Config,
     netlink: &'a Netlink,
     plans: Plans<'a>,
-    /// The virtual routers that wait for their interface.
+    /// Virtual routers that wait for their interface.
     waits: Vec<Waits>,
     threads: Threads,
     socket: Arc<PacketSocket>,
     memberships: Vec<Memberships>,
 
-    /// There from the start on; the caller has them undone or left to a successor.
+    /// Set since the start. The caller detaches them or leaves them to a successor.
     attachments: &'a mut Option<Attachments>,
     attachment_watch: AttachmentWatch,
-    /// Without it, the fence covers the interfaces that have a virtual router, and no others.
+    /// Fence on the other interfaces. Without it, the fence covers only the interfaces that have a virtual router.
     fence: Option<FenceWatch>,
 
     links: LinkWatch,
-    /// Until the kernel's notifications end.
+    /// False once the kernel's notifications have ended.
     links_are_watched: bool,
-    /// More links have changed than the kernel could notify of.
+    /// True if the kernel has dropped notifications, so that the links have to be listed.
     links_were_missed: bool,
     interface_watch: InterfaceWatch,
 
@@ -79,10 +80,10 @@ pub struct Service<'a> {
 
     signals: Signals,
     server: Arc<Server>,
-    /// They answer clients of the control socket, and scrapes of the metrics.
+    /// Tasks that answer clients of the control socket and requests for the metrics.
     clients: Vec<JoinHandle<()>>,
     departure: Departure,
     exit_requests: mpsc::UnboundedReceiver<ExitRequest>,
-    /// The watchdog asks whether this side still answers.
+    /// Requests of the watchdog, which checks whether the management side still answers.
     heartbeats: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
 }

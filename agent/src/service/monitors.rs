@@ -1,4 +1,4 @@
-//! Passes what the kernel half shows on to `xvrrp monitor`.
+//! Passes the frames that the kernel half captures on to `xvrrp monitor`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use crate::control::monitor::{MonitorLine, hexadecimal};
 use crate::plan::Plan;
 use crate::process::clock::{self, unix_time};
 
-/// How long a frame waits until it is shown.
+/// Longest time that a frame waits before it is sent to the client.
 const PERIOD: Duration = Duration::from_millis(20);
 
-/// How long a client may leave what it is sent unread.
+/// How long a client may leave unread what it was sent.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who may watch, and what each interface is called.
+/// Access to the monitor of the kernel half, with the names of the interfaces.
 #[derive(Debug)]
 pub struct Monitors {
     interfaces: BTreeMap<u32, String>,
     monitor: Arc<Mutex<Monitor>>,
 }
 
-/// Somebody watches.
+/// Exclusive use of the monitor. The kernel half captures frames as long as this exists.
 #[derive(Debug)]
 pub struct Watch(OwnedMutexGuard<Monitor>);
 
@@ -37,20 +37,24 @@ impl Drop for Watch {
 }
 
 impl Monitors {
+    /// Creates the access to `monitor`.
     pub fn new(monitor: Monitor, plans: &[Plan<'_>]) -> Self {
         let interfaces = plans.iter().map(|plan| (plan.interface.ifindex, plan.interface.name.clone())).collect();
         Self { interfaces, monitor: Arc::new(Mutex::new(monitor)) }
     }
 
-    /// One at a time: each frame is shown once.
+    /// Starts capturing. Only one client can do so at a time, because each frame can be read only once.
+    ///
+    /// # Errors
+    /// Another client monitors already, or the kernel half cannot start capturing.
     pub fn open(&self) -> Result<Watch, String> {
         let monitor = Arc::clone(&self.monitor).try_lock_owned();
         let mut watch = Watch(monitor.map_err(|_| "another `xvrrp monitor` runs; end that one first".to_owned())?);
-        watch.0.begin().map_err(|error| format!("cannot watch: {error}"))?;
+        watch.0.begin().map_err(|error| format!("cannot start monitoring: {error}"))?;
         Ok(watch)
     }
 
-    /// Until the client has enough.
+    /// Sends the captured frames to the client until the client hangs up.
     pub async fn stream(&self, mut watch: Watch, mut client: Client) {
         let mut pace = tokio::time::interval(PERIOD);
         loop {
@@ -59,13 +63,13 @@ impl Monitors {
                 _ = pace.tick() => {}
             }
             let (seen, lost) = watch.0.read();
-            let told =
-                seen.iter().map(|sighting| self.told(sighting)).chain((lost > 0).then_some(MonitorLine::Lost { lost }));
-            let Ok(lines) = told.map(|told| serde_json::to_string(&told)).collect::<Result<Vec<_>, _>>() else {
+            let lost = (lost > 0).then_some(MonitorLine::Lost { lost });
+            let lines = seen.iter().map(|sighting| self.line(sighting)).chain(lost);
+            let Ok(lines) = lines.map(|line| serde_json::to_string(&line)).collect::<Result<Vec<_>, _>>() else {
                 return;
             };
             let lines: String = lines.into_iter().map(|line| line + "\n").collect();
-            // One that was stopped makes room for another.
+            // A client that was stopped (SIGSTOP) loses the monitor after a while, so that another one can have it.
             let sent = tokio::time::timeout(PATIENCE, client.send(lines.as_bytes())).await;
             if !matches!(sent, Ok(Ok(_))) {
                 return;
@@ -73,7 +77,7 @@ impl Monitors {
         }
     }
 
-    fn told(&self, sighting: &Sighting) -> MonitorLine {
+    fn line(&self, sighting: &Sighting) -> MonitorLine {
         let ago = clock::now().as_nanos().saturating_sub(sighting.at);
         let interface = self.interfaces.get(&sighting.ifindex);
         let counter = Counter::ALL.get(sighting.counter as usize);

@@ -1,4 +1,4 @@
-//! What a running agent attends to: one short method for each kind of event.
+//! Event loop of a running agent, with one short method for each kind of event.
 
 use xvrrp_net::LinkNews;
 
@@ -10,7 +10,7 @@ use crate::succession::departure::ExitRequest;
 use crate::tracking::{Verdict, VerdictUpdate};
 
 impl Service<'_> {
-    /// Serves until the election has ended (`None`), or until somebody asks the agent to leave everything to a successor.
+    /// Serves until the election has ended (`None`), or until the agent is asked to leave everything to a successor.
     pub async fn run(&mut self) -> Option<ExitRequest> {
         loop {
             tokio::select! {
@@ -21,7 +21,7 @@ impl Service<'_> {
                 news = self.links.next(), if self.links_are_watched => self.link_changed(news),
                 () = self.interface_watch.due() => self.compare_interfaces().await,
                 received = self.signals.next() => self.signalled(received),
-                // Never closed: `departure` has a sender.
+                // This channel is never closed, because `departure` has a sender.
                 Some(request) = self.exit_requests.recv() => return Some(request),
                 update = self.tracker.next() => self.check_changed(update),
                 Some(reply) = self.heartbeats.recv() => drop(reply.send(())),
@@ -31,7 +31,7 @@ impl Service<'_> {
         }
     }
 
-    /// Logs what the election reports, and notifies of a change of state.
+    /// Logs what the election reports, and sends notifications of a change of state.
     pub(super) fn reported(&mut self, report: &Report) {
         self.reporter.report(report);
         if let Report::Transition { router, transition } = report {
@@ -42,7 +42,7 @@ impl Service<'_> {
     fn link_changed(&mut self, news: Option<LinkNews>) {
         let Some(news) = news else {
             self.links_are_watched = false;
-            tracing::error!("the kernel's link notifications have ended: a lost carrier goes unnoticed");
+            tracing::error!("the kernel's link notifications have ended: this agent no longer notices a lost carrier");
             return;
         };
         self.interface_watch.note(&news);
@@ -56,20 +56,21 @@ impl Service<'_> {
         }
     }
 
+    /// Puts the fence on interfaces that lack it.
     fn extend_fence(&self) {
         if let Some(fence) = &self.fence {
             fence.note();
         }
     }
 
-    /// Reloads the agent by itself where an interface is not what it was started with.
+    /// Restarts the agent if an interface is no longer what the agent was started with.
     async fn compare_interfaces(&mut self) {
         let Ok(now) = self.netlink.interfaces().await else {
             self.interface_watch.look_again();
             return;
         };
         match self.interface_watch.difference(self.config, &now) {
-            Some(reason) => drop(tokio::spawn(self.departure.clone().go_on(reason, self.config.text.clone()))),
+            Some(reason) => drop(tokio::spawn(self.departure.clone().restart(reason, self.config.text.clone()))),
             None if self.interface_watch.are_settled() => self.threads.request(Request::Restore),
             None => {}
         }

@@ -1,4 +1,4 @@
-//! Where the agent lets operators have their way: it leaves a role to another host, or takes part again.
+//! Handles the operator's request to leave a role to another host, or to take part again.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::control::Answer;
 use crate::election::Command;
 use crate::plan::Plan;
 
-/// Where the agent lets operators have their way.
+/// Puts virtual routers into standby and takes them out of it.
 #[derive(Debug)]
 pub struct Switch {
     routers: BTreeMap<String, Switched>,
@@ -19,13 +19,14 @@ pub struct Switch {
 /// A virtual router with all of its families.
 #[derive(Debug)]
 struct Switched {
-    /// Their numbers in the election.
+    /// Numbers of the families in the election.
     numbers: Vec<usize>,
     owner: bool,
     preempt: bool,
 }
 
 impl Switch {
+    /// Creates the switch for these virtual routers.
     pub fn new(plans: &[Plan<'_>], election: mpsc::UnboundedSender<Command>) -> Self {
         let mut routers = BTreeMap::new();
         for Plan { index, config, .. } in plans {
@@ -36,17 +37,18 @@ impl Switch {
         Self { routers, election }
     }
 
-    /// Answers [`Request::StandBy`](crate::control::Request::StandBy).
+    /// Carries out a [`Request::StandBy`](crate::control::Request::StandBy) and returns the answer.
     pub fn set(&self, name: &str, on: bool) -> Answer {
         let Some(router) = self.routers.get(name) else {
             return Answer::Refused { error: format!("no virtual router \"{name}\" takes part in an election") };
         };
         if router.owner {
-            let error =
-                format!("this host owns the addresses of \"{name}\" (priority 255), and so is Active while it can");
+            let error = format!(
+                "this host owns the addresses of \"{name}\" (priority 255), so it is Active whenever it can be"
+            );
             return Answer::Refused { error };
         }
-        // Once the election has ended, there is no role left.
+        // If the election has ended, there is no role left to give up.
         let _ = self.election.send(Command::StandBy { routers: router.numbers.clone(), on });
         Answer::StandingBy { standing_by: on, preempts: !on && router.preempt }
     }

@@ -1,7 +1,7 @@
-//! The start of the agent: the maps and the kernel half, the two threads, then everything that serves the operator.
+//! Starts the agent: the maps and the kernel half, the two threads, and then everything that serves the operator.
 //!
-//! The order is what matters. Where there is a predecessor, its programs stay at work until the first adverts of this agent
-//! are out: nothing that may wait for the kernel lies between the predecessor's last advert and the successor's first.
+//! The order matters. The programs of a predecessor stay attached until this agent has sent its first adverts. Nothing
+//! that may wait for the kernel happens between the predecessor's last advert and this agent's first one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use xvrrp_net::{Interface, Memberships, Netlink, PacketSocket};
 
 use super::adoption::adopt;
 use super::attachment_watch::AttachmentWatch;
-use super::clients::{self, Desk};
+use super::clients::{self, RequestHandler};
 use super::equipment::{self, Sockets};
 use super::fence_watch::FenceWatch;
 use super::interface_watch::InterfaceWatch;
@@ -43,10 +43,10 @@ use crate::succession::reload::Reload;
 use crate::succession::{Files, InheritedState};
 use crate::tracking::{self, Outcome, Tracker};
 
-/// How often the counters are looked through for discarded packets, which are logged.
+/// Interval at which the agent reads the counters of discarded packets and logs what is new.
 const DISCARD_CHECK: Duration = Duration::from_secs(10);
 
-/// What a start needs.
+/// Everything that [`Service::start`] needs.
 #[derive(Debug)]
 pub struct Start<'a> {
     pub config: &'a Config,
@@ -58,9 +58,9 @@ pub struct Start<'a> {
 
     pub pins: &'a Pins,
     pub predecessor: Predecessor,
-    /// Where this process was an agent before.
+    /// State that this process left to itself before a reload.
     pub inherited: Option<InheritedState>,
-    /// What that agent has kept open.
+    /// Files that were kept open over the reload.
     pub files: Files,
     /// The agent that this one takes over from, until it is relieved.
     pub incumbent: &'a mut Option<Incumbent>,
@@ -73,20 +73,20 @@ pub struct Start<'a> {
     pub reload: Arc<Reload>,
 }
 
-/// Where the kernel half is.
+/// Result of attaching the kernel half.
 #[derive(Debug, Default)]
 struct Attached {
     modes: BTreeMap<u32, XdpMode>,
-    /// The interfaces, by name, where it should be and is not.
+    /// Names of the interfaces where the kernel half should be attached and is not.
     lost: BTreeMap<u32, String>,
 }
 
-/// What stands once the election runs and adverts go out.
+/// Everything that exists once the election runs and adverts are being sent.
 struct Elected<'a> {
     plans: Plans<'a>,
     memberships: Vec<Memberships>,
     threads: Threads,
-    /// Not before that where a predecessor's programs are at work.
+    /// `None` as long as the programs of a predecessor are attached.
     attached: Option<Attached>,
     counters: Arc<CounterReader>,
     outcomes: Vec<Outcome>,
@@ -95,10 +95,11 @@ struct Elected<'a> {
 }
 
 impl<'a> Service<'a> {
-    /// Brings the agent up. Where that fails, no role is held any more, but what was put on the host is still there.
+    /// Starts the agent. After a failure no role is held any more, but what was installed on the host is still there.
     ///
     /// # Errors
-    /// What is missing on the host, or what the kernel refuses.
+    /// Something is missing on the host, the kernel refuses an operation, or the previous agent did not wait for this
+    /// one.
     pub async fn start(mut start: Start<'a>) -> anyhow::Result<Self> {
         let mut elected = start.elect().await?;
         let children = Children::default();
@@ -109,7 +110,7 @@ impl<'a> Service<'a> {
                 return Err(error);
             }
         };
-        // From here on nothing can fail that would end this agent.
+        // From here on, no failure ends this agent.
         let Elected { plans, memberships, threads, counters, outcomes, inherited, farewell, .. } = elected;
         let commands = threads.election.commands.clone();
         say_farewell(&start, farewell, &threads, inherited.renewed);
@@ -127,13 +128,13 @@ impl<'a> Service<'a> {
         let inspector = Inspector::new(start.config, &plans, &waits, &attached.modes, sources, commands.clone());
         let (requests, exit_requests) = mpsc::unbounded_channel();
         let departure = Departure { reload: start.reload, addresses: threads.addresses.requests.downgrade(), requests };
-        let desk = Desk {
+        let handler = RequestHandler {
             inspector: Arc::new(inspector),
             switch: Switch::new(&plans.ready, commands.clone()),
             monitors: Monitors::new(monitor, &plans.ready),
             departure: departure.clone(),
         };
-        let clients = clients::serve(desk, Arc::clone(&start.server), start.config.agent.metrics);
+        let clients = clients::serve(handler, Arc::clone(&start.server), start.config.agent.metrics);
         start.links.reports().release(attached.lost, start.netlink).await;
         let fence = start_fence(start.attachments, plans.ifindices());
         let mut reporter = Reporter::new(&plans.ready, counters);
@@ -173,19 +174,19 @@ impl<'a> Service<'a> {
 }
 
 impl<'a> Start<'a> {
-    /// Whether there may be roles to resume, for which everything is tolerated that can be put right later.
+    /// Returns whether there may be roles to resume. If so, every failure is tolerated that can be repaired later.
     pub fn may_resume(&self) -> bool {
         may_resume(self.inherited.as_ref(), &self.predecessor)
     }
 
-    /// Starts the election. Virtual routers that resume a role have advertised when this returns.
+    /// Starts the election. When this returns, virtual routers that resume a role have advertised.
     async fn elect(&mut self) -> anyhow::Result<Elected<'a>> {
         let mut plans = Plans::new(self.config, self.interfaces);
         let (sockets, memberships) = self.equip(&mut plans)?;
         let mut tables = self.open_tables()?;
         let (removed, retained) = adopt(&mut plans.ready, &mut tables, clock::now())?;
-        // A predecessor's programs stay at work for now. Where there are none, nobody's adverts may go out before ours are
-        // loaded.
+        // The programs of a predecessor stay attached for now. If there are none, this agent's programs have to be
+        // attached before it sends any advert.
         let attached = if self.attachments.is_some() { Some(self.attach(&plans.ready).await?) } else { None };
         let held = match &attached {
             Some(attached) => attached.lost.keys().copied().collect(),
@@ -205,8 +206,8 @@ impl<'a> Start<'a> {
         Ok(Elected { plans, memberships, threads, attached, counters, outcomes, inherited, farewell })
     }
 
-    /// Puts this agent's programs in the place of a predecessor's, opens what notifies of changes, and lets the predecessor
-    /// end: everything after the first adverts that can fail.
+    /// Replaces the programs of a predecessor, starts the notifications and relieves the predecessor. These are the
+    /// steps after the first adverts that can fail.
     async fn connect(
         &mut self,
         elected: &mut Elected<'a>,
@@ -220,21 +221,22 @@ impl<'a> Start<'a> {
             }
         };
         let attachments = self.attachments.as_mut().context("the kernel half is not attached")?;
-        // Not before they are open, and written down.
+        // Requested only now that the filters have been opened and recorded.
         elected.threads.request(Request::KeepFilters(self.filters.record().clone()));
         tokio::spawn(attachments.forward_log()?);
         let monitor = attachments.take_monitor()?;
-        let InheritedState { told, running, .. } = &elected.inherited;
-        let notifications = Notifications::start(self.config, &elected.plans, told, running.clone(), children)?;
+        let InheritedState { notified, running, .. } = &elected.inherited;
+        let notifications = Notifications::start(self.config, &elected.plans, notified, running.clone(), children)?;
         if let Some(incumbent) = self.incumbent {
-            incumbent.relieve().context("the agent before did not wait until this one was ready")?;
+            incumbent.relieve().context("the previous agent did not wait until this one was ready")?;
         }
         *self.incumbent = None;
         Ok((attached, monitor, notifications))
     }
 
-    /// Opens what each virtual router needs of its interface: sockets and multicast groups. One where that fails waits, if
-    /// this process was an agent before; else the start fails.
+    /// Opens what each virtual router needs on its interface: sockets and multicast groups.
+    ///
+    /// After a reload, a virtual router for which this fails waits. Otherwise the start fails.
     fn equip(&self, plans: &mut Plans<'a>) -> anyhow::Result<(Vec<Sockets>, Vec<Memberships>)> {
         open_files::make_room(equipment::files(&plans.ready));
         let (mut joined_by, mut memberships) = (BTreeSet::new(), Vec::new());
@@ -249,8 +251,8 @@ impl<'a> Start<'a> {
         }
     }
 
-    /// The maps: a predecessor's as they are, if they fit, since there is no hurry to replace its programs; else new ones,
-    /// with this agent's programs loaded.
+    /// Opens the maps. The maps of a predecessor are used as they are if they fit, because replacing its programs is
+    /// not urgent. Otherwise this agent's programs are loaded, with new maps.
     fn open_tables(&mut self) -> anyhow::Result<Tables> {
         if matches!(self.predecessor, Predecessor::Compatible(_)) {
             return Ok(Tables::open(self.pins)?);
@@ -260,8 +262,10 @@ impl<'a> Start<'a> {
         Ok(loaded.tables)
     }
 
-    /// Attaches the kernel half to every interface that has a virtual router, and opens the unicast filters for the virtual
-    /// MACs. Where that fails, the agent does not start; but if there are roles to resume, it does not give up the others.
+    /// Attaches the kernel half to every interface that has a virtual router, and opens the unicast filters for the
+    /// virtual MACs.
+    ///
+    /// A failure ends the start, unless there are roles to resume: one interface must not make the others lose theirs.
     async fn attach(&mut self, plans: &[Plan<'_>]) -> anyhow::Result<Attached> {
         let may_resume = self.may_resume();
         let attachments = self.attachments.as_mut().context("the kernel half is not loaded")?;
@@ -269,14 +273,15 @@ impl<'a> Start<'a> {
         let interfaces: BTreeMap<u32, &Interface> =
             plans.iter().map(|plan| (plan.interface.ifindex, plan.interface)).collect();
         for (&ifindex, Interface { name, xdp, .. }) in &interfaces {
-            // What was seen there before may have been a predecessor's, and is gone now.
+            // If the predecessor was incompatible, the program seen earlier may have been the predecessor's, which is
+            // gone now.
             let occupant = xdp.filter(|_| !matches!(self.predecessor, Predecessor::Incompatible(_)));
             match attachments.attach(name, ifindex, occupant) {
                 Ok(mode) => {
                     tracing::info!(interface = %name, xdp_mode = %mode, "kernel half attached");
                     attached.modes.insert(ifindex, mode);
                 }
-                // One that has gone since it was looked at is waited for.
+                // The agent waits for an interface that has disappeared since the interfaces were listed.
                 Err(error) if may_resume || if_nametoindex(name.as_str()) != Ok(ifindex) => {
                     tracing::error!("the kernel half is not attached to {name}: {error}");
                     attached.lost.insert(ifindex, name.clone());
@@ -301,17 +306,20 @@ impl<'a> Start<'a> {
     }
 }
 
-/// What a virtual router needs on the host, with the rest that a predecessor has left of it.
+/// Returns what a virtual router needs on the host, with the rest that this process had begun before a reload.
 fn placement(plan: &Plan<'_>, inherited: &InheritedState) -> Placement {
     Placement { rest: inherited.rest(&plan.config.name, plan.family), ..plan.placement() }
 }
 
-/// Whether there may be roles to resume: this process was an agent before, or another one has left maps that fit.
+/// Returns whether there may be roles to resume: either this process was an agent before a reload, or another agent has
+/// left maps that fit.
 pub fn may_resume(inherited: Option<&InheritedState>, predecessor: &Predecessor) -> bool {
     inherited.is_some() || matches!(predecessor, Predecessor::Compatible(_))
 }
 
-/// Keeps the fence on all other interfaces. It has a netlink socket of its own: the kernel lists one thing at a time on each.
+/// Starts keeping the fence on all interfaces except `ours`.
+///
+/// The fence has its own netlink socket, because the kernel performs only one listing at a time on each socket.
 fn start_fence(attachments: &mut Option<Attachments>, ours: BTreeSet<u32>) -> Option<FenceWatch> {
     let mut start = || -> anyhow::Result<Option<FenceWatch>> {
         let Some(fence) = attachments.as_mut().map(Attachments::open_fence).transpose()?.flatten() else {
@@ -320,7 +328,7 @@ fn start_fence(attachments: &mut Option<Attachments>, ours: BTreeSet<u32>) -> Op
         Ok(Some(FenceWatch::start(fence, ours.clone(), Netlink::open()?)))
     };
     start().unwrap_or_else(|error| {
-        tracing::warn!("{error}: if this agent dies, its host may serve on through other interfaces");
+        tracing::warn!("{error}: if this agent dies, its host may keep serving through other interfaces");
         None
     })
 }
@@ -352,7 +360,7 @@ fn notify_of_waiting(plans: &Plans<'_>, before: &[Waits], notifications: &mut No
     waits
 }
 
-/// Adverts go out by now, so there is time for that.
+/// Removes the pins of network namespaces that no longer exist. This can wait until adverts are being sent.
 fn remove_pins_of_gone_namespaces(pins: Pins) {
     tokio::task::spawn_blocking(move || {
         for directory in pins.remove_of_gone_namespaces() {

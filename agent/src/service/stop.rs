@@ -1,4 +1,4 @@
-//! The end of a running agent: every role is given up, or all of them are left to a successor.
+//! Stops a running agent, which either gives up every role or leaves all of them to a successor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,30 +14,35 @@ use crate::succession::departure::ExitRequest;
 use crate::succession::reload::Reload;
 use crate::succession::{Files, InheritedState, Rests};
 
-/// How long to wait until the address thread has finished what it is doing.
+/// Longest wait for the address thread to finish what it is doing.
 const HOLD: Duration = Duration::from_millis(500);
 
-/// Why nothing is served any more.
+/// How the service has ended.
 #[derive(Debug)]
 pub enum End {
-    /// No role is left.
+    /// Every role was given up.
     Stopped,
-    /// Roles, leases and addresses are left to another process; should that end too soon, to this one.
-    HandedOver(Legacy, Successor, Signals),
-    /// The same, but to the agent that this process becomes.
-    Reload(Legacy),
+    /// Roles, leases and addresses are left to another process, or to this one if that process ends too soon.
+    HandedOver(Continuation, Successor, Signals),
+    /// Roles, leases and addresses are left to the agent that this process becomes.
+    Reload(Continuation),
 }
 
-/// What is left to the agent that this process becomes.
+/// Everything with which this process can become the next agent.
 #[derive(Debug)]
-pub struct Legacy {
+pub struct Continuation {
     pub reload: Arc<Reload>,
     pub state: InheritedState,
     pub files: Files,
 }
 
 impl Service<'_> {
-    /// Ends the threads and tasks of the agent. Without an `exit` the election has ended already; with one, it hands over.
+    /// Ends the threads and tasks of the agent.
+    ///
+    /// With an `exit` the roles are left to a successor. Without one the election has ended already.
+    ///
+    /// # Errors
+    /// The error with which the election has ended.
     pub async fn stop(mut self, mut exit: Option<ExitRequest>) -> anyhow::Result<End> {
         let checks = self.tracker.outcomes();
         if let Some(exit) = &mut exit {
@@ -65,7 +70,7 @@ impl Service<'_> {
         };
         let (configuration, renewed) = match &exit {
             ExitRequest::Reload(text) => (text.clone(), true),
-            ExitRequest::GoOn | ExitRequest::HandOver(_) => (self.config.text.clone(), false),
+            ExitRequest::Restart | ExitRequest::HandOver(_) => (self.config.text.clone(), false),
         };
         let rests = self.plans.ready.iter().zip(&*accounts).map(|(plan, account)| Rests {
             name: plan.config.name.clone(),
@@ -76,7 +81,7 @@ impl Service<'_> {
             configuration: Some(configuration),
             renewed,
             waiting: self.waits,
-            told: notifications.programs.last_notified(),
+            notified: notifications.programs.last_notified(),
             checks,
             rests: rests.collect(),
             running: self.children.running(),
@@ -86,39 +91,39 @@ impl Service<'_> {
         let reload = self.departure.reload;
         Ok(match exit {
             ExitRequest::HandOver(successor) => {
-                End::HandedOver(Legacy { reload, state, files }, successor, self.signals)
+                End::HandedOver(Continuation { reload, state, files }, successor, self.signals)
             }
-            ExitRequest::Reload(_) | ExitRequest::GoOn => {
+            ExitRequest::Reload(_) | ExitRequest::Restart => {
                 files.control = self.server.leave();
                 self.signals.send_again().await;
-                End::Reload(Legacy { reload, state, files })
+                End::Reload(Continuation { reload, state, files })
             }
         })
     }
 
-    /// Does whatever can be done before adverts cease, and leaves nothing that the end of the process would wait for.
+    /// Does everything that can be done before adverts stop, so that the end of the process does not have to wait.
     async fn prepare(&mut self, exit: &mut ExitRequest) {
         self.notifications.flush().await;
-        if let ExitRequest::Reload(_) | ExitRequest::GoOn = exit {
+        if let ExitRequest::Reload(_) | ExitRequest::Restart = exit {
             supervisor::notify_reloading();
             self.signals.leave();
         }
         self.tracker.stop().await;
-        // The process may not end, or become another program, while a thread of it waits for the kernel.
+        // The process cannot end or become another program while one of its threads waits for the kernel.
         if let Some(fence) = self.fence.take() {
             fence.park().await;
         }
         addresses::hold(&self.threads.addresses.requests, HOLD).await;
         self.close_clients().await;
-        // What a client was promised meanwhile comes before what the agent wants for itself.
-        if let ExitRequest::GoOn = exit
+        // A request of a client, which was promised meanwhile, takes precedence over a restart of the agent's own.
+        if let ExitRequest::Restart = exit
             && let Ok(promised) = self.exit_requests.try_recv()
         {
             *exit = promised;
         }
     }
 
-    /// Closes the sockets of clients, but for the control socket, before a successor may have its own.
+    /// Closes the connections of clients before a successor may open its own sockets. The control socket stays open.
     async fn close_clients(&mut self) {
         for client in self.clients.drain(..) {
             client.abort();
@@ -127,12 +132,12 @@ impl Service<'_> {
     }
 }
 
-/// Keeps the sockets open that the successor would have to wait for, were they closed.
+/// Keeps those sockets open whose closing would delay the successor.
 fn keep_open(socket: &PacketSocket, memberships: &[Memberships]) -> Files {
     let mut files = Files::default();
     let kept = files.keep(socket).and(memberships.iter().try_for_each(|joined| files.keep(joined)));
     if let Err(error) = kept {
-        tracing::warn!("not all sockets stay open over the restart, which may take longer: {error}");
+        tracing::warn!("cannot keep all sockets open over the restart, which may take longer: {error}");
     }
     files
 }

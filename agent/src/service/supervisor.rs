@@ -1,4 +1,4 @@
-//! What the service manager is told (sd_notify(3)). Without one, nobody is told anything.
+//! Notifies the service manager (sd_notify(3)). Without a service manager, these functions do nothing.
 
 use std::thread;
 
@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::election::Command;
 
-/// Every virtual router takes part in its election, but for those that wait for their interface.
+/// Reports that every virtual router takes part in its election, except those that wait for their interface.
 pub fn notify_ready(virtual_routers: usize, waiting: usize) {
     let plural = if virtual_routers == 1 { "" } else { "s" };
     let mut status = format!("{virtual_routers} virtual router{plural}");
@@ -17,20 +17,25 @@ pub fn notify_ready(virtual_routers: usize, waiting: usize) {
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
-/// From now until [`notify_ready`].
+/// Reports that the agent reloads, from now until [`notify_ready`].
 pub fn notify_reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         notify(&[NotifyState::Reloading, now]);
     }
 }
 
+/// Reports that the agent is stopping.
 pub fn notify_stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Where the manager wants to hear of us regularly, tells it as long as the election and the management side both answer: four
-/// times as often as it must. By a thread of its own, since neither side may have to wait for the other.
-/// Returns what the management side has to answer.
+/// Feeds the watchdog of the service manager, if it has one, as long as the election and the management side both
+/// answer.
+///
+/// The watchdog is fed four times as often as required. This happens on a separate thread, because neither side may
+/// have to wait for the other.
+///
+/// Returns the requests that the management side has to answer.
 pub fn spawn_watchdog(election: mpsc::UnboundedSender<Command>) -> mpsc::UnboundedReceiver<oneshot::Sender<()>> {
     let (management, heartbeats) = mpsc::unbounded_channel();
     let Some(limit) = sd_notify::watchdog_enabled() else { return heartbeats };
@@ -40,7 +45,7 @@ pub fn spawn_watchdog(election: mpsc::UnboundedSender<Command>) -> mpsc::Unbound
             let [(ask_one, one), (ask_other, other)] = [oneshot::channel(), oneshot::channel()];
             let asked = [election.send(Command::Answer(ask_one)).is_ok(), management.send(ask_other).is_ok()];
             if !answers(asked[0], one) || !answers(asked[1], other) {
-                // One of them has ended, and so do we.
+                // The election or the management side has ended, so this thread ends too.
                 return;
             }
             notify(&[NotifyState::Watchdog]);
@@ -48,13 +53,13 @@ pub fn spawn_watchdog(election: mpsc::UnboundedSender<Command>) -> mpsc::Unbound
         }
     };
     if let Err(error) = thread::Builder::new().name("watchdog".to_owned()).spawn(watch) {
-        tracing::error!("the watchdog cannot be fed: {error}");
+        tracing::error!("cannot start the thread that feeds the watchdog, which may end this agent: {error}");
     }
     heartbeats
 }
 
 fn notify(what: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(what) {
-        tracing::warn!("the service manager cannot be told how we are: {error}");
+        tracing::warn!("cannot notify the service manager: {error}");
     }
 }

@@ -1,4 +1,4 @@
-//! The two threads that serve: the election, and the one that installs and keeps the addresses.
+//! The two threads that serve: the election thread, and the address thread, which installs and keeps the addresses.
 
 use anyhow::Context;
 use tokio::sync::oneshot;
@@ -8,7 +8,7 @@ use crate::addresses;
 use crate::addresses::Placement;
 use crate::election::{self, Command, Ending, Instance, Report};
 
-/// Both threads, which start together and end together.
+/// The election thread and the address thread, which start together and end together.
 #[derive(Debug)]
 pub struct Threads {
     pub election: election::Handle,
@@ -16,7 +16,10 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Starts both, and returns once the virtual routers that resume a role have advertised.
+    /// Starts both threads, and returns once the virtual routers that resume a role have advertised.
+    ///
+    /// # Errors
+    /// One of the threads cannot be started.
     pub async fn start(
         tables: Tables,
         instances: Vec<Instance>,
@@ -25,8 +28,8 @@ impl Threads {
     ) -> anyhow::Result<Self> {
         let (addresses, standings) =
             addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
-        let hands = (addresses.requests.clone(), standings);
-        let election = match election::spawn(tables, instances, hands, realtime_priority) {
+        let channels = (addresses.requests.clone(), standings);
+        let election = match election::spawn(tables, instances, channels, realtime_priority) {
             Ok(election) => election,
             Err(error) => {
                 let _ = addresses.requests.send(addresses::Request::Leave);
@@ -39,7 +42,7 @@ impl Threads {
         Ok(Self { election, addresses })
     }
 
-    /// Sends a command to the election. One that has ended needs none.
+    /// Sends a command to the election. Does nothing if the election has ended.
     pub fn command(&self, command: Command) {
         let _ = self.election.commands.send(command);
     }
@@ -49,22 +52,26 @@ impl Threads {
         let _ = self.addresses.requests.send(request);
     }
 
-    /// Ends both where the agent cannot start after all. With `leaves`, the predecessor still waits: roles and addresses are
-    /// left to it.
+    /// Ends both threads because the start has failed. With `leaves`, the predecessor still waits, and roles and
+    /// addresses are left to it.
     pub fn give_up(self, leaves: bool) {
         self.command(if leaves { Command::HandOver } else { Command::Stop });
         let _ = self.election.join();
         self.addresses.join();
     }
 
-    /// The next report of the election; `None` once it has ended, whether it was asked to or not.
+    /// Waits for the next report of the election. Returns `None` once the election has ended, for whatever reason.
     pub async fn report(&mut self) -> Option<Report> {
         self.election.reports.recv().await
     }
 
-    /// Waits for both to end, and returns how the election did. `before_addresses` is carried out between the two.
+    /// Waits for both threads to end and returns how the election ended. Awaits `before_addresses` after the end of the
+    /// election thread and before that of the address thread.
+    ///
+    /// # Errors
+    /// The error with which the election has ended.
     pub async fn join(self, before_addresses: impl Future<Output = ()>) -> Result<Ending, election::ElectionError> {
-        // The maps are closed last: the election's thread hands them back.
+        // The election thread returns the maps, which are therefore closed last.
         let (_tables, outcome) = self.election.join();
         before_addresses.await;
         self.addresses.join();

@@ -1,4 +1,4 @@
-//! How the agent leaves everything to a successor: another process, or itself anew.
+//! Leaves everything to a successor, which is either another process or the agent that this process becomes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::control::Successor;
 use crate::succession::InheritedState;
 use crate::succession::reload::Reload;
 
-/// How long a successor may have to wait for addresses that come or go.
+/// Longest wait of a successor for addresses that are being installed or removed.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// How often to look whether a file system still has to answer.
@@ -25,33 +25,40 @@ const UNREAD: &str = "a file that the agent reads (of a check, or its configurat
 /// A request that ends this agent and leaves everything to a successor.
 #[derive(Debug)]
 pub enum ExitRequest {
-    /// To leave everything to the process that asks.
+    /// Leave everything to the process that asks.
     HandOver(Successor),
-    /// To reload with this configuration, which has been checked.
+    /// Reload with this configuration, which has been checked.
     Reload(Text),
-    /// To reload with the configuration that it has, for the sake of its interfaces.
-    GoOn,
+    /// Reload with the running configuration, because the interfaces have changed.
+    Restart,
 }
 
-/// What must hold before everything is left to a successor.
+/// Checks and requests the end of this agent in favour of a successor.
 #[derive(Clone, Debug)]
 pub struct Departure {
     pub reload: Arc<Reload>,
-    /// Of the address thread, which ends when nobody can ask it for anything any more.
+    /// Requests to the address thread. The reference is weak, because that thread ends when the last sender is dropped.
     pub addresses: mpsc::WeakUnboundedSender<addresses::Request>,
     pub requests: mpsc::UnboundedSender<ExitRequest>,
 }
 
 impl Departure {
-    /// Adverts cease when the election ends: nothing may be left to wait for then.
+    /// Waits until the address thread has nothing left to do. Adverts stop when the election ends, and nothing may
+    /// delay the successor from then on.
+    ///
+    /// # Errors
+    /// Addresses are still being installed or removed after a second.
     pub async fn settle(&self) -> Result<(), String> {
         if addresses::settle(&self.addresses, SETTLE).await {
             return Ok(());
         }
-        Err("addresses are still being put on interfaces, or taken off; try again later".to_owned())
+        Err("addresses are still being put on interfaces or removed from them; try again later".to_owned())
     }
 
-    /// Whether a reload is possible with the configuration's file as it is now, and what stands there.
+    /// Checks whether a reload is possible with the configuration file as it is now. Returns the text of the file.
+    ///
+    /// # Errors
+    /// The file cannot be read, the configuration cannot be used, or addresses are still being installed or removed.
     pub async fn check_reload(&self) -> Result<Text, String> {
         let text = self.reload.read_configuration().await?;
         self.check(text.clone(), true).await?;
@@ -59,26 +66,30 @@ impl Departure {
     }
 
     async fn check(&self, configuration: Text, renewed: bool) -> Result<(), String> {
-        let bequest = InheritedState { configuration: Some(configuration), renewed, ..InheritedState::default() };
-        self.reload.check(&bequest).await?;
-        // Before adverts cease; what begins in the moments until then is not seen. A successor in another process has no need of it.
+        let state = InheritedState { configuration: Some(configuration), renewed, ..InheritedState::default() };
+        self.reload.check(&state).await?;
+        // Before adverts cease. A read that begins between now and then is not noticed. A successor in another process does
+        // not need this.
         if !files_settle(SETTLE).await {
             return Err(UNREAD.to_owned());
         }
         self.settle().await
     }
 
-    /// Starts anew for this reason, with the configuration that runs.
-    pub async fn go_on(self, reason: String, configuration: Text) {
+    /// Restarts the agent with the running configuration, and logs this reason.
+    pub async fn restart(self, reason: String, configuration: Text) {
         match self.check(configuration, false).await {
             Ok(()) => {
-                tracing::info!("{reason}: starting again, with the configuration that runs");
-                self.request(ExitRequest::GoOn);
+                tracing::info!("{reason}: restarting this agent with the running configuration");
+                self.request(ExitRequest::Restart);
             }
-            Err(error) => tracing::error!("{reason}: but the agent cannot start again, and goes on for now: {error}"),
+            Err(error) => {
+                tracing::error!("{reason}: but this agent cannot restart, and continues as it is for now: {error}");
+            }
         }
     }
 
+    /// Reloads the agent after SIGHUP. Logs why if that is impossible.
     pub async fn reload_on_signal(self) {
         tracing::info!("SIGHUP: reloading");
         match self.check_reload().await {
@@ -87,8 +98,9 @@ impl Departure {
         }
     }
 
+    /// Asks the service to end.
     pub fn request(&self, request: ExitRequest) {
-        // Whoever carries it out has gone only if nothing is served any more.
+        // Sending fails only if the service has ended already.
         let _ = self.requests.send(request);
     }
 }

@@ -1,8 +1,8 @@
-//! Gives up the roles of virtual routers that a predecessor had and that are no longer configured: with priority 0, as a
-//! stop does (RFC 9568 6.4.3), so that another router takes over within its Skew_Time.
+//! Gives up the roles of virtual routers that a predecessor had and that are no longer configured.
 //!
-//! The predecessor may have crashed, or known nothing of the new configuration. So what is sent is put together from the
-//! maps that it has left.
+//! An advert with priority 0 gives up each role, as a stop does (RFC 9568 6.4.3), so that another router takes over
+//! within its Skew_Time. The predecessor may have crashed, and does not know the new configuration. The advert is
+//! therefore assembled from the maps that the predecessor has left.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,21 +20,22 @@ use xvrrp_net::{Interface, PacketSocket, UnicastSocket};
 use crate::addresses;
 use crate::election::{Advertised, Command};
 
-/// How long to wait for addresses to go.
+/// Longest wait for the removal of addresses.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A virtual router that was Active, on a lease that still runs, and is not configured any more.
+/// Virtual router that was Active, whose lease still runs, and that is no longer configured.
 #[derive(Debug)]
 pub struct Removed {
     pub key: RouterKey,
     pub router: Router,
-    /// Its virtual addresses.
+    /// Virtual addresses.
     pub addresses: Vec<IpAddr>,
-    /// From where it took adverts, if not from everybody. With unicast peers, these are among them.
+    /// Sources from which it accepted adverts, if they were restricted. They include the unicast peers.
     pub sources: Vec<IpAddr>,
 }
 
-/// What a start leaves for when its own virtual routers are at work.
+/// The removal of virtual routers that are no longer configured. A start postpones it until its own virtual routers
+/// run.
 #[derive(Debug)]
 pub struct Farewell {
     pub removed: Vec<Removed>,
@@ -42,8 +43,8 @@ pub struct Farewell {
 }
 
 impl Farewell {
-    /// Once the addresses are off the host, has the kernel half forget what is not configured, and gives up its roles. Before
-    /// that nobody else may take over: two would serve.
+    /// Waits until the addresses are off the host, then makes the kernel half forget what is no longer configured, and
+    /// gives up its roles. No other router may take over before that, because two would serve.
     pub async fn say(
         self,
         addresses: mpsc::WeakUnboundedSender<addresses::Request>,
@@ -58,19 +59,23 @@ impl Farewell {
     }
 }
 
-/// Sends one advert with priority 0 for each. One that cannot be sent costs the others Active_Down_Interval instead of
-/// Skew_Time, and no more: it is logged.
+/// Sends one advert with priority 0 for each of the virtual routers.
+///
+/// An advert that cannot be sent is logged. The other routers then take over after Active_Down_Interval instead of
+/// Skew_Time.
 fn send(removed: Vec<Removed>, interfaces: &[Interface], socket: &Arc<PacketSocket>) {
     let by_index: BTreeMap<u32, &Interface> = interfaces.iter().map(|it| (it.ifindex, it)).collect();
     for removed in removed {
-        // An interface that is gone leads to nobody.
+        // No other router can be reached through an interface that is gone.
         let Some(interface) = by_index.get(&removed.key.ifindex) else { continue };
         let vrid = removed.key.vrid;
         match removed.send(interface, socket) {
-            Ok(()) => tracing::info!(interface = %interface.name, vrid, "no longer takes part: gave up the role"),
-            Err(error) => {
-                tracing::warn!(interface = %interface.name, vrid, "no longer takes part, and cannot say so: {error:#}");
-            }
+            Ok(()) => tracing::info!(interface = %interface.name, vrid, "no longer configured: gave up the role"),
+            Err(error) => tracing::warn!(
+                interface = %interface.name,
+                vrid,
+                "no longer configured, but the advert that gives up the role cannot be sent: {error:#}",
+            ),
         }
     }
 }
@@ -78,14 +83,15 @@ fn send(removed: Vec<Removed>, interfaces: &[Interface], socket: &Arc<PacketSock
 impl Removed {
     fn send(mut self, interface: &Interface, socket: &Arc<PacketSocket>) -> anyhow::Result<()> {
         let Self { key, router, .. } = self;
-        // The maps have lost the order. Over IPv6 the first one is link-local (RFC 9568 5.2.9).
+        // The maps do not keep the order of the addresses. Over IPv6 the first one in an advert must be link-local
+        // (RFC 9568 5.2.9).
         self.addresses.sort_by_key(|address| (!is_link_local(address), *address));
         let unicast = router.flags & Router::UNICAST != 0;
         let advertised = Advertised {
             mac: MacAddress(router.answer_mac),
             primary: abi::ip_address(key.family, router.primary),
-            version: Version::from_wire(router.version).context("a version that there is not")?,
-            vrid: Vrid::new(key.vrid).context("VRID 0")?,
+            version: Version::from_wire(router.version).context("the maps hold an unknown version of VRRP")?,
+            vrid: Vrid::new(key.vrid).context("the maps hold VRID 0")?,
             interval: Interval::from_nanos(router.advert_interval),
             password: (router.auth_type != 0).then_some(router.auth_data),
             addresses: &self.addresses,

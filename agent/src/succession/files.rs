@@ -1,4 +1,4 @@
-//! Open files that an agent leaves to the one that it becomes.
+//! Open files that an agent keeps over a reload.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -8,40 +8,45 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::unistd::dup;
 use serde::{Deserialize, Serialize};
 
-/// The descriptors of [`Files`].
+/// Descriptor numbers of [`Files`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Numbers {
     control: Option<RawFd>,
     kept: Vec<RawFd>,
 }
 
-/// Open files that the agent leaves to the one that it becomes.
+/// Open files that the agent leaves to the agent that this process becomes.
 #[derive(Debug, Default)]
 pub struct Files {
-    /// The control socket, which listens all the time.
+    /// Control socket, which listens without interruption.
     pub control: Option<OwnedFd>,
-    /// Sockets that stay open until the successor has its own: closing them takes an RCU grace period, or would have the
-    /// interface leave multicast groups for a moment.
+    /// Sockets that stay open until the successor has opened its own. Closing them earlier would take an RCU grace
+    /// period, or would make the interface leave multicast groups for a moment.
     kept: Vec<OwnedFd>,
 }
 
 impl Files {
-    /// Keeps it open beyond its owner's end.
+    /// Keeps a file open after its owner has closed it.
+    ///
+    /// # Errors
+    /// The descriptor cannot be duplicated.
     pub fn keep(&mut self, file: &impl AsFd) -> io::Result<()> {
         self.kept.push(dup(file)?);
         Ok(())
     }
 
-    /// Closes on a thread of its own what was only kept open, so that nobody waits for it.
+    /// Closes the files that were only kept open. A separate thread closes them, so that nothing waits for it.
     pub fn close_kept(self) {
         let close = move || drop(self.kept);
         if let Err(error) = thread::Builder::new().name("leftovers".to_owned()).spawn(close) {
-            tracing::warn!("sockets of the agent before had to be closed at once: {error}");
+            tracing::warn!(
+                "cannot start the thread that closes the previous agent's sockets, closed them at once: {error}"
+            );
         }
     }
 
-    /// The numbers under which the program that this process becomes finds them.
-    pub(super) fn bequeath(&self) -> io::Result<Numbers> {
+    /// Makes the files stay open over execve(2). Returns the numbers by which the next program finds them.
+    pub(super) fn keep_over_exec(&self) -> io::Result<Numbers> {
         for file in self.control.iter().chain(&self.kept) {
             fcntl(file, FcntlArg::F_SETFD(FdFlag::empty()))?;
         }
@@ -51,14 +56,16 @@ impl Files {
 }
 
 impl Numbers {
+    /// Takes possession of the files with these numbers. Leaves out those that were not inherited.
     pub(super) fn open(self) -> Files {
         let open = |number: RawFd| {
-            // Not one that is somebody else's, should the numbers be wrong.
+            // If the numbers are wrong, this must not take a file that belongs to another part of the process.
             let flags = FdFlag::from_bits_truncate(fcntl(borrow(number)?, FcntlArg::F_GETFD).ok()?);
             if number <= 2 || flags.contains(FdFlag::FD_CLOEXEC) {
                 return None;
             }
-            // SAFETY: it is open over execve(2), as nothing is that this process has opened itself: it was left to us.
+            // SAFETY: the descriptor is open and lacks FD_CLOEXEC. This process opens all its own files with that flag,
+            // so the file was inherited over execve(2) and has no other owner.
             let file = unsafe { OwnedFd::from_raw_fd(number) };
             fcntl(&file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
             Some(file)
@@ -68,6 +75,6 @@ impl Numbers {
 }
 
 fn borrow(number: RawFd) -> Option<BorrowedFd<'static>> {
-    // SAFETY: only for a look at its flags, which fails if it is not open.
+    // SAFETY: the descriptor is used only to read its flags, which fails if it is not open.
     (number >= 0).then(|| unsafe { BorrowedFd::borrow_raw(number) })
 }

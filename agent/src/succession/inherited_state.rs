@@ -1,4 +1,4 @@
-//! What an agent leaves to the one that it becomes.
+//! State that an agent leaves to the agent that this process becomes.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -21,38 +21,39 @@ use crate::plan::waits::Waits;
 use crate::process::program::RunningProgram;
 use crate::tracking::Outcomes;
 
-/// What the agent tells the one that it becomes.
+/// State that the agent passes on to the agent that this process becomes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InheritedState {
-    /// The text to go on with, whatever stands in the file by now: it is the one that has been checked.
+    /// Text of the configuration to continue with, whatever is in the file by now. This is the text that was checked.
     pub configuration: Option<Text>,
-    /// Somebody has asked for it; otherwise it is the one that runs.
+    /// True if a reload was requested. False if the running configuration is kept.
     #[serde(default)]
     pub renewed: bool,
-    /// The virtual routers that wait, of which has been told.
+    /// Virtual routers that wait for their interface and have been logged.
     pub waiting: Vec<Waits>,
-    /// What notify programs were run for last, from
-    /// [`Notifier::last_notified`](crate::notify::programs::Notifier::last_notified).
-    #[serde(default)]
-    pub told: BTreeMap<String, LastNotified>,
-    /// What the checks said last: until they have been looked at again, it holds.
+    /// The last state of which each notify program was notified.
+    #[serde(default, rename = "told")]
+    pub notified: BTreeMap<String, LastNotified>,
+    /// The last outcomes of the checks. They hold until the checks have run again.
     #[serde(default)]
     pub checks: Outcomes,
-    /// The virtual routers whose role is given up for want of what should be on the host, or lately was.
+    /// Virtual routers that have given up their role, or recently had, because something that they need did not stay on
+    /// the host.
     #[serde(default)]
     pub rests: Vec<Rests>,
-    /// The programs that still run, or whose end nobody has seen: children of this process, whatever it becomes.
+    /// Programs that still run, or that have ended unnoticed. They are children of this process, whatever it becomes.
     #[serde(default)]
     pub running: Vec<RunningProgram>,
-    /// For the log: what is logged just before the process becomes another program may never be written.
+    /// A line for the next agent to log. A line that is logged just before the process becomes another program may
+    /// never be written.
     #[serde(default)]
     pub note: Option<String>,
-    /// Set when the process becomes that agent.
+    /// Numbers of the open files. They are set just before the process becomes the next agent.
     #[serde(default)]
     pub files: Numbers,
 }
 
-/// That a virtual router leaves its role alone, or lately did.
+/// Rest of one virtual router, which has given up its role or recently had.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rests {
     pub name: String,
@@ -62,43 +63,51 @@ pub struct Rests {
 
 impl InheritedState {
     const NAME: &CStr = c"xvrrp-bequest";
-    /// Where a program finds its number that this process becomes, or that it starts.
+    /// Environment variable that holds the descriptor number of the state, for the program that this process becomes or
+    /// starts.
     pub(super) const INHERITED: &str = "XVRRP_BEQUEST";
-    /// Room for the largest configuration, each byte of it escaped.
+    /// Largest size of the state in bytes: room for the largest configuration with every byte escaped.
     const LONGEST: u64 = 1 << 30;
 
-    /// Reads what the agent before has left to this process. If this version cannot read it, the agent starts without
-    /// it and still keeps its roles.
+    /// Reads the state that the previous agent has left to this process. Returns `None` if there is none.
+    ///
+    /// If this version cannot parse the state, the agent starts without it and still keeps its roles.
+    ///
+    /// # Errors
+    /// The state cannot be read.
     pub fn inherited() -> anyhow::Result<Option<Self>> {
         let Some(number) = std::env::var(Self::INHERITED).ok().and_then(|number| number.parse::<RawFd>().ok()) else {
             return Ok(None);
         };
         let path = PathBuf::from(format!("/proc/self/fd/{number}"));
-        // In a child of ours the number is nobody's, or another's.
+        // In a child of this process the number is unused or belongs to another file.
         let target = std::fs::read_link(&path).unwrap_or_default();
         if !target.to_string_lossy().contains(&*Self::NAME.to_string_lossy()) {
             return Ok(None);
         }
-        let text = files::read(&path, Self::LONGEST).context("cannot read what the agent before has left")?;
-        // Else every agent would leave one more to the next.
+        let text = files::read(&path, Self::LONGEST).context("cannot read the state that the previous agent left")?;
+        // Without this, every agent would leave one more open file to the next.
         let _ = close(number);
         Ok(Some(serde_json::from_slice(&text).unwrap_or_else(|error| {
-            tracing::warn!("what the agent before has left is of another version ({error}): going on without");
+            tracing::warn!(
+                "the state that the previous agent left is of another version ({error}): continuing without it"
+            );
             Self::default()
         })))
     }
 
-    /// What was left of a virtual router's rest.
+    /// Returns what is left of a virtual router's rest.
     pub fn rest(&self, name: &str, family: Family) -> RestLeft {
         let rests = self.rests.iter().find(|rests| rests.name == name && rests.family == family);
         rests.map(|rests| rests.rest.clone()).unwrap_or_default()
     }
 
-    /// The open files that were left to this process; to be had once.
+    /// Returns the open files that were left to this process. Later calls return none.
     pub fn take_files(&mut self) -> Files {
         std::mem::take(&mut self.files).open()
     }
 
+    /// Writes the state to a file in memory (memfd_create(2)).
     pub(super) fn write(&self) -> io::Result<OwnedFd> {
         let file = memfd_create(Self::NAME, MFdFlags::MFD_CLOEXEC)?;
         let mut file = File::from(file);

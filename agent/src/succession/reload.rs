@@ -1,10 +1,10 @@
-//! Reload: the agent becomes a new one in the same process, which goes on with its roles under their leases.
+//! Reload: a new agent replaces the old one in the same process and continues its roles under their leases.
 //!
-//! What the new one finds is what it would find after a crash, only at once. So a reload takes a new configuration and a new
-//! version of the program alike, and there is one way to start.
+//! The new agent finds the same state as after a crash, only sooner. A reload therefore handles a new configuration and
+//! a new version of the program in the same way, and there is only one way to start.
 //!
-//! The agent reloads by itself when its interfaces have changed (`service/interface_watch.rs`), and then goes
-//! on with the configuration that it has.
+//! The agent also reloads when its interfaces have changed (`service/interface_watch.rs`). It
+//! then keeps the running configuration.
 
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -23,31 +23,37 @@ use xvrrp_config::{Config, Text};
 use super::{Files, InheritedState};
 use crate::control::Singleton;
 
-/// How long a check may take before it is given up.
+/// Longest time that a check may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How this process was started, and so will be again.
+/// How this process was started, which is also how it starts the next agent.
 #[derive(Debug)]
 pub struct Reload {
     program: PathBuf,
-    /// With its own name.
+    /// Arguments, including the name of the program.
     arguments: Vec<CString>,
-    /// What it runs with.
+    /// Configuration file.
     file: PathBuf,
     control: PathBuf,
-    /// One check after the other.
+    /// Held during a check, because only one check runs at a time.
     checking: Mutex<()>,
 }
 
 impl Reload {
-    /// To be called early: later the program's file may have been replaced, and its name not be found any more.
+    /// Records how this process was started.
+    ///
+    /// This has to be called early. Later the file of the program may have been replaced, so that its name can no
+    /// longer be determined.
+    ///
+    /// # Errors
+    /// The path of the program cannot be determined.
     pub fn new(config: &Config) -> io::Result<Self> {
-        // A path is looked up anew, so that a link may lead to another version by then.
+        // A path is resolved again at each reload, so a symbolic link may lead to another version by then.
         let program = match std::env::args_os().next().map(PathBuf::from) {
             Some(path) if path.components().count() > 1 => path,
             _ => std::env::current_exe()?,
         };
-        // Whom it replaced has gone long since.
+        // The agent that this process replaced is gone by then.
         let arguments = std::env::args_os().filter(|argument| argument != "--replace");
         Ok(Self {
             program,
@@ -58,7 +64,10 @@ impl Reload {
         })
     }
 
-    /// The configuration's file as it is now.
+    /// Reads the configuration file as it is now.
+    ///
+    /// # Errors
+    /// The file cannot be read, or not within 3 s.
     pub async fn read_configuration(&self) -> Result<Text, String> {
         let file = self.file.clone();
         let read = tokio::task::spawn_blocking(move || xvrrp_config::read_text(&file));
@@ -68,15 +77,18 @@ impl Reload {
         }
     }
 
-    /// Has the program that will run check the configuration of `bequest`, in our network namespace, and what we shall
-    /// leave. What it says against either is the error.
-    pub async fn check(&self, bequest: &InheritedState) -> Result<(), String> {
+    /// Makes the installed program check the configuration in `state`, and whether it can continue with what this agent
+    /// leaves. The program runs in the network namespace of this agent.
+    ///
+    /// # Errors
+    /// What the program objects to, or why it could not be run.
+    pub async fn check(&self, state: &InheritedState) -> Result<(), String> {
         let _one = self.checking.lock().await;
         let failed = |what: &dyn std::fmt::Display| format!("{} check: {what}", self.program.display());
         let mut check = tokio::process::Command::new(&self.program);
         check.arg("check").arg("--from").arg(&self.control).arg(&self.file);
         check.stdout(Stdio::null()).kill_on_drop(true);
-        check.stdin(bequest.write().map_err(|error| failed(&error))?).env(InheritedState::INHERITED, "0");
+        check.stdin(state.write().map_err(|error| failed(&error))?).env(InheritedState::INHERITED, "0");
         match tokio::time::timeout(PATIENCE, check.output()).await {
             Err(_) => Err(failed(&format!("no answer within {PATIENCE:?}"))),
             Ok(Err(error)) => Err(failed(&error)),
@@ -88,18 +100,21 @@ impl Reload {
         }
     }
 
-    /// Becomes the new agent, which holds the singleton from the first moment on.
+    /// Replaces this process by the new agent, which holds the singleton without interruption. Returns only on failure.
+    ///
+    /// # Errors
+    /// The state cannot be passed on, or the program cannot be executed.
     pub fn become_successor(
         &self,
         singleton: &Singleton,
-        mut bequest: InheritedState,
+        mut state: InheritedState,
         files: &Files,
     ) -> io::Result<Infallible> {
         let program = CString::new(self.program.clone().into_os_string().into_vec())?;
-        bequest.files = files.bequeath()?;
-        let bequest = bequest.write()?;
-        fcntl(&bequest, FcntlArg::F_SETFD(FdFlag::empty()))?;
-        let ours = [singleton.bequeath()?, (InheritedState::INHERITED, bequest.as_raw_fd().to_string())];
+        state.files = files.keep_over_exec()?;
+        let state = state.write()?;
+        fcntl(&state, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        let ours = [singleton.keep_over_exec()?, (InheritedState::INHERITED, state.as_raw_fd().to_string())];
         let mut environment = Vec::new();
         for (known, value) in std::env::vars_os().filter(|(known, _)| ours.iter().all(|(name, _)| known != name)) {
             environment.push(CString::new([known.into_vec(), value.into_vec()].join(&b'='))?);
