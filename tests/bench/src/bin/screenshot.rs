@@ -32,7 +32,7 @@ fn main() -> Result<()> {
         agents[1].wait_for_state(name, state)?;
     }
     agents[0].wait_for_state("lan", "active")?;
-    let (status, text) = agents[0].hand_over("lan", &[])?;
+    let (status, text) = agents[0].hand_over("lan", &["--force"])?;
     ensure!(status == Some(0), "{text}");
     agents[1].wait_for_state("lan", "active")?;
 
@@ -53,7 +53,7 @@ fn main() -> Result<()> {
     }
     let path = workspace().join("docs/pictures/status-watch.svg");
     fs::write(&path, svg(&screen)).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("{}", path.display());
+    println!("docs/pictures/status-watch.svg");
     Ok(())
 }
 

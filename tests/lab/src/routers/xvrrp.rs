@@ -305,7 +305,11 @@ impl Scratch {
 
 fn write_config(directory: &Scratch, router_id: &str, virtual_routers: &[VirtualRouter], keys: &str) -> Result<()> {
     let control = directory.control();
-    let mut text = format!("[agent]\nrouter_id = \"{router_id}\"\ncontrol = {control:?}\n{keys}");
+    let mut text = format!("[agent]\ncontrol = {control:?}\n");
+    if !keys.contains("router_id") {
+        writeln!(text, "router_id = \"{router_id}\"")?;
+    }
+    text += keys;
     for virtual_router in virtual_routers {
         write!(text, "\n{virtual_router}")?;
     }
