@@ -18,6 +18,7 @@ use super::router::{Presence, Router, identity, subnet};
 use super::tolerance::{Permission, Tolerance};
 use super::{Account, Placement, Standing};
 use crate::addresses::unicast_filters::Record;
+use crate::identity::{PerRouter, RouterIndex};
 
 /// How often to look although nothing is heard of.
 const PERIOD: Duration = Duration::from_secs(3);
@@ -31,17 +32,17 @@ const BLIND: Duration = Duration::from_secs(5);
 /// How far lines about one virtual router are apart at least.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
-/// Numbers of a virtual router and of one of its addresses.
-type Place = (usize, usize);
+/// A virtual address: the number of its virtual router, and its position among the addresses of that one.
+type AddressIndex = (RouterIndex, usize);
 
 pub(super) struct Keeper {
     netlink: Netlink,
-    routers: Vec<Router>,
-    by_address: BTreeMap<Placed, Place>,
+    routers: PerRouter<Router>,
+    by_address: BTreeMap<Placed, AddressIndex>,
     /// The filters are kept from when this is there.
     record: Option<Record>,
     standings: mpsc::UnboundedSender<Standing>,
-    accounts: Arc<[Account]>,
+    accounts: Arc<PerRouter<Account>>,
     due: Instant,
     /// When to look at everything, whatever is heard.
     period_ends: Instant,
@@ -55,12 +56,12 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(
         netlink: Netlink,
-        placements: Vec<Placement>,
+        placements: PerRouter<Placement>,
         standings: mpsc::UnboundedSender<Standing>,
-        accounts: Arc<[Account]>,
+        accounts: Arc<PerRouter<Account>>,
     ) -> Self {
-        let routers: Vec<_> = placements.into_iter().map(Router::new).collect();
-        let all = routers.iter().enumerate().flat_map(|(number, router)| {
+        let routers: PerRouter<_> = placements.into_iter().map(Router::new).collect();
+        let all = routers.enumerate().flat_map(|(number, router)| {
             let places = router.addresses.iter().enumerate();
             places.map(move |(place, address)| (identity(router.placed(address)), (number, place)))
         });
@@ -100,7 +101,7 @@ impl Keeper {
     }
 
     /// What is done with it is [`Self::carry_out`]'s.
-    pub(super) fn want(&mut self, router: usize, installed: bool) {
+    pub(super) fn want(&mut self, router: RouterIndex, installed: bool) {
         if let Some(router) = self.routers.get_mut(router) {
             (router.wanted, router.asked, router.retires) = (Some(installed), true, !installed);
             for address in &mut router.addresses {
@@ -166,7 +167,7 @@ impl Keeper {
     /// One whose addresses could not be taken off stays behind the fence.
     fn report_removed(&mut self) {
         let is_off = |router: &Router| router.addresses.iter().all(|address| address.presence != Presence::Ours);
-        for (number, router) in self.routers.iter_mut().enumerate() {
+        for (number, router) in self.routers.enumerate_mut() {
             if router.retires && is_off(router) {
                 router.retires = false;
                 // The election outlives this thread, but for the last moments of a stop.
@@ -186,7 +187,7 @@ impl Keeper {
         if now >= self.period_ends {
             self.period_ends = now + PERIOD;
             self.doubt_all_filters();
-            for number in 0..self.routers.len() {
+            for number in self.routers.indices() {
                 self.log_restored(number, "an address or filter entry", 0, now);
             }
         }
@@ -225,19 +226,19 @@ impl Keeper {
     }
 
     /// Notes what is there and what is not. Returns what has to be taken off before ours can be put there, or there again.
-    fn compare(&mut self, found: Vec<FoundAddress>) -> Vec<(Place, FoundAddress)> {
+    fn compare(&mut self, found: Vec<FoundAddress>) -> Vec<(AddressIndex, FoundAddress)> {
         // Where an address of the host's own comes after ones of ours.
         let behind = found.iter().filter(|it| it.secondary && !it.ours).filter_map(|it| subnet(it.placed));
         let behind: BTreeSet<_> = behind.collect();
-        let mut there: BTreeMap<Place, FoundAddress> = BTreeMap::new();
-        let mut order: Vec<Place> = Vec::new();
+        let mut there: BTreeMap<AddressIndex, FoundAddress> = BTreeMap::new();
+        let mut order: Vec<AddressIndex> = Vec::new();
         for address in found {
             if let Some(&place) = self.by_address.get(&identity(address.placed)) {
                 order.push(place);
                 there.insert(place, address);
             }
         }
-        for (number, router) in self.routers.iter_mut().enumerate() {
+        for (number, router) in self.routers.enumerate_mut() {
             let serves = router.serves();
             for (place, address) in router.addresses.iter_mut().enumerate() {
                 let before = address.presence;
@@ -257,7 +258,7 @@ impl Keeper {
             }
         }
         // The last ones first: the kernel has less to promote.
-        let in_the_way = |place: Place| {
+        let in_the_way = |place: AddressIndex| {
             let found = there.remove(&place)?;
             let router = self.routers.get_mut(place.0).filter(|router| router.serves())?;
             let address = router.addresses.get_mut(place.1)?;
@@ -281,11 +282,11 @@ impl Keeper {
         order.into_iter().rev().filter_map(in_the_way).collect()
     }
 
-    async fn clear(&mut self, obstacles: Vec<(Place, FoundAddress)>, now: Instant) {
+    async fn clear(&mut self, obstacles: Vec<(AddressIndex, FoundAddress)>, now: Instant) {
         if obstacles.is_empty() {
             return;
         }
-        let places: Vec<Place> = obstacles.iter().map(|(place, _)| *place).collect();
+        let places: Vec<AddressIndex> = obstacles.iter().map(|(place, _)| *place).collect();
         let routers = &self.routers;
         let found = obstacles
             .into_iter()
@@ -313,7 +314,7 @@ impl Keeper {
             Some((router.placed(router.addresses.get(place)?), router.placement.interface.as_str()))
         });
         let outcomes = self.netlink.add_addresses(missing).await;
-        let mut restored: BTreeMap<usize, (IpAddr, usize)> = BTreeMap::new();
+        let mut restored: BTreeMap<RouterIndex, (IpAddr, usize)> = BTreeMap::new();
         let now = Instant::now();
         for ((number, place), outcome) in places.into_iter().zip(outcomes) {
             let Some(router) = self.routers.get_mut(number) else { continue };
@@ -359,9 +360,13 @@ impl Keeper {
     }
 
     /// Which addresses to put there now; and which virtual routers have to do without, and why.
-    fn absent(&mut self, which: impl Fn(&Router) -> bool, now: Instant) -> (Vec<Place>, Vec<(usize, String)>) {
+    fn absent(
+        &mut self,
+        which: impl Fn(&Router) -> bool,
+        now: Instant,
+    ) -> (Vec<AddressIndex>, Vec<(RouterIndex, String)>) {
         let (mut places, mut failures) = (Vec::new(), Vec::new());
-        for (number, router) in self.routers.iter_mut().enumerate().filter(|(_, it)| it.serves() && which(it)) {
+        for (number, router) in self.routers.enumerate_mut().filter(|(_, it)| it.serves() && which(it)) {
             let interface = router.placement.interface.as_str();
             // An interface that is down has taken them along, and its virtual router gives up its role.
             if router.addresses.iter().any(|address| address.lost) && !interface_is_running(interface).unwrap_or(false)
@@ -430,7 +435,7 @@ impl Keeper {
             return;
         }
         let (mut concerned, mut failures) = (Vec::new(), Vec::new());
-        for (number, router) in self.routers.iter_mut().enumerate().filter(|(_, router)| !router.rest.is_on()) {
+        for (number, router) in self.routers.enumerate_mut().filter(|(_, router)| !router.rest.is_on()) {
             let Placement { interface, ifindex, virtual_mac: Some(mac), .. } = &router.placement else { continue };
             if !router.filter_in_doubt {
                 continue;
@@ -479,7 +484,7 @@ impl Keeper {
         }
     }
 
-    fn log_restored(&mut self, number: usize, first: &str, count: usize, now: Instant) {
+    fn log_restored(&mut self, number: RouterIndex, first: &str, count: usize, now: Instant) {
         let Some(Router { placement, unlogged: (unlogged, logged), .. }) = self.routers.get_mut(number) else { return };
         *unlogged += count;
         if *unlogged == 0 || logged.is_some_and(|logged| now.duration_since(logged) < LOG_PAUSE) {
@@ -494,7 +499,7 @@ impl Keeper {
         tracing::warn!(virtual_router = %name, "{first}{more} had been taken off {interface}: put back");
     }
 
-    fn give_up(&mut self, number: usize, failure: &str, now: Instant) {
+    fn give_up(&mut self, number: RouterIndex, failure: &str, now: Instant) {
         let Some(router) = self.routers.get_mut(number) else { return };
         let rest = router.rest.begin(now);
         tracing::error!(
@@ -509,7 +514,7 @@ impl Keeper {
     /// Those whose rest is over try again.
     fn end_rests(&mut self, now: Instant) {
         let mut over = Vec::new();
-        for (number, router) in self.routers.iter_mut().enumerate() {
+        for (number, router) in self.routers.enumerate_mut() {
             if router.rest.ends(now) {
                 router.addresses.iter_mut().for_each(|address| address.tolerance = Tolerance::default());
                 (router.filter, router.filter_in_doubt) = (Tolerance::default(), true);
@@ -521,7 +526,7 @@ impl Keeper {
         over.into_iter().for_each(|number| self.stand(number, None));
     }
 
-    fn stand(&self, router: usize, failure: Option<String>) {
+    fn stand(&self, router: RouterIndex, failure: Option<String>) {
         let kept = failure.is_none();
         if let (Some(account), Some(Router { rest, .. })) = (self.accounts.get(router), self.routers.get(router)) {
             *account.rest.lock().unwrap_or_else(PoisonError::into_inner) = rest.left(failure);

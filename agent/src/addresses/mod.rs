@@ -24,6 +24,7 @@ use xvrrp_common::units::MacAddress;
 use xvrrp_net::{DeletionMonitor, NetError, Netlink};
 
 use crate::addresses::unicast_filters::Record;
+use crate::identity::{PerRouter, RouterIndex};
 use crate::process::realtime;
 use keeper::Keeper;
 pub use tolerance::RestLeft;
@@ -48,13 +49,13 @@ pub struct Placement {
     pub rest: RestLeft,
 }
 
-/// What to do with the addresses of the virtual router with this number.
+/// What to do with the addresses of a virtual router.
 #[derive(Debug)]
 pub enum Request {
     /// Put them on its interface.
-    Install(usize),
+    Install(RouterIndex),
     /// Take them off.
-    Remove(usize),
+    Remove(RouterIndex),
     /// Look now whether everything is where it belongs.
     Restore,
     /// From now on, keep the virtual MACs in the cards' filters, which have been opened.
@@ -67,13 +68,13 @@ pub enum Request {
     Leave,
 }
 
-/// How the virtual router with this number stands on the host.
+/// How a virtual router stands on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// Whether everything that it needs there stays there, as far as is known.
-    Kept { router: usize, kept: bool },
+    Kept { router: RouterIndex, kept: bool },
     /// Its addresses are off, as was asked.
-    Removed { router: usize },
+    Removed { router: RouterIndex },
 }
 
 /// What has been put back for one virtual router, for the status.
@@ -99,8 +100,7 @@ impl Account {
 #[derive(Debug)]
 pub struct Handle {
     pub requests: mpsc::UnboundedSender<Request>,
-    /// By number of the virtual router.
-    pub accounts: Arc<[Account]>,
+    pub accounts: Arc<PerRouter<Account>>,
     thread: JoinHandle<()>,
 }
 
@@ -134,13 +134,13 @@ impl Handle {
 /// Starts the thread. `realtime_priority` is the election's; 0 is ordinary scheduling. The receiver hears of changes only;
 /// it is closed when the thread ends, for whatever reason.
 pub fn spawn(
-    placements: Vec<Placement>,
+    placements: PerRouter<Placement>,
     realtime_priority: u8,
 ) -> anyhow::Result<(Handle, mpsc::UnboundedReceiver<Standing>)> {
     let (sender, requests) = mpsc::unbounded_channel();
     let (standings, standing_receiver) = mpsc::unbounded_channel();
     let (tell_ready, ready) = std::sync::mpsc::channel::<anyhow::Result<()>>();
-    let accounts: Arc<[Account]> = placements.iter().map(Account::new).collect();
+    let accounts: Arc<PerRouter<Account>> = Arc::new(placements.iter().map(Account::new).collect());
     let (name, shared) = ("addresses".to_owned(), Arc::clone(&accounts));
     let thread = thread::Builder::new().name(name).spawn(move || {
         // Not permitted: the election thread says so, for both.
@@ -178,7 +178,7 @@ fn open() -> Result<(Netlink, DeletionMonitor), NetError> {
 }
 
 /// Those that a predecessor has put there, and that stay for now.
-fn going_on(placements: &[Placement]) -> BTreeSet<(u32, IpAddr)> {
+fn going_on(placements: &PerRouter<Placement>) -> BTreeSet<(u32, IpAddr)> {
     let of = |placement: &Placement| -> Vec<_> {
         placement.installed.iter().map(|&(address, _)| (placement.ifindex, address)).collect()
     };
@@ -186,8 +186,8 @@ fn going_on(placements: &[Placement]) -> BTreeSet<(u32, IpAddr)> {
 }
 
 /// Reports those of which no address is on the host.
-fn report_clean(placements: &[Placement], standings: &mpsc::UnboundedSender<Standing>) {
-    for (router, _) in placements.iter().enumerate().filter(|(_, placement)| placement.installed.is_empty()) {
+fn report_clean(placements: &PerRouter<Placement>, standings: &mpsc::UnboundedSender<Standing>) {
+    for (router, _) in placements.enumerate().filter(|(_, placement)| placement.installed.is_empty()) {
         // The election outlives this thread, but for the last moments of a stop.
         let _ = standings.send(Standing::Removed { router });
     }

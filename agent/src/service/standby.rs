@@ -7,6 +7,7 @@ use xvrrp_config::VirtualRouterConfig;
 
 use crate::control::Answer;
 use crate::election::Command;
+use crate::identity::RouterIndex;
 use crate::plan::Plan;
 
 /// Where the agent lets operators have their way.
@@ -20,7 +21,7 @@ pub struct Switch {
 #[derive(Debug)]
 struct Switched {
     /// Their numbers in the election.
-    numbers: Vec<usize>,
+    numbers: Vec<RouterIndex>,
     owner: bool,
     preempt: bool,
 }

@@ -7,6 +7,7 @@ use xvrrp_dataplane::Tables;
 use crate::addresses;
 use crate::addresses::Placement;
 use crate::election::{self, Command, Ending, Instance, Report};
+use crate::identity::PerRouter;
 
 /// Both threads, which start together and end together.
 #[derive(Debug)]
@@ -19,8 +20,8 @@ impl Threads {
     /// Starts both, and returns once the virtual routers that resume a role have advertised.
     pub async fn start(
         tables: Tables,
-        instances: Vec<Instance>,
-        placements: Vec<Placement>,
+        instances: PerRouter<Instance>,
+        placements: PerRouter<Placement>,
         realtime_priority: u8,
     ) -> anyhow::Result<Self> {
         let (addresses, standings) =

@@ -21,6 +21,7 @@ use crate::control::status::{
     SyncGroupStatus, TimerStatus, TrackStatus, VirtualRouterStatus, counted, milliseconds,
 };
 use crate::election::{Command, RouterStatus, Timers};
+use crate::identity::{PerRouter, RouterIndex};
 use crate::plan::waits::Waits;
 use crate::plan::{self, Plans};
 use crate::process::clock::{self, unix_time};
@@ -54,7 +55,7 @@ pub struct Sources {
     /// Changes of state, by the virtual routers' places in the configuration.
     pub history: Arc<History>,
     /// What the agent keeps on the host, by the virtual routers' numbers in the election.
-    pub kept: Arc<[addresses::Account]>,
+    pub kept: Arc<PerRouter<addresses::Account>>,
     /// Why the kernel half is not pinned, if it is not.
     pub unpinned: watch::Receiver<Option<String>>,
 }
@@ -96,8 +97,8 @@ struct RouterInfo {
 /// Where the changing part of a virtual router's status comes from.
 #[derive(Debug)]
 enum RouterSource {
-    /// The election, where it has the number `index`.
-    Election { index: usize, primary: IpAddr, slot: u32 },
+    /// The election, where it has this number.
+    Election { index: RouterIndex, primary: IpAddr, slot: u32 },
     /// Nowhere: it waits for something on the host, and its status is constant.
     Waiting { status: RouterStatus, reason: String, since: f64 },
 }
@@ -191,7 +192,7 @@ impl Inspector {
         &self,
         place: usize,
         info: &RouterInfo,
-        elected: &[RouterStatus],
+        elected: &PerRouter<RouterStatus>,
         checks: &[CheckState],
     ) -> Option<VirtualRouterStatus> {
         match &info.source {

@@ -17,6 +17,7 @@ use tokio::time::MissedTickBehavior;
 use xvrrp_common::units::{Instant, Priority};
 use xvrrp_config::{CheckConfig, Config, Tracked, VirtualRouterConfig};
 
+use crate::identity::{PerRouter, RouterIndex};
 use crate::process::clock;
 use crate::process::program::Children;
 pub use outcome::Outcome;
@@ -28,7 +29,7 @@ pub use verdict::Verdict;
 #[derive(Debug)]
 pub struct Tracker {
     checks: Vec<RunningCheck>,
-    routers: Vec<TrackingRouter>,
+    routers: PerRouter<TrackingRouter>,
     observations: mpsc::UnboundedReceiver<(usize, Observation)>,
     /// Updates that [`Self::next`] has not returned yet.
     updates: VecDeque<VerdictUpdate>,
@@ -39,8 +40,8 @@ pub struct Tracker {
 /// A new verdict on a virtual router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerdictUpdate {
-    /// The virtual router's position in the iterator that [`Tracker::start`] was given.
-    pub router: usize,
+    /// Number of the virtual router in the election.
+    pub router: RouterIndex,
     /// The verdict that holds from now on.
     pub verdict: Verdict,
 }
@@ -95,7 +96,7 @@ fn compute(priority: Priority, track: &[Tracked], outcome: impl Fn(usize) -> Out
 
 impl Tracker {
     /// Starts, on the current runtime, a task for every check that a virtual router of the configuration tracks.
-    /// `routers` are those that take part in elections.
+    /// `routers` are those that take part in the election, in the order of their numbers.
     pub fn start<'a>(
         config: &Config,
         outcomes: &[Outcome],
@@ -194,7 +195,7 @@ impl Tracker {
 
     fn update_verdicts(&mut self, changed: usize) {
         let outcome = |check: usize| self.checks.get(check).map_or(Outcome::Pending, |check| check.filter.outcome());
-        for (index, router) in self.routers.iter_mut().enumerate() {
+        for (index, router) in self.routers.enumerate_mut() {
             if !router.track.iter().any(|tracked| tracked.check == changed) {
                 continue;
             }
@@ -277,7 +278,9 @@ mod tests {
         tracker.observe(check, observation);
         let updates = std::mem::take(&mut tracker.updates);
         let updates = updates.into_iter();
-        updates.map(|VerdictUpdate { router, verdict }| (router, verdict.priority.get(), verdict.checks)).collect()
+        updates
+            .map(|VerdictUpdate { router, verdict }| (router.get(), verdict.priority.get(), verdict.checks))
+            .collect()
     }
 
     #[test]
