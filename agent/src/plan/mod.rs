@@ -12,7 +12,7 @@ use xvrrp_common::units::{Family, Instant, MacAddress};
 use xvrrp_common::wire::vrrp::HOP_LIMIT;
 use xvrrp_config::host::{self, Obstacle};
 use xvrrp_config::surroundings::Surrounding;
-use xvrrp_config::{Checksum, Config, UnicastPeer, Vip, VirtualRouterConfig};
+use xvrrp_config::{Checksum, Config, GroupIndex, UnicastPeer, Vip, VirtualRouterConfig};
 use xvrrp_net::{Interface, Kind, MARKS_LAST};
 
 use crate::addresses::{Placement, RestLeft};
@@ -132,7 +132,7 @@ impl<'a> Plans<'a> {
     /// members of a sync group.
     pub fn partners(&self) -> Vec<Arc<[RouterIndex]>> {
         let mut by_name = BTreeMap::<&str, Vec<RouterIndex>>::new();
-        let mut by_group = BTreeMap::<usize, Vec<RouterIndex>>::new();
+        let mut by_group = BTreeMap::<GroupIndex, Vec<RouterIndex>>::new();
         for plan in &self.ready {
             by_name.entry(&plan.config.name).or_default().push(plan.index);
             if let Some(group) = plan.config.sync_group {

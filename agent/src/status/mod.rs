@@ -126,7 +126,7 @@ impl Inspector {
         });
         let mut routers: Vec<_> = ready.chain(waiting).collect();
         routers.sort_by_key(|(place, _)| *place);
-        let sync_groups: Vec<_> = config.sync_groups.iter().map(|group| GroupInfo::new(group, config)).collect();
+        let sync_groups: Vec<_> = config.sync_groups.iter().map(GroupInfo::new).collect();
         for (_, info) in &mut routers {
             let group = sync_groups.iter().find(|group| group.members.contains(&info.name));
             info.sync_group = group.map(|group| group.name.clone());
@@ -137,9 +137,7 @@ impl Inspector {
             routers: routers.into_iter().map(|(_, info)| info).collect(),
             sync_groups,
             checks: config
-                .checks
-                .iter()
-                .enumerate()
+                .numbered_checks()
                 .map(|(index, check)| CheckInfo::new(check, config.is_tracked(index)))
                 .collect(),
             sources,
@@ -266,8 +264,8 @@ impl Inspector {
     }
 
     fn track(&self, Tracked { check, weight }: Tracked, checks: &[CheckState]) -> Option<TrackStatus> {
-        let (state, value) = outcome(checks.get(check)?.outcome);
-        Some(TrackStatus { check: self.checks.get(check)?.name.clone(), weight, state: state.to_owned(), value })
+        let (state, value) = outcome(check.of(checks)?.outcome);
+        Some(TrackStatus { check: check.of(&self.checks)?.name.clone(), weight, state: state.to_owned(), value })
     }
 
     fn counted(&self, index: u32) -> BTreeMap<String, u64> {
@@ -306,9 +304,8 @@ impl RouterInfo {
 }
 
 impl GroupInfo {
-    fn new(group: &SyncGroupConfig, config: &Config) -> Self {
-        let members = group.members.iter().filter_map(|place| config.virtual_routers.get(*place));
-        Self { name: group.name.clone(), members: members.map(|member| member.name.clone()).collect() }
+    fn new(SyncGroupConfig { name, members, .. }: &SyncGroupConfig) -> Self {
+        Self { name: name.clone(), members: members.clone() }
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use xvrrp_common::units::{Instant, Priority};
-use xvrrp_config::{CheckConfig, Config, Tracked, VirtualRouterConfig};
+use xvrrp_config::{CheckConfig, CheckIndex, Config, Tracked, VirtualRouterConfig};
 
 use crate::identity::{PerRouter, RouterIndex};
 use crate::process::clock;
@@ -30,7 +30,7 @@ pub use verdict::Verdict;
 pub struct Tracker {
     checks: Vec<RunningCheck>,
     routers: PerRouter<TrackingRouter>,
-    observations: mpsc::UnboundedReceiver<(usize, Observation)>,
+    observations: mpsc::UnboundedReceiver<(CheckIndex, Observation)>,
     /// Updates that [`Self::next`] has not returned yet.
     updates: VecDeque<VerdictUpdate>,
     states: watch::Sender<Vec<CheckState>>,
@@ -87,10 +87,10 @@ fn key(CheckConfig { name, kind, .. }: &CheckConfig) -> String {
 
 /// Returns the verdict with which a virtual router starts if its checks have these outcomes.
 pub fn initial(router: &VirtualRouterConfig, outcomes: &[Outcome]) -> Verdict {
-    compute(router.priority, &router.track, |check| outcomes.get(check).copied().unwrap_or(Outcome::Pending))
+    compute(router.priority, &router.track, |check| check.of(outcomes).copied().unwrap_or(Outcome::Pending))
 }
 
-fn compute(priority: Priority, track: &[Tracked], outcome: impl Fn(usize) -> Outcome) -> Verdict {
+fn compute(priority: Priority, track: &[Tracked], outcome: impl Fn(CheckIndex) -> Outcome) -> Verdict {
     verdict::verdict(priority, track.iter().map(|tracked| (tracked.weight, outcome(tracked.check))))
 }
 
@@ -105,7 +105,7 @@ impl Tracker {
     ) -> Self {
         let (sender, observations) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
-        for (index, check) in config.checks.iter().enumerate().filter(|(index, _)| config.is_tracked(*index)) {
+        for (index, check) in config.numbered_checks().filter(|(index, _)| config.is_tracked(*index)) {
             tasks.spawn(run(index, check.clone(), sender.clone(), children.clone()));
         }
         Self::new(&config.checks, outcomes, routers, observations, tasks)
@@ -115,7 +115,7 @@ impl Tracker {
         checks: &[CheckConfig],
         outcomes: &[Outcome],
         routers: impl Iterator<Item = &'a VirtualRouterConfig>,
-        observations: mpsc::UnboundedReceiver<(usize, Observation)>,
+        observations: mpsc::UnboundedReceiver<(CheckIndex, Observation)>,
         tasks: JoinSet<()>,
     ) -> Self {
         let check = |(check, &outcome): (&CheckConfig, &Outcome)| RunningCheck {
@@ -169,8 +169,8 @@ impl Tracker {
         }
     }
 
-    fn observe(&mut self, index: usize, observation: Observation) {
-        let Some(check) = self.checks.get_mut(index) else { return };
+    fn observe(&mut self, index: CheckIndex, observation: Observation) {
+        let Some(check) = index.of_mut(&mut self.checks) else { return };
         let turned = check.filter.observe(&observation);
         let outcome = check.filter.outcome();
         if turned {
@@ -181,7 +181,7 @@ impl Tracker {
             Observation::Passed | Observation::Value(_) => None,
         };
         self.states.send_if_modified(|states| {
-            let Some(state) = states.get_mut(index) else { return false };
+            let Some(state) = index.of_mut(states) else { return false };
             if turned {
                 (state.outcome, state.since) = (outcome, clock::now());
             }
@@ -193,8 +193,9 @@ impl Tracker {
         }
     }
 
-    fn update_verdicts(&mut self, changed: usize) {
-        let outcome = |check: usize| self.checks.get(check).map_or(Outcome::Pending, |check| check.filter.outcome());
+    fn update_verdicts(&mut self, changed: CheckIndex) {
+        let outcome =
+            |check: CheckIndex| check.of(&self.checks).map_or(Outcome::Pending, |check| check.filter.outcome());
         for (index, router) in self.routers.enumerate_mut() {
             if !router.track.iter().any(|tracked| tracked.check == changed) {
                 continue;
@@ -214,9 +215,9 @@ impl Tracker {
 
 /// Runs one check: looks again and again, until nothing receives the observations any more.
 async fn run(
-    index: usize,
+    index: CheckIndex,
     check: CheckConfig,
-    observations: mpsc::UnboundedSender<(usize, Observation)>,
+    observations: mpsc::UnboundedSender<(CheckIndex, Observation)>,
     children: Children,
 ) {
     let mut probe = Probe::open(&check, children);
@@ -250,7 +251,7 @@ mod tests {
 
     /// Three virtual routers: `x` tracks `a` without a weight and `b` with one, `y` tracks `b` only, `z` tracks
     /// nothing.
-    fn tracker() -> (mpsc::UnboundedSender<(usize, Observation)>, Tracker) {
+    fn tracker() -> (mpsc::UnboundedSender<(CheckIndex, Observation)>, Tracker) {
         let config = xvrrp_config::parse(
             Path::new("x.toml"),
             r#"
@@ -275,7 +276,7 @@ mod tests {
 
     /// Returns all updates that follow from an observation.
     fn observe(tracker: &mut Tracker, check: usize, observation: Observation) -> Vec<(usize, u8, Checks)> {
-        tracker.observe(check, observation);
+        tracker.observe(CheckIndex::new(check), observation);
         let updates = std::mem::take(&mut tracker.updates);
         let updates = updates.into_iter();
         updates
