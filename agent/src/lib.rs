@@ -6,6 +6,7 @@ pub mod addresses;
 pub mod commands;
 pub mod control;
 pub mod election;
+pub mod identity;
 pub mod notify;
 pub mod plan;
 pub mod process;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::sync::mpsc;
 use xvrrp::addresses::Standing;
 use xvrrp::election::{self, ElectionError};
+use xvrrp::identity::PerRouter;
 use xvrrp_dataplane::{Capacity, Dataplane};
 use xvrrp_lab::{
     INTERFACE, LINK_LOCAL_VIP, Lab, Namespace, PATIENCE, Pair, VIP, VIP_IPV6, VirtualRouter, Xvrrp, agent_binary,
@@ -418,7 +419,7 @@ fn an_election_whose_address_thread_has_ended_ends_with_an_error() -> Result<()>
         let tables = Dataplane::load(Capacity { routers: 1, vips: 1, sources: 0 })?.tables;
         let (requests, _keep) = mpsc::unbounded_channel();
         let (standings, standing_receiver) = mpsc::unbounded_channel::<Standing>();
-        let mut election = election::spawn(tables, Vec::new(), (requests, standing_receiver), 0)?;
+        let mut election = election::spawn(tables, PerRouter::default(), (requests, standing_receiver), 0)?;
         // As when it panics.
         drop(standings);
         ensure!(election.reports.blocking_recv().is_none(), "there is nothing to report");

@@ -11,7 +11,7 @@ use super::error::{Reported, all};
 use super::keys::{self, Key};
 use super::section::{Found, Section, quote};
 use super::values::{MAX_PATH, name_or_number, read_interface};
-use super::{CheckConfig, CheckKind, Tracked};
+use super::{CheckConfig, CheckIndex, CheckKind, Tracked};
 
 const INTERVALS: RangeInclusive<Interval> = Interval::from_millis(10)..=Interval::from_millis(3_600_000);
 const WEIGHTS: RangeInclusive<i16> = -253..=253;
@@ -26,7 +26,7 @@ pub(super) struct Names(HashMap<String, Named>);
 
 #[derive(Clone, Copy, Debug)]
 struct Named {
-    index: usize,
+    index: CheckIndex,
     line: usize,
     weight: i16,
 }
@@ -45,13 +45,13 @@ pub(super) fn read_all(root: &mut Section, names: &mut Names) -> Result<Vec<Chec
     all(elements.into_iter().enumerate().map(|(index, element)| match element.value {
         DeValue::Table(table) => {
             let place = format!("check {}", name_or_number(table, index + 1));
-            read_table(&mut root.below(place, table, element.line), index, names)
+            read_table(&mut root.below(place, table, element.line), CheckIndex::new(index), names)
         }
         _ => Err(root.reject_type(&keys::CHECK, element)),
     }))
 }
 
-fn read_table(section: &mut Section, index: usize, names: &mut Names) -> Result<CheckConfig, Reported> {
+fn read_table(section: &mut Section, index: CheckIndex, names: &mut Names) -> Result<CheckConfig, Reported> {
     let weight = section.integer(&keys::WEIGHT, WEIGHTS);
     let name = read_name(section, index, weight.unwrap_or_default().unwrap_or_default(), names);
     let kind = read_kind(section);
@@ -76,7 +76,7 @@ fn read_table(section: &mut Section, index: usize, names: &mut Names) -> Result<
     })
 }
 
-fn read_name(section: &mut Section, index: usize, weight: i16, names: &mut Names) -> Result<String, Reported> {
+fn read_name(section: &mut Section, index: CheckIndex, weight: i16, names: &mut Names) -> Result<String, Reported> {
     let name = section.identifier(&keys::NAME)?;
     let name = section.required(&keys::NAME, name)?;
     let line = section.line_of(&keys::NAME);

@@ -12,6 +12,7 @@ mod duration;
 mod error;
 pub mod files;
 pub mod host;
+mod index;
 pub mod keys;
 pub mod mail;
 mod notify;
@@ -37,6 +38,7 @@ pub use self::address::Vip;
 pub use self::agent::check_bpffs;
 pub use self::error::{ConfigError, Problem};
 use self::error::{Lines, Problems, Reported};
+pub use self::index::{CheckIndex, GroupIndex};
 pub use self::mail::{Encryption, Login, MailConfig};
 use self::section::{Section, quote};
 use self::taken::Taken;
@@ -140,8 +142,8 @@ pub struct VirtualRouterConfig {
     pub announce_interval: Interval,
     /// What may change the priority or be a fault, with all that other members of the sync group track. Default: nothing.
     pub track: Vec<Tracked>,
-    /// Its sync group's place in [`Config::sync_groups`]. Default: none.
-    pub sync_group: Option<usize>,
+    /// Its sync group. Default: none.
+    pub sync_group: Option<GroupIndex>,
     /// Programs and services that follow its state. Default: none.
     pub notify: NotifyConfig,
     /// When mail is sent. Default: at each change of state, if there is a [`MailConfig`].
@@ -203,8 +205,8 @@ pub enum Origin {
 pub struct SyncGroupConfig {
     /// Unique among the groups; 1 to 64 characters out of `A-Z a-z 0-9 . _ -`. Required.
     pub name: String,
-    /// Their places in [`Config::virtual_routers`], at least two, each of one group at most. Required.
-    pub members: Vec<usize>,
+    /// Names of its virtual routers, at least two, each of one group at most. Required.
+    pub members: Vec<String>,
     /// Who is told when all of them have changed their role.
     pub notify: NotifyConfig,
 }
@@ -253,8 +255,8 @@ pub enum CheckKind {
 /// A check, as a virtual router tracks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tracked {
-    /// Its place in [`Config::checks`].
-    pub check: usize,
+    /// The check.
+    pub check: CheckIndex,
     /// -253 to 253: what a success adds to the priority, or with a negative one a failure; 0: a failure is a fault.
     pub weight: i16,
 }
@@ -334,16 +336,21 @@ impl fmt::Debug for Password {
 impl Config {
     /// Lists what an operator should know although the configuration can be used: `FILE:LINE: ...`.
     pub fn warnings(&self) -> Vec<String> {
-        let unused = self.checks.iter().enumerate().filter(|(index, _)| !self.is_tracked(*index));
-        let warning = |(_, check): (usize, &CheckConfig)| {
+        let unused = self.numbered_checks().filter(|(index, _)| !self.is_tracked(*index));
+        let warning = |(_, check): (CheckIndex, &CheckConfig)| {
             let (file, line, name) = (self.file.display(), check.lines.0, quote(&check.name));
             format!("{file}:{line}: check {name}: no virtual router tracks it, so it is not run; track or remove it")
         };
         unused.map(warning).collect()
     }
 
-    /// Returns whether a virtual router tracks the check at this place.
-    pub fn is_tracked(&self, check: usize) -> bool {
+    /// Returns all checks with their positions.
+    pub fn numbered_checks(&self) -> impl Iterator<Item = (CheckIndex, &CheckConfig)> {
+        self.checks.iter().enumerate().map(|(index, check)| (CheckIndex::new(index), check))
+    }
+
+    /// Returns whether a virtual router tracks the check.
+    pub fn is_tracked(&self, check: CheckIndex) -> bool {
         self.virtual_routers.iter().any(|router| router.track.iter().any(|tracked| tracked.check == check))
     }
 }

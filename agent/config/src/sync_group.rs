@@ -7,7 +7,7 @@ use super::error::{Reported, all};
 use super::section::{Section, quote};
 use super::taken::Taken;
 use super::values::name_or_number;
-use super::{CheckConfig, SyncGroupConfig, Tracked, VirtualRouterConfig, keys, notify};
+use super::{CheckConfig, GroupIndex, SyncGroupConfig, Tracked, VirtualRouterConfig, keys, notify};
 
 /// What members must have in common: a learned interval counts for all, and with different priorities hosts would disagree.
 type Common = (&'static str, fn(&VirtualRouterConfig) -> String);
@@ -40,7 +40,8 @@ pub(super) fn read_all(
         section.report_unknown_keys(keys::SYNC_GROUP_KEYS);
         let (name, members, notify) = (name?, members?, notify?);
         let Some(routers) = routers.as_deref_mut() else { return Ok(None) };
-        let members = join(&mut section, index, &members, routers, checks.as_deref().unwrap_or_default())?;
+        join(&mut section, GroupIndex::new(index), &members, routers, checks.as_deref().unwrap_or_default())?;
+        let members = members.into_iter().map(|(name, _)| name).collect();
         Ok(Some(SyncGroupConfig { name, members, notify }))
     }))?;
     Ok(groups.into_iter().flatten().collect())
@@ -66,14 +67,14 @@ fn read_members(section: &mut Section) -> Result<Vec<(String, usize)>, Reported>
     Ok(members)
 }
 
-/// Makes these the members of the group with this number; returns their places.
+/// Makes these virtual routers the members of a group.
 fn join(
     section: &mut Section,
-    group: usize,
+    group: GroupIndex,
     members: &[(String, usize)],
     routers: &mut [VirtualRouterConfig],
     checks: &[CheckConfig],
-) -> Result<Vec<usize>, Reported> {
+) -> Result<(), Reported> {
     let mut places = Vec::with_capacity(members.len());
     for (name, line) in members {
         let Some(place) = routers.iter().position(|router| router.name == *name) else {
@@ -91,7 +92,7 @@ fn join(
                 None => track.push(*tracked),
                 Some(other) if other.weight == tracked.weight => {}
                 Some(other) => {
-                    let check = checks.get(tracked.check).map_or("", |check| &check.name);
+                    let check = tracked.check.of(checks).map_or("", |check| &check.name);
                     let message = format!(
                         "{} tracks {} with the weight {}, and another member with {}; what one tracks counts for all: give \
                          both the same, or remove one",
@@ -109,7 +110,7 @@ fn join(
         routers[*place].sync_group = Some(group);
         routers[*place].track.clone_from(&track);
     }
-    Ok(places)
+    Ok(())
 }
 
 fn check_member(

@@ -19,6 +19,7 @@ use super::router::{Presence, Router, identity, subnet};
 use super::tolerance::{Permission, Tolerance};
 use super::{Account, Placement, Standing};
 use crate::addresses::unicast_filters::Record;
+use crate::identity::{PerRouter, RouterIndex};
 
 /// Interval between two checks when the kernel reports nothing.
 const PERIOD: Duration = Duration::from_secs(3);
@@ -34,18 +35,18 @@ const BLIND: Duration = Duration::from_secs(5);
 /// Shortest time between two log lines about one virtual router.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
-/// Number of a virtual router, and number of one of its addresses.
-type Place = (usize, usize);
+/// A virtual address: the number of its virtual router, and its position among the addresses of that one.
+type AddressIndex = (RouterIndex, usize);
 
 /// Keeps addresses and unicast filter entries on the host.
 pub(super) struct Keeper {
     netlink: Netlink,
-    routers: Vec<Router>,
-    by_address: BTreeMap<Placed, Place>,
+    routers: PerRouter<Router>,
+    by_address: BTreeMap<Placed, AddressIndex>,
     /// Record of the filter entries. The filters are kept once it is set.
     record: Option<Record>,
     standings: mpsc::UnboundedSender<Standing>,
-    accounts: Arc<[Account]>,
+    accounts: Arc<PerRouter<Account>>,
     /// Time of the next check.
     due: Instant,
     /// Time of the next periodic check of everything.
@@ -61,12 +62,12 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(
         netlink: Netlink,
-        placements: Vec<Placement>,
+        placements: PerRouter<Placement>,
         standings: mpsc::UnboundedSender<Standing>,
-        accounts: Arc<[Account]>,
+        accounts: Arc<PerRouter<Account>>,
     ) -> Self {
-        let routers: Vec<_> = placements.into_iter().map(Router::new).collect();
-        let all = routers.iter().enumerate().flat_map(|(number, router)| {
+        let routers: PerRouter<_> = placements.into_iter().map(Router::new).collect();
+        let all = routers.enumerate().flat_map(|(number, router)| {
             let places = router.addresses.iter().enumerate();
             places.map(move |(place, address)| (identity(router.placed(address)), (number, place)))
         });
@@ -109,7 +110,7 @@ impl Keeper {
 
     /// Records whether the addresses of a virtual router should be installed. [`Self::carry_out`] installs or removes
     /// them.
-    pub(super) fn want(&mut self, router: usize, installed: bool) {
+    pub(super) fn want(&mut self, router: RouterIndex, installed: bool) {
         if let Some(router) = self.routers.get_mut(router) {
             (router.wanted, router.asked, router.retires) = (Some(installed), true, !installed);
             for address in &mut router.addresses {
@@ -178,7 +179,7 @@ impl Keeper {
     /// could not be removed stays behind the fence.
     fn report_removed(&mut self) {
         let is_off = |router: &Router| router.addresses.iter().all(|address| address.presence != Presence::Ours);
-        for (number, router) in self.routers.iter_mut().enumerate() {
+        for (number, router) in self.routers.enumerate_mut() {
             if router.retires && is_off(router) {
                 router.retires = false;
                 // Sending fails only in the last moments of a stop: until then, the election outlives this thread.
@@ -201,7 +202,7 @@ impl Keeper {
         if now >= self.period_ends {
             self.period_ends = now + PERIOD;
             self.doubt_all_filters();
-            for number in 0..self.routers.len() {
+            for number in self.routers.indices() {
                 self.log_restored(number, "an address or filter entry", 0, now);
             }
         }
@@ -241,19 +242,19 @@ impl Keeper {
 
     /// Notes which addresses are present. Returns those that have to be removed before ours can be installed, either
     /// for the first time or again.
-    fn compare(&mut self, found: Vec<FoundAddress>) -> Vec<(Place, FoundAddress)> {
+    fn compare(&mut self, found: Vec<FoundAddress>) -> Vec<(AddressIndex, FoundAddress)> {
         // The subnets in which an address of the host comes after one of ours.
         let behind = found.iter().filter(|it| it.secondary && !it.ours).filter_map(|it| subnet(it.placed));
         let behind: BTreeSet<_> = behind.collect();
-        let mut there: BTreeMap<Place, FoundAddress> = BTreeMap::new();
-        let mut order: Vec<Place> = Vec::new();
+        let mut there: BTreeMap<AddressIndex, FoundAddress> = BTreeMap::new();
+        let mut order: Vec<AddressIndex> = Vec::new();
         for address in found {
             if let Some(&place) = self.by_address.get(&identity(address.placed)) {
                 order.push(place);
                 there.insert(place, address);
             }
         }
-        for (number, router) in self.routers.iter_mut().enumerate() {
+        for (number, router) in self.routers.enumerate_mut() {
             let serves = router.serves();
             for (place, address) in router.addresses.iter_mut().enumerate() {
                 let before = address.presence;
@@ -273,7 +274,7 @@ impl Keeper {
             }
         }
         // The last addresses come first, because the kernel then has fewer addresses to promote.
-        let in_the_way = |place: Place| {
+        let in_the_way = |place: AddressIndex| {
             let found = there.remove(&place)?;
             let router = self.routers.get_mut(place.0).filter(|router| router.serves())?;
             let address = router.addresses.get_mut(place.1)?;
@@ -298,11 +299,11 @@ impl Keeper {
     }
 
     /// Removes the addresses that are in the way.
-    async fn clear(&mut self, obstacles: Vec<(Place, FoundAddress)>, now: Instant) {
+    async fn clear(&mut self, obstacles: Vec<(AddressIndex, FoundAddress)>, now: Instant) {
         if obstacles.is_empty() {
             return;
         }
-        let places: Vec<Place> = obstacles.iter().map(|(place, _)| *place).collect();
+        let places: Vec<AddressIndex> = obstacles.iter().map(|(place, _)| *place).collect();
         let routers = &self.routers;
         let found = obstacles
             .into_iter()
@@ -330,7 +331,7 @@ impl Keeper {
             Some((router.placed(router.addresses.get(place)?), router.placement.interface.as_str()))
         });
         let outcomes = self.netlink.add_addresses(missing).await;
-        let mut restored: BTreeMap<usize, (IpAddr, usize)> = BTreeMap::new();
+        let mut restored: BTreeMap<RouterIndex, (IpAddr, usize)> = BTreeMap::new();
         let now = Instant::now();
         for ((number, place), outcome) in places.into_iter().zip(outcomes) {
             let Some(router) = self.routers.get_mut(number) else { continue };
@@ -376,9 +377,13 @@ impl Keeper {
     }
 
     /// Returns the addresses to install now, and the virtual routers that cannot have all of theirs, with the reason.
-    fn absent(&mut self, which: impl Fn(&Router) -> bool, now: Instant) -> (Vec<Place>, Vec<(usize, String)>) {
+    fn absent(
+        &mut self,
+        which: impl Fn(&Router) -> bool,
+        now: Instant,
+    ) -> (Vec<AddressIndex>, Vec<(RouterIndex, String)>) {
         let (mut places, mut failures) = (Vec::new(), Vec::new());
-        for (number, router) in self.routers.iter_mut().enumerate().filter(|(_, it)| it.serves() && which(it)) {
+        for (number, router) in self.routers.enumerate_mut().filter(|(_, it)| it.serves() && which(it)) {
             let interface = router.placement.interface.as_str();
             // An interface that goes down loses its addresses, and its virtual router gives up its role.
             if router.addresses.iter().any(|address| address.lost) && !interface_is_running(interface).unwrap_or(false)
@@ -449,7 +454,7 @@ impl Keeper {
             return;
         }
         let (mut concerned, mut failures) = (Vec::new(), Vec::new());
-        for (number, router) in self.routers.iter_mut().enumerate().filter(|(_, router)| !router.rest.is_on()) {
+        for (number, router) in self.routers.enumerate_mut().filter(|(_, router)| !router.rest.is_on()) {
             let Placement { interface, ifindex, virtual_mac: Some(mac), .. } = &router.placement else { continue };
             if !router.filter_in_doubt {
                 continue;
@@ -499,7 +504,7 @@ impl Keeper {
     }
 
     /// Logs that something was put back, at most every [`LOG_PAUSE`] for each virtual router.
-    fn log_restored(&mut self, number: usize, first: &str, count: usize, now: Instant) {
+    fn log_restored(&mut self, number: RouterIndex, first: &str, count: usize, now: Instant) {
         let Some(Router { placement, unlogged: (unlogged, logged), .. }) = self.routers.get_mut(number) else { return };
         *unlogged += count;
         if *unlogged == 0 || logged.is_some_and(|logged| now.duration_since(logged) < LOG_PAUSE) {
@@ -515,7 +520,7 @@ impl Keeper {
     }
 
     /// Gives up the role of a virtual router and begins its rest.
-    fn give_up(&mut self, number: usize, failure: &str, now: Instant) {
+    fn give_up(&mut self, number: RouterIndex, failure: &str, now: Instant) {
         let Some(router) = self.routers.get_mut(number) else { return };
         let rest = router.rest.begin(now);
         tracing::error!(
@@ -530,7 +535,7 @@ impl Keeper {
     /// Lets virtual routers whose rest is over try again.
     fn end_rests(&mut self, now: Instant) {
         let mut over = Vec::new();
-        for (number, router) in self.routers.iter_mut().enumerate() {
+        for (number, router) in self.routers.enumerate_mut() {
             if router.rest.ends(now) {
                 router.addresses.iter_mut().for_each(|address| address.tolerance = Tolerance::default());
                 (router.filter, router.filter_in_doubt) = (Tolerance::default(), true);
@@ -543,7 +548,7 @@ impl Keeper {
     }
 
     /// Reports to the election and to the status whether a virtual router has what it needs on the host.
-    fn report_standing(&self, router: usize, failure: Option<String>) {
+    fn report_standing(&self, router: RouterIndex, failure: Option<String>) {
         let kept = failure.is_none();
         if let (Some(account), Some(Router { rest, .. })) = (self.accounts.get(router), self.routers.get(router)) {
             *account.rest.lock().unwrap_or_else(PoisonError::into_inner) = rest.left(failure);

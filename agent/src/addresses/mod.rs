@@ -24,6 +24,7 @@ use xvrrp_common::units::MacAddress;
 use xvrrp_net::{DeletionMonitor, NetError, Netlink};
 
 use crate::addresses::unicast_filters::Record;
+use crate::identity::{PerRouter, RouterIndex};
 use crate::process::realtime;
 use keeper::Keeper;
 pub use tolerance::RestLeft;
@@ -52,9 +53,9 @@ pub struct Placement {
 #[derive(Debug)]
 pub enum Request {
     /// Install the addresses of this virtual router.
-    Install(usize),
+    Install(RouterIndex),
     /// Remove the addresses of this virtual router.
-    Remove(usize),
+    Remove(RouterIndex),
     /// Check now whether everything is in place.
     Restore,
     /// From now on, keep the virtual MACs in the cards' filters, which have been opened.
@@ -71,9 +72,9 @@ pub enum Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// Whether everything that it needs on the host stays there, as far as is known.
-    Kept { router: usize, kept: bool },
+    Kept { router: RouterIndex, kept: bool },
     /// Its addresses have been removed as requested.
-    Removed { router: usize },
+    Removed { router: RouterIndex },
 }
 
 /// Counts of what was put back for one virtual router, for the status.
@@ -101,7 +102,7 @@ impl Account {
 pub struct Handle {
     pub requests: mpsc::UnboundedSender<Request>,
     /// Accounts in the order of the virtual routers' numbers.
-    pub accounts: Arc<[Account]>,
+    pub accounts: Arc<PerRouter<Account>>,
     thread: JoinHandle<()>,
 }
 
@@ -141,13 +142,13 @@ impl Handle {
 /// # Errors
 /// The thread cannot be started, or the kernel refuses a netlink socket.
 pub fn spawn(
-    placements: Vec<Placement>,
+    placements: PerRouter<Placement>,
     realtime_priority: u8,
 ) -> anyhow::Result<(Handle, mpsc::UnboundedReceiver<Standing>)> {
     let (sender, requests) = mpsc::unbounded_channel();
     let (standings, standing_receiver) = mpsc::unbounded_channel();
     let (ready_sender, ready) = std::sync::mpsc::channel::<anyhow::Result<()>>();
-    let accounts: Arc<[Account]> = placements.iter().map(Account::new).collect();
+    let accounts: Arc<PerRouter<Account>> = Arc::new(placements.iter().map(Account::new).collect());
     let (name, shared) = ("addresses".to_owned(), Arc::clone(&accounts));
     let thread = thread::Builder::new().name(name).spawn(move || {
         // If this is not permitted, the election thread reports it for both threads.
@@ -185,7 +186,7 @@ fn open() -> Result<(Netlink, DeletionMonitor), NetError> {
 }
 
 /// Returns the addresses that a predecessor has installed and that stay for now.
-fn kept_addresses(placements: &[Placement]) -> BTreeSet<(u32, IpAddr)> {
+fn kept_addresses(placements: &PerRouter<Placement>) -> BTreeSet<(u32, IpAddr)> {
     let installed = |placement: &Placement| -> Vec<_> {
         placement.installed.iter().map(|&(address, _)| (placement.ifindex, address)).collect()
     };
@@ -193,8 +194,8 @@ fn kept_addresses(placements: &[Placement]) -> BTreeSet<(u32, IpAddr)> {
 }
 
 /// Reports the virtual routers that have no address on the host.
-fn report_clean(placements: &[Placement], standings: &mpsc::UnboundedSender<Standing>) {
-    for (router, _) in placements.iter().enumerate().filter(|(_, placement)| placement.installed.is_empty()) {
+fn report_clean(placements: &PerRouter<Placement>, standings: &mpsc::UnboundedSender<Standing>) {
+    for (router, _) in placements.enumerate().filter(|(_, placement)| placement.installed.is_empty()) {
         // Sending fails only in the last moments of a stop: until then, the election outlives this thread.
         let _ = standings.send(Standing::Removed { router });
     }

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use xvrrp_common::units::{Instant, Interval};
 
+use crate::identity::RouterIndex;
+
 /// How many frames one round sends at most: well under a millisecond of work.
 const ROUND: usize = 256;
 /// How many frames of one virtual router leave before it is another one's turn.
@@ -134,13 +136,13 @@ fn price(frames: usize) -> Interval {
     Interval::from_nanos(u64::try_from(frames).unwrap_or(u64::MAX).saturating_mul(COST))
 }
 
-/// The announcements of all virtual routers, by their place among all of them.
+/// The announcements of all virtual routers, by their numbers in the election.
 #[derive(Debug)]
 pub(super) struct Pace {
     budgets: BTreeMap<u32, Budget>,
     left_in_round: usize,
-    takeovers: VecDeque<usize>,
-    routine: VecDeque<usize>,
+    takeovers: VecDeque<RouterIndex>,
+    routine: VecDeque<RouterIndex>,
 }
 
 impl Pace {
@@ -171,7 +173,7 @@ impl Pace {
     }
 
     /// Lets a virtual router wait for its turn, for whatever it owes.
-    pub(super) fn enqueue(&mut self, index: usize, owed: &mut Owed) {
+    pub(super) fn enqueue(&mut self, index: RouterIndex, owed: &mut Owed) {
         for urgency in [Urgency::Takeover, Urgency::Routine] {
             if owed.of(urgency) > 0 && !std::mem::replace(owed.queued(urgency), true) {
                 self.queue(urgency).push_back(index);
@@ -187,11 +189,11 @@ impl Pace {
     }
 
     /// Whose turn it is, who then has to be [enqueued](Self::enqueue) again.
-    pub(super) fn next(&mut self, urgency: Urgency) -> Option<usize> {
+    pub(super) fn next(&mut self, urgency: Urgency) -> Option<RouterIndex> {
         self.queue(urgency).pop_front()
     }
 
-    fn queue(&mut self, urgency: Urgency) -> &mut VecDeque<usize> {
+    fn queue(&mut self, urgency: Urgency) -> &mut VecDeque<RouterIndex> {
         match urgency {
             Urgency::Takeover => &mut self.takeovers,
             Urgency::Routine => &mut self.routine,
@@ -204,6 +206,7 @@ mod tests {
     use Urgency::{Routine, Takeover};
 
     use super::*;
+    use crate::identity::PerRouter;
 
     const ETH0: u32 = 2;
     const ETH1: u32 = 3;
@@ -259,8 +262,8 @@ mod tests {
     #[test]
     fn virtual_routers_take_turns_and_each_stands_in_a_queue_once() {
         let mut pace = Pace::new(2);
-        let mut owed = [Owed::default(); 2];
-        for (index, owed) in owed.iter_mut().enumerate() {
+        let mut all: PerRouter<Owed> = [Owed::default(); 2].into_iter().collect();
+        for (index, owed) in all.enumerate_mut() {
             owed.ensure(100);
             owed.ensure(100);
             pace.enqueue(index, owed);
@@ -268,14 +271,15 @@ mod tests {
         }
         let mut turns = Vec::new();
         while let Some(index) = pace.next(Routine) {
-            turns.push(index);
-            owed[index].leave_queue(Routine);
+            turns.push(index.get());
+            let owed = all.get_mut(index).unwrap();
+            owed.leave_queue(Routine);
             // It ends with the addresses, and goes on with the first one again.
-            owed[index].take(Routine, TURN, 100);
-            pace.enqueue(index, &mut owed[index]);
+            owed.take(Routine, TURN, 100);
+            pace.enqueue(index, owed);
         }
         assert_eq!(turns, [0, 1, 0, 1, 0, 1, 0, 1]);
-        assert_eq!(owed, [Owed::default(); 2]);
+        assert!(all.iter().all(|owed| *owed == Owed::default()));
     }
 
     #[test]

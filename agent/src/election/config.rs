@@ -11,6 +11,7 @@ use xvrrp_net::{InterfaceSender, UnicastSocket};
 use xvrrp_vrrp::{Checks, Config};
 
 use super::Problem;
+use crate::identity::RouterIndex;
 
 /// How long after a problem with others' adverts the next one is told at the earliest.
 pub(super) const PROBLEM_PAUSE: Interval = Interval::from_millis(10_000);
@@ -18,10 +19,10 @@ pub(super) const PROBLEM_PAUSE: Interval = Interval::from_millis(10_000);
 /// What a virtual router of ours is made of.
 #[derive(Debug)]
 pub struct InstanceConfig {
-    /// Its place among all of them.
-    pub index: usize,
-    /// Those of all others that change role together with it.
-    pub partners: Arc<[usize]>,
+    /// Its number in the election.
+    pub index: RouterIndex,
+    /// The numbers of all others that change role together with it.
+    pub partners: Arc<[RouterIndex]>,
     /// One more should, which is not here as it has no interface.
     pub partner_absent: bool,
     pub key: RouterKey,

@@ -20,6 +20,7 @@ use super::frames::{Advertised, Announcements};
 use super::status::{Heard, Rival, RouterStatus, Timers};
 use super::{Outlets, Problem, Report, Transition};
 use crate::addresses::Request;
+use crate::identity::RouterIndex;
 use crate::process::clock;
 
 /// See [`InstanceConfig`].
@@ -144,7 +145,7 @@ impl Instance {
         self.machine.handle_event(event, now);
     }
 
-    pub(super) fn partners(&self) -> Arc<[usize]> {
+    pub(super) fn partners(&self) -> Arc<[RouterIndex]> {
         Arc::clone(&self.config.partners)
     }
 
@@ -160,10 +161,6 @@ impl Instance {
 
     pub(super) fn lacks_partner(&self) -> bool {
         self.config.partner_absent
-    }
-
-    pub(super) fn has_entered(&self) -> bool {
-        self.entered.is_some()
     }
 
     /// From where to where the state has changed since it was last asked for.

@@ -17,7 +17,7 @@ mod status;
 mod timer;
 mod unison;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::iter;
 use std::net::IpAddr;
@@ -30,6 +30,7 @@ use xvrrp_common::units::{Instant, Interval, MacAddress, Priority};
 use xvrrp_dataplane::{DataplaneError, Events, Retained, Tables, Told};
 
 use crate::addresses::{Request, Standing};
+use crate::identity::{PerRouter, RouterIndex};
 use crate::process::clock;
 use crate::process::realtime;
 use announcing::{Pace, TURN, Urgency};
@@ -50,12 +51,12 @@ const RENEWAL_PAUSE: Interval = Interval::from_millis(1);
 pub enum Command {
     /// An interface has got or lost its carrier, or another address of its own.
     Interface { ifindex: u32, running: bool, mac: Option<MacAddress> },
-    /// What the tracked checks make of a virtual router, which counts as in [`Report`].
-    Track { router: usize, priority: Priority, checks: xvrrp_vrrp::Checks },
-    /// Whether these virtual routers, which count as in [`Report`], leave their role to others.
-    StandBy { routers: Vec<usize>, on: bool },
-    /// How things stand, one entry for each virtual router, in the order of the configuration.
-    Status(oneshot::Sender<Vec<RouterStatus>>),
+    /// What the tracked checks make of a virtual router.
+    Track { router: RouterIndex, priority: Priority, checks: xvrrp_vrrp::Checks },
+    /// Whether these virtual routers leave their role to others.
+    StandBy { routers: Vec<RouterIndex>, on: bool },
+    /// Return the status of each virtual router.
+    Status(oneshot::Sender<PerRouter<RouterStatus>>),
     /// Have the kernel half forget all but these: the addresses of the others are off the host.
     Forget(Retained),
     /// Say that the thread goes on.
@@ -66,21 +67,20 @@ pub enum Command {
     HandOver,
 }
 
-/// What the election tells the management side. `router` counts the virtual routers in the configuration's order, one for
-/// each family of addresses.
+/// What the election reports to the management side.
 #[derive(Debug)]
 pub enum Report {
     Transition {
-        router: usize,
+        router: RouterIndex,
         transition: Transition,
     },
     Problem {
-        router: usize,
+        router: RouterIndex,
         problem: Problem,
     },
     /// Another host says that it has one of our addresses.
     RivalClaim {
-        router: usize,
+        router: RouterIndex,
         rival: Rival,
     },
     /// The thread could not be put ahead of ordinary load.
@@ -172,7 +172,7 @@ impl Handle {
 /// that does it. `realtime_priority` 0 leaves the election's thread with ordinary scheduling.
 pub fn spawn(
     tables: Tables,
-    instances: Vec<Instance>,
+    instances: PerRouter<Instance>,
     (addresses, standings): (mpsc::UnboundedSender<Request>, mpsc::UnboundedReceiver<Standing>),
     realtime_priority: u8,
 ) -> io::Result<Handle> {
@@ -200,7 +200,7 @@ fn be_realtime(priority: u8, reports: &mpsc::UnboundedSender<Report>) {
 
 struct Election {
     tables: Tables,
-    instances: Vec<Instance>,
+    instances: PerRouter<Instance>,
     outlets: Outlets,
     pace: Pace,
     /// When the lease of all is worked out again, unless something has ended it before.
@@ -225,10 +225,6 @@ impl Outlets {
     }
 }
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "an index is a place among the instances, which neither come nor go while the election runs"
-)]
 impl Election {
     fn run_to_end(
         &mut self,
@@ -254,9 +250,9 @@ impl Election {
         // SAFETY: `Events` owns the descriptor, and keeps it until it is dropped.
         let mut events = unsafe { AsyncFd::register(self.tables.take_events()?) }.map_err(io::Error::from)?;
         let mut timer = DeadlineTimer::new()?;
-        let by_slot: BTreeMap<u32, usize> =
-            (0..).zip(&self.instances).map(|(index, instance)| (instance.slot(), index)).collect();
-        for index in 0..self.instances.len() {
+        let by_slot: BTreeMap<u32, RouterIndex> =
+            self.instances.enumerate().map(|(index, instance)| (instance.slot(), index)).collect();
+        for index in self.instances.indices() {
             self.tell_of_partners(index, clock::now());
         }
         self.for_each(Instance::start)?;
@@ -292,8 +288,10 @@ impl Election {
                     Some(Command::Stop) | None => return Ok(Ending::Stopped),
                     Some(Command::HandOver) => {
                         self.drain_events(events.get_mut(), &by_slot)?;
-                        for index in 0..self.instances.len() {
-                            self.instances[index].part(&self.tables);
+                        for index in self.instances.indices() {
+                            if let Some(instance) = self.instances.get_mut(index) {
+                                instance.part(&self.tables);
+                            }
                             self.act(index)?;
                         }
                         return Ok(Ending::HandedOver);
@@ -316,7 +314,11 @@ impl Election {
     }
 
     /// Whether there may be more events than one round takes, so that a flood of them delays no advert.
-    fn drain_events(&mut self, events: &mut Events, by_slot: &BTreeMap<u32, usize>) -> Result<bool, ElectionError> {
+    fn drain_events(
+        &mut self,
+        events: &mut Events,
+        by_slot: &BTreeMap<u32, RouterIndex>,
+    ) -> Result<bool, ElectionError> {
         for _ in 0..EVENTS_PER_ROUND {
             let Some(told) = events.next() else {
                 return Ok(false);
@@ -327,7 +329,7 @@ impl Election {
                 Told::Claim(claim) => claim.slot,
             };
             let Some(&index) = by_slot.get(&slot) else { continue };
-            let instance = &mut self.instances[index];
+            let Some(instance) = self.instances.get_mut(index) else { continue };
             match told {
                 Told::Advert(event) if instance.key() == event.router => instance.heard(&event.advert, clock::now()),
                 Told::Advert(_) => {}
@@ -343,9 +345,9 @@ impl Election {
         if !self.instances.iter().any(|instance| instance.is_due(now)) {
             return Ok(());
         }
-        for index in 0..self.instances.len() {
-            let instance = &self.instances[index];
-            if instance.is_due(now) || instance.is_nearly_due(now) {
+        for index in self.instances.indices() {
+            let is_concerned = |instance: &Instance| instance.is_due(now) || instance.is_nearly_due(now);
+            if self.instances.get(index).is_some_and(is_concerned) {
                 self.fire(index, now)?;
             }
         }
@@ -405,21 +407,28 @@ impl Election {
         for instance in self.instances.iter_mut().filter(|instance| instance.key().ifindex == ifindex) {
             instance.set_running(running, now);
         }
-        for index in 0..self.instances.len() {
+        for index in self.instances.indices() {
             self.tell_of_partners(index, now);
         }
         self.for_each(|_, _| {})
     }
 
     /// Checks are the same for all that change role together.
-    fn track(&mut self, router: usize, priority: Priority, checks: xvrrp_vrrp::Checks) -> Result<(), ElectionError> {
+    fn track(
+        &mut self,
+        router: RouterIndex,
+        priority: Priority,
+        checks: xvrrp_vrrp::Checks,
+    ) -> Result<(), ElectionError> {
         let now = clock::now();
         let Some(instance) = self.instances.get(router) else { return Ok(()) };
         let partners = instance.partners();
         // The priority first: who comes back has it from the start.
         for event in [xvrrp_vrrp::Event::Priority(priority), xvrrp_vrrp::Event::Checks(checks)] {
             for one in iter::once(router).chain(partners.iter().copied()) {
-                self.instances[one].handle(event, now);
+                if let Some(instance) = self.instances.get_mut(one) {
+                    instance.handle(event, now);
+                }
             }
         }
         for one in iter::once(router).chain(partners.iter().copied()) {
@@ -429,7 +438,7 @@ impl Election {
     }
 
     /// What a virtual router needs on this host stays there again, or does not: its partners cannot do without it.
-    fn keep(&mut self, router: usize, kept: bool) -> Result<(), ElectionError> {
+    fn keep(&mut self, router: RouterIndex, kept: bool) -> Result<(), ElectionError> {
         let now = clock::now();
         let Some(instance) = self.instances.get_mut(router) else { return Ok(()) };
         instance.set_kept(kept, now);
@@ -440,17 +449,16 @@ impl Election {
         iter::once(router).chain(partners.iter().copied()).try_for_each(|one| self.act(one))
     }
 
-    fn stand_by(&mut self, routers: &[usize], on: bool) -> Result<(), ElectionError> {
+    fn stand_by(&mut self, routers: &[RouterIndex], on: bool) -> Result<(), ElectionError> {
         let now = clock::now();
-        let mut all: Vec<usize> = routers.iter().copied().filter(|router| *router < self.instances.len()).collect();
-        all.extend(
-            routers.iter().filter_map(|router| self.instances.get(*router)).flat_map(|it| it.partners().to_vec()),
-        );
-        all.sort_unstable();
-        all.dedup();
+        let found = routers.iter().filter_map(|router| Some((*router, self.instances.get(*router)?.partners())));
+        let all: BTreeSet<RouterIndex> =
+            found.flat_map(|(router, partners)| iter::once(router).chain(partners.to_vec())).collect();
         // All of them before any acts: each says so itself, and none follows its partner without a word.
         for &router in &all {
-            self.instances[router].handle(xvrrp_vrrp::Event::StandBy(on), now);
+            if let Some(instance) = self.instances.get_mut(router) {
+                instance.handle(xvrrp_vrrp::Event::StandBy(on), now);
+            }
         }
         all.into_iter().try_for_each(|router| self.act(router))
     }
@@ -459,8 +467,10 @@ impl Election {
     fn for_each(&mut self, mut apply: impl FnMut(&mut Instance, Instant)) -> Result<(), ElectionError> {
         let now = clock::now();
         let mut outcome = Ok(());
-        for index in 0..self.instances.len() {
-            apply(&mut self.instances[index], now);
+        for index in self.instances.indices() {
+            if let Some(instance) = self.instances.get_mut(index) {
+                apply(instance, now);
+            }
             outcome = outcome.and(self.act(index));
         }
         outcome

@@ -4,80 +4,108 @@
 use std::iter;
 
 use xvrrp_common::units::Instant;
-use xvrrp_vrrp::{Checks, Event, Follower, follow, others};
+use xvrrp_vrrp::{Checks, Event, Follower, State, follow, others};
 
-use super::{Election, ElectionError};
+use super::{Election, ElectionError, Instance};
+use crate::identity::RouterIndex;
 use crate::process::clock;
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "an index is a place among the instances, which neither come nor go while the election runs"
-)]
 impl Election {
     /// Lets a virtual router act on a deadline that has passed, unless the kernel half has heard better in the meantime, of
     /// it or of a partner. Without such a deadline, it only learns what the kernel half has heard.
-    pub(super) fn fire(&mut self, index: usize, now: Instant) -> Result<(), ElectionError> {
-        self.instances[index].answer_again(now);
+    pub(super) fn fire(&mut self, index: RouterIndex, now: Instant) -> Result<(), ElectionError> {
+        let Some(instance) = self.instances.get_mut(index) else { return Ok(()) };
+        instance.answer_again(now);
+        let partners = instance.partners();
         self.hear_stamps(index, now);
-        if !self.instances[index].takeover_is_due(now) {
-            self.instances[index].handle_timeout(now);
-            return self.act(index);
+        if !self.instances.get(index).is_some_and(|instance| instance.takeover_is_due(now)) {
+            return self.time_out(index, now);
         }
-        let partners = self.instances[index].partners();
         let all = || iter::once(index).chain(partners.iter().copied());
         // From the moment that the kernel half knows the role it tells of every advert. One that came between the
         // stamps read above and that moment shows in the stamps read here; none goes unnoticed. `set_router` issues a full fence
         // after each role, and the kernel half one after each stamp (`take` in `ebpf/src/advert.rs`).
-        all().try_for_each(|one| self.instances[one].prepare_takeover(now, &mut self.tables))?;
+        for one in all() {
+            if let Some(instance) = self.instances.get_mut(one) {
+                instance.prepare_takeover(now, &mut self.tables)?;
+            }
+        }
         self.hear_stamps(index, now);
-        self.instances[index].handle_timeout(now);
-        self.act(index)?;
+        self.time_out(index, now)?;
         // Whoever is no Active router after all.
-        Ok(all().try_for_each(|one| self.instances[one].put_off_takeover(&mut self.tables))?)
+        for one in all() {
+            if let Some(instance) = self.instances.get_mut(one) {
+                instance.put_off_takeover(&mut self.tables)?;
+            }
+        }
+        Ok(())
     }
 
-    fn hear_stamps(&mut self, index: usize, now: Instant) {
-        let partners = self.instances[index].partners();
-        for partner in &*partners {
-            let heard = self.tables.heard(self.instances[*partner].slot());
-            self.instances[index].hear_restart(&heard, now);
+    fn time_out(&mut self, index: RouterIndex, now: Instant) -> Result<(), ElectionError> {
+        if let Some(instance) = self.instances.get_mut(index) {
+            instance.handle_timeout(now);
         }
-        self.instances[index].hear_stamp(&self.tables, now);
+        self.act(index)
+    }
+
+    fn hear_stamps(&mut self, index: RouterIndex, now: Instant) {
+        let Some(instance) = self.instances.get(index) else { return };
+        for partner in &*instance.partners() {
+            let Some(slot) = self.instances.get(*partner).map(Instance::slot) else { continue };
+            let heard = self.tables.heard(slot);
+            if let Some(instance) = self.instances.get_mut(index) {
+                instance.hear_restart(&heard, now);
+            }
+        }
+        if let Some(instance) = self.instances.get_mut(index) {
+            instance.hear_stamp(&self.tables, now);
+        }
     }
 
     /// Carries out what a virtual router has decided, and what follows from it for its partners.
-    pub(super) fn act(&mut self, index: usize) -> Result<(), ElectionError> {
-        let partners = self.instances[index].partners();
-        let all = || iter::once(index).chain(partners.iter().copied());
+    pub(super) fn act(&mut self, index: RouterIndex) -> Result<(), ElectionError> {
         self.carry_out(index)?;
-        while let Some(changed) = all().find(|one| self.instances[*one].has_entered()) {
-            let Some((from, to)) = self.instances[changed].take_entered() else { break };
+        let Some(instance) = self.instances.get(index) else { return Ok(()) };
+        let partners = instance.partners();
+        let all = || iter::once(index).chain(partners.iter().copied());
+        while let Some((changed, (from, to))) = self.take_entered(all()) {
             for partner in all().filter(|one| *one != changed) {
-                let Some((follower, event)) = follow(from, to, self.instances[partner].state()) else { continue };
+                let Some(instance) = self.instances.get(partner) else { continue };
+                let Some((follower, event)) = follow(from, to, instance.state()) else { continue };
                 let follower = match follower {
                     Follower::Changed => changed,
                     Follower::Partner => partner,
                 };
-                self.instances[follower].handle(event, clock::now());
+                if let Some(instance) = self.instances.get_mut(follower) {
+                    instance.handle(event, clock::now());
+                }
                 self.carry_out(follower)?;
             }
         }
         Ok(())
     }
 
-    fn carry_out(&mut self, index: usize) -> Result<(), ElectionError> {
-        let instance = &mut self.instances[index];
+    /// Takes the change of state of the first of these virtual routers that has one.
+    fn take_entered(&mut self, mut of: impl Iterator<Item = RouterIndex>) -> Option<(RouterIndex, (State, State))> {
+        of.find_map(|one| Some((one, self.instances.get_mut(one)?.take_entered()?)))
+    }
+
+    fn carry_out(&mut self, index: RouterIndex) -> Result<(), ElectionError> {
+        let Some(instance) = self.instances.get_mut(index) else { return Ok(()) };
         instance.act(&mut self.tables, &self.outlets, &mut self.pace)?;
         self.pace.enqueue(index, instance.owed());
         Ok(())
     }
 
     /// Tells a virtual router what its partners can do, without anything being done about it yet.
-    pub(super) fn tell_of_partners(&mut self, index: usize, now: Instant) {
-        let instance = &self.instances[index];
+    pub(super) fn tell_of_partners(&mut self, index: RouterIndex, now: Instant) {
+        let Some(instance) = self.instances.get(index) else { return };
         let absent = instance.lacks_partner().then_some(Checks::Failed);
         let partners = instance.partners();
-        let partners = others(partners.iter().map(|partner| self.instances[*partner].ability()).chain(absent));
-        self.instances[index].handle(Event::Partners(partners), now);
+        let present = partners.iter().filter_map(|partner| Some(self.instances.get(*partner)?.ability()));
+        let partners = others(present.chain(absent));
+        if let Some(instance) = self.instances.get_mut(index) {
+            instance.handle(Event::Partners(partners), now);
+        }
     }
 }

@@ -10,6 +10,7 @@ use xvrrp_dataplane::{CounterReader, Predecessor};
 use xvrrp_vrrp::RouterState;
 
 use crate::election::{Report, Rival, Transition};
+use crate::identity::{PerRouter, RouterIndex};
 use crate::plan::waits::Waits;
 use crate::plan::{Plan, Waiting};
 use crate::process::clock::unix_time;
@@ -47,14 +48,14 @@ pub fn waits(waiting: &[Waiting<'_>], logged: &[Waits]) -> Vec<Waits> {
 /// Logs the reports of the election, and discarded adverts.
 #[derive(Debug)]
 pub struct Reporter {
-    routers: Vec<LoggedRouter>,
+    routers: PerRouter<LoggedRouter>,
     counters: Arc<CounterReader>,
     conflicts: Conflicts,
 }
 
 /// The hosts that have recently claimed an address of a virtual router, with the time when that was logged.
 #[derive(Debug, Default)]
-struct Conflicts(BTreeMap<(usize, MacAddress), Instant>);
+struct Conflicts(BTreeMap<(RouterIndex, MacAddress), Instant>);
 
 impl Conflicts {
     /// Minimum time between two log lines about the same claimant.
@@ -64,7 +65,7 @@ impl Conflicts {
     const MAX_CLAIMANTS: usize = 64;
 
     /// Whether a claim is to be logged; if so, records that.
-    fn should_log(&mut self, claimant: (usize, MacAddress), now: Instant) -> bool {
+    fn should_log(&mut self, claimant: (RouterIndex, MacAddress), now: Instant) -> bool {
         self.0.retain(|_, logged| now.since(*logged) < Self::PAUSE);
         let log = self.0.len() < Self::MAX_CLAIMANTS && !self.0.contains_key(&claimant);
         if log {
@@ -154,13 +155,13 @@ mod tests {
     fn a_claimant_is_logged_once_a_minute_and_a_flood_of_claimants_is_limited() {
         let mut conflicts = Conflicts::default();
         let start = Instant::from_nanos(1_000_000_000_000);
-        let mac = |last| MacAddress([2, 0, 0, 0, 0, last]);
-        assert!(conflicts.should_log((0, mac(1)), start));
-        assert!(!conflicts.should_log((0, mac(1)), start + Interval::from_seconds(59)));
-        assert!(conflicts.should_log((1, mac(1)), start), "another virtual router's");
-        assert!(conflicts.should_log((0, mac(1)), start + Interval::from_seconds(60)));
+        let claimant = |router, last| (RouterIndex::new(router), MacAddress([2, 0, 0, 0, 0, last]));
+        assert!(conflicts.should_log(claimant(0, 1), start));
+        assert!(!conflicts.should_log(claimant(0, 1), start + Interval::from_seconds(59)));
+        assert!(conflicts.should_log(claimant(1, 1), start), "another virtual router's");
+        assert!(conflicts.should_log(claimant(0, 1), start + Interval::from_seconds(60)));
         let later = start + Interval::from_seconds(61);
-        let logged = (0..=255).filter(|&last| conflicts.should_log((0, mac(last)), later)).count();
+        let logged = (0..=255).filter(|&last| conflicts.should_log(claimant(0, last), later)).count();
         assert!(logged < 64, "{logged} lines");
     }
 }

@@ -92,7 +92,7 @@ impl Notifications {
         self.mailer.report(place, &change, is_new);
         self.programs.notify(place, change, is_new);
         if let Some((group, change, is_new)) = of_group {
-            self.programs.notify(self.first_group + group, change, is_new);
+            self.programs.notify(self.first_group + group.get(), change, is_new);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use xvrrp_config::Config;
+use xvrrp_config::{Config, GroupIndex};
 use xvrrp_vrrp::RouterState;
 
 use crate::notify::audience::StateChange;
@@ -31,6 +31,7 @@ impl SyncGroups {
         let members: Vec<_> =
             ready.chain(plans.waiting.iter().map(|waiting| (waiting.place, waiting.config))).collect();
         let group = |index| {
+            let index = GroupIndex::new(index);
             let members = members.iter().filter(|(_, member)| member.sync_group == Some(index));
             GroupState::new(members.map(|(place, _)| *place))
         };
@@ -40,7 +41,12 @@ impl SyncGroups {
     /// Records that the virtual router at `place` has entered a state, or continues in it if `is_new` is false. If its
     /// group as a whole is now in another state than was reported last, returns the number of the group, its change,
     /// and whether that is new.
-    pub fn record(&mut self, place: usize, change: &StateChange, is_new: bool) -> Option<(usize, StateChange, bool)> {
+    pub fn record(
+        &mut self,
+        place: usize,
+        change: &StateChange,
+        is_new: bool,
+    ) -> Option<(GroupIndex, StateChange, bool)> {
         let (index, group) = self.0.iter_mut().enumerate().find(|(_, group)| group.states.contains_key(&place))?;
         group.states.insert(place, Some(change.state));
         group.is_new |= is_new;
@@ -51,7 +57,7 @@ impl SyncGroups {
         let reason = group.cause.take().unwrap_or_default();
         let is_new = std::mem::take(&mut group.is_new);
         let changed = group.reported.replace(change.state) != Some(change.state);
-        changed.then(|| (index, StateChange { reason, ..change.clone() }, is_new))
+        changed.then(|| (GroupIndex::new(index), StateChange { reason, ..change.clone() }, is_new))
     }
 }
 

@@ -12,10 +12,11 @@ use xvrrp_common::units::{Family, Instant, MacAddress};
 use xvrrp_common::wire::vrrp::HOP_LIMIT;
 use xvrrp_config::host::{self, Obstacle};
 use xvrrp_config::surroundings::Surrounding;
-use xvrrp_config::{Checksum, Config, UnicastPeer, Vip, VirtualRouterConfig};
+use xvrrp_config::{Checksum, Config, GroupIndex, UnicastPeer, Vip, VirtualRouterConfig};
 use xvrrp_net::{Interface, Kind, MARKS_LAST};
 
 use crate::addresses::{Placement, RestLeft};
+use crate::identity::RouterIndex;
 
 /// Plan of one virtual router: what the configuration says about one address family.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub struct Plan<'a> {
     /// Place among all virtual routers of the configuration, including those that wait.
     pub place: usize,
     /// Number in the election.
-    pub index: usize,
+    pub index: RouterIndex,
     pub family: Family,
     pub config: &'a VirtualRouterConfig,
     pub interface: &'a Interface,
@@ -78,7 +79,8 @@ impl<'a> Plans<'a> {
                 by_name.get(router.interface.as_str()).map(|&it| (it, primary)).ok_or(Obstacle::Absent)
             }) {
                 Ok((interface, primary)) => {
-                    plans.ready.push(Plan::new(place, plans.ready.len(), router, family, interface, primary));
+                    let index = RouterIndex::new(plans.ready.len());
+                    plans.ready.push(Plan::new(place, index, router, family, interface, primary));
                 }
                 Err(obstacle) => {
                     let reason = obstacle.reason(&router.interface);
@@ -99,7 +101,7 @@ impl<'a> Plans<'a> {
             match equip(&plan) {
                 Ok(equipped) => {
                     equipment.push(equipped);
-                    plan.index = self.ready.len();
+                    plan.index = RouterIndex::new(self.ready.len());
                     self.ready.push(plan);
                 }
                 Err(error) => {
@@ -109,6 +111,11 @@ impl<'a> Plans<'a> {
             }
         }
         equipment
+    }
+
+    /// Returns the plan of the virtual router with this number in the election.
+    pub fn get(&self, router: RouterIndex) -> Option<&Plan<'a>> {
+        self.ready.get(router.get())
     }
 
     /// Returns the indices of the interfaces that have a virtual router.
@@ -125,9 +132,9 @@ impl<'a> Plans<'a> {
 
     /// Returns, for each virtual router, the numbers of all others that change role together with it: the families of
     /// the same name and the members of its sync group.
-    pub fn partners(&self) -> Vec<Arc<[usize]>> {
-        let mut by_name = BTreeMap::<&str, Vec<usize>>::new();
-        let mut by_group = BTreeMap::<usize, Vec<usize>>::new();
+    pub fn partners(&self) -> Vec<Arc<[RouterIndex]>> {
+        let mut by_name = BTreeMap::<&str, Vec<RouterIndex>>::new();
+        let mut by_group = BTreeMap::<GroupIndex, Vec<RouterIndex>>::new();
         for plan in &self.ready {
             by_name.entry(&plan.config.name).or_default().push(plan.index);
             if let Some(group) = plan.config.sync_group {
@@ -137,7 +144,7 @@ impl<'a> Plans<'a> {
         let partners = |plan: &Plan<'_>| {
             let same_name = by_name.get(plan.config.name.as_str()).into_iter().flatten();
             let same_group = plan.config.sync_group.and_then(|group| by_group.get(&group)).into_iter().flatten();
-            let all: BTreeSet<usize> = same_name.chain(same_group).copied().collect();
+            let all: BTreeSet<RouterIndex> = same_name.chain(same_group).copied().collect();
             all.into_iter().filter(|index| *index != plan.index).collect()
         };
         self.ready.iter().map(partners).collect()
@@ -208,7 +215,7 @@ pub fn surroundings(interfaces: &[Interface]) -> Vec<Surrounding> {
 impl<'a> Plan<'a> {
     fn new(
         place: usize,
-        index: usize,
+        index: RouterIndex,
         config: &'a VirtualRouterConfig,
         family: Family,
         interface: &'a Interface,
@@ -220,7 +227,7 @@ impl<'a> Plan<'a> {
             family,
             config,
             interface,
-            slot: u32::try_from(index).expect("a configuration has at most 4080 virtual routers of each family"),
+            slot: u32::try_from(index.get()).expect("a configuration has at most 4080 virtual routers of each family"),
             resume: None,
             stands_by: false,
             sends_plain: false,

@@ -10,6 +10,7 @@ use xvrrp_common::units::Family;
 use xvrrp_net::{Interface, InterfaceSender, Memberships, PacketSocket, UnicastSocket};
 
 use crate::election::{Instance, InstanceConfig};
+use crate::identity::{PerRouter, RouterIndex};
 use crate::plan::{Plan, Plans};
 use crate::tracking::{self, Outcome, Verdict};
 
@@ -93,11 +94,10 @@ pub fn instances(
     plans: &Plans<'_>,
     sockets: Vec<Sockets>,
     held: &BTreeSet<u32>,
-    resting: &BTreeSet<usize>,
+    resting: &BTreeSet<RouterIndex>,
     outcomes: &[Outcome],
-) -> anyhow::Result<Vec<Instance>> {
-    let mut instances = Vec::with_capacity(plans.ready.len());
-    for ((plan, partners), Sockets { frames, peers }) in plans.ready.iter().zip(plans.partners()).zip(sockets) {
+) -> anyhow::Result<PerRouter<Instance>> {
+    let instance = |((plan, partners), Sockets { frames, peers }): ((&Plan<'_>, _), Sockets)| {
         let Interface { ifindex, running, .. } = plan.interface;
         let Verdict { priority, checks } = tracking::initial(plan.config, outcomes);
         let instance = Instance::new(InstanceConfig {
@@ -117,9 +117,7 @@ pub fn instances(
             kept: !resting.contains(&plan.index),
             checks,
         });
-        instances.push(
-            instance.with_context(|| format!("virtual_router \"{}\": cannot build its advert", plan.config.name))?,
-        );
-    }
-    Ok(instances)
+        instance.with_context(|| format!("virtual_router \"{}\": cannot build its advert", plan.config.name))
+    };
+    plans.ready.iter().zip(plans.partners()).zip(sockets).map(instance).collect()
 }

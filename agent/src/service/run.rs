@@ -34,8 +34,10 @@ impl Service<'_> {
     /// Logs what the election reports, and sends notifications of a change of state.
     pub(super) fn reported(&mut self, report: &Report) {
         self.reporter.report(report);
-        if let Report::Transition { router, transition } = report {
-            self.notifications.transition(self.plans.ready[*router].place, transition);
+        if let Report::Transition { router, transition } = report
+            && let Some(plan) = self.plans.get(*router)
+        {
+            self.notifications.transition(plan.place, transition);
         }
     }
 

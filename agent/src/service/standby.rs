@@ -7,6 +7,7 @@ use xvrrp_config::VirtualRouterConfig;
 
 use crate::control::Answer;
 use crate::election::Command;
+use crate::identity::RouterIndex;
 use crate::plan::Plan;
 
 /// Puts virtual routers into standby and takes them out of it.
@@ -20,7 +21,7 @@ pub struct Switch {
 #[derive(Debug)]
 struct Switched {
     /// Numbers of the families in the election.
-    numbers: Vec<usize>,
+    numbers: Vec<RouterIndex>,
     owner: bool,
     preempt: bool,
 }

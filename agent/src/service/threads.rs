@@ -7,6 +7,7 @@ use xvrrp_dataplane::Tables;
 use crate::addresses;
 use crate::addresses::Placement;
 use crate::election::{self, Command, Ending, Instance, Report};
+use crate::identity::PerRouter;
 
 /// The election thread and the address thread, which start together and end together.
 #[derive(Debug)]
@@ -22,8 +23,8 @@ impl Threads {
     /// One of the threads cannot be started.
     pub async fn start(
         tables: Tables,
-        instances: Vec<Instance>,
-        placements: Vec<Placement>,
+        instances: PerRouter<Instance>,
+        placements: PerRouter<Placement>,
         realtime_priority: u8,
     ) -> anyhow::Result<Self> {
         let (addresses, standings) =

@@ -21,6 +21,7 @@ use crate::control::status::{
     SyncGroupStatus, TimerStatus, TrackStatus, VirtualRouterStatus, counted, milliseconds,
 };
 use crate::election::{Command, RouterStatus, Timers};
+use crate::identity::{PerRouter, RouterIndex};
 use crate::plan::waits::Waits;
 use crate::plan::{self, Plans};
 use crate::process::clock::{self, unix_time};
@@ -54,7 +55,7 @@ pub struct Sources {
     /// Changes of state, by the virtual routers' places in the configuration.
     pub history: Arc<History>,
     /// What the agent keeps on the host, by the virtual routers' numbers in the election.
-    pub kept: Arc<[addresses::Account]>,
+    pub kept: Arc<PerRouter<addresses::Account>>,
     /// Why the kernel half is not pinned, if it is not.
     pub unpinned: watch::Receiver<Option<String>>,
 }
@@ -96,8 +97,8 @@ struct RouterInfo {
 /// Where the changing part of a virtual router's status comes from.
 #[derive(Debug)]
 enum RouterSource {
-    /// The election, where it has the number `index`.
-    Election { index: usize, primary: IpAddr, slot: u32 },
+    /// The election, where it has this number.
+    Election { index: RouterIndex, primary: IpAddr, slot: u32 },
     /// Nowhere: it waits for something on the host, and its status is constant.
     Waiting { status: RouterStatus, reason: String, since: f64 },
 }
@@ -125,7 +126,7 @@ impl Inspector {
         });
         let mut routers: Vec<_> = ready.chain(waiting).collect();
         routers.sort_by_key(|(place, _)| *place);
-        let sync_groups: Vec<_> = config.sync_groups.iter().map(|group| GroupInfo::new(group, config)).collect();
+        let sync_groups: Vec<_> = config.sync_groups.iter().map(GroupInfo::new).collect();
         for (_, info) in &mut routers {
             let group = sync_groups.iter().find(|group| group.members.contains(&info.name));
             info.sync_group = group.map(|group| group.name.clone());
@@ -136,9 +137,7 @@ impl Inspector {
             routers: routers.into_iter().map(|(_, info)| info).collect(),
             sync_groups,
             checks: config
-                .checks
-                .iter()
-                .enumerate()
+                .numbered_checks()
                 .map(|(index, check)| CheckInfo::new(check, config.is_tracked(index)))
                 .collect(),
             sources,
@@ -191,7 +190,7 @@ impl Inspector {
         &self,
         place: usize,
         info: &RouterInfo,
-        elected: &[RouterStatus],
+        elected: &PerRouter<RouterStatus>,
         checks: &[CheckState],
     ) -> Option<VirtualRouterStatus> {
         match &info.source {
@@ -265,8 +264,8 @@ impl Inspector {
     }
 
     fn track(&self, Tracked { check, weight }: Tracked, checks: &[CheckState]) -> Option<TrackStatus> {
-        let (state, value) = outcome(checks.get(check)?.outcome);
-        Some(TrackStatus { check: self.checks.get(check)?.name.clone(), weight, state: state.to_owned(), value })
+        let (state, value) = outcome(check.of(checks)?.outcome);
+        Some(TrackStatus { check: check.of(&self.checks)?.name.clone(), weight, state: state.to_owned(), value })
     }
 
     fn counted(&self, index: u32) -> BTreeMap<String, u64> {
@@ -305,9 +304,8 @@ impl RouterInfo {
 }
 
 impl GroupInfo {
-    fn new(group: &SyncGroupConfig, config: &Config) -> Self {
-        let members = group.members.iter().filter_map(|place| config.virtual_routers.get(*place));
-        Self { name: group.name.clone(), members: members.map(|member| member.name.clone()).collect() }
+    fn new(SyncGroupConfig { name, members, .. }: &SyncGroupConfig) -> Self {
+        Self { name: name.clone(), members: members.clone() }
     }
 }
 

@@ -15,8 +15,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use xvrrp_common::units::{Instant, Priority};
-use xvrrp_config::{CheckConfig, Config, Tracked, VirtualRouterConfig};
+use xvrrp_config::{CheckConfig, CheckIndex, Config, Tracked, VirtualRouterConfig};
 
+use crate::identity::{PerRouter, RouterIndex};
 use crate::process::clock;
 use crate::process::program::Children;
 pub use outcome::Outcome;
@@ -28,8 +29,8 @@ pub use verdict::Verdict;
 #[derive(Debug)]
 pub struct Tracker {
     checks: Vec<RunningCheck>,
-    routers: Vec<TrackingRouter>,
-    observations: mpsc::UnboundedReceiver<(usize, Observation)>,
+    routers: PerRouter<TrackingRouter>,
+    observations: mpsc::UnboundedReceiver<(CheckIndex, Observation)>,
     /// Updates that [`Self::next`] has not returned yet.
     updates: VecDeque<VerdictUpdate>,
     states: watch::Sender<Vec<CheckState>>,
@@ -39,8 +40,8 @@ pub struct Tracker {
 /// A new verdict on a virtual router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerdictUpdate {
-    /// The virtual router's position in the iterator that [`Tracker::start`] was given.
-    pub router: usize,
+    /// Number of the virtual router in the election.
+    pub router: RouterIndex,
     /// The verdict that holds from now on.
     pub verdict: Verdict,
 }
@@ -86,16 +87,16 @@ fn key(CheckConfig { name, kind, .. }: &CheckConfig) -> String {
 
 /// Returns the verdict with which a virtual router starts if its checks have these outcomes.
 pub fn initial(router: &VirtualRouterConfig, outcomes: &[Outcome]) -> Verdict {
-    compute(router.priority, &router.track, |check| outcomes.get(check).copied().unwrap_or(Outcome::Pending))
+    compute(router.priority, &router.track, |check| check.of(outcomes).copied().unwrap_or(Outcome::Pending))
 }
 
-fn compute(priority: Priority, track: &[Tracked], outcome: impl Fn(usize) -> Outcome) -> Verdict {
+fn compute(priority: Priority, track: &[Tracked], outcome: impl Fn(CheckIndex) -> Outcome) -> Verdict {
     verdict::verdict(priority, track.iter().map(|tracked| (tracked.weight, outcome(tracked.check))))
 }
 
 impl Tracker {
     /// Starts, on the current runtime, a task for every check that a virtual router of the configuration tracks.
-    /// `routers` are those that take part in elections.
+    /// `routers` are those that take part in the election, in the order of their numbers.
     pub fn start<'a>(
         config: &Config,
         outcomes: &[Outcome],
@@ -104,7 +105,7 @@ impl Tracker {
     ) -> Self {
         let (sender, observations) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
-        for (index, check) in config.checks.iter().enumerate().filter(|(index, _)| config.is_tracked(*index)) {
+        for (index, check) in config.numbered_checks().filter(|(index, _)| config.is_tracked(*index)) {
             tasks.spawn(run(index, check.clone(), sender.clone(), children.clone()));
         }
         Self::new(&config.checks, outcomes, routers, observations, tasks)
@@ -114,7 +115,7 @@ impl Tracker {
         checks: &[CheckConfig],
         outcomes: &[Outcome],
         routers: impl Iterator<Item = &'a VirtualRouterConfig>,
-        observations: mpsc::UnboundedReceiver<(usize, Observation)>,
+        observations: mpsc::UnboundedReceiver<(CheckIndex, Observation)>,
         tasks: JoinSet<()>,
     ) -> Self {
         let check = |(check, &outcome): (&CheckConfig, &Outcome)| RunningCheck {
@@ -168,8 +169,8 @@ impl Tracker {
         }
     }
 
-    fn observe(&mut self, index: usize, observation: Observation) {
-        let Some(check) = self.checks.get_mut(index) else { return };
+    fn observe(&mut self, index: CheckIndex, observation: Observation) {
+        let Some(check) = index.of_mut(&mut self.checks) else { return };
         let turned = check.filter.observe(&observation);
         let outcome = check.filter.outcome();
         if turned {
@@ -180,7 +181,7 @@ impl Tracker {
             Observation::Passed | Observation::Value(_) => None,
         };
         self.states.send_if_modified(|states| {
-            let Some(state) = states.get_mut(index) else { return false };
+            let Some(state) = index.of_mut(states) else { return false };
             if turned {
                 (state.outcome, state.since) = (outcome, clock::now());
             }
@@ -192,9 +193,10 @@ impl Tracker {
         }
     }
 
-    fn update_verdicts(&mut self, changed: usize) {
-        let outcome = |check: usize| self.checks.get(check).map_or(Outcome::Pending, |check| check.filter.outcome());
-        for (index, router) in self.routers.iter_mut().enumerate() {
+    fn update_verdicts(&mut self, changed: CheckIndex) {
+        let outcome =
+            |check: CheckIndex| check.of(&self.checks).map_or(Outcome::Pending, |check| check.filter.outcome());
+        for (index, router) in self.routers.enumerate_mut() {
             if !router.track.iter().any(|tracked| tracked.check == changed) {
                 continue;
             }
@@ -213,9 +215,9 @@ impl Tracker {
 
 /// Runs one check: looks again and again, until nothing receives the observations any more.
 async fn run(
-    index: usize,
+    index: CheckIndex,
     check: CheckConfig,
-    observations: mpsc::UnboundedSender<(usize, Observation)>,
+    observations: mpsc::UnboundedSender<(CheckIndex, Observation)>,
     children: Children,
 ) {
     let mut probe = Probe::open(&check, children);
@@ -249,7 +251,7 @@ mod tests {
 
     /// Three virtual routers: `x` tracks `a` without a weight and `b` with one, `y` tracks `b` only, `z` tracks
     /// nothing.
-    fn tracker() -> (mpsc::UnboundedSender<(usize, Observation)>, Tracker) {
+    fn tracker() -> (mpsc::UnboundedSender<(CheckIndex, Observation)>, Tracker) {
         let config = xvrrp_config::parse(
             Path::new("x.toml"),
             r#"
@@ -274,10 +276,12 @@ mod tests {
 
     /// Returns all updates that follow from an observation.
     fn observe(tracker: &mut Tracker, check: usize, observation: Observation) -> Vec<(usize, u8, Checks)> {
-        tracker.observe(check, observation);
+        tracker.observe(CheckIndex::new(check), observation);
         let updates = std::mem::take(&mut tracker.updates);
         let updates = updates.into_iter();
-        updates.map(|VerdictUpdate { router, verdict }| (router, verdict.priority.get(), verdict.checks)).collect()
+        updates
+            .map(|VerdictUpdate { router, verdict }| (router.get(), verdict.priority.get(), verdict.checks))
+            .collect()
     }
 
     #[test]

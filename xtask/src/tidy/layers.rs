@@ -12,6 +12,7 @@ const ELECTION: &str = "agent/src/election/";
 const KNOWN: &[(&str, &[&str])] = &[
     // What goes into the queue of the addresses' thread, and what comes back.
     ("agent/src/addresses/mod.rs", &["Request", "Standing"]),
+    ("agent/src/identity/mod.rs", &[]),
     ("agent/src/process/clock.rs", &[]),
     ("agent/src/process/realtime.rs", &[]),
 ];

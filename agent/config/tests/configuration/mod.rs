@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
 use xvrrp_config::{
-    self, AgentConfig, CheckConfig, CheckKind, Checksum, Config, Encryption, Login, MailConfig, NotifyConfig,
-    NotifyProgram, Occasion, Origin, Password, Text, Tracked, Vip, VirtualRouterConfig, VirtualRouterLines, keys,
+    self, AgentConfig, CheckConfig, CheckIndex, CheckKind, Checksum, Config, Encryption, GroupIndex, Login, MailConfig,
+    NotifyConfig, NotifyProgram, Occasion, Origin, Password, Text, Tracked, Vip, VirtualRouterConfig,
+    VirtualRouterLines, keys,
 };
 
 fn parse(text: &str) -> Config {
@@ -299,7 +300,7 @@ fn checks_are_tracked_by_name_with_their_weight_or_another() {
         (&CheckKind::Ping("2001:db8::1".parse().unwrap()), Interval::from_millis(100))
     );
     assert_eq!(unused.kind, CheckKind::PidFile("/run/nginx.pid".into()));
-    let tracked = |check, weight| Tracked { check, weight };
+    let tracked = |check, weight| Tracked { check: CheckIndex::new(check), weight };
     assert_eq!(config.virtual_routers[0].track, [tracked(1, 253), tracked(0, -253), tracked(2, 0)]);
     let unused = "xvrrp.toml:27: check \"unused\": no virtual router tracks it, so it is not run; track or remove it";
     assert_eq!(config.warnings(), [unused]);
@@ -527,10 +528,17 @@ fn members_of_a_sync_group_know_it_and_track_what_any_of_them_does() {
         "#,
     );
     let [lan, other, wan] = &config.virtual_routers[..] else { panic!("{config:?}") };
-    assert_eq!((lan.sync_group, other.sync_group, wan.sync_group), (Some(0), None, Some(0)));
-    assert_eq!(lan.track.iter().map(|tracked| (tracked.check, tracked.weight)).collect::<Vec<_>>(), [(1, -20), (0, 0)]);
+    assert_eq!(
+        (lan.sync_group, other.sync_group, wan.sync_group),
+        (Some(GroupIndex::new(0)), None, Some(GroupIndex::new(0)))
+    );
+    assert_eq!(
+        lan.track.iter().map(|tracked| (tracked.check.get(), tracked.weight)).collect::<Vec<_>>(),
+        [(1, -20), (0, 0)]
+    );
     assert_eq!(lan.track, wan.track);
     assert_eq!(other.track, []);
     let [group] = &config.sync_groups[..] else { panic!("{config:?}") };
-    assert_eq!((group.name.as_str(), &group.members[..], group.notify.programs.len()), ("gw", &[2, 0][..], 1));
+    assert_eq!((group.name.as_str(), group.notify.programs.len()), ("gw", 1));
+    assert_eq!(group.members, ["wan", "lan"]);
 }
