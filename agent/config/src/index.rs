@@ -11,11 +11,6 @@ impl CheckIndex {
         Self(index)
     }
 
-    /// How many checks come before this one.
-    pub const fn get(self) -> usize {
-        self.0
-    }
-
     /// Returns this check's element of a list that has one for each check.
     pub fn of<T>(self, list: &[T]) -> Option<&T> {
         list.get(self.0)
@@ -35,10 +30,5 @@ impl GroupIndex {
     /// The sync group that comes after `index` others.
     pub const fn new(index: usize) -> Self {
         Self(index)
-    }
-
-    /// How many sync groups come before this one.
-    pub const fn get(self) -> usize {
-        self.0
     }
 }

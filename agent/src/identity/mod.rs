@@ -1,5 +1,7 @@
 //! The numbers that virtual routers have inside the agent, one type for each way of counting them.
 
+use xvrrp_config::GroupIndex;
+
 /// Number of a virtual router in the election: counts those that take part, one for each family of addresses, in the
 /// order of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +17,32 @@ impl RouterIndex {
     pub const fn get(self) -> usize {
         self.0
     }
+}
+
+/// Place of a virtual router in the configuration: counts all of them, also those that wait, one for each family of
+/// addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place(usize);
+
+impl Place {
+    /// The virtual router that comes after `place` others.
+    pub const fn new(place: usize) -> Self {
+        Self(place)
+    }
+
+    /// How many virtual routers come before this one.
+    pub const fn get(self) -> usize {
+        self.0
+    }
+}
+
+/// Identifies what an operator is notified about: the changes of a virtual router or of a sync group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AudienceId {
+    /// The virtual router at this place, with all of its families.
+    Router(Place),
+    /// The sync group with this position in the configuration.
+    Group(GroupIndex),
 }
 
 /// One value for each virtual router in the election.

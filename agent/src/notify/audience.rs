@@ -1,10 +1,11 @@
 //! The recipients of notifications: virtual routers and sync groups with their notify programs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use xvrrp_config::{NotifyConfig, Occasion, SyncGroupConfig, VirtualRouterConfig};
+use xvrrp_config::{GroupIndex, NotifyConfig, Occasion, SyncGroupConfig, VirtualRouterConfig};
 use xvrrp_vrrp::RouterState;
 
+use crate::identity::AudienceId;
 use crate::plan::Plans;
 
 /// A virtual router or a sync group, with the programs and services to notify of its changes.
@@ -33,23 +34,16 @@ pub struct StateChange {
     pub priority: u8,
 }
 
-/// Returns the audiences of all virtual routers, by [`Plan::place`](crate::plan::Plan::place), followed by those of the
-/// sync groups. Both families of a virtual router change role together, so they share one audience. It is at the place
-/// of the first family that takes part, or of the first family if both wait.
-pub fn audiences(plans: &Plans<'_>, groups: &[SyncGroupConfig]) -> Vec<Option<Audience>> {
-    let ready = plans.ready.iter().map(|plan| (plan.place, plan.config));
-    let waiting = plans.waiting.iter().map(|waiting| (waiting.place, waiting.config));
-    let mut audiences = vec![None; plans.ready.len() + plans.waiting.len()];
+/// Returns the audiences of all virtual routers and sync groups. Both families of a virtual router change role together,
+/// so they share one audience. It is at the place of the first family that takes part, or of the first family if both
+/// wait.
+pub fn audiences(plans: &Plans<'_>, groups: &[SyncGroupConfig]) -> BTreeMap<AudienceId, Audience> {
     let mut names = BTreeSet::new();
-    for (place, config) in ready.chain(waiting) {
-        if let Some(audience) = audiences.get_mut(place)
-            && names.insert(config.name.as_str())
-        {
-            *audience = Some(Audience::of_router(config));
-        }
-    }
-    audiences.extend(groups.iter().map(|group| Some(Audience::of_group(group))));
-    audiences
+    let routers = plans.all().filter(|(_, config)| names.insert(config.name.as_str()));
+    let routers = routers.map(|(place, config)| (AudienceId::Router(place), Audience::of_router(config)));
+    let groups = groups.iter().enumerate();
+    let groups = groups.map(|(index, group)| (AudienceId::Group(GroupIndex::new(index)), Audience::of_group(group)));
+    routers.chain(groups).collect()
 }
 
 impl Audience {

@@ -14,6 +14,7 @@ use xvrrp_config::{Config, Occasion};
 use xvrrp_vrrp::{Reason, RouterState};
 
 use crate::election::Transition;
+use crate::identity::{AudienceId, Place};
 use crate::notify::audience::StateChange;
 use crate::notify::mail::Mailer;
 use crate::notify::programs::{LastNotified, Notifier};
@@ -39,8 +40,6 @@ pub struct Notifications {
     pub programs: Notifier,
     mailer: Mailer,
     groups: SyncGroups,
-    /// Number of the first sync group among the audiences: sync groups come after all virtual routers.
-    first_group: usize,
 }
 
 impl Notifications {
@@ -56,17 +55,13 @@ impl Notifications {
         running: Vec<RunningProgram>,
         children: &Children,
     ) -> Result<Self, NotifyError> {
-        let first_group = plans.ready.len() + plans.waiting.len();
         let audiences = audience::audiences(plans, &config.sync_groups);
-        let names = audiences.iter().take(first_group);
-        let names = names.map(|audience| audience.as_ref().map(|audience| audience.name.clone()));
-        let mailer = Mailer::start(config, names).map_err(NotifyError::Mail)?;
+        let mailer = Mailer::start(config, &audiences).map_err(NotifyError::Mail)?;
         Ok(Self {
-            history: Arc::new(History::new(first_group)),
+            history: Arc::new(History::new(plans.all().count())),
             programs: Notifier::new(audiences, last, running, children),
             mailer,
             groups: SyncGroups::new(config, plans),
-            first_group,
         })
     }
 
@@ -78,21 +73,21 @@ impl Notifications {
     }
 
     /// Reports a transition of the virtual router at this place in the configuration.
-    pub fn transition(&mut self, place: usize, transition: &Transition) {
+    pub fn transition(&mut self, place: Place, transition: &Transition) {
         // An agent that resumes the role of its predecessor has no news to report.
         self.report(place, change(transition), !matches!(transition.reason, Reason::Resumed));
     }
 
-    fn report(&mut self, place: usize, change: StateChange, is_new: bool) {
+    fn report(&mut self, place: Place, change: StateChange, is_new: bool) {
         let of_group = self.groups.record(place, &change, is_new);
         if is_new {
             self.history.record(place, change.state, &change.reason);
         }
         // A change that is not new is passed on too: the previous agent may have ended before it could report it.
         self.mailer.report(place, &change, is_new);
-        self.programs.notify(place, change, is_new);
+        self.programs.notify(AudienceId::Router(place), change, is_new);
         if let Some((group, change, is_new)) = of_group {
-            self.programs.notify(self.first_group + group.get(), change, is_new);
+            self.programs.notify(AudienceId::Group(group), change, is_new);
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use xvrrp_config::{NotifyConfig, NotifyProgram, Occasion};
 use xvrrp_vrrp::RouterState;
 
+use crate::identity::AudienceId;
 use crate::notify::audience::{Audience, StateChange};
 use crate::process::program::{self, Children, Orphan, ProgramEnd, Purpose, RunningProgram};
 
@@ -28,9 +29,9 @@ const WAITING: usize = 16;
 #[derive(Debug)]
 pub struct Notifier {
     /// Queue of changes for each audience that has programs or services. The flag says whether the change is new.
-    queues: Vec<Option<broadcast::Sender<(StateChange, bool)>>>,
+    queues: BTreeMap<AudienceId, broadcast::Sender<(StateChange, bool)>>,
     /// How many programs of each audience have failed.
-    failures: Vec<Arc<AtomicU64>>,
+    failures: BTreeMap<AudienceId, Arc<AtomicU64>>,
     /// What each audience was notified of last, with the audience's key.
     last: Vec<(String, watch::Receiver<Option<LastNotified>>)>,
     tasks: JoinSet<()>,
@@ -62,17 +63,16 @@ impl Notifier {
     /// state again. `running` are the programs that it left running: the next program of the same audience runs after
     /// they have ended.
     pub fn new(
-        audiences: impl IntoIterator<Item = Option<Audience>>,
+        audiences: BTreeMap<AudienceId, Audience>,
         before: &BTreeMap<String, LastNotified>,
         mut running: Vec<RunningProgram>,
         children: &Children,
     ) -> Self {
         let mut tasks = JoinSet::new();
-        let (mut failures, mut all_last) = (Vec::new(), Vec::new());
-        let queues = audiences.into_iter().map(|audience| {
+        let (mut failures, mut all_last) = (BTreeMap::new(), Vec::new());
+        let queues = audiences.into_iter().filter_map(|(id, audience)| {
             let failed = Arc::new(AtomicU64::new(0));
-            failures.push(Arc::clone(&failed));
-            let audience = audience?;
+            failures.insert(id, Arc::clone(&failed));
             let NotifyConfig { programs, services, .. } = &audience.notify;
             if programs.is_empty() && services.is_empty() {
                 return None;
@@ -85,7 +85,7 @@ impl Notifier {
             all_last.push((key, state));
             let inheritance = Inheritance { running: ours, children: children.clone(), last };
             tasks.spawn(audience.serve(changes, failed, inheritance));
-            Some(queue)
+            Some((id, queue))
         });
         let queues = queues.collect();
         // The rest belongs to checks, and to audiences that no longer exist. Waiting for them leaves no zombies.
@@ -99,7 +99,7 @@ impl Notifier {
     }
 
     /// Returns counters of the programs and services that have failed or were killed, one for each audience.
-    pub fn failures(&self) -> Vec<Arc<AtomicU64>> {
+    pub fn failures(&self) -> BTreeMap<AudienceId, Arc<AtomicU64>> {
         self.failures.clone()
     }
 
@@ -109,10 +109,10 @@ impl Notifier {
         self.last.iter().filter_map(|(key, last)| Some((key.clone(), (*last.borrow())?))).collect()
     }
 
-    /// Notifies the audience with this number of a change. If `is_new` is false, the state continues from a previous
+    /// Notifies an audience of a change. If `is_new` is false, the state continues from a previous
     /// agent, and the audience is notified only if that agent notified it of another state last.
-    pub fn notify(&self, audience: usize, change: StateChange, is_new: bool) {
-        if let Some(Some(queue)) = self.queues.get(audience) {
+    pub fn notify(&self, audience: AudienceId, change: StateChange, is_new: bool) {
+        if let Some(queue) = self.queues.get(&audience) {
             // Fails only if the task has ended.
             let _ = queue.send((change, is_new));
         }

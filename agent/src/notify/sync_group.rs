@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use xvrrp_config::{Config, GroupIndex};
 use xvrrp_vrrp::RouterState;
 
+use crate::identity::Place;
 use crate::notify::audience::StateChange;
 use crate::plan::Plans;
 
@@ -15,7 +16,7 @@ pub struct SyncGroups(Vec<GroupState>);
 #[derive(Debug)]
 struct GroupState {
     /// State of each member in each of its families, by place; `None` until it has entered one.
-    states: BTreeMap<usize, Option<RouterState>>,
+    states: BTreeMap<Place, Option<RouterState>>,
     /// The state of the group that was reported last.
     reported: Option<RouterState>,
     /// The reason of the first member that has changed since then.
@@ -27,23 +28,20 @@ struct GroupState {
 impl SyncGroups {
     /// Creates the groups of the configuration, whose members have no state yet.
     pub fn new(config: &Config, plans: &Plans<'_>) -> Self {
-        let ready = plans.ready.iter().map(|plan| (plan.place, plan.config));
-        let members: Vec<_> =
-            ready.chain(plans.waiting.iter().map(|waiting| (waiting.place, waiting.config))).collect();
         let group = |index| {
             let index = GroupIndex::new(index);
-            let members = members.iter().filter(|(_, member)| member.sync_group == Some(index));
-            GroupState::new(members.map(|(place, _)| *place))
+            let members = plans.all().filter(|(_, member)| member.sync_group == Some(index));
+            GroupState::new(members.map(|(place, _)| place))
         };
         Self((0..config.sync_groups.len()).map(group).collect())
     }
 
     /// Records that the virtual router at `place` has entered a state, or continues in it if `is_new` is false. If its
-    /// group as a whole is now in another state than was reported last, returns the number of the group, its change,
-    /// and whether that is new.
+    /// group as a whole is now in another state than was reported last, returns the group, its change, and
+    /// whether that is new.
     pub fn record(
         &mut self,
-        place: usize,
+        place: Place,
         change: &StateChange,
         is_new: bool,
     ) -> Option<(GroupIndex, StateChange, bool)> {
@@ -62,7 +60,7 @@ impl SyncGroups {
 }
 
 impl GroupState {
-    fn new(members: impl Iterator<Item = usize>) -> Self {
+    fn new(members: impl Iterator<Item = Place>) -> Self {
         Self { states: members.map(|place| (place, None)).collect(), reported: None, cause: None, is_new: false }
     }
 }
@@ -77,12 +75,12 @@ mod tests {
     }
 
     fn group(members: &[usize]) -> SyncGroups {
-        SyncGroups(vec![GroupState::new(members.iter().copied())])
+        SyncGroups(vec![GroupState::new(members.iter().copied().map(Place::new))])
     }
 
     fn record(groups: &mut SyncGroups, place: usize, state: RouterState, reason: &str) -> Option<String> {
         groups
-            .record(place, &change(state, reason), true)
+            .record(Place::new(place), &change(state, reason), true)
             .map(|(_, change, _)| format!("{} {}", change.state, change.reason))
     }
 
@@ -101,8 +99,9 @@ mod tests {
     #[test]
     fn a_group_that_resumes_its_state_has_no_news_to_report() {
         let mut groups = group(&[0, 1]);
-        let mut resumed =
-            |member| groups.record(member, &change(RouterState::Active, "resumed"), false).map(|(.., is_new)| is_new);
+        let mut resumed = |member| {
+            groups.record(Place::new(member), &change(RouterState::Active, "resumed"), false).map(|(.., is_new)| is_new)
+        };
         assert_eq!((resumed(0), resumed(1)), (None, Some(false)));
         assert_eq!(record(&mut groups, 1, RouterState::Backup, "higher_priority"), None);
         assert_eq!(record(&mut groups, 0, RouterState::Backup, "partner").as_deref(), Some("backup higher_priority"));

@@ -16,13 +16,13 @@ use xvrrp_config::{Checksum, Config, GroupIndex, UnicastPeer, Vip, VirtualRouter
 use xvrrp_net::{Interface, Kind, MARKS_LAST};
 
 use crate::addresses::{Placement, RestLeft};
-use crate::identity::RouterIndex;
+use crate::identity::{Place, RouterIndex};
 
 /// Plan of one virtual router: what the configuration says about one address family.
 #[derive(Debug)]
 pub struct Plan<'a> {
     /// Place among all virtual routers of the configuration, including those that wait.
-    pub place: usize,
+    pub place: Place,
     /// Number in the election.
     pub index: RouterIndex,
     pub family: Family,
@@ -48,7 +48,7 @@ pub struct Plan<'a> {
 #[derive(Debug)]
 pub struct Waiting<'a> {
     /// Place among all virtual routers of the configuration, as in [`Plan`].
-    pub place: usize,
+    pub place: Place,
     pub family: Family,
     pub config: &'a VirtualRouterConfig,
     pub reason: String,
@@ -74,6 +74,7 @@ impl<'a> Plans<'a> {
             config.virtual_routers.iter().flat_map(|router| router.families().map(move |family| (router, family)));
         let mut plans = Self { ready: Vec::new(), waiting: Vec::new() };
         for (place, (router, family)) in families.enumerate() {
+            let place = Place::new(place);
             let primary = survey.primary(router, family);
             match primary.and_then(|primary| {
                 by_name.get(router.interface.as_str()).map(|&it| (it, primary)).ok_or(Obstacle::Absent)
@@ -111,6 +112,13 @@ impl<'a> Plans<'a> {
             }
         }
         equipment
+    }
+
+    /// Returns the places and configurations of all virtual routers: first of those that take part, then of those that
+    /// wait.
+    pub fn all(&self) -> impl Iterator<Item = (Place, &'a VirtualRouterConfig)> {
+        let ready = self.ready.iter().map(|plan| (plan.place, plan.config));
+        ready.chain(self.waiting.iter().map(|waiting| (waiting.place, waiting.config)))
     }
 
     /// Returns the plan of the virtual router with this number in the election.
@@ -214,7 +222,7 @@ pub fn surroundings(interfaces: &[Interface]) -> Vec<Surrounding> {
 
 impl<'a> Plan<'a> {
     fn new(
-        place: usize,
+        place: Place,
         index: RouterIndex,
         config: &'a VirtualRouterConfig,
         family: Family,

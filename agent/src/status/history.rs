@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use xvrrp_vrrp::RouterState;
 
+use crate::identity::Place;
 use crate::process::clock::unix_time;
 
 /// How many changes of each virtual router are kept: the latest ones.
@@ -40,8 +41,8 @@ impl History {
     }
 
     /// Records that the virtual router at this place has just entered a state. Does nothing if there is no such place.
-    pub fn record(&self, router: usize, state: RouterState, reason: &str) {
-        let Some(mut changes) = self.of(router) else { return };
+    pub fn record(&self, place: Place, state: RouterState, reason: &str) {
+        let Some(mut changes) = self.of(place) else { return };
         if let Some((count, _)) = changes.counts.iter_mut().zip(RouterState::ALL).find(|(_, of)| *of == state) {
             *count += 1;
         }
@@ -52,18 +53,18 @@ impl History {
     }
 
     /// Returns how often the virtual router at this place has entered each state.
-    pub fn counts(&self, router: usize) -> BTreeMap<RouterState, u64> {
-        let counts = self.of(router).map(|changes| changes.counts);
+    pub fn counts(&self, place: Place) -> BTreeMap<RouterState, u64> {
+        let counts = self.of(place).map(|changes| changes.counts);
         RouterState::ALL.into_iter().zip(counts.into_iter().flatten()).collect()
     }
 
     /// Returns the latest changes of the virtual router at this place, the oldest first.
-    pub fn latest(&self, router: usize) -> Vec<PastChange> {
-        self.of(router).map(|changes| changes.latest.iter().cloned().collect()).unwrap_or_default()
+    pub fn latest(&self, place: Place) -> Vec<PastChange> {
+        self.of(place).map(|changes| changes.latest.iter().cloned().collect()).unwrap_or_default()
     }
 
-    fn of(&self, router: usize) -> Option<MutexGuard<'_, Changes>> {
-        Some(self.0.get(router)?.lock().unwrap_or_else(PoisonError::into_inner))
+    fn of(&self, place: Place) -> Option<MutexGuard<'_, Changes>> {
+        Some(self.0.get(place.get())?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -75,15 +76,15 @@ mod tests {
     fn only_the_latest_changes_are_kept_but_all_are_counted() {
         let history = History::new(2);
         for number in 0..=KEPT {
-            history.record(1, RouterState::Backup, &number.to_string());
+            history.record(Place::new(1), RouterState::Backup, &number.to_string());
         }
-        let kept: Vec<_> = history.latest(1).into_iter().map(|change| change.reason).collect();
+        let kept: Vec<_> = history.latest(Place::new(1)).into_iter().map(|change| change.reason).collect();
         assert_eq!(kept, (1..=KEPT).map(|number| number.to_string()).collect::<Vec<_>>());
-        assert_eq!(history.counts(1)[&RouterState::Backup], KEPT as u64 + 1);
-        assert_eq!(history.counts(1)[&RouterState::Active], 0);
-        assert_eq!(history.latest(0), []);
-        history.record(2, RouterState::Backup, "there is no such router");
-        assert_eq!(history.latest(2), []);
-        assert!(history.counts(2).is_empty());
+        assert_eq!(history.counts(Place::new(1))[&RouterState::Backup], KEPT as u64 + 1);
+        assert_eq!(history.counts(Place::new(1))[&RouterState::Active], 0);
+        assert_eq!(history.latest(Place::new(0)), []);
+        history.record(Place::new(2), RouterState::Backup, "there is no such router");
+        assert_eq!(history.latest(Place::new(2)), []);
+        assert!(history.counts(Place::new(2)).is_empty());
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use xvrrp_common::units::{Family, Interval, MacAddress};
-use xvrrp_config::{CheckConfig, CheckKind, Config, SyncGroupConfig, Tracked, VirtualRouterConfig};
+use xvrrp_config::{CheckConfig, CheckKind, Config, GroupIndex, SyncGroupConfig, Tracked, VirtualRouterConfig};
 use xvrrp_dataplane::{CounterReader, XdpMode};
 use xvrrp_vrrp::RouterState;
 
@@ -21,7 +21,7 @@ use crate::control::status::{
     SyncGroupStatus, TimerStatus, TrackStatus, VirtualRouterStatus, counted, milliseconds,
 };
 use crate::election::{Command, RouterStatus, Timers};
-use crate::identity::{PerRouter, RouterIndex};
+use crate::identity::{AudienceId, PerRouter, Place, RouterIndex};
 use crate::plan::waits::Waits;
 use crate::plan::{self, Plans};
 use crate::process::clock::{self, unix_time};
@@ -34,8 +34,7 @@ pub struct Inspector {
     router_id: String,
     /// In seconds since 1970.
     started: f64,
-    /// In the order of the configuration.
-    routers: Vec<RouterInfo>,
+    routers: BTreeMap<Place, RouterInfo>,
     sync_groups: Vec<GroupInfo>,
     checks: Vec<CheckInfo>,
     sources: Sources,
@@ -51,7 +50,7 @@ pub struct Sources {
     pub checks: watch::Receiver<Vec<CheckState>>,
     /// Failed notify programs of each audience, from
     /// [`Notifier::failures`](crate::notify::programs::Notifier::failures).
-    pub notify_failures: Vec<Arc<AtomicU64>>,
+    pub notify_failures: BTreeMap<AudienceId, Arc<AtomicU64>>,
     /// Changes of state, by the virtual routers' places in the configuration.
     pub history: Arc<History>,
     /// What the agent keeps on the host, by the virtual routers' numbers in the election.
@@ -124,17 +123,16 @@ impl Inspector {
             let source = RouterSource::Waiting { status, reason: reason.clone(), since: *since };
             (waiting.place, RouterInfo::new(waiting.config, waiting.family, None, source))
         });
-        let mut routers: Vec<_> = ready.chain(waiting).collect();
-        routers.sort_by_key(|(place, _)| *place);
+        let mut routers: BTreeMap<Place, RouterInfo> = ready.chain(waiting).collect();
         let sync_groups: Vec<_> = config.sync_groups.iter().map(GroupInfo::new).collect();
-        for (_, info) in &mut routers {
+        for info in routers.values_mut() {
             let group = sync_groups.iter().find(|group| group.members.contains(&info.name));
             info.sync_group = group.map(|group| group.name.clone());
         }
         Self {
             router_id: config.agent.router_id.clone(),
             started: unix_time(),
-            routers: routers.into_iter().map(|(_, info)| info).collect(),
+            routers,
             sync_groups,
             checks: config
                 .numbered_checks()
@@ -166,29 +164,33 @@ impl Inspector {
             virtual_routers: self
                 .routers
                 .iter()
-                .enumerate()
-                .filter_map(|(place, info)| self.virtual_router(place, info, &elected, &checks))
+                .filter_map(|(place, info)| self.virtual_router(*place, info, &elected, &checks))
                 .collect(),
             checks: self.checks.iter().zip(&checks).filter(|(info, _)| info.tracked).map(check_status).collect(),
             counters: self.counted(CounterReader::NO_ROUTER),
         }
     }
 
-    /// Returns the status of the sync groups, whose notify programs come after those of all virtual routers.
+    /// Returns the status of the sync groups.
     fn sync_groups(&self) -> Vec<SyncGroupStatus> {
-        let failures = self.sources.notify_failures.iter().skip(self.routers.len());
-        let groups = self.sync_groups.iter().zip(failures);
-        let status = groups.map(|(GroupInfo { name, members }, failures)| SyncGroupStatus {
+        let groups = self.sync_groups.iter().enumerate();
+        let status = groups.map(|(index, GroupInfo { name, members })| SyncGroupStatus {
             name: name.clone(),
             members: members.clone(),
-            notify_failures: failures.load(Ordering::Relaxed),
+            notify_failures: self.notify_failures(AudienceId::Group(GroupIndex::new(index))),
         });
         status.collect()
     }
 
+    /// Returns how many notify programs have failed. The families of a virtual router share one audience, so all but one
+    /// of them have none.
+    fn notify_failures(&self, audience: AudienceId) -> u64 {
+        self.sources.notify_failures.get(&audience).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
     fn virtual_router(
         &self,
-        place: usize,
+        place: Place,
         info: &RouterInfo,
         elected: &PerRouter<RouterStatus>,
         checks: &[CheckState],
@@ -212,7 +214,7 @@ impl Inspector {
     /// Returns the status without the counters of the kernel half and what the agent keeps on the host.
     fn described(
         &self,
-        place: usize,
+        place: Place,
         info: &RouterInfo,
         (elected, primary): (&RouterStatus, Option<IpAddr>),
         checks: &[CheckState],
@@ -251,7 +253,7 @@ impl Inspector {
             announcements_waiting: elected.announcements_waiting,
             transitions: self.sources.history.counts(place),
             history: self.sources.history.latest(place).into_iter().map(history_entry).collect(),
-            notify_failures: self.sources.notify_failures.get(place).map_or(0, |count| count.load(Ordering::Relaxed)),
+            notify_failures: self.notify_failures(AudienceId::Router(place)),
             restored: RestoredCounts::default(),
             not_kept: None,
             rival: elected.rival.map(|conflict| RivalClaim {

@@ -532,10 +532,8 @@ fn members_of_a_sync_group_know_it_and_track_what_any_of_them_does() {
         (lan.sync_group, other.sync_group, wan.sync_group),
         (Some(GroupIndex::new(0)), None, Some(GroupIndex::new(0)))
     );
-    assert_eq!(
-        lan.track.iter().map(|tracked| (tracked.check.get(), tracked.weight)).collect::<Vec<_>>(),
-        [(1, -20), (0, 0)]
-    );
+    let tracked = |check, weight| Tracked { check: CheckIndex::new(check), weight };
+    assert_eq!(lan.track, [tracked(1, -20), tracked(0, 0)]);
     assert_eq!(lan.track, wan.track);
     assert_eq!(other.track, []);
     let [group] = &config.sync_groups[..] else { panic!("{config:?}") };

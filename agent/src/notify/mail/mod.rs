@@ -23,7 +23,8 @@ use self::batch::{Batcher, Digest, Limits, TimedChange};
 use self::delivery::{Delivery, DeliveryRequest};
 use self::message::MessageTemplate;
 use self::queue::{MailQueue, Memory, QueuedMessage};
-use crate::notify::audience::StateChange;
+use crate::identity::{AudienceId, Place};
+use crate::notify::audience::{Audience, StateChange};
 
 /// How long the end of the agent waits for the last messages to be sent.
 const LAST: Duration = Duration::from_secs(5);
@@ -67,24 +68,24 @@ struct ThreadHandle {
 enum MailRequest {
     /// The virtual router at this place has changed its state, if the flag is set. Otherwise it continues in that
     /// state.
-    Report(usize, TimedChange, bool),
+    Report(Place, TimedChange, bool),
     /// Store the collected changes in the queue.
     Flush(oneshot::Sender<()>),
 }
 
 impl Mailer {
-    /// Starts the mail thread. `names` has the name of each virtual router to send mail about, by its place.
+    /// Starts the mail thread, which sends mail about the virtual routers among the audiences.
     ///
     /// # Errors
     /// The thread or its runtime cannot be started.
-    pub fn start(config: &Config, names: impl IntoIterator<Item = Option<String>>) -> io::Result<Self> {
+    pub fn start(config: &Config, audiences: &BTreeMap<AudienceId, Audience>) -> io::Result<Self> {
         let Some(mail) = config.mail.clone() else { return Ok(Self(None)) };
         let queue = MailQueue::beside(&config.agent.control);
         let mut memories = queue.recall();
         let mut routers = BTreeMap::new();
-        for (place, name) in names.into_iter().enumerate() {
-            let router = name.and_then(|name| config.virtual_routers.iter().find(|router| router.name == name));
-            if let Some(router) = router {
+        for (id, audience) in audiences {
+            let AudienceId::Router(place) = *id else { continue };
+            if let Some(router) = config.virtual_routers.iter().find(|router| router.name == audience.name) {
                 let memory = memories.remove(&router.name).unwrap_or_default();
                 routers.insert(place, RouterMail::new(config, &mail, router, memory));
             }
@@ -109,7 +110,7 @@ impl Mailer {
 
     /// Reports that the virtual router at this place has changed its state. If `is_new` is false, it continues in a
     /// state that a previous agent knew, and mail is sent only if that agent reported another state last. Never waits.
-    pub fn report(&self, place: usize, change: &StateChange, is_new: bool) {
+    pub fn report(&self, place: Place, change: &StateChange, is_new: bool) {
         let Some(ThreadHandle { requests, .. }) = &self.0 else { return };
         let change = TimedChange { at: SystemTime::now(), from: None, change: change.clone() };
         if requests.try_send(MailRequest::Report(place, change, is_new)).is_err() {
@@ -189,7 +190,7 @@ impl RouterMail {
 struct MailThread {
     config: MailConfig,
     /// By their places.
-    routers: BTreeMap<usize, RouterMail>,
+    routers: BTreeMap<Place, RouterMail>,
     queue: MailQueue,
     delivery: mpsc::UnboundedSender<DeliveryRequest>,
     /// Whether messages were written that the stored memories do not include yet.
