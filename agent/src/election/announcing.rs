@@ -1,9 +1,9 @@
-//! When announcements leave: gratuitous ARP and unsolicited Neighbor Advertisements, of which there may be tens of thousands
-//! at once, and anybody in the segment can provoke them by claiming our addresses.
+//! Limits the rate of announcements: gratuitous ARP and unsolicited Neighbor Advertisements. Tens of thousands can be
+//! due at once, and any host in the segment can provoke them by claiming our addresses.
 //!
-//! One round of the loop sends a bounded number, so that no deadline waits for them. Those of a takeover go first, as fast
-//! as the rounds allow. All others share one budget for each interface; what it does not allow yet is put off, and the
-//! virtual routers take turns. Adverts are neither counted nor put off.
+//! One round of the loop sends a bounded number, so that no deadline waits for them. Those of a takeover go first, as
+//! fast as the rounds allow. All others share one budget for each interface. Announcements that exceed it are put off,
+//! and the virtual routers take turns. Adverts are neither counted nor put off.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,15 +11,15 @@ use xvrrp_common::units::{Instant, Interval};
 
 use crate::identity::RouterIndex;
 
-/// How many frames one round sends at most: well under a millisecond of work.
+/// Maximum number of frames that one round sends: well under a millisecond of work.
 const ROUND: usize = 256;
-/// How many frames of one virtual router leave before it is another one's turn.
+/// Maximum number of frames that one virtual router sends before it is the next one's turn.
 pub(super) const TURN: usize = 32;
-/// How many frames a second an interface sends that no takeover is waiting for.
+/// Maximum number of frames per second that an interface sends, apart from those of a takeover.
 const RATE: u64 = 5_000;
-/// What an interface can save up, or owe, in frames: what it may send in a second.
+/// How many frames an interface can save up or owe: as many as it may send in a second.
 const MOST_SAVED: u64 = RATE;
-/// What a frame costs.
+/// Price of a frame, in nanoseconds.
 const COST: u64 = 1_000_000_000 / RATE;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,37 +29,37 @@ pub(super) enum Urgency {
     Routine,
 }
 
-/// The announcements of one virtual router that wait, of its addresses in their order, round and round.
+/// The announcements of one virtual router that wait. They go through its addresses in order, again and again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Owed {
     takeover: usize,
     routine: usize,
-    /// The address that comes next.
+    /// Position of the address to announce next.
     next: usize,
-    /// For each urgency, whether it stands in [`Pace`]'s queue.
+    /// For each urgency, whether the virtual router is in [`Pace`]'s queue.
     queued: [bool; 2],
-    /// One of them did not get out, and the machine has been told.
+    /// Whether one of them could not be sent, which the state machine knows.
     failed: bool,
 }
 
 impl Owed {
-    /// All `count` addresses are new here.
+    /// Announces all `count` addresses after a takeover, in place of everything that waits.
     pub(super) fn take_over(&mut self, count: usize) {
         (self.takeover, self.routine, self.next, self.failed) = (count, 0, 0, false);
     }
 
-    /// All addresses once more.
+    /// Announces all addresses once more.
     pub(super) fn repeat(&mut self, count: usize) {
         self.routine += count;
         self.failed = false;
     }
 
-    /// All addresses, unless that is due already.
+    /// Announces all addresses, unless that waits already.
     pub(super) fn ensure(&mut self, count: usize) {
         self.routine = self.routine.max(count);
     }
 
-    /// Nothing is announced any more. The places in the queues stay, and are given up when it is their turn.
+    /// Drops everything that waits. The virtual router stays in the queues until its next turn.
     pub(super) fn clear(&mut self) {
         *self = Self { queued: self.queued, ..Self::default() };
     }
@@ -71,12 +71,12 @@ impl Owed {
         }
     }
 
-    /// All that wait.
+    /// Returns how many announcements wait.
     pub(super) fn total(&self) -> usize {
         self.takeover + self.routine
     }
 
-    /// The first of the next `frames` announcements, and how many of them there are before the addresses begin again.
+    /// Takes up to `frames` announcements of consecutive addresses. Returns the position of the first and their number.
     pub(super) fn take(&mut self, urgency: Urgency, frames: usize, count: usize) -> (usize, usize) {
         let start = self.next;
         let taken = frames.min(self.of(urgency)).min(count.saturating_sub(start));
@@ -88,12 +88,12 @@ impl Owed {
         (start, taken)
     }
 
-    /// It is its turn, and it stands in that queue no more.
+    /// Records that the virtual router has left that queue, because it is its turn.
     pub(super) fn leave_queue(&mut self, urgency: Urgency) {
         *self.queued(urgency) = false;
     }
 
-    /// Whether it stands in that queue.
+    /// Returns the flag that says whether the virtual router is in that queue.
     fn queued(&mut self, urgency: Urgency) -> &mut bool {
         match urgency {
             Urgency::Takeover => &mut self.queued[0],
@@ -101,13 +101,13 @@ impl Owed {
         }
     }
 
-    /// Whether that is new.
+    /// Records that an announcement could not be sent, and returns whether that is news.
     pub(super) fn fail(&mut self) -> bool {
         !std::mem::replace(&mut self.failed, true)
     }
 }
 
-/// What an interface may send, in time: it is ahead of what it has paid for, or behind.
+/// What an interface may send, measured in time: it has paid for its frames until some moment in the past or future.
 #[derive(Clone, Copy, Debug, Default)]
 struct Budget {
     paid_until: Instant,
@@ -126,7 +126,7 @@ impl Budget {
         granted
     }
 
-    /// When so many frames can be paid for.
+    /// Returns when so many frames can be paid for.
     fn affords(&self, frames: usize) -> Instant {
         self.paid_until + price(frames)
     }
@@ -146,7 +146,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// For so many virtual routers.
+    /// Makes room for so many virtual routers.
     pub(super) fn new(count: usize) -> Self {
         let queue = || VecDeque::with_capacity(count);
         Self { budgets: BTreeMap::new(), left_in_round: ROUND, takeovers: queue(), routine: queue() }
@@ -160,7 +160,7 @@ impl Pace {
         self.left_in_round == 0
     }
 
-    /// How many of the wanted frames the interface may send now.
+    /// Returns how many of the wanted frames the interface may send now, and counts them as sent.
     pub(super) fn grant(&mut self, ifindex: u32, wanted: usize, urgency: Urgency, now: Instant) -> usize {
         let wanted = wanted.min(self.left_in_round);
         let granted = self.budgets.entry(ifindex).or_default().grant(wanted, urgency, now);
@@ -172,7 +172,7 @@ impl Pace {
         self.budgets.get(&ifindex).map_or(Instant::default(), |budget| budget.affords(frames))
     }
 
-    /// Lets a virtual router wait for its turn, for whatever it owes.
+    /// Puts a virtual router into the queue for everything that it owes.
     pub(super) fn enqueue(&mut self, index: RouterIndex, owed: &mut Owed) {
         for urgency in [Urgency::Takeover, Urgency::Routine] {
             if owed.of(urgency) > 0 && !std::mem::replace(owed.queued(urgency), true) {
@@ -188,7 +188,7 @@ impl Pace {
         }
     }
 
-    /// Whose turn it is, who then has to be [enqueued](Self::enqueue) again.
+    /// Takes the virtual router whose turn it is from the queue. [`Self::enqueue`] puts it back.
     pub(super) fn next(&mut self, urgency: Urgency) -> Option<RouterIndex> {
         self.queue(urgency).pop_front()
     }
@@ -212,11 +212,11 @@ mod tests {
     const ETH1: u32 = 3;
 
     fn at(milliseconds: u64) -> Instant {
-        // Long after the clock's beginning: what can be saved has been.
+        // Long after the clock's beginning, so that the budget is full.
         Instant::from_nanos(3_600_000_000_000 + milliseconds * 1_000_000)
     }
 
-    /// All that the interface may send in rounds without end at this moment.
+    /// Returns how many frames the interface may send at this moment if the number of rounds is unlimited.
     fn exhaust(pace: &mut Pace, ifindex: u32, now: Instant) -> usize {
         let mut sum = 0;
         loop {
@@ -274,7 +274,7 @@ mod tests {
             turns.push(index.get());
             let owed = all.get_mut(index).unwrap();
             owed.leave_queue(Routine);
-            // It ends with the addresses, and goes on with the first one again.
+            // A turn ends with the last address, and the next one starts with the first again.
             owed.take(Routine, TURN, 100);
             pace.enqueue(index, owed);
         }

@@ -1,4 +1,4 @@
-//! Which form of the checksum our adverts have with `checksum = "auto"` (RFC 9568 and RFC 5798 differ in 5.2.8).
+//! Chooses the form of the checksum of our adverts with `checksum = "auto"` (RFC 9568 and RFC 5798 differ in 5.2.8).
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use xvrrp_common::units::Instant;
 use xvrrp_common::wire::vrrp::ChecksumForm;
 use xvrrp_vrrp::Standing;
 
-/// An advert of another router, as far as it matters here.
+/// The relevant part of an advert of another router.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     pub form: ChecksumForm,
@@ -15,15 +15,15 @@ pub(super) struct Sample {
 }
 
 /// Learns the form from the routers that were Active before us. A peer that takes only one form ignores adverts in the
-/// other one, and takes over beside us. So a single advert never changes the form, and neither does an advert that loses
-/// against ours: anyone in the segment can send one, and it changes nothing else.
+/// other one, and takes over beside us. So a single advert never changes the form, and neither does an advert that
+/// loses against ours: anyone in the segment can send one, and it changes nothing else.
 #[derive(Debug)]
 pub(super) struct Form {
     sent: ChecksumForm,
     initial: ChecksumForm,
     /// The latest advert that counted since we were last Active.
     latest: Option<Sample>,
-    /// Adverts that do not keep us Backup count no more: one that does was heard, or they contradict each other.
+    /// Whether only adverts that keep us Backup count: such an advert was heard, or the others contradict each other.
     only_followed: bool,
 }
 
@@ -36,7 +36,7 @@ impl Form {
         self.sent
     }
 
-    /// We are Active: what was heard before and what will be heard after it are not in a row.
+    /// Records that we are Active: adverts from before and after that time are not in a row.
     pub(super) fn interrupt(&mut self) {
         self.latest = None;
     }
@@ -45,7 +45,7 @@ impl Form {
     pub(super) fn hear(&mut self, standing: Standing, sample: Sample) -> bool {
         match standing {
             Standing::Ignored => return false,
-            // It says no more than that the router is the same as before.
+            // It can only confirm the form of a router that was heard before.
             Standing::Releases if self.latest.is_none_or(|before| before.source != sample.source) => return false,
             Standing::Releases => {}
             Standing::Lower if self.only_followed => return false,
@@ -60,7 +60,7 @@ impl Form {
             self.latest = Some(sample);
             return false;
         };
-        // The kernel half shows the latest advert as often as it is asked.
+        // The latest advert is read from the maps again and again.
         if sample.received_at <= before.received_at {
             return false;
         }
@@ -84,7 +84,7 @@ mod tests {
 
     use super::*;
 
-    /// Lets adverts be heard one after the other, each from 192.0.2.`last`; the form that is sent after each.
+    /// Handles adverts one after the other, each from 192.0.2.`last`, and returns the form that is sent after each.
     fn hear(form: &mut Form, adverts: &[(Standing, u8, ChecksumForm)]) -> Vec<ChecksumForm> {
         let start = form.latest.map_or(0, |sample| sample.received_at.as_nanos());
         let hear = |(at, &(standing, last, heard)): (u64, &(Standing, u8, ChecksumForm))| {

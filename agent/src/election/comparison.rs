@@ -1,4 +1,4 @@
-//! What others advertise, compared with our configuration.
+//! Compares the adverts of other routers with our configuration.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use super::Problem;
 use super::config::{InstanceConfig, PROBLEM_PAUSE};
 use super::frames::address_sum;
 
-/// Keeps in mind what was told, so that nothing is told twice in a row.
+/// Remembers what was reported, so that nothing is reported twice in a row.
 #[derive(Debug)]
 pub(super) struct Comparison {
     address_sum: u16,
@@ -22,8 +22,8 @@ impl Comparison {
         Self { address_sum: address_sum(addresses), last: None, told: None }
     }
 
-    /// RFC 9568 7.1: differences that the administrator should know of, if there is something new. `other_checksum` says that
-    /// the sender advertises beside us although our adverts win, and computes the checksum in the form that ours do not have.
+    /// Returns a difference that the administrator should be notified of (RFC 9568 7.1), if it is new. `other_checksum`
+    /// says that the sender advertises beside us although our adverts win, and uses the other form of the checksum.
     // conformance 12, 13, 14, 58
     pub(super) fn compare(
         &mut self,
@@ -48,7 +48,7 @@ impl Comparison {
         } else {
             None
         };
-        // Routers that differ in different ways take turns; one line tells of one of them, now and then.
+        // Routers that differ in different ways would alternate: one of them is reported, and the next after a pause.
         let told_lately = self.told.is_some_and(|told| now.since(told) < PROBLEM_PAUSE);
         if problem == self.last || told_lately {
             return None;

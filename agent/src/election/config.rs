@@ -1,4 +1,4 @@
-//! What a virtual router is started with.
+//! The parts that a virtual router is started with.
 
 use std::io;
 use std::net::IpAddr;
@@ -13,44 +13,44 @@ use xvrrp_vrrp::{Checks, Config};
 use super::Problem;
 use crate::identity::RouterIndex;
 
-/// How long after a problem with others' adverts the next one is told at the earliest.
+/// Minimum time between two reports of problems.
 pub(super) const PROBLEM_PAUSE: Interval = Interval::from_millis(10_000);
 
-/// What a virtual router of ours is made of.
+/// The parts and the initial state of a virtual router.
 #[derive(Debug)]
 pub struct InstanceConfig {
     /// Its number in the election.
     pub index: RouterIndex,
-    /// The numbers of all others that change role together with it.
+    /// Numbers of its partners, the virtual routers that change role together with it.
     pub partners: Arc<[RouterIndex]>,
-    /// One more should, which is not here as it has no interface.
+    /// Whether another partner is configured that cannot take part in the election.
     pub partner_absent: bool,
     pub key: RouterKey,
-    /// As the kernel half sees it, in the role [`abi::Router::ROLE_INITIALIZE`], or with [`Self::resume`] Active.
+    /// Its entry in the maps, in the role [`abi::Router::ROLE_INITIALIZE`], or Active with [`Self::resume`].
     pub kernel: abi::Router,
     pub machine: Config,
     /// The virtual addresses, of the primary address's family.
     pub addresses: Vec<IpAddr>,
     pub sender: InterfaceSender,
-    /// Where adverts go, instead of to the group, if there are any.
+    /// Unicast peers. If there are any, adverts go to them instead of to the multicast group.
     pub peers: Vec<UnicastSocket>,
-    /// Go on as Active, on a lease that ends then.
+    /// The end of the lease on which it resumes the Active role, if it does.
     pub resume: Option<Instant>,
-    /// Leave the role to others from the start.
+    /// Whether it leaves the role to others from the start.
     pub stands_by: bool,
     /// Whether the interface is up and has a carrier at the start.
     pub running: bool,
-    /// Start only once something is told of the interface.
+    /// Whether it starts only with the first report about its interface.
     pub held: bool,
-    /// Whether what has to be on this host is expected to stay there.
+    /// Whether everything that it needs on this host is expected to stay there.
     pub kept: bool,
-    /// What the tracked checks say at the start.
+    /// The verdict of the tracked checks at the start.
     pub checks: Checks,
 }
 
 impl InstanceConfig {
-    /// Sends an advert to the group or to every unicast peer, whatever becomes of it at the others. A failure at one is a
-    /// failure: that router would take over beside us.
+    /// Sends an advert to the group or to every unicast peer. Fails if it cannot be sent to one of the peers, because
+    /// that router would take over beside us. The other peers get it anyway.
     pub(super) fn send(&self, advert: &[Vec<u8>]) -> Result<(), Problem> {
         if self.peers.is_empty() {
             return advert.iter().try_for_each(|frame| self.sender.send(frame)).map_err(cannot_send);

@@ -1,4 +1,4 @@
-//! A virtual router's entry in the kernel half's maps: role, flags and lease, as we last wrote them.
+//! The entry of a virtual router in the maps of the kernel half: role, flags and lease, as the agent last wrote them.
 
 use xvrrp_common::abi::{Lease, Router, RouterKey};
 use xvrrp_common::units::{Instant, MacAddress, Priority};
@@ -9,12 +9,12 @@ use xvrrp_vrrp::State;
 pub(super) struct Entry {
     key: RouterKey,
     router: Router,
-    /// What the lease was when we last wrote it or looked at it.
+    /// The lease when the agent last wrote or read it.
     lease: u64,
 }
 
 impl Entry {
-    /// As the maps have it at the start; with `resume`, on a lease that ends then.
+    /// Describes the entry that the maps have at the start. `resume` is the end of the lease, if a role is resumed.
     pub(super) fn new(key: RouterKey, router: Router, resume: Option<Instant>) -> Self {
         Self { key, router, lease: resume.map_or(Lease::ENDED, Instant::as_nanos) }
     }
@@ -43,12 +43,12 @@ impl Entry {
         (self.router.auth_type != 0).then_some(self.router.auth_data)
     }
 
-    /// Whether its addresses may be on this host: the maps have it as Active, or it has given up the role just now.
+    /// Whether its addresses may be on this host: it is Active in the maps, or has just given up the role.
     pub(super) fn may_hold_addresses(&self) -> bool {
         self.router.role == Router::ROLE_ACTIVE || self.has(Router::RETIRES)
     }
 
-    /// Role and lease at a change of state. An Active router with a lease serves after its first advert only.
+    /// Writes role and lease at a change of state. With `leased`, an Active router serves only after its first advert.
     pub(super) fn take_role(&mut self, state: State, leased: bool, tables: &mut Tables) -> Result<(), DataplaneError> {
         match state {
             State::Active if self.lease == Lease::ENDED => {
@@ -57,7 +57,7 @@ impl Entry {
             State::Active => {}
             State::Initialize | State::Backup => self.set_lease(Lease::ENDED, tables),
         }
-        // In the same write as the role. Set until the addresses are off.
+        // `RETIRES` goes into the same write as the role, and stays until the addresses are off.
         let retires = self.has(Router::RETIRES) || self.router.role == Router::ROLE_ACTIVE;
         self.write_role(state, retires && state != State::Active, tables)?;
         if state == State::Active && !leased {
@@ -81,7 +81,7 @@ impl Entry {
         self.write(Router { role, flags, ..self.router }, tables)
     }
 
-    /// `flag` is one of [`Router::flags`].
+    /// Sets or clears one of [`Router::flags`].
     pub(super) fn set_flag(&mut self, flag: u8, set: bool, tables: &mut Tables) -> Result<(), DataplaneError> {
         let others = self.router.flags & !flag;
         let flags = if set { others | flag } else { others };
@@ -92,7 +92,8 @@ impl Entry {
         self.write(Router { priority: priority.get(), ..self.router }, tables)
     }
 
-    /// Whether it is another one than before. With `answers`, requests are answered with it too.
+    /// Writes the MAC address of the interface, and returns whether it differs from before. With `answers`, requests
+    /// for the virtual addresses are answered with it too.
     pub(super) fn set_interface_mac(
         &mut self,
         mac: MacAddress,
@@ -120,7 +121,7 @@ impl Entry {
         tables.set_lease(self.slot(), until);
     }
 
-    /// False if the kernel half has ended it: then it has heard an advert that wins.
+    /// Renews the lease. Returns false if the kernel half has ended it, because it has heard an advert that wins.
     pub(super) fn renew_lease(&mut self, until: Instant, tables: &Tables) -> bool {
         let until = until.as_nanos();
         match tables.renew_lease(self.slot(), self.lease, until) {

@@ -1,4 +1,4 @@
-//! The frames that a virtual router sends, in its family.
+//! Builds the frames that a virtual router sends: adverts and announcements.
 
 use std::io;
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ pub(super) enum Announcements {
 }
 
 impl Announcements {
-    /// For addresses of one family, which are at this MAC.
+    /// Builds the announcements of addresses of one family, which are reached at this MAC.
     pub(super) fn new(mac: MacAddress, addresses: &[IpAddr]) -> Self {
         match addresses.first() {
             Some(IpAddr::V6(_)) => {
@@ -35,7 +35,7 @@ impl Announcements {
         }
     }
 
-    /// Sends `count` of them from `start` on, as far as there are any, and returns the first failure.
+    /// Sends `count` of them from `start` on, or as many as there are, and returns the first failure.
     pub(super) fn send(&self, start: usize, count: usize, sender: &InterfaceSender) -> io::Result<()> {
         match self {
             Self::Arp(frames) => sender.send_all(part(frames, start, count)),
@@ -49,7 +49,7 @@ fn part<T>(frames: &[T], start: usize, count: usize) -> &[T] {
     rest.get(..count).unwrap_or(rest)
 }
 
-/// What a virtual router's adverts say, and where they go.
+/// The content of a virtual router's adverts, and their destinations.
 #[derive(Debug)]
 pub struct Advertised<'a> {
     pub mac: MacAddress,
@@ -59,13 +59,13 @@ pub struct Advertised<'a> {
     pub interval: Interval,
     pub password: Option<[u8; 8]>,
     pub addresses: &'a [IpAddr],
-    /// None of them: to the group.
+    /// Unicast peers; without any, adverts go to the multicast group.
     pub peers: Vec<IpAddr>,
 }
 
 impl Advertised<'_> {
-    /// An advert with this priority: one frame for the group, or a packet for each unicast peer; an error if it cannot carry
-    /// what the configuration says.
+    /// Builds the advert with this priority: one frame for the multicast group, or a packet for each unicast peer.
+    /// Fails if an advert cannot carry what the configuration says.
     pub fn advert(&self, priority: Priority, checksum: ChecksumForm) -> io::Result<Vec<Vec<u8>>> {
         match Family::of(self.primary) {
             Family::Ipv4 => self.advert_of::<[u8; 4]>(priority, checksum),
@@ -86,7 +86,7 @@ impl Advertised<'_> {
             pseudo_header_checksum: checksum == ChecksumForm::PseudoHeader,
             password: self.password,
         };
-        // As long as it is, and no longer: there are thousands of them.
+        // Copied without the unused rest of the buffer, because there can be thousands of adverts.
         let emitted = |emit: &dyn Fn(&mut [u8]) -> Option<usize>| {
             let mut buffer = [0; wire::MAX_FRAME];
             let length = emit(&mut buffer).ok_or(io::ErrorKind::InvalidInput)?;
@@ -101,7 +101,7 @@ impl Advertised<'_> {
     }
 }
 
-/// See [`wire::address_sum`].
+/// Computes [`wire::address_sum`] of addresses of one family.
 pub(super) fn address_sum(addresses: &[IpAddr]) -> u16 {
     match addresses.first() {
         Some(IpAddr::V6(_)) => wire::address_sum::<[u8; 16]>(&narrow(addresses)),

@@ -1,4 +1,5 @@
-//! A virtual router of ours: its state machine, and the hands that carry out what the machine decides.
+//! A virtual router of this host: connects its state machine to sockets, timers and maps, and carries out its
+//! decisions.
 
 use std::io;
 use std::net::IpAddr;
@@ -23,18 +24,18 @@ use crate::addresses::Request;
 use crate::identity::RouterIndex;
 use crate::process::clock;
 
-/// See [`InstanceConfig`].
+/// A virtual router that takes part in the election.
 #[derive(Debug)]
 pub struct Instance {
     config: InstanceConfig,
     machine: VirtualRouter,
     entry: Entry,
-    /// The adverts, ready to be sent: with our priority, and with priority 0.
+    /// The adverts, ready to be sent: with our priority, and with priority 0 to give up the role.
     advert: Vec<Vec<u8>>,
     release: Vec<Vec<u8>>,
     announcements: Announcements,
     owed: Owed,
-    /// The next announcement is the first one after a takeover.
+    /// Whether the next announcement is the first one after a takeover.
     unannounced: bool,
     checksum: Form,
     comparison: Comparison,
@@ -42,18 +43,19 @@ pub struct Instance {
     pending_problem: Option<Problem>,
     adverts_sent: u64,
     rival: Option<Rival>,
-    /// When to announce every address because of it.
+    /// When to announce every address because of the latest claim.
     second_answer: Option<Instant>,
-    /// Whether what has to be on this host stays there.
+    /// Whether everything that it needs stays on this host.
     kept: bool,
-    /// Its addresses are being taken off, or those that a predecessor may have left.
+    /// Whether its addresses, or those that a predecessor may have left, are still being removed.
     removes: bool,
-    /// The last change of state, until it is taken.
+    /// The last change of state, until [`Self::take_entered`] takes it.
     entered: Option<(State, State)>,
 }
 
 impl Instance {
-    /// Fails where an advert cannot carry what the configuration says, which its check should have refused.
+    /// Creates a virtual router that has not been started yet. Fails if an advert cannot carry what the configuration
+    /// says, which the configuration's check should have refused.
     pub fn new(config: InstanceConfig) -> io::Result<Self> {
         let entry = Entry::new(config.key, config.kernel, config.resume);
         let mut instance = Self {
@@ -86,7 +88,7 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Something is told of the interface.
+    /// Handles a report about the interface: it has gained or lost its carrier.
     pub(super) fn set_running(&mut self, running: bool, now: Instant) {
         self.config.running = running;
         self.machine.handle_event(if running { Event::InterfaceUp } else { Event::InterfaceDown }, now);
@@ -95,7 +97,7 @@ impl Instance {
         }
     }
 
-    /// What has to be on this host stays there again, or does not.
+    /// Records whether everything that it needs stays on this host.
     pub(super) fn set_kept(&mut self, kept: bool, now: Instant) {
         self.kept = kept;
         self.machine.handle_event(Event::Kept(kept), now);
@@ -109,7 +111,7 @@ impl Instance {
         self.entry.slot()
     }
 
-    /// The interface has this address of its own now. Without a virtual MAC the virtual addresses move to it.
+    /// Records that the interface has another MAC address. Without a virtual MAC, the virtual addresses move to it.
     pub(super) fn set_interface_mac(&mut self, mac: MacAddress, tables: &mut Tables) -> Result<(), DataplaneError> {
         let moves = !self.entry.has(abi::Router::VIRTUAL_MAC);
         if !self.entry.set_interface_mac(mac, moves, tables)? {
@@ -117,7 +119,7 @@ impl Instance {
         }
         if moves {
             self.announcements = Announcements::new(mac, &self.config.addresses);
-            // The frames held these values before, so they do now.
+            // Cannot fail: the frames held the same values before.
             let _ = self.build_adverts();
         }
         if moves && self.machine.state() == State::Active {
@@ -126,12 +128,12 @@ impl Instance {
         Ok(())
     }
 
-    /// Its slot, if its addresses may be on this host.
+    /// Returns its slot, if its addresses may be on this host.
     pub(super) fn slot_with_addresses(&self) -> Option<u32> {
         self.entry.may_hold_addresses().then(|| self.entry.slot())
     }
 
-    /// Its addresses are off this host, as far as they were ours.
+    /// Records that its addresses are off this host, as far as this agent had put them there.
     pub(super) fn addresses_are_off(&mut self, tables: &mut Tables) -> Result<(), DataplaneError> {
         self.removes = false;
         self.entry.set_flag(abi::Router::RETIRES, false, tables)
@@ -149,7 +151,7 @@ impl Instance {
         Arc::clone(&self.config.partners)
     }
 
-    /// What the interface and the host let it do, for its partners to know.
+    /// Returns what the interface and the host let it do, for its partners.
     pub(super) fn ability(&self) -> Checks {
         match self.config {
             _ if !self.kept => Checks::Failed,
@@ -163,7 +165,7 @@ impl Instance {
         self.config.partner_absent
     }
 
-    /// From where to where the state has changed since it was last asked for.
+    /// Takes the last change of state: the states before and after it.
     pub(super) fn take_entered(&mut self) -> Option<(State, State)> {
         self.entered.take()
     }
@@ -180,8 +182,9 @@ impl Instance {
         self.deadline().is_some_and(|deadline| deadline <= now)
     }
 
-    /// Whether to be looked at with another that is due. The Active router of a Backup whose deadline is less than an
-    /// interval away has most likely been heard since, which moves the deadline: nobody has to wake for this one by itself.
+    /// Whether to handle its deadline together with another one that has passed. If the deadline of a Backup is less
+    /// than an interval away, the kernel half has most likely heard the Active router since. Reading that now moves the
+    /// deadline, and spares a wakeup for this virtual router alone.
     pub(super) fn is_nearly_due(&self, now: Instant) -> bool {
         let soon = now + self.machine.active_adver_interval();
         self.machine.active_down_deadline().is_some_and(|deadline| deadline <= soon)
@@ -191,7 +194,7 @@ impl Instance {
         self.machine.handle_event(event, now);
     }
 
-    /// An advert that the kernel half found worth telling.
+    /// Handles an advert that the kernel half has reported or noted.
     pub(super) fn heard(&mut self, advert: &abi::Advert, now: Instant) {
         let source = abi::ip_address(self.config.key.family, advert.source);
         self.machine.handle_event(
@@ -210,8 +213,9 @@ impl Instance {
         self.pending_problem = problem.or(self.pending_problem);
     }
 
-    /// Another host claims one of our addresses: whoever has believed it hears from us at once. For a while the kernel half
-    /// tells of no further claim, on whichever address; after that time we answer all that may have been made meanwhile.
+    /// Handles the claim of another host to one of our addresses: announces the address at once, for hosts that
+    /// believed the claim. The kernel half then reports no further claim, to any address, for [`abi::Claim::PAUSE`].
+    /// After that time, all addresses are announced, as an answer to all claims that may have been made meanwhile.
     pub(super) fn contest(&mut self, claim: &abi::Claim, now: Instant, outlets: &Outlets, pace: &mut Pace) {
         let claimed = |vip: &&IpAddr| abi::address(**vip) == claim.address;
         let Some(&address) = self.config.addresses.iter().find(claimed) else { return };
@@ -228,24 +232,25 @@ impl Instance {
         outlets.report(Report::RivalClaim { router: self.config.index, rival });
     }
 
-    /// What was put off when somebody claimed one of our addresses.
+    /// Announces all addresses if the pause after a claim has ended.
     pub(super) fn answer_again(&mut self, now: Instant) {
         if self.second_answer.take_if(|at| *at <= now).is_some() && self.machine.state() == State::Active {
             self.owed.ensure(self.announcements.count());
         }
     }
 
-    /// Lets the kernel half tell of every advert from now on, as it does to an Active router, although we are Backup. It
-    /// serves nobody before the first advert has been sent.
+    /// Makes the kernel half report every advert from now on, as it does for an Active router, although the state is
+    /// still Backup. The kernel half serves nobody before the first advert has been sent.
     pub(super) fn prepare_takeover(&mut self, now: Instant, tables: &mut Tables) -> Result<(), DataplaneError> {
         if self.machine.state() != State::Backup {
             return Ok(());
         }
-        // Not in force, but not ended either: the kernel half can still end it before the first advert is sent.
+        // A lease that has run out but was not ended: the kernel half can still end it before the first advert is sent.
         self.entry.set_lease(now.as_nanos(), tables);
         self.entry.set_role(State::Active, tables)
     }
 
+    /// Undoes [`Self::prepare_takeover`] if the state is still Backup.
     pub(super) fn put_off_takeover(&mut self, tables: &mut Tables) -> Result<(), DataplaneError> {
         if self.machine.state() != State::Backup {
             return Ok(());
@@ -257,7 +262,7 @@ impl Instance {
         self.machine.handle_timeout(now);
     }
 
-    /// Carries out what the machine has decided, in its order.
+    /// Carries out the decisions of the state machine, in order.
     pub(super) fn act(
         &mut self,
         tables: &mut Tables,
@@ -281,7 +286,7 @@ impl Instance {
                 Action::SetStandBy(on) => self.entry.set_flag(abi::Router::STANDS_BY, on, tables)?,
                 Action::SetPriority(priority) => {
                     self.entry.set_priority(priority, tables)?;
-                    // The frames held another of the same length before.
+                    // Cannot fail: the frames held another priority of the same length before.
                     let _ = self.build_adverts();
                 }
                 Action::SendAdvert { priority } => self.send_advert(priority, tables),
@@ -306,7 +311,7 @@ impl Instance {
                 }
             }
         }
-        // The maps may have had it as Active without an address on the host: before a takeover that was put off.
+        // After a takeover that was put off, the maps had it as Active although none of its addresses was on the host.
         if !self.removes {
             self.entry.set_flag(abi::Router::RETIRES, false, tables)?;
         }
@@ -344,7 +349,7 @@ impl Instance {
         }
     }
 
-    /// What the kernel half noted without telling us, because it was nothing new to it.
+    /// Handles the latest advert that the kernel half has noted. It does not report adverts that bring no news.
     pub(super) fn hear_stamp(&mut self, tables: &Tables, now: Instant) {
         if self.machine.state() != State::Backup {
             return;
@@ -364,8 +369,8 @@ impl Instance {
         }
     }
 
-    /// The last advert before a successor takes over: the next one is due an interval from now, however near the
-    /// Adver_Timer was to its end.
+    /// Sends the last advert before a successor takes over, if Active. The next one is then due a whole interval from
+    /// now, however soon the Adver_Timer would have expired.
     pub(super) fn part(&mut self, tables: &Tables) {
         if self.machine.state() == State::Active {
             self.send_advert(self.machine.priority(), tables);
@@ -378,7 +383,7 @@ impl Instance {
 
     fn send_advert(&mut self, priority: Priority, tables: &Tables) {
         let at = clock::now();
-        // We were held up since the machine decided: to be Active is no longer ours to say.
+        // The lease has ended since the state machine decided: this host may no longer claim to be Active.
         if self.machine.lease_has_ended(at) {
             return;
         }
@@ -389,14 +394,15 @@ impl Instance {
             && let Some(until) = self.machine.advert_sent(at)
             && !self.entry.renew_lease(until, tables)
         {
-            // Its event is on the way, unless the ring buffer was full: the winner is the latest that was noted.
+            // The kernel half has ended the lease because of an advert that wins. Its event is on the way, unless the
+            // ring buffer was full. The latest advert that was noted is the one.
             let latest = tables.heard(self.entry.slot()).latest;
             self.heard(&latest, clock::now());
         }
         self.note_send(sent);
     }
 
-    /// Announces addresses that wait for it, `most` at a time, as far as that is possible now.
+    /// Sends up to `most` of the announcements that wait, as far as the limits allow that now.
     // conformance 49
     pub(super) fn announce(&mut self, urgency: Urgency, most: usize, tables: &Tables, pace: &mut Pace) {
         let (count, now) = (self.announcements.count(), clock::now());
@@ -405,7 +411,7 @@ impl Instance {
             let (start, taken) = self.owed.take(urgency, granted, count);
             granted = if taken > 0 { granted - taken } else { 0 };
             let outcome = self.announcements.send(start, taken, &self.config.sender).map_err(cannot_send);
-            // Without a lease, the kernel half has let none of them out.
+            // Without a lease, the kernel half has dropped all of them.
             let failed = outcome.is_err() || !self.entry.lease_runs(clock::now(), tables);
             if failed && self.owed.fail() {
                 self.machine.announcement_failed();
@@ -414,7 +420,7 @@ impl Instance {
         }
     }
 
-    /// The announcements that wait.
+    /// Returns the announcements that wait.
     pub(super) fn owed(&mut self) -> &mut Owed {
         &mut self.owed
     }
@@ -437,7 +443,7 @@ impl Instance {
         self.entry.checksum() == abi::Router::CHECKSUM_AUTO && self.config.machine.version == Version::V3
     }
 
-    /// Called after the machine has heard the advert.
+    /// Learns the form of the checksum from an advert that the state machine has already handled.
     fn follow_checksum(&mut self, advert: &abi::Advert, source: IpAddr) {
         if !self.learns_checksum() {
             return;
@@ -445,7 +451,7 @@ impl Instance {
         let standing = self.machine.standing(Priority::new(advert.priority));
         let received_at = Instant::from_nanos(advert.received_at);
         if self.checksum.hear(standing, Sample { form: form(advert.checksum), source, received_at }) {
-            // The frames held these values before, so they do now.
+            // Cannot fail: the frames held the same values before.
             let _ = self.build_adverts();
         }
     }
@@ -469,7 +475,7 @@ impl Instance {
     }
 }
 
-/// The form that adverts have until another one is learned.
+/// Returns the form of the checksum that adverts have until another one is learned.
 fn initial_form(kernel: &abi::Router) -> ChecksumForm {
     let plain = kernel.checksum == abi::Router::CHECKSUM_PLAIN || kernel.flags & abi::Router::SENDS_PLAIN != 0;
     if plain { ChecksumForm::Plain } else { ChecksumForm::PseudoHeader }

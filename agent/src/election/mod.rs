@@ -1,8 +1,9 @@
-//! The real-time loop: what the kernel half heard and the deadlines that passed go in, adverts and roles come out.
+//! The real-time loop: takes adverts from the kernel half and deadlines that have passed, and produces adverts and
+//! roles.
 //!
 //! One dedicated thread owns every state machine, the BPF maps, the ring buffer, the packet sockets and the timer. It
-//! never waits for the management side: what it has to tell goes into an unbounded queue, and only when a role changes
-//! or something is wrong, so that in steady state it allocates nothing and logs nothing.
+//! never waits for the management side: its reports go into an unbounded queue. It reports only when a role changes or
+//! something is wrong, so in steady state it allocates nothing and logs nothing.
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
@@ -40,34 +41,34 @@ pub use instance::Instance;
 pub use status::{Heard, Rival, RouterStatus, Timers};
 use timer::DeadlineTimer;
 
-/// How many events are taken before deadlines are looked at again: some 100 us of work.
+/// Maximum number of events to handle before deadlines are checked again: about 100 us of work.
 const EVENTS_PER_ROUND: usize = 64;
 
-/// How long the lease of all is left alone after it was worked out, even if one of them has ended.
+/// Minimum time between two computations of the lease of all, even if one of the leases has ended.
 const RENEWAL_PAUSE: Interval = Interval::from_millis(1);
 
-/// What the management side asks of the election.
+/// A request of the management side to the election.
 #[derive(Debug)]
 pub enum Command {
-    /// An interface has got or lost its carrier, or another address of its own.
+    /// An interface has gained or lost its carrier, or its own MAC address has changed.
     Interface { ifindex: u32, running: bool, mac: Option<MacAddress> },
-    /// What the tracked checks make of a virtual router.
+    /// The tracked checks have a new verdict on a virtual router.
     Track { router: RouterIndex, priority: Priority, checks: xvrrp_vrrp::Checks },
-    /// Whether these virtual routers leave their role to others.
+    /// These virtual routers leave their role to others from now on, or no longer do.
     StandBy { routers: Vec<RouterIndex>, on: bool },
     /// Return the status of each virtual router.
     Status(oneshot::Sender<PerRouter<RouterStatus>>),
-    /// Have the kernel half forget all but these: the addresses of the others are off the host.
+    /// Remove all but these from the maps of the kernel half: the addresses of the others are off the host.
     Forget(Retained),
-    /// Say that the thread goes on.
+    /// Answer, to prove that the thread runs.
     Answer(oneshot::Sender<()>),
-    /// Give up every role and end.
+    /// Give up every role, then end the thread.
     Stop,
-    /// End, and leave everything as it is to a successor.
+    /// End the thread, and leave roles, leases and addresses to a successor.
     HandOver,
 }
 
-/// What the election reports to the management side.
+/// A report of the election to the management side.
 #[derive(Debug)]
 pub enum Report {
     Transition {
@@ -78,12 +79,12 @@ pub enum Report {
         router: RouterIndex,
         problem: Problem,
     },
-    /// Another host says that it has one of our addresses.
+    /// Another host claims one of our addresses.
     RivalClaim {
         router: RouterIndex,
         rival: Rival,
     },
-    /// The thread could not be put ahead of ordinary load.
+    /// The thread runs without real-time scheduling, so ordinary load can delay it.
     NotRealtime {
         what: &'static str,
         error: io::Error,
@@ -96,24 +97,24 @@ pub struct Transition {
     pub from: xvrrp_vrrp::State,
     pub to: xvrrp_vrrp::State,
     pub reason: xvrrp_vrrp::Reason,
-    /// The one that is advertised.
+    /// The advertised priority.
     pub priority: Priority,
     pub at: Instant,
 }
 
-/// Something an operator should look at; told once, and again only after it has changed.
+/// Something an operator should look at. It is reported once, and again only after it has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// RFC 9568 7.1: "the administrator should be notified".
     #[error("{router} advertises {count} addresses that are not ours: the configurations differ")]
     AddressesDiffer { router: IpAddr, count: u8 },
-    /// RFC 9568 7.1.
+    /// The intervals differ (RFC 9568 7.1).
     #[error("{router} advertises every {theirs}, we every {ours}: the configurations differ")]
     IntervalsDiffer { router: IpAddr, theirs: Interval, ours: Interval },
-    /// RFC 9568 7.1: we own the addresses, so nobody else should advertise them.
+    /// Another router advertises addresses that this host owns (RFC 9568 7.1).
     #[error("{router} advertises with priority {priority} although this host owns the addresses")]
     OwnerContested { router: IpAddr, priority: Priority },
-    /// RFC 9568 and RFC 5798 5.2.8.
+    /// The checksums have different forms (RFC 9568 and RFC 5798 differ in 5.2.8).
     #[error(
         "{router} advertises beside us and computes the checksum in another form: if it ignores our adverts for that, set \
          checksum on both sides"
@@ -121,21 +122,21 @@ pub enum Problem {
     ChecksumsDiffer { router: IpAddr },
     #[error("cannot send on the interface: {0}")]
     CannotSend(Errno),
-    /// An advert, to one of `unicast_peers`.
+    /// An advert could not be sent to one of `unicast_peers`.
     #[error(
         "cannot send to {peer}, which would take over beside us: {error}; nothing is served until that is possible"
     )]
     CannotSendTo { peer: IpAddr, error: Errno },
 }
 
-/// What ends the election other than [`Command::Stop`].
+/// Why the election ended without being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum ElectionError {
     #[error("the election thread cannot wait for events: {0}")]
     Wait(#[from] io::Error),
     #[error(transparent)]
     Dataplane(#[from] DataplaneError),
-    #[error("the election thread panicked; the message stands above")]
+    #[error("the election thread panicked; its message is in the log above")]
     Panicked,
     #[error("the address thread has ended, so virtual addresses neither come nor go; the lines above say why")]
     AddressesEnded,
@@ -144,7 +145,7 @@ pub enum ElectionError {
 /// How the election ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// No role is left.
+    /// Every role was given up.
     Stopped,
     /// Roles, leases and addresses are left to a successor.
     HandedOver,
@@ -159,7 +160,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Waits for the thread to end. A thread that has panicked has taken the maps along.
+    /// Waits for the thread to end. Returns no maps if the thread has panicked.
     pub fn join(self) -> (Option<Tables>, Result<Ending, ElectionError>) {
         match self.thread.join() {
             Ok((tables, outcome)) => (Some(tables), outcome),
@@ -168,8 +169,8 @@ impl Handle {
     }
 }
 
-/// Starts the election of `instances`, which has `addresses` installed and removed, and hears how they stand from the thread
-/// that does it. `realtime_priority` 0 leaves the election's thread with ordinary scheduling.
+/// Starts the election of `instances`. It sends requests to install and remove addresses to the address thread, and
+/// receives from that thread how they stand. With `realtime_priority` 0, the election thread has ordinary scheduling.
 pub fn spawn(
     tables: Tables,
     instances: PerRouter<Instance>,
@@ -203,18 +204,18 @@ struct Election {
     instances: PerRouter<Instance>,
     outlets: Outlets,
     pace: Pace,
-    /// When the lease of all is worked out again, unless something has ended it before.
+    /// When to compute the lease of all again, unless the kernel half ends one earlier.
     renew_all_at: Instant,
 }
 
-/// Where the election tells others what to do and to know. None of them is ever waited for.
+/// Queues to the other threads. The election never waits for any of them.
 struct Outlets {
     reports: mpsc::UnboundedSender<Report>,
     addresses: mpsc::UnboundedSender<Request>,
 }
 
 impl Outlets {
-    // Whoever listens outlives the thread, but for the last moments of a stop that failed.
+    // The receivers outlive this thread, except in the last moments of a stop that failed.
 
     fn report(&self, report: Report) {
         let _ = self.reports.send(report);
@@ -237,7 +238,7 @@ impl Election {
             self.outlets.request(Request::Leave);
             return outcome;
         }
-        // Whatever happened, no role is kept that nobody attends to.
+        // Even after an error, every role is given up: nothing would attend to it any more.
         let stopped = self.for_each(|instance, now| instance.handle(xvrrp_vrrp::Event::Shutdown, now));
         outcome.and_then(|ending| stopped.map(|()| ending))
     }
@@ -258,7 +259,7 @@ impl Election {
         self.for_each(Instance::start)?;
         loop {
             self.pace.begin_round();
-            // Nothing fires before what was heard until now is known.
+            // Adverts that have arrived are handled before any deadline that they may move.
             let more = self.drain_events(events.get_mut(), &by_slot)?;
             self.fire_deadlines()?;
             let announces = self.announce();
@@ -266,8 +267,8 @@ impl Election {
             let next = self.instances.iter().filter_map(Instance::deadline).chain(announces).min();
             timer.arm(if more { Some(clock::now()) } else { next })?;
             tokio::select! {
-                // Whatever ends the wait, events and deadlines are looked at; a flood of them must not keep us from being
-                // told to stop.
+                // Events and deadlines are handled whatever ends the wait. Commands come first, so that a flood of
+                // events cannot keep a stop from being noticed.
                 biased;
                 command = commands.recv() => match command {
                     Some(Command::Interface { ifindex, running, mac }) => self.interface_changed(ifindex, running, mac)?,
@@ -275,11 +276,11 @@ impl Election {
                     Some(Command::StandBy { routers, on }) => self.stand_by(&routers, on)?,
                     Some(Command::Status(reply)) => {
                         let now = clock::now();
-                        // Who asked may have gone; that is all the same to us.
+                        // The requester may be gone by now, which does not matter.
                         let _ = reply.send(self.instances.iter().map(|instance| instance.status(now, &self.tables)).collect());
                     }
                     Some(Command::Forget(retained)) => {
-                        // What stays in the maps has no role, and goes at the next start.
+                        // Entries that stay in the maps have no role. The next start removes them.
                         let _ = self.tables.retain(&retained);
                     }
                     Some(Command::Answer(reply)) => {
@@ -304,7 +305,7 @@ impl Election {
                             instance.addresses_are_off(&mut self.tables)?;
                         }
                     }
-                    // It outlives us, unless something is wrong.
+                    // The address thread outlives this one unless something is wrong.
                     None => return Err(ElectionError::AddressesEnded),
                 },
                 ready = events.readable_mut() => ready?.clear_ready(),
@@ -313,7 +314,7 @@ impl Election {
         }
     }
 
-    /// Whether there may be more events than one round takes, so that a flood of them delays no advert.
+    /// Handles a limited number of events, so that a flood of them delays no advert. Returns whether there may be more.
     fn drain_events(
         &mut self,
         events: &mut Events,
@@ -323,7 +324,7 @@ impl Election {
             let Some(told) = events.next() else {
                 return Ok(false);
             };
-            // A predecessor may have had a virtual router that we have not.
+            // The slot may belong to a virtual router that only the predecessor had.
             let slot = match told {
                 Told::Advert(event) => event.slot,
                 Told::Claim(claim) => claim.slot,
@@ -354,7 +355,7 @@ impl Election {
         Ok(())
     }
 
-    /// Sends announcements that were put off, as many as one round may; when there can be more of them.
+    /// Sends announcements that were put off, up to the limit of one round. Returns when more can be sent.
     fn announce(&mut self) -> Option<Instant> {
         let now = clock::now();
         while self.pace.waiting(Urgency::Takeover) > 0 {
@@ -373,7 +374,7 @@ impl Election {
         next
     }
 
-    /// Lets the one announce whose turn it is; when it can go on, if there is more.
+    /// Sends announcements of the virtual router whose turn it is. Returns when it can send more, if more are left.
     fn announce_next(&mut self, urgency: Urgency) -> Option<Instant> {
         let index = self.pace.next(urgency)?;
         let instance = self.instances.get_mut(index)?;
@@ -384,8 +385,8 @@ impl Election {
         (left > 0).then(|| self.pace.affords(instance.ifindex(), left.min(TURN)))
     }
 
-    /// A look at every virtual router, which not every advert is worth: each has sent another one before the first lease
-    /// ends.
+    /// Renews the lease of all, which takes a look at every virtual router. Not every advert needs that: each Active
+    /// router sends another one before the first lease ends.
     fn renew_lease_of_all(&mut self) {
         let now = clock::now();
         if now < self.renew_all_at && !self.tables.lease_of_all_has_ended() {
@@ -402,7 +403,8 @@ impl Election {
                 instance.set_interface_mac(mac, &mut self.tables)?;
             }
         }
-        // All of them first: who has a cause of its own does not give its partner's.
+        // All of them before their partners are informed: a virtual router that has a cause of its own reports that
+        // one.
         let now = clock::now();
         for instance in self.instances.iter_mut().filter(|instance| instance.key().ifindex == ifindex) {
             instance.set_running(running, now);
@@ -413,7 +415,7 @@ impl Election {
         self.for_each(|_, _| {})
     }
 
-    /// Checks are the same for all that change role together.
+    /// Applies the verdict of the tracked checks to a virtual router and its partners, which share it.
     fn track(
         &mut self,
         router: RouterIndex,
@@ -423,7 +425,7 @@ impl Election {
         let now = clock::now();
         let Some(instance) = self.instances.get(router) else { return Ok(()) };
         let partners = instance.partners();
-        // The priority first: who comes back has it from the start.
+        // The priority first: a virtual router that recovers has it from the start.
         for event in [xvrrp_vrrp::Event::Priority(priority), xvrrp_vrrp::Event::Checks(checks)] {
             for one in iter::once(router).chain(partners.iter().copied()) {
                 if let Some(instance) = self.instances.get_mut(one) {
@@ -437,7 +439,7 @@ impl Election {
         Ok(())
     }
 
-    /// What a virtual router needs on this host stays there again, or does not: its partners cannot do without it.
+    /// Records whether everything that a virtual router needs stays on this host, which its partners depend on too.
     fn keep(&mut self, router: RouterIndex, kept: bool) -> Result<(), ElectionError> {
         let now = clock::now();
         let Some(instance) = self.instances.get_mut(router) else { return Ok(()) };
@@ -454,7 +456,7 @@ impl Election {
         let found = routers.iter().filter_map(|router| Some((*router, self.instances.get(*router)?.partners())));
         let all: BTreeSet<RouterIndex> =
             found.flat_map(|(router, partners)| iter::once(router).chain(partners.to_vec())).collect();
-        // All of them before any acts: each says so itself, and none follows its partner without a word.
+        // All of them before any acts: each then changes by itself, and none merely follows its partner.
         for &router in &all {
             if let Some(instance) = self.instances.get_mut(router) {
                 instance.handle(xvrrp_vrrp::Event::StandBy(on), now);
@@ -463,7 +465,8 @@ impl Election {
         all.into_iter().try_for_each(|router| self.act(router))
     }
 
-    /// Goes on after a failure, and returns the first.
+    /// Applies a change to every virtual router and carries out what follows. Continues after a failure, and returns
+    /// the first one.
     fn for_each(&mut self, mut apply: impl FnMut(&mut Instance, Instant)) -> Result<(), ElectionError> {
         let now = clock::now();
         let mut outcome = Ok(());

@@ -1,10 +1,11 @@
-//! How a virtual router stands, at the moment of asking.
+//! The status of a virtual router at one moment.
 
 use std::net::IpAddr;
 
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority};
 use xvrrp_vrrp::{Reason, State, VirtualRouter};
 
+/// The status of a virtual router in the election.
 #[derive(Clone, Debug)]
 pub struct RouterStatus {
     pub state: State,
@@ -12,7 +13,7 @@ pub struct RouterStatus {
     pub reason: Reason,
     pub in_state_for: Interval,
     pub priority: Priority,
-    /// Who is Active, as far as is known, and with which priority.
+    /// Address and priority of the Active router, if it is known.
     pub active: Option<(IpAddr, Priority)>,
     /// Whether it leaves the role to others.
     pub stands_by: bool,
@@ -20,14 +21,14 @@ pub struct RouterStatus {
     pub heard: Option<Heard>,
     pub timers: Timers,
     pub adverts_sent: u64,
-    /// Gratuitous ARP and unsolicited Neighbor Advertisements that are put off.
+    /// Number of gratuitous ARP messages and unsolicited Neighbor Advertisements that wait to be sent.
     pub announcements_waiting: usize,
     /// The latest claim on one of our addresses.
     pub rival: Option<Rival>,
 }
 
 impl RouterStatus {
-    /// Of one that cannot take part: nobody has ever started it.
+    /// Returns the status of a virtual router that cannot take part, and so was never started.
     pub fn in_fault(config: xvrrp_vrrp::Config) -> Self {
         let machine = VirtualRouter::new(config);
         Self {
@@ -60,7 +61,7 @@ pub struct Heard {
     pub at: Instant,
 }
 
-/// Another host claims one of our addresses in ARP, while we are Active.
+/// The claim of another host, in ARP, to one of our addresses while we are Active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rival {
     pub mac: MacAddress,
@@ -68,14 +69,14 @@ pub struct Rival {
     pub at: Instant,
 }
 
-/// RFC 9568 6.1.
+/// The timers of a virtual router (RFC 9568 6.1).
 #[derive(Clone, Copy, Debug)]
 pub struct Timers {
     pub active_adver_interval: Interval,
     pub skew: Interval,
     pub active_down_interval: Interval,
-    /// Until the next deadline, as known to the agent: the Adver_Timer, or at the earliest the Active_Down_Timer.
+    /// Time until the next deadline that the agent knows: the Adver_Timer's, or the earliest for the Active_Down_Timer.
     pub next: Option<Interval>,
-    /// How long the lease of an Active router runs without another advert; `None` without one.
+    /// Time until the lease of an Active router ends without another advert; `None` without a lease.
     pub lease: Option<Interval>,
 }

@@ -1,4 +1,4 @@
-//! A deadline to wait for. tokio's own timers round to a millisecond, too coarse for adverts every 10 ms.
+//! A timer for deadlines. The timers of tokio round to a millisecond, which is too coarse for adverts every 10 ms.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -24,7 +24,7 @@ impl DeadlineTimer {
         Ok(Self { fd, armed: None })
     }
 
-    /// Waits for `deadline` from now on, and for nothing with `None`.
+    /// Sets the deadline to wait for; `None` disarms the timer.
     pub(super) fn arm(&mut self, deadline: Option<Instant>) -> io::Result<()> {
         if self.armed == deadline {
             return Ok(());
@@ -41,12 +41,12 @@ impl DeadlineTimer {
         Ok(())
     }
 
-    /// Returns once the deadline has passed; never without one.
+    /// Returns once the deadline has passed. Without a deadline, it never returns.
     pub(super) async fn expired(&mut self) -> io::Result<()> {
         let mut ready = self.fd.readable().await?;
         ready.clear_ready();
-        // The expiry count is of no interest, and reading it makes the descriptor wait again. Nothing to read (the
-        // timer was armed anew in between) only means one round of the loop that finds nothing due.
+        // Reading the expiry count, which does not matter, makes the descriptor wait again. If there is nothing to read
+        // because the timer was armed again in between, the loop only makes one round that finds nothing due.
         let mut count = [0; 8];
         let _ = nix::unistd::read(&self.fd.get_ref().0, &mut count);
         self.armed = None;
@@ -54,7 +54,7 @@ impl DeadlineTimer {
     }
 }
 
-/// What tokio wants to wait for.
+/// The descriptor that tokio waits for.
 #[derive(Debug)]
 struct Descriptor(TimerFd);
 

@@ -1,5 +1,5 @@
-//! What virtual routers do that change role together ([`follow`]): how each of them takes over, and what follows for the
-//! others.
+//! Handles virtual routers that change role together ([`follow`]): how each of them takes over, and what follows for
+//! its partners.
 
 use std::iter;
 
@@ -11,8 +11,9 @@ use crate::identity::RouterIndex;
 use crate::process::clock;
 
 impl Election {
-    /// Lets a virtual router act on a deadline that has passed, unless the kernel half has heard better in the meantime, of
-    /// it or of a partner. Without such a deadline, it only learns what the kernel half has heard.
+    /// Lets a virtual router act on a deadline that has passed, unless the kernel half has since received an advert,
+    /// for it or for a partner, that moves the deadline. If no deadline has passed, it only learns what the kernel half
+    /// received.
     pub(super) fn fire(&mut self, index: RouterIndex, now: Instant) -> Result<(), ElectionError> {
         let Some(instance) = self.instances.get_mut(index) else { return Ok(()) };
         instance.answer_again(now);
@@ -22,9 +23,10 @@ impl Election {
             return self.time_out(index, now);
         }
         let all = || iter::once(index).chain(partners.iter().copied());
-        // From the moment that the kernel half knows the role it tells of every advert. One that came between the
-        // stamps read above and that moment shows in the stamps read here; none goes unnoticed. `set_router` issues a full fence
-        // after each role, and the kernel half one after each stamp (`take` in `ebpf/src/advert.rs`).
+        // Once the kernel half knows the role, it reports every advert. An advert that arrived between the first
+        // reading of the stamps and that moment shows in the second reading, so none goes unnoticed. `set_router`
+        // issues a full fence after each role, and the kernel half issues one after each stamp (`take` in
+        // `ebpf/src/advert.rs`).
         for one in all() {
             if let Some(instance) = self.instances.get_mut(one) {
                 instance.prepare_takeover(now, &mut self.tables)?;
@@ -32,7 +34,7 @@ impl Election {
         }
         self.hear_stamps(index, now);
         self.time_out(index, now)?;
-        // Whoever is no Active router after all.
+        // Those that have not become Active after all.
         for one in all() {
             if let Some(instance) = self.instances.get_mut(one) {
                 instance.put_off_takeover(&mut self.tables)?;
@@ -41,6 +43,7 @@ impl Election {
         Ok(())
     }
 
+    /// Lets the timers of a virtual router expire, and carries out what follows.
     fn time_out(&mut self, index: RouterIndex, now: Instant) -> Result<(), ElectionError> {
         if let Some(instance) = self.instances.get_mut(index) {
             instance.handle_timeout(now);
@@ -48,6 +51,7 @@ impl Election {
         self.act(index)
     }
 
+    /// Lets a virtual router learn which adverts the kernel half has received for it and for its partners.
     fn hear_stamps(&mut self, index: RouterIndex, now: Instant) {
         let Some(instance) = self.instances.get(index) else { return };
         for partner in &*instance.partners() {
@@ -62,7 +66,7 @@ impl Election {
         }
     }
 
-    /// Carries out what a virtual router has decided, and what follows from it for its partners.
+    /// Carries out what a virtual router has decided, and what follows for its partners.
     pub(super) fn act(&mut self, index: RouterIndex) -> Result<(), ElectionError> {
         self.carry_out(index)?;
         let Some(instance) = self.instances.get(index) else { return Ok(()) };
@@ -97,7 +101,7 @@ impl Election {
         Ok(())
     }
 
-    /// Tells a virtual router what its partners can do, without anything being done about it yet.
+    /// Informs a virtual router of what its partners can do. [`Self::act`] carries out what follows.
     pub(super) fn tell_of_partners(&mut self, index: RouterIndex, now: Instant) {
         let Some(instance) = self.instances.get(index) else { return };
         let absent = instance.lacks_partner().then_some(Checks::Failed);
