@@ -5,7 +5,7 @@ use clap::Parser;
 use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::filter::LevelFilter;
 use xvrrp::commands::Cli;
-use xvrrp::process::signals;
+use xvrrp::process::{log_queue, signals};
 use xvrrp_config::ConfigError;
 use xvrrp_import::{ImportError, Incomplete};
 
@@ -18,10 +18,11 @@ const EXIT_INCOMPLETE: u8 = 3;
 
 fn main() -> ExitCode {
     // By a thread of its own: who reads the log slowly, or not at all, holds up nothing, and loses lines.
-    let (log, _guard) =
-        signals::without(|| NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).finish(std::io::stderr()));
+    let (log, _guard) = signals::without(|| {
+        NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).finish(log_queue::Receiver(std::io::stderr()))
+    });
     tracing_subscriber::fmt()
-        .with_writer(log)
+        .with_writer(move || log_queue::Sender(log.clone()))
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .with_max_level(LevelFilter::INFO)

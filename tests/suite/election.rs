@@ -58,9 +58,11 @@ fn of_two_active_routers_with_equal_priorities_the_higher_address_stays() -> Res
     let lab = Lab::new(2)?;
     let mut agents = agents(&lab, &[100, 100])?;
     // Which of them was first does not matter: a Backup does not preempt its equal.
-    thread::sleep(SETTLED);
-    let active = agents.iter().map(|agent| agent.state("lan")).collect::<Result<Vec<_>>>()?;
-    assert_eq!(active.iter().filter(|state| *state == "active").count(), 1, "{active:?}");
+    eventually("one of them is Active, and no other", PATIENCE, || {
+        let states = agents.iter().map(|agent| agent.state("lan")).collect::<Result<Vec<_>>>()?;
+        ensure!(states.iter().filter(|state| *state == "active").count() == 1, "{states:?}");
+        Ok(())
+    })?;
     lab.isolate(0)?;
     agents[0].wait_for_state("lan", "active")?;
     agents[1].wait_for_state("lan", "active")?;

@@ -24,6 +24,7 @@ mod late_agent;
 mod mail;
 mod many_addresses;
 mod many_virtual_routers;
+mod memory;
 mod metrics;
 mod monitor;
 mod notify;

@@ -4,6 +4,7 @@
 pub mod blocking_call;
 pub mod capabilities;
 pub mod clock;
+pub mod log_queue;
 pub mod open_files;
 pub mod program;
 pub mod realtime;

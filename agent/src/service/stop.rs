@@ -9,6 +9,7 @@ use super::{Service, supervisor};
 use crate::addresses;
 use crate::control::Successor;
 use crate::election::{Command, Ending};
+use crate::process::log_queue;
 use crate::process::signals::Signals;
 use crate::succession::departure::ExitRequest;
 use crate::succession::reload::Reload;
@@ -16,6 +17,8 @@ use crate::succession::{Files, InheritedState, Rests};
 
 /// Longest wait for the address thread to finish what it is doing.
 const HOLD: Duration = Duration::from_millis(500);
+/// How long to wait until the log is written, which says why the agent leaves.
+const LOG: Duration = Duration::from_millis(100);
 
 /// How the service has ended.
 #[derive(Debug)]
@@ -115,6 +118,7 @@ impl Service<'_> {
         }
         addresses::hold(&self.threads.addresses.requests, HOLD).await;
         self.close_clients().await;
+        log_queue::drain(LOG).await;
         // A request of a client, which was promised meanwhile, takes precedence over a restart of the agent's own.
         if let ExitRequest::Restart = exit
             && let Ok(promised) = self.exit_requests.try_recv()
