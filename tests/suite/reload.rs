@@ -230,6 +230,40 @@ fn signals_reload_too_however_many_come() -> Result<()> {
     Ok(())
 }
 
+/// A signal that another thread takes just before the process becomes another program would be lost.
+#[test]
+fn only_the_first_thread_takes_the_signals_that_end_or_reload_the_agent() -> Result<()> {
+    // So many files that are looked at together, each on a thread of its own, that some of these start after the agent has.
+    const FILES: usize = 8;
+    let lab = Lab::new(1)?;
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("number");
+    fs::write(&file, "0")?;
+    let names: Vec<_> = (0..FILES).map(|number| format!("check{number}")).collect();
+    let check = |name: &String| format!("\n[[check]]\nname = {name:?}\nfile = {file:?}\ninterval = \"20ms\"\n");
+    let checks: String = names.iter().map(check).collect();
+    let router = VirtualRouter::lan(200).with("track", &format!("{names:?}"));
+    let mut agent = Xvrrp::start_by(&lab.routers[0], &[router], &[], &checks)?;
+    agent.wait_for_state("lan", "active")?;
+    let process = agent.daemon.pid();
+    let ours =
+        [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].iter().fold(0, |set, signal| set | 1 << (*signal as u64 - 1));
+    let mut names = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        let status = fs::read_to_string(thread?.path().join("status"))?;
+        let field =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).context("no field");
+        let blocked = u64::from_str_radix(field("SigBlk:")?, 16)? & ours;
+        let expected = if field("Pid:")? == process.to_string() { 0 } else { ours };
+        ensure!(blocked == expected, "{status}");
+        names.push(field("Name:")?.to_owned());
+    }
+    // Among them one of the runtime's, for calls that block.
+    ensure!(names.iter().any(|name| name.starts_with("tokio")), "{names:?}");
+    ensure!(agent.stop()?.success());
+    Ok(())
+}
+
 #[test]
 fn the_service_manager_is_told() -> Result<()> {
     let lab = Lab::new(1)?;

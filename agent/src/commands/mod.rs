@@ -19,7 +19,7 @@ use nix::sched::{CloneFlags, setns};
 use xvrrp_config::{AgentConfig, Config, ConfigError};
 
 use crate::control::{self, Request};
-use crate::process::capabilities;
+use crate::process::{capabilities, signals};
 use crate::service::{agent, check};
 use crate::succession::InheritedState;
 
@@ -273,8 +273,10 @@ fn load(file: &Path) -> Result<Config, ConfigError> {
 
 /// Runs the management side of a command on a runtime. The election has a thread and a runtime of its own.
 fn manage<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    // For the threads of blocking calls.
+    runtime.on_thread_start(signals::hold_back).enable_all();
+    let runtime = runtime.build().context("cannot start the runtime")?;
     let outcome = runtime.block_on(task);
     // Does not wait for blocking calls: a read from a file system that does not answer may never end.
     runtime.shutdown_background();

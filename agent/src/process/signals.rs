@@ -69,7 +69,9 @@ impl Signals {
     }
 }
 
-fn hold_back() {
+/// Blocks the handled signals in the calling thread. Every thread but the one with [`Signals`] needs that: a signal that
+/// another thread takes just before the process becomes another program is lost.
+pub fn hold_back() {
     // Fails only for invalid arguments (pthread_sigmask(3)).
     let _ = handled().thread_block();
 }

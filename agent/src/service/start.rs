@@ -140,8 +140,8 @@ impl<'a> Service<'a> {
         let fence = start_fence(start.attachments, plans.ifindices());
         let mut reporter = Reporter::new(&plans.ready, counters);
         lock_memory(start.config.agent.realtime_priority, &mut reporter);
-        start.signals.let_in();
         let heartbeats = supervisor::spawn_watchdog(commands);
+        start.signals.let_in();
         supervisor::notify_ready(plans.ready.len(), waits.len());
         remove_pins_of_gone_namespaces(start.pins.clone());
         Ok(Self {
