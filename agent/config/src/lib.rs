@@ -220,7 +220,7 @@ pub struct CheckConfig {
     pub kind: CheckKind,
     /// From the start of one look to the next: 10 ms to 60 min. Default: 1 s.
     pub interval: Interval,
-    /// Of a script or a ping, after which it has failed: 10 ms to 60 min. Default: the interval.
+    /// Time after which a script or a ping has failed: 10 ms to 60 min. Default: the interval.
     pub timeout: Interval,
     /// How many successes in a row end a failure: 1 to 255. Default: 1.
     pub rise: u8,
@@ -264,13 +264,13 @@ pub struct Tracked {
 /// Lines of the file, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VirtualRouterLines {
-    /// Of `[[virtual_router]]`.
+    /// Line of `[[virtual_router]]`.
     pub header: usize,
-    /// Of `interface`.
+    /// Line of `interface`.
     pub interface: usize,
-    /// Of `addresses`.
+    /// Line of `addresses`.
     pub addresses: usize,
-    /// Of the header, if there are none.
+    /// Line of the header, if there are none.
     pub unicast_peers: usize,
 }
 
@@ -292,7 +292,7 @@ pub struct NotifyProgram {
     pub on: Occasion,
     /// An absolute path.
     pub path: PathBuf,
-    /// Of the file, counted from 1.
+    /// Line in the file, counted from 1.
     pub line: usize,
 }
 

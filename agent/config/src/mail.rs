@@ -68,7 +68,7 @@ pub struct Login {
     pub username: String,
     /// Its first line is the password; read for each connection.
     pub password_file: PathBuf,
-    /// Of the file, counted from 1.
+    /// Line in the file, counted from 1.
     pub line: usize,
 }
 

@@ -16,7 +16,7 @@ use super::keys::{self, Key};
 pub(super) struct Section<'a, 'i> {
     /// How messages name it: `virtual_router "lan"`. Empty for the file itself.
     pub place: String,
-    /// Of its header; 1 for the file itself.
+    /// Line of its header; 1 for the file itself.
     pub line: usize,
     pub table: &'a DeTable<'i>,
     pub lines: &'a Lines,
@@ -94,7 +94,7 @@ impl<'a, 'i> Section<'a, 'i> {
         Err(self.reject(key, self.line_of(key), wrong))
     }
 
-    /// Of something that has a name, as long as `max_length` bytes at most.
+    /// Reads an absolute path of at most `max_length` bytes.
     pub fn absolute_path(&mut self, key: &Key, max_length: usize) -> Result<Option<PathBuf>, Reported> {
         let Some(text) = self.string(key)? else { return Ok(None) };
         let path = Path::new(text);

@@ -24,7 +24,7 @@ impl CounterReader {
         Ok(Self(map.try_into()?))
     }
 
-    /// Starts counting anew at this index.
+    /// Starts counting again at this index.
     pub(super) fn clear(&mut self, index: u32) -> Result<(), DataplaneError> {
         let cpus = nr_cpus().map_err(|(_, error)| DataplaneError::Cpus(error))?;
         Ok(self.0.set(

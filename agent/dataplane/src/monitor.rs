@@ -22,7 +22,7 @@ pub struct Monitor {
     /// The buffer, while somebody watches: it is some hundred kilobytes of our memory.
     shown: Option<RingBuf<MapData>>,
     monitored: Array<MapData, Monitored>,
-    /// Of those that were lost, how many have been told.
+    /// How many of those that were lost have been reported.
     told: u64,
 }
 

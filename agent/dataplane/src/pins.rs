@@ -33,9 +33,9 @@ pub(super) const FENCE_PROGRAM: &str = "program";
 /// The directory of pins of one network namespace.
 #[derive(Clone, Debug)]
 pub struct Pins {
-    /// Of all agents of this host.
+    /// Directory of all agents of this host.
     base: PathBuf,
-    /// Of this network namespace.
+    /// Directory of this network namespace.
     directory: PathBuf,
 }
 

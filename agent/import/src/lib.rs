@@ -30,9 +30,9 @@ const MAX_FILE_SIZE: u64 = 16 << 20;
 /// Whose configuration it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// Of keepalived: `keepalived.conf`.
+    /// keepalived: `keepalived.conf`.
     Keepalived,
-    /// Of heartbeat: `ha.cf` and `haresources`.
+    /// heartbeat: `ha.cf` and `haresources`.
     Heartbeat,
 }
 

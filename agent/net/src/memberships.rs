@@ -19,7 +19,7 @@ impl AsFd for Memberships {
 }
 
 impl Memberships {
-    /// Of the group of the adverts, on the interface with this index: more than one may have the same address.
+    /// Joins the group of the adverts on the interface with this index, since more than one may have the same address.
     ///
     /// # Errors
     ///
@@ -31,7 +31,7 @@ impl Memberships {
         Ok(Self(socket))
     }
 
-    /// Of the group of the `adverts`, and of the solicited-node group of each virtual address (RFC 9568 6.4.3,
+    /// Joins the group of the `adverts`, and the solicited-node group of each virtual address (RFC 9568 6.4.3,
     /// conformance 40), which the interface would join by itself only once it has the address.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ pub struct VirtualRouter {
     kept: bool,
     /// Other Active routers are left alone, whatever the priorities.
     stands_by: bool,
-    /// Of those that change role together with us.
+    /// Whether those that change role together with us can take part.
     partners: Checks,
     /// The configured one, as tracked checks have changed it.
     priority: Priority,

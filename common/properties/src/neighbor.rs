@@ -8,7 +8,7 @@ use xvrrp_common::wire::{Truncated, ipv6};
 use super::peer::Peer;
 use super::{Seen, Watched, padded};
 
-/// Of some address (RFC 4291 2.7.1).
+/// Solicited-node group of some address (RFC 4291 2.7.1).
 const SOLICITED_NODE: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 1];
 
 /// Bytes are an ICMPv6 message, whole in its packet, from a host that has an address and from one that has none. What is

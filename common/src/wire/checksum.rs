@@ -19,7 +19,7 @@ impl Sum {
         Self(folded)
     }
 
-    /// Of the bytes; an odd last one is padded with zero.
+    /// Adds the bytes; an odd last one is padded with zero.
     #[inline(always)]
     pub fn of(bytes: &[u8]) -> Self {
         let (words, odd) = bytes.as_chunks::<2>();

@@ -20,7 +20,7 @@ use crate::units::MacAddress;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Of what follows the header; a tag's ([`is_tag`]) if the frame carries two of them or a service tag.
+    /// EtherType of what follows the header; a tag's ([`is_tag`]) if the frame carries two of them or a service tag.
     pub ether_type: u16,
     /// The VLAN identifier; 0 without a tag and for a priority tag (IEEE 802.1Q 6.9.1).
     pub vlan: u16,

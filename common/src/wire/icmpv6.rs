@@ -48,7 +48,7 @@ pub const LENGTH: usize = SHORTEST + OPTION;
 pub const SHORTEST: usize = 24;
 /// From the start of the message.
 pub const CHECKSUM_OFFSET: usize = 2;
-/// Of the MAC in the first option, from the start of the message.
+/// Offset of the MAC in the first option, from the start of the message.
 pub const MAC_OFFSET: usize = SHORTEST + 2;
 
 const TARGET_OFFSET: usize = 8;

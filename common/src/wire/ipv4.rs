@@ -97,7 +97,7 @@ pub fn destination<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<[u8;
 }
 
 impl Header {
-    /// Of the packet at `offset`. The header checksum is verified, since XDP comes before the stack that would do it.
+    /// Verifies the header checksum too, since XDP comes before the stack that would do it.
     // conformance 16
     /// Reads and checks the header at `offset`.
     ///

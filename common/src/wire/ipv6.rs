@@ -106,7 +106,7 @@ pub const fn is_solicited_node(address: [u8; 16]) -> bool {
 }
 
 impl Header {
-    /// Of the packet at `offset`.
+    /// Decodes the header of the packet at `offset`.
     ///
     /// # Errors
     ///

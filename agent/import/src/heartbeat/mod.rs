@@ -18,7 +18,8 @@ use super::report::Report;
 use super::time::duration;
 use super::{ImportError, Options, beside};
 
-/// Of the node that a line of haresources names, and of the others: a weight between them lets the other take over.
+/// Priorities of the node that a line of haresources names, and of the others: a weight between them lets the other take
+/// over.
 const PREFERRED: u32 = 120;
 const OTHER: u32 = 100;
 const PING_WEIGHT: i64 = -25;

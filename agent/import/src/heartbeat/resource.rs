@@ -83,7 +83,7 @@ fn address_of(text: &str, it: &Located<String>, report: &mut Report) -> Option<R
     Some(Resource::Address(Address { address: format!("{address}{prefix}"), interface }))
 }
 
-/// Of a mask in dots.
+/// Reads the prefix length of a mask in dots.
 fn prefix_length(mask: &str) -> Option<u32> {
     let mask: Ipv4Addr = mask.parse().ok()?;
     let ones = mask.to_bits().leading_ones();

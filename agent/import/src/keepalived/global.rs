@@ -12,7 +12,7 @@ use super::tree::Statement;
 #[derive(Debug, Default)]
 pub(super) struct Global {
     pub router_id: Option<Located<String>>,
-    /// Of virtual routers for IPv4 that do not say it themselves; keepalived's default is 2.
+    /// Version of virtual routers for IPv4 that do not give one; keepalived's default is 2.
     pub version: Option<Located<u8>>,
     pub strict: Option<Located<bool>>,
     pub announcements: Announcements,

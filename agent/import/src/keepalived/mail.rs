@@ -6,7 +6,7 @@ use super::super::report::Report;
 use super::global::Global;
 use super::instance::Instance;
 
-/// Of keepalived.
+/// Defaults of keepalived.
 const DEFAULT_SERVER: &str = "127.0.0.1";
 const PLAIN: &str = "keepalived encrypts nothing; remove it where the server has STARTTLS";
 
@@ -61,7 +61,7 @@ impl Global {
         instance.alert.as_ref().or(self.alert.as_ref()).filter(|alert| alert.value)
     }
 
-    /// Of a group.
+    /// Reports an `smtp_alert` of a group.
     pub fn report_alert(&self, alert: &Located<bool>, report: &mut Report) {
         let advice = if self.mail_to.is_empty() {
             "there is no notification_email, without which no mail is sent; add it, or remove this"

@@ -4,7 +4,7 @@ use std::fs;
 
 use xvrrp_import::Options;
 
-/// Of its keepalived/core/global_parser.c.
+/// Keywords of its keepalived/core/global_parser.c.
 const GLOBAL: &str = "process_names process_name vrrp_process_name checker_process_name lvs_process_name bfd_process_name \
     router_id notification_email_from smtp_server smtp_helo_name smtp_connect_timeout notification_email \
     smtp_alert startup_script startup_script_timeout shutdown_script shutdown_script_timeout \
@@ -33,7 +33,7 @@ const GLOBAL: &str = "process_names process_name vrrp_process_name checker_proce
     random_seed reload_check_config reload_time_file reload_repeat reload_file include_check \
     config_save_dir tmp_config_directory data_use_instance";
 
-/// Of its keepalived/vrrp/vrrp_parser.c.
+/// Keywords of its keepalived/vrrp/vrrp_parser.c.
 const INSTANCE: &str = "use_vmac use_vmac_addr vmac_xmit_base use_ipvlan unicast_peer unicast_fault_no_peer \
     check_unicast_src old_unicast_checksum native_ipv6 state interface vrf dont_track_primary \
     track_interface track_script track_file track_process track_bfd mcast_src_ip unicast_src_ip \

@@ -1,7 +1,7 @@
 //! Samples of keepalived's and heartbeat's configurations, and what becomes of them.
 //!
 //! Each directory in `samples/` has a configuration, and beside it `xvrrp.toml`, the result, and `left.txt`, what was
-//! listed. `XVRRP_RECORD=1 cargo test -p xvrrp --test import` writes both anew, for the difference to be read.
+//! listed. `XVRRP_RECORD=1 cargo test -p xvrrp-import` writes both again, so that the difference can be read.
 
 mod garbled;
 mod keywords;

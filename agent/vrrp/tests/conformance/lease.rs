@@ -391,7 +391,7 @@ fn a_successor_after_the_lease_is_a_backup_and_removes_the_addresses() {
     assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
 }
 
-/// RFC 9568 6.4.1 has it Active at once; its predecessor's addresses go before it installs them anew.
+/// RFC 9568 6.4.1 has it Active at once; its predecessor's addresses go before it installs them again.
 #[test]
 fn an_owner_after_the_lease_starts_as_an_owner_does() {
     let (bench, actions) = resumed(Config { priority: Priority::OWNER, ..leased() }, Interval::ZERO);

@@ -122,7 +122,7 @@ fn preempt_delay_counts_from_the_change() {
     };
     assert_eq!(told.since(changed_at), delay);
 
-    // And begins anew with the next change, if that makes the other one better.
+    // It begins again with the next change, if that makes the other one better.
     assert_eq!(bench.event(priority(120)), [set(120), Action::SetPreempt(false)]);
 }
 

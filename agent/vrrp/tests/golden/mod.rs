@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use similar::TextDiff;
 
-/// Writes all traces anew.
+/// Writes all traces again.
 const RECORD: &str = "cargo xtask golden";
 /// Set by that command.
 const RECORDING: &str = "XVRRP_GOLDEN_RECORD";

@@ -78,7 +78,7 @@ enum Point {
     },
 }
 
-/// Of one router of the setting.
+/// Parameters of one router of the setting.
 #[derive(Clone, Debug)]
 pub struct Character {
     pub router: Router,

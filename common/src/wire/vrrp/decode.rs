@@ -46,11 +46,11 @@ pub struct Advert {
 /// What a virtual router asks of the adverts that it hears.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy<A = [u8; 4]> {
-    /// Of version 3 over IPv4; version 2 has the plain form only, IPv6 only the other.
+    /// Form of version 3 over IPv4; version 2 has the plain form only, IPv6 only the other.
     pub checksums: Checksums,
     /// Our own interval, which version 2 demands of everyone.
     pub interval: Interval,
-    /// Of version 2.
+    /// Authentication of version 2.
     pub authentication: Authentication,
     /// Where our own adverts leave from.
     pub own_source: A,
@@ -171,11 +171,11 @@ struct Message {
     fields: [u8; 2],
     /// How it starts.
     first_address: [u8; 2],
-    /// Of the addresses.
+    /// Sum over the addresses.
     addresses: Sum,
-    /// Of the whole message.
+    /// Length of the whole message.
     sum: Sum,
-    /// Of version 2; zero in version 3.
+    /// Authentication data of version 2; zero in version 3.
     authentication_data: [u8; AUTH_DATA],
 }
 
