@@ -97,9 +97,8 @@ pub fn destination<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<[u8;
 }
 
 impl Header {
-    /// Verifies the header checksum too, since XDP comes before the stack that would do it.
     // conformance 16
-    /// Reads and checks the header at `offset`.
+    /// Reads and checks the header at `offset`, its checksum too: XDP comes before the stack that would verify it.
     ///
     /// # Errors
     ///
