@@ -4,16 +4,20 @@ use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg};
+use nix::sys::signal::kill;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, getsockopt, recv, recvmsg, sendmsg};
+use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 use tokio::net::UnixStream;
 
 use super::client::{accepted, exchange};
-use super::{ControlError, MAX_REQUEST, Request, Singleton};
+use super::{ControlError, ENDING, MAX_REQUEST, POLL, Request, Singleton};
 
 /// Data that is sent together with the singleton's descriptor.
 const PASSED: &[u8] = b"\n";
@@ -103,6 +107,20 @@ impl Incumbent {
     pub fn is_waiting(&self) -> bool {
         let peeked = recv(self.stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
         !self.waits || peeked == Err(Errno::EAGAIN)
+    }
+
+    /// Returns whether the process of the other agent has ended, or ends within [`ENDING`]. An agent that continues does so in
+    /// the same process.
+    pub fn has_ended(&self) -> bool {
+        let Ok(peer) = getsockopt(&self.stream, PeerCredentials) else { return false };
+        let deadline = Instant::now() + ENDING;
+        while kill(Pid::from_raw(peer.pid()), None) != Err(Errno::ESRCH) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            thread::sleep(POLL);
+        }
+        true
     }
 
     /// Reports that this agent runs, so that the other agent ends.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid, User, getgrouplist, setgid, setgroups, setuid};
 use serde::{Deserialize, Serialize};
@@ -167,6 +167,9 @@ pub async fn run(
     purpose: Purpose,
 ) -> io::Result<ProgramEnd> {
     let until = clock::now().as_nanos().saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+    // The thread that starts it may hold back signals, for the agent's own sake.
+    // SAFETY: one system call between fork and exec, on a value of this closure.
+    unsafe { command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?)) };
     let mut child = command.stdin(Stdio::null()).process_group(0).spawn()?;
     let group = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
     let mut group = ProcessGroup { leader: group, orphan, children };
@@ -232,6 +235,21 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::process::signals;
+
+    #[tokio::test]
+    async fn a_program_can_be_ended_although_the_agent_holds_back_signals() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("blocked");
+        let mut command = shell(&format!("grep SigBlk /proc/self/status > {}", file.display()));
+        let before = SigSet::thread_get_mask().unwrap();
+        signals::hold_back();
+        let end =
+            run(&mut command, Duration::from_secs(20), Orphan::Killed, &Children::default(), Purpose::default()).await;
+        before.thread_set_mask().unwrap();
+        assert!(matches!(end, Ok(ProgramEnd::Exited(status)) if status.success()), "{end:?}");
+        assert_eq!(std::fs::read_to_string(file).unwrap(), "SigBlk:\t0000000000000000\n");
+    }
 
     fn shell(line: &str) -> Command {
         let mut command = Command::new("sh");

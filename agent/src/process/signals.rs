@@ -76,6 +76,12 @@ pub fn hold_back() {
     let _ = handled().thread_block();
 }
 
+/// Has the next agent of this process, whose signals are held back, reload.
+pub fn reload_later() {
+    // Fails only for a process that does not exist.
+    let _ = signal::kill(Pid::this(), SIGHUP);
+}
+
 /// The signals that the agent handles. The others keep their default action.
 fn handled() -> SigSet {
     [SIGTERM, SIGINT, SIGHUP].into_iter().collect()

@@ -18,7 +18,7 @@ use crate::addresses::unicast_filters::UnicastFilters;
 use crate::control::{self, Incumbent, Server, Singleton, Successor};
 use crate::notify::log;
 use crate::process::clock;
-use crate::process::signals::Signals;
+use crate::process::signals::{self, Signals};
 use crate::succession::reload::Reload;
 use crate::succession::{Files, InheritedState, take_over};
 
@@ -85,6 +85,8 @@ pub async fn run(config: &Config, replace: bool, mut inherited: Option<Inherited
             Some(become_next(continuation, &singleton, None))
         }
         Err(error) => match &held.incumbent {
+            // Nobody is left to whom anything could be left.
+            Some(incumbent) if !incumbent.is_waiting() && incumbent.has_ended() => Some(error),
             Some(incumbent) => {
                 // A waiting agent continues as soon as it finds that this one has ended.
                 let fate = if incumbent.is_waiting() { CONTINUES } else { DID_NOT_WAIT };
@@ -217,15 +219,25 @@ async fn wait_for(successor: Successor, singleton: &Singleton, mut signals: Sign
     // If this fails, the successor does not receive the singleton, and ends.
     let passed = successor.pass(singleton);
     let mut running = pin!(successor.comes_up());
+    let mut hangup = false;
     let outcome = loop {
         tokio::select! {
-            outcome = &mut running => break outcome,
+            biased;
             // On a stop, the successor finds that its predecessor is gone, and ends.
-            received = signals.next() => if received.stop { return Waited::Stopped },
+            received = signals.next() => match received.stop {
+                true => return Waited::Stopped,
+                false => hangup = true,
+            },
+            outcome = &mut running => break outcome,
         }
     };
     let Err(failure) = outcome else { return Waited::Runs };
+    // What has arrived meanwhile is for the agent that continues.
     signals.leave();
+    signals.send_again().await;
+    if hangup {
+        signals::reload_later();
+    }
     let reason = passed.err().map(|error| format!(" ({error})")).unwrap_or_default();
     Waited::Failed(format!("{failure}{reason}: this agent continues"))
 }

@@ -86,7 +86,9 @@ impl AttachmentWatch {
     ///
     /// Reports an interface to the election as down if the kernel half cannot be attached, and reports the true state
     /// of the link once it is attached.
-    pub async fn check(&self, attachments: &mut Attachments, netlink: &Netlink) {
+    /// Returns false if that state cannot be found out now.
+    pub async fn check(&self, attachments: &mut Attachments, netlink: &Netlink) -> bool {
+        let mut reported = true;
         // An interface that no longer exists has lost everything that was attached to it.
         let there = |(ifindex, interface): &(u32, String)| if_nametoindex(interface.as_str()) == Ok(*ifindex);
         let mut detached: BTreeMap<u32, String> = attachments.detached().into_iter().collect();
@@ -100,7 +102,7 @@ impl AttachmentWatch {
                         "the kernel half had been detached: attached it again",
                     );
                     if self.links.regain(ifindex) {
-                        self.links.look(&[ifindex].into(), netlink).await;
+                        reported &= self.links.look(&[ifindex].into(), netlink).await;
                     }
                 }
                 Err(error) => {
@@ -112,5 +114,6 @@ impl AttachmentWatch {
                 }
             }
         }
+        reported
     }
 }

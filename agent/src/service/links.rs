@@ -42,6 +42,8 @@ struct State {
     held: BTreeSet<u32>,
     /// Interfaces without the kernel half, by name: as good as down.
     lost: BTreeMap<u32, String>,
+    /// The interfaces that have changed while they were being listed.
+    changed: Option<BTreeSet<u32>>,
 }
 
 impl LinkWatch {
@@ -108,24 +110,42 @@ impl LinkReports {
         }
     }
 
-    /// Reports the present state of all interfaces that were held, as far as their kernel half is not `lost`.
-    pub async fn release(&self, lost: BTreeMap<u32, String>, netlink: &Netlink) {
-        let held = {
+    /// Reports the present state of all interfaces that were held, and of those whose kernel half is `lost`. Returns false
+    /// if that cannot be found out now.
+    pub async fn release(&self, lost: BTreeMap<u32, String>, netlink: &Netlink) -> bool {
+        let ifindices = {
             let mut state = self.lock();
+            let mut ifindices = std::mem::take(&mut state.held);
+            ifindices.extend(lost.keys());
             state.lost = lost;
-            std::mem::take(&mut state.held)
+            ifindices
         };
-        self.look(&held, netlink).await;
+        self.look(&ifindices, netlink).await
     }
 
     /// Reports the present state of these interfaces, whatever was reported before. Returns false if that cannot be found
     /// out now.
     pub async fn look(&self, ifindices: &BTreeSet<u32>, netlink: &Netlink) -> bool {
-        let Ok(interfaces) = netlink.interfaces().await else { return false };
-        for &ifindex in ifindices {
+        self.begin_look();
+        let listed = netlink.interfaces().await;
+        self.end_look(ifindices, listed.ok())
+    }
+
+    /// Notes from now on which links change.
+    fn begin_look(&self) {
+        self.lock().changed = Some(BTreeSet::new());
+    }
+
+    /// Reports what was `listed` after [`Self::begin_look`]. Of a link that has changed since, the notification is at least as
+    /// new, or a newer one follows it.
+    fn end_look(&self, ifindices: &BTreeSet<u32>, listed: Option<Vec<Interface>>) -> bool {
+        let mut state = self.lock();
+        let changed = state.changed.take().unwrap_or_default();
+        let Some(interfaces) = listed else { return false };
+        for &ifindex in ifindices.difference(&changed) {
             let found = interfaces.iter().find(|interface| interface.ifindex == ifindex);
             let gone = LinkChange { ifindex, running: false, mac: None };
-            self.report(found.map_or(gone, Interface::link));
+            state.report(found.map_or(gone, Interface::link));
         }
         true
     }
@@ -150,8 +170,13 @@ impl LinkReports {
         self.lock().lost.clone()
     }
 
+    /// Reports what the kernel notifies of.
     fn report(&self, change: LinkChange) {
-        self.lock().report(change);
+        let mut state = self.lock();
+        if let Some(changed) = &mut state.changed {
+            changed.insert(change.ifindex);
+        }
+        state.report(change);
     }
 
     /// Held while a command is sent, so that the election hears of everything in its order.
@@ -214,5 +239,22 @@ mod tests {
         assert!(reports.regain(2) && !reports.regain(2));
         reports.report(change(2, true));
         assert_eq!(heard(&mut commands), [(2, true)]);
+    }
+
+    #[test]
+    fn a_change_that_comes_while_the_interfaces_are_listed_is_not_undone_by_the_list() {
+        let reports = LinkReports::default();
+        let (election, mut commands) = mpsc::unbounded_channel();
+        reports.connect(election, BTreeSet::new());
+        reports.begin_look();
+        reports.report(change(2, true));
+        // In the list neither is there yet.
+        assert!(reports.end_look(&[2, 3].into(), Some(Vec::new())));
+        assert_eq!(heard(&mut commands), [(2, true), (3, false)]);
+
+        reports.begin_look();
+        assert!(!reports.end_look(&[2].into(), None));
+        assert!(reports.end_look(&[2].into(), Some(Vec::new())), "an earlier change does not count");
+        assert_eq!(heard(&mut commands), [(2, false)]);
     }
 }

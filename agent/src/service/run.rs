@@ -95,7 +95,7 @@ impl Service<'_> {
 
     async fn check_attachments(&mut self) {
         if let Some(attachments) = self.attachments {
-            self.attachment_watch.check(attachments, self.netlink).await;
+            self.links_were_missed |= !self.attachment_watch.check(attachments, self.netlink).await;
             if self.attachment_watch.check_pins(attachments) {
                 self.extend_fence();
             }

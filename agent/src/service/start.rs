@@ -136,7 +136,7 @@ impl<'a> Service<'a> {
             departure: departure.clone(),
         };
         let clients = clients::serve(handler, Arc::clone(&start.server), start.config.agent.metrics);
-        start.links.reports().release(attached.lost, start.netlink).await;
+        let links_were_missed = !start.links.reports().release(attached.lost, start.netlink).await;
         let fence = start_fence(start.attachments, plans.ifindices());
         let mut reporter = Reporter::new(&plans.ready, counters);
         lock_memory(start.config.agent.realtime_priority, &mut reporter);
@@ -158,7 +158,7 @@ impl<'a> Service<'a> {
             fence,
             links: start.links,
             links_are_watched: true,
-            links_were_missed: false,
+            links_were_missed,
             tracker,
             notifications,
             children,
