@@ -40,7 +40,7 @@ pub mod map {
     pub const ROUTERS: &str = "ROUTERS";
     /// The slot of the virtual router that an address belongs to.
     pub const VIPS: &str = "VIPS";
-    /// Who may be heard, if not everybody may.
+    /// The sources whose adverts are accepted, where the configuration names any.
     pub const ALLOWED_SOURCES: &str = "ALLOWED_SOURCES";
     /// Role, flags, lease and MACs of each virtual router.
     pub const SLOTS: &str = "SLOTS";

@@ -147,7 +147,7 @@ fn an_agent_that_is_stopped_while_its_successor_hangs_leaves_nothing_on_the_host
 
 #[test]
 fn a_successor_in_another_network_namespace_is_refused_and_the_agent_that_runs_sends_every_advert() -> Result<()> {
-    /// Of the lab's 10 in a second, what a busy machine sends at least.
+    /// The least number of adverts that a busy machine sends in a second, of the lab's 10.
     const LEAST_PER_SECOND: f64 = 8.0;
     let pair = ServedPair::in_lab(Lab::new(3)?, &[VirtualRouter::lan(200)])?;
     let elsewhere = &pair.lab.routers[2];

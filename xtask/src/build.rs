@@ -66,7 +66,7 @@ pub fn kernel_half() -> Result<()> {
     let built = target.join(toolchain::BPF).join("release/xvrrp-ebpf");
     let destination = workspace.join("target/bpf/xvrrp-ebpf");
     // The agent's build compares times: an object that is up to date must be newer than its sources (a changed test among
-    // them does not make cargo build it anew), and otherwise keep its time, or the agent would be built again.
+    // them does not make cargo build it again), and otherwise keep its time, or the agent would be built again.
     let sources = newest(&workspace.join("ebpf")).max(newest(&workspace.join("common")));
     if newest(&built).max(sources) > newest(&destination) {
         fs::create_dir_all(workspace.join("target/bpf"))?;

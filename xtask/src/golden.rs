@@ -1,4 +1,4 @@
-//! `cargo xtask golden`: the recorded elections of agent/vrrp/tests/golden, anew.
+//! `cargo xtask golden`: records the elections of agent/vrrp/tests/golden again.
 
 use anyhow::Result;
 

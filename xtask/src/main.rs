@@ -83,7 +83,7 @@ enum Command {
         /// All of them, unless some are named
         targets: Vec<String>,
     },
-    /// Record the elections of agent/vrrp/tests/golden anew
+    /// Record the elections of agent/vrrp/tests/golden again
     Golden,
     /// Write docs/conformance.md from the checklist and from who cites it
     Conformance,

@@ -151,8 +151,7 @@ pub fn spawn(
     let accounts: Arc<PerRouter<Account>> = Arc::new(placements.iter().map(Account::new).collect());
     let (name, shared) = ("addresses".to_owned(), Arc::clone(&accounts));
     let thread = thread::Builder::new().name(name).spawn(move || {
-        // If this is not permitted, the election thread reports it for both threads.
-        let _ = realtime_priority.checked_sub(1).filter(|priority| *priority > 0).map(realtime::schedule_fifo);
+        realtime::schedule_behind_election(realtime_priority);
         if realtime_priority > 0 {
             realtime::touch_memory();
         }

@@ -15,6 +15,12 @@ pub fn schedule_fifo(priority: u8) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Schedules the calling thread behind an election of this priority and ahead of ordinary load, as far as there is a priority
+/// between the two. Where that is not permitted, the thread stays as it is: the election reports that for all threads.
+pub fn schedule_behind_election(election_priority: u8) {
+    let _ = election_priority.checked_sub(1).filter(|priority| *priority > 0).map(schedule_fifo);
+}
+
 /// Keeps in memory whatever the process uses from now on, the program's code first of all: a takeover must not wait until
 /// the kernel has read a page from a disk. Needs `CAP_IPC_LOCK` or a sufficient `RLIMIT_MEMLOCK`.
 ///

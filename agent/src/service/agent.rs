@@ -224,10 +224,12 @@ async fn wait_for(successor: Successor, singleton: &Singleton, mut signals: Sign
         tokio::select! {
             biased;
             // On a stop, the successor finds that its predecessor is gone, and ends.
-            received = signals.next() => match received.stop {
-                true => return Waited::Stopped,
-                false => hangup = true,
-            },
+            received = signals.next() => {
+                if received.stop {
+                    return Waited::Stopped;
+                }
+                hangup = true;
+            }
             outcome = &mut running => break outcome,
         }
     };

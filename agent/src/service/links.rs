@@ -75,8 +75,7 @@ impl LinkWatch {
             }
         };
         let run = move || {
-            // Where that is not permitted, the election's thread reports it for all.
-            let _ = realtime_priority.checked_sub(1).filter(|priority| *priority > 0).map(realtime::schedule_fifo);
+            realtime::schedule_behind_election(realtime_priority);
             match tokio::runtime::Builder::new_current_thread().enable_io().build() {
                 Ok(runtime) => runtime.block_on(serve(opened)),
                 Err(error) => drop(opened.send(Err(anyhow::Error::new(error)))),

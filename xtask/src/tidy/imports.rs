@@ -13,7 +13,7 @@ use super::paths::{self, Named};
 /// What one file takes from another.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Import {
-    /// Of the first use, counted from 1.
+    /// Line of the first use, counted from 1.
     pub line: usize,
     pub names: BTreeSet<String>,
 }
