@@ -154,10 +154,11 @@ fn the_plain_checksum_covers_the_message_only_and_auto_follows_a_peer_that_uses_
     active.wait_for_state("lan", "active")?;
     let mut backup = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
     backup.wait_for_state("lan", "backup")?;
-    // A single advert would teach it nothing.
+    // A single advert teaches it nothing. It sees those that win only whenever its timer would have fired, which is
+    // after less than four of them.
     eventually("it hears the Active router", PATIENCE, || {
         let heard = backup.counter("lan", "advert_accepted")?;
-        ensure!(heard >= 2, "{heard} adverts");
+        ensure!(heard >= 20, "{heard} adverts");
         Ok(())
     })?;
     active.stop()?;

@@ -55,8 +55,10 @@ enum Command {
     /// Run every test; namespaces, BPF and peers need root
     Test {
         /// Instead: load, XDP and a lab on virtio network cards under Debian's kernel of this series, such as 6.1, in qemu
-        #[arg(long, value_name = "SERIES")]
+        #[arg(long, value_name = "SERIES", conflicts_with = "load")]
         kernel: Option<String>,
+        #[command(flatten)]
+        load: test::Load,
         /// For `cargo test`, such as a test's name
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
@@ -98,8 +100,8 @@ fn main() -> ExitCode {
         Command::Run { args } => run::agent(&args),
         Command::Demo { args } => run::demo(&args),
         Command::Soak { args } => run::measure("soak", &args),
-        Command::Test { kernel: Some(series), args } => kernel::run(&series, &args),
-        Command::Test { kernel: None, args } => test::run(&args),
+        Command::Test { kernel: Some(series), args, .. } => kernel::run(&series, &args),
+        Command::Test { kernel: None, load, args } => test::run(load, &args),
         Command::Bench { args } => run::measure("bench", &args),
         Command::Screenshot => run::screenshot(),
         Command::Dist(options) => dist::run(&options),

@@ -1,6 +1,10 @@
 //! `cargo xtask test`: every test of the workspace.
 
+use std::process::Command;
+use std::time::Instant;
+
 use anyhow::{Result, bail};
+use clap::Args;
 
 use crate::build::{self, Profile, WORKSPACE};
 use crate::process::{become_program, cargo, check, is_root};
@@ -12,7 +16,19 @@ const THREADS: &str = "RUST_TEST_THREADS";
 /// The packages whose tests need root.
 const NEED_ROOT: &[&str] = &["xvrrp-lab", "xvrrp-tests"];
 
-pub fn run(args: &[String]) -> Result<()> {
+/// How to look for tests that pass only on a quiet machine.
+#[derive(Args, Clone, Copy, Debug)]
+#[group(id = "load")]
+pub struct Load {
+    /// Run the tests this many times, also after a failure
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    times: u32,
+    /// Keep this many threads busy meanwhile
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    busy_loops: u32,
+}
+
+pub fn run(load: Load, args: &[String]) -> Result<()> {
     setup::ensure(Needs::Tests)?;
     build::kernel_half()?;
     // The agent too, from the same objects as the tests that run it.
@@ -25,7 +41,11 @@ pub fn run(args: &[String]) -> Result<()> {
         test.env(THREADS, "6");
     }
     if is_root() {
-        return become_program(test.args(args));
+        test.args(args);
+        return if load.is_plain() { become_program(&mut test) } else { load.run(&mut test) };
+    }
+    if !load.is_plain() {
+        bail!("--times and --busy-loops are for all tests at once, which need root");
     }
 
     check(test.args(NEED_ROOT.iter().flat_map(|package| ["--exclude", package])).args(args))?;
@@ -35,4 +55,33 @@ pub fn run(args: &[String]) -> Result<()> {
     }
     println!("xtask test: {left_out}");
     Ok(())
+}
+
+impl Load {
+    fn is_plain(self) -> bool {
+        self.times == 1 && self.busy_loops == 0
+    }
+
+    /// The threads that this starts end with this process.
+    fn run(self, test: &mut Command) -> Result<()> {
+        for _ in 0..self.busy_loops {
+            std::thread::spawn(|| {
+                loop {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let mut failures = 0;
+        for run in 1..=self.times {
+            let start = Instant::now();
+            let passed = test.status()?.success();
+            failures += u32::from(!passed);
+            let outcome = if passed { "passed" } else { "FAILED" };
+            println!("xtask test: run {run} of {}: {outcome} after {} s", self.times, start.elapsed().as_secs());
+        }
+        if failures > 0 {
+            bail!("{failures} of {} runs failed", self.times);
+        }
+        Ok(())
+    }
 }
