@@ -61,7 +61,8 @@ impl Host {
         Ok(self.namespace.command(agent_binary()?)?.args(words).output()?)
     }
 
-    /// Runs the program in the namespace without these capabilities (`cap_` and a number of linux/capability.h, or `all`).
+    /// Runs the program in the namespace without these capabilities (`cap_` and a number of linux/capability.h, or
+    /// `all`).
     fn xvrrp_without(&self, capabilities: &[&str], words: &[&str]) -> Result<Output> {
         let dropped: Vec<_> = capabilities.iter().map(|capability| format!("-{capability}")).collect();
         let mut command: Command = self.namespace.command("setpriv")?;

@@ -126,8 +126,8 @@ pub fn read_beginning(path: &Path, length: u64) -> Result<Vec<u8>, FileError> {
 }
 
 fn open(path: &Path) -> Result<File, Fault> {
-    // The check comes before the open, which may have an effect on a device. It is repeated afterwards, because the path
-    // may lead to another file by then.
+    // The check comes before the open, which may have an effect on a device. It is repeated afterwards, because the
+    // path may lead to another file by then.
     ensure_regular(&fs::metadata(path)?)?;
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     ensure_regular(&file.metadata()?)?;

@@ -47,8 +47,8 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    /// Returns whether the configuration must change, because an interface of this kind can never be used. Otherwise the
-    /// virtual router waits.
+    /// Returns whether the configuration must change, because an interface of this kind can never be used. Otherwise
+    /// the virtual router waits.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Loopback | Self::NoEthernet | Self::NoVirtualMac(_) | Self::OwnPeer(_))
     }
@@ -84,8 +84,8 @@ impl Obstacle {
             }
             Self::NotOwned(missing) => {
                 let message = format!(
-                    "{name} does not have {}, but priority = 255 means that it does (RFC 9568 5.2.4); add the address to \
-                     the interface, or lower the priority",
+                    "{name} does not have {}, but priority = 255 means that it does (RFC 9568 5.2.4); add the address \
+                     to the interface, or lower the priority",
                     enumerate(missing)
                 );
                 return (router.lines.addresses, keys::ADDRESSES, message);

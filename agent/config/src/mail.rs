@@ -24,8 +24,8 @@ const MAX_USERNAME: usize = 255;
 const OCCASIONS: [(&str, Occasion); 4] =
     [("active", Occasion::Active), ("backup", Occasion::Backup), ("fault", Occasion::Fault), ("stop", Occasion::Stop)];
 
-/// Checks the files that `[mail]` names. `fault` returns what is wrong with a file, or `None`; it is called with the path
-/// and with whether the file holds a secret.
+/// Checks the files that `[mail]` names. `fault` returns what is wrong with a file, or `None`; it is called with the
+/// path and with whether the file holds a secret.
 ///
 /// # Errors
 ///

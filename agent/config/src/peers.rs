@@ -61,12 +61,13 @@ pub(super) fn check(
 ) {
     let Some((_, line)) = peers.first() else { return };
     if restricted {
-        let message = "has no effect beside unicast_peers, because only adverts of the peers are accepted; remove allowed_sources";
+        let message = "has no effect beside unicast_peers, because only adverts of the peers are accepted; remove \
+                       allowed_sources";
         section.report(&keys::ALLOWED_SOURCES, section.line_of(&keys::ALLOWED_SOURCES), message);
     }
     if priority.is_some_and(Priority::is_owner) {
-        let message = "the owner (priority = 255) sends from an address that the other routers take over, so they could \
-                       not reach it there; lower the priority, or remove unicast_peers";
+        let message = "the owner (priority = 255) sends from an address that the other routers take over, so they \
+                       could not reach it there; lower the priority, or remove unicast_peers";
         section.report(&keys::UNICAST_PEERS, *line, message);
     }
     for (peer, line) in peers {
@@ -83,8 +84,8 @@ pub(super) fn check(
     if let Some((first, _)) = kinds.next()
         && let Some((_, line)) = kinds.find(|(kind, _)| *kind != first)
     {
-        let message = "all adverts over IPv6 are sent from one address, which is link-local if the peers are; list either \
-                       only link-local IPv6 peers, or none";
+        let message = "all adverts over IPv6 are sent from one address, which is link-local if the peers are; list \
+                       either only link-local IPv6 peers, or none";
         section.report(&keys::UNICAST_PEERS, line, message);
     }
     let listed: Vec<Family> = peers.iter().map(|(peer, _)| Family::of(peer.address)).collect();

@@ -42,8 +42,8 @@ fn second_in_segment(own: &Surrounding, other: &Surrounding) -> Option<String> {
     let name = &other.name;
     (shared && other.answers_for_all).then(|| {
         format!(
-            "{} is in the same network as {}, and answers ARP for the virtual addresses with its own MAC while this host \
-             is Active; run sysctl -w net.ipv4.conf.{name}.arp_ignore=1 net.ipv4.conf.{name}.arp_announce=2",
+            "{} is in the same network as {}, and answers ARP for the virtual addresses with its own MAC while this \
+             host is Active; run sysctl -w net.ipv4.conf.{name}.arp_ignore=1 net.ipv4.conf.{name}.arp_announce=2",
             quote(name),
             quote(&own.name)
         )
@@ -55,8 +55,8 @@ fn stripped_tags(own: &Surrounding) -> Option<String> {
     let vlan = own.vlans.first().filter(|_| own.strips_tags)?;
     let name = &own.name;
     Some(format!(
-        "{} is the parent of {}, and its card strips the tag before XDP sees the frame, so that frames of the VLAN look \
-         untagged; run ethtool -K {name} rxvlan off",
+        "{} is the parent of {}, and its card strips the tag before XDP sees the frame, so that frames of the VLAN \
+         look untagged; run ethtool -K {name} rxvlan off",
         quote(name),
         quote(vlan)
     ))

@@ -14,8 +14,8 @@ use super::{keys, notify};
 
 /// A key that must have the same value for all members, and how to show its value.
 type Common = (&'static str, fn(&VirtualRouterConfig) -> String);
-/// The keys that must have the same value for all members. An interval that one member learns counts for all of them, and
-/// with different priorities the hosts would disagree about who is better.
+/// The keys that must have the same value for all members. An interval that one member learns counts for all of them,
+/// and with different priorities the hosts would disagree about who is better.
 const COMMON: [Common; 4] = [
     (keys::PRIORITY.name, |router| router.priority.to_string()),
     (keys::ADVERT_INTERVAL.name, |router| in_quotes(router.advert_interval)),
@@ -27,8 +27,8 @@ fn in_quotes(interval: Interval) -> String {
     if interval == Interval::ZERO { "\"0s\"".to_owned() } else { format!("\"{interval}\"") }
 }
 
-/// Reads the groups. `routers` is `None` if any of them has an error; otherwise each member gets the position of its group
-/// and everything that the members of the group track.
+/// Reads the groups. `routers` is `None` if any of them has an error; otherwise each member gets the position of its
+/// group and everything that the members of the group track.
 pub(super) fn read_all(
     root: &mut Section,
     mut routers: Option<&mut [VirtualRouterConfig]>,
@@ -104,8 +104,8 @@ fn join(
                 Some(other) => {
                     let check = tracked.check.of(checks).map_or("", |check| &check.name);
                     let message = format!(
-                        "{} tracks {} with weight {}, and another member tracks it with weight {}; what one member tracks \
-                         counts for all: give both the same weight, or remove one",
+                        "{} tracks {} with weight {}, and another member tracks it with weight {}; what one member \
+                         tracks counts for all: give both the same weight, or remove one",
                         quote(name),
                         quote(check),
                         tracked.weight,
@@ -137,8 +137,8 @@ fn check_member(
     }
     if router.priority.is_owner() {
         let message = format!(
-            "{name} has priority = 255: the address owner does not wait for other routers (RFC 9568 6.4.1), so it cannot \
-             change role together with others; lower the priority, or remove it from the group"
+            "{name} has priority = 255: the address owner does not wait for other routers (RFC 9568 6.4.1), so it \
+             cannot change role together with others; lower the priority, or remove it from the group"
         );
         return Err(section.report(&keys::MEMBERS, line, message));
     }

@@ -53,8 +53,8 @@ impl Taken {
         }
     }
 
-    /// Takes a VRID, which is unique on its interface for each family (RFC 9568 5.2.3), whatever the version: both versions
-    /// would use the same virtual MAC address.
+    /// Takes a VRID, which is unique on its interface for each family (RFC 9568 5.2.3), whatever the version: both
+    /// versions would use the same virtual MAC address.
     pub fn claim_vrid(&mut self, section: &mut Section, interface: &str, family: Family, vrid: Vrid) {
         let line = section.line_of(&keys::VRID);
         match self.vrids.entry((interface.to_owned(), family, vrid)) {

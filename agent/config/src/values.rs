@@ -34,8 +34,8 @@ pub(super) fn read_interface(section: &mut Section) -> Result<String, Reported> 
     Ok(name.to_owned())
 }
 
-/// Reports a family in which the virtual router has addresses but the key lists no other router, and a family in which it
-/// is the reverse.
+/// Reports a family in which the virtual router has addresses but the key lists no other router, and a family in which
+/// it is the reverse.
 pub(super) fn check_listed(
     section: &mut Section,
     key: &Key,

@@ -269,8 +269,8 @@ fn read_allowed_sources(section: &mut Section) -> Result<Vec<IpAddr>, Reported> 
     Ok(sources.into_iter().map(|(source, _)| source).collect())
 }
 
-/// Checks that the first IPv6 address is the link-local address of the virtual router, which is the same on every router
-/// of the group (RFC 9568 5.2.9), and that an advert can carry all of them.
+/// Checks that the first IPv6 address is the link-local address of the virtual router, which is the same on every
+/// router of the group (RFC 9568 5.2.9), and that an advert can carry all of them.
 fn check_ipv6_addresses(section: &mut Section, vrid: Option<Vrid>, addresses: &[(Vip, usize)]) {
     let mut ipv6 = addresses.iter().filter_map(|(vip, line)| match vip.address {
         IpAddr::V6(address) => Some((address, *line)),

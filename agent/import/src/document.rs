@@ -115,8 +115,8 @@ impl Table {
     }
 }
 
-/// Returns the text of the result. Removes and reports what the configuration's own reader refuses. Returns `None` if no
-/// virtual router remains.
+/// Returns the text of the result. Removes and reports what the configuration's own reader refuses. Returns `None` if
+/// no virtual router remains.
 pub(super) fn finish(mut tables: Vec<Table>, report: &mut Report) -> Option<String> {
     while tables.iter().any(|table| table.header == "[[virtual_router]]") {
         let (text, parts) = render(&tables);

@@ -11,8 +11,8 @@ use super::location::Location;
 /// Longest file, in bytes. Something that is not a configuration, such as a disk image, is not read into memory.
 const MAX_FILE_SIZE: u64 = 16 << 20;
 
-/// Reads a file, which may be included at a line of another one. Replaces bytes that are not UTF-8, which are usually in
-/// comments.
+/// Reads a file, which may be included at a line of another one. Replaces bytes that are not UTF-8, which are usually
+/// in comments.
 pub(super) fn read_text(path: &Path, included_at: Option<&Location>) -> Result<String, ImportError> {
     let wrong = |what: &dyn fmt::Display| match included_at {
         Some(location) => ImportError::at(location, format_args!("include: {}: {what}", printable(path))),

@@ -4,7 +4,7 @@
 //! == what is wrong
 //! the configuration
 //! --
-//! the messages, line by line, with FILE for the path of the configuration and INTERFACES for the interfaces of the host
+//! the messages, line by line, with FILE for the path of the configuration and INTERFACES for the host's interfaces
 //! ```
 
 /// A configuration and its messages.

@@ -8,10 +8,13 @@ use super::super::document::Table;
 use super::super::error::ImportError;
 use super::super::input::read_text;
 use super::super::location::{Located, Location};
+use super::super::names::sanitize;
 use super::super::options::Options;
 use super::super::report::Report;
 use super::super::time::with_unit;
-use super::PING_WEIGHT;
+
+/// Weight of a ping node.
+pub(super) const PING_WEIGHT: i64 = -25;
 
 /// Contents of ha.cf.
 #[derive(Debug, Default)]
@@ -31,10 +34,10 @@ pub(super) struct Cluster {
 const LOGGING: &str = "the log goes to the journal; remove it";
 const MULTICAST: &str =
     "adverts are multicast on the interface of each virtual router; allow IP protocol 112 to 224.0.0.18 there";
-/// Advice for `ucast`. The import makes no unicast_peers of it, because it is one of several paths, and not always that of
-/// the virtual addresses.
-const UNICAST: &str = "adverts are multicast on the interface of each virtual router; allow IP protocol 112 to 224.0.0.18 \
-                       there, or put the address of the other host into unicast_peers";
+/// Advice for `ucast`. The import makes no unicast_peers of it, because it is one of several paths, and not always that
+/// of the virtual addresses.
+const UNICAST: &str = "adverts are multicast on the interface of each virtual router; allow IP protocol 112 to \
+                       224.0.0.18 there, or put the address of the other host into unicast_peers";
 const FENCING: &str = "xvrrp switches off no host: a host whose agent dies or hangs is fenced by its own kernel half \
                        (docs/security.md); remove it";
 
@@ -117,8 +120,8 @@ impl Cluster {
             }
             "crm" | "pacemaker" if !matches!(first()?, "no" | "off" | "false" | "n" | "0") => {
                 self.manager = Some(location.clone());
-                "Pacemaker manages the resources; write a [[virtual_router]] for each IPaddr2 that `crm configure show` \
-                 lists"
+                "Pacemaker manages the resources; write a [[virtual_router]] for each IPaddr2 that `crm configure \
+                 show` lists"
             }
             "crm" | "pacemaker" => return Ok(()),
             _ => without_counterpart(directive),
@@ -142,7 +145,8 @@ impl Cluster {
             ImportError::at(
                 location,
                 format_args!(
-                    "{wanted:?} is not one of the nodes; name the node that the result is for: --node with one of {nodes}"
+                    "{wanted:?} is not one of the nodes; name the node that the result is for: --node with one of \
+                     {nodes}"
                 ),
             )
         })
@@ -156,7 +160,8 @@ impl Cluster {
                 report.add(
                     location,
                     "ping",
-                    "without ipfail, heartbeat does nothing when this node is lost; write a [[check]] if xvrrp should react",
+                    "without ipfail, heartbeat does nothing when this node is lost; write a [[check]] if xvrrp should \
+                     react",
                 );
             } else {
                 let advice = format!(
@@ -188,7 +193,8 @@ impl Cluster {
 fn without_counterpart(directive: &str) -> &'static str {
     match directive {
         "keepalive" => {
-            "advert_interval is derived from deadtime; set it directly for faster adverts, down to 10 ms (docs/timing.md)"
+            "advert_interval is derived from deadtime; set it directly for faster adverts, down to 10 ms \
+             (docs/timing.md)"
         }
         "warntime" => "there is no warning about late adverts; `xvrrp status` shows when the last one arrived",
         "initdead" => {
@@ -198,7 +204,8 @@ fn without_counterpart(directive: &str) -> &'static str {
         "ping_group" => "write a [[check]] with a script that pings each of them and fails if none answers",
         "hbaping" => "there is no Fibre Channel ping; write a [[check]] with a script",
         "serial" | "baud" => {
-            "adverts are sent over the network only; if a segment is lost, each of its virtual routers has a fault by itself"
+            "adverts are sent over the network only; if a segment is lost, each of its virtual routers has a fault by \
+             itself"
         }
         "udpport" => "VRRP has no port; allow IP protocol 112 instead",
         "logfile" | "logfacility" | "debugfile" | "use_logd" | "debug" | "conn_logd_time" | "logsettings" => LOGGING,
@@ -232,11 +239,11 @@ fn without_counterpart(directive: &str) -> &'static str {
 
 /// Returns the name of the check of a ping node.
 fn check_name(host: &str) -> String {
-    super::sanitize(&format!("ping-{host}"))
+    sanitize(&format!("ping-{host}"))
 }
 
-/// Returns whether two names are those of one host. heartbeat compares nodes with `uname -n`, which may be a whole domain
-/// name or its first label.
+/// Returns whether two names are those of one host. heartbeat compares nodes with `uname -n`, which may be a whole
+/// domain name or its first label.
 fn same_host(one: &str, other: &str) -> bool {
     let short = |name: &str| name.split('.').next().unwrap_or_default().to_ascii_lowercase();
     short(one) == short(other)

@@ -22,10 +22,8 @@ use super::time::duration;
 
 /// Priority of the node that a line of haresources names.
 const PREFERRED: u32 = 120;
-/// Priority of other nodes.
+/// Priority of other nodes. [`PING_WEIGHT`](ha_cf::PING_WEIGHT) exceeds the difference, so that they can take over.
 const OTHER: u32 = 100;
-/// Weight of a ping node. It exceeds the difference of the priorities, so that the other node can take over.
-const PING_WEIGHT: i64 = -25;
 const FIRST_VRID: u32 = 51;
 const LAST_VRID: u32 = 255;
 /// heartbeat's default, in microseconds.
@@ -35,8 +33,8 @@ const STEP: u64 = 10_000;
 /// Longest interval in adverts of version 3, in microseconds.
 const MAX_INTERVAL: u64 = 4095 * STEP;
 
-/// Returns the tables of the result, which are not checked yet. `path` is that of one file; the other file is in the same
-/// directory.
+/// Returns the tables of the result, which are not checked yet. `path` is that of one file; the other file is in the
+/// same directory.
 pub(super) fn import(path: &Path, options: &Options, report: &mut Report) -> Result<Vec<Table>, ImportError> {
     let given_resources = path.file_name().is_some_and(|name| name == "haresources");
     let (ha_cf, haresources) = if given_resources {
@@ -155,8 +153,8 @@ impl Routers<'_> {
             None => {
                 let device = self.cluster.device.as_ref().map_or("eth0", |device| device.value.as_str());
                 let advice = format!(
-                    "no interface is given, so {device} was chosen; heartbeat looks it up in the routing table: set the \
-                     interface of this network"
+                    "no interface is given, so {device} was chosen; heartbeat looks it up in the routing table: set \
+                     the interface of this network"
                 );
                 report.add(location, "interface", advice.as_str());
                 table.choose("interface", device, advice);
@@ -177,8 +175,8 @@ impl Routers<'_> {
         let bare = addresses.iter().find(|address| !address.value.address.contains('/'));
         if let Some(bare) = bare {
             let advice = format!(
-                "{} has no prefix length, so it becomes a single address; heartbeat takes the prefix length of the route to \
-                 the network: add it if it matters",
+                "{} has no prefix length, so it becomes a single address; heartbeat takes the prefix length of the route \
+                 to the network: add it if it matters",
                 bare.value.address
             );
             report.add(&bare.location, "addresses", advice);

@@ -9,7 +9,8 @@ use super::tree::Statement;
 /// An address with its options.
 #[derive(Debug)]
 pub(super) struct Address {
-    /// The address, with its prefix length if it has one. Without one, it is a single address in keepalived and in xvrrp.
+    /// The address, with its prefix length if it has one. Without one, it is a single address in keepalived and in
+    /// xvrrp.
     text: Located<String>,
     options: Vec<String>,
     /// Whether adverts of keepalived do not list it.
@@ -32,8 +33,8 @@ impl Address {
     }
 }
 
-/// Returns the addresses that a virtual router on this interface can have, in their order. Reports the others, and options
-/// without a counterpart.
+/// Returns the addresses that a virtual router on this interface can have, in their order. Reports the others, and
+/// options without a counterpart.
 pub(super) fn choose(addresses: &[Address], interface: &str, report: &mut Report) -> Vec<Located<String>> {
     let family = addresses.iter().find(|address| !address.excluded).is_some_and(Address::is_ipv6);
     let fits = |address: &&Address| report_options(address, interface, family, report);
@@ -45,8 +46,8 @@ fn report_options(address: &Address, interface: &str, ipv6: bool, report: &mut R
     let Address { text: Located { value: text, location }, options, excluded } = address;
     if address.is_ipv6() != ipv6 {
         let advice = format!(
-            "{text} is of the other address family; give it a [[virtual_router]] of its own, in one [[sync_group]] with \
-             this one"
+            "{text} is of the other address family; give it a [[virtual_router]] of its own, in one [[sync_group]] \
+             with this one"
         );
         report.add(location, "virtual_ipaddress_excluded", advice);
         return false;

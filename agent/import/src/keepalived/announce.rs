@@ -1,4 +1,5 @@
-//! Converts gratuitous ARP after a takeover. keepalived sends a number at once, and the same number again after a delay.
+//! Converts gratuitous ARP after a takeover. keepalived sends a number at once, and the same number again after a
+//! delay.
 
 use super::super::document::Table;
 use super::super::location::Located;

@@ -80,7 +80,8 @@ pub(super) const DIRECTIVES: Directives<Global> = &[
     ),
     ("smtp_alert", Read(set_alert)),
     ("smtp_alert_vrrp", Read(set_alert)),
-    // xvrrp announces at a takeover before it does anything else, and an Active router answers each conflicting claim at once.
+    // xvrrp announces at a takeover before it does anything else, and an Active router answers each conflicting claim
+    // at once.
     ("vrrp_garp_master_refresh_repeat", Ignore),
     ("vrrp_garp_lower_prio_delay", Ignore),
     ("vrrp_garp_lower_prio_repeat", Ignore),

@@ -180,7 +180,8 @@ pub(super) const DIRECTIVES: Directives<Instance> = &[
         "unicast_ttl",
         Read(|_, it, report| {
             if it.value(report).is_some_and(|ttl| ttl != "255") {
-                let advice = "adverts are sent with TTL 255; while the other routers send with this one, they need a min_ttl in unicast_peers";
+                let advice = "adverts are sent with TTL 255; while the other routers send with this one, they need a \
+                              min_ttl in unicast_peers";
                 report.add(&it.location, "unicast_ttl", advice);
             }
         }),

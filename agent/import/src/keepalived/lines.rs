@@ -103,8 +103,8 @@ impl Reader<'_> {
         Err(ImportError::at(location, "parameters refer to each other endlessly; break the cycle"))
     }
 
-    /// Replaces the first parameter that is defined: `$NAME` before white space, `${NAME}` anywhere. Returns `None` if there
-    /// is none.
+    /// Replaces the first parameter that is defined: `$NAME` before white space, `${NAME}` anywhere. Returns `None` if
+    /// there is none.
     fn replace(&self, line: &str) -> Option<String> {
         line.match_indices('$').find_map(|(at, _)| {
             let (before, after) = (line.get(..at)?, line.get(at + 1..)?);

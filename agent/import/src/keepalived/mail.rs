@@ -32,8 +32,8 @@ impl Global {
         match &self.mail_from {
             Some(from) => table.set("from", from.value.as_str(), &from.location),
             None => {
-                let advice = "without notification_email_from, keepalived uses the names of user and host, and the import \
-                              root@localhost: correct from in [mail]";
+                let advice = "without notification_email_from, keepalived uses the names of user and host, and the \
+                              import root@localhost: correct from in [mail]";
                 report.add(&wanted.location, "smtp_alert", advice);
                 table.choose("from", "root@localhost", "keepalived: no notification_email_from; correct it");
             }

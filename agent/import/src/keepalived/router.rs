@@ -14,8 +14,8 @@ use super::track::{AS_OWNER, Checks};
 const DEFAULT_PRIORITY: u32 = 100;
 
 impl Instance {
-    /// Makes the table `[[virtual_router]]`, unless a required directive is missing. `has_mail` says whether the result has
-    /// a `[mail]`.
+    /// Makes the table `[[virtual_router]]`, unless a required directive is missing. `has_mail` says whether the result
+    /// has a `[mail]`.
     pub fn table(self, global: &Global, has_mail: bool, checks: &mut Checks, report: &mut Report) -> Option<Table> {
         let Self { location, .. } = &self;
         let missing = match (&self.interface, &self.vrid) {
@@ -94,9 +94,9 @@ impl Instance {
                 false
             }
             (Some(Located { location, .. }), _) | (None, Some(location)) => {
-                let advice = "becomes 254: keepalived puts the addresses of an owner (priority 255, or MASTER without a \
-                              priority) on the interface, but xvrrp expects them there already; to use 255, add them to \
-                              the host";
+                let advice = "becomes 254: keepalived puts the addresses of an owner (priority 255, or MASTER without \
+                              a priority) on the interface, but xvrrp expects them there already; to use 255, add them \
+                              to the host";
                 report.add(location, "priority", advice);
                 table.set_with_note("priority", OWNER - 1, location, "keepalived: 255, the owner of the addresses");
                 true
@@ -181,8 +181,8 @@ impl Instance {
             (Some(kind), Some(password)) => (kind, password),
         };
         if version == 3 || strict {
-            let advice = "version 3 and strict mode have no authentication, so keepalived ignores it; remove it, and use \
-                          allowed_sources";
+            let advice = "version 3 and strict mode have no authentication, so keepalived ignores it; remove it, and \
+                          use allowed_sources";
             return report.add(&kind.location, "auth_type", advice);
         }
         match kind.value.as_str() {
@@ -198,13 +198,12 @@ impl Instance {
             "AH" => report.add(
                 &kind.location,
                 "auth_type",
-                "there is no AH, and a router with AH ignores one without; use PASS, or no authentication, on all of them",
+                "there is no AH, and a router with AH ignores one without; use PASS, or no authentication, on all of \
+                 them",
             ),
-            _ => report.add(
-                &kind.location,
-                "auth_type",
-                "is neither PASS nor AH, so keepalived ignores it; correct it",
-            ),
+            _ => {
+                report.add(&kind.location, "auth_type", "is neither PASS nor AH, so keepalived ignores it; correct it")
+            }
         }
     }
 }

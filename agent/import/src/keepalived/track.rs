@@ -245,24 +245,10 @@ impl Checks {
     /// Converts a reference, or reports it.
     fn refer(&mut self, tracked: &Tracked, report: &mut Report) -> Option<Located<Toml>> {
         let Tracked { directive, name, options, location, weightless } = tracked;
-        let found = self.checks.iter().position(|check| check.tracked_by == directive && check.original_name == *name);
-        let index = match found {
-            Some(index) => index,
-            None if directive == "track_interface" => {
-                let mut check = self.make("track_interface", &format!("interface-{name}"), location);
-                check.original_name.clone_from(name);
-                check.subject = Some(("interface", Located::new(Toml::String(name.clone()), location)));
-                self.checks.push(check);
-                self.checks.len() - 1
-            }
-            None => {
-                report.add(
-                    location,
-                    directive,
-                    format!("{name:?} is not defined, so keepalived ignores it; define it, or remove this"),
-                );
-                return None;
-            }
+        let Some(index) = self.find(tracked) else {
+            let advice = format!("{name:?} is not defined, so keepalived ignores it; define it, or remove this");
+            report.add(location, directive, advice);
+            return None;
         };
         let check = self.checks.get_mut(index)?;
         check.named = true;
@@ -270,11 +256,8 @@ impl Checks {
             None => None,
             Some("weight") => options.get(1).and_then(|text| weight(text, location, report)),
             Some(other) => {
-                report.add(
-                    location,
-                    directive,
-                    format!("keepalived has no option {other:?}, so it ignores the line; correct it"),
-                );
+                let advice = format!("keepalived has no option {other:?}, so it ignores the line; correct it");
+                report.add(location, directive, advice);
                 return None;
             }
         };
@@ -291,18 +274,12 @@ impl Checks {
             Some(why) if own_weight.unwrap_or(check.default_weight()) != 0 => {
                 // keepalived still tracks an interface, whose failure is then a fault, but not for an owner.
                 if directive != "track_interface" || *why == AS_OWNER {
-                    report.add(
-                        location,
-                        directive,
-                        format!("is left out: keepalived ignores a check with a weight {why}"),
-                    );
+                    let advice = format!("is left out: keepalived ignores a check with a weight {why}");
+                    report.add(location, directive, advice);
                     return None;
                 }
-                report.add(
-                    location,
-                    directive,
-                    format!("keepalived ignores the weight {why}; it becomes 0, so that a failure is a fault"),
-                );
+                let advice = format!("keepalived ignores the weight {why}; it becomes 0, so that a failure is a fault");
+                report.add(location, directive, advice);
                 Some(0)
             }
             _ => own_weight,
@@ -316,6 +293,20 @@ impl Checks {
             ),
         };
         Some(Located::new(reference, location))
+    }
+
+    /// Returns the position of the check that a reference names. Adds a check for an interface that is not tracked yet.
+    fn find(&mut self, tracked: &Tracked) -> Option<usize> {
+        let Tracked { directive, name, location, .. } = tracked;
+        let found = self.checks.iter().position(|check| check.tracked_by == directive && check.original_name == *name);
+        if found.is_some() || directive != "track_interface" {
+            return found;
+        }
+        let mut check = self.make("track_interface", &format!("interface-{name}"), location);
+        check.original_name.clone_from(name);
+        check.subject = Some(("interface", Located::new(Toml::String(name.clone()), location)));
+        self.checks.push(check);
+        Some(self.checks.len() - 1)
     }
 
     /// Makes a `[[check]]` of each check that the result refers to. keepalived does not run others either.

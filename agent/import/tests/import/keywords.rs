@@ -97,7 +97,8 @@ fn directives_of_keepalived_are_known() {
 fn a_directive_that_keepalived_does_not_know_is_reported() {
     let notices = notices("global_defs {\n  router_ids x\n}\nvrrp_instances x {\n}\n");
     for expected in [
-        "keepalived.conf:2: router_ids: keepalived has no such directive in global_defs; correct the keyword, or remove it",
+        "keepalived.conf:2: router_ids: keepalived has no such directive in global_defs; correct the keyword, or remove \
+         it",
         "keepalived.conf:4: vrrp_instances: keepalived has no such block; correct the keyword, or remove the block",
     ] {
         assert!(notices.iter().any(|notice| notice.ends_with(expected)), "{notices:#?}");

@@ -62,7 +62,8 @@ fn a_malformed_heartbeat_configuration_is_refused_with_file_and_line() {
         (
             "node beta gamma\n",
             "beta 192.0.2.1\n",
-            "ha.cf:1: \"alpha\" is not one of the nodes; name the node that the result is for: --node with one of beta, gamma",
+            "ha.cf:1: \"alpha\" is not one of the nodes; name the node that the result is for: --node with one of beta, \
+             gamma",
         ),
     ] {
         let message = message(Format::Heartbeat, &[("ha.cf", ha_cf), ("haresources", haresources)]);
