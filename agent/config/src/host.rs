@@ -47,7 +47,7 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    /// Returns whether the configuration must change, because an interface of this kind can never be used. Otherwise
+    /// Returns whether only a change of the configuration helps, as long as the interface remains what it is. Otherwise
     /// the virtual router waits.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Loopback | Self::NoEthernet | Self::NoVirtualMac(_) | Self::OwnPeer(_))
