@@ -1,5 +1,5 @@
-//! Wrong configurations, missing files and missing capabilities, given to the real program: it says what is wrong,
-//! exits as documented, and leaves the host as it was.
+//! Runs the real program with wrong configurations, missing files and missing capabilities. It must say what is wrong,
+//! exit with the documented status, and leave the host unchanged.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,17 +11,17 @@ use tempfile::TempDir;
 use xvrrp_bad_configurations::{Case, wrong_anywhere, wrong_on_the_host};
 use xvrrp_lab::{Namespace, PATIENCE, VirtualRouter, Xvrrp, agent_binary, eventually, host_state};
 
-/// Done.
+/// Exit status of success.
 const EXIT_DONE: i32 = 0;
-/// Failed while working.
+/// Exit status of a failure at run time.
 const EXIT_FAILED: i32 = 1;
-/// Wrong usage or configuration.
+/// Exit status of wrong usage or a wrong configuration.
 const EXIT_USAGE: i32 = 2;
 
-const RIGHT: &str =
+const VALID: &str =
     "[[virtual_router]]\nname = \"lan\"\ninterface = \"eth0\"\nvrid = 51\naddresses = [\"192.0.2.1/24\"]\n";
 
-/// A host with the interfaces that [`wrong_on_the_host`] names, and a directory with nothing but a configuration.
+/// A host with the interfaces that [`wrong_on_the_host`] describes, and a directory for a configuration.
 struct Host {
     namespace: Namespace,
     directory: TempDir,
@@ -38,7 +38,7 @@ impl Host {
         for interface in ["eth0", "eth1", "tun0"] {
             namespace.ip(&format!("link set {interface} up"))?;
         }
-        // The kernel takes its time to notice a carrier, which the snapshots would show as a change.
+        // The kernel notices a carrier late, and the snapshots would show that as a change.
         eventually("eth0 and eth1 are up", PATIENCE, || {
             let links = namespace.ip("-o link")?;
             ensure!(links.matches("state UP").count() == 2, "{links}");
@@ -56,12 +56,13 @@ impl Host {
         Ok(self.file())
     }
 
-    /// Runs the program inside.
+    /// Runs the program in the namespace.
     fn xvrrp(&self, words: &[&str]) -> Result<Output> {
         Ok(self.namespace.command(agent_binary()?)?.args(words).output()?)
     }
 
-    /// The same, without these capabilities (numbers of linux/capability.h, or `all`).
+    /// Runs the program in the namespace without these capabilities (`cap_` and a number of linux/capability.h, or
+    /// `all`).
     fn xvrrp_without(&self, capabilities: &[&str], words: &[&str]) -> Result<Output> {
         let dropped: Vec<_> = capabilities.iter().map(|capability| format!("-{capability}")).collect();
         let mut command: Command = self.namespace.command("setpriv")?;
@@ -71,7 +72,7 @@ impl Host {
         Ok(command.arg(agent_binary()?).args(words).output()?)
     }
 
-    /// Everything that an agent could have changed, line by line.
+    /// Returns everything that an agent could change on the host, line by line.
     fn snapshot(&self) -> Result<Vec<String>> {
         let host = host_state(&self.namespace)?;
         let mut lines: Vec<_> = host.lines().map(str::to_owned).collect();
@@ -85,15 +86,15 @@ impl Host {
     }
 
     fn assert_unchanged(&self, before: &[String], context: &str) -> Result<()> {
-        eventually(&format!("{context}: the host is as it was"), PATIENCE, || {
+        eventually(&format!("{context}: the host is unchanged"), PATIENCE, || {
             let now = self.snapshot()?;
-            let (gone, new) = (beyond(before, &now), beyond(&now, before));
-            ensure!(now == before, "the host has changed: {new:#?} instead of {gone:#?}");
+            let (gone, new) = (only_in(before, &now), only_in(&now, before));
+            ensure!(now == before, "the host has {new:#?} instead of {gone:#?}");
             Ok(())
         })
     }
 
-    /// As messages list them.
+    /// Returns the names of the interfaces as messages list them.
     fn interfaces(&self) -> Result<String> {
         let links = self.namespace.ip("-json link")?;
         let links: serde_json::Value = serde_json::from_str(&links)?;
@@ -103,7 +104,7 @@ impl Host {
         Ok(names.join(", "))
     }
 
-    /// `check` and `run` say the same about each, and change nothing.
+    /// Asserts that `check` and `run` refuse each configuration with the same message, and change nothing.
     fn assert_all_refused(&self, cases: &[Case]) -> Result<()> {
         let before = self.snapshot()?;
         let interfaces = self.interfaces()?;
@@ -111,7 +112,7 @@ impl Host {
             let file = self.write(configuration)?;
             let messages = messages.replace("FILE", path(&file)).replace("INTERFACES", &interfaces);
             for words in [&["check", path(&file)][..], &["run", "--config", path(&file)]] {
-                assert_says(&self.xvrrp(words)?, EXIT_USAGE, "", &format!("{messages}\n"), title);
+                assert_output(&self.xvrrp(words)?, EXIT_USAGE, "", &format!("{messages}\n"), title);
             }
             self.assert_unchanged(&before, title)?;
         }
@@ -119,8 +120,8 @@ impl Host {
     }
 }
 
-/// What the one list has and the other has not.
-fn beyond<'a>(these: &'a [String], those: &[String]) -> Vec<&'a String> {
+/// Returns the lines of one snapshot that another one does not have.
+fn only_in<'a>(these: &'a [String], those: &[String]) -> Vec<&'a String> {
     these.iter().filter(|line| !those.contains(line)).collect()
 }
 
@@ -128,7 +129,7 @@ fn path(file: &Path) -> &str {
     file.to_str().expect("temporary directories have plain names")
 }
 
-fn assert_says(output: &Output, code: i32, stdout: &str, stderr: &str, context: &str) {
+fn assert_output(output: &Output, code: i32, stdout: &str, stderr: &str, context: &str) {
     assert_eq!(String::from_utf8_lossy(&output.stderr), stderr, "{context}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), stdout, "{context}");
     assert_eq!(output.status.code(), Some(code), "{context}");
@@ -145,19 +146,19 @@ fn a_configuration_that_does_not_fit_the_host_is_refused_and_changes_nothing() -
 }
 
 #[test]
-fn a_right_configuration_is_told_to_be_valid_and_changes_nothing() -> Result<()> {
+fn a_valid_configuration_is_reported_as_valid_and_changes_nothing() -> Result<()> {
     let host = Host::new()?;
     let before = host.snapshot()?;
-    let file = host.write(RIGHT)?;
+    let file = host.write(VALID)?;
     let valid = format!("{}: configuration is valid: 1 virtual router\n", file.display());
-    assert_says(&host.xvrrp(&["check", path(&file)])?, EXIT_DONE, &valid, "", "with all capabilities");
-    // Looking needs no privilege.
-    assert_says(&host.xvrrp_without(&["all"], &["check", path(&file)])?, EXIT_DONE, &valid, "", "with none");
+    assert_output(&host.xvrrp(&["check", path(&file)])?, EXIT_DONE, &valid, "", "with all capabilities");
+    // `check` needs no privilege.
+    assert_output(&host.xvrrp_without(&["all"], &["check", path(&file)])?, EXIT_DONE, &valid, "", "with none");
     host.assert_unchanged(&before, "afterwards")
 }
 
 #[test]
-fn the_comparison_would_notice_a_running_agent() -> Result<()> {
+fn a_running_agent_changes_the_snapshot() -> Result<()> {
     let host = Host::new()?;
     let before = host.snapshot()?;
     let mut agent = Xvrrp::start(&host.namespace, &[VirtualRouter::lan(100)])?;
@@ -177,31 +178,31 @@ fn a_file_that_cannot_be_read_is_refused() -> Result<()> {
     ] {
         let message = format!("{}: cannot be read: {reason}\n", file.display());
         for words in [&["check", path(file)][..], &["run", "--config", path(file)]] {
-            assert_says(&host.xvrrp(words)?, EXIT_USAGE, "", &message, reason);
+            assert_output(&host.xvrrp(words)?, EXIT_USAGE, "", &message, reason);
         }
     }
 
-    let file = host.write(RIGHT)?;
+    let file = host.write(VALID)?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o000))?;
-    let reason = "permission denied; let the user that runs xvrrp read it";
+    let reason = "permission denied; make it readable for the user that runs xvrrp";
     let message = format!("{}: cannot be read: {reason}\n", file.display());
-    // Root reads anything, unless CAP_DAC_OVERRIDE is gone.
-    assert_says(&host.xvrrp_without(&["all"], &["check", path(&file)])?, EXIT_USAGE, "", &message, reason);
+    // Root can read every file unless it lacks CAP_DAC_OVERRIDE.
+    assert_output(&host.xvrrp_without(&["all"], &["check", path(&file)])?, EXIT_USAGE, "", &message, reason);
     host.assert_unchanged(&before, "afterwards")
 }
 
 #[test]
-fn wrong_usage_exits_like_a_wrong_configuration() -> Result<()> {
+fn wrong_usage_has_the_exit_status_of_a_wrong_configuration() -> Result<()> {
     let host = Host::new()?;
     for words in [&[][..], &["run"], &["run", "--config"], &["check"], &["chek", "xvrrp.toml"], &["check", "a", "b"]] {
         let output = host.xvrrp(words)?;
         ensure!(output.status.code() == Some(EXIT_USAGE), "{words:?}: {output:?}");
-        ensure!(!output.stderr.is_empty(), "{words:?} says nothing");
+        ensure!(!output.stderr.is_empty(), "{words:?} prints no message");
     }
     Ok(())
 }
 
-/// Numbers of linux/capability.h, as setpriv takes them even if its libraries are older than the capability.
+/// Capabilities by their numbers in linux/capability.h, which setpriv accepts even if its libraries are older.
 const CAP_NET_ADMIN: &str = "cap_12";
 const CAP_NET_RAW: &str = "cap_13";
 const CAP_SYS_ADMIN: &str = "cap_21";
@@ -209,9 +210,9 @@ const CAP_PERFMON: &str = "cap_38";
 const CAP_BPF: &str = "cap_39";
 
 #[test]
-fn a_missing_capability_is_named_before_anything_is_touched() -> Result<()> {
+fn a_missing_capability_is_named_before_the_host_is_changed() -> Result<()> {
     let host = Host::new()?;
-    let file = host.write(RIGHT)?;
+    let file = host.write(VALID)?;
     let before = host.snapshot()?;
     let bpf = "CAP_BPF (to load BPF programs and use their maps)";
     let perfmon = "CAP_PERFMON (to load BPF programs that compute packet pointers)";
@@ -231,7 +232,7 @@ fn a_missing_capability_is_named_before_anything_is_touched() -> Result<()> {
     ] {
         let remedy = "run as root, or give them to the service (systemd: CapabilityBoundingSet=, AmbientCapabilities=)";
         let message = format!("xvrrp: missing {}; {remedy}\n", missing.join(", "));
-        assert_says(&host.xvrrp_without(dropped, words)?, EXIT_FAILED, "", &message, &format!("without {dropped:?}"));
+        assert_output(&host.xvrrp_without(dropped, words)?, EXIT_FAILED, "", &message, &format!("without {dropped:?}"));
         host.assert_unchanged(&before, &format!("without {dropped:?}"))?;
     }
     Ok(())
@@ -240,14 +241,14 @@ fn a_missing_capability_is_named_before_anything_is_touched() -> Result<()> {
 #[test]
 fn a_time_namespace_with_another_boot_time_is_refused() -> Result<()> {
     let host = Host::new()?;
-    let file = host.write(RIGHT)?;
+    let file = host.write(VALID)?;
     let file = path(&file);
     let reason = "whose boot-time clock is 1000.000000000 s off the kernel's";
     for words in [&["check", file][..], &["run", "--config", file]] {
         let mut command = host.namespace.command("unshare")?;
         let output = command.args(["--time", "--boottime", "1000"]).arg(agent_binary()?).args(words).output()?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(output.status.code() == Some(1) && said.contains(reason), "{said}");
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(EXIT_FAILED) && message.contains(reason), "{message}");
     }
     Ok(())
 }

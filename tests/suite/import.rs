@@ -1,4 +1,4 @@
-//! Imported configurations run, and behave as keepalived does with the original.
+//! Imported configurations run, and an agent with one behaves as keepalived does with the original.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +20,7 @@ fn sample(path: &str) -> Result<String> {
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// An agent that runs what `xvrrp import` has made.
+/// An agent that runs the result of `xvrrp import`.
 struct Imported {
     daemon: Daemon,
     directory: TempDir,
@@ -35,7 +35,7 @@ impl Imported {
         Self::start(namespace, &[("ha.cf", ha_cf), ("haresources", haresources)], node)
     }
 
-    /// The first of the originals is the one to name.
+    /// Imports the originals, of which the first is named on the command line, and starts an agent with the result.
     fn start(namespace: &Namespace, originals: &[(&str, &str)], node: &str) -> Result<Self> {
         let directory = TempDir::with_prefix("xvrrp-lab-import-")?;
         let path = |name: &str| directory.path().join(name);
@@ -45,7 +45,7 @@ impl Imported {
         let (agent, result) = (&agent_binary()?, path("xvrrp.toml"));
         let original = path(originals.first().context("an original")?.0);
         let import = Command::new(agent).arg("import").arg(original).args(["--node", node]).output()?;
-        // What is left is listed, and then the status is 3.
+        // The status is 3 if directives are listed on standard error.
         let expected = if import.stderr.is_empty() { 0 } else { 3 };
         ensure!(
             import.status.code() == Some(expected),
@@ -53,7 +53,7 @@ impl Imported {
             import.status,
             String::from_utf8_lossy(&import.stderr)
         );
-        // The lab's hosts share a file system.
+        // The hosts of the lab share a file system, so each needs a control socket of its own.
         let control = format!("[agent]\ncontrol = {:?}\n", path("xvrrp.sock"));
         let tables = String::from_utf8(import.stdout)?;
         let (before, routers) = tables.split_once("[[virtual_router]]").context("no virtual router")?;
@@ -69,12 +69,12 @@ impl Imported {
         Ok(Self { daemon, directory })
     }
 
-    /// What the status says of each virtual router, once it can be asked.
+    /// Waits until the output of `xvrrp status` has these words.
     fn wait_for_status(&self, words: &[&str]) -> Result<()> {
         let control = self.directory.path().join("xvrrp.sock");
         eventually(&format!("the status has {words:?}"), PATIENCE, || {
-            let said = run(Command::new(agent_binary()?).arg("status").arg("--control").arg(&control))?;
-            ensure!(words.iter().all(|word| said.contains(word)), "{said}");
+            let status = run(Command::new(agent_binary()?).arg("status").arg("--control").arg(&control))?;
+            ensure!(words.iter().all(|word| status.contains(word)), "{status}");
             Ok(())
         })
     }
@@ -84,7 +84,7 @@ impl Imported {
     }
 }
 
-/// keepalived with an original, or an agent with what was made of it.
+/// keepalived with an original, or an agent with the imported configuration.
 enum Router {
     Keepalived(Keepalived),
     Xvrrp(Imported),
@@ -109,7 +109,7 @@ fn imported(namespace: &Namespace, original: &str) -> Result<Router> {
     Imported::from_keepalived(namespace, original).map(Router::Xvrrp)
 }
 
-/// Waits until each address is on the router that it should be on, and on no other.
+/// Waits until each address is on the expected router and on no other.
 fn wait_for_holders(what: &str, lab: &Lab, expected: &[(&str, usize)]) -> Result<()> {
     eventually(what, PATIENCE, || {
         for (index, router) in lab.routers.iter().enumerate() {
@@ -123,21 +123,21 @@ fn wait_for_holders(what: &str, lab: &Lab, expected: &[(&str, usize)]) -> Result
     })
 }
 
-/// What a pair of routers sends, one line for each kind of advert, while it does all that a pair does.
+/// Returns what a pair of routers sends, once for each kind of advert, from the start through takeovers to a stop.
 fn behaviour(start: Start, originals: [&str; 2], expected: &[(&str, usize)]) -> Result<BTreeSet<Vec<String>>> {
     let lab = Lab::new(2)?;
     let on = |router| expected.iter().map(|(address, _)| (*address, router)).collect::<Vec<_>>();
     let mut capture = Capture::start(lab.switch(), "br0", "ip proto 112")?;
     let mut first = start(&lab.routers[0], originals[0])?;
-    wait_for_holders("a router that is alone serves", &lab, &on(0))?;
+    wait_for_holders("a single router serves", &lab, &on(0))?;
     let _second = start(&lab.routers[1], originals[1])?;
     wait_for_holders("the better router serves", &lab, expected)?;
     lab.pull(0)?;
-    wait_for_holders("a router that is left alone serves", &lab, &on(1))?;
+    wait_for_holders("the second router takes over when the first is unplugged", &lab, &on(1))?;
     lab.plug(0)?;
     wait_for_holders("the better router serves again", &lab, expected)?;
     first.stop()?;
-    wait_for_holders("the second router takes over", &lab, &on(1))?;
+    wait_for_holders("the second router takes over when the first stops", &lab, &on(1))?;
     capture.finish()?;
     let fields = [
         "ip.src",
@@ -155,7 +155,7 @@ fn behaviour(start: Start, originals: [&str; 2], expected: &[(&str, usize)]) -> 
     Ok(capture.read("vrrp", &fields)?.into_iter().collect())
 }
 
-/// Both daemons do the same, and send the same adverts.
+/// Asserts that pairs of both daemons have the same roles and send the same adverts.
 fn compare(originals: [&str; 2], expected: &[(&str, usize)]) -> Result<()> {
     let (theirs, ours) = thread::scope(|scope| {
         let theirs = scope.spawn(|| behaviour(keepalived, originals, expected).context("keepalived"));
@@ -168,20 +168,20 @@ fn compare(originals: [&str; 2], expected: &[(&str, usize)]) -> Result<()> {
 }
 
 #[test]
-fn the_exit_status_says_how_much_was_taken_over() -> Result<()> {
+fn the_exit_status_says_whether_everything_was_converted() -> Result<()> {
     let directory = TempDir::with_prefix("xvrrp-lab-import-")?;
     let file = directory.path().join("keepalived.conf");
     let broken = "vrrp_instance a {\n".to_owned();
-    for (original, status, complaint) in [
+    for (original, status, message) in [
         (sample("crosswise/keepalived.conf")?, 0, ""),
         (sample("load-balancer/keepalived.conf")?, 3, "keepalived.conf:14: dont_track_primary: "),
         (broken, 2, "keepalived.conf:1: this { is never closed; add the }"),
     ] {
         fs::write(&file, &original)?;
         let output = Command::new(agent_binary()?).arg("import").arg(&file).output()?;
-        let complaints = String::from_utf8(output.stderr)?;
-        ensure!(output.status.code() == Some(status), "{:?}: {complaints}", output.status);
-        ensure!(complaints.contains(complaint) && complaints.is_empty() == (status == 0), "{complaints}");
+        let messages = String::from_utf8(output.stderr)?;
+        ensure!(output.status.code() == Some(status), "{:?}: {messages}", output.status);
+        ensure!(messages.contains(message) && messages.is_empty() == (status == 0), "{messages}");
         ensure!(output.stdout.is_empty() == (status == 2), "status {status}");
     }
     Ok(())
@@ -205,7 +205,7 @@ fn imported_virtual_routers_of_both_versions_behave_as_keepalived_does() -> Resu
 }
 
 #[test]
-fn a_live_pair_is_moved_from_keepalived_host_by_host() -> Result<()> {
+fn a_live_pair_migrates_from_keepalived_host_by_host() -> Result<()> {
     let lab = Lab::new(2)?;
     let _echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
     let first = sample("sub-second/keepalived.conf")?;
@@ -230,9 +230,9 @@ fn a_live_pair_is_moved_from_keepalived_host_by_host() -> Result<()> {
     let end = Instant::now();
     let seen = probe.finish();
     let (_, longest) = seen.longest_gap_between(begin, end).context("no answers")?;
-    // Skew_Time at 100 ms adverts is 61 ms; a busy machine needs longer.
-    ensure!(longest < Duration::from_secs(1), "nobody served for {longest:?}");
-    ensure!(seen.hosts() == [0, 1, 0], "{:?} served, one after the other", seen.hosts());
+    // Skew_Time at 100 ms adverts is 61 ms. A busy machine needs longer.
+    ensure!(longest < Duration::from_secs(1), "no host served for {longest:?}");
+    ensure!(seen.hosts() == [0, 1, 0], "the hosts served in the order {:?}", seen.hosts());
     Ok(())
 }
 
@@ -240,13 +240,13 @@ fn a_live_pair_is_moved_from_keepalived_host_by_host() -> Result<()> {
 fn an_imported_heartbeat_pair_serves_and_fails_over() -> Result<()> {
     let lab = Lab::new(2)?;
     let ha_cf = sample("heartbeat-crosswise/ha.cf")?;
-    // A host of the lab has no service of its own.
+    // The hosts of the lab have no systemd to start nginx.
     let haresources = sample("heartbeat-crosswise/haresources")?.replace(" nginx", "");
     let start = |index: usize, node| Imported::from_heartbeat(&lab.routers[index], &ha_cf, &haresources, node);
     let _alpha = start(0, "alpha")?;
     let mut beta = start(1, "beta")?;
     let (first, second): (&str, &str) = ("192.0.2.1", "192.0.2.50");
-    wait_for_holders("each node serves what prefers it", &lab, &[(first, 0), (second, 1)])?;
+    wait_for_holders("each node serves the address that prefers it", &lab, &[(first, 0), (second, 1)])?;
     beta.stop()?;
-    wait_for_holders("alpha serves all", &lab, &[(first, 0), (second, 0)])
+    wait_for_holders("alpha serves both addresses", &lab, &[(first, 0), (second, 0)])
 }

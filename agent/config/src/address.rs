@@ -1,18 +1,19 @@
-//! IP addresses as people write them, and which of them may be a virtual address or a peer.
+//! Parses IP addresses, and checks which of them may be a virtual address or a peer.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use xvrrp_common::units::{Family, Version};
 
-use super::section::quote;
+use super::quote::quote;
 
 /// An address that moves with the Active role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Vip {
     /// The address itself, without its prefix.
     pub address: IpAddr,
-    /// 1 to 32, over IPv6 to 128; of the address as it is installed on the interface. Default: the most.
+    /// Prefix length with which the address is installed on the interface: 1 to 32, for IPv6 1 to 128. Default: 32
+    /// or 128.
     pub prefix_length: u8,
 }
 
@@ -29,7 +30,7 @@ impl fmt::Display for Vip {
     }
 }
 
-/// The error says what is wrong with the text and what would be right.
+/// Parses a virtual address. The error says what is wrong with the text and what is expected.
 pub(super) fn parse_vip(text: &str, version: Version) -> Result<Vip, String> {
     let (address, prefix_length) = match text.split_once('/') {
         Some((address, prefix_length)) => (address, Some(prefix_length)),
@@ -40,7 +41,9 @@ pub(super) fn parse_vip(text: &str, version: Version) -> Result<Vip, String> {
         format!("{shown} is not an IP address; expected one such as \"192.0.2.1/24\" or \"2001:db8::1/64\"")
     })?;
     if address.is_ipv6() && version == Version::V2 {
-        return Err(format!("{shown}: version 2 is IPv4 only (RFC 3768); expected an IPv4 address"));
+        return Err(format!(
+            "{shown} is an IPv6 address, but version 2 is IPv4 only (RFC 3768); expected an IPv4 address"
+        ));
     }
     let (most, usual) = if address.is_ipv6() { (128, 64) } else { (32, 24) };
     let prefix_length = match prefix_length {
@@ -57,19 +60,20 @@ pub(super) fn parse_vip(text: &str, version: Version) -> Result<Vip, String> {
     Ok(Vip { address, prefix_length })
 }
 
-/// The error says what is wrong with the text and what would be right.
+/// Parses the source of adverts on the link. The error says what is wrong with the text and what is expected.
 pub(super) fn parse_source(text: &str) -> Result<IpAddr, String> {
     let address = parse_peer(text)?;
     if let IpAddr::V6(address) = address
         && !address.is_unicast_link_local()
     {
         let rule = "adverts over IPv6 come from link-local addresses (RFC 9568 5.1.2.1)";
-        return Err(format!("{}: {rule}; expected one such as \"fe80::2\"", quote(text)));
+        return Err(format!("{} is not link-local, but {rule}; expected one such as \"fe80::2\"", quote(text)));
     }
     Ok(address)
 }
 
-/// The same, of a router that need not be on the link.
+/// Parses the address of a router, which need not be on the link. The error says what is wrong with the text and what
+/// is expected.
 pub(super) fn parse_peer(text: &str) -> Result<IpAddr, String> {
     let shown = quote(text);
     let address: IpAddr = text.parse().map_err(|_| match text.split_once('/') {
@@ -87,7 +91,7 @@ fn parse_prefix_length(digits: &str, most: u8) -> Option<u8> {
     digits.parse().ok().filter(|length| all_digits && (1..=most).contains(length))
 }
 
-/// The error names the kind of address.
+/// Checks that this is a unicast address. The error names the kind of address that it is instead.
 fn check_unicast(address: IpAddr) -> Result<(), &'static str> {
     if address.is_unspecified() {
         Err("the unspecified address")
@@ -98,14 +102,14 @@ fn check_unicast(address: IpAddr) -> Result<(), &'static str> {
     } else if address == IpAddr::V4(Ipv4Addr::BROADCAST) {
         Err("the broadcast address")
     } else if matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
-        Err("an IPv4 address in the form of IPv6")
+        Err("an IPv4-mapped IPv6 address")
     } else {
         Ok(())
     }
 }
 
-/// What identifies no host is the address of all routers of the network (RFC 4291 2.6.1), but in networks of two
-/// addresses (RFC 6164 5).
+/// Rejects an interface identifier of zero, which addresses all routers of the network (RFC 4291 2.6.1), except in
+/// networks of two addresses (RFC 6164 5).
 fn check_interface_identifier(address: Ipv6Addr, prefix_length: u8) -> Result<(), String> {
     let host_bits = 128 - u32::from(prefix_length);
     let host_mask = u128::MAX.checked_shr(128 - host_bits).unwrap_or(0);
@@ -114,12 +118,13 @@ fn check_interface_identifier(address: Ipv6Addr, prefix_length: u8) -> Result<()
     }
     let example = Ipv6Addr::from_bits(address.to_bits() + 1);
     Err(format!(
-        "\"{address}/{prefix_length}\" is the anycast address of its network's routers (RFC 4291 2.6.1); expected a \
-         host's address, such as \"{example}/{prefix_length}\""
+        "\"{address}/{prefix_length}\" is the anycast address of the routers of its network (RFC 4291 2.6.1); \
+         expected the address of a host, such as \"{example}/{prefix_length}\""
     ))
 }
 
-/// Networks of two addresses have neither network nor broadcast address (RFC 3021), single addresses neither.
+/// Rejects the addresses of the network itself and of its broadcast. Networks of two addresses have neither (RFC
+/// 3021), nor have single addresses.
 fn check_host_part(address: Ipv4Addr, prefix_length: u8) -> Result<(), String> {
     let host_bits = 32 - u32::from(prefix_length);
     if host_bits < 2 {
@@ -134,7 +139,7 @@ fn check_host_part(address: Ipv4Addr, prefix_length: u8) -> Result<(), String> {
     };
     let example = Ipv4Addr::from_bits(network + 1);
     Err(format!(
-        "\"{address}/{prefix_length}\" is {kind}; expected a host's address, such as \"{example}/{prefix_length}\""
+        "\"{address}/{prefix_length}\" is {kind}; expected the address of a host, such as \"{example}/{prefix_length}\""
     ))
 }
 
@@ -147,13 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn an_address_without_prefix_length_stands_alone() {
+    fn an_address_without_a_prefix_length_is_a_single_address() {
         assert_eq!(vip("192.0.2.1"), Ok("192.0.2.1/32".into()));
         assert_eq!(vip("2001:db8::1"), Ok("2001:db8::1/128".into()));
     }
 
     #[test]
-    fn every_prefix_length_from_1_to_32_is_taken() {
+    fn every_ipv4_prefix_length_from_1_to_32_is_accepted() {
         for length in 1..=32 {
             let text = format!("192.0.2.1/{length}");
             assert_eq!(vip(&text), Ok(text));
@@ -164,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn every_prefix_length_of_ipv6_from_1_to_128_is_taken() {
+    fn every_ipv6_prefix_length_from_1_to_128_is_accepted() {
         for length in 1..=128 {
             let text = format!("2001:db8::1/{length}");
             assert_eq!(vip(&text), Ok(text));
@@ -179,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_of_two_addresses_use_both() {
+    fn both_addresses_of_a_network_of_two_are_accepted() {
         // RFC 3021 2.1
         assert_eq!(vip("192.0.2.0/31"), Ok("192.0.2.0/31".into()));
         assert_eq!(vip("192.0.2.1/31"), Ok("192.0.2.1/31".into()));
@@ -189,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn only_unicast_addresses_are_taken() {
+    fn only_unicast_addresses_are_accepted() {
         for wrong in ["0.0.0.0", "127.0.0.1", "224.0.0.18", "239.255.255.255", "255.255.255.255"] {
             assert!(vip(wrong).is_err(), "{wrong}");
             assert!(parse_source(wrong).is_err(), "{wrong}");

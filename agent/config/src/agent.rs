@@ -1,4 +1,4 @@
-//! `[agent]`.
+//! Reads `[agent]`.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -8,26 +8,18 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Problems, Reported};
 use super::keys;
-use super::section::{Section, quote};
-use super::{AgentConfig, Config};
+use super::model::{AgentConfig, Config};
+use super::quote::quote;
+use super::section::Section;
 
-/// What fits `sun_path` of `sockaddr_un`, with the zero at its end (unix(7)).
+/// Longest path that fits in `sun_path` of `sockaddr_un` with its final NUL, in bytes (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
 
-/// What is left of `PATH_MAX` for the names of the pins.
+/// Longest path of the pins' directory, in bytes. It leaves room in `PATH_MAX` for the names of the pins.
 const MAX_BPFFS: usize = 3072;
 
-impl AgentConfig {
-    /// The default of `control`.
-    pub const DEFAULT_CONTROL: &'static str = "/run/xvrrp/xvrrp.sock";
-    /// The default of `bpffs`.
-    pub const DEFAULT_BPFFS: &'static str = "/sys/fs/bpf/xvrrp";
-    /// The default of `realtime_priority`.
-    pub const DEFAULT_REALTIME_PRIORITY: u8 = 50;
-}
-
 impl Default for AgentConfig {
-    /// As without an `[agent]` table.
+    /// Returns the settings of a file without an `[agent]` table.
     fn default() -> Self {
         Self {
             router_id: host_name(),
@@ -40,7 +32,11 @@ impl Default for AgentConfig {
     }
 }
 
-/// Finds that there can be no pins below [`AgentConfig::bpffs`]. `obstacle` says why that is so, if it is.
+/// Checks that pins can be made below [`AgentConfig::bpffs`]. `obstacle` returns why they cannot, or `None`.
+///
+/// # Errors
+///
+/// Returns the obstacle, with the line of `bpffs`.
 pub fn check_bpffs<E: Display>(config: &Config, obstacle: impl Fn(&Path) -> Option<E>) -> Result<(), ConfigError> {
     let mut problems = Problems::default();
     let AgentConfig { bpffs, bpffs_line, .. } = &config.agent;
@@ -82,9 +78,9 @@ fn read_table(section: &mut Section) -> Result<AgentConfig, Reported> {
 fn read_metrics(section: &mut Section) -> Result<Option<SocketAddr>, Reported> {
     let Some(text) = section.string(&keys::METRICS)? else { return Ok(None) };
     let wrong = match text.parse::<SocketAddr>() {
-        Err(_) => "is no IP address with a port",
-        Ok(address) if address.port() == 0 => "has no port that anybody could know",
-        Ok(address) if address.ip().is_multicast() => "is no host's address",
+        Err(_) => "is not an IP address with a port",
+        Ok(address) if address.port() == 0 => "has port 0, which stands for any free port",
+        Ok(address) if address.ip().is_multicast() => "is a multicast address",
         Ok(address) => return Ok(Some(address)),
     };
     Err(section.reject(&keys::METRICS, section.line_of(&keys::METRICS), format_args!("{} {wrong}", quote(text))))

@@ -1,4 +1,4 @@
-//! `[[check]]`, and how a virtual router tracks them.
+//! Reads `[[check]]`, and `track` of a virtual router.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,19 +8,22 @@ use toml::de::DeValue;
 use xvrrp_common::units::{Interval, Priority};
 
 use super::error::{Reported, all};
+use super::index::CheckIndex;
 use super::keys::{self, Key};
-use super::section::{Found, Section, quote};
+use super::model::{CheckConfig, CheckKind, Tracked};
+use super::quote::quote;
+use super::section::{Found, Section};
 use super::values::{MAX_PATH, name_or_number, read_interface};
-use super::{CheckConfig, CheckIndex, CheckKind, Tracked};
 
 const INTERVALS: RangeInclusive<Interval> = Interval::from_millis(10)..=Interval::from_millis(3_600_000);
 const WEIGHTS: RangeInclusive<i16> = -253..=253;
 
-/// As many as anybody could mean.
+/// Most checks of a configuration.
 const MAX_CHECKS: usize = 1024;
-const MAX_ARGUMENTS: usize = 64;
+/// Most words of a command: the program and its arguments.
+const MAX_WORDS: usize = 64;
 
-/// The checks by name, also those that are wrong: who tracks them has made no mistake.
+/// The checks by name, including those with errors: a `track` that refers to one of them is not an error itself.
 #[derive(Debug, Default)]
 pub(super) struct Names(HashMap<String, Named>);
 
@@ -31,15 +34,10 @@ struct Named {
     weight: i16,
 }
 
-impl CheckConfig {
-    /// The default of `interval`.
-    pub const DEFAULT_INTERVAL: Interval = Interval::from_seconds(1);
-}
-
 pub(super) fn read_all(root: &mut Section, names: &mut Names) -> Result<Vec<CheckConfig>, Reported> {
     let Some((elements, _)) = root.list(&keys::CHECK)? else { return Ok(Vec::new()) };
     if let Some(first_too_many) = elements.get(MAX_CHECKS) {
-        let message = format!("{} are too many; expected at most {MAX_CHECKS} in a file", elements.len());
+        let message = format!("{} checks are too many; expected at most {MAX_CHECKS} in a file", elements.len());
         return Err(root.report(&keys::CHECK, first_too_many.line, message));
     }
     all(elements.into_iter().enumerate().map(|(index, element)| match element.value {
@@ -88,19 +86,22 @@ fn read_name(section: &mut Section, index: CheckIndex, weight: i16, names: &mut 
     Ok(name.to_owned())
 }
 
-/// With the key that says it.
+/// Reads what is checked. Returns it with the key that says so.
 fn read_kind(section: &mut Section) -> Result<(CheckKind, Key), Reported> {
     let given: Vec<Key> = keys::KINDS.iter().copied().filter(|key| section.get(key).is_some()).collect();
     let all = || keys::KINDS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
     let key = match given[..] {
         [key] => key,
         [] => {
-            let message = format!("what to check is missing; expected one of {}", all());
+            let message = format!("does not say what to check; expected one of {}", all());
             return Err(section.report(&keys::CHECK, section.line, message));
         }
         [first, second, ..] => {
-            let message =
-                format!("a check has one of {}, and this one has {} already; make two checks", all(), first.name);
+            let message = format!(
+                "this check already has {}, and a check has only one of {}; write two checks",
+                first.name,
+                all()
+            );
             return Err(section.report(&second, section.line_of(&second), message));
         }
     };
@@ -121,7 +122,7 @@ fn read_kind(section: &mut Section) -> Result<(CheckKind, Key), Reported> {
 fn read_command(section: &mut Section) -> Result<Vec<String>, Reported> {
     let list = section.list(&keys::SCRIPT)?;
     let (elements, line) = section.required(&keys::SCRIPT, list)?;
-    if elements.len() > MAX_ARGUMENTS {
+    if elements.len() > MAX_WORDS {
         return Err(section.reject(&keys::SCRIPT, line, format_args!("{} words are too many", elements.len())));
     }
     let mut words = Vec::with_capacity(elements.len());
@@ -134,7 +135,7 @@ fn read_command(section: &mut Section) -> Result<Vec<String>, Reported> {
     match words.first() {
         Some(program) if program.starts_with('/') && program.len() <= MAX_PATH => Ok(words),
         Some(program) => {
-            Err(section.reject(&keys::SCRIPT, line, format_args!("{} is no absolute path", quote(program))))
+            Err(section.reject(&keys::SCRIPT, line, format_args!("{} is not an absolute path", quote(program))))
         }
         None => Err(section.reject(&keys::SCRIPT, line, "the list is empty")),
     }
@@ -144,11 +145,11 @@ fn read_user(section: &mut Section) -> Result<Option<String>, Reported> {
     match section.string(&keys::USER)? {
         None => Ok(None),
         Some(user) if !user.is_empty() && !user.contains('\0') => Ok(Some(user.to_owned())),
-        Some(_) => Err(section.reject(&keys::USER, section.line_of(&keys::USER), "names nobody")),
+        Some(_) => Err(section.reject(&keys::USER, section.line_of(&keys::USER), "is not the name of a user")),
     }
 }
 
-/// As `comm` can be (proc(5)): the kernel cuts longer names.
+/// Reads a name that `/proc/PID/comm` can have (proc(5)). The kernel cuts longer names.
 fn read_process(section: &mut Section) -> Result<String, Reported> {
     let name = section.string(&keys::PROCESS)?;
     let name = section.required(&keys::PROCESS, name)?;
@@ -165,10 +166,10 @@ fn read_target(section: &mut Section) -> Result<IpAddr, Reported> {
     let line = section.line_of(&keys::PING);
     match text.parse::<IpAddr>() {
         Ok(target) if target.is_unspecified() || target.is_multicast() => {
-            Err(section.reject(&keys::PING, line, format_args!("{} is no host's address", quote(text))))
+            Err(section.reject(&keys::PING, line, format_args!("{} is not the address of a host", quote(text))))
         }
         Ok(target) => Ok(target),
-        Err(_) => Err(section.reject(&keys::PING, line, format_args!("{} is no IP address", quote(text)))),
+        Err(_) => Err(section.reject(&keys::PING, line, format_args!("{} is not an IP address", quote(text)))),
     }
 }
 
@@ -181,12 +182,12 @@ fn report_meaningless_keys(section: &mut Section, kind: &CheckKind, kind_key: &K
     };
     for key in meaningless {
         if let Some(Found { line, .. }) = section.get(key) {
-            section.report(key, line, format_args!("has no meaning with {}; remove it", kind_key.name));
+            section.report(key, line, format_args!("has no effect with {}; remove it", kind_key.name));
         }
     }
 }
 
-/// `track` of a virtual router. `priority` is that router's, if it is known.
+/// Reads `track` of a virtual router, whose priority is given if it is known.
 pub(super) fn read_track(
     section: &mut Section,
     names: &Names,
@@ -204,9 +205,11 @@ pub(super) fn read_track(
             }
             if tracked.weight != 0 && priority.is_some_and(Priority::is_owner) {
                 let message = format!(
-                    "{} has the weight {}, but priority = 255 never changes (RFC 9568 5.2.4); write {{ check = {}, weight = 0 }}, \
-                     or lower the priority",
-                    quote(name), tracked.weight, quote(name),
+                    "{} has weight {}, but priority = 255 never changes (RFC 9568 5.2.4); write \
+                     {{ check = {}, weight = 0 }}, or lower the priority",
+                    quote(name),
+                    tracked.weight,
+                    quote(name),
                 );
                 return Err(section.report(&keys::TRACK, line, message));
             }
@@ -231,9 +234,12 @@ fn read_tracked<'i>(section: &mut Section<'_, 'i>, names: &Names, element: Found
     let Some(named) = names.0.get(&name) else {
         let mut all: Vec<&str> = names.0.keys().map(String::as_str).collect();
         all.sort_unstable();
-        let there =
-            if all.is_empty() { "this file has none".into() } else { format!("this file has {}", all.join(", ")) };
-        return Err(section.report(&keys::TRACK, line, format!("there is no check {}; {there}", quote(&name))));
+        let known = if all.is_empty() {
+            "this file has no checks".to_owned()
+        } else {
+            format!("the checks of this file are {}", all.join(", "))
+        };
+        return Err(section.report(&keys::TRACK, line, format!("there is no check {}; {known}", quote(&name))));
     };
     Ok(Tracked { check: named.index, weight: weight.unwrap_or(named.weight) })
 }

@@ -1,25 +1,26 @@
-//! Durations as people write them: `100ms`, `1.5s`, `2m`. Integers only, nothing is rounded.
+//! Parses durations such as `100ms`, `1.5s` and `2m`. Computes with integers, and does not round.
 
 use xvrrp_common::units::Interval;
 
 const UNITS: [(&str, u64); 3] = [("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000)];
 
-/// Why a text is no duration.
+/// Why a text is not a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Malformed {
-    /// No decimal number in front.
+    /// It does not begin with a decimal number.
     Number,
-    /// A number and nothing behind it.
+    /// Nothing follows the number.
     NoUnit,
-    /// Something else than `ms`, `s` or `m` behind the number.
+    /// Something other than `ms`, `s` or `m` follows the number.
     Unit,
-    /// More nanoseconds than 64 bits hold.
+    /// It has more nanoseconds than 64 bits can hold.
     TooLong,
-    /// Not a whole number of nanoseconds.
+    /// It is not a whole number of nanoseconds.
     TooFine,
 }
 
 impl Malformed {
+    /// Completes "DURATION ..." in a message.
     pub fn describe(self) -> &'static str {
         match self {
             Self::Number => "is not a duration",
@@ -31,6 +32,7 @@ impl Malformed {
     }
 }
 
+/// Parses a duration.
 pub(super) fn parse(text: &str) -> Result<Interval, Malformed> {
     let number_length = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(number_length);
@@ -49,10 +51,10 @@ pub(super) fn parse(text: &str) -> Result<Interval, Malformed> {
     Ok(Interval::from_nanos(nanos))
 }
 
-/// `0.fraction` times the unit, if that is a whole number of nanoseconds.
+/// Returns `0.fraction` times the unit, if that is a whole number of nanoseconds.
 fn fraction_of(nanos_per_unit: u64, fraction: &str) -> Result<u64, Malformed> {
     let digits = fraction.trim_end_matches('0');
-    // Minutes have the most digits that can matter: 11.
+    // No unit has more significant digits than minutes, which have 11.
     let places = u32::try_from(digits.len()).ok().filter(|places| *places <= 11).ok_or(Malformed::TooFine)?;
     let numerator = digits.bytes().fold(0, |number, digit| number * 10 + u128::from(digit - b'0'));
     let (product, denominator) = (numerator * u128::from(nanos_per_unit), 10_u128.pow(places));
@@ -69,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_carry_their_unit() {
+    fn durations_of_every_unit_are_parsed() {
         for (text, millis) in
             [("100ms", 100), ("1s", 1_000), ("1.5s", 1_500), ("40.950s", 40_950), ("2m", 120_000), ("0s", 0)]
         {
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_told_apart() {
+    fn the_error_says_why_a_text_is_not_a_duration() {
         for (text, malformed) in [
             ("", Malformed::Number),
             ("ms", Malformed::Number),
@@ -116,12 +118,12 @@ mod tests {
         }
 
         #[test]
-        fn nothing_like_a_duration_panics(text in "[0-9.]{0,30}(ms|s|m)?") {
+        fn no_text_that_resembles_a_duration_panics(text in "[0-9.]{0,30}(ms|s|m)?") {
             let _ = parse(&text);
         }
 
         #[test]
-        fn every_nanosecond_count_can_be_written(nanos in any::<u64>()) {
+        fn every_number_of_nanoseconds_can_be_written_in_seconds(nanos in any::<u64>()) {
             let text = format!("{}.{:09}s", nanos / 1_000_000_000, nanos % 1_000_000_000);
             prop_assert_eq!(parse(&text), Ok(Interval::from_nanos(nanos)));
         }

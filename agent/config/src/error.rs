@@ -1,9 +1,9 @@
-//! What is wrong with a configuration: all of it, one line each, in the order of the file.
+//! Collects everything that is wrong with a configuration, one line for each problem, in the order of the file.
 
 use std::path::{Path, PathBuf};
 
-/// A configuration that cannot be used. Displays as one line per problem, without a newline at the end:
-/// `FILE:LINE: virtual_router "NAME": KEY: what is wrong; what would be right`.
+/// A configuration that cannot be used. Displays as one line for each problem, without a newline at the end:
+/// `FILE:LINE: virtual_router "NAME": KEY: what is wrong; what is expected`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(file, problems))]
 pub struct ConfigError {
@@ -12,7 +12,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// Never empty, sorted by line.
+    /// Returns the problems, sorted by line. There is at least one.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -30,17 +30,17 @@ fn lines(file: &Path, problems: &[Problem]) -> String {
 /// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Counted from 1; `None` where the file as a whole is meant.
+    /// Line of the file, counted from 1; `None` if the problem concerns the whole file.
     pub line: Option<usize>,
-    /// `TABLE "NAME": KEY: what is wrong; what would be right`.
+    /// `TABLE "NAME": KEY: what is wrong; what is expected`.
     pub message: String,
 }
 
-/// Proof that a problem was reported: a value that is missing because of it needs no further message.
+/// Proves that a problem was reported, so that a value that is missing because of it needs no further message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reported(());
 
-/// All of them, if nothing is wrong with any. Each is asked for, so that each is reported that is wrong.
+/// Reads all elements. Does not stop at the first error, so that every error is reported.
 pub(super) fn all<T>(read: impl IntoIterator<Item = Result<T, Reported>>) -> Result<Vec<T>, Reported> {
     let read: Vec<_> = read.into_iter().collect();
     read.into_iter().collect()
@@ -51,17 +51,18 @@ pub(super) fn all<T>(read: impl IntoIterator<Item = Result<T, Reported>>) -> Res
 pub(super) struct Problems(Vec<Problem>);
 
 impl Problems {
+    /// Adds a problem.
     pub fn report(&mut self, line: impl Into<Option<usize>>, message: String) -> Reported {
         self.0.push(Problem { line: line.into(), message });
         Reported(())
     }
 
-    /// The outcome, if there was nothing to report.
+    /// Returns the outcome if no problem was reported, otherwise the problems.
     pub fn conclude<T>(mut self, file: &Path, outcome: Result<T, Reported>) -> Result<T, ConfigError> {
         match outcome {
             Ok(value) if self.0.is_empty() => Ok(value),
             Ok(_) | Err(Reported(())) => {
-                // Stable: problems of one line stay in the order in which they were found.
+                // The sort is stable: problems of one line stay in the order in which they were found.
                 self.0.sort_by_key(|problem| problem.line);
                 Err(ConfigError { file: file.to_owned(), problems: self.0 })
             }
@@ -69,7 +70,7 @@ impl Problems {
     }
 }
 
-/// Where each line of a text begins.
+/// Positions at which the lines of a text begin, in bytes.
 #[derive(Debug)]
 pub(super) struct Lines(Vec<usize>);
 
@@ -79,7 +80,7 @@ impl Lines {
         Self(std::iter::once(0).chain(after_newlines).collect())
     }
 
-    /// The line of a byte, counted from 1.
+    /// Returns the line of a byte, counted from 1.
     pub fn line(&self, at: usize) -> usize {
         self.0.partition_point(|start| *start <= at)
     }
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_come_in_the_order_of_the_file() {
+    fn problems_are_sorted_by_line() {
         let mut problems = Problems::default();
         problems.report(7, "third".into());
         problems.report(None, "first".into());
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn no_problem_is_no_error() {
+    fn without_a_problem_the_outcome_is_returned() {
         assert_eq!(Problems::default().conclude(Path::new("x.toml"), Ok(5)), Ok(5));
     }
 }

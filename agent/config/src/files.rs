@@ -1,15 +1,15 @@
-//! The one way to read a file that a configuration names, or that something else may have put in its place.
+//! Reads files that a configuration names, or that something may have replaced by something other than a file.
 //!
-//! A FIFO would block its reader until somebody writes to it, a device may never end, and opening one may have an effect
-//! of its own. So only regular files are opened, links followed, and no more of them is read than the caller has use for.
-//! What cannot be avoided is a file system that does not answer: a caller that must not wait reads on a thread of its own.
+//! Opening a FIFO blocks until somebody writes to it. A device may never end, and opening one may have an effect. So
+//! only regular files are opened (links are followed), and no more of them is read than the caller needs. A file system
+//! that does not answer cannot be avoided: a caller that must not wait reads on a thread of its own.
 //!
-//! Such a read also delays a reload. A process becomes another program only after all of its other threads have ended
-//! (`de_thread` of Linux's fs/exec.c waits for them, and by then adverts have ceased). A thread that waits for a file system
-//! may not be interruptible, even by the SIGKILL that execve(2) sends: it waits for a disk in state D, and for a FUSE server
-//! that has its request in state S until the SIGKILL, and in state D from then on. Nothing short of its return shows that it
-//! will not delay the reload, so a reload waits for that first ([`is_asking`]). Other blocking calls need no such care:
-//! looking up a user or a host waits for sockets, which SIGKILL ends.
+//! Such a read also delays a reload. A process becomes another program only after all of its other threads have ended:
+//! `de_thread` of Linux's fs/exec.c waits for them, and adverts have ceased by then. A thread that waits for a file
+//! system may ignore even the SIGKILL that execve(2) sends. A thread that waits for a disk is in state D. A thread that
+//! waits for a FUSE server that has its request is in state S until the SIGKILL, and in state D from then on. Only its
+//! return shows that the thread will not delay the reload, so a reload first waits for that ([`is_asking`]). Other
+//! blocking calls need no such care: a lookup of a user or a host waits for sockets, and SIGKILL ends that.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
@@ -17,15 +17,15 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many threads of this process are asking a file system.
+/// Number of threads of this process that may be waiting for a file system.
 static ASKING: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts the calling thread among those that ask a file system, until this is dropped.
+/// Counts the calling thread among those that may be waiting for a file system, until this value is dropped.
 #[derive(Debug)]
 pub struct Asking(());
 
 impl Asking {
-    /// Counts the calling thread from now on.
+    /// Begins to count the calling thread.
     pub fn begin() -> Self {
         ASKING.fetch_add(1, Ordering::Relaxed);
         Self(())
@@ -38,45 +38,45 @@ impl Drop for Asking {
     }
 }
 
-/// Whether a thread of this process is asking a file system.
+/// Returns whether a thread of this process may be waiting for a file system.
 pub fn is_asking() -> bool {
     ASKING.load(Ordering::Relaxed) > 0
 }
 
-/// Why a file is not read, with the remedy.
+/// Why a file cannot be read. Displays with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// There is no such file.
     #[error("there is no such file")]
     NotFound,
-    /// The user of this process may not read it.
-    #[error("permission denied; let the user that runs xvrrp read it")]
+    /// The user that runs this process may not read the file.
+    #[error("permission denied; make it readable for the user that runs xvrrp")]
     PermissionDenied,
-    /// It is a directory.
+    /// The path leads to a directory.
     #[error("it is a directory; give the path of a file in it")]
     Directory,
-    /// With the kind of file that it is.
+    /// The path leads to something else that is not a regular file: to this.
     #[error("it is {0}; give the path of a regular file")]
     NotRegular(&'static str),
-    /// With how many bytes it may have.
-    #[error("it has more than {}; give the path of a file that belongs here", Size(*.0))]
+    /// The file is longer than this limit, in bytes.
+    #[error("it is longer than {}; give the path of the intended file", Size(*.0))]
     TooLong(u64),
     /// Any other error of the system.
     #[error(transparent)]
     Other(io::Error),
 }
 
-/// A file that cannot be read, and why.
+/// A file cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {}: {fault}", path.display())]
 pub struct FileError {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// Why it cannot be read.
     pub fault: Fault,
 }
 
-/// A number of bytes, for people.
+/// A number of bytes. Displays with a unit.
 struct Size(u64);
 
 impl std::fmt::Display for Size {
@@ -89,11 +89,11 @@ impl std::fmt::Display for Size {
     }
 }
 
-/// Reads the whole file, which may have at most `limit` bytes.
+/// Reads a whole file of at most `limit` bytes.
 ///
 /// # Errors
 ///
-/// Fails if the file cannot be read, is no regular file, or is longer than `limit`.
+/// Fails if the file cannot be read, is not a regular file, or is longer than `limit`.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let bytes = read_beginning(path, limit.saturating_add(1))?;
     if bytes.len() as u64 > limit {
@@ -102,22 +102,22 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
-/// Reads the whole file as text.
+/// Reads a whole file of at most `limit` bytes as text.
 ///
 /// # Errors
 ///
-/// Fails as [`read`] does, and if the file is no UTF-8 text.
+/// Fails as [`read`] does, and if the file is not UTF-8 text.
 pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
     let not_text = |error| io::Error::new(ErrorKind::InvalidData, error);
     let fault = |error| FileError { path: path.to_owned(), fault: Fault::Other(not_text(error)) };
     String::from_utf8(read(path, limit)?).map_err(fault)
 }
 
-/// Reads the file up to its end, or at most `length` bytes.
+/// Reads a file up to its end, or its first `length` bytes.
 ///
 /// # Errors
 ///
-/// Fails if the file cannot be read.
+/// Fails if the file cannot be read or is not a regular file.
 pub fn read_beginning(path: &Path, length: u64) -> Result<Vec<u8>, FileError> {
     let _asking = Asking::begin();
     let mut bytes = Vec::new();
@@ -126,7 +126,8 @@ pub fn read_beginning(path: &Path, length: u64) -> Result<Vec<u8>, FileError> {
 }
 
 fn open(path: &Path) -> Result<File, Fault> {
-    // Before it is opened, as that may have an effect on a device; and afterwards, as it may be another one by then.
+    // The check comes before the open, which may have an effect on a device. It is repeated afterwards, because the
+    // path may lead to another file by then.
     ensure_regular(&fs::metadata(path)?)?;
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     ensure_regular(&file.metadata()?)?;
@@ -184,18 +185,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_read_to_its_limit_and_no_further() {
+    fn a_file_is_read_up_to_the_limit() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         fs::write(&path, "12345").unwrap();
         assert_eq!(read(&path, 5).unwrap(), b"12345");
         assert_eq!(read_beginning(&path, 2).unwrap(), b"12");
         let error = read(&path, 4).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("cannot read {}: it has more than 4 bytes;", path.display())), "{error}");
+        assert!(error.starts_with(&format!("cannot read {}: it is longer than 4 bytes;", path.display())), "{error}");
     }
 
     #[test]
-    fn what_is_no_regular_file_is_refused_at_once_links_or_not() {
+    fn a_path_or_link_to_something_other_than_a_regular_file_is_refused_at_once() {
         let directory = tempfile::tempdir().unwrap();
         let [fifo, link] = ["fifo", "link"].map(|name| directory.path().join(name));
         nix::unistd::mkfifo(&fifo, Mode::S_IRUSR).unwrap();
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_proc_which_have_no_size_are_read() {
+    fn a_file_of_proc_is_read_although_its_size_is_0() {
         let path = Path::new("/proc/self/stat");
         assert_eq!(fs::metadata(path).unwrap().len(), 0);
         assert!(!read(path, 1 << 16).unwrap().is_empty());

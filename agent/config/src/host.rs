@@ -1,4 +1,4 @@
-//! What a configuration needs of the host, checked against facts given as plain data.
+//! Checks whether the host has what a configuration needs. The facts about the host are passed in as plain data.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -8,25 +8,26 @@ use xvrrp_common::units::Family;
 
 use super::error::{ConfigError, Problems};
 use super::keys::{self, Key};
-use super::section::quote;
-use super::{CheckKind, Config, NotifyProgram, Origin, VirtualRouterConfig};
+use super::model::{CheckKind, Config, NotifyProgram, Origin, VirtualRouterConfig};
+use super::notify;
+use super::quote::quote;
 
 /// An interface of the network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostInterface {
-    /// The name that a configuration knows it by.
+    /// Name, as in a configuration.
     pub name: String,
-    /// Has Ethernet framing.
+    /// Whether it has Ethernet framing.
     pub ethernet: bool,
     /// Whether it is the loopback interface.
     pub loopback: bool,
-    /// Why it cannot take frames to a virtual MAC, if it cannot: `a bridge` does not.
+    /// Kind of interface that accepts only frames to its own MAC, such as `a bridge`; `None` if it accepts others.
     pub takes_own_mac_only: Option<&'static str>,
-    /// Addresses in the kernel's order, without those that an earlier run of the agent left behind.
+    /// Addresses in the kernel's order, except those that a previous agent has left on the interface.
     pub addresses: Vec<IpAddr>,
 }
 
-/// What keeps a virtual router from taking part on its interface.
+/// Why a virtual router cannot take part in elections on its interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
     /// There is no such interface.
@@ -35,24 +36,24 @@ pub enum Obstacle {
     Loopback,
     /// The interface has no Ethernet framing.
     NoEthernet,
-    /// It is this, and takes no frames to a virtual MAC.
+    /// The interface is of this kind, and does not accept frames to a virtual MAC.
     NoVirtualMac(&'static str),
-    /// It does not have these addresses, which the owner has by definition (RFC 9568 5.2.4).
+    /// The interface lacks these addresses, which the owner has by definition (RFC 9568 5.2.4).
     NotOwned(Vec<IpAddr>),
-    /// It has no address of this kind to send adverts from.
+    /// The interface has no address of this kind, from which adverts must be sent.
     NoAddress(Origin),
-    /// It has this address, which should be another router's.
+    /// The interface has this address, which is configured as that of another router.
     OwnPeer(IpAddr),
 }
 
 impl Obstacle {
-    /// Returns whether only another configuration can help, while the interface is what it is; else the virtual router
-    /// waits.
+    /// Returns whether only a change of the configuration helps, as long as the interface remains what it is. Otherwise
+    /// the virtual router waits.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Loopback | Self::NoEthernet | Self::NoVirtualMac(_) | Self::OwnPeer(_))
     }
 
-    /// In a few words, for the interface of this name.
+    /// Describes the obstacle in a few words, for the log and the status.
     pub fn reason(&self, interface: &str) -> String {
         match self {
             Self::Absent => format!("interface {interface} is not there"),
@@ -71,11 +72,11 @@ impl Obstacle {
         }
     }
 
-    /// The key that is to blame, with its line, and what is wrong with it.
+    /// Returns the line and the key that cause the obstacle, and a message about them.
     fn complaint(&self, router: &VirtualRouterConfig) -> (usize, Key, String) {
         let name = quote(&router.interface);
         let message = match self {
-            Self::Absent => format!("there is no {name} yet"),
+            Self::Absent => format!("there is no interface {name} yet"),
             Self::Loopback => format!("{name} is a loopback interface; expected an Ethernet interface"),
             Self::NoEthernet => format!("{name} has no Ethernet framing; expected an Ethernet interface"),
             Self::NoVirtualMac(kind) => {
@@ -83,8 +84,8 @@ impl Obstacle {
             }
             Self::NotOwned(missing) => {
                 let message = format!(
-                    "{name} does not have {}, but priority = 255 means that it does (RFC 9568 5.2.4); add the address to \
-                     the interface, or lower the priority",
+                    "{name} does not have {}, but priority = 255 means that it does (RFC 9568 5.2.4); add the address \
+                     to the interface, or lower the priority",
                     enumerate(missing)
                 );
                 return (router.lines.addresses, keys::ADDRESSES, message);
@@ -94,11 +95,11 @@ impl Obstacle {
             }
             Self::NoAddress(Origin::LinkLocal) => format!(
                 "{name} has no link-local IPv6 address of its own to send adverts from (RFC 9568 5.1.2.1); set the \
-                 interface up, with net.ipv6.conf.*.disable_ipv6 = 0, or add one"
+                 interface up with net.ipv6.conf.*.disable_ipv6 = 0, or add such an address"
             ),
             Self::NoAddress(Origin::Ipv6) => format!(
-                "{name} has no IPv6 address of its own, other than link-local, to send adverts to unicast_peers from; add \
-                 one to the interface"
+                "{name} has no IPv6 address of its own, other than link-local ones, to send adverts to unicast_peers \
+                 from; add one to the interface"
             ),
             Self::OwnPeer(own) => {
                 let message = format!("{own} is this host's own address; list the other routers only");
@@ -109,19 +110,19 @@ impl Obstacle {
     }
 }
 
-/// The host's interfaces, as a configuration sees them.
+/// The interfaces of the host, with the addresses that adverts are sent from.
 #[derive(Debug)]
 pub struct Survey<'a>(HashMap<&'a str, Facts<'a>>);
 
 #[derive(Debug)]
 struct Facts<'a> {
     interface: &'a HostInterface,
-    /// Over IPv4, and over IPv6 the link-local one and the other one.
+    /// Primary addresses: the IPv4 one, the link-local IPv6 one, and the other IPv6 one.
     primaries: [Option<IpAddr>; 3],
 }
 
 impl<'a> Survey<'a> {
-    /// Looks at everything that a configuration needs of a host's interfaces.
+    /// Chooses the primary addresses of the interfaces for this configuration.
     pub fn new(config: &Config, interfaces: &'a [HostInterface]) -> Self {
         let facts = |interface: &'a HostInterface| {
             let origins = [Origin::Ipv4, Origin::LinkLocal, Origin::Ipv6];
@@ -131,11 +132,11 @@ impl<'a> Survey<'a> {
         Self(interfaces.iter().map(facts).collect())
     }
 
-    /// The address that a virtual router sends its adverts of a family from, or why it has none.
+    /// Returns the address that a virtual router sends its adverts of this family from.
     ///
     /// # Errors
     ///
-    /// Fails with what keeps the virtual router from taking part.
+    /// Returns why the virtual router cannot take part in elections.
     pub fn primary(&self, router: &VirtualRouterConfig, family: Family) -> Result<IpAddr, Obstacle> {
         let Facts { interface, primaries: [ipv4, link_local, ipv6] } =
             self.0.get(router.interface.as_str()).ok_or(Obstacle::Absent)?;
@@ -167,14 +168,14 @@ impl<'a> Survey<'a> {
         primary.ok_or(Obstacle::NoAddress(origin))
     }
 
-    /// What stands in a virtual router's way, each thing once.
+    /// Returns the obstacles of all families of a virtual router, each once.
     fn obstacles(&self, router: &VirtualRouterConfig) -> Vec<Obstacle> {
         let mut obstacles: Vec<_> = router.families().filter_map(|family| self.primary(router, family).err()).collect();
         obstacles.dedup();
         obstacles
     }
 
-    /// Which virtual routers will wait, and for what, as `FILE:LINE: ...`.
+    /// Returns a warning for each obstacle that a virtual router will wait for, as `FILE:LINE: ...`.
     pub fn warnings(&self, config: &Config) -> Vec<String> {
         let waiting = config.virtual_routers.iter().flat_map(|router| {
             self.obstacles(router).into_iter().filter(|it| !it.is_final()).map(move |obstacle| (router, obstacle))
@@ -184,20 +185,26 @@ impl<'a> Survey<'a> {
             if obstacle == Obstacle::Absent {
                 let mut names: Vec<&str> = self.0.keys().copied().collect();
                 names.sort_unstable();
-                message = format!("{message}, this host has {}", enumerate(&names));
+                message = format!("{message}; the interfaces of this host are {}", enumerate(&names));
             }
             let (file, name) = (config.file.display(), quote(&router.name));
-            format!("{file}:{line}: virtual_router {name}: {}: {message}; it waits in fault until then", key.name)
+            format!(
+                "{file}:{line}: virtual_router {name}: {}: {message}; until then, the virtual router waits in fault",
+                key.name
+            )
         };
         waiting.map(warning).collect()
     }
 }
 
-/// Finds everything in the configuration that this host cannot do. `is_executable` says it of a path, `is_user` of a name.
+/// Checks that this host has the users and programs that a configuration needs, and interfaces that can be used.
+///
+/// `is_executable` returns whether a path leads to a program that can be run, and `is_user` whether a name is that of a
+/// user.
 ///
 /// # Errors
 ///
-/// Fails with everything that only another configuration can mend.
+/// Returns everything that needs a change of the configuration.
 pub fn check(
     config: &Config,
     survey: &Survey<'_>,
@@ -213,8 +220,8 @@ pub fn check(
             outcome = Err(problems.report(line, format!("{place}: {message}")));
         }
         for NotifyProgram { on, path, line } in router.notify.programs.iter().filter(|it| !is_executable(&it.path)) {
-            let place = format!("virtual_router {}: {}", quote(&router.name), on.key().name);
-            let message = format!("{place}: {}", no_program(&path.to_string_lossy()));
+            let place = format!("virtual_router {}: {}", quote(&router.name), notify::key_of(*on).name);
+            let message = format!("{place}: {}", not_a_program(&path.to_string_lossy()));
             outcome = Err(problems.report(*line, message));
         }
     }
@@ -225,7 +232,7 @@ pub fn check(
             outcome = Err(problems.report(check.lines.1, format!("{place}: {message}")));
         };
         if let Some(program) = command.first().filter(|program| !is_executable(Path::new(program))) {
-            report(keys::SCRIPT, no_program(program));
+            report(keys::SCRIPT, not_a_program(program));
         }
         if let Some(user) = user.as_deref().filter(|user| !is_user(user)) {
             report(keys::USER, format!("this host has no user {}; give the name of one", quote(user)));
@@ -234,13 +241,15 @@ pub fn check(
     problems.conclude(&config.file, outcome)
 }
 
-fn no_program(path: &str) -> String {
-    format!("{} is no program that can be run; give the path of one", quote(path))
+fn not_a_program(path: &str) -> String {
+    format!("{} is not a program that can be run; give the path of one", quote(path))
 }
 
-/// The address that adverts on this interface leave from (RFC 9568 1.7): the first that is not a virtual address,
-/// except where we own that; over IPv6 the first such that is link-local (5.1.2.1, conformance 51, 52), or, for unicast
-/// peers elsewhere, the oldest that is not.
+/// Returns the address that adverts on this interface are sent from (RFC 9568 1.7, conformance 51, 52).
+///
+/// This is the first address of its kind that is not a virtual address, unless this host owns that one. For IPv6 it is
+/// link-local (5.1.2.1), except for unicast peers that are not on the link: their adverts are sent from the oldest
+/// address that is not link-local.
 fn primary_address(config: &Config, interface: &HostInterface, origin: Origin) -> Option<IpAddr> {
     let borrowed: HashSet<IpAddr> = config
         .virtual_routers
@@ -256,15 +265,15 @@ fn primary_address(config: &Config, interface: &HostInterface, origin: Origin) -
     let mut own = interface.addresses.iter().copied().filter(|it| fits(it) && !borrowed.contains(it));
     match origin {
         Origin::Ipv4 | Origin::LinkLocal => own.next(),
-        // The kernel has the newest one first: it may be a temporary one (RFC 8981), which no peer can have listed.
+        // The kernel lists the newest address first. It may be a temporary one (RFC 8981), which peers cannot list.
         Origin::Ipv6 => own.next_back(),
     }
 }
 
-/// As many names as a message lists.
+/// Most names that a message lists.
 const MAX_NAMES: usize = 16;
 
-/// `a, b, c and 5 more`
+/// Joins names for a message: `a, b, c and 5 more`.
 fn enumerate<T: ToString>(names: &[T]) -> String {
     let shown: Vec<String> = names.iter().take(MAX_NAMES).map(T::to_string).collect();
     match names.len().checked_sub(MAX_NAMES) {
@@ -280,7 +289,7 @@ mod tests {
     use super::*;
 
     fn config(routers: &str) -> Config {
-        super::super::parse(Path::new("x.toml"), routers).unwrap()
+        crate::parse(Path::new("x.toml"), routers).unwrap()
     }
 
     fn router(vrid: u8, priority: u8, address: &str) -> String {
@@ -305,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_sends_from_the_address_that_it_owns() {
+    fn the_owner_sends_adverts_from_the_address_that_it_owns() {
         // RFC 9568 1.7
         let config = config(&router(1, 255, "192.0.2.1/24"));
         let interface = eth0(&[[192, 0, 2, 1]]);
@@ -314,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_virtual_address_alone_is_no_address_to_send_from() {
+    fn adverts_cannot_be_sent_from_a_virtual_address() {
         let config = config(&router(1, 100, "192.0.2.1/24"));
         let interfaces = [eth0(&[[192, 0, 2, 1]])];
         let survey = Survey::new(&config, &interfaces);
@@ -337,10 +346,10 @@ mod tests {
     }
 
     #[test]
-    fn adverts_to_ipv6_peers_elsewhere_leave_from_the_oldest_address_that_is_not_virtual() {
+    fn adverts_to_routed_ipv6_peers_leave_from_the_oldest_address_that_is_not_virtual() {
         let config = config(&router(1, 100, "fe80::1/64\", \"2001:db8::1/64"));
         let mut interface = eth0(&[]);
-        // The kernel has the newest one first.
+        // The kernel lists the newest address first.
         let addresses = ["2001:db8::abcd", "2001:db8::10", "2001:db8::1", "fe80::10"];
         interface.addresses.extend(addresses.map(|text| text.parse::<IpAddr>().unwrap()));
         let own = "2001:db8::10".parse().unwrap();
@@ -357,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn long_enumerations_are_cut() {
+    fn a_long_list_of_names_is_cut() {
         let names: Vec<u32> = (1..=18).collect();
         assert!(enumerate(&names).ends_with("15, 16 and 2 more"));
         assert!(enumerate(names.get(..16).unwrap()).ends_with("15, 16"));

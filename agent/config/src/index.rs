@@ -1,4 +1,4 @@
-//! The positions of checks and sync groups in the configuration, one type for each.
+//! Positions of checks and sync groups in a configuration, with a type for each.
 
 /// Position of a check in [`Config::checks`](crate::Config::checks), and in every list that has one element for each
 /// check.
@@ -6,17 +6,17 @@
 pub struct CheckIndex(usize);
 
 impl CheckIndex {
-    /// The check that comes after `index` others.
+    /// Returns the position that follows `index` others.
     pub const fn new(index: usize) -> Self {
         Self(index)
     }
 
-    /// Returns this check's element of a list that has one for each check.
+    /// Returns the element for this check in a list that has one for each check.
     pub fn of<T>(self, list: &[T]) -> Option<&T> {
         list.get(self.0)
     }
 
-    /// Returns this check's element of a list that has one for each check, for changing it.
+    /// Returns the element for this check in a list that has one for each check, to change it.
     pub fn of_mut<T>(self, list: &mut [T]) -> Option<&mut T> {
         list.get_mut(self.0)
     }
@@ -27,7 +27,7 @@ impl CheckIndex {
 pub struct GroupIndex(usize);
 
 impl GroupIndex {
-    /// The sync group that comes after `index` others.
+    /// Returns the position that follows `index` others.
     pub const fn new(index: usize) -> Self {
         Self(index)
     }

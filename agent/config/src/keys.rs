@@ -1,11 +1,11 @@
-//! The keys of a configuration, and what a value of each looks like, as error messages say it.
+//! Keys of a configuration, with a description of their values for error messages.
 
 /// A key of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// The key as it stands in a file.
+    /// Name of the key in a file.
     pub name: &'static str,
-    /// Completes "expected ...".
+    /// Description of a valid value, which completes "expected ...".
     pub expected: &'static str,
 }
 
@@ -23,7 +23,7 @@ pub(super) const CHECK: Key = key("check", "tables [[check]], in double brackets
 
 pub(super) const MAIL: Key = key("mail", "a table [mail]");
 pub(super) const SERVER: Key =
-    key("server", "the name or address of a mail server, with its port if it is no usual one, in quotes");
+    key("server", "the name or address of a mail server, with its port unless it is the default, in quotes");
 pub(super) const TLS: Key = key("tls", "\"starttls\", \"implicit\" or \"none\"");
 pub(super) const CA_FILE: Key = key("ca_file", "the absolute path of a file of certificates (PEM), in quotes");
 pub(super) const USERNAME: Key = key("username", "1 to 255 characters in quotes");
@@ -36,7 +36,7 @@ pub(super) const MAIL_TIMEOUT: Key = key("timeout", "a duration from \"1s\" to \
 pub(super) const LIMIT: Key = key("limit", "an integer from 1 to 60");
 pub(super) const GATHER: Key = key("gather", "a duration from \"1s\" to \"60m\"");
 
-pub(super) const ROUTER_ID: Key = key("router_id", "1 to 64 characters out of A-Z a-z 0-9 . _ - in quotes");
+pub(super) const ROUTER_ID: Key = key("router_id", "1 to 64 characters from A-Z a-z 0-9 . _ -, in quotes");
 pub(super) const CONTROL: Key = key("control", "the absolute path of a socket, at most 107 bytes, in quotes");
 pub(super) const BPFFS: Key = key("bpffs", "the absolute path of a directory in a BPF file system, in quotes");
 pub(super) const REALTIME_PRIORITY: Key =
@@ -44,7 +44,7 @@ pub(super) const REALTIME_PRIORITY: Key =
 pub(super) const METRICS: Key =
     key("metrics", "an address of this host with a port, such as \"127.0.0.1:9112\" or \"[::1]:9112\"");
 
-pub(super) const NAME: Key = key("name", "1 to 64 characters out of A-Z a-z 0-9 . _ - in quotes");
+pub(super) const NAME: Key = key("name", "1 to 64 characters from A-Z a-z 0-9 . _ -, in quotes");
 pub(super) const INTERFACE: Key = key("interface", "the name of a network interface, 1 to 15 bytes, in quotes");
 pub(super) const VRID: Key = key("vrid", "an integer from 1 to 255 (RFC 9568 5.2.3)");
 pub(super) const VERSION: Key = key("version", "the integer 2 (RFC 3768) or 3 (RFC 9568)");
@@ -78,9 +78,9 @@ pub(super) const NOTIFY_FAULT: Key = key("notify_fault", "the absolute path of a
 pub(super) const NOTIFY_STOP: Key = key("notify_stop", "the absolute path of a program, in quotes");
 pub(super) const NOTIFY_TIMEOUT: Key = key("notify_timeout", "a duration from \"100ms\" to \"60m\"");
 pub(super) const SERVICES: Key =
-    key("services", "a list of at most 64 units of systemd with their suffix, such as [\"nginx.service\"]");
+    key("services", "a list of at most 64 systemd units with their suffixes, such as [\"nginx.service\"]");
 pub(super) const MAIL_ON: Key =
-    key("mail", "true, false, or a list out of \"active\", \"backup\", \"fault\" and \"stop\"");
+    key("mail", "true, false, or a list with any of \"active\", \"backup\", \"fault\" and \"stop\"");
 pub(super) const ANNOUNCE_COUNT: Key = key("announce_count", "an integer from 1 to 60");
 pub(super) const ANNOUNCE_INTERVAL: Key = key("announce_interval", "a duration from \"10ms\" to \"60s\"");
 
@@ -103,19 +103,19 @@ pub(super) const TIMEOUT: Key = key("timeout", "a duration from \"10ms\" to \"60
 pub(super) const RISE: Key = key("rise", "an integer from 1 to 255");
 pub(super) const FALL: Key = key("fall", "an integer from 1 to 255");
 pub(super) const USER: Key = key("user", "the name of a user of this host, in quotes");
-pub(super) const WEIGHT: Key = key("weight", "an integer from -253 to 253, 0 meaning that a failure is a fault");
+pub(super) const WEIGHT: Key = key("weight", "an integer from -253 to 253 (with 0, a failure is a fault)");
 
-/// The name of a check, where it is tracked.
+/// Name of the check, in an element of `track`.
 pub(super) const TRACKED_CHECK: Key = key("check", "the name of a [[check]], in quotes");
 
-/// The keys outside of any table.
+/// The keys outside any table.
 pub const TOP_LEVEL: &[Key] = &[AGENT, MAIL, CHECK, VIRTUAL_ROUTER, SYNC_GROUP];
 
 /// The keys of `[[check]]`.
 pub const CHECK_KEYS: &[Key] =
     &[NAME, SCRIPT, INTERFACE, PROCESS, PID_FILE, FILE, PING, INTERVAL, TIMEOUT, RISE, FALL, USER, WEIGHT];
 
-/// Those that say what is checked, of which each check has one.
+/// The keys that say what is checked. Each check has exactly one of them.
 pub(super) const KINDS: &[Key] = &[SCRIPT, INTERFACE, PROCESS, PID_FILE, FILE, PING];
 
 /// The keys of an element of `track`.
@@ -166,7 +166,7 @@ pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
 pub const SYNC_GROUP_KEYS: &[Key] =
     &[NAME, MEMBERS, NOTIFY, NOTIFY_ACTIVE, NOTIFY_BACKUP, NOTIFY_FAULT, NOTIFY_STOP, NOTIFY_TIMEOUT, SERVICES];
 
-/// What keepalived calls it, and what we do.
+/// Keywords of keepalived, with the keys that replace them.
 const KEEPALIVED: &[(&str, &str)] = &[
     ("virtual_router_id", "vrid"),
     ("advert_int", "advert_interval"),
@@ -185,7 +185,7 @@ const KEEPALIVED: &[(&str, &str)] = &[
     ("smtp_alert", "mail"),
 ];
 
-/// What to do about a key that a table does not have.
+/// Returns what to do about a key that a table does not have.
 pub(super) fn remedy(unknown: &str, table: &[Key]) -> String {
     if let Some((_, ours)) = KEEPALIVED.iter().find(|(theirs, _)| *theirs == unknown) {
         return format!("xvrrp calls it {ours}");
@@ -197,8 +197,8 @@ pub(super) fn remedy(unknown: &str, table: &[Key]) -> String {
         (SYNC_GROUP_KEYS, "[[sync_group]]"),
         (MAIL_KEYS, "[mail]"),
     ];
-    if let Some((_, home)) = elsewhere.iter().find(|(keys, _)| keys.iter().any(|key| key.name == unknown)) {
-        return format!("it belongs below {home}");
+    if let Some((_, owner)) = elsewhere.iter().find(|(keys, _)| keys.iter().any(|key| key.name == unknown)) {
+        return format!("it belongs in {owner}");
     }
     let nearest = table.iter().map(|key| (distance(unknown, key.name), key.name)).min();
     match nearest {
@@ -210,7 +210,7 @@ pub(super) fn remedy(unknown: &str, table: &[Key]) -> String {
     }
 }
 
-/// How many characters to insert, delete or replace (Levenshtein).
+/// Returns how many characters to insert, delete or replace (Levenshtein distance).
 fn distance(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.chars().count()).collect();
     for (i, a) in from.chars().enumerate() {
@@ -246,20 +246,20 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_of_the_pen_is_recognized() {
+    fn a_misspelt_key_is_recognized() {
         assert_eq!(remedy("prioritty", VIRTUAL_ROUTER_KEYS), "did you mean priority?");
         assert_eq!(remedy("address", VIRTUAL_ROUTER_KEYS), "did you mean addresses?");
         assert_eq!(remedy("vird", VIRTUAL_ROUTER_KEYS), "did you mean vrid?");
     }
 
     #[test]
-    fn a_key_of_another_table_is_sent_home() {
-        assert_eq!(remedy("vrid", TOP_LEVEL), "it belongs below [[virtual_router]]");
-        assert_eq!(remedy("control", VIRTUAL_ROUTER_KEYS), "it belongs below [agent]");
+    fn a_key_of_another_table_is_reported_with_that_table() {
+        assert_eq!(remedy("vrid", TOP_LEVEL), "it belongs in [[virtual_router]]");
+        assert_eq!(remedy("control", VIRTUAL_ROUTER_KEYS), "it belongs in [agent]");
     }
 
     #[test]
-    fn what_keepalived_calls_it_is_translated_to_keys_that_exist() {
+    fn keywords_of_keepalived_are_translated_to_existing_keys() {
         for (theirs, ours) in KEEPALIVED {
             assert_eq!(remedy(theirs, VIRTUAL_ROUTER_KEYS), format!("xvrrp calls it {ours}"));
             let name = ours.split(' ').next().unwrap_or_default();
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_gets_the_list() {
+    fn for_any_other_key_the_valid_keys_are_listed() {
         assert_eq!(
             remedy("colour", AGENT_KEYS),
             "expected one of router_id, control, metrics, bpffs, realtime_priority"

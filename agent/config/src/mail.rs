@@ -1,91 +1,35 @@
-//! `[mail]`, and on which occasions a virtual router has mail sent.
+//! Reads `[mail]`, and `mail` of a virtual router.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::de::DeValue;
 use xvrrp_common::units::Interval;
 
 use super::error::{ConfigError, Problems, Reported};
 use super::keys::{self, Key};
-use super::section::{Found, Section, quote};
+use super::model::{Config, Encryption, Login, MailConfig, Occasion};
+use super::quote::quote;
+use super::section::{Found, Section};
 use super::values::MAX_PATH;
-use super::{Config, Occasion};
 
 const TIMEOUTS: RangeInclusive<Interval> = Interval::from_seconds(1)..=Interval::from_seconds(255);
 const GATHERS: RangeInclusive<Interval> = Interval::from_seconds(1)..=Interval::from_millis(3_600_000);
 const MAX_RECIPIENTS: usize = 64;
-/// What a command line of SMTP has room for, encoded (RFC 4954 4).
+/// Longest name that fits in a command line of SMTP when it is encoded, in bytes (RFC 4954 4).
 const MAX_USERNAME: usize = 255;
 
-/// The occasions of mail, by the words of a configuration.
+/// Words of a configuration for the occasions of mail.
 const OCCASIONS: [(&str, Occasion); 4] =
     [("active", Occasion::Active), ("backup", Occasion::Backup), ("fault", Occasion::Fault), ("stop", Occasion::Stop)];
 
-/// `[mail]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MailConfig {
-    /// The server's name or address. Required.
-    pub host: String,
-    /// Default: 587, 465 or 25, by [`Self::tls`].
-    pub port: u16,
-    /// Default: STARTTLS.
-    pub tls: Encryption,
-    /// The only certificates that the server's is judged by, and the line of the file. Default: those that the host trusts.
-    pub ca_file: Option<(PathBuf, usize)>,
-    /// Default: none.
-    pub login: Option<Login>,
-    /// Required.
-    pub from: String,
-    /// 1 to 64. Required.
-    pub to: Vec<String>,
-    /// What the server is told that this host is called. Default: [`AgentConfig::router_id`](super::AgentConfig).
-    pub helo: Option<String>,
-    /// How long the server may take to be reached, and again for each mail: 1 s to 255 s. Default: 30 s.
-    pub timeout: Interval,
-    /// How many mails a virtual router may send within a minute, 1 to 60; what is more is gathered. Default: 4.
-    pub limit: u8,
-    /// How long changes are gathered at most, 1 s to 60 min; a fifth of it without a change is enough. Default: 5 min.
-    pub gather: Interval,
-}
-
-/// How a mail server is talked to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encryption {
-    /// In plain text at first, then encrypted or not at all (RFC 3207).
-    StartTls,
-    /// Encrypted from the beginning (RFC 8314 3.3).
-    Implicit,
-    /// None: the connection is in plain text.
-    None,
-}
-
-/// Who a mail server is told that we are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Login {
-    /// The name that the server is logged in to with.
-    pub username: String,
-    /// Its first line is the password; read for each connection.
-    pub password_file: PathBuf,
-    /// Line in the file, counted from 1.
-    pub line: usize,
-}
-
-impl MailConfig {
-    /// keepalived's.
-    pub const DEFAULT_TIMEOUT: Interval = Interval::from_seconds(30);
-    /// The default of `limit`.
-    pub const DEFAULT_LIMIT: u8 = 4;
-    /// The default of `gather`.
-    pub const DEFAULT_GATHER: Interval = Interval::from_millis(300_000);
-}
-
-/// Finds what is wrong with the files that `[mail]` names. `fault` says it of one, and is told whether that holds a secret.
+/// Checks the files that `[mail]` names. `fault` returns what is wrong with a file, or `None`; it is called with the
+/// path and with whether the file holds a secret.
 ///
 /// # Errors
 ///
-/// Fails with every file that cannot be read or does not have what it should.
+/// Returns every file with a fault.
 pub fn check_files(config: &Config, fault: impl Fn(&Path, bool) -> Option<String>) -> Result<(), ConfigError> {
     let mut problems = Problems::default();
     let mut outcome = Ok(());
@@ -101,7 +45,7 @@ pub fn check_files(config: &Config, fault: impl Fn(&Path, bool) -> Option<String
     problems.conclude(&config.file, outcome)
 }
 
-/// Returns whether there is a `[mail]`, and what it comes to.
+/// Reads `[mail]`, if the file has this table.
 pub(super) fn read(root: &mut Section) -> Result<Option<MailConfig>, Reported> {
     let Some(found) = root.get(&keys::MAIL) else { return Ok(None) };
     match found.value {
@@ -123,7 +67,7 @@ fn read_table(section: &mut Section) -> Result<MailConfig, Reported> {
     let gather = section.duration(&keys::GATHER, GATHERS, MailConfig::DEFAULT_GATHER);
     section.report_unknown_keys(keys::MAIL_KEYS);
     if let (Ok(Encryption::None), Ok(Some(_))) = (tls, &ca_file) {
-        let message = "has no meaning with tls = \"none\"; remove one of the two";
+        let message = "has no effect with tls = \"none\"; remove one of the two";
         section.report(&keys::CA_FILE, section.line_of(&keys::CA_FILE), message);
     }
     let (host, port) = server?;
@@ -147,12 +91,12 @@ fn read_table(section: &mut Section) -> Result<MailConfig, Reported> {
     })
 }
 
-/// `HOST`, `HOST:PORT`, `[IPV6]:PORT`.
+/// Reads `HOST`, `HOST:PORT` or `[IPV6]:PORT`.
 fn read_server(section: &mut Section) -> Result<(String, Option<u16>), Reported> {
     let text = section.string(&keys::SERVER)?;
     let text = section.required(&keys::SERVER, text)?;
     let (host, port) = match text.rsplit_once(':') {
-        // All the colons are an address's.
+        // All colons belong to the address.
         _ if text.parse::<IpAddr>().is_ok() => (text, None),
         Some((host, port)) => (host, Some(port)),
         None => (text, None),
@@ -160,7 +104,7 @@ fn read_server(section: &mut Section) -> Result<(String, Option<u16>), Reported>
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let port = port.map(|port| port.parse().ok().filter(|port: &u16| *port > 0));
     if port == Some(None) || !(host.parse::<IpAddr>().is_ok() || is_domain(host)) {
-        let wrong = format!("{} names no server", quote(text));
+        let wrong = format!("{} does not name a server", quote(text));
         return Err(section.reject(&keys::SERVER, section.line_of(&keys::SERVER), wrong));
     }
     Ok((host.to_owned(), port.flatten()))
@@ -172,13 +116,13 @@ fn read_tls(section: &mut Section) -> Result<Encryption, Reported> {
         Some("implicit") => Ok(Encryption::Implicit),
         Some("none") => Ok(Encryption::None),
         Some(other) => {
-            let wrong = format!("{} is none of them", quote(other));
+            let wrong = format!("{} is not a kind of encryption", quote(other));
             Err(section.reject(&keys::TLS, section.line_of(&keys::TLS), wrong))
         }
     }
 }
 
-/// Both keys or none. The password itself has no key: everybody may read a configuration.
+/// Reads both keys of a login. There is no key for the password itself, because everybody may read a configuration.
 fn read_login(section: &mut Section, tls: Option<Encryption>) -> Result<Option<Login>, Reported> {
     let username = section.string(&keys::USERNAME);
     let password_file = section.absolute_path(&keys::PASSWORD_FILE, MAX_PATH);
@@ -189,16 +133,20 @@ fn read_login(section: &mut Section, tls: Option<Encryption>) -> Result<Option<L
     };
     let (username, password_file) = match (username, password_file) {
         (None, None) => return Ok(None),
-        (Some(_), None) => return report(section, &keys::USERNAME, "has no password; add password_file, or remove it"),
-        (None, Some(_)) => return report(section, &keys::PASSWORD_FILE, "has no user; add username, or remove it"),
+        (Some(_), None) => {
+            return report(section, &keys::USERNAME, "has no password; add password_file, or remove username");
+        }
+        (None, Some(_)) => {
+            return report(section, &keys::PASSWORD_FILE, "has no user; add username, or remove password_file");
+        }
         (Some(username), Some(password_file)) => (username, password_file),
     };
     if !(1..=MAX_USERNAME).contains(&username.len()) || username.contains(char::is_control) {
-        let wrong = format!("{} cannot be sent", quote(username));
+        let wrong = format!("{} is not a valid user name", quote(username));
         return Err(section.reject(&keys::USERNAME, section.line_of(&keys::USERNAME), wrong));
     }
     if tls == Some(Encryption::None) {
-        let message = "would be sent for everybody to read; set tls to \"starttls\" or \"implicit\"";
+        let message = "the password would be sent unencrypted; set tls to \"starttls\" or \"implicit\"";
         return report(section, &keys::PASSWORD_FILE, message);
     }
     let line = section.line_of(&keys::PASSWORD_FILE);
@@ -211,17 +159,21 @@ fn read_from(section: &mut Section) -> Result<String, Reported> {
     if is_address(from) {
         return Ok(from.to_owned());
     }
-    Err(section.reject(&keys::FROM, section.line_of(&keys::FROM), format_args!("{} is no mail address", quote(from))))
+    Err(section.reject(
+        &keys::FROM,
+        section.line_of(&keys::FROM),
+        format_args!("{} is not a mail address", quote(from)),
+    ))
 }
 
 fn read_recipients(section: &mut Section) -> Result<Vec<String>, Reported> {
     let list = section.list(&keys::TO)?;
     let (elements, line) = section.required(&keys::TO, list)?;
     if elements.is_empty() || elements.len() > MAX_RECIPIENTS {
-        return Err(section.reject(&keys::TO, line, format_args!("{} are listed", elements.len())));
+        return Err(section.reject(&keys::TO, line, format_args!("{} addresses are listed", elements.len())));
     }
     let recipient = |text: &str| {
-        let wrong = || format!("{} is no mail address; write it as in \"ops@example.net\"", quote(text));
+        let wrong = || format!("{} is not a mail address; write it as in \"ops@example.net\"", quote(text));
         is_address(text).then(|| text.to_owned()).ok_or_else(wrong)
     };
     let recipients = section.each(&keys::TO, elements, recipient)?;
@@ -233,17 +185,17 @@ fn read_helo(section: &mut Section) -> Result<Option<String>, Reported> {
         None => Ok(None),
         Some(name) if is_domain(name) => Ok(Some(name.to_owned())),
         Some(name) => {
-            let wrong = format!("{} is no host name", quote(name));
+            let wrong = format!("{} is not a host name", quote(name));
             Err(section.reject(&keys::HELO, section.line_of(&keys::HELO), wrong))
         }
     }
 }
 
-/// `mail` of a virtual router. `there` says whether there is a `[mail]`, be it a wrong one.
-pub(super) fn read_occasions(section: &mut Section, there: bool) -> Result<Vec<Occasion>, Reported> {
+/// Reads `mail` of a virtual router. `has_mail` says whether the file has a `[mail]`, even one with errors.
+pub(super) fn read_occasions(section: &mut Section, has_mail: bool) -> Result<Vec<Occasion>, Reported> {
     let all = || OCCASIONS.map(|(_, occasion)| occasion).to_vec();
     let Some(found) = section.get(&keys::MAIL_ON) else {
-        return Ok(if there { all() } else { Vec::new() });
+        return Ok(if has_mail { all() } else { Vec::new() });
     };
     let occasions = match found.value {
         DeValue::Boolean(true) => all(),
@@ -251,8 +203,9 @@ pub(super) fn read_occasions(section: &mut Section, there: bool) -> Result<Vec<O
         DeValue::Array(_) => read_list(section)?,
         _ => return Err(section.reject_type(&keys::MAIL_ON, found)),
     };
-    if !there && !occasions.is_empty() {
-        let message = "there is no [mail], which says by whom and to whom; add it, or remove this";
+    if !has_mail && !occasions.is_empty() {
+        let message =
+            "there is no [mail], which names the server, the sender and the recipients; add it, or remove mail";
         return Err(section.report(&keys::MAIL_ON, found.line, message));
     }
     Ok(occasions)
@@ -266,15 +219,15 @@ fn read_list(section: &mut Section) -> Result<Vec<Occasion>, Reported> {
         match known {
             Some((_, occasion)) => occasions.push(*occasion),
             None => {
-                let word = value.as_str().map_or("something that is no string".to_owned(), quote);
-                return Err(section.reject(&keys::MAIL_ON, line, format_args!("{word} is no occasion")));
+                let word = value.as_str().map_or("a value that is not a string".to_owned(), quote);
+                return Err(section.reject(&keys::MAIL_ON, line, format_args!("{word} is not an occasion of mail")));
             }
         }
     }
     Ok(occasions)
 }
 
-/// What of RFC 5321 4.1.2 is in use: no quoted strings, no comments.
+/// Returns whether this is a mail address in the usual form: RFC 5321 4.1.2 without quoted strings and comments.
 fn is_address(text: &str) -> bool {
     let (local, domain) = text.rsplit_once('@').unwrap_or_default();
     let allowed = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&c);
@@ -282,7 +235,7 @@ fn is_address(text: &str) -> bool {
     local.len() <= 64 && local.split('.').all(atom) && is_domain(domain)
 }
 
-/// RFC 5321 4.1.2, 4.5.3.1.2.
+/// Returns whether this is a domain name (RFC 5321 4.1.2, 4.5.3.1.2).
 fn is_domain(name: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())

@@ -1,4 +1,4 @@
-//! Who is told of changes of state.
+//! Reads the notify programs and services of a virtual router or a sync group.
 
 use std::ops::RangeInclusive;
 
@@ -6,15 +6,16 @@ use xvrrp_common::units::Interval;
 
 use super::error::Reported;
 use super::keys::{self, Key};
-use super::section::{Section, quote};
+use super::model::{NotifyConfig, NotifyProgram, Occasion};
+use super::quote::quote;
+use super::section::Section;
 use super::taken::Taken;
 use super::values::MAX_PATH;
-use super::{NotifyConfig, NotifyProgram, Occasion};
 
 const TIMEOUTS: RangeInclusive<Interval> = Interval::from_millis(100)..=Interval::from_millis(3_600_000);
 const MAX_SERVICES: usize = 64;
 
-/// In the order in which they are run, which is keepalived's.
+/// Keys of programs, in the order in which the programs are run. keepalived has the same order.
 const PROGRAMS: [(Key, Occasion); 5] = [
     (keys::NOTIFY_ACTIVE, Occasion::Active),
     (keys::NOTIFY_BACKUP, Occasion::Backup),
@@ -23,16 +24,9 @@ const PROGRAMS: [(Key, Occasion); 5] = [
     (keys::NOTIFY, Occasion::Any),
 ];
 
-impl NotifyConfig {
-    /// The default of `notify_timeout`.
-    pub const DEFAULT_TIMEOUT: Interval = Interval::from_seconds(30);
-}
-
-impl Occasion {
-    /// The key of its program.
-    pub(super) fn key(self) -> Key {
-        PROGRAMS.into_iter().find(|(_, occasion)| *occasion == self).map_or(keys::NOTIFY, |(key, _)| key)
-    }
+/// Returns the key of the program for an occasion.
+pub(super) fn key_of(on: Occasion) -> Key {
+    PROGRAMS.into_iter().find(|(_, occasion)| *occasion == on).map_or(keys::NOTIFY, |(key, _)| key)
 }
 
 pub(super) fn read(section: &mut Section, taken: &mut Taken) -> Result<NotifyConfig, Reported> {
@@ -58,7 +52,7 @@ fn read_services(section: &mut Section, taken: &mut Taken) -> Result<Vec<String>
     for element in elements {
         let Some(unit) = element.value.as_str() else { return Err(section.reject_type(&keys::SERVICES, element)) };
         if !is_unit(unit) {
-            let wrong = format!("{} cannot be the name of a unit", quote(unit));
+            let wrong = format!("{} is not a valid unit name", quote(unit));
             return Err(section.reject(&keys::SERVICES, element.line, wrong));
         }
         taken.claim_service(section, unit, element.line)?;
@@ -67,7 +61,7 @@ fn read_services(section: &mut Section, taken: &mut Taken) -> Result<Vec<String>
     Ok(services)
 }
 
-/// As systemd.unit(5) has it.
+/// Returns whether this is a valid name of a unit (systemd.unit(5)).
 fn is_unit(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '\\' | '@');
     let (stem, suffix) = name.rsplit_once('.').unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `unicast_peers` of a `[[virtual_router]]`.
+//! Reads `unicast_peers` of a virtual router.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,11 +10,11 @@ use xvrrp_common::wire::vrrp::HOP_LIMIT;
 use super::address::{Vip, parse_peer};
 use super::error::{Reported, all};
 use super::keys;
+use super::model::{UnicastPeer, VirtualRouterConfig};
 use super::section::{Found, Section};
 use super::values::check_listed;
-use super::{UnicastPeer, VirtualRouterConfig};
 
-/// With the line of each.
+/// Reads the peers, with the line of each.
 pub(super) fn read(section: &mut Section) -> Result<Vec<(UnicastPeer, usize)>, Reported> {
     let Some((elements, line)) = section.list(&keys::UNICAST_PEERS)? else { return Ok(Vec::new()) };
     if elements.len() > VirtualRouterConfig::MAX_UNICAST_PEERS {
@@ -51,7 +51,7 @@ fn read_one<'i>(section: &mut Section<'_, 'i>, element: Found<'_, 'i>) -> Result
     Ok(UnicastPeer { address, min_ttl: min_ttl.unwrap_or(HOP_LIMIT) })
 }
 
-/// What the peers contradict elsewhere in the table.
+/// Reports peers that contradict each other or another key of the table.
 pub(super) fn check(
     section: &mut Section,
     peers: &[(UnicastPeer, usize)],
@@ -61,18 +61,18 @@ pub(super) fn check(
 ) {
     let Some((_, line)) = peers.first() else { return };
     if restricted {
-        let message = "has no meaning beside unicast_peers, which alone are heard; remove it";
+        let message = "has no effect beside unicast_peers, because only adverts of the peers are accepted; remove \
+                       allowed_sources";
         section.report(&keys::ALLOWED_SOURCES, section.line_of(&keys::ALLOWED_SOURCES), message);
     }
     if priority.is_some_and(Priority::is_owner) {
-        let message = "the owner (priority = 255) sends from an address that the others take over, and could not be sent to \
-                       there; lower the priority, or remove unicast_peers";
+        let message = "the owner (priority = 255) sends from an address that the other routers take over, so they \
+                       could not reach it there; lower the priority, or remove unicast_peers";
         section.report(&keys::UNICAST_PEERS, *line, message);
     }
     for (peer, line) in peers {
         if addresses.iter().any(|(vip, _)| vip.address == peer.address) {
-            let message =
-                format!("{} is a virtual address; expected the address of another router of its own", peer.address);
+            let message = format!("{} is a virtual address; expected another router's own address", peer.address);
             section.report(&keys::UNICAST_PEERS, *line, message);
         }
     }
@@ -84,8 +84,8 @@ pub(super) fn check(
     if let Some((first, _)) = kinds.next()
         && let Some((_, line)) = kinds.find(|(kind, _)| *kind != first)
     {
-        let message =
-            "over IPv6 adverts leave from one address, link-local or not as the peers are; expected peers of one kind";
+        let message = "all adverts over IPv6 are sent from one address, which is link-local if the peers are; list \
+                       either only link-local IPv6 peers, or none";
         section.report(&keys::UNICAST_PEERS, line, message);
     }
     let listed: Vec<Family> = peers.iter().map(|(peer, _)| Family::of(peer.address)).collect();

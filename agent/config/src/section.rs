@@ -1,4 +1,4 @@
-//! One table of the file, read key by key: right types, in range, nothing unknown.
+//! Reads one table of the file key by key: checks types and ranges, and reports unknown keys.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -11,19 +11,20 @@ use xvrrp_common::units::Interval;
 use super::duration;
 use super::error::{Lines, Problems, Reported, all};
 use super::keys::{self, Key};
+use super::quote::{bare_or_quoted, quote, shorten};
 
-/// A table with all that is needed to complain about it.
+/// A table, with what is needed to report problems in it.
 pub(super) struct Section<'a, 'i> {
-    /// How messages name it: `virtual_router "lan"`. Empty for the file itself.
+    /// Name of the table in messages: `virtual_router "lan"`. Empty for the top level of the file.
     pub place: String,
-    /// Line of its header; 1 for the file itself.
+    /// Line of the header; 1 for the top level of the file.
     pub line: usize,
     pub table: &'a DeTable<'i>,
     pub lines: &'a Lines,
     pub problems: &'a mut Problems,
 }
 
-/// What a key has in the file, and where.
+/// A value, with its line in the file.
 #[derive(Clone, Copy)]
 pub(super) struct Found<'a, 'i> {
     pub value: &'a DeValue<'i>,
@@ -31,6 +32,7 @@ pub(super) struct Found<'a, 'i> {
 }
 
 impl<'a, 'i> Section<'a, 'i> {
+    /// Returns the value of a key, if the table has this key.
     pub fn get(&self, key: &Key) -> Option<Found<'a, 'i>> {
         self.table.get(key.name).map(|value| self.found(value))
     }
@@ -39,27 +41,28 @@ impl<'a, 'i> Section<'a, 'i> {
         Found { value: value.get_ref(), line: self.lines.line(value.span().start) }
     }
 
-    /// A table in this one.
+    /// Returns a table inside this one.
     pub fn below<'b>(&'b mut self, place: String, table: &'b DeTable<'i>, line: usize) -> Section<'b, 'i> {
         Section { place, line, table, lines: self.lines, problems: self.problems }
     }
 
-    /// The line of a key's value, or else of the table.
+    /// Returns the line of the value of a key, or of the header if the table does not have this key.
     pub fn line_of(&self, key: &Key) -> usize {
         self.get(key).map_or(self.line, |found| found.line)
     }
 
-    /// `PLACE: KEY: message`
+    /// Reports `PLACE: KEY: message`.
     pub fn report(&mut self, key: &Key, line: usize, message: impl Display) -> Reported {
         let separator = if self.place.is_empty() { "" } else { ": " };
         self.problems.report(line, format!("{}{separator}{}: {message}", self.place, key.name))
     }
 
-    /// What is wrong with a value, completed by what was expected.
+    /// Reports what is wrong with a value, and what is expected.
     pub fn reject(&mut self, key: &Key, line: usize, wrong: impl Display) -> Reported {
         self.report(key, line, format_args!("{wrong}; expected {}", key.expected))
     }
 
+    /// Reports a value of the wrong type, and what is expected.
     pub fn reject_type(&mut self, key: &Key, found: Found) -> Reported {
         let quoted = found.value.is_str() && (key.expected.contains("integer") || key.expected.starts_with("true"));
         let unquoted = if quoted { ", without quotes" } else { "" };
@@ -70,15 +73,17 @@ impl<'a, 'i> Section<'a, 'i> {
         )
     }
 
+    /// Returns the value of a key, or reports that the key is missing.
     pub fn required<T>(&mut self, key: &Key, value: Option<T>) -> Result<T, Reported> {
         value.ok_or_else(|| self.reject(key, self.line, "is missing"))
     }
 
+    /// Reads a string.
     pub fn string(&mut self, key: &Key) -> Result<Option<&'a str>, Reported> {
         self.get(key).map(|found| found.value.as_str().ok_or_else(|| self.reject_type(key, found))).transpose()
     }
 
-    /// A string that can stand in log lines, file names and commands without quotes.
+    /// Reads a string that log lines, file names and commands can contain without quotes.
     pub fn identifier(&mut self, key: &Key) -> Result<Option<&'a str>, Reported> {
         let Some(text) = self.string(key)? else { return Ok(None) };
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -110,11 +115,13 @@ impl<'a, 'i> Section<'a, 'i> {
         Err(self.reject(key, self.line_of(key), wrong))
     }
 
+    /// Reads a boolean.
     pub fn boolean(&mut self, key: &Key, default: bool) -> Result<bool, Reported> {
         let Some(found) = self.get(key) else { return Ok(default) };
         found.value.as_bool().ok_or_else(|| self.reject_type(key, found))
     }
 
+    /// Reads an integer that must be within the range.
     pub fn integer<T: TryFrom<i64> + PartialOrd>(
         &mut self,
         key: &Key,
@@ -132,6 +139,7 @@ impl<'a, 'i> Section<'a, 'i> {
         }
     }
 
+    /// Reads a duration that must be within the range.
     pub fn duration(
         &mut self,
         key: &Key,
@@ -155,7 +163,7 @@ impl<'a, 'i> Section<'a, 'i> {
         }
     }
 
-    /// Proposes the units that would make a duration of a bare number.
+    /// Reports a duration without a unit, and proposes the units with which it would be within the range.
     fn reject_unitless(&mut self, key: &Key, line: usize, number: &str, range: &RangeInclusive<Interval>) -> Reported {
         let fitting: Vec<_> = ["s", "ms"]
             .map(|unit| format!("{number}{unit}"))
@@ -171,7 +179,7 @@ impl<'a, 'i> Section<'a, 'i> {
         }
     }
 
-    /// The elements of a list, and the line of the list.
+    /// Reads a list. Returns its elements and its line.
     pub fn list(&mut self, key: &Key) -> Result<Option<(Vec<Found<'a, 'i>>, usize)>, Reported> {
         let Some(found) = self.get(key) else { return Ok(None) };
         let DeValue::Array(array) = found.value else {
@@ -180,7 +188,7 @@ impl<'a, 'i> Section<'a, 'i> {
         Ok(Some((array.iter().map(|element| self.found(element)).collect(), found.line)))
     }
 
-    /// All elements of a list, with their lines, or a report for each that is wrong.
+    /// Parses the strings of a list. Returns them with their lines, or reports each one that is wrong.
     pub fn each<T>(
         &mut self,
         key: &Key,
@@ -196,6 +204,7 @@ impl<'a, 'i> Section<'a, 'i> {
         }))
     }
 
+    /// Reports the keys of this table that are not among these.
     pub fn report_unknown_keys(&mut self, keys: &[Key]) {
         for name in self.table.keys() {
             if keys.iter().any(|key| key.name == name.get_ref()) {
@@ -210,7 +219,7 @@ impl<'a, 'i> Section<'a, 'i> {
     }
 }
 
-/// `the integer 5`, `a list`.
+/// Describes a value: `the integer 5`, `a list`.
 fn describe(value: &DeValue) -> String {
     match value {
         DeValue::String(text) => format!("the string {}", quote(text)),
@@ -220,25 +229,5 @@ fn describe(value: &DeValue) -> String {
         DeValue::Datetime(datetime) => format!("the date {datetime}"),
         DeValue::Array(_) => "a list".into(),
         DeValue::Table(_) => "a table".into(),
-    }
-}
-
-/// In quotes, on one line and not without end, whatever it holds.
-pub(super) fn quote(text: &str) -> String {
-    format!("{:?}", shorten(text))
-}
-
-fn bare_or_quoted(key: &str) -> String {
-    let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if bare { shorten(key) } else { quote(key) }
-}
-
-/// Longer texts are cut in messages.
-const SHOWN_CHARACTERS: usize = 64;
-
-fn shorten(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_CHARACTERS) {
-        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
     }
 }

@@ -1,26 +1,27 @@
-//! What about the host's interfaces an operator should know although a configuration can be used, judged on plain facts.
+//! Warns about interfaces of the host that disturb a virtual router, although the configuration can be used. The facts
+//! about the host are passed in as plain data.
 
 use std::net::IpAddr;
 
-use super::section::quote;
-use super::{Config, VirtualRouterConfig};
+use super::model::{Config, VirtualRouterConfig};
+use super::quote::quote;
 
 /// An interface of the network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surrounding {
-    /// The name that a configuration knows it by.
+    /// Name, as in a configuration.
     pub name: String,
-    /// Its own addresses, with their prefix lengths.
+    /// Addresses of the interface itself, with their prefix lengths.
     pub networks: Vec<(IpAddr, u8)>,
-    /// It answers ARP for the addresses of all interfaces (`arp_ignore` is 0).
+    /// Whether it answers ARP requests for the addresses of all interfaces (`arp_ignore` is 0).
     pub answers_for_all: bool,
-    /// The VLANs whose parent it is, by name.
+    /// Names of the VLAN interfaces whose parent it is.
     pub vlans: Vec<String>,
-    /// Its card takes VLAN tags off before XDP sees the frame.
+    /// Whether its card strips VLAN tags before XDP sees the frame.
     pub strips_tags: bool,
 }
 
-/// The warnings, as `FILE:LINE: ...`.
+/// Returns the warnings, as `FILE:LINE: ...`.
 pub fn warnings(config: &Config, interfaces: &[Surrounding]) -> Vec<String> {
     let of_router = |router: &VirtualRouterConfig| {
         let own = interfaces.iter().find(|interface| interface.name == router.interface);
@@ -35,32 +36,34 @@ pub fn warnings(config: &Config, interfaces: &[Surrounding]) -> Vec<String> {
     config.virtual_routers.iter().flat_map(of_router).collect()
 }
 
+/// Warns of another interface that answers ARP for the virtual addresses.
 fn second_in_segment(own: &Surrounding, other: &Surrounding) -> Option<String> {
     let shared = other.networks.iter().any(|other| own.networks.iter().any(|own| overlap(*own, *other)));
     let name = &other.name;
     (shared && other.answers_for_all).then(|| {
         format!(
-            "{} is in the same network as {}, and answers ARP for the virtual addresses with its own MAC while this host is \
-             Active; sysctl -w net.ipv4.conf.{name}.arp_ignore=1 net.ipv4.conf.{name}.arp_announce=2",
+            "{} is in the same network as {}, and answers ARP for the virtual addresses with its own MAC while this \
+             host is Active; run sysctl -w net.ipv4.conf.{name}.arp_ignore=1 net.ipv4.conf.{name}.arp_announce=2",
             quote(name),
             quote(&own.name)
         )
     })
 }
 
+/// Warns of a card that strips the tags of VLANs.
 fn stripped_tags(own: &Surrounding) -> Option<String> {
     let vlan = own.vlans.first().filter(|_| own.strips_tags)?;
     let name = &own.name;
     Some(format!(
-        "{} is the parent of {}, and its card takes the tag off before XDP sees it, so that frames of the VLAN are taken for \
-         untagged ones; ethtool -K {name} rxvlan off",
+        "{} is the parent of {}, and its card strips the tag before XDP sees the frame, so that frames of the VLAN \
+         look untagged; run ethtool -K {name} rxvlan off",
         quote(name),
         quote(vlan)
     ))
 }
 
-/// Returns whether one IPv4 network is within the other. Over IPv6 no host answers for the addresses of another
-/// interface.
+/// Returns whether one IPv4 network contains the other. Over IPv6, an interface does not answer for the addresses of
+/// another one.
 fn overlap(one: (IpAddr, u8), other: (IpAddr, u8)) -> bool {
     let ((IpAddr::V4(one), of_one), (IpAddr::V4(other), of_other)) = (one, other) else { return false };
     let shorter = u32::from(of_one.min(of_other));
@@ -76,7 +79,7 @@ mod tests {
     fn config() -> Config {
         let text =
             "[[virtual_router]]\nname = \"lan\"\ninterface = \"eth0\"\nvrid = 1\naddresses = [\"192.0.2.1/24\"]\n";
-        super::super::parse(Path::new("x.toml"), text).unwrap()
+        crate::parse(Path::new("x.toml"), text).unwrap()
     }
 
     fn interface(name: &str, address: &str, prefix_length: u8) -> Surrounding {
@@ -85,9 +88,9 @@ mod tests {
     }
 
     #[test]
-    fn a_second_interface_in_the_segment_that_answers_arp_for_all_addresses_is_warned_of() {
+    fn another_interface_in_the_network_that_answers_arp_for_all_addresses_causes_a_warning() {
         let eth0 = interface("eth0", "192.0.2.2", 24);
-        for (other, warned) in [
+        for (other, expected) in [
             (interface("eth1", "192.0.2.12", 24), true),
             (interface("eth1", "192.0.2.129", 25), true),
             (interface("eth1", "10.0.0.1", 0), true),
@@ -96,7 +99,7 @@ mod tests {
             (Surrounding { answers_for_all: false, ..interface("eth1", "192.0.2.12", 24) }, false),
         ] {
             let warnings = warnings(&config(), &[eth0.clone(), other.clone()]);
-            assert_eq!(warnings.len(), usize::from(warned), "{other:?}: {warnings:?}");
+            assert_eq!(warnings.len(), usize::from(expected), "{other:?}: {warnings:?}");
             for warning in warnings {
                 assert!(
                     warning.starts_with("x.toml:3: virtual_router \"lan\": interface: \"eth1\" is in the same network")
@@ -107,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_of_vlans_whose_card_takes_tags_off_is_warned_of() {
+    fn a_parent_of_vlans_whose_card_strips_tags_causes_a_warning() {
         let eth0 = interface("eth0", "192.0.2.2", 24);
         let parent = Surrounding { vlans: vec!["eth0.7".into()], ..eth0.clone() };
         let stripping = Surrounding { strips_tags: true, ..parent.clone() };

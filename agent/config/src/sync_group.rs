@@ -1,16 +1,21 @@
-//! `[[sync_group]]`: virtual routers that change role together.
+//! Reads `[[sync_group]]`: virtual routers that change role together.
 
 use toml::de::DeValue;
 use xvrrp_common::units::Interval;
 
 use super::error::{Reported, all};
-use super::section::{Section, quote};
+use super::index::GroupIndex;
+use super::model::{CheckConfig, SyncGroupConfig, Tracked, VirtualRouterConfig};
+use super::quote::quote;
+use super::section::Section;
 use super::taken::Taken;
 use super::values::name_or_number;
-use super::{CheckConfig, GroupIndex, SyncGroupConfig, Tracked, VirtualRouterConfig, keys, notify};
+use super::{keys, notify};
 
-/// What members must have in common: a learned interval counts for all, and with different priorities hosts would disagree.
+/// A key that must have the same value for all members, and how to show its value.
 type Common = (&'static str, fn(&VirtualRouterConfig) -> String);
+/// The keys that must have the same value for all members. An interval that one member learns counts for all of them,
+/// and with different priorities the hosts would disagree about who is better.
 const COMMON: [Common; 4] = [
     (keys::PRIORITY.name, |router| router.priority.to_string()),
     (keys::ADVERT_INTERVAL.name, |router| in_quotes(router.advert_interval)),
@@ -22,7 +27,8 @@ fn in_quotes(interval: Interval) -> String {
     if interval == Interval::ZERO { "\"0s\"".to_owned() } else { format!("\"{interval}\"") }
 }
 
-/// `routers` are there if nothing is wrong with any of them; they get to know their group, and what its members track.
+/// Reads the groups. `routers` is `None` if any of them has an error; otherwise each member gets the position of its
+/// group and everything that the members of the group track.
 pub(super) fn read_all(
     root: &mut Section,
     mut routers: Option<&mut [VirtualRouterConfig]>,
@@ -47,7 +53,7 @@ pub(super) fn read_all(
     Ok(groups.into_iter().flatten().collect())
 }
 
-/// With the line of each.
+/// Reads the names of the members, with the line of each.
 fn read_members(section: &mut Section) -> Result<Vec<(String, usize)>, Reported> {
     let list = section.list(&keys::MEMBERS)?;
     let (elements, line) = section.required(&keys::MEMBERS, list)?;
@@ -61,7 +67,7 @@ fn read_members(section: &mut Section) -> Result<Vec<(String, usize)>, Reported>
         members.push((name.to_owned(), element.line));
     }
     if members.len() < 2 {
-        let wrong = if members.is_empty() { "the list is empty" } else { "one alone has nobody to follow" };
+        let wrong = if members.is_empty() { "the list is empty" } else { "only one virtual router is listed" };
         return Err(section.reject(&keys::MEMBERS, line, wrong));
     }
     Ok(members)
@@ -78,8 +84,12 @@ fn join(
     let mut places = Vec::with_capacity(members.len());
     for (name, line) in members {
         let Some(place) = routers.iter().position(|router| router.name == *name) else {
-            let there: Vec<_> = routers.iter().map(|router| router.name.as_str()).collect();
-            let message = format!("there is no virtual router {}; this file has {}", quote(name), there.join(", "));
+            let names: Vec<_> = routers.iter().map(|router| router.name.as_str()).collect();
+            let message = format!(
+                "there is no virtual router {}; the virtual routers of this file are {}",
+                quote(name),
+                names.join(", ")
+            );
             return Err(section.report(&keys::MEMBERS, *line, message));
         };
         check_member(section, *line, &routers[place], places.first().map(|first: &usize| &routers[*first]))?;
@@ -94,8 +104,8 @@ fn join(
                 Some(other) => {
                     let check = tracked.check.of(checks).map_or("", |check| &check.name);
                     let message = format!(
-                        "{} tracks {} with the weight {}, and another member with {}; what one tracks counts for all: give \
-                         both the same, or remove one",
+                        "{} tracks {} with weight {}, and another member tracks it with weight {}; what one member \
+                         tracks counts for all: give both the same weight, or remove one",
                         quote(name),
                         quote(check),
                         tracked.weight,
@@ -113,6 +123,7 @@ fn join(
     Ok(())
 }
 
+/// Checks that this virtual router can be in a group with the first member.
 fn check_member(
     section: &mut Section,
     line: usize,
@@ -121,13 +132,13 @@ fn check_member(
 ) -> Result<(), Reported> {
     let name = quote(&router.name);
     if router.sync_group.is_some() {
-        let message = format!("{name} is a member of another sync_group already; remove it from one of them");
+        let message = format!("{name} is already a member of another sync_group; remove it from one of them");
         return Err(section.report(&keys::MEMBERS, line, message));
     }
     if router.priority.is_owner() {
         let message = format!(
-            "{name} has priority = 255: the address owner waits for nobody (RFC 9568 6.4.1), so it cannot change role with \
-             others; lower the priority, or remove it from the group"
+            "{name} has priority = 255: the address owner does not wait for other routers (RFC 9568 6.4.1), so it \
+             cannot change role together with others; lower the priority, or remove it from the group"
         );
         return Err(section.report(&keys::MEMBERS, line, message));
     }
@@ -136,7 +147,8 @@ fn check_member(
         let (ours, theirs) = (value(router), value(first));
         if ours != theirs {
             let message = format!(
-                "{name} has {key} = {ours}, and {} has {key} = {theirs}; members change role together, give all the same",
+                "{name} has {key} = {ours}, and {} has {key} = {theirs}; members change role together, so set the same \
+                 {key} for all of them",
                 quote(&first.name)
             );
             return Err(section.report(&keys::MEMBERS, line, message));

@@ -1,4 +1,4 @@
-//! What no two virtual routers may share.
+//! Names, VRIDs, addresses and services that must be unique.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,9 +8,10 @@ use xvrrp_common::units::{Family, Vrid};
 
 use super::error::Reported;
 use super::keys;
-use super::section::{Section, quote};
+use super::quote::quote;
+use super::section::Section;
 
-/// Names, VRIDs and addresses of the virtual routers read so far, and names of sync groups.
+/// What the virtual routers and sync groups that were read so far have taken.
 #[derive(Default)]
 pub(super) struct Taken {
     names: HashMap<String, usize>,
@@ -20,24 +21,24 @@ pub(super) struct Taken {
     addresses: HashMap<(String, IpAddr), Holder>,
 }
 
-/// Who had it first, and where.
+/// The first table that took something. Displays as its name and line.
 struct Holder {
     place: String,
     line: usize,
 }
 
 impl Taken {
-    /// The name of a virtual router.
+    /// Takes the name of a virtual router.
     pub fn claim_name(&mut self, section: &mut Section) -> Result<String, Reported> {
         claim_name(&mut self.names, section)
     }
 
-    /// The name of a sync group, which may be that of a virtual router, too.
+    /// Takes the name of a sync group, which may also be the name of a virtual router.
     pub fn claim_group_name(&mut self, section: &mut Section) -> Result<String, Reported> {
         claim_name(&mut self.groups, section)
     }
 
-    /// Who is started by one role must not be stopped by another.
+    /// Takes a service: a unit that one role starts must not be stopped by another.
     pub fn claim_service(&mut self, section: &mut Section, unit: &str, line: usize) -> Result<(), Reported> {
         match self.services.entry(unit.to_owned()) {
             Entry::Vacant(vacant) => {
@@ -45,14 +46,15 @@ impl Taken {
                 Ok(())
             }
             Entry::Occupied(first) => {
-                let message = format!("{} already follows the role of {}; remove one", quote(unit), first.get());
+                let message =
+                    format!("{} already follows the role of {}; remove it from one of them", quote(unit), first.get());
                 Err(section.report(&keys::SERVICES, line, message))
             }
         }
     }
 
-    /// The VRID of a virtual router is unique on its interface for each family (RFC 9568 5.2.3), whatever the version:
-    /// both versions would use the same virtual MAC address.
+    /// Takes a VRID, which is unique on its interface for each family (RFC 9568 5.2.3), whatever the version: both
+    /// versions would use the same virtual MAC address.
     pub fn claim_vrid(&mut self, section: &mut Section, interface: &str, family: Family, vrid: Vrid) {
         let line = section.line_of(&keys::VRID);
         match self.vrids.entry((interface.to_owned(), family, vrid)) {
@@ -70,7 +72,7 @@ impl Taken {
         }
     }
 
-    /// An address can have one MAC address at a time, so one virtual router of an interface.
+    /// Takes an address. It has one MAC address at a time, so it can be used by one virtual router of an interface.
     pub fn claim_address(&mut self, section: &mut Section, interface: &str, address: IpAddr, line: usize) {
         match self.addresses.entry((interface.to_owned(), address)) {
             Entry::Vacant(vacant) => {
@@ -81,7 +83,10 @@ impl Taken {
                 let message = if first.place == section.place {
                     format!("{address} is listed twice, first on line {}; remove one", first.line)
                 } else {
-                    format!("{address} is already used on interface {} by {first}; remove one", quote(interface))
+                    format!(
+                        "{address} is already used on interface {} by {first}; remove it from one of them",
+                        quote(interface)
+                    )
                 };
                 section.report(&keys::ADDRESSES, line, message);
             }

@@ -1,4 +1,4 @@
-//! Values that several kinds of table have in common.
+//! Reads values that occur in several kinds of tables.
 
 use toml::de::DeTable;
 use xvrrp_common::units::Family;
@@ -6,12 +6,13 @@ use xvrrp_common::units::Family;
 use super::address::Vip;
 use super::error::Reported;
 use super::keys::{self, Key};
-use super::section::{Section, quote};
+use super::quote::quote;
+use super::section::Section;
 
-/// The length of the longest path, in bytes: `PATH_MAX` of linux/limits.h without the final NUL.
+/// Longest path, in bytes: `PATH_MAX` of linux/limits.h without the final NUL.
 pub(super) const MAX_PATH: usize = 4095;
 
-/// Names an element of a list in messages: by its `name`, or by its number, counted from 1.
+/// Returns the name of a table in messages: its `name`, or its number, counted from 1.
 pub(super) fn name_or_number(table: &DeTable, number: usize) -> String {
     match table.get(keys::NAME.name).and_then(|name| name.get_ref().as_str()) {
         Some(name) if !name.is_empty() => quote(name),
@@ -27,13 +28,14 @@ pub(super) fn read_interface(section: &mut Section) -> Result<String, Reported> 
         && !matches!(name, "." | "..")
         && !name.contains(|c: char| matches!(c, '/' | ':') || c.is_whitespace() || c.is_control());
     if !valid {
-        let wrong = format!("{} cannot be the name of an interface", quote(name));
+        let wrong = format!("{} is not a valid interface name", quote(name));
         return Err(section.reject(&keys::INTERFACE, section.line_of(&keys::INTERFACE), wrong));
     }
     Ok(name.to_owned())
 }
 
-/// Reports a family of which the virtual router has addresses and the key lists no other router, and the reverse.
+/// Reports a family in which the virtual router has addresses but the key lists no other router, and a family in which
+/// it is the reverse.
 pub(super) fn check_listed(
     section: &mut Section,
     key: &Key,
@@ -45,8 +47,8 @@ pub(super) fn check_listed(
     for (family, name, example) in [(Family::Ipv4, "IPv4", "192.0.2.2"), (Family::Ipv6, "IPv6", "fe80::2")] {
         let message = match (has(family), listed.contains(&family)) {
             (true, false) => format!(
-                "none of them is an {name} address, so that no other router would be heard over {name}; add those of \
-                 the others, such as \"{example}\""
+                "no {name} address is listed, so no other router would be heard over {name}; add the {name} addresses \
+                 of the other routers, such as \"{example}\""
             ),
             (false, true) => format!("the virtual router has no {name} address; remove the {name} {what}"),
             _ => continue,

@@ -1,4 +1,4 @@
-//! `[[virtual_router]]`, each by itself and all of them together.
+//! Reads `[[virtual_router]]`, and checks that the virtual routers of a file do not contradict each other.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,47 +6,30 @@ use std::ops::RangeInclusive;
 
 use toml::de::DeValue;
 use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
-use xvrrp_common::wire::vrrp::IpAddress;
 
 use super::address::{Vip, parse_source, parse_vip};
 use super::check::{Names, read_track};
 use super::error::{Reported, all};
 use super::keys;
 use super::mail::read_occasions;
+use super::model::{Checksum, MAX_VIRTUAL_ROUTERS, Password, VirtualRouterConfig, VirtualRouterLines};
 use super::notify;
 use super::peers;
-use super::section::{Section, quote};
+use super::quote::quote;
+use super::section::Section;
 use super::taken::Taken;
 use super::values::{check_listed, name_or_number, read_interface};
-use super::{Checksum, MAX_VIRTUAL_ROUTERS, Password, VirtualRouterConfig, VirtualRouterLines};
 
 const ADVERT_INTERVALS: RangeInclusive<Interval> = Interval::MIN_ADVERT..=Interval::MAX_ADVERT;
 const ADVERT_INTERVALS_V2: RangeInclusive<Interval> = Interval::from_seconds(1)..=Interval::MAX_ADVERT_V2;
 const PREEMPT_DELAYS: RangeInclusive<Interval> = Interval::ZERO..=Interval::from_millis(1_000_000);
 const ANNOUNCE_INTERVALS: RangeInclusive<Interval> = Interval::from_millis(10)..=Interval::from_seconds(60);
 
-impl VirtualRouterConfig {
-    /// RFC 9568 6.1
-    pub const DEFAULT_ADVERT_INTERVAL: Interval = Interval::from_seconds(1);
-    /// The default of `announce_count`.
-    pub const DEFAULT_ANNOUNCE_COUNT: u8 = 3;
-    /// The default of `announce_interval`.
-    pub const DEFAULT_ANNOUNCE_INTERVAL: Interval = Interval::from_seconds(1);
-    /// What the count in an advert can say (RFC 9568 5.2.5).
-    pub const MAX_ADDRESSES: usize = 255;
-    /// What fits an advert that is not fragmented.
-    pub const MAX_IPV6_ADDRESSES: usize = <[u8; 16]>::MAX_ADDRESSES;
-    /// The most elements of `allowed_sources`.
-    pub const MAX_ALLOWED_SOURCES: usize = 255;
-    /// The most elements of `unicast_peers`.
-    pub const MAX_UNICAST_PEERS: usize = 255;
-}
-
-/// `mail`: whether there is a `[mail]`.
+/// Reads all virtual routers. `has_mail` says whether the file has a `[mail]`.
 pub(super) fn read_all(
     root: &mut Section,
     checks: &Names,
-    mail: bool,
+    has_mail: bool,
     taken: &mut Taken,
 ) -> Result<Vec<VirtualRouterConfig>, Reported> {
     let Some((elements, line)) = root.list(&keys::VIRTUAL_ROUTER)? else {
@@ -56,14 +39,17 @@ pub(super) fn read_all(
         return Err(root.reject(&keys::VIRTUAL_ROUTER, line, "the list is empty"));
     }
     if let Some(first_too_many) = elements.get(MAX_VIRTUAL_ROUTERS) {
-        let message = format!("{} are too many; expected at most {MAX_VIRTUAL_ROUTERS} in a file", elements.len());
+        let message = format!(
+            "{} virtual routers are too many; expected at most {MAX_VIRTUAL_ROUTERS} in a file",
+            elements.len()
+        );
         return Err(root.report(&keys::VIRTUAL_ROUTER, first_too_many.line, message));
     }
 
     all(elements.into_iter().enumerate().map(|(index, element)| match element.value {
         DeValue::Table(table) => {
             let place = format!("virtual_router {}", name_or_number(table, index + 1));
-            read_table(&mut root.below(place, table, element.line), taken, checks, mail)
+            read_table(&mut root.below(place, table, element.line), taken, checks, has_mail)
         }
         _ => Err(root.reject_type(&keys::VIRTUAL_ROUTER, element)),
     }))
@@ -73,7 +59,7 @@ fn read_table(
     section: &mut Section,
     taken: &mut Taken,
     checks: &Names,
-    mail: bool,
+    has_mail: bool,
 ) -> Result<VirtualRouterConfig, Reported> {
     let name = taken.claim_name(section);
     let interface = read_interface(section);
@@ -81,7 +67,7 @@ fn read_table(
     let version = read_version(section);
     let priority =
         section.integer(&keys::PRIORITY, 1..=255).map(|priority| priority.map_or(Priority::DEFAULT, Priority::new));
-    // What version 2 and 3 do differently makes sense only once the version is known.
+    // These keys depend on the version. If it is wrong, errors in them are not reported.
     let advert_interval = version.and_then(|version| read_advert_interval(section, version));
     let checksum = version.and_then(|version| read_checksum(section, version));
     let password = version.and_then(|version| read_password(section, version));
@@ -98,7 +84,7 @@ fn read_table(
         section.duration(&keys::ANNOUNCE_INTERVAL, ANNOUNCE_INTERVALS, VirtualRouterConfig::DEFAULT_ANNOUNCE_INTERVAL);
     let track = read_track(section, checks, priority.ok());
     let notify = notify::read(section, taken);
-    let mail = read_occasions(section, mail);
+    let mail = read_occasions(section, has_mail);
     section.report_unknown_keys(keys::VIRTUAL_ROUTER_KEYS);
 
     if let (Ok(priority), Ok(preempt), Ok(preempt_delay)) = (priority, preempt, preempt_delay) {
@@ -147,7 +133,7 @@ fn read_table(
     })
 }
 
-/// Claims VRID and addresses on the interface, as far as they can be read.
+/// Takes the VRID and the addresses on the interface, as far as they could be read.
 fn claim(
     section: &mut Section,
     taken: &mut Taken,
@@ -155,7 +141,7 @@ fn claim(
     vrid: Option<Vrid>,
     addresses: Option<&[(Vip, usize)]>,
 ) {
-    // Without addresses that can be read, the usual family.
+    // If the addresses have an error, IPv4 is assumed.
     let uses =
         |family| addresses.map_or(family == Family::Ipv4, |all| all.iter().any(|(vip, _)| vip.family() == family));
     if let Some(vrid) = vrid {
@@ -199,7 +185,7 @@ fn read_lease(section: &mut Section) -> Result<bool, Reported> {
         Some(other) => Err(section.reject(
             &keys::LEASE,
             section.line_of(&keys::LEASE),
-            format_args!("{} is neither", quote(other)),
+            format_args!("{} is not valid", quote(other)),
         )),
     }
 }
@@ -221,7 +207,7 @@ fn read_checksum(section: &mut Section, version: Version) -> Result<Checksum, Re
     }
 }
 
-/// Messages do not show it.
+/// Reads the password. Messages do not show it.
 fn read_password(section: &mut Section, version: Version) -> Result<Option<Password>, Reported> {
     let Some(found) = section.get(&keys::PASSWORD) else {
         return Ok(None);
@@ -234,7 +220,7 @@ fn read_password(section: &mut Section, version: Version) -> Result<Option<Passw
         return Err(section.reject(&keys::PASSWORD, found.line, "is not a string"));
     };
     if !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
-        return Err(section.reject(&keys::PASSWORD, found.line, "has other characters than printable ASCII"));
+        return Err(section.reject(&keys::PASSWORD, found.line, "has characters other than printable ASCII"));
     }
     let mut padded = [0; 8];
     match padded.get_mut(..text.len()) {
@@ -246,7 +232,7 @@ fn read_password(section: &mut Section, version: Version) -> Result<Option<Passw
     Ok(Some(Password(padded)))
 }
 
-/// With the line of each.
+/// Reads the addresses, with the line of each.
 fn read_addresses(section: &mut Section, version: Version) -> Result<Vec<(Vip, usize)>, Reported> {
     let list = section.list(&keys::ADDRESSES)?;
     let (elements, line) = section.required(&keys::ADDRESSES, list)?;
@@ -283,8 +269,8 @@ fn read_allowed_sources(section: &mut Section) -> Result<Vec<IpAddr>, Reported> 
     Ok(sources.into_iter().map(|(source, _)| source).collect())
 }
 
-/// RFC 9568 5.2.9: the link-local address of the virtual router. It is the same on every router of the group, so no
-/// host's own.
+/// Checks that the first IPv6 address is the link-local address of the virtual router, which is the same on every
+/// router of the group (RFC 9568 5.2.9), and that an advert can carry all of them.
 fn check_ipv6_addresses(section: &mut Section, vrid: Option<Vrid>, addresses: &[(Vip, usize)]) {
     let mut ipv6 = addresses.iter().filter_map(|(vip, line)| match vip.address {
         IpAddr::V6(address) => Some((address, *line)),
@@ -308,7 +294,7 @@ fn check_ipv6_addresses(section: &mut Section, vrid: Option<Vrid>, addresses: &[
     }
 }
 
-/// What would leave one of the two virtual routers deaf, or means nothing to any.
+/// Reports values with which one of the two families would hear nothing, or that apply to neither family.
 fn check_families(
     section: &mut Section,
     addresses: &[(Vip, usize)],
@@ -331,12 +317,12 @@ fn check_preemption(section: &mut Section, priority: Priority, preempt: bool, pr
         return;
     }
     if priority.is_owner() {
-        let message = "false contradicts priority = 255, the address owner always preempts (RFC 9568 6.1); \
+        let message = "false contradicts priority = 255: the address owner always preempts (RFC 9568 6.1); \
                        remove preempt, or lower the priority";
         section.report(&keys::PREEMPT, section.line_of(&keys::PREEMPT), message);
     }
     if preempt_delay > Interval::ZERO {
-        let message = "has no meaning with preempt = false; remove one of the two";
+        let message = "has no effect with preempt = false; remove one of the two";
         section.report(&keys::PREEMPT_DELAY, section.line_of(&keys::PREEMPT_DELAY), message);
     }
 }

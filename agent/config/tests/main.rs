@@ -1,4 +1,4 @@
-//! The configuration: right ones, with what they come to, and wrong ones, with what is said about them.
+//! Tests of valid configurations with their values, and of wrong ones with their messages.
 
 mod bad_configuration;
 mod configuration;

@@ -1,4 +1,4 @@
-//! The configuration that comes out: tables of keys, each with where it comes from.
+//! The resulting configuration: tables of keys, each with the line that it comes from.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -6,18 +6,18 @@ use std::path::Path;
 
 use toml::Value as Toml;
 
-use super::place::{Located, Place};
+use super::location::{Located, Location};
 use super::report::Report;
 
-/// Without these a virtual router is none.
+/// Keys without which a virtual router cannot exist. An error in one of them removes the whole table.
 const REQUIRED: &[&str] = &["name", "interface", "vrid"];
 
-/// A table of the configuration.
+/// A table of the result.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// With its brackets: `[[virtual_router]]`.
+    /// Header with its brackets: `[[virtual_router]]`.
     header: &'static str,
-    place: Place,
+    location: Location,
     entries: Vec<Entry>,
 }
 
@@ -25,57 +25,64 @@ pub(super) struct Table {
 struct Entry {
     key: &'static str,
     value: Value,
-    /// Comment lines above it.
+    /// Comment lines above the key.
     notes: Vec<String>,
 }
 
 #[derive(Debug)]
 enum Value {
-    /// In TOML, with the places that it comes from.
-    One(String, Option<Place>),
-    /// The same for each element of a list.
+    /// In TOML, with the line that it comes from, unless the import chose it.
+    One(String, Option<Location>),
+    /// Elements in TOML, each with the line that it comes from.
     List(Vec<Located<String>>),
 }
 
-/// What stands on a line of the text: a table's header, or one of its keys, or an element of one.
+/// Part of the result that a line of its text shows: the header of a table, a key, or an element of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Spot {
+struct Part {
     table: usize,
     entry: Option<usize>,
     element: Option<usize>,
 }
 
 impl Table {
-    pub fn new(header: &'static str, place: &Place) -> Self {
-        Self { header, place: place.clone(), entries: Vec::new() }
+    /// Returns a table without keys.
+    pub fn new(header: &'static str, location: &Location) -> Self {
+        Self { header, location: location.clone(), entries: Vec::new() }
     }
 
-    /// A string, integer or boolean.
-    pub fn set(&mut self, key: &'static str, value: impl Into<Toml>, place: &Place) {
-        self.push(key, Value::One(inline(&value.into()), Some(place.clone())), Vec::new());
+    /// Adds a value that the original has.
+    pub fn set(&mut self, key: &'static str, value: impl Into<Toml>, location: &Location) {
+        self.push(key, Value::One(inline(&value.into()), Some(location.clone())), Vec::new());
     }
 
-    /// The same with a comment of its own.
-    pub fn set_with_note(&mut self, key: &'static str, value: impl Into<Toml>, place: &Place, note: impl Into<String>) {
-        self.push(key, Value::One(inline(&value.into()), Some(place.clone())), vec![note.into()]);
+    /// Adds a value that the original has, with a comment above it.
+    pub fn set_with_note(
+        &mut self,
+        key: &'static str,
+        value: impl Into<Toml>,
+        location: &Location,
+        note: impl Into<String>,
+    ) {
+        self.push(key, Value::One(inline(&value.into()), Some(location.clone())), vec![note.into()]);
     }
 
-    /// What stands in no file: with the reason.
+    /// Adds a value that the original does not have, with the reason as a comment above it.
     pub fn choose(&mut self, key: &'static str, value: impl Into<Toml>, note: impl Into<String>) {
         self.push(key, Value::One(inline(&value.into()), None), vec![note.into()]);
     }
 
-    /// What stands in no file, where the note of the key before it says the reason.
-    pub fn unplaced(&mut self, key: &'static str, value: impl Into<Toml>) {
+    /// Adds a value that the original does not have. The comment above the previous key gives the reason.
+    pub fn choose_without_note(&mut self, key: &'static str, value: impl Into<Toml>) {
         self.push(key, Value::One(inline(&value.into()), None), Vec::new());
     }
 
-    /// A list, unless it is empty.
+    /// Adds a list that the original has, unless it is empty.
     pub fn set_list<T: Into<Toml>>(&mut self, key: &'static str, elements: Vec<Located<T>>) {
         self.set_list_with_note(key, elements, None);
     }
 
-    /// The same with a comment above it.
+    /// Adds a list that the original has, unless it is empty, with a comment above it.
     pub fn set_list_with_note<T: Into<Toml>>(
         &mut self,
         key: &'static str,
@@ -84,7 +91,8 @@ impl Table {
     ) {
         if !elements.is_empty() {
             let elements = elements.into_iter();
-            let elements = elements.map(|Located { value, place }| Located { value: inline(&value.into()), place });
+            let elements =
+                elements.map(|Located { value, location }| Located { value: inline(&value.into()), location });
             self.push(key, Value::List(elements.collect()), note.into_iter().map(str::to_owned).collect());
         }
     }
@@ -93,52 +101,54 @@ impl Table {
         self.entries.push(Entry { key, value, notes });
     }
 
-    fn spot_place(&self, spot: Spot) -> &Place {
-        let entry = spot.entry.and_then(|entry| self.entries.get(entry));
-        let place = entry.and_then(|entry| match &entry.value {
-            Value::One(_, place) => place.as_ref(),
+    /// Returns the line of the original that a part of this table comes from.
+    fn part_location(&self, part: Part) -> &Location {
+        let entry = part.entry.and_then(|entry| self.entries.get(entry));
+        let location = entry.and_then(|entry| match &entry.value {
+            Value::One(_, location) => location.as_ref(),
             Value::List(elements) => {
-                let element = spot.element.and_then(|element| elements.get(element)).or(elements.first());
-                element.map(|element| &element.place)
+                let element = part.element.and_then(|element| elements.get(element)).or(elements.first());
+                element.map(|element| &element.location)
             }
         });
-        place.unwrap_or(&self.place)
+        location.unwrap_or(&self.location)
     }
 }
 
-/// The text. What the configuration's own reader will not have is taken out, and reported. `None`: nothing is left.
+/// Returns the text of the result. Removes and reports what the configuration's own reader refuses. Returns `None` if
+/// no virtual router remains.
 pub(super) fn finish(mut tables: Vec<Table>, report: &mut Report) -> Option<String> {
     while tables.iter().any(|table| table.header == "[[virtual_router]]") {
-        let (text, spots) = render(&tables);
+        let (text, parts) = render(&tables);
         let Err(error) = xvrrp_config::parse(Path::new("result"), &text) else {
             return Some(text);
         };
         let mut wrong = BTreeSet::new();
         for problem in error.problems() {
-            let spot = problem.line.and_then(|line| *spots.get(line.checked_sub(1)?)?);
-            let Some((spot, table)) = spot.and_then(|spot| Some((widen(&tables, spot), tables.get(spot.table)?)))
+            let part = problem.line.and_then(|line| *parts.get(line.checked_sub(1)?)?);
+            let Some((part, table)) = part.and_then(|part| Some((widen(&tables, part), tables.get(part.table)?)))
             else {
                 continue;
             };
-            if wrong.insert(spot) {
-                report.left(
-                    table.spot_place(spot),
-                    &label(table, spot),
-                    format!("left out: {}", without_line(&problem.message)),
+            if wrong.insert(part) {
+                report.add(
+                    table.part_location(part),
+                    &label(table, part),
+                    format!("is left out: {}", without_line(&problem.message)),
                 );
             }
         }
         if wrong.is_empty() {
             return None;
         }
-        for spot in wrong.into_iter().rev() {
-            remove(&mut tables, spot);
+        for part in wrong.into_iter().rev() {
+            remove(&mut tables, part);
         }
     }
     None
 }
 
-/// Lines of the result are not those of the original.
+/// Removes the line number from a message, because it is a line of the result, not of the original.
 fn without_line(message: &str) -> String {
     match message.split_once(" (line ") {
         Some((before, after)) => format!("{before}{}", after.split_once(')').map_or("", |(_, rest)| rest)),
@@ -146,24 +156,26 @@ fn without_line(message: &str) -> String {
     }
 }
 
-/// A table that lacks what it must have goes whole.
-fn widen(tables: &[Table], spot: Spot) -> Spot {
-    let key = tables.get(spot.table).and_then(|table| table.entries.get(spot.entry?)).map(|entry| entry.key);
-    if key.is_some_and(|key| REQUIRED.contains(&key)) { Spot { entry: None, element: None, ..spot } } else { spot }
+/// Returns the whole table instead of a key that it cannot exist without.
+fn widen(tables: &[Table], part: Part) -> Part {
+    let key = tables.get(part.table).and_then(|table| table.entries.get(part.entry?)).map(|entry| entry.key);
+    if key.is_some_and(|key| REQUIRED.contains(&key)) { Part { entry: None, element: None, ..part } } else { part }
 }
 
-fn label(table: &Table, spot: Spot) -> String {
-    let key = spot.entry.and_then(|entry| table.entries.get(entry)).map(|entry| entry.key);
+/// Returns the name of a part in a notice.
+fn label(table: &Table, part: Part) -> String {
+    let key = part.entry.and_then(|entry| table.entries.get(entry)).map(|entry| entry.key);
     key.unwrap_or(table.header).to_owned()
 }
 
-fn remove(tables: &mut Vec<Table>, spot: Spot) {
-    match (spot.entry, spot.element) {
+/// Removes a part from the result. A list that becomes empty goes with its last element.
+fn remove(tables: &mut Vec<Table>, part: Part) {
+    match (part.entry, part.element) {
         (None, _) => {
-            tables.remove(spot.table);
+            tables.remove(part.table);
         }
         (Some(entry), element) => {
-            let Some(table) = tables.get_mut(spot.table) else { return };
+            let Some(table) = tables.get_mut(part.table) else { return };
             let emptied = match (table.entries.get_mut(entry).map(|entry| &mut entry.value), element) {
                 (Some(Value::List(elements)), Some(element)) => {
                     elements.remove(element);
@@ -178,39 +190,39 @@ fn remove(tables: &mut Vec<Table>, spot: Spot) {
     }
 }
 
-/// The text, and what stands on each of its lines.
-fn render(tables: &[Table]) -> (String, Vec<Option<Spot>>) {
+/// Returns the text of the result, and the part that each line shows.
+fn render(tables: &[Table]) -> (String, Vec<Option<Part>>) {
     let mut text = Text::default();
     for (index, table) in tables.iter().enumerate() {
         if index > 0 {
             text.line("", None);
         }
-        let spot = Spot { table: index, entry: None, element: None };
-        text.line(&format!("{}  # {}", table.header, table.place), Some(spot));
+        let part = Part { table: index, entry: None, element: None };
+        text.line(&format!("{}  # {}", table.header, table.location), Some(part));
         for (index, entry) in table.entries.iter().enumerate() {
-            let spot = Spot { entry: Some(index), ..spot };
+            let part = Part { entry: Some(index), ..part };
             for note in &entry.notes {
                 text.line(&format!("# {note}"), None);
             }
             match &entry.value {
-                Value::One(value, place) => {
-                    text.line(&commented(&format!("{} = {value}", entry.key), place.as_ref()), Some(spot))
+                Value::One(value, location) => {
+                    text.line(&commented(&format!("{} = {value}", entry.key), location.as_ref()), Some(part))
                 }
                 Value::List(elements) => {
-                    text.line(&format!("{} = [", entry.key), Some(spot));
+                    text.line(&format!("{} = [", entry.key), Some(part));
                     for (index, element) in elements.iter().enumerate() {
-                        let line = commented(&format!("    {},", element.value), Some(&element.place));
-                        text.line(&line, Some(Spot { element: Some(index), ..spot }));
+                        let line = commented(&format!("    {},", element.value), Some(&element.location));
+                        text.line(&line, Some(Part { element: Some(index), ..part }));
                     }
-                    text.line("]", Some(spot));
+                    text.line("]", Some(part));
                 }
             }
         }
     }
-    (text.text, text.spots)
+    (text.text, text.parts)
 }
 
-/// On one line, whatever it holds.
+/// Formats a value on one line, whatever it contains.
 fn inline(value: &Toml) -> String {
     match value {
         Toml::String(text) => quoted(text),
@@ -236,19 +248,20 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-fn commented(line: &str, place: Option<&Place>) -> String {
-    place.map_or_else(|| line.to_owned(), |place| format!("{line}  # {place}"))
+/// Adds the original line to a line of the result, as a comment.
+fn commented(line: &str, location: Option<&Location>) -> String {
+    location.map_or_else(|| line.to_owned(), |location| format!("{line}  # {location}"))
 }
 
 #[derive(Default)]
 struct Text {
     text: String,
-    spots: Vec<Option<Spot>>,
+    parts: Vec<Option<Part>>,
 }
 
 impl Text {
-    /// A control character would end the comment, or the line: it is shown as its escape.
-    fn line(&mut self, line: &str, spot: Option<Spot>) {
+    /// Adds a line. Escapes control characters, which would end the comment or the line.
+    fn line(&mut self, line: &str, part: Option<Part>) {
         for c in line.chars() {
             if c.is_control() {
                 let _ = write!(self.text, "{}", c.escape_default());
@@ -257,6 +270,6 @@ impl Text {
             }
         }
         self.text.push('\n');
-        self.spots.push(spot);
+        self.parts.push(part);
     }
 }

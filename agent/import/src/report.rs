@@ -1,37 +1,38 @@
-//! What could not be taken over, or not without a choice.
+//! Collects what an import could not convert exactly.
 
 use std::fmt;
 
-use super::place::Place;
+use super::location::Location;
 
-/// A directive that has no counterpart, or not quite, and what to do instead.
+/// A directive without an exact counterpart, or a value that the import had to choose, with advice.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Left {
-    /// Where it stands.
-    pub place: Place,
-    /// The directive's keyword.
+pub struct Notice {
+    /// Line of the directive.
+    pub location: Location,
+    /// Keyword of the directive.
     pub directive: String,
     /// What to do about it.
     pub advice: String,
 }
 
-impl fmt::Display for Left {
+impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.place, self.directive, self.advice)
+        write!(f, "{}: {}: {}", self.location, self.directive, self.advice)
     }
 }
 
-/// All of them, in the order in which they are found.
+/// All notices of an import, in the order in which they are added.
 #[derive(Debug, Default)]
-pub(super) struct Report(Vec<Left>);
+pub(super) struct Report(Vec<Notice>);
 
 impl Report {
-    pub fn left(&mut self, place: &Place, directive: &str, advice: impl Into<String>) {
-        self.0.push(Left { place: place.clone(), directive: directive.to_owned(), advice: advice.into() });
+    /// Adds a notice.
+    pub fn add(&mut self, location: &Location, directive: &str, advice: impl Into<String>) {
+        self.0.push(Notice { location: location.clone(), directive: directive.to_owned(), advice: advice.into() });
     }
 
-    /// In the order of the files, each once.
-    pub fn into_sorted(self) -> Vec<Left> {
+    /// Returns the notices in the order of the files, each once.
+    pub fn into_sorted(self) -> Vec<Notice> {
         let mut all = self.0;
         all.sort();
         all.dedup();

@@ -1,11 +1,12 @@
-//! Times as the originals write them, and as ours does.
+//! Parses times of keepalived and heartbeat, and formats them for xvrrp.
 
-/// Decimal seconds, as keepalived writes them, in microseconds. What is finer is cut off.
+/// Parses decimal seconds, as keepalived has them. Returns microseconds, rounded down.
 pub(super) fn seconds(text: &str) -> Option<u64> {
     scaled(text, 1_000_000)
 }
 
-/// A number with `ms`, `us`, `s`, `m` or `h`, as heartbeat writes it; without a unit: seconds. In microseconds.
+/// Parses a number with `ms`, `us`, `s`, `m` or `h`, as heartbeat has it. Without a unit it means seconds. Returns
+/// microseconds, rounded down.
 pub(super) fn with_unit(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(end)?;
@@ -20,6 +21,7 @@ pub(super) fn with_unit(text: &str) -> Option<u64> {
     scaled(number, scale)
 }
 
+/// Parses a decimal number, and multiplies it by the scale.
 fn scaled(text: &str, scale: u64) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -35,7 +37,7 @@ fn scaled(text: &str, scale: u64) -> Option<u64> {
     whole.checked_mul(scale)?.checked_add(rest)
 }
 
-/// As the configuration has it: `"1s"`, `"100ms"`.
+/// Formats microseconds as a configuration of xvrrp has them: `1s`, `100ms`.
 pub(super) fn duration(micros: u64) -> String {
     match micros {
         seconds if seconds % 1_000_000 == 0 => format!("{}s", seconds / 1_000_000),
@@ -49,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decimal_seconds_are_read() {
+    fn decimal_seconds_are_parsed() {
         for (text, micros) in [("1", 1_000_000), ("0.1", 100_000), (".5", 500_000), ("2.", 2_000_000), ("0.0000019", 1)]
         {
             assert_eq!(seconds(text), Some(micros), "{text}");
@@ -60,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn units_are_read() {
+    fn numbers_with_and_without_units_are_parsed() {
         for (text, micros) in [("500ms", 500_000), ("10", 10_000_000), ("1.5", 1_500_000), ("2m", 120_000_000)] {
             assert_eq!(with_unit(text), Some(micros), "{text}");
         }
@@ -68,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_written_with_the_largest_unit_that_fits() {
+    fn durations_are_formatted_with_the_largest_unit_that_fits() {
         assert_eq!([duration(2_000_000), duration(1_500_000), duration(10_500)], ["2s", "1500ms", "10.500ms"]);
     }
 }

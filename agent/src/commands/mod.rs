@@ -237,17 +237,17 @@ impl Namespace {
 }
 
 fn import_file(file: &Path, options: &xvrrp_import::Options) -> anyhow::Result<()> {
-    let xvrrp_import::Import { toml, left } = xvrrp_import::import(file, options)?;
+    let xvrrp_import::Import { toml, notices } = xvrrp_import::import(file, options)?;
     if let Some(toml) = &toml {
         print(toml)?;
     }
-    for left in &left {
-        eprintln!("{left}");
+    for notice in &notices {
+        eprintln!("{notice}");
     }
-    if left.is_empty() && toml.is_some() {
+    if notices.is_empty() && toml.is_some() {
         return Ok(());
     }
-    Err(xvrrp_import::Incomplete { count: left.len(), result: toml.is_some() }.into())
+    Err(xvrrp_import::Incomplete { count: notices.len(), result: toml.is_some() }.into())
 }
 
 /// Prints to standard output. A reader such as `head` may close it early; that is no error.

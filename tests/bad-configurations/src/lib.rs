@@ -1,22 +1,22 @@
-//! The tables of wrong configurations: `*.txt` beside this file.
+//! Wrong configurations with their messages. They are in tables, `*.txt` beside this file, of this form:
 //!
 //! ```text
 //! == what is wrong
 //! the configuration
 //! --
-//! the message, line by line, with FILE for the path of the configuration and INTERFACES for all that the host has
+//! the messages, line by line, with FILE for the path of the configuration and INTERFACES for the host's interfaces
 //! ```
 
-/// A configuration and what is said about it.
+/// A configuration and its messages.
 #[derive(Debug)]
 pub struct Case {
     pub title: &'static str,
     pub configuration: String,
-    /// Exactly, without a newline at the end.
+    /// The exact messages, without a newline at the end.
     pub messages: String,
 }
 
-/// Wrong by themselves.
+/// Configurations that are wrong on every host.
 const TABLES: &[&str] = &[
     include_str!("syntax.txt"),
     include_str!("keys.txt"),
@@ -33,29 +33,25 @@ const TABLES: &[&str] = &[
     include_str!("several.txt"),
 ];
 
-/// Wrong on a host with the interfaces `lo`, `tun0`, which has no Ethernet framing, `eth0`, which has the address
-/// 192.0.2.10, and `eth1`, which has none.
 const HOST_TABLE: &str = include_str!("host.txt");
-
-/// Right on that host, but with virtual routers that must wait for something.
 const WAITING_TABLE: &str = include_str!("waiting.txt");
 
-/// Configurations that are wrong on every host.
+/// Returns the configurations that are wrong on every host.
 #[must_use]
 pub fn wrong_anywhere() -> Vec<Case> {
     TABLES.iter().flat_map(|table| cases(table)).collect()
 }
 
-/// Configurations that are wrong on a host with these interfaces: `lo`; `tun0`, without Ethernet framing; `eth0`, which has
-/// the address 192.0.2.10; `eth1`, which has none; and the bridge `br0`.
+/// Returns the configurations that are wrong on a host with these interfaces: `lo`; `tun0`, without Ethernet framing;
+/// `eth0`, which has the address 192.0.2.10; `eth1`, which has none; and the bridge `br0`.
 #[must_use]
 pub fn wrong_on_the_host() -> Vec<Case> {
     cases(HOST_TABLE)
 }
 
-/// Configurations that are right on that host, and what is said about virtual routers that must wait.
+/// Returns the configurations that are accepted on that host, with the warnings about virtual routers that must wait.
 #[must_use]
-pub fn waited_for() -> Vec<Case> {
+pub fn that_must_wait() -> Vec<Case> {
     cases(WAITING_TABLE)
 }
 

@@ -1,4 +1,4 @@
-//! No text makes the reader panic, and whatever is wrong is told in lines of the one form.
+//! Whatever the text, the reader does not panic, and every error message has the documented form.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use xvrrp_config::keys;
 
 const VALID: &str = include_str!("../../../../examples/all-keys.toml");
 
-/// What is put into valid text.
+/// Pieces of text that replace parts of a valid configuration.
 const FRAGMENTS: &[&str] = &[
     "\"",
     "'",
@@ -45,7 +45,7 @@ const FRAGMENTS: &[&str] = &[
     "ü",
 ];
 
-/// A value of any type, right or wrong.
+/// Generates a value of any type, valid or not.
 fn value() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<i64>().prop_map(|number| number.to_string()),
@@ -65,7 +65,7 @@ fn key() -> impl Strategy<Value = &'static str> {
     select(all.map(|key| key.name).collect::<Vec<_>>())
 }
 
-/// Parses, and looks at what is complained about.
+/// Parses the text, and checks the form of the error messages.
 fn check(text: &str) -> Result<(), TestCaseError> {
     let Err(error) = xvrrp_config::parse(Path::new("FILE"), text) else {
         return Ok(());
@@ -98,7 +98,7 @@ proptest! {
         let mut text: Vec<char> = VALID.chars().collect();
         for (from, length, fragment) in edits {
             let from = from.index(text.len() + 1);
-            // Mostly short cuts: a text without its first table is not much of a test.
+            // The cuts are short, because a text without its first table tests little.
             let length = length.index(16).min(text.len() - from);
             text.splice(from..from + length, fragment.chars());
         }

@@ -1,4 +1,4 @@
-//! What a right configuration comes to, where the limits are, and that no text at all makes the reader panic.
+//! Valid configurations: their values, the limits of the values, and that no text makes the reader panic.
 
 mod garbled;
 
@@ -16,14 +16,14 @@ fn parse(text: &str) -> Config {
     xvrrp_config::parse(Path::new("xvrrp.toml"), text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// A virtual router with nothing but what is required, and these lines.
+/// Returns a virtual router with the required keys and these lines.
 fn router_with(lines: &str) -> String {
     format!(
         "[[virtual_router]]\nname = \"lan\"\ninterface = \"eth0\"\nvrid = 51\naddresses = [\"192.0.2.1/24\"]\n{lines}\n"
     )
 }
 
-fn is_accepted(lines: &str) {
+fn assert_accepted(lines: &str) {
     parse(&router_with(lines));
 }
 
@@ -32,7 +32,7 @@ fn vip(octets: [u8; 4], prefix_length: u8) -> Vip {
 }
 
 #[test]
-fn what_is_not_said_has_its_default() {
+fn omitted_keys_have_their_defaults() {
     let Config { file, agent, checks, mail, virtual_routers, sync_groups, text } = parse(&router_with(""));
     assert_eq!(text.0, router_with(""));
     assert_eq!(file, Path::new("xvrrp.toml"));
@@ -84,7 +84,7 @@ fn what_is_not_said_has_its_default() {
 
 #[test]
 fn a_virtual_router_may_have_addresses_of_both_families() {
-    // RFC 9568 1.7, 5.2.3, 5.2.9: each family has its own VRIDs.
+    // Each family has its own VRIDs (RFC 9568 1.7, 5.2.3, 5.2.9).
     let config = parse(
         r#"
         [[virtual_router]]
@@ -119,7 +119,7 @@ fn a_virtual_router_may_have_addresses_of_both_families() {
 }
 
 #[test]
-fn unicast_peers_are_addresses_or_tables_with_the_least_ttl() {
+fn unicast_peers_are_addresses_or_tables_with_a_minimum_ttl() {
     let config = parse(
         r#"
         [[virtual_router]]
@@ -140,7 +140,7 @@ fn unicast_peers_are_addresses_or_tables_with_the_least_ttl() {
     let [lan, link] = &config.virtual_routers[..] else { panic!("{config:?}") };
     let shown: Vec<_> = lan.unicast_peers.iter().map(|peer| (peer.address.to_string(), peer.min_ttl)).collect();
     assert_eq!(shown, [("192.0.2.2".into(), 255), ("203.0.113.2".into(), 254), ("2001:db8::2".into(), 1)]);
-    // Peers elsewhere are sent to from an address that they can answer.
+    // Adverts to peers that are not on the link are sent from an address that can be routed to.
     assert_eq!(lan.origin(Family::Ipv4), Origin::Ipv4);
     assert_eq!(lan.origin(Family::Ipv6), Origin::Ipv6);
     assert_eq!(link.origin(Family::Ipv6), Origin::LinkLocal);
@@ -148,7 +148,7 @@ fn unicast_peers_are_addresses_or_tables_with_the_least_ttl() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one configuration with a value for every key")]
-fn everything_that_is_said_counts() {
+fn every_key_of_agent_and_virtual_router_takes_effect() {
     let config = parse(
         r#"
         [agent]
@@ -245,7 +245,7 @@ fn everything_that_is_said_counts() {
 }
 
 #[test]
-fn checks_are_tracked_by_name_with_their_weight_or_another() {
+fn checks_are_tracked_by_name_with_their_own_weight_or_another() {
     let config = parse(
         r#"
         [[virtual_router]]
@@ -302,18 +302,18 @@ fn checks_are_tracked_by_name_with_their_weight_or_another() {
     assert_eq!(unused.kind, CheckKind::PidFile("/run/nginx.pid".into()));
     let tracked = |check, weight| Tracked { check: CheckIndex::new(check), weight };
     assert_eq!(config.virtual_routers[0].track, [tracked(1, 253), tracked(0, -253), tracked(2, 0)]);
-    let unused = "xvrrp.toml:27: check \"unused\": no virtual router tracks it, so it is not run; track or remove it";
+    let unused = "xvrrp.toml:27: check \"unused\": is not run, because no virtual router tracks it; track or remove it";
     assert_eq!(config.warnings(), [unused]);
 }
 
-/// A configuration with a `[mail]` that has what is required but for the server, and these lines.
+/// Parses a configuration with a `[mail]` that has the required keys except the server, and these lines.
 fn with_mail(lines: &str, router: &str) -> Config {
     let mail = "[mail]\nfrom = \"xvrrp@gw-a.example.net\"\nto = [\"ops@example.net\", \"a.b+c@localhost\"]";
     parse(&format!("{mail}\n{lines}\n{}", router_with(router)))
 }
 
 #[test]
-fn mail_has_defaults_and_a_port_that_follows_the_encryption() {
+fn mail_has_defaults_and_the_port_depends_on_the_encryption() {
     let mail = with_mail("server = \"mail.example.net\"", "").mail.unwrap();
     assert_eq!(
         mail,
@@ -349,7 +349,7 @@ fn mail_has_defaults_and_a_port_that_follows_the_encryption() {
 }
 
 #[test]
-fn what_is_wrong_with_files_of_mail_has_its_place() {
+fn a_faulty_file_of_mail_is_reported_with_line_and_key() {
     let lines = "server = \"mail\"\nca_file = \"/ca\"\nusername = \"gw\"\npassword_file = \"/password\"";
     let config = with_mail(lines, "");
     assert_eq!(xvrrp_config::mail::check_files(&config, |_, _| None), Ok(()));
@@ -361,7 +361,7 @@ fn what_is_wrong_with_files_of_mail_has_its_place() {
 }
 
 #[test]
-fn a_virtual_router_says_when_mail_is_sent() {
+fn a_virtual_router_lists_the_occasions_of_mail() {
     let all = vec![Occasion::Active, Occasion::Backup, Occasion::Fault, Occasion::Stop];
     for (line, occasions) in [
         ("", all.clone()),
@@ -372,11 +372,11 @@ fn a_virtual_router_says_when_mail_is_sent() {
         let config = with_mail("server = \"mail\"", line);
         assert_eq!(config.virtual_routers[0].mail, occasions, "{line}");
     }
-    is_accepted("mail = false");
+    assert_accepted("mail = false");
 }
 
 #[test]
-fn limits_belong_to_what_is_allowed() {
+fn the_limits_of_every_range_are_accepted() {
     // conformance 25
     for lines in [
         "priority = 1",
@@ -397,7 +397,7 @@ fn limits_belong_to_what_is_allowed() {
         "announce_count = 1\nannounce_interval = \"10ms\"",
         "announce_count = 60\nannounce_interval = \"60s\"",
     ] {
-        is_accepted(lines);
+        assert_accepted(lines);
     }
     for vrid in [1, 255] {
         parse(&router_with("").replace("51", &vrid.to_string()));
@@ -427,17 +427,17 @@ fn an_advert_has_room_for_255_addresses() {
 }
 
 #[test]
-fn what_is_unique_on_an_interface_may_recur_on_another() {
+fn a_vrid_and_an_address_may_recur_on_another_interface() {
     // RFC 9568 5.2.3
     let other = router_with("").replace("lan", "wan").replace("eth0", "eth1");
     assert_eq!(parse(&(router_with("") + &other)).virtual_routers.len(), 2);
 }
 
 #[test]
-fn other_shapes_of_toml_say_the_same() {
+fn equivalent_toml_yields_the_same_configuration() {
     let inline =
         "virtual_router = [{ name = \"lan\", interface = 'eth0', vrid = 0x33, addresses = [\"192.0.2.1/24\",] }]";
-    // All but the text itself.
+    // The text itself differs.
     let parse = |text: &str| Config { text: Text(String::new()), ..parse(text) };
     let mut inline = parse(inline);
     inline.virtual_routers[0].lines = VirtualRouterLines { header: 1, interface: 3, addresses: 5, unicast_peers: 1 };
@@ -462,7 +462,7 @@ fn repository() -> PathBuf {
 }
 
 #[test]
-fn the_examples_are_right() {
+fn the_examples_are_valid() {
     let examples: Vec<PathBuf> = fs::read_dir(repository().join("examples"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -475,7 +475,7 @@ fn the_examples_are_right() {
 }
 
 #[test]
-fn the_reference_has_every_key_and_no_other() {
+fn the_reference_lists_exactly_the_keys_that_exist() {
     let reference = fs::read_to_string(repository().join("docs/configuration.md")).unwrap();
     let described: Vec<&str> =
         reference.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
@@ -486,7 +486,7 @@ fn the_reference_has_every_key_and_no_other() {
 }
 
 #[test]
-fn the_configurations_in_the_reference_are_right() {
+fn the_configurations_in_the_reference_are_valid() {
     let reference = fs::read_to_string(repository().join("docs/configuration.md")).unwrap();
     let blocks: Vec<&str> = reference.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!blocks.is_empty());
@@ -496,7 +496,7 @@ fn the_configurations_in_the_reference_are_right() {
 }
 
 #[test]
-fn members_of_a_sync_group_know_it_and_track_what_any_of_them_does() {
+fn members_of_a_sync_group_refer_to_it_and_track_what_any_of_them_tracks() {
     let config = parse(
         r#"
         check = [{ name = "web", process = "nginx" }, { name = "uplink", interface = "eth2", weight = -20 }]

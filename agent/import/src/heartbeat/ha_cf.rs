@@ -1,49 +1,55 @@
-//! ha.cf(5).
+//! Reads ha.cf(5).
 
 use std::path::Path;
 
 use toml::Value as Toml;
 
 use super::super::document::Table;
-use super::super::place::{Located, Place};
+use super::super::error::ImportError;
+use super::super::input::read_text;
+use super::super::location::{Located, Location};
+use super::super::names::sanitize;
+use super::super::options::Options;
 use super::super::report::Report;
 use super::super::time::with_unit;
-use super::super::{ImportError, Options, read_text};
-use super::PING_WEIGHT;
 
-/// What the file says.
+/// Weight of a ping node.
+pub(super) const PING_WEIGHT: i64 = -25;
+
+/// Contents of ha.cf.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     nodes: Vec<Located<String>>,
-    /// Microseconds.
+    /// In microseconds.
     pub deadtime: Option<Located<u64>>,
     pub failback: Option<Located<bool>>,
-    /// The first that heartbeats go over.
+    /// First interface that heartbeats are sent over.
     pub device: Option<Located<String>>,
     pings: Vec<Located<String>>,
     ipfail: bool,
-    /// Where a resource manager is turned on.
-    pub manager: Option<Place>,
+    /// Line that turns on a resource manager.
+    pub manager: Option<Location>,
 }
 
 const LOGGING: &str = "the log goes to the journal; remove it";
-const PATH: &str =
-    "adverts are multicast on the interface of each virtual router: let 224.0.0.18 and IP protocol 112 pass there";
-/// One of several paths, and not always that of the addresses: so no unicast_peers are made of it.
-const UNICAST: &str = "adverts are multicast on the interface of each virtual router: let 224.0.0.18 and IP protocol 112 pass there, or \
-                       put the other host's address into unicast_peers";
-const FENCING: &str =
-    "no host is switched off: a host whose agent dies or hangs is fenced by its own kernel half, see docs/security.md";
+const MULTICAST: &str =
+    "adverts are multicast on the interface of each virtual router; allow IP protocol 112 to 224.0.0.18 there";
+/// Advice for `ucast`. The import makes no unicast_peers of it, because it is one of several paths, and not always that
+/// of the virtual addresses.
+const UNICAST: &str = "adverts are multicast on the interface of each virtual router; allow IP protocol 112 to \
+                       224.0.0.18 there, or put the address of the other host into unicast_peers";
+const FENCING: &str = "xvrrp switches off no host: a host whose agent dies or hangs is fenced by its own kernel half \
+                       (docs/security.md); remove it";
 
 pub(super) fn read(path: &Path, report: &mut Report) -> Result<Cluster, ImportError> {
     let mut cluster = Cluster::default();
-    let first = Place::new(path, 0);
+    let first = Location::new(path, 0);
     for (index, line) in read_text(path, None)?.lines().enumerate() {
-        let place = first.at(index + 1);
+        let location = first.at(index + 1);
         let line = line.split('#').next().unwrap_or_default();
         let mut words = line.split_whitespace();
         if let Some(directive) = words.next() {
-            cluster.directive(directive, &words.collect::<Vec<_>>(), &place, report)?;
+            cluster.directive(directive, &words.collect::<Vec<_>>(), &location, report)?;
         }
     }
     if cluster.nodes.is_empty() {
@@ -53,20 +59,21 @@ pub(super) fn read(path: &Path, report: &mut Report) -> Result<Cluster, ImportEr
 }
 
 impl Cluster {
+    /// Reads a directive, or reports it.
     fn directive(
         &mut self,
         directive: &str,
         words: &[&str],
-        place: &Place,
+        location: &Location,
         report: &mut Report,
     ) -> Result<(), ImportError> {
         let first = || {
-            let missing = || ImportError::at(place, format_args!("{directive} has no value; add one"));
+            let missing = || ImportError::at(location, format_args!("{directive} has no value; add one"));
             words.first().copied().ok_or_else(missing)
         };
         let advice = match directive {
             "node" => {
-                self.nodes.extend(words.iter().map(|word| Located::new((*word).to_owned(), place)));
+                self.nodes.extend(words.iter().map(|word| Located::new((*word).to_owned(), location)));
                 return Ok(());
             }
             "deadtime" => {
@@ -74,11 +81,11 @@ impl Cluster {
                 let micros = with_unit(text).filter(|micros| *micros > 0);
                 let wrong = || {
                     ImportError::at(
-                        place,
-                        format_args!("deadtime: {text:?} is no time; expected one such as 10 or 500ms"),
+                        location,
+                        format_args!("deadtime: {text:?} is not a time; expected one such as 10 or 500ms"),
                     )
                 };
-                self.deadtime = Some(Located::new(micros.ok_or_else(wrong)?, place));
+                self.deadtime = Some(Located::new(micros.ok_or_else(wrong)?, location));
                 return Ok(());
             }
             "auto_failback" => {
@@ -86,25 +93,25 @@ impl Cluster {
                     "on" | "true" | "yes" | "y" | "1" | "legacy" => true,
                     "off" | "false" | "no" | "n" | "0" => false,
                     other => {
-                        let message = format_args!("auto_failback: {other:?} is none of on, off and legacy");
-                        return Err(ImportError::at(place, message));
+                        let message = format_args!("auto_failback: {other:?} is not valid; expected on, off or legacy");
+                        return Err(ImportError::at(location, message));
                     }
                 };
-                self.failback = Some(Located::new(failback, place));
+                self.failback = Some(Located::new(failback, location));
                 return Ok(());
             }
-            // Its older name, and the other way round.
+            // The older name of auto_failback, with the opposite meaning.
             "nice_failback" => {
-                self.failback = Some(Located::new(first()?.eq_ignore_ascii_case("off"), place));
+                self.failback = Some(Located::new(first()?.eq_ignore_ascii_case("off"), location));
                 return Ok(());
             }
             "bcast" | "ucast" | "mcast" => {
                 let device = first()?;
-                self.device.get_or_insert_with(|| Located::new(device.to_owned(), place));
-                if directive == "ucast" { UNICAST } else { PATH }
+                self.device.get_or_insert_with(|| Located::new(device.to_owned(), location));
+                if directive == "ucast" { UNICAST } else { MULTICAST }
             }
             "ping" => {
-                self.pings.extend(words.iter().map(|word| Located::new((*word).to_owned(), place)));
+                self.pings.extend(words.iter().map(|word| Located::new((*word).to_owned(), location)));
                 return Ok(());
             }
             "respawn" if words.iter().any(|word| word.ends_with("/ipfail")) => {
@@ -112,57 +119,60 @@ impl Cluster {
                 return Ok(());
             }
             "crm" | "pacemaker" if !matches!(first()?, "no" | "off" | "false" | "n" | "0") => {
-                self.manager = Some(place.clone());
-                "resources are Pacemaker's then: write a [[virtual_router]] for each IPaddr2 that `crm configure \
+                self.manager = Some(location.clone());
+                "Pacemaker manages the resources; write a [[virtual_router]] for each IPaddr2 that `crm configure \
                  show` lists"
             }
             "crm" | "pacemaker" => return Ok(()),
             _ => without_counterpart(directive),
         };
-        report.left(place, directive, advice);
+        report.add(location, directive, advice);
         Ok(())
     }
 
+    /// Returns whether the cluster has this node.
     pub fn has_node(&self, name: &str) -> bool {
         self.nodes.iter().any(|node| same_host(&node.value, name))
     }
 
-    /// The node that the result is for.
+    /// Returns the node that the result is for.
     pub fn own_node(&self, options: &Options) -> Result<&Located<String>, ImportError> {
         let wanted = options.node()?;
         self.nodes.iter().find(|node| same_host(&node.value, &wanted)).ok_or_else(|| {
             let nodes: Vec<&str> = self.nodes.iter().map(|node| node.value.as_str()).collect();
-            let place = self.nodes.first().map(|node| node.place.to_string()).unwrap_or_default();
+            let location = self.nodes.first().map(|node| node.location.to_string()).unwrap_or_default();
             let nodes = nodes.join(", ");
             ImportError::at(
-                place,
+                location,
                 format_args!(
-                    "{wanted:?} is none of the nodes; say whose configuration it is to be: --node with one of {nodes}"
+                    "{wanted:?} is not one of the nodes; name the node that the result is for: --node with one of \
+                     {nodes}"
                 ),
             )
         })
     }
 
-    /// `[[check]]` for each ping node, which matters to heartbeat only if ipfail runs.
+    /// Makes a `[[check]]` of each ping node, if ipfail runs. heartbeat does nothing with ping nodes without ipfail.
     pub fn checks(&self, report: &mut Report) -> Vec<Table> {
         let mut tables = Vec::new();
-        for Located { value: host, place } in &self.pings {
+        for Located { value: host, location } in &self.pings {
             if !self.ipfail {
-                report.left(
-                    place,
+                report.add(
+                    location,
                     "ping",
-                    "without ipfail heartbeat does nothing when it is lost; for xvrrp to act, write a [[check]]",
+                    "without ipfail, heartbeat does nothing when this node is lost; write a [[check]] if xvrrp should \
+                     react",
                 );
             } else {
                 let advice = format!(
-                    "as with ipfail, a lost ping node lowers the priority by {}, and the other host takes over \
-                     if it sees more of them; not with preempt = false",
+                    "as with ipfail, a lost ping node lowers the priority by {}, and the other host takes over if it \
+                     reaches more of them; with preempt = false it does not",
                     -PING_WEIGHT
                 );
-                report.left(place, "ping", advice.as_str());
-                let mut table = Table::new("[[check]]", place);
-                table.set("name", check_name(host), place);
-                table.set("ping", host.as_str(), place);
+                report.add(location, "ping", advice.as_str());
+                let mut table = Table::new("[[check]]", location);
+                table.set("name", check_name(host), location);
+                table.set("ping", host.as_str(), location);
                 table.choose("weight", PING_WEIGHT, advice);
                 tables.push(table);
             }
@@ -170,12 +180,12 @@ impl Cluster {
         tables
     }
 
-    /// What each virtual router has in `track`.
+    /// Returns the elements of `track`, which are the same for all virtual routers.
     pub fn tracked(&self) -> Vec<Located<Toml>> {
         if !self.ipfail {
             return Vec::new();
         }
-        self.pings.iter().map(|ping| Located::new(Toml::String(check_name(&ping.value)), &ping.place)).collect()
+        self.pings.iter().map(|ping| Located::new(Toml::String(check_name(&ping.value)), &ping.location)).collect()
     }
 }
 
@@ -183,26 +193,27 @@ impl Cluster {
 fn without_counterpart(directive: &str) -> &'static str {
     match directive {
         "keepalive" => {
-            "advert_interval follows from deadtime; set it directly to be faster, down to 10 ms (docs/timing.md)"
+            "advert_interval is derived from deadtime; set it directly for faster adverts, down to 10 ms \
+             (docs/timing.md)"
         }
-        "warntime" => "adverts that are late are not warned of; `xvrrp status` shows when the last one came",
+        "warntime" => "there is no warning about late adverts; `xvrrp status` shows when the last one arrived",
         "initdead" => {
-            "a start waits for Active_Down_Interval before it takes over; let the service start later if that \
-                 is too early"
+            "xvrrp waits for Active_Down_Interval before it takes over; start the service later if that is too early"
         }
-        "deadping" => "the time is interval and fall of the [[check]]",
-        "ping_group" => "write a [[check]] with a script that pings each of them, and fails if none answers",
+        "deadping" => "set interval and fall of the [[check]] instead",
+        "ping_group" => "write a [[check]] with a script that pings each of them and fails if none answers",
         "hbaping" => "there is no Fibre Channel ping; write a [[check]] with a script",
         "serial" | "baud" => {
-            "adverts go over the network only: a lost segment is a fault of its virtual routers, each by itself"
+            "adverts are sent over the network only; if a segment is lost, each of its virtual routers has a fault by \
+             itself"
         }
-        "udpport" => "VRRP has no port: let IP protocol 112 pass",
+        "udpport" => "VRRP has no port; allow IP protocol 112 instead",
         "logfile" | "logfacility" | "debugfile" | "use_logd" | "debug" | "conn_logd_time" | "logsettings" => LOGGING,
         "stonith" | "stonith_host" => FENCING,
         "watchdog" => "use WatchdogSec= of the service, or watchdog(8)",
-        "respawn" => "start it as a service of systemd",
+        "respawn" => "start it as a systemd service",
         "realtime" | "rtprio" => {
-            "the election is on a real-time thread anyway; its priority is realtime_priority in [agent]"
+            "the election runs on a real-time thread anyway; realtime_priority in [agent] sets its priority"
         }
         "apiauth"
         | "client_id"
@@ -222,15 +233,17 @@ fn without_counterpart(directive: &str) -> &'static str {
         | "environment"
         | "enable_config_writes_for_new_nodes"
         | "max_rexmit_delay" => "has no counterpart; remove it",
-        _ => "heartbeat has no such directive; look what was meant",
+        _ => "heartbeat has no such directive; correct the keyword, or remove it",
     }
 }
 
+/// Returns the name of the check of a ping node.
 fn check_name(host: &str) -> String {
-    super::valid(&format!("ping-{host}"))
+    sanitize(&format!("ping-{host}"))
 }
 
-/// heartbeat compares with `uname -n`; which may be a whole domain name or its first part.
+/// Returns whether two names are those of one host. heartbeat compares nodes with `uname -n`, which may be a whole
+/// domain name or its first label.
 fn same_host(one: &str, other: &str) -> bool {
     let short = |name: &str| name.split('.').next().unwrap_or_default().to_ascii_lowercase();
     short(one) == short(other)

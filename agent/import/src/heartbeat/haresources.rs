@@ -1,12 +1,13 @@
-//! haresources: a preferred node and its resources on each line.
+//! Reads haresources, which has a preferred node and its resources on each line.
 
 use std::path::Path;
 
-use super::super::place::{Located, Place};
-use super::super::{ImportError, read_text};
+use super::super::error::ImportError;
+use super::super::input::read_text;
+use super::super::location::{Located, Location};
 use super::ha_cf::Cluster;
 
-/// A line, with those that continue it.
+/// A line, with the lines that continue it.
 #[derive(Debug)]
 pub(super) struct Group {
     pub node: Located<String>,
@@ -18,24 +19,24 @@ pub(super) fn read(path: &Path, cluster: &Cluster) -> Result<Vec<Group>, ImportE
         (Err(_), Some(manager)) => {
             return Err(ImportError::at(
                 manager,
-                "with a resource manager the resources are not in haresources; write their addresses by hand",
+                "with a resource manager, the resources are not in haresources; write their addresses by hand",
             ));
         }
         (text, _) => text?,
     };
-    let first = Place::new(path, 1);
+    let first = Location::new(path, 1);
     let mut groups: Vec<Group> = Vec::new();
     let mut continued = false;
     for (index, line) in text.lines().enumerate() {
-        let place = first.at(index + 1);
+        let location = first.at(index + 1);
         let line = line.split('#').next().unwrap_or_default().trim_end();
         let (line, continues) = line.strip_suffix('\\').map_or((line, false), |line| (line, true));
-        let mut words = line.split_whitespace().map(|word| Located::new(word.to_owned(), &place));
+        let mut words = line.split_whitespace().map(|word| Located::new(word.to_owned(), &location));
         if !continued {
             let Some(node) = words.next() else { continue };
             if !cluster.has_node(&node.value) {
-                let message = format_args!("{:?} is no node of ha.cf; a line begins with one", node.value);
-                return Err(ImportError::at(&place, message));
+                let message = format_args!("{:?} is not a node of ha.cf; begin the line with a node", node.value);
+                return Err(ImportError::at(&location, message));
             }
             groups.push(Group { node, resources: Vec::new() });
         }

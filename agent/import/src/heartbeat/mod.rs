@@ -1,4 +1,4 @@
-//! heartbeat's ha.cf and haresources, of its versions 1 to 3 without a cluster resource manager.
+//! Imports ha.cf and haresources of heartbeat 1 to 3 without a cluster resource manager.
 
 mod ha_cf;
 mod haresources;
@@ -12,26 +12,29 @@ use self::ha_cf::Cluster;
 use self::haresources::Group;
 use self::resource::{Address, Resource};
 use super::document::Table;
-use super::names::{Names, valid};
-use super::place::{Located, Place};
+use super::error::ImportError;
+use super::input::beside;
+use super::location::{Located, Location};
+use super::names::{Names, sanitize};
+use super::options::Options;
 use super::report::Report;
 use super::time::duration;
-use super::{ImportError, Options, beside};
 
-/// Priorities of the node that a line of haresources names, and of the others: a weight between them lets the other take
-/// over.
+/// Priority of the node that a line of haresources names.
 const PREFERRED: u32 = 120;
+/// Priority of other nodes. [`PING_WEIGHT`](ha_cf::PING_WEIGHT) exceeds the difference, so that they can take over.
 const OTHER: u32 = 100;
-const PING_WEIGHT: i64 = -25;
 const FIRST_VRID: u32 = 51;
 const LAST_VRID: u32 = 255;
-/// heartbeat's default.
+/// heartbeat's default, in microseconds.
 const DEADTIME: u64 = 30_000_000;
-/// What version 3 can say of an interval.
+/// Unit of intervals in adverts of version 3, in microseconds.
 const STEP: u64 = 10_000;
+/// Longest interval in adverts of version 3, in microseconds.
 const MAX_INTERVAL: u64 = 4095 * STEP;
 
-/// The tables that the files make, not checked yet. Either is given; the other lies beside it.
+/// Returns the tables of the result, which are not checked yet. `path` is that of one file; the other file is in the
+/// same directory.
 pub(super) fn import(path: &Path, options: &Options, report: &mut Report) -> Result<Vec<Table>, ImportError> {
     let given_resources = path.file_name().is_some_and(|name| name == "haresources");
     let (ha_cf, haresources) = if given_resources {
@@ -43,12 +46,12 @@ pub(super) fn import(path: &Path, options: &Options, report: &mut Report) -> Res
     let groups = haresources::read(&haresources, &cluster)?;
     let authkeys = beside(path, "authkeys");
     if authkeys.exists() {
-        let place = Place::new(&authkeys, 2);
-        report.left(
-            &place,
+        let location = Location::new(&authkeys, 2);
+        report.add(
+            &location,
             "auth",
-            "version 3 has no authentication (RFC 5798): list the other router in \
-                                     allowed_sources, see docs/security.md",
+            "VRRP version 3 has no authentication (RFC 5798); list the other router in allowed_sources \
+             (docs/security.md)",
         );
     }
     let node = cluster.own_node(options)?;
@@ -64,12 +67,14 @@ pub(super) fn import(path: &Path, options: &Options, report: &mut Report) -> Res
     Ok(tables)
 }
 
+/// Makes the table `[agent]`.
 fn agent(node: &Located<String>) -> Table {
-    let mut table = Table::new("[agent]", &node.place);
-    table.set("router_id", valid(&node.value), &node.place);
+    let mut table = Table::new("[agent]", &node.location);
+    table.set("router_id", sanitize(&node.value), &node.location);
     table
 }
 
+/// The virtual routers and sync groups made so far.
 struct Routers<'a> {
     cluster: &'a Cluster,
     node: &'a Located<String>,
@@ -79,28 +84,28 @@ struct Routers<'a> {
 }
 
 impl Routers<'_> {
-    /// One for each interface of a line of haresources.
+    /// Makes a virtual router for each interface of a line of haresources, and a sync group if there are several.
     fn add(&mut self, group: &Group, report: &mut Report) {
         let Group { node, resources } = group;
         let resources: Vec<Located<Resource>> =
-            resources.iter().filter_map(|it| Some(Located::new(resource::read(it, report)?, &it.place))).collect();
+            resources.iter().filter_map(|it| Some(Located::new(resource::read(it, report)?, &it.location))).collect();
         let addresses = |it: &'_ Located<Resource>| match &it.value {
-            Resource::Address(address) => Some(Located::new(address.clone(), &it.place)),
+            Resource::Address(address) => Some(Located::new(address.clone(), &it.location)),
             Resource::Service(_) => None,
         };
         let addresses: Vec<Located<Address>> = resources.iter().filter_map(addresses).collect();
         let services: Vec<Located<&str>> = resources
             .iter()
             .filter_map(|it| match &it.value {
-                Resource::Service(name) => Some(Located::new(name.as_str(), &it.place)),
+                Resource::Service(name) => Some(Located::new(name.as_str(), &it.location)),
                 Resource::Address(_) => None,
             })
             .collect();
         if addresses.is_empty() {
-            report.left(
-                &node.place,
+            report.add(
+                &node.location,
                 "haresources",
-                "this line has no address, and so no virtual router; start its services by systemd",
+                "this line has no address, so no virtual router is made of it; start its services with systemd",
             );
             return;
         }
@@ -123,6 +128,7 @@ impl Routers<'_> {
         }
     }
 
+    /// Makes a virtual router. Returns its name.
     fn add_router(
         &mut self,
         preferred: &Located<String>,
@@ -131,63 +137,67 @@ impl Routers<'_> {
         report: &mut Report,
     ) -> Option<Located<String>> {
         let first = addresses.first()?;
-        let place = &first.place;
+        let location = &first.location;
         if self.next_vrid > LAST_VRID {
-            report.left(place, "haresources", "more virtual routers than VRIDs; left out");
+            report.add(location, "haresources", "is left out: there are more virtual routers than VRIDs");
             return None;
         }
         let vrid = self.next_vrid;
         self.next_vrid += 1;
         let name = self.names.claim(first.value.address.split('/').next().unwrap_or_default());
 
-        let mut table = Table::new("[[virtual_router]]", place);
-        table.set("name", name.as_str(), place);
+        let mut table = Table::new("[[virtual_router]]", location);
+        table.set("name", name.as_str(), location);
         match &first.value.interface {
-            Some(interface) => table.set("interface", interface.as_str(), place),
+            Some(interface) => table.set("interface", interface.as_str(), location),
             None => {
                 let device = self.cluster.device.as_ref().map_or("eth0", |device| device.value.as_str());
                 let advice = format!(
-                    "no interface is named, {device} is chosen; heartbeat asked the routing table: take the \
-                     interface of this network"
+                    "no interface is given, so {device} was chosen; heartbeat looks it up in the routing table: set \
+                     the interface of this network"
                 );
-                report.left(place, "interface", advice.as_str());
+                report.add(location, "interface", advice.as_str());
                 table.choose("interface", device, advice);
             }
         }
         let advice = format!(
-            "heartbeat has no VRID, {vrid} is chosen; it must be free on the segment, and the same on all routers"
+            "heartbeat has no VRID, so {vrid} was chosen; it must be free on the segment, and the same on all routers"
         );
-        report.left(place, "vrid", advice.as_str());
+        report.add(location, "vrid", advice.as_str());
         table.choose("vrid", vrid, advice);
         let (priority, why) = if preferred.value == self.node.value {
-            (PREFERRED, format!("this host is preferred: {}", preferred.value))
+            (PREFERRED, format!("the preferred node is this host, {}", preferred.value))
         } else {
-            (OTHER, format!("another host is preferred: {}", preferred.value))
+            (OTHER, format!("the preferred node is another host, {}", preferred.value))
         };
-        table.set_with_note("priority", priority, &preferred.place, why);
+        table.set_with_note("priority", priority, &preferred.location, why);
         self.write_interval(&mut table);
         let bare = addresses.iter().find(|address| !address.value.address.contains('/'));
         if let Some(bare) = bare {
-            let advice = "no prefix length, so a single address; heartbeat took that of the network's route: add it \
-                          if it matters";
-            report.left(&bare.place, "addresses", advice);
+            let advice = format!(
+                "{} has no prefix length, so it becomes a single address; heartbeat takes the prefix length of the route \
+                 to the network: add it if it matters",
+                bare.value.address
+            );
+            report.add(&bare.location, "addresses", advice);
         }
-        let note = bare.map(|_| "an address without prefix length stands alone (/32)");
-        let list = addresses.iter().map(|it| Located::new(it.value.address.clone(), &it.place)).collect();
+        let note = bare.map(|_| "an address without a prefix length is a single address (/32)");
+        let list = addresses.iter().map(|it| Located::new(it.value.address.clone(), &it.location)).collect();
         table.set_list_with_note("addresses", list, note);
         match &self.cluster.failback {
-            Some(failback) => table.set("preempt", failback.value, &failback.place),
-            None => table.choose("preempt", true, "heartbeat: no auto_failback, so legacy, which is on"),
+            Some(failback) => table.set("preempt", failback.value, &failback.location),
+            None => table.choose("preempt", true, "heartbeat: no auto_failback, so legacy, which means on"),
         }
         table.set_list("track", self.cluster.tracked());
         let units: Vec<_> =
-            services.iter().map(|it| Located::new(format!("{}.service", it.value), &it.place)).collect();
+            services.iter().map(|it| Located::new(format!("{}.service", it.value), &it.location)).collect();
         table.set_list("services", units);
         self.tables.push(table);
-        Some(Located::new(name, place))
+        Some(Located::new(name, location))
     }
 
-    /// So that a dead host is replaced after `deadtime` at the latest: Active_Down_Interval is less than four intervals.
+    /// Chooses the interval so that a dead host is replaced within `deadtime`: Active_Down_Interval is less than four
+    /// intervals.
     fn write_interval(&self, table: &mut Table) {
         let deadtime = self.cluster.deadtime.as_ref();
         let micros = deadtime.map_or(DEADTIME, |it| it.value);
@@ -195,8 +205,8 @@ impl Routers<'_> {
         let dead = duration(micros);
         match deadtime {
             Some(it) => {
-                let note = format!("a dead host is replaced after three to four of these, within deadtime = {dead}");
-                table.set_with_note("advert_interval", interval, &it.place, note);
+                let note = format!("a dead host is replaced after three to four intervals, within deadtime = {dead}");
+                table.set_with_note("advert_interval", interval, &it.location, note);
             }
             None => {
                 let note =
@@ -206,13 +216,14 @@ impl Routers<'_> {
         }
     }
 
-    /// What stands on one line goes together.
+    /// Makes a sync group of the virtual routers of one line, which change role together.
     fn group(&mut self, names: Vec<Located<String>>) {
         let Some(first) = names.first() else { return };
-        let place = first.place.clone();
-        let mut table = Table::new("[[sync_group]]", &place);
-        table.set("name", format!("group-{}", first.value), &place);
-        let names = names.into_iter().map(|it| Located { value: Toml::String(it.value), place: it.place }).collect();
+        let location = first.location.clone();
+        let mut table = Table::new("[[sync_group]]", &location);
+        table.set("name", format!("group-{}", first.value), &location);
+        let names =
+            names.into_iter().map(|it| Located { value: Toml::String(it.value), location: it.location }).collect();
         table.set_list("members", names);
         self.tables.push(table);
     }

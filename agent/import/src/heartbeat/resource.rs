@@ -1,11 +1,11 @@
-//! Resources: `IPaddr::192.0.2.1/24/eth0`, `nginx`, `Filesystem::/dev/drbd0::/srv::ext4`.
+//! Parses resources: `IPaddr::192.0.2.1/24/eth0`, `nginx`, `Filesystem::/dev/drbd0::/srv::ext4`.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::super::place::Located;
+use super::super::location::Located;
 use super::super::report::Report;
 
-/// What xvrrp can take over.
+/// A resource that xvrrp can manage.
 #[derive(Clone, Debug)]
 pub(super) enum Resource {
     Address(Address),
@@ -15,33 +15,35 @@ pub(super) enum Resource {
 
 #[derive(Clone, Debug)]
 pub(super) struct Address {
-    /// With its prefix length, if it has one.
+    /// The address, with its prefix length if it has one.
     pub address: String,
     pub interface: Option<String>,
 }
 
-/// What cannot be taken over is reported.
+/// Parses a resource. Reports one that xvrrp cannot manage.
 pub(super) fn read(it: &Located<String>, report: &mut Report) -> Option<Resource> {
     let mut parts = it.value.split("::");
     let agent = parts.next().unwrap_or_default();
     let argument = parts.next();
     let advice = match (agent, argument) {
-        ("IPaddr" | "IPaddr2" | "IPv6addr", Some(address)) => return address_of(address, it, report),
-        (bare, None) if is_address(bare) => return address_of(bare, it, report),
+        ("IPaddr" | "IPaddr2" | "IPv6addr", Some(address)) => return parse_address(address, it, report),
+        (bare, None) if is_address(bare) => return parse_address(bare, it, report),
         ("Filesystem" | "drbddisk" | "drbdupper" | "drbd" | "LVM" | "Raid1" | "ServeRAID" | "WAS" | "iSCSI", _) => {
-            "xvrrp moves addresses and services, no storage: two hosts that both serve would ruin it; that takes a \
-             cluster manager with fencing"
+            "xvrrp moves addresses and services, but not storage, which two hosts that use it at once would destroy; \
+             use a cluster manager with fencing"
         }
         ("MailTo", _) => "add a [mail] with a server, and with this address in `to`",
-        ("IPsrcaddr", _) => "let a notify program set the route's source on MASTER: ip route change ... src ADDRESS",
-        ("SendArp", _) => "each takeover sends gratuitous ARP: see announce_count",
+        ("IPsrcaddr", _) => {
+            "use a notify program that sets the source of the route on MASTER: ip route change ... src ADDRESS"
+        }
+        ("SendArp", _) => "every takeover sends gratuitous ARP; announce_count says how often",
         ("LinuxSCSI" | "ICP" | "portblock" | "AudibleAlarm" | "WinPopup" | "Delay" | "XinetD", _) => {
-            "let a notify program do it, on MASTER and on every other state"
+            "use a notify program, which acts on MASTER and on every other state"
         }
         (service, None) => return Some(Resource::Service(service.to_owned())),
-        (_, Some(_)) => "has arguments: make a systemd unit of it, and start and stop that",
+        (_, Some(_)) => "has arguments; write a systemd unit for it, and start and stop that unit",
     };
-    report.left(&it.place, agent, advice);
+    report.add(&it.location, agent, advice);
     None
 }
 
@@ -49,12 +51,12 @@ fn is_address(text: &str) -> bool {
     text.split('/').next().is_some_and(|address| address.parse::<IpAddr>().is_ok())
 }
 
-/// `address[/netmask[/interface[:label]][/broadcast]]`
-fn address_of(text: &str, it: &Located<String>, report: &mut Report) -> Option<Resource> {
+/// Parses `address[/netmask[/interface[:label]][/broadcast]]`.
+fn parse_address(text: &str, it: &Located<String>, report: &mut Report) -> Option<Resource> {
     let mut parts = text.split('/');
     let address = parts.next().unwrap_or_default();
     if address.parse::<IpAddr>().is_err() {
-        report.left(&it.place, "IPaddr", format!("{address:?} is no address; write it as a number"));
+        report.add(&it.location, "IPaddr", format!("{address:?} is not an IP address; write it in numbers"));
         return None;
     }
     let mut prefix = String::new();
@@ -63,16 +65,16 @@ fn address_of(text: &str, it: &Located<String>, report: &mut Report) -> Option<R
         if index == 0 {
             prefix = format!("/{}", prefix_length(part).map_or_else(|| part.to_owned(), |length| length.to_string()));
         } else if part.parse::<Ipv4Addr>().is_ok() {
-            report.left(
-                &it.place,
+            report.add(
+                &it.location,
                 "broadcast",
-                "the interface's own address has the broadcast address of the network; remove it",
+                "the interface's own address already has the broadcast address of the network; remove it",
             );
         } else if !part.is_empty() {
             let (device, label) = part.split_once(':').map_or((part, None), |(device, label)| (device, Some(label)));
             if label.is_some() {
-                report.left(
-                    &it.place,
+                report.add(
+                    &it.location,
                     "label",
                     "has no counterpart; `ip address show proto 112` lists the addresses that xvrrp has set",
                 );
@@ -83,7 +85,7 @@ fn address_of(text: &str, it: &Located<String>, report: &mut Report) -> Option<R
     Some(Resource::Address(Address { address: format!("{address}{prefix}"), interface }))
 }
 
-/// Reads the prefix length of a mask in dots.
+/// Returns the prefix length of a mask in dotted form.
 fn prefix_length(mask: &str) -> Option<u32> {
     let mask: Ipv4Addr = mask.parse().ok()?;
     let ones = mask.to_bits().leading_ones();

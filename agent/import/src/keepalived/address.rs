@@ -1,24 +1,26 @@
-//! `virtual_ipaddress` and `virtual_ipaddress_excluded`.
+//! Reads `virtual_ipaddress` and `virtual_ipaddress_excluded`.
 
 use std::net::Ipv6Addr;
 
-use super::super::place::Located;
+use super::super::location::Located;
 use super::super::report::Report;
 use super::tree::Statement;
 
 /// An address with its options.
 #[derive(Debug)]
 pub(super) struct Address {
-    /// With its prefix length, if it has one; keepalived's default is a single address, as ours.
+    /// The address, with its prefix length if it has one. Without one, it is a single address in keepalived and in
+    /// xvrrp.
     text: Located<String>,
     options: Vec<String>,
-    /// Not in adverts.
+    /// Whether adverts of keepalived do not list it.
     pub excluded: bool,
 }
 
+/// Reads the addresses of a block.
 pub(super) fn read(block: &Statement, excluded: bool) -> impl Iterator<Item = Address> {
     block.statements().iter().map(move |line| Address {
-        text: Located::new(line.keyword.clone(), &line.place),
+        text: Located::new(line.keyword.clone(), &line.location),
         options: line.words.clone(),
         excluded,
     })
@@ -31,21 +33,23 @@ impl Address {
     }
 }
 
-/// Those of a virtual router on the interface, in their order. What they cannot have is reported.
+/// Returns the addresses that a virtual router on this interface can have, in their order. Reports the others, and
+/// options without a counterpart.
 pub(super) fn choose(addresses: &[Address], interface: &str, report: &mut Report) -> Vec<Located<String>> {
     let family = addresses.iter().find(|address| !address.excluded).is_some_and(Address::is_ipv6);
     let fits = |address: &&Address| report_options(address, interface, family, report);
     addresses.iter().filter(fits).map(|address| address.text.clone()).collect()
 }
 
-/// Returns whether the address can be one of the virtual router.
+/// Reports options without a counterpart. Returns whether the virtual router can have the address.
 fn report_options(address: &Address, interface: &str, ipv6: bool, report: &mut Report) -> bool {
-    let Address { text: Located { value: text, place }, options, excluded } = address;
+    let Address { text: Located { value: text, location }, options, excluded } = address;
     if address.is_ipv6() != ipv6 {
         let advice = format!(
-            "{text} is of the other family: give it a [[virtual_router]] of its own, in one [[sync_group]] with this"
+            "{text} is of the other address family; give it a [[virtual_router]] of its own, in one [[sync_group]] \
+             with this one"
         );
-        report.left(place, "virtual_ipaddress_excluded", advice);
+        report.add(location, "virtual_ipaddress_excluded", advice);
         return false;
     }
     let mut options = options.iter().map(String::as_str);
@@ -54,10 +58,10 @@ fn report_options(address: &Address, interface: &str, ipv6: bool, report: &mut R
             "dev" => match options.next() {
                 Some(device) if device != interface => {
                     let advice = format!(
-                        "{text} is left out: it is on {device}; give it a [[virtual_router]] of its own there, in one [[sync_group]] \
-                         with this"
+                        "{text} is left out: it is on {device}; give it a [[virtual_router]] of its own there, in one \
+                         [[sync_group]] with this one"
                     );
-                    report.left(place, "dev", advice);
+                    report.add(location, "dev", advice);
                     return false;
                 }
                 _ => continue,
@@ -68,34 +72,34 @@ fn report_options(address: &Address, interface: &str, ipv6: bool, report: &mut R
             }
             "scope" => match options.next() {
                 Some("global" | "0") => continue,
-                _ => "the scope is global; remove it, or let a notify program set the address",
+                _ => "the scope is always global; remove it, or add the address by a notify program",
             },
             "brd" | "broadcast" => {
                 options.next();
-                "the interface's own address has the broadcast address of the network; remove it"
+                "the interface's own address already has the broadcast address of the network; remove it"
             }
             "peer" => {
                 options.next();
-                "there are no peer addresses; let a notify program set this one"
+                "there are no peer addresses; add this one by a notify program"
             }
             "preferred_lft" => {
                 options.next();
                 "has no counterpart; remove it"
             }
-            "use_vmac" => "choose virtual_mac for the virtual router",
-            // With it keepalived does not give up the role when something removes the address. xvrrp puts the address back.
+            "use_vmac" => "set virtual_mac of the virtual router instead",
+            // With no_track, keepalived keeps the role when something removes the address. xvrrp puts the address back.
             "no_track" => continue,
             "home" | "-nodad" | "mngtmpaddr" | "noprefixroute" | "autojoin" => "has no counterpart; remove it",
-            _ => "keepalived has no such option, and ignores it; write one address on each line",
+            _ => "keepalived has no such option, so it ignores this; write one address on each line",
         };
-        report.left(place, option, advice);
+        report.add(location, option, advice);
     }
     if *excluded {
         let advice = format!(
-            "{text} is in addresses here, and so in adverts; beside a keepalived, move it to virtual_ipaddress there first: it drops \
-             adverts with other addresses"
+            "{text} is in addresses now, so adverts list it; if the other router runs keepalived, first move it to \
+             virtual_ipaddress there: keepalived drops adverts with other addresses"
         );
-        report.left(place, "virtual_ipaddress_excluded", advice);
+        report.add(location, "virtual_ipaddress_excluded", advice);
     }
     true
 }

@@ -1,8 +1,8 @@
-//! `vrrp_sync_group`.
+//! Reads `vrrp_sync_group`.
 
 use super::super::document::Table;
+use super::super::location::Located;
 use super::super::names::Names;
-use super::super::place::Located;
 use super::super::report::Report;
 use super::global::Global;
 use super::instance::Instance;
@@ -11,14 +11,14 @@ use super::table::{Directives, Handling::*, apply};
 use super::track::{IN_GROUP, Tracked};
 use super::tree::Statement;
 
-/// What a block says.
+/// Directives of a block.
 #[derive(Debug)]
 pub(super) struct Group {
     name: Located<String>,
-    /// By keepalived's names.
+    /// Names of the members in keepalived's configuration.
     members: Vec<Located<String>>,
     tracked: Vec<Tracked>,
-    /// Whether members keep the weights of what they track by themselves.
+    /// Whether members keep the weights of the checks that they track themselves.
     weights: bool,
     programs: Programs,
     alert: Option<Located<bool>>,
@@ -27,39 +27,39 @@ pub(super) struct Group {
 const DIRECTIVES: Directives<Group> = &[
     (
         "group",
-        Take(|group, it, _| {
-            group.members.extend(it.listed().map(|(name, place)| Located::new(name.to_owned(), place)));
+        Read(|group, it, _| {
+            group.members.extend(it.listed().map(|(name, location)| Located::new(name.to_owned(), location)));
         }),
     ),
-    ("track_interface", Take(|group, it, _| group.tracked.extend(Tracked::read(it)))),
-    ("track_script", Take(|group, it, _| group.tracked.extend(Tracked::read(it)))),
-    ("track_process", Take(|group, it, _| group.tracked.extend(Tracked::read(it)))),
-    ("track_file", Take(|group, it, _| group.tracked.extend(Tracked::read(it)))),
-    ("track_bfd", Left(super::advice::BFD)),
-    ("notify", Take(|group, it, report| group.programs.add(it, report))),
-    ("notify_master", Take(|group, it, report| group.programs.add(it, report))),
-    ("notify_backup", Take(|group, it, report| group.programs.add(it, report))),
-    ("notify_fault", Take(|group, it, report| group.programs.add(it, report))),
-    ("notify_stop", Take(|group, it, report| group.programs.add(it, report))),
-    ("notify_priority_changes", Left("there is no FIFO; `xvrrp status` shows the priority")),
+    ("track_interface", Read(|group, it, _| group.tracked.extend(Tracked::read(it)))),
+    ("track_script", Read(|group, it, _| group.tracked.extend(Tracked::read(it)))),
+    ("track_process", Read(|group, it, _| group.tracked.extend(Tracked::read(it)))),
+    ("track_file", Read(|group, it, _| group.tracked.extend(Tracked::read(it)))),
+    ("track_bfd", Advise(super::advice::BFD)),
+    ("notify", Read(|group, it, report| group.programs.add(it, report))),
+    ("notify_master", Read(|group, it, report| group.programs.add(it, report))),
+    ("notify_backup", Read(|group, it, report| group.programs.add(it, report))),
+    ("notify_fault", Read(|group, it, report| group.programs.add(it, report))),
+    ("notify_stop", Read(|group, it, report| group.programs.add(it, report))),
+    ("notify_priority_changes", Advise("there is no FIFO; `xvrrp status` shows the priority")),
     (
         "smtp_alert",
-        Take(|group, it, report| {
-            group.alert = it.switch(report).map(|alert| Located::new(alert, &it.place));
+        Read(|group, it, report| {
+            group.alert = it.switch(report).map(|alert| Located::new(alert, &it.location));
         }),
     ),
-    ("global_tracking", Take(|group, _, _| group.weights = true)),
-    ("sync_group_tracking_weight", Take(|group, _, _| group.weights = true)),
+    ("global_tracking", Read(|group, _, _| group.weights = true)),
+    ("sync_group_tracking_weight", Read(|group, _, _| group.weights = true)),
 ];
 
-/// All of them; what they track, each of their members tracks.
+/// Reads all groups. Each member also tracks what its group tracks.
 pub(super) fn read(statements: &[&Statement], instances: &mut [Instance], report: &mut Report) -> Vec<Group> {
     let mut names = Names::default();
     let mut groups = Vec::new();
     for statement in statements {
         let name = statement.value(report).unwrap_or_default();
         let mut group = Group {
-            name: Located::new(names.claim(name), &statement.place),
+            name: Located::new(names.claim(name), &statement.location),
             members: Vec::new(),
             tracked: Vec::new(),
             weights: false,
@@ -67,7 +67,7 @@ pub(super) fn read(statements: &[&Statement], instances: &mut [Instance], report
             alert: None,
         };
         apply(DIRECTIVES, &mut group, statement, report);
-        for Located { value, place } in &mut group.members {
+        for Located { value, location } in &mut group.members {
             match instances.iter_mut().find(|instance| instance.original_name == *value) {
                 Some(instance) => {
                     if !group.weights {
@@ -76,10 +76,10 @@ pub(super) fn read(statements: &[&Statement], instances: &mut [Instance], report
                     instance.tracked.extend(group.tracked.iter().cloned());
                     value.clone_from(&instance.name);
                 }
-                None => report.left(
-                    place,
+                None => report.add(
+                    location,
                     "group",
-                    format!("there is no vrrp_instance {value:?}; keepalived ignores it; remove it"),
+                    format!("there is no vrrp_instance {value:?}, so keepalived ignores it; remove it"),
                 ),
             }
         }
@@ -90,11 +90,11 @@ pub(super) fn read(statements: &[&Statement], instances: &mut [Instance], report
 }
 
 impl Group {
-    /// `[[sync_group]]`
+    /// Makes the table `[[sync_group]]`.
     pub fn table(self, global: &Global, report: &mut Report) -> Table {
-        let place = &self.name.place;
-        let mut table = Table::new("[[sync_group]]", place);
-        table.set("name", self.name.value.as_str(), place);
+        let location = &self.name.location;
+        let mut table = Table::new("[[sync_group]]", location);
+        table.set("name", self.name.value.as_str(), location);
         table.set_list("members", self.members);
         self.programs.write(&mut table, global, report);
         if let Some(alert) = self.alert.filter(|alert| alert.value) {

@@ -1,25 +1,28 @@
-//! The lines of a keepalived.conf, as keepalived's reader hands them to its parser: without comments, with included
-//! files in their place, conditions decided, parameters replaced, and each brace on a line of its own.
+//! Reads the lines of a keepalived.conf as keepalived's parser gets them: without comments, with the lines of included
+//! files, with conditions evaluated and parameters replaced, and with each brace on a line of its own.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::super::place::Place;
+use super::super::error::ImportError;
+use super::super::input::read_text;
+use super::super::location::Location;
+use super::super::options::Options;
 use super::super::report::Report;
-use super::super::{ImportError, Options, read_text};
 
-/// Files in files in files: more is taken for a circle.
+/// Deepest nesting of includes. Beyond it, files are assumed to include each other.
 const MAX_DEPTH: usize = 32;
-/// Parameters in the values of parameters: more is taken for a circle.
+/// Most replacements in a line. Beyond it, parameters are assumed to refer to each other.
 const MAX_REPLACEMENTS: usize = 100;
 
-/// A line that is not empty.
+/// A line that is not empty, without a comment.
 #[derive(Debug)]
 pub(super) struct Line {
     pub text: String,
-    pub place: Place,
+    pub location: Location,
 }
 
+/// Reads a file, with the files that it includes.
 pub(super) fn read(path: &Path, options: &Options, report: &mut Report) -> Result<Vec<Line>, ImportError> {
     let mut reader =
         Reader { lines: Vec::new(), parameters: HashMap::new(), files: 0, config_id: options.node()?, report };
@@ -29,38 +32,39 @@ pub(super) fn read(path: &Path, options: &Options, report: &mut Report) -> Resul
 
 struct Reader<'a> {
     lines: Vec<Line>,
-    /// What `$NAME=value` lines have defined so far.
+    /// Parameters that lines such as `$NAME=value` have defined so far.
     parameters: HashMap<String, String>,
-    /// How many were begun.
+    /// Number of files that were opened so far.
     files: usize,
-    /// What `@ID` lines are compared with.
+    /// Id that conditions such as `@ID` are compared with.
     config_id: String,
     report: &'a mut Report,
 }
 
 impl Reader<'_> {
-    fn file(&mut self, path: &Path, included_at: Option<&Place>, depth: usize) -> Result<(), ImportError> {
-        if let Some(place) = included_at.filter(|_| depth > MAX_DEPTH) {
-            return Err(ImportError::at(place, "files include each other without end; break the circle"));
+    /// Reads a file, which may be included at a line of another one.
+    fn file(&mut self, path: &Path, included_at: Option<&Location>, depth: usize) -> Result<(), ImportError> {
+        if let Some(location) = included_at.filter(|_| depth > MAX_DEPTH) {
+            return Err(ImportError::at(location, "files include each other endlessly; break the cycle"));
         }
-        let first = Place::new(path, self.files);
+        let first = Location::new(path, self.files);
         self.files += 1;
         let text = read_text(path, included_at)?;
         let directory = path.parent().unwrap_or(Path::new(""));
         for (index, line) in text.lines().enumerate() {
-            let place = first.at(index + 1);
-            let line = without_comment(line).map_err(|message| ImportError::at(&place, message))?;
-            let Some(line) = self.evaluate(line, &place)? else { continue };
+            let location = first.at(index + 1);
+            let line = without_comment(line).map_err(|message| ImportError::at(&location, message))?;
+            let Some(line) = self.evaluate(line, &location)? else { continue };
             match included(&line) {
-                Some(pattern) => self.include(pattern, directory, &place, depth)?,
-                None => self.split(&line, &place),
+                Some(pattern) => self.include(pattern, directory, &location, depth)?,
+                None => self.split(&line, &location),
             }
         }
         Ok(())
     }
 
-    /// Decides conditions, notes definitions, replaces parameters. `None`: nothing is left of the line.
-    fn evaluate(&mut self, line: String, place: &Place) -> Result<Option<String>, ImportError> {
+    /// Evaluates conditions, stores definitions and replaces parameters. Returns `None` if nothing of the line remains.
+    fn evaluate(&mut self, line: String, location: &Location) -> Result<Option<String>, ImportError> {
         let mut line = line;
         for _ in 0..MAX_REPLACEMENTS {
             if let Some(condition) = line.strip_prefix('@') {
@@ -73,33 +77,34 @@ impl Reader<'_> {
             }
             if let Some((name, value)) = definition(&line) {
                 if value.ends_with('\\') {
-                    let message = "a definition of several lines is not understood; write out what it stands for";
-                    return Err(ImportError::at(place, message));
+                    let message = "definitions of several lines are not supported; write out what this one stands for";
+                    return Err(ImportError::at(location, message));
                 }
                 self.parameters.insert(name.to_owned(), value.to_owned());
                 return Ok(None);
             }
             if line.starts_with("~SEQ") || line.starts_with("~LST") {
-                let message = "a sequence is not understood; write out the lines that it stands for";
-                return Err(ImportError::at(place, message));
+                let message = "sequences are not supported; write out the lines that this one stands for";
+                return Err(ImportError::at(location, message));
             }
             match self.replace(&line) {
                 Some(replaced) => {
-                    line = without_comment(&replaced).map_err(|message| ImportError::at(place, message))?;
+                    line = without_comment(&replaced).map_err(|message| ImportError::at(location, message))?;
                 }
                 None => {
                     if line.contains("${_") {
-                        let advice = "a parameter of keepalived's own is left as it stands; write out its value";
-                        self.report.left(place, "${_...}", advice);
+                        let advice = "a predefined parameter of keepalived is not replaced; write out its value";
+                        self.report.add(location, "${_...}", advice);
                     }
                     return Ok(Some(line).filter(|line| !line.is_empty()));
                 }
             }
         }
-        Err(ImportError::at(place, "parameters stand for each other without end; break the circle"))
+        Err(ImportError::at(location, "parameters refer to each other endlessly; break the cycle"))
     }
 
-    /// The first parameter that is defined, replaced: `$NAME` before white space, `${NAME}` anywhere.
+    /// Replaces the first parameter that is defined: `$NAME` before white space, `${NAME}` anywhere. Returns `None` if
+    /// there is none.
     fn replace(&self, line: &str) -> Option<String> {
         line.match_indices('$').find_map(|(at, _)| {
             let (before, after) = (line.get(..at)?, line.get(at + 1..)?);
@@ -114,31 +119,38 @@ impl Reader<'_> {
         })
     }
 
-    fn include(&mut self, pattern: &str, directory: &Path, place: &Place, depth: usize) -> Result<(), ImportError> {
+    /// Reads the files that match the pattern of an include.
+    fn include(
+        &mut self,
+        pattern: &str,
+        directory: &Path,
+        location: &Location,
+        depth: usize,
+    ) -> Result<(), ImportError> {
         if pattern.contains('{') {
-            let message = "an include with braces is not understood; write one include for each file";
-            return Err(ImportError::at(place, message));
+            let message = "includes with braces are not supported; write one include for each file";
+            return Err(ImportError::at(location, message));
         }
         let directory = glob::Pattern::escape(&directory.to_string_lossy());
         let path = Path::new(&directory).join(pattern);
-        let wrong = |error| ImportError::at(place, format!("the pattern of this include is malformed: {error}"));
+        let wrong = |error| ImportError::at(location, format!("the pattern of this include is not valid: {error}"));
         let matches = glob::glob(&path.to_string_lossy()).map_err(wrong)?;
         let files: Vec<PathBuf> = matches.filter_map(Result::ok).filter(|path| !path.is_dir()).collect();
         if files.is_empty() && !pattern.contains(['*', '?', '[']) {
-            let advice = format!("there is no {}; restore the file, or remove the line", path.display());
-            self.report.left(place, "include", advice);
+            let advice = format!("there is no file {}; restore it, or remove the line", path.display());
+            self.report.add(location, "include", advice);
         }
-        files.iter().try_for_each(|file| self.file(file, Some(place), depth + 1))
+        files.iter().try_for_each(|file| self.file(file, Some(location), depth + 1))
     }
 
-    /// Braces outside double quotes stand alone.
-    fn split(&mut self, line: &str, place: &Place) {
+    /// Adds a line. Each brace outside double quotes becomes a line of its own.
+    fn split(&mut self, line: &str, location: &Location) {
         let mut quoted = false;
         let mut rest = line;
         let mut start = 0;
         let mut push = |text: &str| {
             if !text.trim().is_empty() {
-                self.lines.push(Line { text: text.trim().to_owned(), place: place.clone() });
+                self.lines.push(Line { text: text.trim().to_owned(), location: location.clone() });
             }
         };
         for (at, c) in line.char_indices() {
@@ -157,7 +169,8 @@ impl Reader<'_> {
     }
 }
 
-/// Without a comment (from `!` or `#` outside double quotes, unless behind a backslash) and surrounding white space.
+/// Removes the comment and surrounding white space. A comment begins with a `!` or `#` that is not in double quotes and
+/// does not follow a backslash.
 fn without_comment(line: &str) -> Result<String, String> {
     let mut result = String::new();
     let mut quoted = false;
@@ -180,12 +193,12 @@ fn without_comment(line: &str) -> Result<String, String> {
         }
     }
     if quoted {
-        return Err("a quoted string does not end on its line; put the second \" there".to_owned());
+        return Err("a quoted string does not end on its line; add the second \"".to_owned());
     }
     Ok(result.trim_end().to_owned())
 }
 
-/// `$NAME=value`
+/// Parses `$NAME=value`.
 fn definition(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.strip_prefix('$')?.split_once('=')?;
     let name = name.trim_end();
@@ -194,7 +207,7 @@ fn definition(line: &str) -> Option<(&str, &str)> {
     valid.then(|| (name, value.trim_start()))
 }
 
-/// The pattern of `include`, or of `includer`, `includem`, `includew`, `includeb`, `includea`.
+/// Returns the pattern of `include`, `includer`, `includem`, `includew`, `includeb` or `includea`.
 fn included(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("include")?;
     let rest = rest.strip_prefix(['r', 'm', 'w', 'b', 'a']).unwrap_or(rest);
@@ -206,8 +219,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_start_anywhere_but_in_quotes_and_behind_a_backslash() {
-        for (line, left) in [
+    fn comments_start_anywhere_except_in_quotes_and_after_a_backslash() {
+        for (line, expected) in [
             ("  priority 100 ! high", "priority 100"),
             ("priority 100# high", "priority 100"),
             ("# all of it", ""),
@@ -215,7 +228,7 @@ mod tests {
             ("auth_pass a\\#b\\!c", "auth_pass a#b!c"),
             ("text \\x # c", "text \\x"),
         ] {
-            assert_eq!(without_comment(line).as_deref(), Ok(left), "{line}");
+            assert_eq!(without_comment(line).as_deref(), Ok(expected), "{line}");
         }
         assert!(without_comment("script \"/bin/a").is_err());
     }
@@ -229,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn includes_are_told_from_other_words() {
+    fn includes_are_distinguished_from_other_words() {
         assert_eq!(included("include conf.d/*.conf"), Some("conf.d/*.conf"));
         assert_eq!(included("includer\tx"), Some("x"));
         assert_eq!(included("included x"), None);

@@ -1,4 +1,4 @@
-//! keepalived.conf(5), as keepalived 2.2.7 reads it, with the directives of 2.4.3.
+//! Imports keepalived.conf(5) as keepalived 2.2.7 reads it, with the directives of 2.4.3.
 
 mod address;
 mod advice;
@@ -21,23 +21,24 @@ use self::global::Global;
 use self::instance::Instance;
 use self::tree::Statement;
 use super::document::Table;
+use super::error::ImportError;
+use super::location::Location;
 use super::names::Names;
-use super::place::Place;
+use super::options::Options;
 use super::report::Report;
-use super::{ImportError, Options};
 
-/// The tables that a file makes, not checked yet.
+/// Returns the tables of the result, which are not checked yet.
 pub(super) fn import(path: &Path, options: &Options, report: &mut Report) -> Result<Vec<Table>, ImportError> {
     let statements = tree::parse(&lines::read(path, options, report)?)?;
     let mut global = Global::default();
     let mut checks = track::Checks::default();
-    // What virtual routers refer to comes first: keepalived demands that order only of some.
+    // What virtual routers refer to is read first. keepalived requires this order only for some of it.
     for statement in &statements {
         match statement.keyword.as_str() {
             "global_defs" => table::apply(global::DIRECTIVES, &mut global, statement, report),
             "vrrp_script" | "vrrp_track_process" | "track_file" | "vrrp_track_file" => checks.define(statement, report),
             "vrrp_instance" | "vrrp_sync_group" => {}
-            keyword => report.left(&statement.place, keyword, advice::top_level(keyword)),
+            keyword => report.add(&statement.location, keyword, advice::top_level(keyword)),
         }
     }
 
@@ -49,7 +50,7 @@ pub(super) fn import(path: &Path, options: &Options, report: &mut Report) -> Res
         instances.push(instance);
     }
     if instances.is_empty() {
-        report.left(&Place::new(path, 0), "vrrp_instance", "there is none in it, so there is nothing for xvrrp to do");
+        report.add(&Location::new(path, 0), "vrrp_instance", "the file has none, so there is nothing for xvrrp to do");
     }
     let groups: Vec<&Statement> =
         statements.iter().filter(|statement| statement.keyword == "vrrp_sync_group").collect();

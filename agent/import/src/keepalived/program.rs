@@ -1,24 +1,25 @@
-//! Notify scripts.
+//! Converts notify scripts.
 
 use super::super::document::Table;
-use super::super::place::Located;
+use super::super::location::Located;
 use super::super::report::Report;
 use super::global::Global;
 use super::tree::{Statement, command_words};
 
-/// What is run at which change.
+/// Notify scripts of a virtual router or a group.
 #[derive(Debug, Default)]
 pub(super) struct Programs(Vec<Program>);
 
 #[derive(Debug)]
 struct Program {
-    /// keepalived's.
+    /// Directive of keepalived.
     directive: &'static str,
+    /// Key of xvrrp.
     key: &'static str,
     command: Located<Vec<String>>,
 }
 
-/// keepalived's directives, and our keys.
+/// Directives of keepalived, with the keys of xvrrp.
 const KEYS: &[(&str, &str)] = &[
     ("notify", "notify"),
     ("notify_master", "notify_active"),
@@ -28,40 +29,41 @@ const KEYS: &[(&str, &str)] = &[
 ];
 
 impl Programs {
+    /// Reads a directive.
     pub fn add(&mut self, it: &Statement, report: &mut Report) {
         let Some((directive, key)) = KEYS.iter().find(|(directive, _)| *directive == it.keyword) else { return };
-        // keepalived takes quotes and backslashes away twice: of the line, and of its first argument.
+        // keepalived removes quotes and backslashes twice: from the line, and from its first argument.
         let arguments = command_words(&it.text).unwrap_or_default();
         let command = arguments.get(1).and_then(|command| command_words(command)).filter(|words| !words.is_empty());
         let Some(command) = command else {
-            return report.left(&it.place, directive, "has no program, or a quote without its counterpart; correct it");
+            return report.add(&it.location, directive, "has no program, or an unpaired quote; correct it");
         };
         if let Some(user) = arguments.get(2) {
-            report.left(
-                &it.place,
+            report.add(
+                &it.location,
                 directive,
-                format!("is run as the agent's user, not as {user}; use runuser(1) in the program"),
+                format!("runs as the agent's user, not as {user}; use runuser(1) in the program"),
             );
         }
         if self.0.iter().any(|program| program.directive == *directive) {
-            return report.left(&it.place, directive, "keepalived takes the first one, and ignores this; remove it");
+            return report.add(&it.location, directive, "keepalived uses the first one, and ignores this; remove it");
         }
-        self.0.push(Program { directive, key, command: Located::new(command, &it.place) });
+        self.0.push(Program { directive, key, command: Located::new(command, &it.location) });
     }
 
-    /// Into the keys of a virtual router or a group.
+    /// Adds the keys of a virtual router or a group.
     pub fn write(&self, table: &mut Table, global: &Global, report: &mut Report) {
-        for Program { directive, key, command: Located { value: command, place } } in &self.0 {
+        for Program { directive, key, command: Located { value: command, location } } in &self.0 {
             let [program, arguments @ ..] = command.as_slice() else { continue };
             if arguments.is_empty() {
-                table.set(key, program.as_str(), place);
+                table.set(key, program.as_str(), location);
                 if let Some(user) = &global.script_user {
-                    let advice = "notify programs are run as the agent's user; use runuser(1) in them";
-                    report.left(&user.place, "script_user", advice);
+                    let advice = "notify programs run as the agent's user; use runuser(1) in them";
+                    report.add(&user.location, "script_user", advice);
                 }
             } else {
-                let advice = "a program is run with keepalived's arguments only; write one that has the others in it";
-                report.left(place, directive, advice);
+                let advice = "a program gets only keepalived's arguments; write a program that contains the others";
+                report.add(location, directive, advice);
             }
         }
     }

@@ -1,7 +1,8 @@
-//! A `[[virtual_router]]` of a `vrrp_instance`, with keepalived's defaults where they differ from ours.
+//! Makes a `[[virtual_router]]` of a `vrrp_instance`. Writes out keepalived's defaults where they differ from those of
+//! xvrrp.
 
 use super::super::document::Table;
-use super::super::place::Located;
+use super::super::location::Located;
 use super::super::report::Report;
 use super::super::time::duration;
 use super::address::{self, Address};
@@ -9,28 +10,29 @@ use super::global::Global;
 use super::instance::{CENTISECOND, Instance, OWNER, SECOND};
 use super::track::{AS_OWNER, Checks};
 
-/// keepalived's default, and ours.
+/// Default of keepalived and of xvrrp.
 const DEFAULT_PRIORITY: u32 = 100;
 
 impl Instance {
-    /// `[[virtual_router]]`, unless it lacks what it must have. `mail`: whether there is a `[mail]`.
-    pub fn table(self, global: &Global, mail: bool, checks: &mut Checks, report: &mut Report) -> Option<Table> {
-        let Self { place, .. } = &self;
+    /// Makes the table `[[virtual_router]]`, unless a required directive is missing. `has_mail` says whether the result
+    /// has a `[mail]`.
+    pub fn table(self, global: &Global, has_mail: bool, checks: &mut Checks, report: &mut Report) -> Option<Table> {
+        let Self { location, .. } = &self;
         let missing = match (&self.interface, &self.vrid) {
-            (None, _) => Some("it has no interface; add one: adverts leave there"),
+            (None, _) => Some("it has no interface to send adverts on; add one"),
             (_, None) => Some("it has no valid virtual_router_id; add one"),
             _ if self.addresses.is_empty() => Some("it has no virtual_ipaddress; add one"),
             _ => None,
         };
         if let Some(missing) = missing {
-            report.left(place, "vrrp_instance", format!("{:?} is left out: {missing}", self.original_name));
+            report.add(location, "vrrp_instance", format!("{:?} is left out: {missing}", self.original_name));
         }
         let (None, Some(interface), Some(vrid)) = (missing, &self.interface, &self.vrid) else { return None };
 
-        let mut table = Table::new("[[virtual_router]]", place);
-        table.set("name", self.name.as_str(), place);
-        table.set("interface", interface.value.as_str(), &interface.place);
-        table.set("vrid", vrid.value, &vrid.place);
+        let mut table = Table::new("[[virtual_router]]", location);
+        table.set("name", self.name.as_str(), location);
+        table.set("interface", interface.value.as_str(), &interface.location);
+        table.set("vrid", vrid.value, &vrid.location);
         let version = self.write_version(global, &mut table);
         let owner = self.write_priority(&mut table, report);
         self.write_interval(version, &mut table, report);
@@ -39,8 +41,10 @@ impl Instance {
         self.write_preemption(owner, &mut table, report);
         self.write_accept(global, owner, &mut table);
         match &self.vmac {
-            Some(place) => table.set("virtual_mac", true, place),
-            None => table.choose("virtual_mac", false, "keepalived: no use_vmac; true once all routers are xvrrp"),
+            Some(location) => table.set("virtual_mac", true, location),
+            None => {
+                table.choose("virtual_mac", false, "keepalived: no use_vmac; set it to true once all routers run xvrrp")
+            }
         }
         self.write_password(version, global, &mut table, report);
         table.set_list("unicast_peers", self.peers.clone());
@@ -50,23 +54,24 @@ impl Instance {
             tracked.iter_mut().for_each(|tracked| tracked.weightless = Some(AS_OWNER));
         }
         checks.write(&tracked, &mut table, report);
-        if mail {
+        if has_mail {
             global.write_alert(&self, &mut table);
         }
         self.programs.write(&mut table, global, report);
         Some(table)
     }
 
+    /// Returns the version.
     fn write_version(&self, global: &Global, table: &mut Table) -> u8 {
-        // An address decides the family, and only version 3 has IPv6.
+        // The first address that adverts list decides the family, and only version 3 has IPv6.
         let ipv6 = self.addresses.iter().find(|address| !address.excluded).is_some_and(Address::is_ipv6);
         match (&self.version, &global.version) {
             _ if ipv6 => {
-                table.choose("version", 3, "keepalived: IPv6 is version 3 always");
+                table.choose("version", 3, "keepalived: IPv6 always uses version 3");
                 3
             }
             (Some(version), _) | (None, Some(version)) => {
-                table.set("version", i64::from(version.value), &version.place);
+                table.set("version", i64::from(version.value), &version.location);
                 version.value
             }
             (None, None) => {
@@ -76,74 +81,75 @@ impl Instance {
         }
     }
 
-    /// Returns whether keepalived takes it for the owner of the addresses.
+    /// Returns whether keepalived treats the virtual router as the owner of the addresses.
     fn write_priority(&self, table: &mut Table, report: &mut Report) -> bool {
-        // keepalived: a MASTER without a priority has 255.
+        // In keepalived, a MASTER without a priority has 255.
         match (&self.priority, &self.master) {
             (Some(priority), _) if priority.value < OWNER => {
-                table.set("priority", priority.value, &priority.place);
+                table.set("priority", priority.value, &priority.location);
                 false
             }
             (None, None) => {
                 table.choose("priority", DEFAULT_PRIORITY, "keepalived: no priority, so its default");
                 false
             }
-            (Some(Located { place, .. }), _) | (None, Some(place)) => {
-                let advice = "is 254 here: keepalived puts the addresses of an owner (priority 255, or MASTER without a \
-                              priority) on the interface, xvrrp wants them there already; for 255, add them to the host";
-                report.left(place, "priority", advice);
-                table.set_with_note("priority", OWNER - 1, place, "keepalived: 255, the owner of the addresses");
+            (Some(Located { location, .. }), _) | (None, Some(location)) => {
+                let advice = "becomes 254: keepalived puts the addresses of an owner (priority 255, or MASTER without \
+                              a priority) on the interface, but xvrrp expects them there already; to use 255, add them \
+                              to the host";
+                report.add(location, "priority", advice);
+                table.set_with_note("priority", OWNER - 1, location, "keepalived: 255, the owner of the addresses");
                 true
             }
         }
     }
 
     fn write_interval(&self, version: u8, table: &mut Table, report: &mut Report) {
-        let Some(Located { value, place }) = &self.advert_interval else {
+        let Some(Located { value, location }) = &self.advert_interval else {
             table.choose("advert_interval", "1s", "keepalived: no advert_int, so its default");
             return;
         };
         let (step, most) = if version == 2 { (SECOND, 255 * SECOND) } else { (CENTISECOND, 4095 * CENTISECOND) };
-        // As keepalived rounds it.
+        // keepalived rounds in the same way.
         let rounded = ((value + step / 2) / step * step).clamp(step, most);
         if rounded == *value {
-            table.set("advert_interval", duration(rounded), place);
+            table.set("advert_interval", duration(rounded), location);
         } else {
-            let advice = format!("is {} here, as keepalived rounds it in version {version}", duration(rounded));
-            report.left(place, "advert_int", advice.as_str());
-            table.set_with_note("advert_interval", duration(rounded), place, advice);
+            let advice = format!("becomes {}, as keepalived rounds it in version {version}", duration(rounded));
+            report.add(location, "advert_int", advice.as_str());
+            table.set_with_note("advert_interval", duration(rounded), location, advice);
         }
     }
 
     fn write_preemption(&self, owner: bool, table: &mut Table, report: &mut Report) {
         let why_not = match (&self.master, owner) {
-            (Some(_), _) => Some("keepalived ignores it beside state MASTER; for xvrrp to heed it, write it by hand"),
-            (None, true) => Some("an owner preempts always; remove it"),
+            (Some(_), _) => Some("keepalived ignores it with state MASTER; if xvrrp should apply it, add it by hand"),
+            (None, true) => Some("an owner always preempts; remove it"),
             (None, false) => None,
         };
         if let Some(why_not) = why_not {
-            for (place, directive) in [
+            for (location, directive) in [
                 (self.nopreempt.as_ref(), "nopreempt"),
-                (self.preempt_delay.as_ref().map(|it| &it.place), "preempt_delay"),
+                (self.preempt_delay.as_ref().map(|it| &it.location), "preempt_delay"),
             ] {
-                if let Some(place) = place {
-                    report.left(place, directive, why_not);
+                if let Some(location) = location {
+                    report.add(location, directive, why_not);
                 }
             }
             return;
         }
         match (&self.nopreempt, &self.preempt_delay) {
-            (Some(place), delay) => {
-                table.set("preempt", false, place);
+            (Some(location), delay) => {
+                table.set("preempt", false, location);
                 if let Some(delay) = delay {
-                    report.left(
-                        &delay.place,
+                    report.add(
+                        &delay.location,
                         "preempt_delay",
-                        "has no meaning beside nopreempt, in keepalived too; remove one",
+                        "has no effect with nopreempt, as in keepalived; remove one of them",
                     );
                 }
             }
-            (None, Some(delay)) => table.set("preempt_delay", duration(delay.value), &delay.place),
+            (None, Some(delay)) => table.set("preempt_delay", duration(delay.value), &delay.location),
             (None, None) => {}
         }
     }
@@ -151,12 +157,12 @@ impl Instance {
     fn write_accept(&self, global: &Global, owner: bool, table: &mut Table) {
         let strict = self.strict.as_ref().or(global.strict.as_ref()).filter(|strict| strict.value);
         match (&self.accept, strict) {
-            (Some(accept), None) if !accept.value => table.set("accept", false, &accept.place),
+            (Some(accept), None) if !accept.value => table.set("accept", false, &accept.location),
             (None, Some(strict)) if !owner => {
-                table.set_with_note("accept", false, &strict.place, "keepalived: strict mode");
+                table.set_with_note("accept", false, &strict.location, "keepalived: strict mode");
             }
-            // The owner accepts, and in strict mode `accept` needs version 3.
-            (Some(accept), Some(_)) => table.set("accept", accept.value, &accept.place),
+            // An owner always accepts, and in strict mode `accept` needs version 3.
+            (Some(accept), Some(_)) => table.set("accept", accept.value, &accept.location),
             _ => {}
         }
     }
@@ -167,39 +173,37 @@ impl Instance {
             (None, None) => return,
             (None, Some(password)) => {
                 let advice = "keepalived ignores it without auth_type PASS; add that on all routers, or remove this";
-                return report.left(&password.place, "auth_pass", advice);
+                return report.add(&password.location, "auth_pass", advice);
             }
             (Some(kind), None) => {
-                return report.left(&kind.place, "auth_type", "keepalived ignores it without auth_pass; remove it");
+                return report.add(&kind.location, "auth_type", "keepalived ignores it without auth_pass; remove it");
             }
             (Some(kind), Some(password)) => (kind, password),
         };
         if version == 3 || strict {
-            let advice = "version 3 has no authentication, nor has strict mode, and keepalived ignores it; remove \
-                          it, and use allowed_sources";
-            return report.left(&kind.place, "auth_type", advice);
+            let advice = "version 3 and strict mode have no authentication, so keepalived ignores it; remove it, and \
+                          use allowed_sources";
+            return report.add(&kind.location, "auth_type", advice);
         }
         match kind.value.as_str() {
             "PASS" => {
-                // What keepalived sends: the first 8 bytes.
+                // keepalived sends the first 8 bytes.
                 let sent: String = password.value.chars().take(8).collect();
                 if sent == password.value {
-                    table.set("password", sent, &password.place);
+                    table.set("password", sent, &password.location);
                 } else {
-                    table.set_with_note("password", sent, &password.place, "keepalived: only 8 characters are sent");
+                    table.set_with_note("password", sent, &password.location, "keepalived: only 8 characters are sent");
                 }
             }
-            "AH" => report.left(
-                &kind.place,
+            "AH" => report.add(
+                &kind.location,
                 "auth_type",
-                "there is no AH, and a router with it does not hear one without; use PASS, or none, on all of them",
+                "there is no AH, and a router with AH ignores one without; use PASS, or no authentication, on all of \
+                 them",
             ),
-            _ => report.left(
-                &kind.place,
-                "auth_type",
-                "is neither PASS nor AH, and keepalived ignores it; correct \
-                                                        it",
-            ),
+            _ => {
+                report.add(&kind.location, "auth_type", "is neither PASS nor AH, so keepalived ignores it; correct it")
+            }
         }
     }
 }

@@ -1,70 +1,69 @@
-//! Directives and what becomes of them.
+//! Tables of directives, with what the import does with each.
 
 use super::super::report::Report;
 use super::tree::Statement;
 
-/// What becomes of a directive.
+/// What the import does with a directive.
 pub(super) enum Handling<T> {
-    /// It is read into a `T`, or reported.
-    Take(fn(&mut T, &Statement, &mut Report)),
-    /// Nothing need be done: xvrrp does it anyway, or it does not change what keepalived does.
-    Nothing,
-    /// There is no counterpart; do this instead.
-    Left(&'static str),
+    /// Reads it into a `T`, or reports it.
+    Read(fn(&mut T, &Statement, &mut Report)),
+    /// Drops it, because xvrrp does the same anyway, or because it does not change what keepalived does.
+    Ignore,
+    /// Reports it with this advice, because it has no counterpart.
+    Advise(&'static str),
 }
 
-/// Each keyword of a block, once.
+/// The keywords of a kind of block.
 pub(super) type Directives<T> = &'static [(&'static str, Handling<T>)];
 
-/// Reads the statements of a block.
+/// Applies each directive of a block to the target.
 pub(super) fn apply<T>(directives: Directives<T>, target: &mut T, block: &Statement, report: &mut Report) {
     for statement in block.statements() {
         let keyword = statement.keyword.as_str();
         match directives.iter().find(|(name, _)| *name == keyword) {
-            Some((_, Handling::Take(take))) => take(target, statement, report),
-            Some((_, Handling::Nothing)) => {}
-            Some((_, Handling::Left(advice))) => report.left(&statement.place, keyword, *advice),
+            Some((_, Handling::Read(read))) => read(target, statement, report),
+            Some((_, Handling::Ignore)) => {}
+            Some((_, Handling::Advise(advice))) => report.add(&statement.location, keyword, *advice),
             None => {
-                let advice = format!("keepalived has no such directive in {}; look what was meant", block.keyword);
-                report.left(&statement.place, keyword, advice);
+                let advice =
+                    format!("keepalived has no such directive in {}; correct the keyword, or remove it", block.keyword);
+                report.add(&statement.location, keyword, advice);
             }
         }
     }
 }
 
 impl Statement {
-    /// The first word behind the keyword, or a report that it is missing.
+    /// Returns the first word after the keyword, or reports that it is missing.
     pub fn value(&self, report: &mut Report) -> Option<&str> {
         let value = self.word(0);
         if value.is_none() {
-            report.left(&self.place, &self.keyword, "has no value; add one, or remove the directive");
+            report.add(&self.location, &self.keyword, "has no value; add one, or remove the directive");
         }
         value
     }
 
-    /// The first word as a number within the range, or a report.
+    /// Parses the first word as a number within the range, or reports it.
     pub fn number(&self, range: std::ops::RangeInclusive<u32>, report: &mut Report) -> Option<u32> {
         let text = self.value(report)?;
         let number = text.parse().ok().filter(|number| range.contains(number));
         if number.is_none() {
             let (least, most) = range.into_inner();
-            let advice = format!(
-                "{text:?} is no number from {least} to {most}, and keepalived ignores it; correct \
-                                  it"
-            );
-            report.left(&self.place, &self.keyword, advice);
+            let advice =
+                format!("{text:?} is not a number from {least} to {most}, so keepalived ignores it; correct it");
+            report.add(&self.location, &self.keyword, advice);
         }
         number
     }
 
-    /// `on`, `true`, `yes` or nothing; `off`, `false`, `no`.
+    /// Parses the first word: `on`, `true`, `yes` or nothing; `off`, `false` or `no`. Reports any other word.
     pub fn switch(&self, report: &mut Report) -> Option<bool> {
         match self.word(0) {
             None | Some("on" | "true" | "yes") => Some(true),
             Some("off" | "false" | "no") => Some(false),
             Some(text) => {
-                let advice = format!("{text:?} is neither on nor off, and keepalived ignores it; correct it");
-                report.left(&self.place, &self.keyword, advice);
+                let advice = format!("{text:?} is neither on nor off, so keepalived ignores it; correct it");
+                report.add(&self.location, &self.keyword, advice);
                 None
             }
         }

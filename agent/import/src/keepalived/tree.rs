@@ -1,59 +1,62 @@
-//! Statements and blocks.
+//! Parses lines into statements and blocks.
 
-use super::super::ImportError;
-use super::super::place::Place;
+use super::super::error::ImportError;
+use super::super::location::Location;
 use super::lines::Line;
 
 /// A line with its words, and the block in braces that may follow.
 #[derive(Debug)]
 pub(super) struct Statement {
     pub keyword: String,
-    /// What follows it.
+    /// Words after the keyword.
     pub words: Vec<String>,
     /// The whole line.
     pub text: String,
-    pub place: Place,
+    pub location: Location,
     pub block: Option<Vec<Statement>>,
 }
 
 impl Statement {
+    /// Returns a word after the keyword.
     pub fn word(&self, index: usize) -> Option<&str> {
         self.words.get(index).map(String::as_str)
     }
 
+    /// Returns the statements of its block.
     pub fn statements(&self) -> &[Statement] {
         self.block.as_deref().unwrap_or_default()
     }
 
-    /// Keyword and words of each statement in its block, as lists of names have them.
-    pub fn listed(&self) -> impl Iterator<Item = (&str, &Place)> {
+    /// Returns all words of its block, which is a list of names.
+    pub fn listed(&self) -> impl Iterator<Item = (&str, &Location)> {
         self.statements().iter().flat_map(|line| {
             let words = std::iter::once(&line.keyword).chain(&line.words);
-            words.map(|word| (word.as_str(), &line.place))
+            words.map(|word| (word.as_str(), &line.location))
         })
     }
 }
 
+/// Parses the lines of a configuration.
 pub(super) fn parse(lines: &[Line]) -> Result<Vec<Statement>, ImportError> {
-    // The statements of each block that is open, with the place of its brace; at the bottom the file's.
-    let mut open: Vec<(Vec<Statement>, Option<&Place>)> = vec![(Vec::new(), None)];
+    // Statements of each open block, with the line of its brace. The first element has those outside any block.
+    let mut open: Vec<(Vec<Statement>, Option<&Location>)> = vec![(Vec::new(), None)];
     for line in lines {
         let Some((current, _)) = open.last_mut() else { break };
         match line.text.as_str() {
             "{" if current.last().is_some_and(|statement| statement.block.is_none()) => {
-                open.push((Vec::new(), Some(&line.place)));
+                open.push((Vec::new(), Some(&line.location)));
             }
-            "{" => return Err(ImportError::at(&line.place, "a block has no name; put its keyword before the {")),
+            "{" => return Err(ImportError::at(&line.location, "a block has no name; put its keyword before the {")),
             "}" => {
                 let closed = open.pop().filter(|_| !open.is_empty());
                 let Some(((statements, _), (outer, _))) = closed.zip(open.last_mut()) else {
-                    return Err(ImportError::at(&line.place, "this } closes nothing; remove it, or add the {"));
+                    return Err(ImportError::at(&line.location, "this } closes nothing; remove it, or add the {"));
                 };
                 if let Some(statement) = outer.last_mut() {
                     statement.block = Some(statements);
                 }
             }
-            text => current.push(statement(text, &line.place)),
+            text => current.push(statement(text, &line.location)),
         }
     }
     match open.pop() {
@@ -63,18 +66,18 @@ pub(super) fn parse(lines: &[Line]) -> Result<Vec<Statement>, ImportError> {
     }
 }
 
-fn statement(text: &str, place: &Place) -> Statement {
+fn statement(text: &str, location: &Location) -> Statement {
     let mut words = words(text).into_iter();
     Statement {
         keyword: words.next().unwrap_or_default(),
         words: words.collect(),
         text: text.to_owned(),
-        place: place.clone(),
+        location: location.clone(),
         block: None,
     }
 }
 
-/// At white space; double quotes hold words together, and separate them.
+/// Splits a line into words at white space. Text in double quotes is a word of its own.
 fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = text.trim_start();
@@ -89,7 +92,7 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// The words of a command, as a shell would take quotes and backslashes.
+/// Splits a command into words. Quotes and backslashes work as in a shell. Returns `None` if a quote is not closed.
 pub(super) fn command_words(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -111,7 +114,7 @@ pub(super) fn command_words(text: &str) -> Option<Vec<String>> {
     quote.is_none().then_some(words)
 }
 
-/// What stands behind a backslash: C's escapes, `\E`, `\cX`, or the character itself.
+/// Parses what follows a backslash: an escape of C, `\E`, `\cX`, or the character itself.
 fn escaped(chars: &mut std::iter::Peekable<std::str::Chars>) -> Option<char> {
     let first = chars.next()?;
     let (radix, most, mut digits) = match first {
@@ -140,14 +143,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn double_quotes_hold_words_together_and_separate_them() {
+    fn text_in_double_quotes_is_one_word() {
         assert_eq!(words("script \"/bin/a -b c\" user"), ["script", "/bin/a -b c", "user"]);
         assert_eq!(words("a\"b c\"d"), ["a", "b c", "d"]);
         assert_eq!(words("x \"\""), ["x", ""]);
     }
 
     #[test]
-    fn commands_are_taken_apart_as_a_shell_would() {
+    fn commands_are_split_as_by_a_shell() {
         let words = |text| command_words(text).unwrap_or_default();
         assert_eq!(words("/bin/sh -c 'exit 1'"), ["/bin/sh", "-c", "exit 1"]);
         assert_eq!(words(r#"a" b"\ c \101\x42"#), ["a b c", "AB"]);

@@ -1,4 +1,4 @@
-//! No text makes the import panic, and whatever comes out is a configuration.
+//! Whatever the text, the import does not panic, and its result is a valid configuration.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use xvrrp_import::{Format, Options};
 
 use super::{file, samples};
 
-/// What is put into an original, or instead of one of its words.
+/// Fragments that are inserted into an original, or replace one of its words.
 const FRAGMENTS: &[&str] = &[
     "{",
     "}",
@@ -55,7 +55,7 @@ const FRAGMENTS: &[&str] = &[
     "deadtime",
 ];
 
-/// A sample's files in a directory of its own, with the text of one changed.
+/// Copies the files of a sample to a directory of their own, changes their text, and imports them.
 fn check(original: &Path, change: impl Fn(&str) -> String) -> Result<(), TestCaseError> {
     let directory = tempfile::tempdir().unwrap();
     let name = original.file_name().unwrap();
@@ -77,7 +77,7 @@ fn check(original: &Path, change: impl Fn(&str) -> String) -> Result<(), TestCas
     Ok(())
 }
 
-/// Puts fragments at places, over the word that is there or between words.
+/// Inserts fragments at positions in the text, in place of the word there or after it.
 fn garble(text: &str, changes: &[(Index, &str, bool)]) -> String {
     let mut words: Vec<String> = text.split_inclusive(char::is_whitespace).map(str::to_owned).collect();
     for (at, fragment, instead) in changes {
@@ -85,15 +85,15 @@ fn garble(text: &str, changes: &[(Index, &str, bool)]) -> String {
             break;
         }
         let word = at.get(&words).clone();
-        let place = at.index(words.len());
-        words[place] = if *instead { format!("{fragment} ") } else { format!("{word}{fragment} ") };
+        let position = at.index(words.len());
+        words[position] = if *instead { format!("{fragment} ") } else { format!("{word}{fragment} ") };
     }
     words.concat()
 }
 
 proptest! {
     #[test]
-    fn a_garbled_original_is_refused_or_becomes_a_configuration(
+    fn a_garbled_original_is_refused_or_becomes_a_valid_configuration(
         sample in any::<Index>(),
         changes in prop::collection::vec((any::<Index>(), select(FRAGMENTS), any::<bool>()), 1..8),
     ) {

@@ -1,7 +1,7 @@
-//! Samples of keepalived's and heartbeat's configurations, and what becomes of them.
+//! Imports samples of configurations of keepalived and heartbeat, and compares the results with the recorded ones.
 //!
-//! Each directory in `samples/` has a configuration, and beside it `xvrrp.toml`, the result, and `left.txt`, what was
-//! listed. `XVRRP_RECORD=1 cargo test -p xvrrp-import` writes both again, so that the difference can be read.
+//! Each directory in `samples/` has a configuration, its result, `xvrrp.toml`, and the notices about it, `notices.txt`.
+//! `XVRRP_RECORD=1 cargo test -p xvrrp-import` records both again; the difference shows the change.
 
 mod garbled;
 mod keywords;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use xvrrp_import::{Import, Options};
 
-/// The host that samples are imported for.
+/// Returns options for the host that the samples are imported for.
 fn options() -> Options {
     Options { format: None, node: Some("alpha".to_owned()) }
 }
@@ -28,27 +28,27 @@ fn file(sample: &Path) -> PathBuf {
     ["keepalived.conf", "ha.cf"].map(|name| sample.join(name)).into_iter().find(|path| path.exists()).unwrap()
 }
 
-/// The result and the list, with paths as seen from the sample's directory.
+/// Returns the result and the notices, with paths relative to the directory of the sample.
 fn imported(sample: &Path) -> (String, String) {
-    let Import { toml, left } =
+    let Import { toml, notices } =
         xvrrp_import::import(&file(sample), &options()).unwrap_or_else(|error| panic!("{error}"));
     let toml = toml.unwrap_or_default();
     if !toml.is_empty() {
         let checked = xvrrp_config::parse(Path::new("xvrrp.toml"), &toml);
         assert!(checked.is_ok(), "{}: {}", sample.display(), checked.unwrap_err());
     }
-    let left: String = left.iter().map(|left| format!("{left}\n")).collect();
+    let notices: String = notices.iter().map(|notice| format!("{notice}\n")).collect();
     let directory = format!("{}/", sample.display());
-    (toml.replace(&directory, ""), left.replace(&directory, ""))
+    (toml.replace(&directory, ""), notices.replace(&directory, ""))
 }
 
 #[test]
-fn every_sample_becomes_what_is_recorded_and_what_is_left_is_listed() {
+fn every_sample_has_the_recorded_result_and_notices() {
     let record = std::env::var_os("XVRRP_RECORD").is_some();
     let mut wrong = Vec::new();
     for sample in samples() {
-        let (toml, left) = imported(&sample);
-        for (name, text) in [("xvrrp.toml", toml), ("left.txt", left)] {
+        let (toml, notices) = imported(&sample);
+        for (name, text) in [("xvrrp.toml", toml), ("notices.txt", notices)] {
             let path = sample.join(name);
             if record {
                 fs::write(&path, text).unwrap();

@@ -1,25 +1,26 @@
-//! Where something stands in what is imported.
+//! Lines of the imported files.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A line of a file. Ordered as the files are read, and by line.
+/// A line of a file. Sorts by the order in which the files are read, then by line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// How many files were begun before this one.
+pub struct Location {
+    /// Position of the file in the order in which files are read.
     order: usize,
-    /// Counted from 1.
+    /// Line, counted from 1.
     line: usize,
     file: Arc<str>,
 }
 
-impl Place {
-    /// Line 1 of the file that is the `order`th to be read.
+impl Location {
+    /// Returns line 1 of a file.
     pub(super) fn new(file: &Path, order: usize) -> Self {
         Self { file: file.to_string_lossy().into(), order, line: 1 }
     }
 
+    /// Returns another line of the same file.
     pub(super) fn at(&self, line: usize) -> Self {
         Self { line, ..self.clone() }
     }
@@ -30,21 +31,21 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
 }
 
-/// A value and where it stands.
+/// A value, and the line that it comes from.
 #[derive(Clone, Debug)]
 pub(super) struct Located<T> {
     pub value: T,
-    pub place: Place,
+    pub location: Location,
 }
 
 impl<T> Located<T> {
-    pub fn new(value: T, place: &Place) -> Self {
-        Self { value, place: place.clone() }
+    pub fn new(value: T, location: &Location) -> Self {
+        Self { value, location: location.clone() }
     }
 }

@@ -1,0 +1,172 @@
+//! Virtual routers.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
+use xvrrp_common::wire::vrrp::IpAddress;
+
+use super::check::Tracked;
+use super::notify::{NotifyConfig, Occasion};
+use crate::address::Vip;
+use crate::index::GroupIndex;
+
+/// `[[virtual_router]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualRouterConfig {
+    /// Unique; 1 to 64 characters from `A-Z a-z 0-9 . _ -`. Required.
+    pub name: String,
+    /// 1 to 15 bytes. Required.
+    pub interface: String,
+    /// 1 to 255, unique on the interface for each address family (RFC 9568 5.2.3). Required.
+    pub vrid: Vrid,
+    /// 2 (RFC 3768) or 3 (RFC 9568). Default: 3.
+    pub version: Version,
+    /// 1 to 255; 255 is the address owner (RFC 9568 5.2.4). Default: 100 (RFC 9568 6.1).
+    pub priority: Priority,
+    /// Version 3: 10 ms to 40.95 s in steps of 10 ms (RFC 9568 5.2.7); version 2: 1 s to 255 s in steps of 1 s
+    /// (RFC 3768 5.3.7). Default: [`Self::DEFAULT_ADVERT_INTERVAL`].
+    pub advert_interval: Interval,
+    /// 1 to [`Self::MAX_ADDRESSES`] different addresses, in the order in which adverts list them. At most
+    /// [`Self::MAX_IPV6_ADDRESSES`] of them are IPv6, and the first of these is link-local (RFC 9568 5.2.9). Addresses
+    /// of both families make two virtual routers, which change role together. Required.
+    pub addresses: Vec<Vip>,
+    /// `Preempt_Mode` (RFC 9568 6.1); always true for the owner. Default: true.
+    pub preempt: bool,
+    /// How long a Backup that hears a lower priority waits before it preempts: 0 to 1000 s. Default: 0.
+    pub preempt_delay: Interval,
+    /// `Accept_Mode` (RFC 9568 6.1). Default: true, where the RFC has false.
+    pub accept: bool,
+    /// Whether this host serves only while its own adverts are being sent. Default: true.
+    pub lease: bool,
+    /// Whether the addresses use the virtual router MAC address (RFC 9568 7.3). Default: true.
+    pub virtual_mac: bool,
+    /// Form of the checksum of version 3 that is accepted and sent (RFC 9568 5.2.8, RFC 5798 5.2.8). Default: auto.
+    pub checksum: Checksum,
+    /// Only adverts from these sources are accepted, unless the list is empty. A list that is not empty has at least
+    /// one source of each address family of this virtual router; its IPv6 sources are link-local. Default: empty.
+    pub allowed_sources: Vec<IpAddr>,
+    /// Unless the list is empty, adverts are sent to these routers by unicast, and only adverts from them are accepted.
+    /// A list that is not empty has at least one peer of each address family of this virtual router, and excludes
+    /// [`Self::allowed_sources`]. Default: empty.
+    pub unicast_peers: Vec<UnicastPeer>,
+    /// Version 2 only: authentication type 1 (RFC 2338 5.3.6). Default: none.
+    pub password: Option<Password>,
+    /// How many times each gratuitous ARP or unsolicited Neighbor Advertisement is sent after a takeover: 1 to 60.
+    /// Default: [`Self::DEFAULT_ANNOUNCE_COUNT`].
+    pub announce_count: u8,
+    /// Time between two of these announcements: 10 ms to 60 s. Default: [`Self::DEFAULT_ANNOUNCE_INTERVAL`].
+    pub announce_interval: Interval,
+    /// Checks that may change the priority or cause a fault, including those that other members of its sync group
+    /// track. Default: none.
+    pub track: Vec<Tracked>,
+    /// The sync group that it is a member of. Default: none.
+    pub sync_group: Option<GroupIndex>,
+    /// Programs that are run, and services that are started and stopped, when its state changes. Default: none.
+    pub notify: NotifyConfig,
+    /// Changes of state that mail is sent for. Default: all of them if there is a `[mail]`, otherwise none.
+    pub mail: Vec<Occasion>,
+    /// Lines of the file.
+    pub lines: VirtualRouterLines,
+}
+
+impl VirtualRouterConfig {
+    /// The default of `advert_interval` (RFC 9568 6.1).
+    pub const DEFAULT_ADVERT_INTERVAL: Interval = Interval::from_seconds(1);
+    /// The default of `announce_count`.
+    pub const DEFAULT_ANNOUNCE_COUNT: u8 = 3;
+    /// The default of `announce_interval`.
+    pub const DEFAULT_ANNOUNCE_INTERVAL: Interval = Interval::from_seconds(1);
+    /// Most addresses: the count in an advert has 8 bits (RFC 9568 5.2.5).
+    pub const MAX_ADDRESSES: usize = 255;
+    /// Most IPv6 addresses: as many as fit in an advert that is not fragmented.
+    pub const MAX_IPV6_ADDRESSES: usize = <[u8; 16]>::MAX_ADDRESSES;
+    /// Most elements of `allowed_sources`.
+    pub const MAX_ALLOWED_SOURCES: usize = 255;
+    /// Most elements of `unicast_peers`.
+    pub const MAX_UNICAST_PEERS: usize = 255;
+
+    /// Returns the address families that it has addresses of. Each is a virtual router of its own (RFC 9568 1.7).
+    pub fn families(&self) -> impl Iterator<Item = Family> {
+        let has = |family: &Family| self.addresses.iter().any(|vip| vip.family() == *family);
+        [Family::Ipv4, Family::Ipv6].into_iter().filter(has)
+    }
+
+    /// Returns the kind of address that adverts of this family are sent from.
+    ///
+    /// A peer that is not on the link cannot be reached from a link-local address.
+    pub fn origin(&self, family: Family) -> Origin {
+        let routed = |peer: &UnicastPeer| matches!(peer.address, IpAddr::V6(peer) if !peer.is_unicast_link_local());
+        match family {
+            Family::Ipv4 => Origin::Ipv4,
+            Family::Ipv6 if self.unicast_peers.iter().any(routed) => Origin::Ipv6,
+            Family::Ipv6 => Origin::LinkLocal,
+        }
+    }
+
+    /// Returns the unicast peers of one family.
+    pub fn peers_of(&self, family: Family) -> impl Iterator<Item = UnicastPeer> {
+        self.unicast_peers.iter().copied().filter(move |peer| Family::of(peer.address) == family)
+    }
+
+    /// Returns the addresses of one family, in their order.
+    pub fn addresses_of(&self, family: Family) -> impl Iterator<Item = Vip> {
+        self.addresses.iter().copied().filter(move |vip| vip.family() == family)
+    }
+}
+
+/// Another router, to which adverts are sent by unicast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnicastPeer {
+    /// Its address. The IPv6 addresses of all peers are link-local, or none is.
+    pub address: IpAddr,
+    /// Lowest TTL or hop limit of its adverts that is accepted: 1 to 255. Default: 255, which no routed packet has
+    /// (RFC 9568 5.1.1.3).
+    pub min_ttl: u8,
+}
+
+/// Kind of interface address that adverts are sent from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The primary IPv4 address of the interface.
+    Ipv4,
+    /// A link-local IPv6 address (RFC 9568 5.1.2.1).
+    LinkLocal,
+    /// An IPv6 address that is not link-local, which routers forward packets to.
+    Ipv6,
+}
+
+/// Lines of the file that describe a virtual router, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VirtualRouterLines {
+    /// Line of `[[virtual_router]]`.
+    pub header: usize,
+    /// Line of `interface`.
+    pub interface: usize,
+    /// Line of `addresses`.
+    pub addresses: usize,
+    /// Line of `unicast_peers`, or of the header if there is no such key.
+    pub unicast_peers: usize,
+}
+
+/// Form of the checksum of version 3 over IPv4, for which RFC 9568 and RFC 5798 5.2.8 differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// Accepts both forms. Sends the form with the pseudo-header, unless a peer is heard to use the other one.
+    Auto,
+    /// Covers the pseudo-header and the message (RFC 5798).
+    PseudoHeader,
+    /// Covers only the message (RFC 9568).
+    Plain,
+}
+
+/// Simple password of version 2, padded with zeros (RFC 2338 5.3.10).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Password(pub [u8; 8]);
+
+/// Hides the password, which would end up in logs.
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
