@@ -1,37 +1,11 @@
 //! The code of an agent stays in memory, however much the kernel wants it back.
 
-use std::fs;
 use std::io;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use nix::libc;
+use xvrrp_lab::memory::{Mapping, mappings};
 use xvrrp_lab::{Lab, VirtualRouter, Xvrrp};
-
-/// A mapping of a process, from /proc/PID/smaps.
-struct Mapping {
-    start: usize,
-    /// In bytes, as is `resident`.
-    length: usize,
-    resident: usize,
-    flags: String,
-    file: String,
-}
-
-fn mappings(pid: u32) -> Result<Vec<Mapping>> {
-    let mut mappings = Vec::<Mapping>::new();
-    for line in fs::read_to_string(format!("/proc/{pid}/smaps"))?.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        if let Some((start, end)) = words[0].split_once('-') {
-            let [start, end] = [start, end].map(|text| usize::from_str_radix(text, 16));
-            let (start, length) = (start.clone()?, end? - start?);
-            let file = words.get(5).map_or_else(String::new, |file| (*file).to_owned());
-            mappings.push(Mapping { start, length, resident: 0, flags: words[1].to_owned(), file });
-        } else if words[0] == "Rss:" {
-            mappings.last_mut().context("no mapping")?.resident = words[1].parse::<usize>()? * 1024;
-        }
-    }
-    Ok(mappings)
-}
 
 /// Has the kernel take back all memory of the process that it can, as it would if memory were short.
 fn page_out(pid: u32) -> Result<()> {
@@ -61,11 +35,11 @@ fn the_agents_code_stays_in_memory_when_the_kernel_wants_it_back() -> Result<()>
     page_out(agent.daemon.pid())?;
     let code: Vec<Mapping> = mappings(agent.daemon.pid())?
         .into_iter()
-        .filter(|mapping| mapping.file == copy && !mapping.flags.contains('w'))
+        .filter(|mapping| mapping.file == copy && !mapping.permissions.contains('w'))
         .collect();
-    ensure!(code.iter().any(|mapping| mapping.flags.contains('x')), "no code");
-    for Mapping { length, resident, flags, .. } in &code {
-        ensure!(resident == length, "{resident} of {length} bytes ({flags}) are in memory");
+    ensure!(code.iter().any(|mapping| mapping.permissions.contains('x')), "no code");
+    for Mapping { length, resident, permissions, .. } in &code {
+        ensure!(resident == length, "{resident} of {length} bytes ({permissions}) are in memory");
     }
     ensure!(agent.stop()?.success());
     Ok(())

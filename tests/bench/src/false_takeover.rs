@@ -1,4 +1,5 @@
-//! How often a state changes although nobody has failed: on a busy machine, and under a flood of junk.
+//! How often a state changes although nobody has failed: on a busy machine, and under a flood of junk. And what a takeover
+//! adds to the protocol's own wait while memory is short.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -6,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use xvrrp_common::units::{Interval, MacAddress, Priority};
 
+use super::memory;
 use super::routers::PRIORITIES;
 use super::samples::number;
 use super::{Findings, Options, Row, Samples, Subject};
@@ -16,8 +18,11 @@ use xvrrp_lab::traffic::flood::Flood;
 use xvrrp_lab::traffic::frames;
 use xvrrp_lab::{INTERFACE, Keepalived, KeepalivedConfig, Lab, PATIENCE, VirtualRouter, Xvrrp, eventually, pause};
 
-pub const SUBJECT: Subject =
-    Subject { name: "false", title: "changes of state on a busy machine where nobody has failed", run };
+pub const SUBJECT: Subject = Subject {
+    name: "false",
+    title: "changes of state where nobody has failed, and takeovers while memory is short",
+    run,
+};
 
 const INTERVAL: Duration = Duration::from_millis(10);
 type StartLoad = fn() -> Result<Load>;
@@ -32,20 +37,22 @@ const LOADS: [(&str, StartLoad); 4] = [
 
 fn run(options: &Options) -> Result<Findings> {
     let busy = options.pick(Duration::from_secs(60), Duration::from_secs(2));
-    let pairs = [Kind::Xvrrp, Kind::OrdinaryBackup, Kind::Keepalived].map(Pair::start);
-    let pairs = pairs.into_iter().collect::<Result<Vec<_>>>()?;
     let metronome = Metronome::start()?;
     let mut findings = Findings {
         how: format!(
             "Three pairs of routers with adverts every {} ms, each in a lab of its own, are there for the same {} s of each load: \
              xvrrp; xvrrp with an ordinarily scheduled Backup; keepalived as it comes. Counted is every change of state in the \
              logs of both routers. A flood of adverts with TTL 254 comes from a third host on the segment as fast as one \
-             processor sends, for as long to each pair, one after the other.",
+             processor sends, for as long to each pair, one after the other. Before that, {}",
             INTERVAL.as_millis(),
-            busy.as_secs()
+            busy.as_secs(),
+            memory::HOW
         ),
         ..Findings::default()
     };
+    memory::add_takeovers(&mut findings, &metronome, options)?;
+    let pairs = [Kind::Xvrrp, Kind::OrdinaryBackup, Kind::Keepalived].map(Pair::start);
+    let pairs = pairs.into_iter().collect::<Result<Vec<_>>>()?;
     for (name, load) in LOADS {
         settle(&pairs)?;
         let before: Vec<_> = pairs.iter().map(Pair::changes).collect();

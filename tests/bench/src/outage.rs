@@ -1,34 +1,23 @@
 //! How long a client is without an answer when the Active router's cable is pulled: xvrrp and keepalived, one after the
 //! other in the same lab; and how much of that is not the protocol's own waiting.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::routers::{Program, Routers, active_down_interval};
-use super::{Body, Findings, Group, Options, Plot, Row, Samples, Subject};
-use xvrrp_lab::probe::{UdpEcho, UdpProbe};
-use xvrrp_lab::traffic::AdvertTap;
-use xvrrp_lab::{Lab, PATIENCE, VIP};
+use super::takeover::{PROBE, TakeoverLab, Takeovers};
+use super::{Body, Findings, Group, Options, Plot, Row, Subject};
 
 pub const SUBJECT: Subject =
     Subject { name: "outage", title: "what a client misses when the Active router's cable is pulled", run };
 
-/// How far apart the client's probes are: the resolution of what is measured.
-const PROBE: Duration = Duration::from_micros(250);
 /// Of what a takeover adds to Active_Down_Interval, in milliseconds.
 const EXCESS_MEDIAN: f64 = 1.0;
 const EXCESS_P99: f64 = 5.0;
 
 /// Advertisement interval in milliseconds, and how many runs in full and in quick.
 const ROWS: [(u64, usize, usize); 3] = [(1000, 20, 1), (100, 40, 2), (10, 100, 3)];
-
-/// Times of some takeovers, in the order in which they happened.
-struct Takeovers {
-    outages: Samples,
-    excesses: Samples,
-}
 
 fn run(options: &Options) -> Result<Findings> {
     let mut rows = Vec::new();
@@ -88,36 +77,8 @@ fn run(options: &Options) -> Result<Findings> {
 }
 
 fn takeovers(program: Program, interval: Duration, runs: usize) -> Result<Takeovers> {
-    let lab = Lab::new(2)?;
-    let _echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
-    // First: the last advert before a cut may be the first that there was.
-    let tap = AdvertTap::start(lab.switch(), "p1")?;
-    let _routers = Routers::start(program, &lab, interval)?;
-    let mut outages = Vec::with_capacity(runs);
-    let mut excesses = Vec::with_capacity(runs);
-    for run in 0..runs {
-        let probe = UdpProbe::start(&lab.client, VIP, PROBE)?;
-        probe.wait_for_answer_from(0, PATIENCE)?;
-        // Until the segment is quiet, and a little longer each time, so that the cuts fall on all phases of an interval.
-        let share = u32::try_from(run)? * 37 % 100;
-        thread::sleep(Duration::from_millis(500) + interval * share / 100);
-        let cut = Instant::now();
-        lab.pull(0)?;
-        probe.wait_for_answer_from(1, PATIENCE)?;
-        let seen = probe.finish();
-        let (before, outage) = seen.longest_gap_between(cut, Instant::now()).context("the client got no answers")?;
-        let back = before + outage;
-        let deadline = tap.last_before(Lab::address(0), back)? + active_down_interval(interval);
-        outages.push(outage);
-        excesses.push(milliseconds_after(deadline, back));
-        tap.forget();
-        lab.plug(0)?;
-    }
-    Ok(Takeovers { outages: Samples::milliseconds(outages)?, excesses: Samples::of(excesses)? })
-}
-
-/// Negative if it is before.
-fn milliseconds_after(deadline: Instant, at: Instant) -> f64 {
-    let after = at.saturating_duration_since(deadline).as_secs_f64();
-    (after - deadline.saturating_duration_since(at).as_secs_f64()) * 1e3
+    let lab = TakeoverLab::new(interval)?;
+    let _routers = Routers::start(program, &lab.lab, interval)?;
+    let takeovers = (0..runs).map(|run| lab.take_over(lab.settle(run)?)).collect::<Result<Vec<_>>>()?;
+    Takeovers::of(&takeovers)
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::routers::Program;
 use super::wires::{Wires, virtual_addresses, wait_for_virtual_addresses};
 use super::{Body, Findings, Group, Options, Plot, Row, Samples, Subject};
+use xvrrp_lab::memory::{Memory, Share};
 use xvrrp_lab::usage::{Usage, received};
 use xvrrp_lab::{Keepalived, Namespace, VirtualRouter, Xvrrp, pause};
 
@@ -30,7 +31,8 @@ struct Taken {
     active: Samples,
     backup: Samples,
     memory: Samples,
-    locked: Samples,
+    /// The larger one of both routers.
+    parts: Memory,
     maps: Samples,
     /// That arrive at the Backup, a second.
     adverts: Samples,
@@ -103,7 +105,13 @@ fn run(options: &Options) -> Result<Findings> {
         let backup = row("Backup", "% of a core", &xvrrp.backup, &keepalived.backup);
         findings.rows.push(at_most(backup, 0.1, "at most a tenth of keepalived's", &xvrrp.backup, &keepalived.backup));
         findings.rows.push(row("memory", "MB", &xvrrp.memory, &keepalived.memory));
-        findings.rows.push(row("memory that is locked", "MB", &xvrrp.locked, &keepalived.locked));
+        for (part, share) in parts(xvrrp.parts) {
+            findings.rows.push(
+                Row::new(format!("{size}: {part}"), "MB")
+                    .figure("resident", megabytes(share.resident)?)
+                    .figure("locked", megabytes(share.locked)?),
+            );
+        }
         findings.rows.push(row("adverts", "1/s", &xvrrp.adverts, &keepalived.adverts));
         let steady = xvrrp.changes.max() <= 0.0;
         findings.rows.push(row("changes of role", "", &xvrrp.changes, &keepalived.changes).target("none", steady));
@@ -124,6 +132,21 @@ fn run(options: &Options) -> Result<Findings> {
     Ok(findings)
 }
 
+/// What the memory of an agent is for.
+fn parts(memory: Memory) -> [(&'static str, Share); 4] {
+    [
+        ("code and constants", memory.program),
+        ("libraries", memory.libraries),
+        ("heap, stacks, variables", memory.data),
+        ("mapped BPF maps", memory.maps),
+    ]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53 bytes")]
+fn megabytes(bytes: usize) -> Result<Samples> {
+    Samples::once(bytes as f64 / 1e6)
+}
+
 enum Daemon {
     Xvrrp(Xvrrp),
     Keepalived(Keepalived),
@@ -138,7 +161,7 @@ fn measure(program: Program, size: Size, options: &Options) -> Result<Taken> {
     let usages = [Usage::of(active.pid())?, Usage::of(backup.pid())?];
     let window = options.pick(Duration::from_secs(4), Duration::from_millis(500));
     let mut shares = [Vec::new(), Vec::new()];
-    let (mut memory, mut locked, mut maps) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut memory, mut maps) = (Vec::new(), Vec::new());
     let mut adverts = Vec::new();
     let before = active.changes() + backup.changes();
     for _ in 0..options.runs(5, 1) {
@@ -150,9 +173,10 @@ fn measure(program: Program, size: Size, options: &Options) -> Result<Taken> {
             share.push(usage.percent_since(reading)?);
         }
         memory.push(usages[0].resident_megabytes()?.max(usages[1].resident_megabytes()?));
-        locked.push(usages[0].locked_megabytes()?.max(usages[1].locked_megabytes()?));
         maps.push(usages[0].map_megabytes()?);
     }
+    let parts = [usages[0].memory()?, usages[1].memory()?].into_iter().max_by_key(Memory::resident);
+    let parts = parts.context("two routers")?;
     let changes = active.changes() + backup.changes() - before;
     active.ensure_all("active", size.count())?;
     backup.ensure_all("backup", size.count())?;
@@ -163,7 +187,7 @@ fn measure(program: Program, size: Size, options: &Options) -> Result<Taken> {
         active: Samples::of(active)?,
         backup: Samples::of(backup)?,
         memory: Samples::of(memory)?,
-        locked: Samples::of(locked)?,
+        parts,
         maps: Samples::of(maps)?,
         adverts: Samples::of(adverts)?,
         #[expect(clippy::cast_precision_loss, reason = "some thousands at most")]

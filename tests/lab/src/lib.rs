@@ -5,6 +5,7 @@ pub mod fencing;
 mod hosts;
 pub mod kernel_half;
 pub mod load;
+pub mod memory;
 pub mod metronome;
 mod network;
 pub mod probe;
@@ -18,8 +19,8 @@ mod wait;
 use std::path::Path;
 
 pub use hosts::{
-    Habits, HungFile, Machine, Mail, MailServer, Shortage, TinyDirectory, host_state, make_package, script,
-    wait_for_host_state,
+    Habits, HungFile, Machine, Mail, MailServer, MemoryGroup, Shortage, TinyDirectory, host_state, make_package,
+    script, wait_for_host_state,
 };
 pub use network::{
     CLIENT, INTERFACE, LINK_LOCAL_VIP, Lab, Namespace, SERVER, Segments, UPSTREAM, UPSTREAM_VIP, VIP, VIP_IPV6,

@@ -3,6 +3,7 @@
 //! The load is made by child processes with ordinary scheduling, which end with the guard, also when a test panics, and
 //! with the thread that has started them, however it ends.
 
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
@@ -11,6 +12,8 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+
+use crate::MemoryGroup;
 
 /// What memory-hungry processes take at most, all together, in MiB.
 const MEMORY: usize = 1536;
@@ -59,6 +62,28 @@ impl Load {
         Ok(load)
     }
 
+    /// A process that keeps a group of processes short of memory: of the `room` that is left, it fills three quarters and
+    /// reads a file without an end through the rest. The kernel makes space for that by taking pages of the whole group.
+    /// Should it find too few, it ends this process rather than another one, which then starts again.
+    pub fn crowding(group: &MemoryGroup, room: u64) -> Result<Self> {
+        let directory = TempDir::with_prefix_in("xvrrp-lab-load-", "/var/tmp")?;
+        let file = directory.path().join("file");
+        // A hole takes memory when it is read, but no time of the disk.
+        File::create(&file)?.set_len(1 << 40)?;
+        let mut load = Self::default();
+        let (join, buffer) = (group.join_command(), room / 4 * 3);
+        load.start(
+            1,
+            &format!(
+                "{join} && echo 1000 > /proc/self/oom_score_adj && \
+                 while :; do dd if={} of=/dev/null bs={buffer} status=none; done",
+                file.display()
+            ),
+        )?;
+        load.directory = Some(directory);
+        Ok(load)
+    }
+
     fn start(&mut self, processes: usize, script: &str) -> Result<()> {
         for _ in 0..processes {
             let mut command = Command::new("sh");
@@ -96,7 +121,9 @@ mod tests {
 
     #[test]
     fn a_load_ends_with_its_guard_and_takes_its_files_along() {
-        for load in [Load::spinning(2), Load::writing(2), Load::allocating(2)] {
+        let group = MemoryGroup::new().expect("a group");
+        let crowding = Load::crowding(&group, 64 << 20);
+        for load in [Load::spinning(2), Load::writing(2), Load::allocating(2), crowding] {
             let load = load.expect("a load");
             let pids: Vec<_> = load.children.iter().map(|child| format!("/proc/{}", child.id())).collect();
             let directory = load.directory.as_ref().map(|directory| directory.path().to_owned());

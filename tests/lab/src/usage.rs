@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::Namespace;
+use crate::memory::Memory;
 
 /// A process with its children.
 #[derive(Debug)]
@@ -54,10 +55,9 @@ impl Usage {
         Ok(sizes.into_iter().fold(0.0, f64::max) * 1024.0 / 1e6)
     }
 
-    /// Memory of the largest of the processes that is locked, in megabytes (10^6 bytes).
-    pub fn locked_megabytes(&self) -> Result<f64> {
-        let sizes = self.pids.iter().map(|pid| kilobytes(&format!("/proc/{pid}/smaps_rollup"), "Locked:"));
-        Ok(sizes.collect::<Result<Vec<_>>>()?.into_iter().fold(0.0, f64::max) * 1024.0 / 1e6)
+    /// Memory of the process itself, without its children.
+    pub fn memory(&self) -> Result<Memory> {
+        Memory::of(self.pids[0])
     }
 
     /// What the BPF maps take that the process has open, in megabytes of kernel memory.
@@ -77,12 +77,27 @@ impl Usage {
     }
 }
 
-/// In user and in kernel mode, of all threads (proc(5)).
+/// How often a thread of the process has waited so far for a page that was not in memory.
+pub fn major_faults(pid: u32) -> Result<u64> {
+    let [faults] = stat(pid, [12])?;
+    Ok(faults)
+}
+
+/// In user and in kernel mode, of all threads.
 fn ticks(pid: u32) -> Result<u64> {
+    let [user, kernel] = stat(pid, [14, 15])?;
+    Ok(user + kernel)
+}
+
+/// Fields of /proc/PID/stat, by the numbers of proc(5).
+fn stat<const N: usize>(pid: u32, fields: [usize; N]) -> Result<[u64; N]> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, after_name) = stat.rsplit_once(") ").context("no name in stat")?;
-    let field = |number: usize| after_name.split(' ').nth(number - 3).and_then(|text| text.parse::<u64>().ok());
-    Ok(field(14).context("no utime")? + field(15).context("no stime")?)
+    let mut values = [0; N];
+    for (value, field) in values.iter_mut().zip(fields) {
+        *value = after_name.split(' ').nth(field - 3).context("a short stat")?.parse()?;
+    }
+    Ok(values)
 }
 
 fn kilobytes(path: &str, name: &str) -> Result<f64> {

@@ -4,6 +4,7 @@ mod host_state;
 mod hung_file;
 mod machine;
 mod mail_server;
+mod memory_group;
 mod script;
 mod tiny;
 
@@ -11,6 +12,12 @@ pub use host_state::{host_state, wait_for_host_state};
 pub use hung_file::HungFile;
 pub use machine::{Machine, make_package};
 pub use mail_server::{Habits, Mail, MailServer};
+pub use memory_group::MemoryGroup;
 pub use script::script;
-pub(crate) use tiny::sweep;
 pub use tiny::{Shortage, TinyDirectory};
+
+/// Removes what processes left that were killed.
+pub(crate) fn sweep() {
+    tiny::sweep();
+    memory_group::sweep();
+}
