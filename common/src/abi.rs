@@ -1,13 +1,13 @@
 //! The BPF maps that the kernel half and the agent share: names, keys, values, events and counters.
 //!
-//! Every type is `repr(C)` without padding, proved at compile time by zerocopy's derives and by the sizes at the
-//! end of this file. Multi-byte integers are in host order unless a field says otherwise.
+//! Every type is `repr(C)` without padding. zerocopy's derives and the assertions about sizes at the end of this file
+//! prove that at compile time. Multi-byte integers are in host order unless a field says otherwise.
 //!
 //! | map | kind | key | value | written by |
 //! |---|---|---|---|---|
 //! | [`map::ROUTERS`] | hash | [`RouterKey`] | `u32`: the [`Router::slot`] | agent |
 //! | [`map::VIPS`] | hash | [`VipKey`] | [`Checked`]: the [`Router::slot`] | agent |
-//! | [`map::ALLOWED_SOURCES`] | hash | [`SourceKey`] | [`Checked`]: the least TTL or hop limit, 1 to 255 | agent |
+//! | [`map::ALLOWED_SOURCES`] | hash | [`SourceKey`] | [`Checked`]: the minimum TTL or hop limit, 1 to 255 | agent |
 //! | [`map::SLOTS`] | array, mmapable | [`Router::slot`] | [`Slot`] | agent; the kernel half ends leases |
 //! | [`map::HEARD`] | array, mmapable | [`Router::slot`] | [`Heard`] | kernel half |
 //! | [`map::COUNTERS`] | per-CPU array | 0: no router of ours; else [`Router::slot`] + 1 | [`Counters`] | kernel half |
@@ -15,12 +15,12 @@
 //! | [`map::SETTINGS`] | array of one, mmapable | 0 | [`Settings`] | agent; the kernel half ends the lease of all |
 //! | [`map::STAMP`] | array of one | 0 | [`Stamp`] | agent |
 //! | [`map::MONITOR`] | ring buffer | | [`Sighting`] | kernel half |
-//! | [`map::MONITORED`] | array of one | 0 | [`Monitored`] | agent; the kernel half counts what is lost |
+//! | [`map::MONITORED`] | array of one | 0 | [`Monitored`] | agent; the kernel half counts lost frames |
 //!
-//! The kernel does not overwrite an element of a hash map: an update links a new element and frees the old one, whose memory
-//! the next update of any key reuses, while a program may still read it. So hash maps hold only what stays the
-//! same for as long as the key is there, and each value lets its reader verify whose it is. Everything that changes stands
-//! in arrays by slot, in words of eight bytes that are written and read whole.
+//! The kernel does not overwrite an element of a hash map. An update links a new element and frees the old one, whose
+//! memory the next update of any key reuses while a program may still be reading it. Therefore, the value of a key in a
+//! hash map never changes, and a reader can verify that a value belongs to its key. Everything that changes is kept in
+//! arrays that are indexed by slot, in words of eight bytes that are always written and read as a whole.
 
 mod counter;
 mod slot;
@@ -36,64 +36,65 @@ pub use slot::{Checked, Fixed, Lease, MacWord, Slot, State, digest};
 
 /// The names of the maps in the BPF object.
 pub mod map {
-    /// The slot of each virtual router.
+    /// Slot of each virtual router.
     pub const ROUTERS: &str = "ROUTERS";
-    /// The slot of the virtual router that an address belongs to.
+    /// Slot of the virtual router that an address belongs to.
     pub const VIPS: &str = "VIPS";
-    /// The sources whose adverts are accepted, where the configuration names any.
+    /// Sources whose adverts are accepted, if the configuration names any.
     pub const ALLOWED_SOURCES: &str = "ALLOWED_SOURCES";
     /// Role, flags, lease and MACs of each virtual router.
     pub const SLOTS: &str = "SLOTS";
-    /// The stamps of each virtual router's adverts.
+    /// Stamps of each virtual router's adverts.
     pub const HEARD: &str = "HEARD";
-    /// Counts by reason.
+    /// Counters by reason.
     pub const COUNTERS: &str = "COUNTERS";
-    /// What the agent must learn at once.
+    /// Events that the agent must know of at once.
     pub const EVENTS: &str = "EVENTS";
-    /// What programs must know before they look for a virtual router.
+    /// Settings that programs read before they look for a virtual router.
     pub const SETTINGS: &str = "SETTINGS";
-    /// Which agent made the maps.
+    /// Identification of the agent that created the maps.
     pub const STAMP: &str = "STAMP";
     /// Frames for `xvrrp monitor`.
     pub const MONITOR: &str = "MONITOR";
-    /// Whether anybody watches.
+    /// Whether anybody watches frames.
     pub const MONITORED: &str = "MONITORED";
 
-    /// All that outlive the agent.
+    /// Maps that outlive the agent.
     pub const PINNED: &[&str] = &[ROUTERS, VIPS, ALLOWED_SOURCES, SLOTS, HEARD, COUNTERS, EVENTS, SETTINGS, STAMP];
 }
 
 /// The names of the constants in the BPF object that the agent sets.
 pub mod constant {
-    /// `u32`: not zero if the kernel has `bpf_xdp_load_bytes` (Linux 5.18), without which no frame can be shown.
+    /// Constant of type `u32`: not zero if the kernel has `bpf_xdp_load_bytes` (Linux 5.18), without which no frame can
+    /// be shown.
     pub const CAN_SHOW: &str = "CAN_SHOW";
 }
 
 /// The names of the programs in the BPF object.
 pub mod program {
-    /// The XDP program.
+    /// The XDP program, for frames that arrive.
     pub const INGRESS: &str = "xvrrp_ingress";
     /// The TC program for frames that leave.
     pub const EGRESS: &str = "xvrrp_egress";
-    /// The TC program for interfaces without a virtual router.
+    /// The TC program for packets that arrive on interfaces without a virtual router.
     pub const FENCE: &str = "xvrrp_fence";
 }
 
-/// [`RouterKey::family`] and [`VipKey::family`] of a virtual router over IPv4.
+/// Value of [`RouterKey::family`] and [`VipKey::family`] for a virtual router over IPv4.
 pub const FAMILY_IPV4: u8 = Family::Ipv4 as u8;
-/// The same over IPv6.
+/// Value of [`RouterKey::family`] and [`VipKey::family`] for a virtual router over IPv6.
 pub const FAMILY_IPV6: u8 = Family::Ipv6 as u8;
 
-/// An address of either family; IPv4 in the first four bytes, the rest zero. In network order.
+/// An address of either family in network order. IPv4 takes the first four bytes, and the rest is zero.
 pub type Address = [u8; 16];
 
-/// An IPv4 address as the maps hold it.
+/// Converts an IPv4 address to the form that the maps hold.
 pub const fn ipv4_address(octets: [u8; 4]) -> Address {
     let [a, b, c, d] = octets;
     [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
 }
 
-/// An address of either family as the maps hold it.
+/// Converts an address of either family to the form that the maps hold.
 pub const fn address(ip: IpAddr) -> Address {
     match ip {
         IpAddr::V4(ip) => ipv4_address(ip.octets()),
@@ -101,39 +102,40 @@ pub const fn address(ip: IpAddr) -> Address {
     }
 }
 
-/// What the maps hold of a virtual router with this [`RouterKey::family`].
+/// Converts an address that the maps hold for a virtual router with this [`RouterKey::family`].
 pub fn ip_address(family: u8, address: Address) -> IpAddr {
     let [a, b, c, d, ..] = address;
     if family == FAMILY_IPV6 { IpAddr::from(address) } else { IpAddr::from([a, b, c, d]) }
 }
 
-/// A virtual router: the same VRID on another interface, VLAN or address family is another one (RFC 9568 1.7, 5.2.3).
+/// Key of a virtual router. The same VRID on another interface, VLAN or address family is another virtual router
+/// (RFC 9568 1.7, 5.2.3).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct RouterKey {
-    /// The interface that the frame arrives on.
+    /// Interface that the frame arrives on.
     pub ifindex: u32,
-    /// The VLAN identifier in the frame as the program sees it; 0 for none and for a priority tag.
+    /// VLAN identifier in the frame as the program sees it; 0 for an untagged frame and for a priority tag.
     pub vlan: u16,
-    /// A [`Family`].
+    /// Number of a [`Family`].
     pub family: u8,
-    /// 1 to 255.
+    /// VRID, 1 to 255.
     pub vrid: u8,
 }
 
-/// A virtual address on an interface.
+/// Key of a virtual address on an interface.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct VipKey {
-    /// The interface, by number; 0 in [`Self::anywhere`].
+    /// Index of the interface; 0 in [`Self::anywhere`].
     pub ifindex: u32,
-    /// The VLAN identifier; 0 for untagged frames.
+    /// VLAN identifier, 0 for untagged frames; in [`Self::anywhere`], a count instead.
     pub vlan: u16,
-    /// A [`Family`].
+    /// Number of a [`Family`].
     pub family: u8,
     /// Zero.
     pub reserved: u8,
@@ -141,7 +143,7 @@ pub struct VipKey {
     pub address: Address,
 }
 
-/// A source from which a virtual router with [`Router::RESTRICT_SOURCES`] takes adverts.
+/// Key of a source from which a virtual router with [`Router::RESTRICT_SOURCES`] accepts adverts.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -149,22 +151,22 @@ pub struct VipKey {
 pub struct SourceKey {
     /// The virtual router.
     pub router: RouterKey,
-    /// The source's address.
+    /// Address of the source.
     pub address: Address,
 }
 
 impl VipKey {
-    /// Finds an address from any interface. An address that several virtual routers have, on different interfaces, has a key
-    /// for each of them, with `nth` counting from 0 up to [`Self::MOST_SHARED`].
+    /// Makes a key that finds an address from any interface. An address that several virtual routers have, on different
+    /// interfaces, has one key for each of them: `nth` counts them from 0 and is less than [`Self::MOST_SHARED`].
     pub const fn anywhere(family: u8, address: Address, nth: u16) -> Self {
         Self { ifindex: 0, vlan: nth, family, reserved: 0, address }
     }
 
-    /// How many virtual routers with the same address are found from other interfaces.
+    /// Number of virtual routers with the same address that are found from other interfaces.
     pub const MOST_SHARED: u16 = 8;
 }
 
-/// The key of a hash map: without padding, so that equal keys are equal bytes.
+/// A key of a hash map. It has no padding, so equal keys consist of equal bytes.
 pub trait Key: IntoBytes {}
 
 impl Key for RouterKey {}
@@ -174,209 +176,215 @@ impl Key for SourceKey {}
 /// What the kernel half must know of a virtual router of ours. In the maps it is spread over [`Slot`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Router {
-    /// The primary address that our adverts leave from: an advert with this source is our own.
+    /// Primary address that our adverts are sent from. An advert with this source is our own.
     pub primary: Address,
     /// Authentication data of version 2, zero-padded (RFC 2338 5.3.10).
     pub auth_data: [u8; 8],
-    /// Our own advertisement interval in nanoseconds: version 2 discards any other (RFC 3768 7.1).
+    /// Our own advertisement interval in nanoseconds. Version 2 discards adverts with any other (RFC 3768 7.1).
     pub advert_interval: u64,
     /// Index into [`map::SLOTS`] and [`map::HEARD`], and one less than the index into [`map::COUNTERS`].
     pub slot: u32,
-    /// One of the `ROLE_` constants.
+    /// Role, one of the `ROLE_` constants.
     pub role: u8,
-    /// The `bool`s of a virtual router: the flags below, or-ed.
+    /// Flags, combined with a bitwise or of the constants below.
     pub flags: u8,
     /// Our priority in the election.
     pub priority: u8,
-    /// 2 or 3.
+    /// Version of the protocol, 2 or 3.
     pub version: u8,
-    /// One of the `CHECKSUM_` constants: which forms a version 3 advert may have.
+    /// Forms of the checksum that a version 3 advert may have, one of the `CHECKSUM_` constants.
     pub checksum: u8,
-    /// Authentication type of version 2: 0 none, 1 simple password (RFC 2338 5.3.6).
+    /// Authentication type of version 2: 0 for none, 1 for a simple password (RFC 2338 5.3.6).
     pub auth_type: u8,
-    /// What ARP requests and Neighbor Solicitations for the virtual addresses are answered with: the virtual MAC, or the interface's.
+    /// MAC in answers to ARP requests and Neighbor Solicitations for the virtual addresses: the virtual MAC or the
+    /// interface's own.
     pub answer_mac: [u8; 6],
-    /// The interface's own address, to which frames for the virtual MAC are rewritten.
+    /// MAC of the interface. The destination of frames to the virtual MAC is rewritten to it.
     pub interface_mac: [u8; 6],
 }
 
 impl Router {
-    /// Neither Active nor Backup: nothing is answered or learned.
+    /// Role Initialize (RFC 9568 6.4.1): nothing is answered or learned.
     pub const ROLE_INITIALIZE: u8 = 0;
-    /// RFC 9568 6.4.2.
+    /// Role Backup (RFC 9568 6.4.2).
     pub const ROLE_BACKUP: u8 = 1;
-    /// RFC 9568 6.4.3.
+    /// Role Active (RFC 9568 6.4.3).
     pub const ROLE_ACTIVE: u8 = 2;
 
-    /// The virtual addresses live on the virtual MAC, not on the interface's own.
+    /// Flag: the virtual addresses use the virtual MAC, not the interface's own.
     pub const VIRTUAL_MAC: u8 = 1 << 0;
-    /// Packets addressed to a virtual address are for this host (`Accept_Mode`, RFC 9568 6.1).
+    /// Flag: this host accepts packets to a virtual address (`Accept_Mode`, RFC 9568 6.1).
     pub const ACCEPT: u8 = 1 << 1;
-    /// An advert of a lower priority than ours does not restart the Active_Down_Timer (RFC 9568 6.4.2).
+    /// Flag: an advert with a lower priority than ours does not restart the Active_Down_Timer (`Preempt_Mode`, RFC 9568
+    /// 6.4.2).
     pub const PREEMPT: u8 = 1 << 2;
-    /// Only adverts from [`map::ALLOWED_SOURCES`] are heard.
+    /// Flag: only adverts from [`map::ALLOWED_SOURCES`] are accepted.
     pub const RESTRICT_SOURCES: u8 = 1 << 3;
-    /// Adverts are heard if they are addressed to [`Self::primary`], and not if they are addressed to the group. Comes with
-    /// [`Self::RESTRICT_SOURCES`].
+    /// Flag: adverts are accepted if they are addressed to [`Self::primary`], and discarded if they are addressed to
+    /// the group. Always set together with [`Self::RESTRICT_SOURCES`].
     pub const UNICAST: u8 = 1 << 4;
-    /// For the agent's successor: the role is left to others ("standing by"). The kernel half ignores it.
+    /// Flag for the agent's successor: the role is left to other routers ("standing by"). The kernel half ignores it.
     pub const STANDS_BY: u8 = 1 << 5;
-    /// For the agent's successor: with [`Self::CHECKSUM_AUTO`], adverts are sent in the plain form, as the router did that
-    /// was Active before. The kernel half ignores it.
+    /// Flag for the agent's successor: with [`Self::CHECKSUM_AUTO`], adverts are sent in the plain form, as the
+    /// previous Active router sent them. The kernel half ignores it.
     pub const SENDS_PLAIN: u8 = 1 << 6;
-    /// The role was given up, and the addresses may still be on this host: what is for them must not be served by any way.
+    /// Flag: the agent has given up the role, and the addresses may still be on this host. Packets to them must not be
+    /// served on any path.
     pub const RETIRES: u8 = 1 << 7;
 
-    /// Version 3 over IPv4 with either form of the checksum.
+    /// Accepts either form of the checksum in version 3 over IPv4.
     pub const CHECKSUM_AUTO: u8 = 0;
-    /// Only with the pseudo-header (RFC 5798 5.2.8).
+    /// Accepts only the form with the pseudo-header (RFC 5798 5.2.8).
     pub const CHECKSUM_PSEUDO_HEADER: u8 = 1;
-    /// Only over the message itself (RFC 9568 5.2.8).
+    /// Accepts only the form that covers the message alone (RFC 9568 5.2.8).
     pub const CHECKSUM_PLAIN: u8 = 2;
 }
 
-/// A valid advert, as the kernel half heard it.
+/// A valid advert that the kernel half has received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Advert {
-    /// When it arrived, on the boot-time clock in nanoseconds.
+    /// Time of arrival, on the boot-time clock in nanoseconds.
     pub received_at: u64,
-    /// Its advertisement interval in nanoseconds.
+    /// Advertisement interval in nanoseconds.
     pub interval: u64,
-    /// Its IP source address.
+    /// IP source address.
     pub source: Address,
-    /// The folded ones' complement sum of its addresses, in network order: equal lists have equal sums.
+    /// Folded ones' complement sum of the addresses, in network order. Equal lists have equal sums.
     pub address_sum: u16,
-    /// How many addresses it lists.
+    /// Number of addresses in the advert.
     pub address_count: u8,
-    /// Its sender's priority; 0 gives up the role.
+    /// Priority of the sender; 0 gives up the role.
     pub priority: u8,
-    /// 2 or 3.
+    /// Version of the protocol, 2 or 3.
     pub version: u8,
-    /// [`Router::CHECKSUM_PSEUDO_HEADER`] or [`Router::CHECKSUM_PLAIN`] (version 2: always plain).
+    /// Form of the checksum: [`Router::CHECKSUM_PSEUDO_HEADER`] or [`Router::CHECKSUM_PLAIN`] (always plain in version
+    /// 2).
     pub checksum: u8,
     /// Zero.
     pub reserved: [u8; 2],
 }
 
-/// What the kernel half has heard for a virtual router.
+/// Adverts that the kernel half has received for a virtual router.
 ///
-/// It is written while the agent reads, so the agent reads until it finds the same twice. Should it still see a new stamp with
-/// the interval of the advert before, the timer that was started with it is corrected when the entry is read again, which always
-/// happens before the timer may fire.
+/// The kernel half writes this while the agent reads it, so the agent reads until it finds the same content twice. If
+/// it still sees a new stamp with the interval of the previous advert, the timer that it starts is corrected when it
+/// reads the entry again. It always does so before the timer may fire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Heard {
-    /// When the last advert arrived that restarts a Backup's Active_Down_Timer (RFC 9568 6.4.2); 0: never.
+    /// Time of arrival of the last advert that restarts a Backup's Active_Down_Timer (RFC 9568 6.4.2); 0 if there was
+    /// none.
     pub restarted_at: u64,
-    /// The interval which that advert carried, in nanoseconds: a Backup's new Active_Adver_Interval.
+    /// Interval in that advert, in nanoseconds: the Backup's new Active_Adver_Interval.
     pub restart_interval: u64,
-    /// The last valid advert of any priority.
+    /// Last valid advert of any priority.
     pub latest: Advert,
-    /// The kernel half's own: when the last [`Claim`] was told.
-    pub claim_told_at: u64,
+    /// Time at which the last [`Claim`] was reported. Only the kernel half uses it.
+    pub claim_reported_at: u64,
 }
 
-/// Sent when an advert changes something, or when our role makes every advert matter.
+/// Notification of an advert. Sent for every advert while this host is Active, otherwise when an advert changes
+/// something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Event {
-    /// The virtual router that the advert is for.
+    /// Virtual router that the advert is for.
     pub router: RouterKey,
-    /// Its slot.
+    /// Slot of the virtual router.
     pub slot: u32,
     /// Zero.
     pub reserved: u32,
-    /// What the advert says.
+    /// The advert.
     pub advert: Advert,
 }
 
-/// Sent when another host claims a virtual address while we are Active, at most once in [`Claim::PAUSE`] for each virtual
-/// router. In the ring buffer it differs from an [`Event`] by its length.
+/// Notification that another host claims a virtual address while this host is Active, sent at most once in
+/// [`Claim::PAUSE`] for each virtual router. In the ring buffer it differs from an [`Event`] by its length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Claim {
     /// The virtual address.
     pub address: Address,
-    /// The slot of the virtual router that has the address.
+    /// Slot of the virtual router that has the address.
     pub slot: u32,
-    /// Where the claimant says that it is.
+    /// MAC that the other host claims the address has.
     pub mac: [u8; 6],
     /// Zero.
     pub reserved: [u8; 6],
 }
 
 impl Claim {
-    /// In nanoseconds: 100 ms.
+    /// Least time between two claims that are reported, in nanoseconds: 100 ms.
     pub const PAUSE: u64 = 100_000_000;
 }
 
-/// Whether anybody watches frames, and how many were lost.
+/// State of the monitor: whether anybody watches frames, and how many were lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Monitored {
     /// Not zero while somebody watches.
     pub wanted: u32,
-    /// Always 0.
+    /// Zero.
     pub reserved: u32,
-    /// How many frames there was no room for, since then.
+    /// Number of frames that the ring buffer has had no room for since somebody began to watch.
     pub lost: u64,
 }
 
-/// An advert, or ARP or Neighbor Discovery that names a virtual address, as it arrived, for who watches.
+/// A frame as it arrived, for `xvrrp monitor`: an advert, or ARP or Neighbor Discovery that names a virtual address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Sighting {
-    /// On the boot-time clock in nanoseconds.
+    /// Time of the capture, on the boot-time clock in nanoseconds.
     pub at: u64,
-    /// The interface that it arrived on.
+    /// Interface that the frame arrived on.
     pub ifindex: u32,
-    /// What was made of it: a [`Counter`].
+    /// Number of the [`Counter`] that the frame was counted under.
     pub counter: u32,
-    /// How many bytes it has, and how many of them are in `bytes`.
+    /// Length of the frame in bytes.
     pub length: u32,
-    /// How many of them were captured.
+    /// Number of bytes that were captured.
     pub captured: u32,
-    /// Those bytes, from the first on.
+    /// The captured bytes, from the first one of the frame.
     pub bytes: [u8; Self::MOST_CAPTURED as usize],
 }
 
 impl Sighting {
-    /// [`Self::captured`] at most.
+    /// Largest possible [`Self::captured`].
     pub const MOST_CAPTURED: u32 = 512;
 
-    /// The frame, or its beginning.
+    /// Returns the frame, or its beginning.
     pub fn frame(&self) -> &[u8] {
         self.bytes.get(..self.captured as usize).unwrap_or(&self.bytes)
     }
 }
 
-/// Which agent made the maps, so that a later one knows whether it can use them.
+/// Identification of the agent that created the maps, so that a later agent knows whether it can use them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Stamp {
-    /// [`LAYOUT`]; 0 in maps that are not complete yet.
+    /// Value of [`LAYOUT`]; 0 in maps that are not complete yet.
     pub layout: u32,
-    /// The agent's version, zero-padded: for the log.
+    /// Version of the agent, zero-padded, for the log.
     pub version: [u8; 28],
 }
 
-/// The form and meaning of all the maps in this file. Any change that a program of the version before would not
-/// understand makes it another number. Stamp and number themselves never change their place.
+/// Version of the layout and meaning of all maps in this file. It is incremented by any change that the previous
+/// version of the programs would not understand. The stamp and the position of this number in it never change.
 pub const LAYOUT: u32 = 3;
 
-/// What the kernel half must know before it looks for a virtual router. The agent writes each field whole.
+/// Settings that the kernel half reads before it looks for a virtual router. The agent writes each field as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Settings {
-    /// Not zero if some virtual router has no [`Router::VIRTUAL_MAC`]: then every IP packet's destination is looked
-    /// up. Zero spares ordinary traffic the look-up.
+    /// Not zero if some virtual router has no [`Router::VIRTUAL_MAC`]. Then the destination of every IP packet is
+    /// looked up; otherwise, ordinary traffic is spared the look-up.
     pub look_up_destinations: u32,
-    /// How long the kernel's tick is, in nanoseconds; not zero.
+    /// Length of the kernel's tick in nanoseconds; not zero.
     pub tick: u32,
-    /// The lease of all: no lease of an Active virtual router ends before it. [`Lease::ENDED`] while the agent changes any of
-    /// them, and from the moment at which the kernel half ends one; [`Lease::UNLIMITED`] while none is Active. As long as
-    /// it runs, no address of ours has to be looked up for the fence.
+    /// Lease of all: no lease of an Active virtual router ends before it. It is [`Lease::ENDED`] while the agent
+    /// changes any of them and after the kernel half has ended one, and [`Lease::UNLIMITED`] while no virtual router is
+    /// Active. As long as it runs, the fence need not look up any address.
     pub all: Lease,
 }
 
@@ -399,8 +407,8 @@ const _: () = {
 mod pod {
     use super::{Checked, Counters, Event, Heard, Monitored, RouterKey, Settings, SourceKey, Stamp, VipKey};
 
-    // SAFETY: all of these are `repr(C)`, free of padding and valid for every bit pattern: zerocopy's `FromBytes`
-    // and `IntoBytes`, derived above, prove both at compile time.
+    // SAFETY: all of these types are `repr(C)`, free of padding and valid for every bit pattern. zerocopy's `FromBytes`
+    // and `IntoBytes`, derived above, prove that at compile time.
     unsafe impl aya::Pod for RouterKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for VipKey {}

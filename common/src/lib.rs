@@ -1,6 +1,6 @@
-//! What the kernel half and the agent must agree on: units, wire formats and map layouts.
+//! Definitions that the kernel half and the agent share: units, wire formats and map layouts.
 //!
-//! No I/O, no clock, no allocation: everything here compiles for the BPF target too.
+//! The crate does no I/O, reads no clock and allocates nothing, so that all of it compiles for the BPF target too.
 
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]

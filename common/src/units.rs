@@ -1,7 +1,7 @@
 //! The quantities of VRRP, each in a type of its own.
 //!
-//! Intervals travel as centiseconds (version 3) or seconds (version 2) and live as nanoseconds; the conversion
-//! happens here and nowhere else. All arithmetic is in integers and nothing is rounded to zero.
+//! Intervals are centiseconds (version 3) or seconds (version 2) on the wire and nanoseconds in memory. They are
+//! converted here and nowhere else. All arithmetic is done in integers, and nothing is rounded to zero.
 
 use core::net::IpAddr;
 use core::{fmt, ops};
@@ -15,7 +15,7 @@ const NANOS_PER_CENTISECOND: u64 = NANOS_PER_SECOND / 100;
 pub struct Vrid(u8);
 
 impl Vrid {
-    /// `None` for 0, which no virtual router may use.
+    /// Makes a VRID. Returns `None` for 0, which no virtual router may use.
     pub const fn new(vrid: u8) -> Option<Self> {
         match vrid {
             0 => None,
@@ -35,20 +35,20 @@ impl fmt::Display for Vrid {
     }
 }
 
-/// Priority of a VRRP router, higher is better (RFC 9568 5.2.4).
+/// Priority of a VRRP router; higher values win (RFC 9568 5.2.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Priority(u8);
 
 impl Priority {
-    /// Sent by an Active router that gives up its role (RFC 9568 5.2.4).
+    /// Priority that an Active router sends to give up its role (RFC 9568 5.2.4).
     pub const RELEASE: Self = Self(0);
-    /// What a Backup uses unless configured otherwise (RFC 9568 6.1).
+    /// Priority of a Backup unless it is configured otherwise (RFC 9568 6.1).
     pub const DEFAULT: Self = Self(100);
-    /// The router that owns the virtual addresses as its interface addresses (RFC 9568 5.2.4).
+    /// Priority of the address owner, whose interface addresses the virtual addresses are (RFC 9568 5.2.4).
     pub const OWNER: Self = Self(255);
 
-    /// Makes a priority of the number in an advert or a configuration.
+    /// Makes a priority from the number in an advert or a configuration.
     pub const fn new(priority: u8) -> Self {
         Self(priority)
     }
@@ -58,12 +58,12 @@ impl Priority {
         self.0
     }
 
-    /// Returns whether its router owns the addresses: 255 (RFC 9568 5.2.4).
+    /// Returns whether this is the priority of the address owner, 255 (RFC 9568 5.2.4).
     pub const fn is_owner(self) -> bool {
         self.0 == Self::OWNER.0
     }
 
-    /// Returns whether its sender gives up the role: 0 (RFC 9568 5.2.4).
+    /// Returns whether the sender gives up its role, with priority 0 (RFC 9568 5.2.4).
     pub const fn is_release(self) -> bool {
         self.0 == Self::RELEASE.0
     }
@@ -79,14 +79,14 @@ impl fmt::Display for Priority {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Version {
-    /// RFC 3768.
+    /// Version 2 (RFC 3768).
     V2 = 2,
-    /// RFC 9568.
+    /// Version 3 (RFC 9568).
     V3 = 3,
 }
 
 impl Version {
-    /// Returns the version of this number, if it is known.
+    /// Returns the version with this number, if it is known.
     pub const fn from_wire(version: u8) -> Option<Self> {
         match version {
             2 => Some(Self::V2),
@@ -102,15 +102,15 @@ impl fmt::Display for Version {
     }
 }
 
-/// The address families that virtual routers exist in, by their `AF_` numbers. In each, a VRID is another virtual router
+/// Address family of a virtual router, with its `AF_` number. The same VRID in another family is another virtual router
 /// (RFC 9568 1.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
 #[repr(u8)]
 pub enum Family {
-    /// The number of `AF_INET`.
+    /// IPv4, `AF_INET`.
     Ipv4 = 2,
-    /// The number of `AF_INET6`.
+    /// IPv6, `AF_INET6`.
     Ipv6 = 10,
 }
 
@@ -139,13 +139,13 @@ impl fmt::Display for Family {
 pub struct Interval(u64);
 
 impl Interval {
-    /// No time at all.
+    /// An interval of no length.
     pub const ZERO: Self = Self(0);
-    /// The shortest advertisement interval of version 3: one centisecond.
+    /// Shortest advertisement interval of version 3: one centisecond.
     pub const MIN_ADVERT: Self = Self::from_centiseconds(1);
-    /// The longest advertisement interval of version 3: 12 bits of centiseconds (RFC 9568 5.2.7, conformance 25).
+    /// Longest advertisement interval of version 3: 12 bits of centiseconds (RFC 9568 5.2.7, conformance 25).
     pub const MAX_ADVERT: Self = Self::from_centiseconds(0xfff);
-    /// The longest advertisement interval of version 2: 8 bits of seconds (RFC 3768 5.3.7).
+    /// Longest advertisement interval of version 2: 8 bits of seconds (RFC 3768 5.3.7).
     pub const MAX_ADVERT_V2: Self = Self::from_seconds(255);
 
     /// Makes an interval of nanoseconds.
@@ -163,12 +163,12 @@ impl Interval {
         Self(millis * 1_000_000)
     }
 
-    /// Version 3's unit on the wire.
+    /// Makes an interval of centiseconds, the unit of version 3 on the wire.
     pub const fn from_centiseconds(centiseconds: u16) -> Self {
         Self(centiseconds as u64 * NANOS_PER_CENTISECOND)
     }
 
-    /// Version 2's unit on the wire.
+    /// Makes an interval of seconds, the unit of version 2 on the wire.
     pub const fn from_seconds(seconds: u8) -> Self {
         Self(seconds as u64 * NANOS_PER_SECOND)
     }
@@ -178,7 +178,8 @@ impl Interval {
         self.0
     }
 
-    /// Version 3's unit on the wire; `None` unless it fits 12 bits exactly.
+    /// Returns the interval in centiseconds, the unit of version 3 on the wire. Returns `None` unless 12 bits can hold
+    /// it exactly.
     pub const fn to_centiseconds(self) -> Option<u16> {
         if !self.0.is_multiple_of(NANOS_PER_CENTISECOND) || self.0 > Self::MAX_ADVERT.0 {
             return None;
@@ -187,7 +188,8 @@ impl Interval {
         Some((self.0 / NANOS_PER_CENTISECOND) as u16)
     }
 
-    /// Version 2's unit on the wire; `None` unless it fits 8 bits exactly.
+    /// Returns the interval in seconds, the unit of version 2 on the wire. Returns `None` unless 8 bits can hold it
+    /// exactly.
     pub const fn to_seconds(self) -> Option<u8> {
         if !self.0.is_multiple_of(NANOS_PER_SECOND) || self.0 > Self::MAX_ADVERT_V2.0 {
             return None;
@@ -196,22 +198,24 @@ impl Interval {
         Some((self.0 / NANOS_PER_SECOND) as u8)
     }
 
-    /// `Skew_Time` of version 3: `((256 - priority) * Active_Adver_Interval) / 256` (RFC 9568 6.1, conformance 19, 22).
+    /// Computes `Skew_Time` of version 3 for this Active_Adver_Interval, by the formula of RFC 9568 6.1:
+    /// `((256 - Priority) * Active_Adver_Interval) / 256` (conformance 19, 22).
     pub const fn skew(self, priority: Priority) -> Self {
         Self((256 - priority.get() as u64) * self.0 / 256)
     }
 
-    /// `Skew_Time` of version 2: `(256 - priority) / 256` seconds, whatever the interval (RFC 3768 6.1, conformance 20).
+    /// Computes `Skew_Time` of version 2, which does not depend on the interval, by the formula of RFC 3768 6.1:
+    /// `(256 - Priority) / 256` seconds (conformance 20).
     pub const fn skew_v2(priority: Priority) -> Self {
         Self::from_seconds(1).skew(priority)
     }
 
-    /// Multiplies; stays at the longest interval instead of overflowing.
+    /// Multiplies the interval. Returns the longest possible interval instead of overflowing.
     pub const fn saturating_mul(self, factor: u64) -> Self {
         Self(self.0.saturating_mul(factor))
     }
 
-    /// Subtracts; stays at zero instead of underflowing.
+    /// Subtracts another interval. Returns zero instead of underflowing.
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }
@@ -231,15 +235,16 @@ impl From<Interval> for core::time::Duration {
     }
 }
 
-/// In milliseconds, with as many decimals as it needs: `100ms`, `6.09375ms`.
+/// Prints the interval as [`Duration`](core::time::Duration) does, with as many decimals as it needs: `100ms`,
+/// `6.09375ms`.
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&core::time::Duration::from(*self), f)
     }
 }
 
-/// A moment of the boot-time clock (`CLOCK_BOOTTIME`), in nanoseconds: the one clock that the kernel half
-/// (`bpf_ktime_get_boot_ns`) and the agent share, and that goes on counting while the machine is suspended.
+/// A reading of the boot-time clock (`CLOCK_BOOTTIME`) in nanoseconds. This is the one clock that the kernel half
+/// (`bpf_ktime_get_boot_ns`) and the agent share. It also advances while the machine is suspended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Instant(u64);
@@ -250,12 +255,12 @@ impl Instant {
         Self(nanos)
     }
 
-    /// Returns nanoseconds since boot.
+    /// Returns the nanoseconds since boot.
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// How long after `earlier` this is; zero if it is not later.
+    /// Returns the time that has passed since `earlier`; zero if this is not later.
     pub const fn since(self, earlier: Self) -> Interval {
         Interval(self.0.saturating_sub(earlier.0))
     }
@@ -277,33 +282,32 @@ impl ops::Sub<Interval> for Instant {
     }
 }
 
-/// A MAC address, as it stands in a frame.
+/// A MAC address, in the order of its bytes in a frame.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct MacAddress(pub [u8; 6]);
 
 impl MacAddress {
-    /// All hosts of a segment.
+    /// Broadcast address, of all hosts on a segment.
     pub const BROADCAST: Self = Self([0xff; 6]);
-    /// Where version 2 and 3 adverts over IPv4 go: the Ethernet form of 224.0.0.18 (RFC 1112 6.4).
+    /// Destination of adverts over IPv4: the Ethernet form of 224.0.0.18 (RFC 1112 6.4).
     pub const VRRP_IPV4_MULTICAST: Self = Self([0x01, 0x00, 0x5e, 0x00, 0x00, 0x12]);
-
-    /// Where adverts over IPv6 go: the Ethernet form of ff02::12 (RFC 2464 7).
+    /// Destination of adverts over IPv6: the Ethernet form of ff02::12 (RFC 2464 7).
     pub const VRRP_IPV6_MULTICAST: Self = Self([0x33, 0x33, 0x00, 0x00, 0x00, 0x12]);
-    /// All IPv6 hosts of a link: the Ethernet form of ff02::1 (RFC 2464 7).
+    /// Address of all IPv6 hosts on a link: the Ethernet form of ff02::1 (RFC 2464 7).
     pub const ALL_NODES: Self = Self([0x33, 0x33, 0x00, 0x00, 0x00, 0x01]);
 
-    /// The virtual router MAC address over IPv4, 00-00-5E-00-01-{VRID} (RFC 9568 7.3).
+    /// Returns the virtual router MAC address over IPv4, 00-00-5E-00-01-{VRID} (RFC 9568 7.3).
     pub const fn virtual_ipv4(vrid: Vrid) -> Self {
         Self([0x00, 0x00, 0x5e, 0x00, 0x01, vrid.get()])
     }
 
-    /// The virtual router MAC address over IPv6, 00-00-5E-00-02-{VRID} (RFC 9568 7.3).
+    /// Returns the virtual router MAC address over IPv6, 00-00-5E-00-02-{VRID} (RFC 9568 7.3).
     pub const fn virtual_ipv6(vrid: Vrid) -> Self {
         Self([0x00, 0x00, 0x5e, 0x00, 0x02, vrid.get()])
     }
 
-    /// The virtual router MAC address of a family.
+    /// Returns the virtual router MAC address in a family.
     pub const fn of_virtual_router(family: Family, vrid: Vrid) -> Self {
         match family {
             Family::Ipv4 => Self::virtual_ipv4(vrid),
@@ -311,7 +315,7 @@ impl MacAddress {
         }
     }
 
-    /// Whose virtual router MAC address it is.
+    /// Returns the virtual router that this is the virtual router MAC address of, if it is one.
     pub const fn virtual_router(self) -> Option<(Family, Vrid)> {
         let (family, vrid) = match self.0 {
             [0x00, 0x00, 0x5e, 0x00, 0x01, vrid] => (Family::Ipv4, vrid),

@@ -1,5 +1,5 @@
-//! What is addressed to a virtual address, where this host may not take it: `Accept_Mode` is off, or there is no virtual
-//! MAC whose frames could be refused as a whole.
+//! Packets to a virtual address that this host must not accept, because `Accept_Mode` is off, or because the virtual
+//! router has no virtual MAC whose frames could be dropped as a whole.
 
 use xvrrp_common::abi::{Counter, Router, ipv4_address};
 use xvrrp_common::units::Family;
@@ -11,18 +11,19 @@ use crate::fence;
 use crate::lease;
 use crate::maps::{self, CounterIndex, count};
 
-/// What is known of a packet before its destination is looked at.
+/// Rule by which a packet is judged. It depends on the MAC that the packet was addressed to.
 #[derive(Clone, Copy)]
 pub enum Rule {
-    /// It came to a virtual MAC whose virtual router accepts.
+    /// Accepts any destination, because the virtual MAC belongs to a virtual router in `Accept_Mode`.
     Everything,
-    /// It came to a virtual MAC whose virtual router does not.
+    /// Looks up the destination, because the virtual MAC belongs to a virtual router without `Accept_Mode`.
     ByVirtualAddress,
-    /// It came to the interface's own MAC: only virtual routers without a virtual MAC can mind.
+    /// Looks up the destination if some virtual router has no virtual MAC, because the packet came to the interface's
+    /// own MAC.
     BySettings,
 }
 
-/// Handles a packet of this family (conformance 32, 42).
+/// Drops a packet that this host must not accept (conformance 32, 42).
 #[inline(always)]
 pub fn handle(frame: &Frame, header: &ethernet::Header, family: Family, rule: Rule) -> Result<Verdict, Truncated> {
     let past_lease = !lease::all_surely_run();
@@ -40,8 +41,10 @@ pub fn handle(frame: &Frame, header: &ethernet::Header, family: Family, rule: Ru
     };
     if let Some(router) = maps::router_of_vip(frame.ifindex(), header.vlan, family, destination) {
         let accepts = router.has(Router::ACCEPT);
-        // RFC 9568 6.4.3: MUST NOT accept packets addressed to the virtual addresses if Accept_Mode is False. 6.4.2: a
-        // Backup MUST NOT in any case; where they come to the virtual MAC, they do not get here.
+        // RFC 9568 6.4.3, about packets to a virtual address: "It MUST accept packets [...] if it is the IPvX address
+        // owner or if Accept_Mode is True. Otherwise, it MUST NOT accept these packets." RFC 9568 6.4.2, about a
+        // Backup: "It MUST NOT accept packets addressed to the IPvX address(es) associated with the Virtual Router." A
+        // Backup has already dropped those that came to the virtual MAC.
         let (accepted, counter) = match rule {
             Rule::Everything => (true, Counter::NotAccepted),
             Rule::ByVirtualAddress => (accepts, Counter::NotAccepted),

@@ -1,4 +1,5 @@
-//! Adverts: judged, recorded and consumed, so that no junk reaches a socket and a steady peer wakes nobody.
+//! Judges, records and drops adverts. No invalid advert reaches a socket, and a peer that always says the same does not
+//! wake the agent.
 
 use xvrrp_common::abi::{self, Address, Counter, Event, Fixed, RouterKey};
 use xvrrp_common::units::{Interval, Version};
@@ -10,7 +11,7 @@ use crate::clock;
 use crate::cursor::Frame;
 use crate::heard::{self, Change};
 use crate::lease;
-use crate::maps::{self, CounterIndex, count, tell};
+use crate::maps::{self, CounterIndex, count, notify};
 use crate::monitor;
 use crate::router::Router;
 
@@ -18,7 +19,7 @@ use crate::router::Router;
 #[inline(always)]
 pub fn handle_ipv4(frame: &Frame, header: &ethernet::Header) -> Verdict {
     match ipv4::Header::decode(frame, header.payload) {
-        // The VRID is in the first fragment.
+        // The VRID is in the first fragment only.
         Ok(ip) if ip.fragment == ipv4::Fragment::Later => unknown(frame, &ip, Counter::AdvertFragment),
         Ok(ip) => handle(frame, header.vlan, &ip),
         Err(ipv4::Error::Truncated) => foreign(frame, Counter::AdvertLength),
@@ -36,8 +37,8 @@ pub fn handle_ipv6(frame: &Frame, header: &ethernet::Header) -> Verdict {
     }
 }
 
-/// Judges and records an advert of a virtual router of ours, and drops it. Any other advert passes: it may belong to another
-/// daemon on this interface.
+/// Judges and records an advert of a virtual router of ours, and drops it. Any other advert passes: it may belong to
+/// another daemon on this interface.
 // conformance 7
 #[inline(always)]
 fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> Verdict {
@@ -54,7 +55,7 @@ fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> Verdict {
         return Verdict::Pass;
     }
     let judged = judge(frame, ip, &key, &router, fixed);
-    // The configuration has changed meanwhile. To a Backup this is the same as a lost advert.
+    // The configuration has changed in the meantime. To a Backup this is the same as a lost advert.
     if router.generation() != generation {
         return Verdict::Drop;
     }
@@ -78,13 +79,13 @@ fn is_to_group<C: Carrier>(ip: &C) -> bool {
     ip.destination() == C::Address::GROUP
 }
 
-/// Passes an advert of no virtual router of ours, and counts it unless it is unicast between other daemons.
+/// Passes an advert that belongs to no virtual router of ours. Counts it, unless it is unicast between other daemons.
 #[inline(always)]
 fn unknown<C: Carrier>(frame: &Frame, ip: &C, counter: Counter) -> Verdict {
     if is_to_group(ip) { foreign(frame, counter) } else { Verdict::Pass }
 }
 
-/// Counts and passes an advert of no virtual router of ours.
+/// Counts and passes an advert that belongs to no virtual router of ours.
 #[inline(always)]
 fn foreign(frame: &Frame, counter: Counter) -> Verdict {
     count(CounterIndex::NO_ROUTER, counter);
@@ -108,7 +109,7 @@ fn judge<C: Carrier>(
     } else {
         maps::allowed_source(*key, ip.source().widen()).ok_or(Discard::ForbiddenSource)?
     };
-    // The agent writes 2 or 3.
+    // Never fails: the agent writes 2 or 3.
     let version = Version::from_wire(router.state().version).ok_or(Discard::Version)?;
     vrrp::Advert::decode(frame, ip, version, least_hop_limit, || policy(router, fixed))
 }
@@ -157,31 +158,35 @@ fn take(key: &RouterKey, router: &Router, source: Address, advert: &vrrp::Advert
         return;
     };
     let change = heard::record(entry, &latest, restarts_timer(router, advert));
-    // The agent may be taking over at this moment. It writes the role, and reads the entry after a full fence
-    // (`Tables::set_router`). `record` has written the entry, and the role is read again after a full barrier. So one of us
-    // sees what the other has written: had we read the old role and the agent the old entry, each read would stand before
-    // the other's write.
+    // The agent may be taking over at this moment. It writes the role, issues a full fence and reads the entry
+    // (`Tables::set_router`). This function writes the entry, passes a full barrier (in `record`) and reads the role
+    // again. So at least one side sees what the other has written: for both to read the old value, each read would have
+    // to come before the other side's write.
     let Some(router) = router.again(key) else { return };
     let router = &router;
     if router.role() == abi::Router::ROLE_ACTIVE && wins(router, source, advert) {
         lease::end(router);
     }
-    if matters(router, advert, change)
-        && !tell(Event { router: *key, slot: router.slot(), reserved: 0, advert: latest })
+    if is_news(router, advert, change)
+        && !notify(Event { router: *key, slot: router.slot(), reserved: 0, advert: latest })
     {
         count(index, Counter::EventLost);
     }
 }
 
-/// Returns whether the sender stays Active and this host does not (RFC 9568 6.4.3, conformance 46).
+/// Returns whether an Active router must give way to the sender. RFC 9568 6.4.3: "If the Priority in the ADVERTISEMENT
+/// is greater than the local Priority or the Priority in the ADVERTISEMENT is equal to the local Priority and the
+/// primary IPvX address of the sender is greater than the local primary IPvX address (based on an unsigned integer
+/// comparison of the IPvX addresses in network byte order)" (conformance 46).
 #[inline(always)]
 fn wins(router: &Router, source: Address, advert: &vrrp::Advert) -> bool {
     let (theirs, ours) = (advert.priority.get(), router.state().priority);
     theirs > ours || theirs == ours && u128::from_be_bytes(source) > u128::from_be_bytes(router.fixed().primary)
 }
 
-/// Returns whether the advert restarts a Backup's timer. RFC 9568 6.4.2: a Backup restarts its Active_Down_Timer on an advert of at least its own priority, or of any if it
-/// does not preempt. Priority 0 sets the timer to Skew_Time, which is the agent's to do (conformance 34, 35).
+/// Returns whether the advert restarts a Backup's Active_Down_Timer. RFC 9568 6.4.2: "If Preempt_Mode is False, or if
+/// the Priority in the ADVERTISEMENT is greater than or equal to the local Priority" (conformance 34, 35). If the
+/// priority is 0, the agent sets the timer to Skew_Time instead.
 #[inline(always)]
 fn restarts_timer(router: &Router, advert: &vrrp::Advert) -> bool {
     router.role() == abi::Router::ROLE_BACKUP
@@ -189,10 +194,10 @@ fn restarts_timer(router: &Router, advert: &vrrp::Advert) -> bool {
         && (advert.priority.get() >= router.state().priority || !router.has(abi::Router::PREEMPT))
 }
 
-/// Returns whether the agent must be notified now: an Active router's of every advert (RFC 9568 6.4.3), a Backup's of one that
-/// says something new.
+/// Returns whether the agent must be notified now. An Active router answers or yields to every advert (RFC 9568 6.4.3).
+/// The agent of a Backup needs to know only of an advert that gives up the role or differs from the one before.
 #[inline(always)]
-fn matters(router: &Router, advert: &vrrp::Advert, change: Change) -> bool {
+fn is_news(router: &Router, advert: &vrrp::Advert, change: Change) -> bool {
     match router.role() {
         abi::Router::ROLE_ACTIVE => true,
         abi::Router::ROLE_BACKUP => advert.priority.is_release() || change == Change::Different,

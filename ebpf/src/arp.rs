@@ -1,4 +1,4 @@
-//! ARP for the virtual addresses.
+//! Answers ARP requests for the virtual addresses.
 
 use xvrrp_common::abi::{Address, Counter, ipv4_address};
 use xvrrp_common::units::{Family, MacAddress};
@@ -11,7 +11,7 @@ use crate::fence;
 use crate::lease;
 use crate::resolution::{self, Message};
 
-/// A packet of ARP behind its Ethernet header.
+/// An ARP packet and its Ethernet header.
 struct Packet<'a> {
     arp: Arp,
     header: &'a ethernet::Header,
@@ -40,10 +40,10 @@ impl Message for Packet<'_> {
 
     #[inline(always)]
     fn wanted(&self) -> Option<Address> {
-        fence::is_question(&self.arp).then(|| ipv4_address(self.arp.target))
+        fence::is_request(&self.arp).then(|| ipv4_address(self.arp.target))
     }
 
-    /// Linux answers for the addresses of all its interfaces.
+    /// Applies the fence: Linux answers ARP on one interface for the addresses of all of them.
     #[inline(always)]
     fn elsewhere(wanted: &Address) -> Verdict {
         if !lease::all_surely_run() && fence::forbids(Self::FAMILY, wanted) { Verdict::Drop } else { Verdict::Pass }
@@ -54,7 +54,9 @@ impl Message for Packet<'_> {
         Ok(true)
     }
 
-    /// RFC 9568 6.4.3, 8.1.2 (conformance 38).
+    /// Turns the request into an ARP reply (conformance 38). RFC 9568 6.4.3: "It MUST respond to ARP requests for the IPv4
+    /// address(es) associated with the Virtual Router." 8.1.2: "The Active Router MUST NOT respond with its physical MAC
+    /// address in the ARP response."
     #[inline(always)]
     fn answer(&self, frame: &mut Frame, mac: MacAddress) -> Result<(), Truncated> {
         let requester = ethernet::source(frame)?;

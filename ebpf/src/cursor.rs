@@ -1,4 +1,4 @@
-//! Checked reads, writes and sums in a frame. The only place with packet-pointer arithmetic.
+//! Checked reads, writes and sums in a frame. No other file does arithmetic on packet pointers.
 
 use core::ptr;
 
@@ -8,7 +8,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use xvrrp_common::wire::checksum::Sum;
 use xvrrp_common::wire::{MAX_SUMMED, Packet, Summed, Truncated};
 
-/// A frame that arrived, as XDP sees it.
+/// A frame that has arrived, as XDP sees it.
 pub struct Frame<'a> {
     start: *mut u8,
     end: *mut u8,
@@ -18,24 +18,24 @@ pub struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     #[inline(always)]
-    #[expect(clippy::disallowed_methods, reason = "the one place where packet pointers are taken")]
+    #[expect(clippy::disallowed_methods, reason = "packet pointers are taken here and nowhere else")]
     pub fn new(context: &'a XdpContext) -> Self {
         Self {
             start: context.data() as *mut u8,
             end: context.data_end() as *mut u8,
-            // SAFETY: the kernel hands over a valid context.
+            // SAFETY: the kernel passes a valid context.
             ifindex: unsafe { (*context.ctx).ingress_ifindex },
             context,
         }
     }
 
-    /// The interface that it arrived on.
+    /// Returns the interface that the frame arrived on.
     #[inline(always)]
     pub fn ifindex(&self) -> u32 {
         self.ifindex
     }
 
-    /// How many bytes it has.
+    /// Returns the length of the frame in bytes.
     #[inline(always)]
     pub fn length(&self) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "no frame is that long")]
@@ -43,13 +43,13 @@ impl<'a> Frame<'a> {
         length
     }
 
-    /// Returns what the kernel's helpers take.
+    /// Returns the context, which the kernel's helpers take as an argument.
     #[inline(always)]
     pub fn context(&self) -> &'a XdpContext {
         self.context
     }
 
-    /// Writes the bytes over those at `offset`.
+    /// Overwrites the bytes at `offset`.
     #[inline(always)]
     pub fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Truncated> {
         let at = self.check(self.start.wrapping_add(offset), N)?;
@@ -58,29 +58,29 @@ impl<'a> Frame<'a> {
         Ok(())
     }
 
-    /// Adds `bytes` to its end, if the driver has room for them.
+    /// Adds `bytes` bytes at the end of the frame. Fails if the driver has no room for them.
     #[inline(always)]
     pub fn grow(&mut self, bytes: usize) -> Result<(), Truncated> {
         let bytes = i32::try_from(bytes).map_err(|_| Truncated)?;
-        // SAFETY: the context is valid; start and end of the frame are read again.
+        // SAFETY: the context is valid, and the start and end of the frame are read again below.
         let grown = unsafe { bpf_xdp_adjust_tail(self.context.ctx, bytes) } == 0;
         *self = Self::new(self.context);
         if grown { Ok(()) } else { Err(Truncated) }
     }
 
-    /// `at`, if the frame has `length` bytes there.
+    /// Returns `at` if the frame has `length` bytes there.
     #[inline(always)]
     fn check(&self, at: *mut u8, length: usize) -> Result<*mut u8, Truncated> {
         if at.wrapping_add(length) > self.end { Err(Truncated) } else { Ok(at) }
     }
 
-    /// Adds `N` bytes to a sum as the kernel keeps it.
+    /// Adds `N` bytes to a sum in the kernel's own form.
     #[inline(always)]
     fn add<const N: u32>(&self, at: *mut u8, sum: u32) -> Result<u32, Truncated> {
         let at = self.check(at, N as usize)?;
         // SAFETY: the frame has `N` bytes there; the helper only reads them.
         let sum = unsafe { bpf_csum_diff(ptr::null_mut(), 0, at.cast(), N, sum) };
-        // Negative for a length that is not a multiple of four or over 512, and no such is asked for.
+        // Negative only if the length is not a multiple of four or exceeds 512, which no caller asks for.
         u32::try_from(sum).map_err(|_| Truncated)
     }
 }
@@ -95,11 +95,13 @@ impl Packet for Frame<'_> {
 }
 
 impl Summed for Frame<'_> {
-    /// The helper wants constant lengths, so the length is split into its powers of two, the largest first. Where a part
-    /// starts is taken from the length's higher bits instead of being counted up: so the verifier sees the same state
-    /// behind each part, whether it was summed or not, and goes on once instead of twice. The two offsets are added to
-    /// the pointer one after the other: added to each other first, the compiler makes an `or` of it where their bits
-    /// cannot meet, and verifiers up to 6.1 at least know nothing of the result.
+    /// Splits the length into powers of two, the largest first, because the helper takes constant lengths only.
+    ///
+    /// The start of a part is computed from the higher bits of the length instead of being counted up. That way, the
+    /// verifier is in the same state after each part, whether the part was summed or not, and follows one path instead
+    /// of two. The two offsets are added to the pointer one after the other. If they were added to each other first,
+    /// the compiler would turn the addition into an `or` wherever their bits cannot overlap, and verifiers up to at
+    /// least 6.1 lose track of the result.
     #[inline(always)]
     fn sum(&self, offset: usize, length: usize) -> Result<Sum, Truncated> {
         macro_rules! add_parts {
@@ -115,7 +117,7 @@ impl Summed for Frame<'_> {
         }
         let start = self.start.wrapping_add(offset);
         let mut sum = 0;
-        // The helper takes no more at once.
+        // The helper sums at most 512 bytes at a time.
         if length & 1024 != 0 {
             sum = self.add::<512>(start, sum)?;
             sum = self.add::<512>(start.wrapping_add(512), sum)?;
@@ -123,14 +125,14 @@ impl Summed for Frame<'_> {
         add_parts!(start, sum, 512 256 128 64 32 16 8 4);
         let folded = (sum & 0xffff) + (sum >> 16);
         let folded = (folded & 0xffff) + (folded >> 16);
-        // The kernel sums words as the CPU reads them; the sum of swapped words is the swapped sum (RFC 1071 2.B).
+        // The kernel sums words in the CPU's byte order. The sum of swapped words is the swapped sum (RFC 1071 2.B).
         #[expect(clippy::cast_possible_truncation, reason = "folded twice, no carry is left")]
         Ok(Sum::new(u16::from_be(folded as u16)))
     }
 }
 
-/// A frame about to leave, as TC sees it. Its bytes are reached through helpers only: the few that are looked at need
-/// not lie in one piece.
+/// A frame that is about to leave, as TC sees it. Its bytes are read and written through helpers only, because the
+/// packet may lie in several pieces.
 pub struct Skb<'a>(&'a TcContext);
 
 impl<'a> Skb<'a> {
@@ -139,14 +141,14 @@ impl<'a> Skb<'a> {
         Self(context)
     }
 
-    /// The interface that it leaves by.
+    /// Returns the interface that the frame leaves by.
     #[inline(always)]
     pub fn ifindex(&self) -> u32 {
-        // SAFETY: the kernel hands over a valid context.
+        // SAFETY: the kernel passes a valid context.
         unsafe { (*self.0.skb.skb).ifindex }
     }
 
-    /// The type of what follows the Ethernet header.
+    /// Returns the EtherType of the packet.
     #[inline(always)]
     pub fn protocol(&self) -> u16 {
         // SAFETY: as above.
@@ -155,7 +157,7 @@ impl<'a> Skb<'a> {
         u16::from_be(protocol as u16)
     }
 
-    /// The control information of a VLAN tag that the interface is still to add.
+    /// Returns the control information of a VLAN tag that the interface will add to the frame.
     #[inline(always)]
     pub fn pending_tag(&self) -> Option<u16> {
         // SAFETY: as above.
@@ -164,7 +166,7 @@ impl<'a> Skb<'a> {
         (present != 0).then_some(tci as u16)
     }
 
-    /// Writes the bytes over those at `offset`.
+    /// Overwrites the bytes at `offset`.
     #[inline(always)]
     pub fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Result<(), Truncated> {
         self.0.store(offset, &bytes, 0).map_err(|_| Truncated)
@@ -181,8 +183,8 @@ impl Packet for Skb<'_> {
 /// `PACKET_OTHERHOST` of linux/if_packet.h.
 const PACKET_OTHERHOST: u32 = 3;
 
-/// A packet that has arrived, as TC sees it, from its network header on: interfaces without Ethernet framing have packets,
-/// too.
+/// A packet that has arrived, as TC sees it, from its network header on. Interfaces without Ethernet framing receive
+/// packets too.
 pub struct Network<'a>(&'a TcContext);
 
 impl<'a> Network<'a> {
@@ -191,16 +193,17 @@ impl<'a> Network<'a> {
         Self(context)
     }
 
-    /// The protocol that the network header is of.
+    /// Returns the protocol of the network header, as an EtherType.
     #[inline(always)]
     pub fn protocol(&self) -> u16 {
         Skb(self.0).protocol()
     }
 
-    /// It is addressed to another MAC, and here because the interface takes everything.
+    /// Returns whether the packet is addressed to another MAC, and was received only because the interface is
+    /// promiscuous.
     #[inline(always)]
     pub fn is_for_another_host(&self) -> bool {
-        // SAFETY: the kernel hands over a valid context.
+        // SAFETY: the kernel passes a valid context.
         unsafe { (*self.0.skb.skb).pkt_type == PACKET_OTHERHOST }
     }
 }
@@ -210,7 +213,7 @@ impl Packet for Network<'_> {
     fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Truncated> {
         let (Ok(offset), Ok(length)) = (u32::try_from(offset), u32::try_from(N)) else { return Err(Truncated) };
         let mut bytes = [0; N];
-        // SAFETY: the context is valid, and `bytes` has room for so many.
+        // SAFETY: the context is valid, and `bytes` has room for `length` bytes.
         let result = unsafe {
             let to = bytes.as_mut_ptr().cast();
             bpf_skb_load_bytes_relative(self.0.skb.skb.cast(), offset, to, length, BPF_HDR_START_NET)

@@ -1,7 +1,10 @@
-//! ARP and Neighbor Discovery that this host sends about the virtual addresses: with the virtual MAC, and only while Active.
+//! Rewrites ARP and Neighbor Discovery that this host sends for a virtual address to the virtual MAC, and drops it
+//! while this host is not Active.
 //!
-//! The network stack speaks for the virtual address with the interface's own MAC whenever it talks to a neighbor, and
-//! that would overwrite what the neighbor has learned (RFC 9568 8.1.2, 8.2.2).
+//! The network stack uses the interface's own MAC whenever it resolves a neighbor from a virtual address. The neighbor
+//! would then replace the virtual MAC in its cache. RFC 9568 8.1.2: "The Active Router MUST NOT respond with its
+//! physical MAC address in the ARP response." RFC 9568 8.2.2, about the source link-layer address option: "It MUST NOT
+//! use its physical MAC address".
 
 use xvrrp_common::abi::{Counter, Router, ipv4_address};
 use xvrrp_common::units::Family;
@@ -14,13 +17,13 @@ use crate::cursor::Skb;
 use crate::lease;
 use crate::maps::{self, CounterIndex, count};
 
-/// What becomes of a frame that leaves.
+/// What happens to a frame that leaves, or to a packet that the fence checks.
 pub enum Verdict {
     Pass,
     Drop,
 }
 
-// conformance 28, 56
+/// Handles a frame that is about to leave (conformance 28, 56).
 #[inline(always)]
 pub fn handle(skb: &mut Skb) -> Result<Verdict, Truncated> {
     let protocol = skb.protocol();
@@ -31,7 +34,7 @@ pub fn handle(skb: &mut Skb) -> Result<Verdict, Truncated> {
     header.vlan = match (skb.pending_tag(), header.vlan) {
         (None, vlan) => vlan,
         (Some(tci), 0) => ethernet::vlan_identifier(tci),
-        // Two tags lead to a network that is not configured here.
+        // A frame with two tags belongs to a network that is not configured here.
         (Some(_), _) => return Ok(Verdict::Pass),
     };
     match header.ether_type {
@@ -85,8 +88,8 @@ fn nd(skb: &mut Skb, header: &ethernet::Header) -> Result<Verdict, Truncated> {
         return Ok(Verdict::Drop);
     }
     let mac = router.answer_mac().0;
-    // Not an `Option`: the compiler looks at its content before it asks whether there is any, and before Linux 6.3 the
-    // verifier refuses a program that reads what it has not written.
+    // This is not an `Option` because the compiler would read its content before its tag. Before Linux 6.3, the
+    // verifier rejects a program that reads stack memory which it has not written.
     let before = neighbor.mac.map_or(mac, |option| option.0);
     if !router.has(Router::VIRTUAL_MAC) || (before == mac && ethernet::source(skb)?.0 == mac) {
         return Ok(Verdict::Pass);

@@ -1,7 +1,9 @@
-//! The fence: packets to a virtual address that arrive through another interface than its virtual router's, or at an interface's
-//! own MAC. The address stays on this host until the agent removes it, which a dead agent does not do. So such packets are
-//! dropped once the lease has ended, and while an agent that has given up the role removes the address. In any other case they
-//! pass: a Backup may forward them to the Active router.
+//! The fence: drops packets to a virtual address that arrive on another interface than its virtual router's, or at an
+//! interface's own MAC.
+//!
+//! The address stays on this host until the agent removes it, and a dead agent does not do that. Such packets are
+//! therefore dropped once the lease has ended, and while an agent that has given up the role is removing the address.
+//! Otherwise they pass, because a Backup may forward them to the Active router.
 
 use xvrrp_common::abi::{Address, Counter, VipKey, ipv4_address};
 use xvrrp_common::units::Family;
@@ -24,7 +26,7 @@ pub fn handle(packet: &Network) -> Result<Verdict, Truncated> {
         ethernet::TYPE_IPV4 => (Family::Ipv4, ipv4_address(ipv4::destination(packet, 0)?)),
         ethernet::TYPE_IPV6 => (Family::Ipv6, ipv6_address(packet)?),
         ethernet::TYPE_ARP => match Arp::decode(packet, 0)? {
-            Some(arp) if is_question(&arp) => (Family::Ipv4, ipv4_address(arp.target)),
+            Some(arp) if is_request(&arp) => (Family::Ipv4, ipv4_address(arp.target)),
             _ => return Ok(Verdict::Pass),
         },
         _ => return Ok(Verdict::Pass),
@@ -32,13 +34,14 @@ pub fn handle(packet: &Network) -> Result<Verdict, Truncated> {
     Ok(if forbids(family, &address) { Verdict::Drop } else { Verdict::Pass })
 }
 
-/// Returns whether ARP asks for its target.
+/// Returns whether the packet asks for the MAC of its target.
 #[inline(always)]
-pub fn is_question(arp: &Arp) -> bool {
+pub fn is_request(arp: &Arp) -> bool {
     arp.operation == OPERATION_REQUEST && !arp.is_gratuitous()
 }
 
-/// Returns the address that a packet is for: the target of a Neighbor Solicitation, else the destination.
+/// Returns the address that a packet is for: the target of a Neighbor Solicitation, or the destination of any other
+/// packet.
 #[inline(always)]
 fn ipv6_address(packet: &Network) -> Result<Address, Truncated> {
     if ipv6::next_header(packet, 0)? == icmpv6::NEXT_HEADER
@@ -51,8 +54,9 @@ fn ipv6_address(packet: &Network) -> Result<Address, Truncated> {
     ipv6::destination(packet, 0)
 }
 
-/// Returns whether this host must not serve the address now: in one of the virtual routers that have the address it is Active past
-/// the lease, or has just been Active, and in none of them it is Active within the lease. Counts it if so.
+/// Returns whether this host must not serve the address now, and counts the packet if so. That is the case if, of the
+/// virtual routers that have the address, one is Active past its lease or has just given up the role, and none is
+/// Active within its lease.
 #[inline(never)]
 pub fn forbids(family: Family, address: &Address) -> bool {
     let mut ended = None;

@@ -1,4 +1,4 @@
-//! The stamps of adverts, which the agent reads while they are written.
+//! Writes the stamps of adverts. The agent may read them at the same time.
 
 use core::ptr;
 
@@ -7,20 +7,20 @@ use xvrrp_common::abi::{Advert, Claim, Heard};
 use crate::barrier;
 use crate::clock;
 
-/// What an advert says compared with the one before it, leaving its time of arrival aside.
+/// Difference between an advert and the one before it, apart from their times of arrival.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     Same,
     Different,
 }
 
-/// Records an advert, and whether it restarts a Backup's timer. The last write is a full barrier: what is read
-/// afterwards is read after the entry was written, on every processor.
+/// Records an advert, and whether it restarts a Backup's timer. The last write is a full barrier: on every processor,
+/// everything that is read afterwards is read after the entry was written.
 #[inline(always)]
 pub fn record(entry: *mut Heard, advert: &Advert, restarts_timer: bool) -> Change {
-    // SAFETY: `entry` points into the map, as long as the program runs. The agent reads at the same time and counts on
-    // the order of the fields, hence volatile; two adverts at once on two CPUs can at worst mix what they say in
-    // `latest`, which the next one puts right.
+    // SAFETY: `entry` points into the map, which exists for as long as the program runs. The writes are volatile
+    // because the agent reads at the same time and relies on the order of the fields. If two CPUs record an advert at
+    // once, `latest` may be a mixture of both until the next advert replaces it.
     unsafe {
         if restarts_timer {
             ptr::write_volatile(&raw mut (*entry).restarted_at, advert.received_at);
@@ -33,15 +33,16 @@ pub fn record(entry: *mut Heard, advert: &Advert, restarts_timer: bool) -> Chang
     }
 }
 
-/// Returns whether the agent may be notified of another claim now; if so, the next one has to wait.
+/// Returns whether the agent may be notified of another claim now. If so, the next claim has to wait for
+/// [`Claim::PAUSE`].
 #[inline(always)]
 pub fn claim_is_due(entry: *mut Heard) -> bool {
     let now = clock::now();
-    // SAFETY: as in `record`; should two CPUs find it due at once, the agent is told twice.
+    // SAFETY: as in `record`. If two CPUs find a claim due at once, the agent is notified twice.
     unsafe {
-        let due = now.wrapping_sub((*entry).claim_told_at) >= Claim::PAUSE;
+        let due = now.wrapping_sub((*entry).claim_reported_at) >= Claim::PAUSE;
         if due {
-            (*entry).claim_told_at = now;
+            (*entry).claim_reported_at = now;
         }
         due
     }

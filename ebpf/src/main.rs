@@ -1,11 +1,11 @@
-//! The kernel half of xvrrp: an XDP program for what arrives and a TC program for what leaves, and a TC program for what
-//! arrives on interfaces without a virtual router.
+//! The kernel half of xvrrp: an XDP program for frames that arrive, a TC program for frames that leave, and another TC
+//! program, the fence, for packets that arrive on interfaces without a virtual router.
 //!
-//! The path of a frame, cheapest exit first: most frames are to another MAC than a virtual one and neither ARP nor Neighbor
-//! Discovery nor VRRP, and leave without a map having been looked at. What is odd or unknown passes (to fail open); only a virtual address
-//! is never answered for without the role.
+//! The cheapest exit comes first. Most frames are not addressed to a virtual MAC and carry neither ARP, Neighbor
+//! Discovery nor VRRP; they pass without a look-up in any map but the settings. The programs fail open: they pass
+//! whatever they do not understand. The exception is that they never answer for a virtual address without the role.
 
-// On the host it is compiled for its lints only, as an empty program.
+// The host compiles this crate as an empty program, for the lints only.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -33,17 +33,17 @@ use cursor::{Frame, Network, Skb};
 use xvrrp_common::units::Family;
 use xvrrp_common::wire::{Truncated, ethernet, icmpv6, ipv4, ipv6, vrrp};
 
-/// What becomes of a frame that arrived.
+/// What happens to a frame that has arrived.
 enum Verdict {
     Pass,
     Drop,
-    /// Back to where it came from.
+    /// Sends the frame back out of the interface that it arrived on.
     Transmit,
 }
 
-// Named `abi::program::INGRESS` for user space.
+// User space knows this name as `abi::program::INGRESS`.
 #[xdp]
-// As a call of its own it would cost 32 bytes of stack, of which kernels before 6.4 have none to spare.
+// A function of its own would take another 32 bytes of stack, which kernels before 6.4 do not have.
 #[inline(always)]
 pub fn xvrrp_ingress(context: XdpContext) -> u32 {
     match ingress(&mut Frame::new(&context)) {
@@ -53,7 +53,7 @@ pub fn xvrrp_ingress(context: XdpContext) -> u32 {
     }
 }
 
-// Named `abi::program::EGRESS` for user space.
+// User space knows this name as `abi::program::EGRESS`.
 #[classifier]
 pub fn xvrrp_egress(context: TcContext) -> i32 {
     match egress::handle(&mut Skb::new(&context)) {
@@ -62,8 +62,8 @@ pub fn xvrrp_egress(context: TcContext) -> i32 {
     }
 }
 
-// Named `abi::program::FENCE` for user space. What it does not drop goes on to whatever else is attached behind it, as if it
-// were not there.
+// User space knows this name as `abi::program::FENCE`. Packets that it does not drop continue to the next program on
+// the interface, as if this one were not attached (`TC_ACT_UNSPEC`).
 #[classifier]
 pub fn xvrrp_fence(context: TcContext) -> i32 {
     match fence::handle(&Network::new(&context)) {
@@ -93,7 +93,8 @@ fn ingress(frame: &mut Frame) -> Result<Verdict, Truncated> {
         }
         ethernet::TYPE_IPV6 => match ipv6::next_header(frame, header.payload)? {
             vrrp::PROTOCOL => Ok(advert::handle_ipv6(frame, &header)),
-            // RFC 9568 6.1: whatever Accept_Mode says.
+            // RFC 9568 6.1: "IPv6 Neighbor Solicitations and Neighbor Advertisements MUST NOT be dropped when
+            // Accept_Mode is False."
             icmpv6::NEXT_HEADER if icmpv6::is_neighbor(frame, header.payload + ipv6::HEADER)? => {
                 nd::handle(frame, &header)
             }
@@ -110,7 +111,7 @@ fn main() {}
 #[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // The verifier would refuse a program that can get here.
+    // The verifier would reject a program that can reach this loop.
     loop {}
 }
 

@@ -1,4 +1,4 @@
-//! The maps of the election, with the look-ups in them. `EbpfLoader` sets the real sizes.
+//! The maps of the election and the look-ups in them. The agent sets their sizes when it loads them.
 
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -14,9 +14,10 @@ use xvrrp_common::units::Family;
 
 use crate::router::Router;
 
-/// The size in the object, which the agent replaces when it loads the maps.
+/// Size of a map in the object. The agent replaces it when it loads the maps.
 const PLACEHOLDER: u32 = 1;
-/// Room for some thousand events: the agent loses one only if it sleeps through that many changes.
+/// Size of the ring buffer, which holds more than a thousand events. The agent misses one only if it sleeps through
+/// that many changes.
 const EVENTS_BYTES: u32 = 1 << 17;
 
 #[map]
@@ -43,7 +44,7 @@ static STAMP: Array<Stamp> = Array::with_max_entries(1, 0);
 pub struct CounterIndex(u32);
 
 impl CounterIndex {
-    /// The index for frames of no virtual router of ours.
+    /// Index for frames that belong to no virtual router of ours.
     pub const NO_ROUTER: Self = Self(0);
 
     #[inline(always)]
@@ -52,9 +53,9 @@ impl CounterIndex {
     }
 }
 
-/// A key on the stack, written eight bytes at a time. The kernel reads it so, or four at a time: if it was written in
-/// smaller pieces, a processor cannot take them from its store buffer and waits some nanoseconds each time (failed store
-/// forwarding).
+/// A key on the stack, written eight bytes at a time. The kernel reads keys eight or four bytes at a time. If a key
+/// were written in smaller pieces, the processor could not forward them from its store buffer and would wait some
+/// nanoseconds at each look-up.
 #[repr(C, align(8))]
 struct InWords<K>(MaybeUninit<K>);
 
@@ -69,8 +70,8 @@ impl<K: Key> InWords<K> {
     fn new(key: K) -> Self {
         let mut written = Self(MaybeUninit::uninit());
         for word in 0..Self::WORDS {
-            // SAFETY: both have so many words, without padding, and `written` is aligned for them. Volatile, or the compiler
-            // writes the pieces that the key was put together from.
+            // SAFETY: both consist of `WORDS` words without padding, and `written` is aligned for them. The write is
+            // volatile because the compiler would otherwise write the pieces that the key is composed of.
             unsafe {
                 let word_of_key = ptr::read_unaligned((&raw const key).cast::<u64>().add(word));
                 ptr::write_volatile((&raw mut written).cast::<u64>().add(word), word_of_key);
@@ -81,21 +82,22 @@ impl<K: Key> InWords<K> {
 
     #[inline(always)]
     fn key(&self) -> &K {
-        // SAFETY: `new` has written all of it.
+        // SAFETY: `new` has initialized every byte.
         unsafe { self.0.assume_init_ref() }
     }
 
     #[inline(always)]
     fn word(&self, word: usize) -> u64 {
-        // SAFETY: as above, and `new` has written it in words.
+        // SAFETY: as above, and the key consists of aligned words.
         unsafe { ptr::read((&raw const self.0).cast::<u64>().add(word)) }
     }
 
-    /// Returns the value that was found for this key; none if the kernel has reused the element for another key.
+    /// Returns the value that was found for this key, or none if the kernel has reused the element for another key.
     #[inline(always)]
     fn check(&self, found: Option<*const Checked>) -> Option<u32> {
         const { assert!(Self::WORDS == 3) };
-        // SAFETY: an element of the map, which is there as long as the program runs; volatile, as it may be reused meanwhile.
+        // SAFETY: the element lies within the map, which exists for as long as the program runs. The read is volatile
+        // because the element may be reused at any time.
         let Checked { value, digest } = Checked::from_word(unsafe { ptr::read_volatile(found?.cast::<u64>()) });
         (digest == abi::digest([self.word(0), self.word(1), self.word(2)])).then_some(value)
     }
@@ -106,15 +108,15 @@ pub fn count(index: CounterIndex, counter: Counter) {
     let Some(counters) = COUNTERS.get_ptr_mut(index.0) else {
         return;
     };
-    // SAFETY: the map holds `Counters`, and this CPU's copy is written by one program at a time: XDP and TC programs
-    // are not interrupted by each other.
+    // SAFETY: the map holds `Counters`, and only one program at a time writes this CPU's copy: XDP and TC programs do
+    // not interrupt each other.
     if let Some(count) = unsafe { &mut *counters }.0.get_mut(counter as usize) {
         *count += 1;
     }
 }
 
-/// Reports that the agent gave a virtual router a slot beyond the maps' ends, which is a fault of the agent. Counts it each time,
-/// and logs the first one on each CPU, so that no packet can flood the log.
+/// Reports that the agent has given a virtual router a slot beyond the end of the maps, which is a bug in the agent.
+/// Counts each occurrence, but logs only the first one on each CPU, so that packets cannot flood the log.
 #[inline(never)]
 pub fn report_missing_slot(slot: u32) {
     let index = CounterIndex::NO_ROUTER;
@@ -132,7 +134,8 @@ pub fn report_missing_slot(slot: u32) {
 #[inline(always)]
 pub fn router(key: RouterKey) -> Option<Router> {
     let found = ROUTERS.get_ptr(InWords::new(key).key())?;
-    // SAFETY: an element of the map, which is there as long as the program runs; volatile, as it may be reused meanwhile.
+    // SAFETY: the element lies within the map, which exists for as long as the program runs. The read is volatile
+    // because the element may be reused at any time.
     let slot = unsafe { ptr::read_volatile(found) };
     let Some(router) = router_in(slot) else {
         report_missing_slot(slot);
@@ -157,7 +160,7 @@ pub fn router_of_vip(ifindex: u32, vlan: u16, family: Family, address: Address) 
     is_here.then_some(router)
 }
 
-/// Finds the `nth` of the virtual routers that have an address, on any interface.
+/// Finds the `nth` of the virtual routers on any interface that have an address, counted from 0.
 #[inline(always)]
 pub fn router_of_vip_anywhere(family: Family, address: Address, nth: u16) -> Option<Router> {
     let key = InWords::new(VipKey::anywhere(family as u8, address, nth));
@@ -165,7 +168,7 @@ pub fn router_of_vip_anywhere(family: Family, address: Address, nth: u16) -> Opt
     (router.key().family == family as u8).then_some(router)
 }
 
-/// Returns the least TTL or hop limit of adverts from an allowed source; none if the source is not allowed.
+/// Returns the minimum TTL or hop limit of adverts from an allowed source, or none if the source is not allowed.
 #[inline(always)]
 pub fn allowed_source(router: RouterKey, address: Address) -> Option<u8> {
     let key = InWords::new(SourceKey { router, address });
@@ -185,13 +188,14 @@ pub fn settings() -> Option<*mut Settings> {
 /// Returns whether some virtual router has no virtual MAC.
 #[inline(always)]
 pub fn look_up_destinations() -> bool {
-    // SAFETY: within an entry of the map; a word of its own to the agent, hence volatile.
+    // SAFETY: the field lies within an entry of the map. The read is volatile because the agent may write it at any
+    // time.
     settings().is_some_and(|it| unsafe { ptr::read_volatile(&raw const (*it).look_up_destinations) } != 0)
 }
 
-/// Notifies the agent; returns false if the ring buffer is full.
+/// Notifies the agent. Returns false if the ring buffer is full.
 #[inline(always)]
-pub fn tell<T: 'static>(event: T) -> bool {
+pub fn notify<T: 'static>(event: T) -> bool {
     let Some(mut entry) = EVENTS.reserve::<T>(0) else {
         return false;
     };

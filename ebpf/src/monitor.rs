@@ -1,4 +1,4 @@
-//! `xvrrp monitor`: copies frames to a ring buffer of their own while somebody watches.
+//! Copies frames to a ring buffer of their own while somebody watches them with `xvrrp monitor`.
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_RB_NO_WAKEUP, xdp_md};
@@ -11,10 +11,11 @@ use xvrrp_common::abi::{Counter, Monitored, Sighting};
 use crate::clock;
 use crate::cursor::Frame;
 
-/// Room for some hundred frames, which the agent fetches many times a second while somebody watches.
+/// Size of the ring buffer, which holds a few hundred frames. The agent empties it many times a second while somebody
+/// watches.
 const MONITOR_BYTES: u32 = 1 << 18;
 
-/// Named `abi::constant::CAN_SHOW` for user space.
+/// Constant that user space knows as `abi::constant::CAN_SHOW`.
 #[unsafe(no_mangle)]
 static CAN_SHOW: Global<u32> = Global::new(0);
 
@@ -23,7 +24,7 @@ static MONITOR: RingBuf = RingBuf::with_byte_size(MONITOR_BYTES, 0);
 #[map]
 static MONITORED: Array<Monitored> = Array::with_max_entries(1, 0);
 
-/// Copies the frame for `xvrrp monitor`, with the reason for which it was counted, if anybody watches.
+/// Copies the frame for `xvrrp monitor` if anybody watches, with the counter that it was counted under.
 #[inline(always)]
 pub fn show(frame: &Frame, counter: Counter) {
     if MONITORED.get(0).is_some_and(|monitored| monitored.wanted != 0) {
@@ -31,16 +32,18 @@ pub fn show(frame: &Frame, counter: Counter) {
     }
 }
 
-/// Copies the frame. A function of its own, which writes straight to the ring buffer: the stack has no room for it.
+/// Copies the frame straight to the ring buffer, because the stack has no room for it. This is not inlined, so that it
+/// has a stack frame of its own.
 #[inline(never)]
 fn show_to_monitor(context: *mut xdp_md, counter: u32) {
-    // The verifier skips what follows where the kernel lacks the helper.
+    // If the kernel lacks the helper, the verifier treats the rest as dead code.
     if CAN_SHOW.load() == 0 {
         return;
     }
     let Some(mut entry) = MONITOR.reserve::<Sighting>(0) else {
         if let Some(monitored) = MONITORED.get_ptr_mut(0) {
-            // SAFETY: an entry of the map, which is there as long as the program runs. Two CPUs at once may count one.
+            // SAFETY: the entry lies within the map, which exists for as long as the program runs. If two CPUs count at
+            // once, one of the counts may be lost.
             unsafe { (*monitored).lost += 1 };
         }
         return;
@@ -48,11 +51,11 @@ fn show_to_monitor(context: *mut xdp_md, counter: u32) {
     let context = XdpContext::new(context);
     let frame = Frame::new(&context);
     let (length, sighting) = (frame.length(), entry.as_mut_ptr());
-    // A length of 0, which no frame has, would become another one: else the verifier could not tell.
+    // No frame has length 0. The verifier does not know that, so the arithmetic excludes 0 from the result.
     let most = Sighting::MOST_CAPTURED;
     let captured = if length > most { most } else { (length.wrapping_sub(1) & (most - 1)) + 1 };
-    // SAFETY: the entry is ours until it is submitted, and has room for so many bytes. What is not written to it is what was
-    // there before, which nobody looks at.
+    // SAFETY: the entry is ours until it is submitted, and it has room for `captured` bytes. The rest keeps its old
+    // content, which nobody reads.
     unsafe {
         (*sighting).at = clock::now();
         (*sighting).ifindex = frame.ifindex();
@@ -61,6 +64,6 @@ fn show_to_monitor(context: *mut xdp_md, counter: u32) {
         (*sighting).captured = captured;
         bpf_xdp_load_bytes(context.ctx, 0, (&raw mut (*sighting).bytes).cast(), captured);
     }
-    // The agent polls.
+    // The agent polls, so it need not be woken.
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
 }

@@ -1,4 +1,4 @@
-//! Neighbor Discovery for the virtual addresses.
+//! Answers Neighbor Solicitations for the virtual addresses.
 
 use xvrrp_common::abi::{Address, Counter};
 use xvrrp_common::units::{Family, MacAddress};
@@ -9,7 +9,7 @@ use crate::Verdict;
 use crate::cursor::Frame;
 use crate::resolution::{self, Message};
 
-/// A message of Neighbor Discovery behind its headers.
+/// A Neighbor Discovery message and its headers.
 struct Packet<'a> {
     neighbor: Neighbor,
     ip: ipv6::Header,
@@ -45,25 +45,29 @@ impl Message for Packet<'_> {
         (self.neighbor.kind == Kind::Solicitation).then_some(self.neighbor.target)
     }
 
-    /// Linux answers for the addresses of the interface only.
+    /// Passes the solicitation: Linux answers only for the addresses of the interface that it arrived on.
     #[inline(always)]
     fn elsewhere(_: &Address) -> Verdict {
         Verdict::Pass
     }
 
-    /// RFC 4861 7.1.1: the network stack discards an invalid one.
+    /// Verifies the checksum. RFC 4861 7.1.1: "A node MUST silently discard any received Neighbor Solicitation messages
+    /// that do not satisfy all of the following validity checks". The network stack does that with an invalid one.
     #[inline(always)]
     fn is_valid(&self, frame: &Frame) -> Result<bool, Truncated> {
         icmpv6::is_valid(frame, &self.ip)
     }
 
-    /// RFC 9568 6.4.3, 8.2.2. Bytes that the answer does not need stay as padding.
+    /// Turns the solicitation into an advertisement. RFC 9568 6.4.3: "It MUST respond to ND Neighbor Solicitation
+    /// messages (with the Router Flag (R) set) for the IPv6 address(es) associated with the Virtual Router." 8.2.2: "The
+    /// Active Router MUST NOT respond with its physical MAC address." Bytes that the advertisement does not need remain
+    /// as padding.
     #[inline(always)]
     fn answer(&self, frame: &mut Frame, mac: MacAddress) -> Result<(), Truncated> {
         let asker = ethernet::source(frame)?;
         let advertisement = Advertisement::answer(&self.ip, self.neighbor.target, mac);
         let (ip_header, message) = advertisement.emit().ok_or(Truncated)?;
-        // A probe without options.
+        // A duplicate address probe has no options, so the answer is longer than the solicitation.
         if self.ip.payload_length < icmpv6::LENGTH {
             frame.grow(icmpv6::LENGTH - icmpv6::SHORTEST)?;
         }

@@ -1,4 +1,5 @@
-//! What ARP and Neighbor Discovery have in common: answer for a virtual address, stay silent, or note a conflict.
+//! The procedure that ARP and Neighbor Discovery share: answer for a virtual address, stay silent, or report a
+//! conflict.
 
 use xvrrp_common::abi::{self, Address, Claim, Counter};
 use xvrrp_common::units::{Family, MacAddress};
@@ -12,33 +13,33 @@ use crate::maps::{self, CounterIndex, count};
 use crate::monitor;
 use crate::router::Router;
 
-/// A message of ARP or Neighbor Discovery that arrived.
+/// An ARP or Neighbor Discovery message that has arrived.
 pub trait Message {
     const FAMILY: Family;
-    /// Counts messages that claim a virtual address for another MAC.
+    /// Counter of messages that claim a virtual address for another MAC.
     const CONFLICT: Counter;
-    /// Counts requests that were dropped.
+    /// Counter of requests that were dropped.
     const SUPPRESSED: Counter;
-    /// Counts requests that were answered.
+    /// Counter of requests that were answered.
     const ANSWERED: Counter;
 
-    /// Returns the address that the message says is at a MAC.
+    /// Returns an address and the MAC that the message claims it has.
     fn claim(&self) -> Option<(Address, MacAddress)>;
 
     /// Returns the address whose MAC the message asks for.
     fn wanted(&self) -> Option<Address>;
 
-    /// Judges a request for an address that no virtual router on this interface has.
+    /// Decides what happens to a request for an address that no virtual router on this interface has.
     fn elsewhere(wanted: &Address) -> Verdict;
 
-    /// Returns whether a host may answer the request.
+    /// Returns whether the request is valid, so that it may be answered.
     fn is_valid(&self, frame: &Frame) -> Result<bool, Truncated>;
 
-    /// Makes the request its own answer, with this MAC. A VLAN tag and padding stay.
+    /// Turns the request into its own answer, which says that the address has this MAC. A VLAN tag and padding remain.
     fn answer(&self, frame: &mut Frame, mac: MacAddress) -> Result<(), Truncated>;
 }
 
-/// Handles a message that arrived with this VLAN identifier.
+/// Handles a message that has arrived with this VLAN identifier.
 #[inline(always)]
 pub fn handle<M: Message>(frame: &mut Frame, vlan: u16, message: &M) -> Result<Verdict, Truncated> {
     let ifindex = frame.ifindex();
@@ -51,7 +52,7 @@ pub fn handle<M: Message>(frame: &mut Frame, vlan: u16, message: &M) -> Result<V
         monitor::show(frame, M::CONFLICT);
         return Ok(Verdict::Pass);
     }
-    // An announcement asks nothing, and the neighbor cache of this host learns it in any role.
+    // An announcement asks for nothing. The neighbor cache of this host learns from it in any role.
     let Some(wanted) = message.wanted() else {
         return Ok(Verdict::Pass);
     };
@@ -61,8 +62,10 @@ pub fn handle<M: Message>(frame: &mut Frame, vlan: u16, message: &M) -> Result<V
     if !message.is_valid(frame)? {
         return Ok(Verdict::Pass);
     }
-    // RFC 9568 6.4.2: a Backup "MUST NOT respond to ARP requests" nor to Neighbor Solicitations; nor may its network stack,
-    // should the address have been left on it.
+    // RFC 9568 6.4.2: "It MUST NOT respond to ARP requests for the IPv4 address(es) associated with the Virtual
+    // Router", and "It MUST NOT respond to ND Neighbor Solicitation messages for the IPv6 address(es) associated with
+    // the Virtual Router." The request is dropped so that the network stack does not answer either, if the address is
+    // still on this host.
     if !lease::runs(&router) {
         count(CounterIndex::of(&router), M::SUPPRESSED);
         monitor::show(frame, M::SUPPRESSED);
@@ -74,20 +77,21 @@ pub fn handle<M: Message>(frame: &mut Frame, vlan: u16, message: &M) -> Result<V
     Ok(Verdict::Transmit)
 }
 
-/// Returns whether a claim is neither ours nor the Active router's. A Backup without a virtual MAC cannot tell: its Active
-/// router answers with a MAC of its own.
+/// Returns whether a claim is neither ours nor the Active router's. A Backup without a virtual MAC cannot know, because
+/// the Active router answers with a MAC of its own; it returns false.
 #[inline(always)]
 fn is_conflict(router: &Router, mac: MacAddress) -> bool {
     let active = router.role() == abi::Router::ROLE_ACTIVE;
     (active || router.has(abi::Router::VIRTUAL_MAC)) && mac != router.answer_mac()
 }
 
-/// Notifies the agent of an Active router, which answers the claim and logs it; at most as often as it can handle.
+/// Notifies the agent of a conflicting claim while this host is Active, at most once in [`Claim::PAUSE`]. The agent
+/// announces the address again and logs the claim.
 #[inline(always)]
 fn report_conflict(router: &Router, address: Address, mac: MacAddress) {
     let active = router.role() == abi::Router::ROLE_ACTIVE;
     if active && maps::heard(router).is_some_and(heard::claim_is_due) {
-        // A claim that a full ring buffer loses is reported when it is repeated.
-        maps::tell(Claim { address, slot: router.slot(), mac: mac.0, reserved: [0; 6] });
+        // If the ring buffer is full, the claim is reported when it is repeated.
+        maps::notify(Claim { address, slot: router.slot(), mac: mac.0, reserved: [0; 6] });
     }
 }

@@ -1,24 +1,24 @@
-//! A virtual router of ours, as its slot has it.
+//! A virtual router of ours, read from its slot.
 
 use core::ptr;
 
 use xvrrp_common::abi::{Fixed, Lease, MacWord, RouterKey, Slot, State};
 use xvrrp_common::units::MacAddress;
 
-/// A virtual router that was looked up, with its state at that moment.
+/// A virtual router that was looked up, with its state at the time of the look-up.
 #[derive(Clone, Copy)]
 pub struct Router {
-    /// An entry of the map, which is there as long as the program runs.
+    /// Entry of the map, which exists for as long as the program runs.
     entry: *mut Slot,
     slot: u32,
     state: State,
 }
 
-/// Reads a field of a slot, of eight bytes.
+/// Reads a field of eight bytes from a slot.
 macro_rules! load {
     ($entry:expr, $field:ident) => {
-        // SAFETY: an entry of the map, which is there as long as the program runs. An aligned word, which the agent or another
-        // CPU may write at any time, whole; hence volatile.
+        // SAFETY: the field lies within an entry of the map, which exists for as long as the program runs. The read is
+        // volatile because the agent or another CPU may write the aligned word at any time, always as a whole.
         unsafe { ptr::read_volatile((&raw const (*$entry).$field).cast::<u64>()) }
     };
 }
@@ -29,7 +29,7 @@ impl Router {
         Self { entry, slot, state: State::from_word(load!(entry, state)) }
     }
 
-    /// Reads it again; none if another virtual router has the slot meanwhile.
+    /// Reads the virtual router again. Returns none if another one has the slot by now.
     #[inline(always)]
     pub fn again(&self, key: &RouterKey) -> Option<Self> {
         let router = Self::new(self.entry, self.slot);
@@ -56,7 +56,7 @@ impl Router {
         self.state.role
     }
 
-    /// Returns whether it has one of the flags of [`Router::flags`](xvrrp_common::abi::Router::flags).
+    /// Returns whether a flag of [`Router::flags`](xvrrp_common::abi::Router::flags) is set.
     #[inline(always)]
     pub fn has(&self, flag: u8) -> bool {
         self.state.flags & flag != 0
@@ -74,22 +74,23 @@ impl Router {
 
     #[inline(always)]
     pub fn lease(&self) -> *mut Lease {
-        // SAFETY: within an entry of the map.
+        // SAFETY: the lease lies within an entry of the map.
         unsafe { &raw mut (*self.entry).lease }
     }
 
-    /// Becomes another number when [`Self::fixed`] changes.
+    /// Returns a number that changes whenever [`Self::fixed`] does.
     #[inline(always)]
     pub fn generation(&self) -> u64 {
         load!(self.entry, generation)
     }
 
-    /// What the configuration says. Its place depends on the generation, so no processor reads it earlier than that.
+    /// Returns the part that the configuration sets. Its location depends on the generation, so no processor reads it
+    /// before the generation.
     #[inline(always)]
     pub fn fixed(&self) -> &'static Fixed {
         let odd = self.generation() & 1 != 0;
-        // SAFETY: within an entry of the map. The agent does not write the one that is in force, and the reader asks for the
-        // generation again before it believes what it read.
+        // SAFETY: both copies lie within an entry of the map. The agent does not write the copy that is in force, and
+        // the reader checks the generation again before it uses what it has read.
         unsafe { if odd { &(*self.entry).fixed[1] } else { &(*self.entry).fixed[0] } }
     }
 }

@@ -1,4 +1,4 @@
-//! Frames to a virtual MAC: an Active router admits them, any other drops them.
+//! Admits frames to a virtual MAC while this host is Active, and drops them otherwise.
 
 use xvrrp_common::abi::{Counter, Router, RouterKey};
 use xvrrp_common::units::{Family, Vrid};
@@ -9,18 +9,20 @@ use crate::cursor::Frame;
 use crate::lease;
 use crate::maps::{self, CounterIndex, count};
 
+/// The decision about a frame to a virtual MAC.
 pub enum Admission {
-    /// Another daemon may have this virtual router.
+    /// Passes the frame: the virtual router is not ours, but may be another daemon's.
     NotOurs,
     Refused,
-    /// The frame is now addressed to the interface.
+    /// Accepts the frame, which is now addressed to the interface's own MAC.
     Admitted(accept::Rule),
 }
 
+/// Decides whether a frame to the virtual MAC of this VRID is admitted. If so, rewrites its destination.
 // conformance 31, 41
 #[inline(always)]
 pub fn admit(frame: &mut Frame, header: &ethernet::Header, family: Family, vrid: Vrid) -> Result<Admission, Truncated> {
-    // A second tag leads to a network that is not configured here.
+    // A frame with two tags belongs to a network that is not configured here.
     if ethernet::is_tag(header.ether_type) {
         return Ok(Admission::NotOurs);
     }
@@ -28,12 +30,14 @@ pub fn admit(frame: &mut Frame, header: &ethernet::Header, family: Family, vrid:
     let Some(router) = maps::router(key).filter(|router| router.has(Router::VIRTUAL_MAC)) else {
         return Ok(Admission::NotOurs);
     };
-    // RFC 9568 6.4.2: a Backup MUST discard frames to the virtual MAC.
+    // RFC 9568 6.4.2: "It MUST discard packets with a destination link-layer MAC address equal to the Virtual Router
+    // MAC address."
     if !lease::surely_runs(&router) {
         count(CounterIndex::of(&router), Counter::VirtualMacDropped);
         return Ok(Admission::Refused);
     }
-    // RFC 9568 6.4.3: an Active router MUST forward frames to the virtual MAC; the stack takes its own MAC only.
+    // RFC 9568 6.4.3: "It MUST forward packets with a destination link-layer MAC address equal to the Virtual Router
+    // MAC address." The network stack only takes frames to the interface's own MAC.
     frame.write(0, router.interface_mac().0)?;
     count(CounterIndex::of(&router), Counter::VirtualMacAdmitted);
     Ok(Admission::Admitted(if !router.has(Router::ACCEPT) {

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 const COUNTERS: usize = 256;
 
-/// libFuzzer looks at these as at the code that was reached, and so keeps an input that ends in another way even if it takes
-/// the same branches.
+/// Counters that libFuzzer treats like counters of reached code. It therefore keeps an input that leads to a new
+/// outcome even if that input takes the same branches as another one.
 #[used]
 #[unsafe(link_section = "__libfuzzer_extra_counters")]
 static REACHED: [AtomicU8; COUNTERS] = [const { AtomicU8::new(0) }; COUNTERS];
 
-/// A decoder has ended in this way.
+/// Records that a decoder had this outcome.
 pub fn reached(outcome: &'static str) {
     let place = outcome.bytes().fold(0, |place: usize, byte| place.wrapping_mul(31) + usize::from(byte));
     REACHED[place % COUNTERS].store(1, Ordering::Relaxed);

@@ -1,12 +1,12 @@
-//! What is wrong with a file of the workspace, for `cargo xtask tidy` and `conformance`.
+//! Complaints of `cargo xtask tidy` and `conformance` about files of the workspace.
 
 use std::fmt;
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Complaint {
-    /// The file, in the workspace.
+    /// Path of the file in the workspace.
     pub path: String,
-    /// Counted from 1.
+    /// Number of the line, counted from 1.
     pub line: usize,
     pub what: String,
 }

@@ -1,11 +1,11 @@
-//! The files of the workspace.
+//! Lists the files of the workspace.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Lists every file below a directory, sorted; leaves out what cargo builds and what git keeps.
+/// Lists every file below a directory, sorted, except those in `target` and `.git`.
 pub fn below(root: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut directories = vec![root.to_owned()];

@@ -1,4 +1,4 @@
-//! `cargo xtask golden`: records the elections of agent/vrrp/tests/golden again.
+//! `cargo xtask golden`: records the golden traces of elections in agent/vrrp/tests/golden again.
 
 use anyhow::Result;
 

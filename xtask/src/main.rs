@@ -1,4 +1,4 @@
-//! `cargo xtask COMMAND`: everything that is done with this repository.
+//! `cargo xtask COMMAND`: builds, tests, measures and packages xvrrp.
 
 mod build;
 mod complaint;
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(bin_name = "cargo xtask", about = "Everything that is done with this repository")]
+#[command(bin_name = "cargo xtask", about = "Builds, tests, measures and packages xvrrp")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -28,68 +28,68 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Install what is missing: the BPF toolchain and, on Debian, the peers of the tests
+    /// Install missing programs: the BPF compiler and linker and, on Debian, the programs that the tests call
     Setup,
-    /// Compile the kernel half and the agent that carries it
+    /// Build the kernel half and the agent that contains it
     Build {
         /// Optimize the agent
         #[arg(long)]
         release: bool,
     },
-    /// Build, then run the agent with ARGS
+    /// Build the agent, then run it with ARGS
     Run {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Two agents in network namespaces: cut a cable, see the address move
+    /// Show two agents in network namespaces: cut a cable, and see the address move
     Demo {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Random faults on three agents in network namespaces, and two that never serve at once
+    /// Inject random faults into three routers, and verify that no two of them ever serve at once
     Soak {
-        /// `--minutes N`, `--seed S`
+        /// `--minutes N`, `--seed S`, `--first EPISODE`, `--wall-clock`; `-- --help` explains them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Run every test; namespaces, BPF and peers need root
+    /// Run every test; those with namespaces, BPF and peers need root
     Test {
-        /// Instead: load, XDP and a lab on virtio network cards under Debian's kernel of this series, such as 6.1, in qemu
+        /// Run the kernel half and a lab on virtio network cards under Debian's kernel of this series, such as 6.1, in
+        /// qemu
         #[arg(long, value_name = "SERIES", conflicts_with = "load")]
         kernel: Option<String>,
         #[command(flatten)]
         load: test::Load,
-        /// For `cargo test`, such as a test's name
+        /// Arguments for `cargo test`, such as the name of a test
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Measure xvrrp beside keepalived in the same lab
+    /// Measure xvrrp and keepalived in the same lab
     Bench {
-        /// What to measure, such as `outage` or `xdp`; everything unless said. `--runs N`: how many times; `--quick`:
-        /// only whether the bench works; `--help`: what there is
+        /// Subjects, such as `outage` or `xdp` (default: all of them), `--runs N` and `--quick`; `-- --help` explains them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Draw what `xvrrp status --watch` shows: docs/pictures/status-watch.svg
+    /// Draw the display of `xvrrp status --watch` to docs/pictures/status-watch.svg
     Screenshot,
     /// Make a Debian package: target/dist/xvrrp_VERSION_ARCHITECTURE.deb
     Dist(dist::Options),
     /// Run the wire decoders under cargo-fuzz
     Fuzz {
-        /// How long each target runs
+        /// Run each target for this number of seconds
         #[arg(long, default_value_t = 60)]
         seconds: u32,
-        /// Put what is found into the corpus in fuzz/corpus, reduced to the smallest inputs that reach as much
+        /// Add new inputs to fuzz/corpus, and reduce it to the smallest inputs that reach as much code
         #[arg(long)]
         keep: bool,
-        /// All of them, unless some are named
+        /// Targets to run [default: all of them]
         targets: Vec<String>,
     },
-    /// Record the elections of agent/vrrp/tests/golden again
+    /// Record the golden traces of elections in agent/vrrp/tests/golden again
     Golden,
-    /// Write docs/conformance.md from the checklist and from who cites it
+    /// Write docs/conformance.md from the checklist and from the code and tests that cite it
     Conformance,
-    /// Check the rules that no compiler checks: layering, file sizes
+    /// Check the rules that no compiler checks, such as layering and the size of files
     Tidy,
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test of the workspace.
+//! `cargo xtask test`: runs every test of the workspace.
 
 use std::process::Command;
 use std::time::Instant;
@@ -10,20 +10,20 @@ use crate::build::{self, Profile, WORKSPACE};
 use crate::process::{become_program, cargo, check, is_root};
 use crate::setup::{self, Needs};
 
-/// How many tests of one program run at a time.
+/// Variable with the number of tests of one program that run at a time.
 const THREADS: &str = "RUST_TEST_THREADS";
 
-/// The packages whose tests need root.
+/// Packages whose tests need root.
 const NEED_ROOT: &[&str] = &["xvrrp-lab", "xvrrp-tests"];
 
-/// How to look for tests that pass only on a quiet machine.
+/// Options that find tests which pass only on a quiet machine.
 #[derive(Args, Clone, Copy, Debug)]
 #[group(id = "load")]
 pub struct Load {
-    /// Run the tests this many times, also after a failure
+    /// Run the tests N times, even after a failure
     #[arg(long, value_name = "N", default_value_t = 1)]
     times: u32,
-    /// Keep this many threads busy meanwhile
+    /// Keep N threads busy meanwhile
     #[arg(long, value_name = "N", default_value_t = 0)]
     busy_loops: u32,
 }
@@ -31,12 +31,12 @@ pub struct Load {
 pub fn run(load: Load, args: &[String]) -> Result<()> {
     setup::ensure(Needs::Tests)?;
     build::kernel_half()?;
-    // The agent too, from the same objects as the tests that run it.
+    // This builds the agent too, from the same objects as the tests that run it.
     check(cargo().arg("build").args(WORKSPACE).args(["--bin", "xvrrp", "--tests"]))?;
     let mut test = cargo();
     test.arg("test").args(WORKSPACE).arg("--no-fail-fast");
     test.env("XVRRP_AGENT", Profile::Dev.directory().join("xvrrp"));
-    // The tests in namespaces wait far more than they compute.
+    // The tests in namespaces mostly wait, so more of them run at a time than there are processors.
     if std::env::var_os(THREADS).is_none() {
         test.env(THREADS, "6");
     }
@@ -45,13 +45,14 @@ pub fn run(load: Load, args: &[String]) -> Result<()> {
         return if load.is_plain() { become_program(&mut test) } else { load.run(&mut test) };
     }
     if !load.is_plain() {
-        bail!("--times and --busy-loops are for all tests at once, which need root");
+        bail!("--times and --busy-loops run all tests, which needs root");
     }
 
     check(test.args(NEED_ROOT.iter().flat_map(|package| ["--exclude", package])).args(args))?;
-    let left_out = "left out: the tests in tests/lab and tests/suite, which need root (namespaces, BPF, peers)";
+    let left_out =
+        "the tests in tests/lab and tests/suite were left out, because they need root (namespaces, BPF, peers)";
     if std::env::var_os("CI").is_some() {
-        bail!("{left_out}; CI must run them all");
+        bail!("{left_out}, and CI must run all tests");
     }
     println!("xtask test: {left_out}");
     Ok(())
@@ -62,7 +63,7 @@ impl Load {
         self.times == 1 && self.busy_loops == 0
     }
 
-    /// The threads that this starts end with this process.
+    /// Runs the tests beside busy threads, which end with this process.
     fn run(self, test: &mut Command) -> Result<()> {
         for _ in 0..self.busy_loops {
             std::thread::spawn(|| {
@@ -80,7 +81,7 @@ impl Load {
             println!("xtask test: run {run} of {}: {outcome} after {} s", self.times, start.elapsed().as_secs());
         }
         if failures > 0 {
-            bail!("{failures} of {} runs failed", self.times);
+            bail!("{failures} of {} runs have failed", self.times);
         }
         Ok(())
     }

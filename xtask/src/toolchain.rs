@@ -1,8 +1,8 @@
-//! The compiler and linker for BPF: where they are, and whether they are there.
+//! Finds the compiler and the linker for BPF.
 //!
-//! rustup's stable toolchain lacks the source of `core` that a BPF target needs. Two ways lead to it:
-//! a nightly toolchain with `rust-src`, the usual one; or, on Debian, the distribution's own compiler with its source,
-//! linked into rustup as `xvrrp-bpf`. The linker must be built against the LLVM that the compiler has.
+//! A BPF target needs the source of `core`, which rustup's stable toolchain lacks. Two compilers can be used instead: a
+//! nightly toolchain with `rust-src`, as usual; or, on Debian, the distribution's own compiler with its source, which
+//! is registered with rustup as `xvrrp-bpf`. The linker must be built with the compiler's LLVM.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,26 +11,26 @@ use std::{env, fs, io};
 
 use crate::process::{cargo, output, workspace};
 
-/// The name under which rustup knows Debian's compiler.
+/// Name of the rustup toolchain with Debian's compiler.
 pub const LINKED: &str = "xvrrp-bpf";
 pub const NIGHTLY: &str = "nightly";
-/// The program that rustc calls for [`BPF`].
+/// Linker that rustc calls for [`BPF`].
 pub const LINKER: &str = "bpf-linker";
 pub const LINKER_VERSION: &str = "0.13.0";
-/// The target of the kernel half.
+/// Target of the kernel half.
 pub const BPF: &str = "bpfel-unknown-none";
 
 /// A compiler that has the source of `core`.
 #[derive(Debug)]
 pub struct Compiler {
-    /// As rustup knows it.
+    /// Name of the rustup toolchain.
     pub toolchain: &'static str,
     rustc: PathBuf,
-    /// The major version of its LLVM.
+    /// Major version of the compiler's LLVM.
     pub llvm: String,
 }
 
-/// Set-up takes whichever is there; what it has linked once stays in use.
+/// Returns the compiler that is installed, if there is one. Debian's compiler is preferred once it has been registered.
 pub fn compiler() -> Option<Compiler> {
     [LINKED, NIGHTLY].into_iter().find_map(|toolchain| {
         let rustc =
@@ -46,26 +46,26 @@ pub fn compiler() -> Option<Compiler> {
 impl Compiler {
     pub fn describe(&self) -> String {
         let origin = match self.toolchain {
-            LINKED => "Debian's rustc, known to rustup as xvrrp-bpf",
+            LINKED => "Debian's rustc, in rustup's toolchain xvrrp-bpf",
             _ => "rustup's nightly with rust-src",
         };
         format!("{origin}, LLVM {}", self.llvm)
     }
 
-    /// The cargo that goes with it.
+    /// Makes a command that runs cargo with this compiler.
     pub fn cargo(&self) -> Command {
         if self.toolchain != LINKED {
             let mut command = Command::new("rustup");
             command.args(["run", self.toolchain, "cargo"]).env_remove("RUSTC");
             return command;
         }
-        // Debian's cargo is much older than this rustc, and rustup would take whichever it finds.
+        // Debian's cargo is much older than this rustc, and rustup might choose it.
         let mut command = cargo();
         command.env("RUSTC", &self.rustc);
         command
     }
 
-    /// A linker that fits this compiler: the one that set-up has built, or one on `PATH`.
+    /// Returns a linker that works with this compiler: the one that set-up has built, or one on `PATH`.
     pub fn linker(&self) -> Option<PathBuf> {
         let ours = directory().join("bin").join(LINKER);
         if self.fits(&ours) {
@@ -75,16 +75,17 @@ impl Compiler {
         env::split_paths(&path).map(|directory| directory.join(LINKER)).find(|linker| self.links_with(linker))
     }
 
-    /// Whether the linker that set-up has built is there, in the version that we want and with the LLVM of this compiler.
+    /// Returns whether set-up has built this linker, in the right version and with the LLVM of this compiler.
     fn fits(&self, ours: &Path) -> bool {
         let version = output(Command::new(ours).arg("--version"));
-        // cargo's record of what it installed, with the features; a linker that came by another way has none.
+        // cargo records the features of programs that it has installed. A linker that was put there in another way has
+        // no record.
         let record = fs::read_to_string(directory().join(".crates2.json")).unwrap_or_default();
         version.is_some_and(|version| version.contains(LINKER_VERSION))
             && (!record.contains(LINKER) || record.contains(&format!("\"llvm-{}\"", self.llvm)))
     }
 
-    /// Whether a linker of unknown origin reads what this compiler writes: one with an older LLVM does not.
+    /// Returns whether a linker of unknown origin can read the output of this compiler. One with an older LLVM cannot.
     fn links_with(&self, linker: &Path) -> bool {
         linker.is_file() && self.link_nothing(linker).unwrap_or(false)
     }
@@ -104,9 +105,9 @@ impl Compiler {
         Ok(is_linked)
     }
 
-    /// Where the `llvm-config` of this compiler's LLVM is, without which no linker can be built.
+    /// Returns the directory with the `llvm-config` of this compiler's LLVM, which building a linker needs.
     pub fn llvm_directory(&self) -> Option<PathBuf> {
-        // Debian's, Fedora's and Arch's places; last whatever is found first.
+        // The directories of Debian, Fedora and Arch come first, then those on `PATH`.
         let known = [
             format!("/usr/lib/llvm-{}/bin", self.llvm),
             format!("/usr/lib64/llvm{}/bin", self.llvm),
@@ -126,19 +127,19 @@ fn major_llvm(rustc_version: &str) -> Option<String> {
     llvm.split('.').next().map(str::to_owned)
 }
 
-/// Where set-up puts what belongs to this checkout alone.
+/// Returns the directory for the toolchain of this checkout.
 pub fn directory() -> PathBuf {
     workspace().join("target/bpf-toolchain")
 }
 
-/// `PATH` with this directory first.
+/// Returns `PATH` with this directory in front.
 pub fn path_with(first: &Path) -> OsString {
     let old = env::var_os("PATH").unwrap_or_default();
     let paths = std::iter::once(first.to_owned()).chain(env::split_paths(&old));
     env::join_paths(paths).unwrap_or(old)
 }
 
-/// A rustup toolchain made of links to Debian's files.
+/// Makes a rustup toolchain of links to Debian's files, and returns its directory.
 pub fn make_link_directory() -> io::Result<PathBuf> {
     let directory = directory().join("debian");
     fs::create_dir_all(directory.join("bin"))?;

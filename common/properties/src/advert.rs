@@ -1,4 +1,4 @@
-//! Adverts.
+//! Properties of the decoder of adverts.
 
 use xvrrp_common::units::{Interval, MacAddress, Version, Vrid};
 use xvrrp_common::wire::checksum::Sum;
@@ -10,13 +10,13 @@ use xvrrp_common::wire::vrrp::{
 use super::peer::Peer;
 use super::{Seen, Watched, padded};
 
-/// Bytes are an advert's message, whole in its IPv4 packet; what is behind its checksum is looked at whether that was right
-/// or not.
+/// Decodes the bytes as the message of an advert in an unfragmented IPv4 packet: as they are, and with a corrected
+/// checksum, so that the checks after the checksum are reached.
 pub fn advert(bytes: &[u8], seen: Seen<'_>) {
     advert_over::<[u8; 4]>(bytes, seen);
 }
 
-/// The same over IPv6.
+/// Does the same as [`advert`] over IPv6.
 pub fn advert_ipv6(bytes: &[u8], seen: Seen<'_>) {
     advert_over::<[u8; 16]>(bytes, seen);
 }
@@ -35,7 +35,7 @@ fn advert_over<A: Peer>(bytes: &[u8], seen: Seen<'_>) {
     }
 }
 
-/// By virtual routers of every kind.
+/// Decodes the message for every kind of virtual router.
 fn judge<A: Peer>(message: &[u8], seen: Seen<'_>) {
     let password = message.last_chunk().copied().unwrap_or_default();
     let policy = Policy {
@@ -65,7 +65,7 @@ fn judge_by<A: Peer>(message: &[u8], version: Version, policy: &Policy<A>, seen:
     let start = ip.payload();
     let frame = [&vec![0; start][..], message].concat();
     let decode = |frame: &[u8], ip: &A::Header| Advert::decode(frame, ip, version, HOP_LIMIT, || *policy);
-    // Nothing outside the packet decides.
+    // Bytes outside the packet do not affect the outcome.
     let long = padded(&frame);
     let watched = Watched::new(&long);
     let decoded = Advert::decode(&watched, &ip, version, HOP_LIMIT, || *policy);
@@ -82,7 +82,7 @@ fn judge_by<A: Peer>(message: &[u8], version: Version, policy: &Policy<A>, seen:
     }
     for (spoiled, discard) in A::spoiled(ip) {
         assert_eq!(decode(&frame, &spoiled), Err(discard));
-        // A unicast peer that is a router away.
+        // The minimum for a unicast peer behind one router is lower.
         if discard == Discard::TimeToLive {
             assert_eq!(Advert::decode(frame.as_slice(), &spoiled, version, HOP_LIMIT - 1, || *policy), decoded);
         }
@@ -109,8 +109,8 @@ fn judge_by<A: Peer>(message: &[u8], version: Version, policy: &Policy<A>, seen:
             },
         };
         let mut buffer = [0; MAX_FRAME];
-        let length = sent.emit(&mut buffer).expect("what was heard can be said");
-        // A message can be right in both forms: then it is heard as the one with the pseudo-header.
+        let length = sent.emit(&mut buffer).expect("an advert that was decoded can be emitted");
+        // A message that is valid in both forms is decoded as the form with the pseudo-header.
         let again = decode(&buffer[..length], &A::decoded(&buffer[..length]));
         assert_eq!(again.map(|again| Advert { checksum: advert.checksum, ..again }), Ok(advert));
     }

@@ -1,4 +1,4 @@
-//! Ethernet, ARP, IPv4 and IPv6.
+//! Properties of the decoders of Ethernet, ARP, IPv4 and IPv6.
 
 use xvrrp_common::units::MacAddress;
 use xvrrp_common::wire::Truncated;
@@ -10,13 +10,13 @@ use xvrrp_common::wire::ipv6;
 
 use super::{Seen, Watched, padded};
 
-/// Bytes are a frame.
+/// Decodes the bytes as a frame.
 pub fn ethernet(bytes: &[u8], seen: Seen<'_>) {
     let decoded = ethernet::Header::decode(bytes);
     assert_eq!(ethernet::destination(bytes).is_ok(), bytes.len() >= 6);
     assert_eq!(ethernet::source(bytes).is_ok(), bytes.len() >= 12);
     let Ok(header) = decoded else {
-        // Without a tag 14 bytes are enough.
+        // Without a tag, 14 bytes suffice.
         assert!(bytes.len() < ethernet::HEADER || (bytes[12..14] == [0x81, 0x00] && bytes.len() < 18));
         return seen("truncated");
     };
@@ -32,12 +32,13 @@ pub fn ethernet(bytes: &[u8], seen: Seen<'_>) {
     }
 }
 
-/// Bytes are an ARP packet; what is behind its first fields is looked at whether those were for us or not.
+/// Decodes the bytes as an ARP packet: as they are, and with the first fields of ARP for IPv4 over Ethernet, so that
+/// the others are read.
 pub fn arp(bytes: &[u8], seen: Seen<'_>) {
     arp_packet(bytes, seen);
     let mut repaired = bytes.to_vec();
     if let Some(start) = repaired.first_chunk_mut() {
-        // Ethernet and IPv4 (RFC 826), with their addresses' lengths.
+        // Ethernet and IPv4, with the lengths of their addresses (RFC 826).
         *start = [0, 1, 8, 0, 6, 4];
         arp_packet(&repaired, seen);
     }
@@ -53,9 +54,9 @@ fn arp_packet(bytes: &[u8], seen: Seen<'_>) {
         Err(Truncated) => seen("truncated"),
         Ok(None) => seen("other hardware or protocol"),
         Ok(Some(arp)) => {
-            // But for the hardware type, of which there are two.
+            // The hardware type may differ, because two types are decoded.
             assert_eq!(arp.emit()[2..], bytes[2..arp::LENGTH]);
-            // The answer's answer is addressed to the asked again.
+            // The answer exchanges sender and target.
             let mac = MacAddress([0, 0, 0x5e, 0, 1, 51]);
             let answer = arp.reply(mac);
             assert_eq!((answer.sender, answer.target, answer.target_mac), (arp.target, arp.sender, arp.sender_mac));
@@ -65,7 +66,8 @@ fn arp_packet(bytes: &[u8], seen: Seen<'_>) {
     }
 }
 
-/// Bytes are an IPv4 packet; what is behind its header's checksum is looked at whether that was right or not.
+/// Decodes the bytes as an IPv4 packet: as they are, and with a corrected header checksum, so that the fields after it
+/// are read.
 pub fn ipv4(bytes: &[u8], seen: Seen<'_>) {
     ipv4_header(bytes, seen);
     let mut repaired = bytes.to_vec();
@@ -81,7 +83,7 @@ pub fn ipv4(bytes: &[u8], seen: Seen<'_>) {
 fn ipv4_header(bytes: &[u8], seen: Seen<'_>) {
     let watched = Watched::new(bytes);
     let decoded = ipv4::Header::decode(&watched, 0);
-    // Behind more bytes than a header can have, it is never too short.
+    // A header has at most 60 bytes, so more of them are never too few.
     if decoded != Err(ipv4::Error::Truncated) {
         assert_eq!(ipv4::Header::decode(padded(bytes).as_slice(), 0), decoded);
     } else {
@@ -92,7 +94,7 @@ fn ipv4_header(bytes: &[u8], seen: Seen<'_>) {
         Err(ipv4::Error::Malformed) => seen("malformed"),
         Ok(header) => {
             assert!((ipv4::HEADER..=60).contains(&header.payload) && header.payload <= bytes.len());
-            assert!(watched.end.get() <= header.payload, "the payload is no part of the header");
+            assert!(watched.end.get() <= header.payload, "the payload was read");
             assert!(header.payload + header.payload_length <= usize::from(u16::MAX));
             assert_eq!(ipv4::protocol(bytes, 0), Ok(header.protocol));
             assert_eq!(ipv4::destination(bytes, 0), Ok(header.destination));
@@ -106,7 +108,7 @@ fn ipv4_header(bytes: &[u8], seen: Seen<'_>) {
     }
 }
 
-/// Bytes are an IPv6 packet.
+/// Decodes the bytes as an IPv6 packet.
 pub fn ipv6(bytes: &[u8], seen: Seen<'_>) {
     let watched = Watched::new(bytes);
     let decoded = ipv6::Header::decode(&watched, 0);
@@ -126,7 +128,8 @@ pub fn ipv6(bytes: &[u8], seen: Seen<'_>) {
             assert_eq!(ipv6::next_header(bytes, 0), Ok(header.next_header));
             assert_eq!(ipv6::destination(bytes, 0), Ok(header.destination));
             let ipv6::Header { source, destination, hop_limit, next_header, payload_length, .. } = header;
-            let again = ipv6::emit(source, destination, hop_limit, next_header, payload_length).expect("it fits");
+            let again =
+                ipv6::emit(source, destination, hop_limit, next_header, payload_length).expect("the length fits");
             assert_eq!(ipv6::Header::decode(again.as_slice(), 0), decoded);
             seen("ipv6");
         }

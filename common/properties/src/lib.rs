@@ -1,7 +1,7 @@
-//! What is true of each decoder in `common::wire`, whatever bytes it is given.
+//! Properties that each decoder in `common::wire` has for any input.
 //!
-//! Both the targets of cargo-fuzz and the ordinary test beside this library call these functions. Each panics if one of
-//! its decoder's properties does not hold, and tells `seen` how the decoder ended.
+//! Both the targets of cargo-fuzz and the ordinary test beside this library call these functions. Each of them panics
+//! if its decoder lacks a property, and otherwise reports the outcome to `seen`.
 
 mod advert;
 mod headers;
@@ -17,10 +17,10 @@ pub use advert::{advert, advert_ipv6};
 pub use headers::{arp, ethernet, ipv4, ipv6};
 pub use neighbor::icmpv6;
 
-/// Told how a decoder ended.
+/// Function that is called with the outcome of a decoder.
 pub type Seen<'a> = &'a mut dyn FnMut(&'static str);
 
-/// A decoder with the name of its target and its corpus, and everything that its corpus must bring about.
+/// A decoder with the name of its target and corpus, and every outcome that the corpus must bring about.
 #[derive(Debug)]
 pub struct Target {
     pub name: &'static str,
@@ -72,14 +72,14 @@ pub const TARGETS: &[Target] = &[
     Target { name: "ipv6", check: ipv6, outcomes: &["ipv6", "malformed", "truncated"] },
 ];
 
-/// What lies behind a packet and must not matter: Ethernet padding.
+/// Ethernet padding after a packet, which must not affect the outcome.
 const PADDING: [u8; 46] = [0xee; 46];
 
 fn padded(bytes: &[u8]) -> Vec<u8> {
     [bytes, &PADDING].concat()
 }
 
-/// A packet that knows how far it was read.
+/// A packet that records how far it was read.
 struct Watched<'a> {
     bytes: &'a [u8],
     end: Cell<usize>,

@@ -1,4 +1,4 @@
-//! Neighbor Discovery.
+//! Properties of the decoder of Neighbor Discovery.
 
 use xvrrp_common::units::MacAddress;
 use xvrrp_common::wire::checksum::Sum;
@@ -8,11 +8,11 @@ use xvrrp_common::wire::{Truncated, ipv6};
 use super::peer::Peer;
 use super::{Seen, Watched, padded};
 
-/// Solicited-node group of some address (RFC 4291 2.7.1).
+/// Solicited-node group of an address (RFC 4291 2.7.1).
 const SOLICITED_NODE: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 1];
 
-/// Bytes are an ICMPv6 message, whole in its packet, from a host that has an address and from one that has none. What is
-/// behind its checksum is looked at whether that was right or not.
+/// Decodes the bytes as an unfragmented ICMPv6 message from a host with an address and from one without: as they are,
+/// and with a corrected checksum, so that the checks after the checksum are reached.
 pub fn icmpv6(bytes: &[u8], seen: Seen<'_>) {
     let (peer, none) = (<[u8; 16]>::PEER, ipv6::UNSPECIFIED);
     for (source, destination) in [(peer, ipv6::ALL_NODES), (none, SOLICITED_NODE), (none, ipv6::ALL_NODES)] {
@@ -52,12 +52,12 @@ fn neighbor(message: &[u8], ip: &ipv6::Header, seen: Seen<'_>) {
     assert_eq!(icmpv6::is_valid(long.as_slice(), ip) == Ok(true), valid);
     let whole = Sum::of(message).add(ip.pseudo_header()).is_valid();
     assert_eq!(valid, whole && message.len().is_multiple_of(8));
-    // RFC 4861 7.1.1
+    // RFC 4861 7.1.1: only a probe to a solicited-node group, without an option, has the unspecified source.
     let is_probe = ip.destination == SOLICITED_NODE && neighbor.mac.is_none();
     assert!(neighbor.kind == Kind::Advertisement || ip.source != ipv6::UNSPECIFIED || is_probe);
 
     let mac = MacAddress([0, 0, 0x5e, 0, 2, 51]);
-    let (header, answer) = Advertisement::answer(ip, neighbor.target, mac).emit().expect("it fits");
+    let (header, answer) = Advertisement::answer(ip, neighbor.target, mac).emit().expect("the length fits");
     let packet = [&header[..], &answer].concat();
     let ip = ipv6::Header::decode(packet.as_slice(), 0).expect("our own header");
     let expected = Neighbor { kind: Kind::Advertisement, target: neighbor.target, mac: Some(mac) };

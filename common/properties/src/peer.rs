@@ -1,4 +1,4 @@
-//! A peer in either family, and the headers of what it sends.
+//! A peer in either family, and the headers of its packets.
 
 use xvrrp_common::wire::checksum::Sum;
 use xvrrp_common::wire::ipv4::{self, Fragment};
@@ -11,9 +11,9 @@ pub trait Peer: IpAddress + std::fmt::Debug {
     const PEER: Self;
     const OURS: Self;
 
-    /// An advert's, with nothing before it in the frame but an Ethernet header.
+    /// Returns the header of an advert that directly follows the Ethernet header.
     fn carrier(source: Self, payload_length: usize) -> Self::Header;
-    /// What no advert may have in it.
+    /// Returns headers that no advert may have, with the reason for which it is discarded.
     fn spoiled(header: Self::Header) -> Vec<(Self::Header, Discard)>;
     fn shortened(header: Self::Header, payload_length: usize) -> Self::Header;
     fn decoded(frame: &[u8]) -> Self::Header;

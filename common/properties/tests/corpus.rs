@@ -1,5 +1,5 @@
-//! The decoders over the corpus that fuzzing has left, and over what it looks like with some bytes changed: the properties hold
-//! without a fuzzer too.
+//! Checks the properties of the decoders without a fuzzer: over the corpus that fuzzing has found, and over mutations
+//! of it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,24 +7,24 @@ use std::path::Path;
 
 use xvrrp_properties::{TARGETS, Target};
 
-/// How often each file of the corpus is changed in another way.
+/// Number of mutations of each file in the corpus.
 const MUTATIONS: usize = 300;
 
 fn corpus(target: &Target) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target.name);
     let mut paths: Vec<_> = fs::read_dir(&directory)
         .unwrap_or_else(|error| {
-            panic!("no corpus, `cargo xtask fuzz --keep` makes one: {}: {error}", directory.display())
+            panic!("no corpus in {} ({error}): `cargo xtask fuzz --keep` creates one", directory.display())
         })
         .map(|entry| entry.unwrap().path())
         .collect();
     paths.sort();
-    // libFuzzer tries no input at all by itself, and keeps no file for it.
+    // libFuzzer always tries the empty input, and keeps no file for it.
     [Vec::new()].into_iter().chain(paths.into_iter().map(|path| fs::read(path).unwrap())).collect()
 }
 
 #[test]
-fn the_properties_hold_over_the_corpus_which_brings_about_everything() {
+fn the_properties_hold_over_the_corpus_which_brings_about_every_outcome() {
     for target in TARGETS {
         let mut seen = BTreeSet::new();
         for bytes in corpus(target) {
@@ -48,8 +48,8 @@ fn the_properties_hold_wherever_the_corpus_is_cut() {
 }
 
 #[test]
-fn the_properties_hold_over_a_changed_corpus() {
-    // Knuth's MMIX generator: the same changes each time.
+fn the_properties_hold_over_mutations_of_the_corpus() {
+    // Knuth's MMIX generator makes the same mutations each time.
     let mut state: u64 = 1;
     let mut random = |below: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

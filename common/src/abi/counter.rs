@@ -1,4 +1,4 @@
-//! What the kernel half counts.
+//! The kernel half's counters.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -6,7 +6,7 @@ use crate::wire::vrrp::Discard;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// What the kernel half counts, by reason; the index into [`Counters`].
+        /// Counter of the kernel half, and index into [`Counters`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(usize)]
         pub enum Counter {
@@ -14,10 +14,10 @@ macro_rules! counters {
         }
 
         impl Counter {
-            /// All of them, in the order of their indices.
+            /// All counters, in the order of their indices.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The name in `xvrrp status`.
+            /// Returns the name in `xvrrp status`.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
@@ -27,88 +27,95 @@ macro_rules! counters {
     };
 }
 
-// New ones come last: the maps of a predecessor have the others where they always were.
+// New counters are added at the end, so that the others keep their indices in the maps of a previous agent.
 counters! {
     /// Valid adverts.
     AdvertAccepted = "advert_accepted",
-    /// Valid adverts with priority 0; counted as accepted too.
+    /// Valid adverts with priority 0. They are counted as accepted too.
     AdvertRelease = "advert_release",
-    /// A fragment of an IP packet with protocol 112: no VRRP router sends one.
+    /// Fragments of IP packets with protocol 112. No VRRP router sends any.
     AdvertFragment = "advert_fragment",
-    /// TTL or hop limit other than 255 (RFC 9568 5.1.1.3, 5.1.2.3), or below what a unicast peer may have.
+    /// Adverts whose TTL or hop limit is not 255 (RFC 9568 5.1.1.3, 5.1.2.3), or is below the minimum of a unicast
+    /// peer.
     AdvertTimeToLive = "advert_time_to_live",
-    /// Not the version that the virtual router is configured for (RFC 9568 7.1).
+    /// Adverts of another version than the virtual router's (RFC 9568 7.1).
     AdvertVersion = "advert_version",
-    /// Not an ADVERTISEMENT (RFC 9568 5.2.2).
+    /// VRRP packets that are not an ADVERTISEMENT (RFC 9568 5.2.2).
     AdvertType = "advert_type",
-    /// An IP header that contradicts itself or has a wrong checksum: never attributed to a virtual router.
+    /// Adverts whose IP header is inconsistent or has a wrong checksum. They are never attributed to a virtual router.
     AdvertIpHeader = "advert_ip_header",
-    /// Shorter or longer than its address count says (RFC 9568 7.1).
+    /// Adverts that are shorter or longer than their address count says (RFC 9568 7.1).
     AdvertLength = "advert_length",
-    /// No form of the checksum that is accepted fits (RFC 9568 5.2.8).
+    /// Adverts whose checksum is valid in no accepted form (RFC 9568 5.2.8).
     AdvertChecksum = "advert_checksum",
-    /// A VRID that is not configured on the interface (RFC 9568 7.1); passed on, another daemon may live there.
+    /// Adverts with a VRID that is not configured on the interface (RFC 9568 7.1). They are passed on, because another
+    /// VRRP daemon may use the interface.
     AdvertUnknownVrid = "advert_unknown_vrid",
-    /// Advertisement interval 0 (RFC 9568 erratum 8301).
+    /// Adverts with advertisement interval 0 (RFC 9568 erratum 8301).
     AdvertIntervalZero = "advert_interval_zero",
-    /// Version 2: an interval other than ours (RFC 3768 7.1).
+    /// Adverts of version 2 with an interval other than ours (RFC 3768 7.1).
     AdvertIntervalMismatch = "advert_interval_mismatch",
-    /// No address at all (RFC 9568 5.2.5).
+    /// Adverts without an address (RFC 9568 5.2.5).
     AdvertNoAddress = "advert_no_address",
-    /// Version 2: another authentication type or password (RFC 2338 7.1).
+    /// Adverts of version 2 with another authentication type or password (RFC 2338 7.1).
     AdvertAuthentication = "advert_authentication",
-    /// From our own primary address.
+    /// Adverts from our own primary address.
     AdvertOwnSource = "advert_own_source",
-    /// From a source that is not among the allowed ones.
+    /// Adverts from a source that is not allowed.
     AdvertForbiddenSource = "advert_forbidden_source",
-    /// Change not told to the agent, because the ring buffer was full; the agent reads the map anyway.
+    /// Events that the agent was not notified of because the ring buffer was full. The agent also reads the map, so it
+    /// notices the advert later.
     EventLost = "event_lost",
-    /// ARP requests for a virtual address, answered.
+    /// ARP requests for a virtual address that were answered.
     ArpAnswered = "arp_answered",
-    /// ARP requests for a virtual address, dropped because we are not Active (RFC 9568 6.4.2) or our lease has ended.
+    /// ARP requests for a virtual address that were dropped because this host is not Active (RFC 9568 6.4.2) or its
+    /// lease has ended.
     ArpSuppressed = "arp_suppressed",
-    /// ARP packets in which another host claims a virtual address with a MAC that is not the virtual one, or, without
-    /// a virtual MAC, that is not ours while we are Active.
+    /// ARP packets in which another host claims a virtual address with a MAC that is not the virtual one; without a
+    /// virtual MAC, with a MAC that is not ours while this host is Active.
     ArpRivalClaim = "arp_rival_claim",
-    /// Frames to the virtual MAC, let in.
+    /// Frames to the virtual MAC that were admitted.
     VirtualMacAdmitted = "virtual_mac_admitted",
-    /// Frames to the virtual MAC, dropped because we are not Active (RFC 9568 6.4.2) or our lease has ended.
+    /// Frames to the virtual MAC that were dropped because this host is not Active (RFC 9568 6.4.2) or its lease has
+    /// ended.
     VirtualMacDropped = "virtual_mac_dropped",
-    /// Packets addressed to a virtual address, dropped because `accept` is off (RFC 9568 6.4.3), or, without a virtual
-    /// MAC, because we are not Active or our lease has ended.
+    /// Packets to a virtual address that were dropped because `accept` is off (RFC 9568 6.4.3); without a virtual MAC,
+    /// also because this host is not Active or its lease has ended.
     NotAccepted = "not_accepted",
-    /// ARP packets of this host that named a virtual address: sender set to the virtual MAC.
+    /// ARP packets of this host for a virtual address whose sender was set to the virtual MAC.
     EgressArpRewritten = "egress_arp_rewritten",
-    /// ARP packets of this host that named a virtual address, dropped because we are not Active or our lease has ended.
+    /// ARP packets of this host for a virtual address that were dropped because this host is not Active or its lease
+    /// has ended.
     EgressArpDropped = "egress_arp_dropped",
-    /// A virtual router has a slot beyond the maps' ends: a fault of the agent, logged by the kernel half.
+    /// Look-ups that found a slot beyond the end of the maps. That is a bug in the agent, and the kernel half logs it.
     MissingSlot = "missing_slot",
-    /// Over IPv6: the first address is not link-local (RFC 9568 5.2.9, erratum 8300).
+    /// Adverts over IPv6 whose first address is not link-local (RFC 9568 5.2.9, erratum 8300).
     AdvertFirstAddress = "advert_first_address",
-    /// Neighbor Solicitations for a virtual address, answered.
+    /// Neighbor Solicitations for a virtual address that were answered.
     NdAnswered = "nd_answered",
-    /// Neighbor Solicitations for a virtual address, dropped because we are not Active (RFC 9568 6.4.2) or our lease has
-    /// ended.
+    /// Neighbor Solicitations for a virtual address that were dropped because this host is not Active (RFC 9568 6.4.2)
+    /// or its lease has ended.
     NdSuppressed = "nd_suppressed",
-    /// Neighbor Discovery in which another host claims a virtual address, as in [`Self::ArpRivalClaim`].
+    /// Neighbor Discovery messages in which another host claims a virtual address, as in [`Self::ArpRivalClaim`].
     NdRivalClaim = "nd_rival_claim",
-    /// Neighbor Discovery of this host that named a virtual address: link-layer address set to the virtual MAC.
+    /// Neighbor Discovery messages of this host for a virtual address whose link-layer address was set to the virtual
+    /// MAC.
     EgressNdRewritten = "egress_nd_rewritten",
-    /// Neighbor Discovery of this host that named a virtual address, dropped because we are not Active or our lease has
-    /// ended.
+    /// Neighbor Discovery messages of this host for a virtual address that were dropped because this host is not Active
+    /// or its lease has ended.
     EgressNdDropped = "egress_nd_dropped",
-    /// To the group, although the virtual router has unicast peers.
+    /// Adverts to the group although the virtual router has unicast peers.
     AdvertMulticast = "advert_multicast",
-    /// Packets to a virtual address, and ARP requests and Neighbor Solicitations for one, that came by another way than the
-    /// virtual router's own (another interface, or the interface's own MAC) while we were Active and our lease had ended:
-    /// dropped.
+    /// Packets to a virtual address, and ARP requests and Neighbor Solicitations for one, that arrived on another
+    /// interface or at the interface's own MAC, and were dropped because this host must not serve the address: its
+    /// lease has ended while it is Active, or it has just given up the role.
     Fenced = "fenced",
 }
 
 macro_rules! discards {
     ($($discard:ident => $counter:ident,)*) => {
         impl Counter {
-            /// The reasons for which adverts are discarded.
+            /// Reasons for which adverts are discarded.
             pub const DISCARDS: &'static [Self] = &[$(Self::$counter,)*];
         }
 
@@ -123,7 +130,7 @@ macro_rules! discards {
     };
 }
 
-// RFC 9568 7.1: "the receiver MUST discard the packet" (conformance 11).
+// RFC 9568 7.1: "If any one of the above checks fails, the receiver MUST discard the packet" (conformance 11).
 discards! {
     Fragment => AdvertFragment,
     TimeToLive => AdvertTimeToLive,
@@ -141,12 +148,12 @@ discards! {
     Multicast => AdvertMulticast,
 }
 
-/// One CPU's counts for a virtual router, or for what belongs to none; indexed by [`Counter`].
+/// Counts of one CPU for a virtual router, or for frames that belong to none; indexed by [`Counter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Counters(pub [u64; MAX_COUNTERS]);
 
-/// With room to spare, so that a new counter does not change the layout.
+/// Number of counters that there is room for. Some are spare, so that a new counter does not change the layout.
 pub const MAX_COUNTERS: usize = 40;
 
 impl Default for Counters {

@@ -1,4 +1,5 @@
-//! What the kernel half knows of each virtual router, by its slot, and how a hash map leads there.
+//! The entries of virtual routers in the arrays that are indexed by slot, and the values by which hash maps lead to
+//! them.
 
 use core::mem::offset_of;
 
@@ -6,21 +7,23 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{Address, Router, RouterKey};
 
-/// The value of a hash map, with a digest of the key it belongs to. A reader whose element was freed and reused for
-/// another key finds the digest of that key.
+/// A value in a hash map, with a digest of the key that it belongs to. If the element was freed and reused for another
+/// key, its reader finds the digest of that key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct Checked {
-    /// The value that was put in.
+    /// The value itself.
     pub value: u32,
     /// The [`digest`] of the key.
     pub digest: u32,
 }
 
-/// Tells keys of three words apart, all but one pair in four billion.
+/// Computes a digest of a key of three words. Two different keys have the same digest with a probability of one in four
+/// billion.
 #[inline(always)]
 pub const fn digest([place, high, low]: [u64; 3]) -> u32 {
-    // Odd numbers without a pattern. The products do not depend on each other, so a processor computes them side by side.
+    // The factors are odd numbers without a pattern. The products are independent, so a processor computes them in
+    // parallel.
     let sum = place
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
         .wrapping_add(high.wrapping_mul(0xd6e8_feb8_6659_fd93))
@@ -28,47 +31,47 @@ pub const fn digest([place, high, low]: [u64; 3]) -> u32 {
     (sum >> 32) as u32
 }
 
-/// What the kernel half knows of the virtual router in a slot, and its lease. The first eight words, which every frame may
-/// need, are a cache line.
+/// Entry of the virtual router in a slot, with its lease. The first eight words, which any frame may need, fill one
+/// cache line.
 ///
-/// Each field before [`Self::fixed`] is a word or consists of words; both sides read and write each word whole, so a reader
-/// sees what was before or what is after. A reader that came by a hash map compares [`Self::key`]: a slot is given to
-/// another virtual router only long after the maps named the one before.
+/// Each field before [`Self::fixed`] is a word or consists of words. Both sides read and write each word as a whole, so
+/// a reader sees either the old or the new value. A reader that was led here by a hash map compares [`Self::key`]. A
+/// slot is assigned to another virtual router only long after the hash maps have ceased to name the previous one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Slot {
-    /// All zero while the slot is free.
+    /// Key of the virtual router; all zero while the slot is free.
     pub key: RouterKey,
     /// Role, flags and priority.
     pub state: State,
-    /// [`Router::answer_mac`].
+    /// Value of [`Router::answer_mac`].
     pub answer_mac: MacWord,
-    /// [`Router::interface_mac`].
+    /// Value of [`Router::interface_mac`].
     pub interface_mac: MacWord,
-    /// Until when this host may serve.
+    /// Lease of the virtual router.
     pub lease: Lease,
-    /// Counts the changes of [`Self::fixed`]; the lowest bit says which of the two is in force. A change writes the other one
-    /// first, so a reader has until the second change after its look.
+    /// Number of changes of [`Self::fixed`]. The lowest bit is the index of the copy that is in force. A change first
+    /// writes the other copy, so what a reader has found stays intact until the second change after it.
     pub generation: u64,
-    /// What changes only with the configuration: the generation says which of the two is in force.
+    /// Part that changes only with the configuration, in two copies. The generation says which one is in force.
     pub fixed: [Fixed; 2],
 }
 
-/// The part of a [`Router`] that changes while it runs, in one word.
+/// The part of a [`Router`] that changes while the agent runs, in one word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct State {
-    /// The fields of [`Router`] by these names.
+    /// Value of [`Router::role`].
     pub role: u8,
-    /// As in [`Router::flags`].
+    /// Value of [`Router::flags`].
     pub flags: u8,
-    /// As in [`Router::priority`].
+    /// Value of [`Router::priority`].
     pub priority: u8,
-    /// As in [`Router::version`].
+    /// Value of [`Router::version`].
     pub version: u8,
-    /// As in [`Router::checksum`].
+    /// Value of [`Router::checksum`].
     pub checksum: u8,
-    /// As in [`Router::auth_type`].
+    /// Value of [`Router::auth_type`].
     pub auth_type: u8,
     /// Zero.
     pub reserved: [u8; 2],
@@ -78,21 +81,21 @@ pub struct State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct MacWord {
-    /// The MAC.
+    /// The MAC address.
     pub mac: [u8; 6],
     /// Zero.
     pub reserved: [u8; 2],
 }
 
-/// The part of a [`Router`] that is as the configuration has it.
+/// The part of a [`Router`] that changes only with the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Fixed {
-    /// The fields of [`Router`] by these names.
+    /// Value of [`Router::primary`].
     pub primary: Address,
-    /// As in [`Router::auth_data`].
+    /// Value of [`Router::auth_data`].
     pub auth_data: [u8; 8],
-    /// As in [`Router::advert_interval`].
+    /// Value of [`Router::advert_interval`].
     pub advert_interval: u64,
 }
 
@@ -133,31 +136,32 @@ impl Slot {
     }
 }
 
-/// Until when an Active router may serve: past it, the kernel half answers and admits nothing on its behalf, whatever the
-/// role says.
+/// The time until which an Active router may serve. After that, the kernel half answers and admits nothing for the
+/// virtual router, although its role is still Active.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Lease {
-    /// On the boot-time clock in nanoseconds. Both sides write it as one word; no two leases end at the same moment.
+    /// End of the lease, on the boot-time clock in nanoseconds. Both sides write it as one word. No two leases end at
+    /// the same time.
     pub until: u64,
-    /// The kernel half's own: as long as the kernel's tick counter is below [`Self::sure_before`], the lease that ends at
-    /// this moment runs, and the clock need not be read.
+    /// End of the lease that [`Self::sure_before`] was computed for. As long as the kernel's tick counter is below that
+    /// value, this lease runs, and the clock need not be read. Only the kernel half uses these two fields.
     pub sure_of: u64,
-    /// The tick counter up to which that lease surely runs.
+    /// Value of the tick counter up to which that lease surely runs.
     pub sure_before: u64,
 }
 
 impl Lease {
-    /// [`Self::until`] of no lease: nothing is served.
+    /// Value of [`Self::until`] without a lease: nothing is served.
     pub const ENDED: u64 = 0;
-    /// [`Self::until`] of a lease that never ends (`lease = "off"`).
+    /// Value of [`Self::until`] for a lease that never ends (`lease = "off"`).
     pub const UNLIMITED: u64 = u64::MAX;
 }
 
 macro_rules! words {
     ($($type:ident)*) => {
         $(impl $type {
-            /// From the word that it is in the maps.
+            /// Converts the word that the maps hold.
             #[inline(always)]
             pub const fn from_word(word: u64) -> Self {
                 zerocopy::transmute!(word)

@@ -1,8 +1,10 @@
-//! Address resolution for IPv4 over Ethernet (RFC 826).
+//! ARP: address resolution for IPv4 over Ethernet (RFC 826).
 
 use super::{Packet, Truncated, ethernet};
 use crate::units::MacAddress;
 
+/// An ARP packet for IPv4 over Ethernet.
+///
 /// ```text
 ///  0                   1                   2                   3
 ///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -24,35 +26,35 @@ use crate::units::MacAddress;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arp {
-    /// [`OPERATION_REQUEST`], [`OPERATION_REPLY`] or another.
+    /// Operation: [`OPERATION_REQUEST`], [`OPERATION_REPLY`] or another.
     pub operation: u16,
-    /// The sender's MAC.
+    /// MAC of the sender.
     pub sender_mac: MacAddress,
-    /// The sender's IPv4 address.
+    /// IPv4 address of the sender.
     pub sender: [u8; 4],
-    /// The target's MAC; of no meaning in a request.
+    /// MAC of the target; has no meaning in a request.
     pub target_mac: MacAddress,
-    /// The target's IPv4 address.
+    /// IPv4 address of the target.
     pub target: [u8; 4],
 }
 
-/// Asks who has the target's address (RFC 826).
+/// Operation that asks which host has the target's address (RFC 826).
 pub const OPERATION_REQUEST: u16 = 1;
-/// Answers that the sender has its address (RFC 826).
+/// Operation that answers with the sender's MAC (RFC 826).
 pub const OPERATION_REPLY: u16 = 2;
 /// Length of the packet without the Ethernet header.
 pub const LENGTH: usize = 28;
-/// Where the sender's MAC stands in a packet, in bytes.
+/// Offset of the sender's MAC in a packet, in bytes.
 pub const SENDER_MAC_OFFSET: usize = 8;
 
-/// Ethernet, IPv4, and the lengths of their addresses.
+/// Hardware type Ethernet, protocol type IPv4, and the lengths of their addresses.
 const ETHERNET_IPV4: [u8; 6] = [0x00, 0x01, 0x08, 0x00, 6, 4];
-/// The hardware type of IEEE 802 networks with the same lengths. RFC 1042 has hosts treat both types alike, and Linux answers
-/// both.
+/// The same with the hardware type of IEEE 802 networks. Hosts must treat both types alike (RFC 1042), and Linux
+/// answers both.
 const IEEE_802_IPV4: [u8; 6] = [0x00, 0x06, 0x08, 0x00, 6, 4];
 
 impl Arp {
-    /// `None` if it does not resolve IPv4 over Ethernet.
+    /// Decodes the packet at `offset`. Returns `None` if it does not resolve IPv4 over Ethernet.
     ///
     /// # Errors
     ///
@@ -78,7 +80,7 @@ impl Arp {
         }))
     }
 
-    /// The packet without the Ethernet header.
+    /// Returns the packet without the Ethernet header.
     #[inline(always)]
     pub const fn emit(&self) -> [u8; LENGTH] {
         let [oh, ol] = self.operation.to_be_bytes();
@@ -92,13 +94,13 @@ impl Arp {
         ]
     }
 
-    /// An announcement: its sender speaks of itself (RFC 5227 1.2).
+    /// Returns whether the packet is an announcement, whose sender and target are the same address (RFC 5227 1.2).
     #[inline(always)]
     pub fn is_gratuitous(&self) -> bool {
         self.sender == self.target
     }
 
-    /// The answer that `mac` gives to this request.
+    /// Returns the answer to this request which says that the target has this MAC.
     #[inline(always)]
     pub const fn reply(&self, mac: MacAddress) -> Self {
         Self {
@@ -111,8 +113,11 @@ impl Arp {
     }
 }
 
-/// The frame by which a new Active router moves `address` to `mac` in every neighbor's cache: a broadcast request with
-/// the address as sender and as target (RFC 9568 6.4.2, 8.1.2, conformance 49).
+/// Returns the frame by which a new Active router replaces the MAC of `address` in the cache of every neighbor: a
+/// broadcast request with the address as both sender and target (RFC 5227 2.3). RFC 9568 6.4.2, erratum 7949:
+/// "broadcast a gratuitous ARP message containing the Virtual Router IPv4 address and with the target link-layer
+/// address set to the Virtual Router MAC address" (conformance 49). The target link-layer address is left zero here,
+/// because it has no meaning in a request.
 pub fn gratuitous(mac: MacAddress, address: [u8; 4]) -> [u8; 42] {
     let arp = Arp {
         operation: OPERATION_REQUEST,
@@ -149,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_turns_sender_and_target_round() {
+    fn a_reply_exchanges_sender_and_target() {
         // RFC 826, "Packet Reception"
         let request = Arp {
             operation: OPERATION_REQUEST,
@@ -179,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_cut_anywhere_is_truncated() {
+    fn a_packet_that_is_cut_anywhere_is_truncated() {
         let frame = gratuitous(VIRTUAL, [192, 0, 2, 1]);
         for end in 0..frame.len() {
             assert_eq!(Arp::decode(&frame[..end], 14), Err(Truncated), "{end} bytes");
@@ -188,7 +193,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_emitted_is_decoded_again(
+        fn an_emitted_packet_is_decoded_to_the_same_values(
             operation in any::<u16>(),
             sender_mac in any::<[u8; 6]>(),
             sender in any::<[u8; 4]>(),

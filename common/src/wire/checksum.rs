@@ -2,7 +2,7 @@
 
 /// A ones' complement sum of 16-bit words in network order, folded to 16 bits.
 ///
-/// Zero only if every summed byte was zero: carries are added back, so nothing else sums up to it.
+/// It is zero only if every summed byte was zero, because carries are added back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Sum(u16);
@@ -11,19 +11,19 @@ impl Sum {
     /// The sum of nothing.
     pub const ZERO: Self = Self(0);
 
-    /// What a message sums up to that contains its own, correct checksum (RFC 1071 1).
+    /// The sum of a message that contains its own, correct checksum (RFC 1071 1).
     pub const VALID: Self = Self(0xffff);
 
-    /// Makes a sum of one that has no carry left.
+    /// Makes a sum from a number without carries.
     pub const fn new(folded: u16) -> Self {
         Self(folded)
     }
 
-    /// Adds the bytes; an odd last one is padded with zero.
+    /// Sums the bytes. An odd last byte is padded with zero.
     #[inline(always)]
     pub fn of(bytes: &[u8]) -> Self {
         let (words, odd) = bytes.as_chunks::<2>();
-        // At most 0xffff x 0x10000 before it would overflow: far longer than any packet.
+        // Overflows only after more than 0x10000 words, which is far longer than any packet.
         let mut sum: u32 = 0;
         for word in words {
             sum += u32::from(u16::from_be_bytes(*word));
@@ -40,25 +40,25 @@ impl Sum {
         Self::fold(self.0 as u32 + other.0 as u32)
     }
 
-    /// Returns the sum without its complement.
+    /// Returns the sum as a number, not complemented.
     pub const fn get(self) -> u16 {
         self.0
     }
 
-    /// What goes into the checksum field of a message whose field was zero while summing.
+    /// Returns the checksum field for a message that was summed with this field set to zero.
     pub const fn checksum(self) -> [u8; 2] {
         (!self.0).to_be_bytes()
     }
 
-    /// The checksum field of a message in which words at even offsets have changed from `old` to `new` (RFC 1624 3,
-    /// equation 3).
+    /// Returns the checksum field of a message after words at even offsets have changed from `old` to `new` (RFC 1624
+    /// 3, equation 3).
     #[inline(always)]
     pub fn updated(checksum: [u8; 2], old: &[u8], new: &[u8]) -> [u8; 2] {
         let before = Self(!u16::from_be_bytes(checksum));
         before.add(Self(!Self::of(old).0)).add(Self::of(new)).checksum()
     }
 
-    /// Returns whether it is the sum of a message that has its right checksum in it.
+    /// Returns whether this is the sum of a message that contains its own, correct checksum.
     #[inline(always)]
     pub const fn is_valid(self) -> bool {
         self.0 == Self::VALID.0
@@ -78,7 +78,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_example_of_rfc_1071_sums_up_as_printed_there() {
+    fn the_example_of_rfc_1071_has_the_sum_that_is_printed_there() {
         // RFC 1071 3
         let sum = Sum::of(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
         assert_eq!(sum.get(), 0xddf2);

@@ -3,6 +3,8 @@
 use super::{Packet, Truncated};
 use crate::units::MacAddress;
 
+/// An Ethernet header, with a tag or without.
+///
 /// ```text
 ///  0                   1                   2                   3
 ///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -15,29 +17,29 @@ use crate::units::MacAddress;
 /// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 /// |         Type or 0x8100        | PCP |D|    VLAN identifier    |
 /// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-/// | Type, where there is a tag    |
+/// | Type, if there is a tag       |
 /// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// EtherType of what follows the header; a tag's ([`is_tag`]) if the frame carries two of them or a service tag.
+    /// EtherType of the payload. It is that of a tag ([`is_tag`]) if the frame has two tags or a service tag.
     pub ether_type: u16,
-    /// The VLAN identifier; 0 without a tag and for a priority tag (IEEE 802.1Q 6.9.1).
+    /// VLAN identifier; 0 without a tag and for a priority tag (IEEE 802.1Q 6.9.1).
     pub vlan: u16,
-    /// Where the payload starts: a constant for the verifier, since a tag has one length.
+    /// Offset of the payload. On each path it is a constant for the verifier, because every tag has the same length.
     pub payload: usize,
 }
 
 /// Length of the header without a tag.
 pub const HEADER: usize = 14;
-/// Where the source stands in a frame, in bytes.
+/// Offset of the source in a frame, in bytes.
 pub const SOURCE_OFFSET: usize = 6;
 
-/// IPv4 (RFC 894).
+/// EtherType of IPv4 (RFC 894).
 pub const TYPE_IPV4: u16 = 0x0800;
-/// ARP (RFC 826).
+/// EtherType of ARP (RFC 826).
 pub const TYPE_ARP: u16 = 0x0806;
-/// IPv6 (RFC 2464).
+/// EtherType of IPv6 (RFC 2464).
 pub const TYPE_IPV6: u16 = 0x86dd;
 const TYPE_VLAN: u16 = 0x8100;
 const TYPE_SERVICE_VLAN: u16 = 0x88a8;
@@ -49,7 +51,7 @@ const VLAN_IDENTIFIER: u16 = 0x0fff;
 
 impl Header {
     // conformance 16
-    /// Reads type and VLAN of a frame.
+    /// Decodes the header of a frame.
     ///
     /// # Errors
     ///
@@ -89,19 +91,20 @@ pub fn source<P: Packet + ?Sized>(packet: &P) -> Result<MacAddress, Truncated> {
     packet.read(SOURCE_OFFSET).map(MacAddress)
 }
 
-/// A VLAN tag stands where a payload's type would: the frame belongs to a network that we do not know.
+/// Returns whether the type is that of a VLAN tag. Where the payload's type is expected, such a tag means that the
+/// frame belongs to a network that is not configured here.
 #[inline(always)]
 pub const fn is_tag(ether_type: u16) -> bool {
     matches!(ether_type, TYPE_VLAN | TYPE_SERVICE_VLAN)
 }
 
-/// The identifier in a tag's control information.
+/// Returns the VLAN identifier in the control information of a tag.
 #[inline(always)]
 pub const fn vlan_identifier(tci: u16) -> u16 {
     tci & VLAN_IDENTIFIER
 }
 
-/// A header without a tag.
+/// Returns a header without a tag.
 pub(super) fn emit(destination: MacAddress, source: MacAddress, ether_type: u16) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..SOURCE_OFFSET].copy_from_slice(&destination.0);
@@ -117,7 +120,7 @@ mod tests {
     const HOST: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 
     #[test]
-    fn an_untagged_frame_is_on_no_vlan() {
+    fn an_untagged_frame_has_vlan_0() {
         let frame = emit(MacAddress::BROADCAST, HOST, TYPE_ARP);
         let expected = Header { ether_type: TYPE_ARP, vlan: 0, payload: 14 };
         assert_eq!(Header::decode(frame.as_slice()), Ok(expected));
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_gives_the_vlan_without_priority_bits() {
+    fn the_vlan_of_a_tag_is_read_without_its_priority_bits() {
         let mut frame = emit(MacAddress::BROADCAST, HOST, TYPE_VLAN).to_vec();
         frame.extend([0xe0, 0x07, 0x08, 0x00]);
         let expected = Header { ether_type: TYPE_IPV4, vlan: 7, payload: 18 };
@@ -136,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn two_tags_and_a_service_tag_are_seen_as_tags() {
+    fn a_second_tag_and_a_service_tag_are_recognized() {
         let mut frame = emit(MacAddress::BROADCAST, HOST, TYPE_VLAN).to_vec();
         frame.extend([0x00, 0x07, 0x81, 0x00, 0x00, 0x08, 0x08, 0x00]);
         assert!(is_tag(Header::decode(frame.as_slice()).unwrap().ether_type));
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_cut_anywhere_is_truncated() {
+    fn a_header_that_is_cut_anywhere_is_truncated() {
         let mut frame = emit(MacAddress::BROADCAST, HOST, TYPE_VLAN).to_vec();
         frame.extend([0x00, 0x07, 0x08, 0x00]);
         for end in 0..frame.len() {

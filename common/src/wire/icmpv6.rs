@@ -1,10 +1,10 @@
-//! Neighbor Discovery for IPv6 over Ethernet: solicitations and advertisements (RFC 4861 4.3, 4.4; RFC 4443).
+//! Neighbor Discovery for IPv6 over Ethernet: Neighbor Solicitations and Advertisements (RFC 4861 4.3, 4.4; RFC 4443).
 
 use super::{Packet, Summed, Truncated, ethernet, ipv6};
 use crate::units::MacAddress;
 use crate::wire::checksum::Sum;
 
-/// A Neighbor Solicitation or Advertisement. The solicitation has no flags.
+/// A Neighbor Solicitation or Advertisement. A solicitation has no flags.
 ///
 /// ```text
 ///  0                   1                   2                   3
@@ -23,43 +23,44 @@ use crate::wire::checksum::Sum;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Neighbor {
-    /// Whether it asks or says.
+    /// Kind of the message.
     pub kind: Kind,
-    /// The address that it is about.
+    /// Address that is asked for or advertised.
     pub target: [u8; 16],
-    /// Where the sender (of a solicitation) or the target is, if the first option says so: no host puts it elsewhere.
+    /// MAC of the sender (in a solicitation) or of the target (in an advertisement), if the first option contains it.
+    /// No host puts it in a later option.
     pub mac: Option<MacAddress>,
 }
 
-/// The two messages of Neighbor Discovery that resolve addresses.
+/// The two messages by which Neighbor Discovery resolves addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Asks for the MAC of the target (RFC 4861 4.3).
     Solicitation,
-    /// Says the MAC of the target (RFC 4861 4.4).
+    /// Gives the MAC of the target (RFC 4861 4.4).
     Advertisement,
 }
 
-/// The next header before ICMPv6 (RFC 4443 1).
+/// Next Header value of ICMPv6 (RFC 4443 1).
 pub const NEXT_HEADER: u8 = 58;
 /// Length of a message with a link-layer address as its only option.
 pub const LENGTH: usize = SHORTEST + OPTION;
 /// Length of a message without options.
 pub const SHORTEST: usize = 24;
-/// From the start of the message.
+/// Offset of the checksum, from the start of the message.
 pub const CHECKSUM_OFFSET: usize = 2;
 /// Offset of the MAC in the first option, from the start of the message.
 pub const MAC_OFFSET: usize = SHORTEST + 2;
 
 const TARGET_OFFSET: usize = 8;
-/// Length of a link-layer address as an option (RFC 4861 4.6.1).
+/// Length of an option with a link-layer address (RFC 4861 4.6.1).
 const OPTION: usize = 8;
 
 const TYPE_SOLICITATION: u8 = 135;
 const TYPE_ADVERTISEMENT: u8 = 136;
 const OPTION_SOURCE: u8 = 1;
 const OPTION_TARGET: u8 = 2;
-/// The only hop limit of what was not routed (RFC 4861 7.1).
+/// Hop limit of a packet that no router has forwarded (RFC 4861 7.1).
 const HOP_LIMIT: u8 = 255;
 
 /// The flags of an advertisement (RFC 4861 4.4).
@@ -67,7 +68,8 @@ const ROUTER: u8 = 0x80;
 const SOLICITED: u8 = 0x40;
 const OVERRIDE: u8 = 0x20;
 
-/// Returns whether ICMPv6 at `offset` is Neighbor Discovery of ours: all that most messages are ever asked for.
+/// Returns whether the ICMPv6 message at `offset` is a Neighbor Solicitation or Advertisement. Nothing else is read of
+/// most messages.
 ///
 /// # Errors
 ///
@@ -79,8 +81,8 @@ pub fn is_neighbor<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<bool
 }
 
 impl Neighbor {
-    /// What `ip` carries; `None` if it is anything else, or RFC 4861 7.1 has it discarded (checksum aside,
-    /// [`is_valid`]).
+    /// Decodes the message that `ip` carries. Returns `None` if it is anything else, or if RFC 4861 7.1 demands that it
+    /// be discarded. [`is_valid`] verifies the checksum.
     ///
     /// # Errors
     ///
@@ -106,7 +108,9 @@ impl Neighbor {
         } else {
             None
         };
-        // A host that looks whether an address is free has none to say where it is, and asks the group of the address.
+        // RFC 4861 7.1.1, about a solicitation from the unspecified address (a duplicate address probe): "the IP
+        // destination address is a solicited-node multicast address", and "there is no source link-layer address option
+        // in the message".
         if matches!(kind, Kind::Solicitation)
             && ip.source == ipv6::UNSPECIFIED
             && (mac.is_some() || !ipv6::is_solicited_node(ip.destination))
@@ -116,7 +120,7 @@ impl Neighbor {
         Ok(Some(Self { kind, target, mac }))
     }
 
-    /// The address that [`Self::mac`] is of.
+    /// Returns the address that [`Self::mac`] belongs to.
     #[inline(always)]
     pub fn located(&self, ip: &ipv6::Header) -> [u8; 16] {
         match self.kind {
@@ -126,8 +130,8 @@ impl Neighbor {
     }
 }
 
-/// Returns whether the checksum is right of the message that `ip` carries. Options come in units of eight bytes (RFC
-/// 4861 4.6).
+/// Returns whether the message that `ip` carries has a valid checksum, and a length that is a multiple of eight bytes,
+/// the unit of options (RFC 4861 4.6).
 ///
 /// # Errors
 ///
@@ -140,26 +144,27 @@ pub fn is_valid<P: Summed + ?Sized>(packet: &P, ip: &ipv6::Header) -> Result<boo
     Ok(packet.sum(ip.payload, ip.payload_length)?.add(ip.pseudo_header()).is_valid())
 }
 
-/// An advertisement that `address` is at `mac`, which is a router (RFC 9568 8.2.2), with its IPv6 header.
+/// A Neighbor Advertisement of a router (RFC 9568 8.2.2) that `address` is at `mac`, with its IPv6 header.
 #[derive(Clone, Copy, Debug)]
 pub struct Advertisement {
-    /// The address that it says the MAC of, which is also its source.
+    /// Address that is advertised, which is also the source of the packet.
     pub address: [u8; 16],
-    /// The MAC that the address is at.
+    /// MAC of the address.
     pub mac: MacAddress,
-    /// Who has asked; `None` for an announcement to all hosts, which is also the answer to a host that has no address
-    /// yet (RFC 4861 7.2.4).
+    /// Host that has asked, or `None` for an announcement to all hosts. RFC 4861 7.2.4, about a solicitation from the
+    /// unspecified address: "the node MUST set the Solicited flag to zero and multicast the advertisement to the
+    /// all-nodes address."
     pub to: Option<[u8; 16]>,
 }
 
 impl Advertisement {
-    /// The answer to a solicitation for `address` in this packet.
+    /// Makes the answer to a solicitation for `address` in this packet.
     #[inline(always)]
     pub fn answer(ip: &ipv6::Header, address: [u8; 16], mac: MacAddress) -> Self {
         Self { address, mac, to: if ip.source == ipv6::UNSPECIFIED { None } else { Some(ip.source) } }
     }
 
-    /// Header and message.
+    /// Returns the IPv6 header and the message.
     #[inline(always)]
     pub fn emit(&self) -> Option<([u8; ipv6::HEADER], [u8; LENGTH])> {
         let (destination, flags) = match self.to {
@@ -181,11 +186,13 @@ impl Advertisement {
     }
 }
 
-/// Length of [`unsolicited`]'s frame.
+/// Length of the frame that [`unsolicited`] returns.
 pub const FRAME: usize = ethernet::HEADER + ipv6::HEADER + LENGTH;
 
-/// The frame by which a new Active router moves `address` to `mac` in every neighbor's cache: an advertisement to all
-/// hosts with R and O set and S clear (RFC 9568 6.4.2, erratum 7949, conformance 49).
+/// Returns the frame by which a new Active router replaces the MAC of `address` in the cache of every neighbor.
+/// RFC 9568 6.4.2: "send an unsolicited ND Neighbor Advertisement with the Router Flag (R) set, the Solicited Flag (S)
+/// clear, the Override flag (O) set, the target address set to the IPv6 address of the Virtual Router, and the target
+/// link-layer address set to the Virtual Router MAC address" (conformance 49).
 pub fn unsolicited(mac: MacAddress, address: [u8; 16]) -> Option<[u8; FRAME]> {
     let (header, message) = Advertisement { address, mac, to: None }.emit()?;
     let mut frame = [0; FRAME];
@@ -209,7 +216,7 @@ mod tests {
     const SOLICITED_NODE: [u8; 16] = [0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 1];
     const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
 
-    /// A solicitation as a host sends it, from its IPv6 header on.
+    /// Returns a solicitation from a host, starting with its IPv6 header.
     fn solicitation(source: [u8; 16], mac: Option<MacAddress>) -> Vec<u8> {
         let mut message = [&[TYPE_SOLICITATION, 0, 0, 0, 0, 0, 0, 0], &VIP[..]].concat();
         if let Some(mac) = mac {
@@ -228,7 +235,7 @@ mod tests {
 
     #[test]
     fn an_announcement_has_the_bytes_of_the_rfc() {
-        // RFC 9568 6.4.2, 8.2.2, erratum 7949 (conformance 49); RFC 4861 4.4.
+        // RFC 9568 6.4.2, 8.2.2 (conformance 49); RFC 4861 4.4
         #[rustfmt::skip]
         let expected = [
             0x33, 0x33, 0, 0, 0, 1, 0x00, 0x00, 0x5e, 0x00, 0x02, 0x33, 0x86, 0xdd,
@@ -243,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_goes_to_who_has_asked_and_to_all_where_that_has_no_address() {
+    fn an_answer_goes_to_the_host_that_asked_or_to_all_hosts_if_that_one_has_no_address() {
         // RFC 4861 7.2.4
         for (source, mac, destination, flags) in
             [(CLIENT, Some(CLIENT_MAC), CLIENT, 0xe0), (ipv6::UNSPECIFIED, None, ipv6::ALL_NODES, 0xa0)]
@@ -261,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_solicitation_says_where_its_sender_is() {
+    fn a_solicitation_contains_the_mac_of_its_sender_unless_it_is_a_probe() {
         let asked = solicitation(CLIENT, Some(CLIENT_MAC));
         assert_eq!(decode(&asked), Some(Neighbor { kind: Kind::Solicitation, target: VIP, mac: Some(CLIENT_MAC) }));
         assert!(is_neighbor(asked.as_slice(), 40).unwrap());
@@ -270,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rfc_4861_has_discarded_is_no_neighbor() {
+    fn a_message_that_rfc_4861_discards_is_not_decoded() {
         // RFC 4861 7.1.1
         let asked = solicitation(CLIENT, Some(CLIENT_MAC));
         for (at, value) in [(7, 254), (40, 128), (41, 1), (5, 16), (65, 0)] {
@@ -287,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_cut_anywhere_is_truncated() {
+    fn a_message_that_is_cut_anywhere_is_truncated() {
         let asked = solicitation(CLIENT, Some(CLIENT_MAC));
         let ip = ipv6::Header::decode(asked.as_slice(), 0).unwrap();
         for end in 40..asked.len() {
@@ -297,7 +304,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_flipped_bit_makes_the_checksum_wrong(bit in 0_usize..(8 * LENGTH)) {
+        fn a_flipped_bit_makes_the_checksum_invalid(bit in 0_usize..(8 * LENGTH)) {
             let mut asked = solicitation(CLIENT, Some(CLIENT_MAC));
             let ip = ipv6::Header::decode(asked.as_slice(), 0).unwrap();
             prop_assert_eq!(is_valid(asked.as_slice(), &ip), Ok(true));
@@ -306,7 +313,7 @@ mod tests {
         }
 
         #[test]
-        fn junk_is_never_a_reason_to_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+        fn junk_never_causes_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             if let Ok(ip) = ipv6::Header::decode(bytes.as_slice(), 0) {
                 let _ = Neighbor::decode(bytes.as_slice(), &ip);
                 let _ = is_valid(bytes.as_slice(), &ip);

@@ -3,6 +3,8 @@
 use super::checksum::Sum;
 use super::{Packet, Summed, Truncated};
 
+/// An IPv4 header.
+///
 /// ```text
 ///  0                   1                   2                   3
 ///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -22,39 +24,40 @@ use super::{Packet, Summed, Truncated};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// 255 for an advert that nobody has forwarded (RFC 9568 5.1.1.3).
+    /// Time to live: 255 in an advert that no router has forwarded (RFC 9568 5.1.1.3).
     pub time_to_live: u8,
-    /// What the payload is.
+    /// Protocol of the payload.
     pub protocol: u8,
-    /// Whether the payload is a part of another packet's.
+    /// Whether the packet is a fragment.
     pub fragment: Fragment,
-    /// The sender's address.
+    /// Address of the sender.
     pub source: [u8; 4],
-    /// The receiver's address.
+    /// Address of the receiver.
     pub destination: [u8; 4],
-    /// Where the payload starts in the frame.
+    /// Offset of the payload in the frame.
     pub payload: usize,
-    /// Length of the payload by the header's word: Ethernet padding does not count, and the frame may be shorter.
+    /// Length of the payload according to the header. It does not include Ethernet padding, and the frame may be
+    /// shorter.
     pub payload_length: usize,
 }
 
-/// Whether a packet is a fragment of another one (RFC 791).
+/// Whether a packet is a fragment, and which (RFC 791).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fragment {
-    /// It is no fragment.
+    /// Not a fragment.
     Whole,
-    /// Starts the payload.
+    /// Fragment with the start of the payload.
     First,
-    /// The payload's start is in another packet.
+    /// Fragment of a payload that starts in another packet.
     Later,
 }
 
-/// Why a header cannot be read.
+/// Reason why a header cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The frame ends before the packet does.
+    /// The frame ends before the header does.
     Truncated,
-    /// Not version 4, lengths that contradict each other, or a wrong header checksum.
+    /// The version is not 4, the lengths contradict each other, or the header checksum is wrong.
     Malformed,
 }
 
@@ -67,7 +70,8 @@ impl From<Truncated> for Error {
 /// Length of the header without options.
 pub const HEADER: usize = 20;
 
-/// Type of service of routing protocols: precedence "internetwork control" (RFC 791 3.1), as keepalived and FRR send.
+/// Type of service of routing protocols: precedence "internetwork control" (RFC 791 3.1), which keepalived and FRR send
+/// too.
 const INTERNETWORK_CONTROL: u8 = 0xc0;
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
@@ -75,7 +79,7 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 const PROTOCOL_OFFSET: usize = 9;
 const DESTINATION_OFFSET: usize = 16;
 
-/// The protocol of the packet at `offset`: all that most packets are ever asked for.
+/// Reads the protocol of the packet at `offset`. Nothing else is read of most packets.
 ///
 /// # Errors
 ///
@@ -98,11 +102,12 @@ pub fn destination<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<[u8;
 
 impl Header {
     // conformance 16
-    /// Reads and checks the header at `offset`, its checksum too: XDP comes before the stack that would verify it.
+    /// Decodes and verifies the header at `offset`, with its checksum, because XDP runs before the network stack would
+    /// verify it.
     ///
     /// # Errors
     ///
-    /// Fails if the frame ends before the packet does, or the header contradicts itself.
+    /// Fails if the frame ends before the header does, or the header is inconsistent.
     #[inline(always)]
     pub fn decode<P: Summed + ?Sized>(packet: &P, offset: usize) -> Result<Self, Error> {
         let bytes = packet.read::<HEADER>(offset)?;
@@ -139,8 +144,8 @@ impl Header {
     }
 }
 
-/// A header without options; `None` if the payload is too long for one packet. The identification is 0, as RFC 6864
-/// 4.1 allows for what is never fragmented.
+/// Returns a header without options, or `None` if the payload is too long for one packet. The identification is 0,
+/// which RFC 6864 4.1 allows for packets that are never fragmented.
 pub(super) fn emit(
     source: [u8; 4],
     destination: [u8; 4],
@@ -181,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_emitted_is_decoded_again() {
+    fn an_emitted_header_is_decoded_to_the_same_values() {
         let packet = emit(SOURCE, GROUP, 255, 112, 12).unwrap();
         let expected = Header {
             time_to_live: 255,
@@ -198,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_that_no_length_field_can_hold_is_refused() {
+    fn a_payload_that_is_too_long_for_the_length_field_is_refused() {
         assert_eq!(emit(SOURCE, GROUP, 255, 112, 65_516), None);
         assert!(emit(SOURCE, GROUP, 255, 112, 65_515).is_some());
     }
 
     #[test]
-    fn options_move_the_payload() {
+    fn the_payload_starts_after_the_options() {
         let mut packet = emit(SOURCE, GROUP, 255, 112, 16).unwrap().to_vec();
         packet[0] = 0x46;
         packet.extend([0x94, 0x04, 0x00, 0x00]); // router alert (RFC 2113)
@@ -216,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_are_told_from_whole_packets() {
+    fn fragments_are_distinguished_from_whole_packets() {
         for (flags, fragment) in [
             (0x0000_u16, Fragment::Whole),
             (0x4000, Fragment::Whole),
@@ -236,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_contradict_themselves_are_malformed() {
+    fn inconsistent_headers_are_malformed() {
         let packet = emit(SOURCE, GROUP, 255, 112, 12).unwrap();
         for (at, value) in [(0, 0x65), (0, 0x44), (3, 19), (8, 254)] {
             let mut wrong = packet;
@@ -249,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_cut_anywhere_is_truncated() {
+    fn a_header_that_is_cut_anywhere_is_truncated() {
         let mut packet = emit(SOURCE, GROUP, 255, 112, 16).unwrap().to_vec();
         packet[0] = 0x46;
         packet.extend([0x94, 0x04, 0x00, 0x00]);

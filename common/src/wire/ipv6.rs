@@ -1,11 +1,13 @@
 //! The IPv6 header (RFC 8200).
 //!
-//! Only the fixed header is read. What this program looks for follows it directly: adverts (RFC 9568 5.1.2.4) and
-//! Neighbor Discovery, which no host sends in fragments (RFC 6980 5). A packet with extension headers is somebody else's.
+//! Only the fixed header is read. Adverts (RFC 9568 5.1.2.4) and Neighbor Discovery, which no host sends in fragments
+//! (RFC 6980 5), follow it directly. Packets with extension headers are left to the network stack.
 
 use super::checksum::Sum;
 use super::{Packet, Truncated};
 
+/// A fixed IPv6 header.
+///
 /// ```text
 ///  0                   1                   2                   3
 ///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -25,26 +27,27 @@ use super::{Packet, Truncated};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// What follows the header.
+    /// Protocol of the payload.
     pub next_header: u8,
-    /// 255 for an advert that nobody has forwarded (RFC 9568 5.1.2.3).
+    /// Hop limit: 255 in an advert that no router has forwarded (RFC 9568 5.1.2.3).
     pub hop_limit: u8,
-    /// The sender's address.
+    /// Address of the sender.
     pub source: [u8; 16],
-    /// The receiver's address.
+    /// Address of the receiver.
     pub destination: [u8; 16],
-    /// Where the payload starts in the frame.
+    /// Offset of the payload in the frame.
     pub payload: usize,
-    /// Length of the payload by the header's word: Ethernet padding does not count, and the frame may be shorter.
+    /// Length of the payload according to the header. It does not include Ethernet padding, and the frame may be
+    /// shorter.
     pub payload_length: usize,
 }
 
-/// Why a header cannot be read.
+/// Reason why a header cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The frame ends before the packet does.
+    /// The frame ends before the header does.
     Truncated,
-    /// Not version 6.
+    /// The version is not 6.
     Malformed,
 }
 
@@ -57,22 +60,22 @@ impl From<Truncated> for Error {
 /// Length of the fixed header.
 pub const HEADER: usize = 40;
 
-/// `::`, the source of a probe for a duplicate (RFC 4862 5.4.2).
+/// The unspecified address `::`, source of a duplicate address probe (RFC 4862 5.4.2).
 pub const UNSPECIFIED: [u8; 16] = [0; 16];
-/// All hosts of a link (RFC 4291 2.7.1).
+/// Group of all hosts on a link (RFC 4291 2.7.1).
 pub const ALL_NODES: [u8; 16] = [0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x01];
 
-/// What every solicited-node multicast address starts with.
+/// Prefix of every solicited-node multicast address.
 const SOLICITED_NODE: u128 = 0xff_0200_0000_0000_0000_0000_01ff;
 
-/// Traffic class of routing protocols, CS6 (RFC 4594 3.1), as IPv4's "internetwork control".
+/// Traffic class of routing protocols, CS6 (RFC 4594 3.1), which corresponds to "internetwork control" in IPv4.
 const TRAFFIC_CLASS: u8 = 0xc0;
 const NEXT_HEADER_OFFSET: usize = 6;
-/// Where the source stands in a header, in bytes.
+/// Offset of the source in a header, in bytes.
 pub const SOURCE_OFFSET: usize = 8;
 const DESTINATION_OFFSET: usize = 24;
 
-/// What follows the fixed header of the packet at `offset`: all that most packets are ever asked for.
+/// Reads the next header of the packet at `offset`. Nothing else is read of most packets.
 ///
 /// # Errors
 ///
@@ -93,13 +96,13 @@ pub fn destination<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<[u8;
     packet.read(offset + DESTINATION_OFFSET)
 }
 
-/// Returns whether an address that starts so is in fe80::/10 (RFC 4291 2.4).
+/// Returns whether an address that starts with these bytes is in fe80::/10 (RFC 4291 2.4).
 #[inline(always)]
 pub const fn is_link_local([high, low]: [u8; 2]) -> bool {
     high == 0xfe && low & 0xc0 == 0x80
 }
 
-/// Returns whether it is a solicited-node multicast address, in ff02::1:ff00:0/104 (RFC 4291 2.7.1).
+/// Returns whether the address is a solicited-node multicast address, in ff02::1:ff00:0/104 (RFC 4291 2.7.1).
 #[inline(always)]
 pub const fn is_solicited_node(address: [u8; 16]) -> bool {
     u128::from_be_bytes(address) >> 24 == SOLICITED_NODE
@@ -110,7 +113,7 @@ impl Header {
     ///
     /// # Errors
     ///
-    /// Fails if the frame ends before the packet does, or the header contradicts itself.
+    /// Fails if the frame ends before the header does, or the version is not 6.
     #[inline(always)]
     pub fn decode<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Self, Error> {
         let [version_class, _, _, _, l0, l1, next_header, hop_limit] = packet.read(offset)?;
@@ -127,21 +130,21 @@ impl Header {
         })
     }
 
-    /// The sum over the pseudo-header of what this packet carries.
+    /// Returns the sum over the pseudo-header of the message that this packet carries.
     #[inline(always)]
     pub fn pseudo_header(&self) -> Sum {
         pseudo_header(&self.source, &self.destination, self.next_header, self.payload_length)
     }
 }
 
-/// The sum over the pseudo-header (RFC 8200 8.1).
+/// Returns the sum over the pseudo-header (RFC 8200 8.1).
 #[inline(always)]
 pub fn pseudo_header(source: &[u8; 16], destination: &[u8; 16], next_header: u8, length: usize) -> Sum {
     let [.., l0, l1] = length.to_be_bytes();
     Sum::of(source).add(Sum::of(destination)).add(Sum::of(&[l0, l1, 0, next_header]))
 }
 
-/// A fixed header; `None` if the payload is too long for one packet.
+/// Returns a fixed header, or `None` if the payload is too long for one packet.
 #[inline(always)]
 pub fn emit(
     source: [u8; 16],
@@ -167,7 +170,7 @@ mod tests {
     const SOURCE: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 
     #[test]
-    fn what_was_emitted_is_decoded_again() {
+    fn an_emitted_header_is_decoded_to_the_same_values() {
         let packet = emit(SOURCE, ALL_NODES, 255, 58, 32).unwrap();
         assert_eq!(packet[..8], [0x6c, 0x00, 0, 0, 0, 32, 58, 255]);
         let expected = Header {
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_that_no_length_field_can_hold_is_refused() {
+    fn a_payload_that_is_too_long_for_the_length_field_is_refused() {
         assert_eq!(emit(SOURCE, ALL_NODES, 255, 58, 65_536), None);
         assert!(emit(SOURCE, ALL_NODES, 255, 58, 65_535).is_some());
     }
@@ -197,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_cut_anywhere_is_truncated() {
+    fn a_header_that_is_cut_anywhere_is_truncated() {
         let packet = emit(SOURCE, ALL_NODES, 255, 58, 32).unwrap();
         for end in 0..packet.len() {
             assert_eq!(Header::decode(&packet[..end], 0), Err(Error::Truncated), "{end} bytes");
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn link_local_is_a_prefix_of_ten_bits() {
+    fn the_prefix_of_link_local_addresses_has_ten_bits() {
         for (first, expected) in
             [([0xfe, 0x80], true), ([0xfe, 0xbf], true), ([0xfe, 0xc0], false), ([0x20, 0x01], false)]
         {

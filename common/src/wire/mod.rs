@@ -1,8 +1,8 @@
 //! Wire formats, one protocol per file.
 //!
-//! The decoders are generic over [`Packet`], so that the kernel half, which reads behind bounds checks that the verifier
-//! must understand, and user space, which reads a slice, run the same code. The emitters write into the caller's
-//! buffer.
+//! The decoders are generic over [`Packet`], so that both halves run the same code: the kernel half, whose bounds
+//! checks the verifier must understand, and user space, which reads from a slice. The emitters return arrays or write
+//! to a buffer of the caller.
 
 pub mod arp;
 pub mod checksum;
@@ -14,24 +14,25 @@ pub mod vrrp;
 
 use checksum::Sum;
 
-/// The packet ends before what was to be read.
+/// Error of a read beyond the end of the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Truncated;
 
-/// A frame, wherever its bytes live.
+/// A frame in any kind of memory.
 pub trait Packet {
-    /// The `N` bytes from `offset` on.
+    /// Reads the `N` bytes at `offset`.
     fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Truncated>;
 }
 
-/// A frame whose bytes can be summed where they are.
+/// A frame whose bytes can be summed in place.
 pub trait Summed: Packet {
-    /// The ones' complement sum of `length` bytes from `offset` on. `length` is a multiple of four below
-    /// [`MAX_SUMMED`]; a longer one is [`Truncated`].
+    /// Returns the ones' complement sum of the `length` bytes at `offset`. `length` is a multiple of four and less than
+    /// [`MAX_SUMMED`]; with a greater length, this fails with [`Truncated`].
     fn sum(&self, offset: usize, length: usize) -> Result<Sum, Truncated>;
 }
 
-/// The length that [`Summed::sum`] cannot reach: more than an Ethernet frame of the usual size has, and 128 IPv6 addresses.
+/// Limit that the length in [`Summed::sum`] must stay below. It exceeds the size of an ordinary Ethernet frame, and
+/// equals 128 IPv6 addresses.
 pub const MAX_SUMMED: usize = 2048;
 
 impl Packet for [u8] {
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slice_is_read_to_its_last_byte_and_no_further() {
+    fn a_slice_is_read_up_to_its_last_byte_and_no_further() {
         let packet: &[u8] = &[1, 2, 3, 4];
         assert_eq!(packet.read::<2>(2), Ok([3, 4]));
         assert_eq!(packet.read::<2>(3), Err(Truncated));

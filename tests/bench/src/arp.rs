@@ -1,5 +1,5 @@
-//! A flood of ARP requests for the virtual address: how many are answered, and what an answer costs, by the XDP program
-//! and by the kernel's own stack.
+//! A flood of ARP requests for the virtual address: how many are answered, and how much processor time an answer costs,
+//! by the XDP program and by the kernel's own stack.
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -22,42 +22,42 @@ use xvrrp_lab::{INTERFACE, Namespace, VirtualRouter, Xvrrp, pause};
 
 pub const SUBJECT: Subject = Subject { name: "arp", title: "answers to a flood of ARP requests", run };
 
-/// How many senders there are, and how much less an answer must cost than the kernel's.
+/// Number of senders, and the factor by which an answer must be cheaper than the kernel's.
 const SENDERS: [(u16, f64); 2] = [(1, 4.0), (4096, 100.0)];
 const VIP: [u8; 4] = [10, 0, 64, 1];
-/// How many frames are injected at a time.
+/// Number of frames that are injected at a time.
 const AT_ONCE: u32 = 1 << 13;
 
-/// How requests arrive.
+/// Way by which requests arrive.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Arrival {
-    /// Sent through a packet socket: each has a socket buffer, and the agent's program runs in generic mode.
+    /// Through a packet socket. Each request has a socket buffer, and the agent's program runs in generic mode.
     Cable,
     /// Injected at the driver, where the program runs in driver mode.
     Driver,
 }
 
-/// Who answers.
+/// Part of the host that answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answerer {
     Kernel,
     Xdp,
-    /// Nobody: every frame is thrown away as early as can be.
+    /// None: every frame is dropped as early as possible.
     Nobody,
 }
 
-/// What one window has counted.
+/// Counts of one measurement window.
 struct Window {
     seconds: f64,
     sent: f64,
     answered: f64,
 }
 
-/// What some windows have shown.
+/// Figures of several measurement windows.
 struct Answers {
     thousands_a_second: Samples,
     percent: Samples,
-    /// Of processor time, without the sending.
+    /// Processor time for each answer, without the time for sending the request.
     microseconds_each: Samples,
 }
 
@@ -66,20 +66,23 @@ fn run(options: &Options) -> Result<Findings> {
     let windows = options.runs(7, 1);
     let mut findings = Findings {
         how: format!(
-            "Two hosts and a veth cable; one thread sends requests as fast as it can for {window:?}, {windows} times; counted is \
-             what comes back. Over the cable: from a packet socket; the program runs in generic mode, and the answer goes \
-             up the sender's stack. At the driver: the kernel makes the frames and hands them to the interface's driver; \
-             the program runs in driver mode, as on a card. Its answers are thrown away in the sender's driver, the kernel's \
-             at the first step of the sender's stack (ARP is off there). Sender, answer \
-             and its reception share one core. So the cost of an answer is the time per answer, less the least time that the \
-             same thread took for a frame that the other host throws away. Targets are for that cost, not for the rate: sending is in nobody's."
+            "Two hosts are connected by a veth cable. One thread sends requests as fast as it can for {window:?}, \
+             {windows} times, and the answers that arrive are counted. Over the cable: the requests come from a packet \
+             socket, the program runs in generic mode, and the answers go up the sender's stack. At the driver: the \
+             kernel makes the frames and hands them to the interface's driver, and the program runs in driver mode, as \
+             on a card. Its answers are dropped in the sender's driver, the kernel's answers in the first step of the \
+             sender's stack, where ARP is off. Sending, answering and receiving the answer share one core. The cost of \
+             an answer is therefore the time per answer, minus the least time that the same thread took per frame when \
+             the other host dropped every frame. The targets apply to that cost, not to the rate, which includes \
+             sending."
         ),
         notes: vec![
-            "The kernel's own stack: the address on the interface. It makes a neighbour entry for each sender, and by default \
-             has room for 1024; what it does for requests that it does not answer is in the cost of its answers."
+            "The kernel's own stack answers because the address is on the interface. It creates a neighbor entry for \
+             each sender, and by default has room for 1024. The cost of its answers includes its work on requests that \
+             it does not answer."
                 .to_owned(),
-            "In generic mode the program comes behind the allocation of the socket buffer, which the kernel's own answer \
-             needs, too: that share of the cost is the same for both."
+            "In generic mode the program runs after the socket buffer has been allocated. The kernel's own answer \
+             needs a socket buffer too, so that part of the cost is the same for both."
                 .to_owned(),
         ],
         ..Findings::default()
@@ -106,11 +109,13 @@ fn run(options: &Options) -> Result<Findings> {
             } else {
                 cost.not_comparable(
                     what,
-                    "sending alone took longer than sending with answers: the machine was disturbed",
+                    "sending alone took longer than sending and answering, so the machine was disturbed",
                 )
             };
             findings.rows.push(rate);
-            findings.rows.push(share.target("all (99.9 %, for what is under way)", xdp.percent.min() >= 99.9));
+            findings
+                .rows
+                .push(share.target("all (99.9 %, because some are still under way)", xdp.percent.min() >= 99.9));
             findings.rows.push(cost);
             groups.push(
                 Group::new(name)
@@ -135,7 +140,7 @@ fn answers(
     window: Duration,
     windows: usize,
 ) -> Result<Answers> {
-    // The least: what was disturbed would make the answers cheaper than they are.
+    // The least time counts, because a disturbed window would make the answers look cheaper than they are.
     let mut sending = f64::INFINITY;
     {
         let alone = Host::start((arrival, Answerer::Nobody), senders)?;
@@ -162,9 +167,9 @@ fn answers(
     })
 }
 
-/// The one that is asked, and who asks.
+/// The host that is asked, and the one that asks.
 struct Host {
-    // Held, and not used.
+    // Kept alive, but not used.
     _agent: Option<Xvrrp>,
     _attached: Vec<OwnedFd>,
     _kernel_half: Option<KernelHalf>,
@@ -174,7 +179,7 @@ struct Host {
 
 enum Requests {
     Sent(Vec<Vec<u8>>),
-    /// From how many senders.
+    /// Injected, from this number of senders.
     Injected(u16),
 }
 
@@ -213,7 +218,8 @@ impl Host {
                 active.wait_for_state("lan", "active")?;
                 agent = Some(active);
             }
-            // The agent itself takes generic mode on veth, where driver mode needs a program at the other end, too.
+            // The kernel half runs without an agent, which would choose generic mode on veth, because driver mode needs
+            // a program at the other end too.
             (Arrival::Driver, Answerer::Xdp) => {
                 let ifindex = asked.run(|| if_nametoindex(INTERFACE))??;
                 let mut kernel = KernelHalf::load()?;
@@ -225,7 +231,7 @@ impl Host {
         Ok(Self { _agent: agent, _attached: attached, _kernel_half: kernel_half, wires, requests })
     }
 
-    /// Asks for this long, from one thread; what was under way has come back when it is over.
+    /// Sends requests from one thread for this long, then waits for answers that are still under way.
     fn ask(&self, window: Duration) -> Result<Window> {
         let asker = &self.wires.right;
         let before = received(asker, INTERFACE)?;
@@ -250,15 +256,15 @@ impl Host {
     }
 }
 
-/// Requests of [`request`]'s senders, at random.
+/// Makes an injector of [`request`]s from random senders.
 fn injector(asker: &Namespace, senders: u16) -> Result<Injector<'_>> {
-    // Where the sender's number is: its MAC address in the Ethernet header and in the message, and its IP address.
+    // The sender's number is in its MAC address, in the Ethernet header and in the message, and in its IP address.
     let places = &[10, 26, 30][..if senders == 1 { 0 } else { 3 }];
     let (mask, others) = (u16::from_ne_bytes((senders - 1).to_be_bytes()), u16::from_ne_bytes([128, 0]));
     Injector::new(asker, INTERFACE, &request(0), Variation { places, mask, others })
 }
 
-/// From one of many hosts, each with an address in the network of the virtual address.
+/// Makes a request from one of many hosts, each with an address in the network of the virtual address.
 fn request(sender: u16) -> Vec<u8> {
     let [high, low] = sender.to_be_bytes();
     frames::arp(&Arp {
@@ -270,7 +276,7 @@ fn request(sender: u16) -> Vec<u8> {
     })
 }
 
-/// The same of a protocol that nobody speaks: local experimental (IEEE 802, 9.2.4).
+/// Changes the EtherType of a frame to one that no host handles: local experimental (IEEE 802, 9.2.4).
 fn nobodys(frame: &[u8]) -> Vec<u8> {
     let frame = frames::with_byte(frame, 12, 0x88);
     frames::with_byte(&frame, 13, 0xb5)

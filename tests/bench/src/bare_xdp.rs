@@ -1,5 +1,5 @@
-//! XDP and TC programs of a few instructions, to measure with. They are no part of the product, so they are written here, in BPF
-//! instructions, and loaded without aya, which loads objects only.
+//! XDP and TC programs of a few instructions, for measurements. They are not part of the product, so they are written
+//! here as BPF instructions and loaded without aya, which only loads objects.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -9,7 +9,7 @@ use nix::net::if_::if_nametoindex;
 
 use xvrrp_lab::Namespace;
 
-/// `BPF_PROG_LOAD`, `BPF_PROG_TEST_RUN`, `BPF_LINK_CREATE` and what goes with them, of linux/bpf.h and linux/if_link.h.
+/// Commands, types and flags from linux/bpf.h and linux/if_link.h: `BPF_PROG_LOAD` and those below it.
 const PROG_LOAD: libc::c_int = 5;
 const PROG_TEST_RUN: libc::c_int = 10;
 const LINK_CREATE: libc::c_int = 28;
@@ -37,7 +37,7 @@ struct Instruction {
     immediate: i32,
 }
 
-/// An instruction by its code, its destination and source registers, its offset and its immediate value.
+/// Makes an instruction from its code, its destination and source registers, its offset and its immediate value.
 const fn instruction(code: u8, [to, from]: [u8; 2], offset: i16, immediate: i32) -> Instruction {
     Instruction { code, registers: from << 4 | to, offset, immediate }
 }
@@ -56,7 +56,7 @@ const fn call(helper: i32) -> Instruction {
 
 const EXIT: Instruction = instruction(0x95, [0, 0], 0, 0);
 
-/// The start of `union bpf_attr` for `BPF_PROG_LOAD`; the kernel takes what is missing for zero.
+/// The start of `union bpf_attr` for `BPF_PROG_LOAD`. The kernel treats missing fields as zero.
 #[repr(C)]
 struct Load {
     program_type: u32,
@@ -101,26 +101,26 @@ struct Link {
 pub struct BareProgram(OwnedFd);
 
 impl BareProgram {
-    /// The least that an XDP program can be.
+    /// Loads the smallest possible XDP program, which passes every frame.
     pub fn pass() -> Result<Self> {
         Self::load(TYPE_XDP, &[set(0, XDP_PASS), EXIT])
     }
 
-    /// The least that can be done with a frame.
+    /// Loads an XDP program that drops every frame.
     pub fn discard() -> Result<Self> {
         Self::load(TYPE_XDP, &[set(0, XDP_DROP), EXIT])
     }
 
-    /// The least that a TC program can be.
+    /// Loads the smallest possible TC program, which accepts every packet.
     pub fn accept() -> Result<Self> {
         Self::load(TYPE_CLASSIFIER, &[set(0, TC_ACT_OK), EXIT])
     }
 
-    /// Makes each frame that it gets this one, with one of some numbers in all the given places, and sends it out of an
-    /// interface. The number is random where `mask` has ones, and `others` elsewhere.
+    /// Loads a program that overwrites each frame with this one and sends it out of an interface. At each place in
+    /// `vary`, it writes a number whose bits are random where `mask` has ones, with the bits of `others` set.
     fn sending(frame: &[u8], vary: &Variation, ifindex: u32) -> Result<Self> {
         let length = i32::try_from(frame.len())?;
-        // r7: the frame.
+        // Register 7 points to the frame.
         let mut program = vec![
             instruction(0x61, [7, 1], 0, 0),
             instruction(0x61, [2, 1], 4, 0),
@@ -142,7 +142,7 @@ impl BareProgram {
             }
         }
         written.extend([set(1, i32::try_from(ifindex)?), set(2, 0), call(REDIRECT), EXIT]);
-        // A frame that is shorter would be none of ours.
+        // A shorter frame was not injected by us, and is dropped.
         program.push(instruction(0x2d, [3, 2], i16::try_from(written.len())?, 0));
         program.extend(written);
         program.extend([set(0, XDP_DROP), EXIT]);
@@ -158,16 +158,16 @@ impl BareProgram {
         };
         // SAFETY: the instructions and the license outlive the call.
         let fd = unsafe { bpf(PROG_LOAD, &mut attributes) }.context("cannot load a bare program")?;
-        // SAFETY: `fd` was just opened and belongs to nobody else.
+        // SAFETY: `fd` was just opened, and nothing else owns it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// To be attached.
+    /// Returns the program's file descriptor, to attach it.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
-    /// How long the program takes on average, in nanoseconds.
+    /// Measures the average time for one run of the program, in nanoseconds.
     pub fn nanoseconds(&self, frame: &[u8], repeat: u32) -> Result<u64> {
         self.run(frame, repeat, 0)
     }
@@ -181,18 +181,18 @@ impl BareProgram {
             flags,
             ..Run::default()
         };
-        // SAFETY: the frame outlives the call, and no output is asked for.
+        // SAFETY: the frame outlives the call, and there is no output buffer.
         unsafe { bpf(PROG_TEST_RUN, &mut attributes) }?;
         Ok(attributes.duration.into())
     }
 }
 
-/// Attaches an XDP program in driver mode, as long as what is returned lives.
+/// Attaches an XDP program in driver mode. Dropping the returned descriptor detaches it.
 pub fn attach(program: BorrowedFd, host: &Namespace, interface: &str) -> Result<OwnedFd> {
     link(program, host, interface, [ATTACH_XDP, DRIVER_MODE]).context("cannot attach an XDP program in driver mode")
 }
 
-/// Attaches a TC program for what leaves (TCX), as long as what is returned lives.
+/// Attaches a TC program for packets that leave (TCX). Dropping the returned descriptor detaches it.
 pub fn attach_egress(program: BorrowedFd, host: &Namespace, interface: &str) -> Result<OwnedFd> {
     link(program, host, interface, [ATTACH_EGRESS, 0]).context("cannot attach a TC program (TCX, Linux 6.6)")
 }
@@ -201,37 +201,42 @@ fn link(program: BorrowedFd, host: &Namespace, interface: &str, [attach_type, fl
     let program = u32::try_from(program.as_raw_fd())?;
     host.run(|| {
         let mut attributes = Link { program, ifindex: if_nametoindex(interface)?, attach_type, flags };
-        // SAFETY: there is no address in the attributes.
+        // SAFETY: the attributes contain no address.
         let fd = unsafe { bpf(LINK_CREATE, &mut attributes) }?;
-        // SAFETY: `fd` was just opened and belongs to nobody else.
+        // SAFETY: `fd` was just opened, and nothing else owns it.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     })?
 }
 
-/// Where an injected frame differs from the others: in a number of two bytes, as it lies in memory.
+/// Difference between injected frames: a number of two bytes in the byte order of the machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Variation<'a> {
-    /// From the beginning of the frame.
+    /// Offsets from the beginning of the frame, all of which get the same number.
     pub places: &'a [i16],
+    /// Bits that are random.
     pub mask: u16,
+    /// Bits that are always set.
     pub others: u16,
 }
 
-/// Frames that the kernel makes and hands to an interface's driver itself (live frames of `BPF_PROG_TEST_RUN`), without a
-/// system call or a socket buffer for each: as near as a virtual cable comes to a card's interrupt. The other end receives
-/// them in its driver's poll, if a program is attached there in driver mode, all on the processor of who asks.
+/// Injects frames that the kernel makes and hands to an interface's driver itself (live frames of `BPF_PROG_TEST_RUN`).
+///
+/// No frame needs a system call or a socket buffer of its own, so this is as close to a card's interrupt as a virtual
+/// cable gets. If a program is attached to the other end in driver mode, that end receives the frames in its driver's
+/// poll, on the processor that runs the injector.
 #[derive(Debug)]
 pub struct Injector<'a> {
     host: &'a Namespace,
     frame: Vec<u8>,
     program: BareProgram,
-    /// Where nothing ever arrives. Each XDP program that runs has a place in the kernel's table of direct calls; one that is
-    /// attached nowhere gets it and loses it again with each test run, and both wait for all processors to have noticed.
+    /// Link of the program to the loopback interface, on which no frame arrives. A running XDP program has an entry in
+    /// the kernel's table of direct calls. A program that is not attached gets and loses that entry with each test run,
+    /// and each time the kernel waits for all processors.
     _known: OwnedFd,
 }
 
 impl<'a> Injector<'a> {
-    /// Of a frame that leaves by an interface, padded.
+    /// Makes an injector of this frame, padded, which leaves by an interface.
     pub fn new(host: &'a Namespace, interface: &str, frame: &[u8], vary: Variation) -> Result<Self> {
         let mut frame = frame.to_vec();
         frame.resize(frame.len().max(64).next_multiple_of(8), 0);
@@ -251,11 +256,13 @@ fn address<T>(pointer: *const T) -> Result<u64> {
     Ok(u64::try_from(pointer.addr())?)
 }
 
+/// Makes the system call bpf(2).
+///
 /// # Safety
 ///
 /// Addresses in the attributes must be valid for what the command does with them.
 unsafe fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
-    // SAFETY: pointer and size describe `attributes`; the caller answers for the addresses in it.
+    // SAFETY: pointer and size describe `attributes`. The caller guarantees that the addresses in it are valid.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
     match libc::c_int::try_from(result) {
         Ok(result) if result >= 0 => Ok(result),

@@ -1,5 +1,5 @@
-//! Who serves the virtual address when the Active router dies, hangs or loses the network, and comes back: asked of both
-//! routers every millisecond. What it measures is in [`xvrrp_lab::fencing`].
+//! Measures which router serves the virtual address when the Active router dies, hangs or is cut off, and when it
+//! returns. [`xvrrp_lab::fencing`] asks both routers every millisecond.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use super::{Findings, Options, Row, Samples, Subject};
 use xvrrp_lab::fencing::{Fault, Pair, Program, Setup};
 
 pub const SUBJECT: Subject =
-    Subject { name: "fencing", title: "who serves when the Active router dies or hangs, and comes back", run };
+    Subject { name: "fencing", title: "which router serves when the Active router dies or hangs, and returns", run };
 
-/// What a takeover may add to Active_Down_Interval.
+/// Time that a takeover may add to Active_Down_Interval.
 const SLACK: Duration = Duration::from_millis(5);
 const RUNS: usize = 20;
-/// keepalived's routers both serve for as long as they are left alone. More runs would show the same.
+/// Number of runs of keepalived, whose routers both serve until one is stopped. More runs would show the same.
 const RUNS_OF_KEEPALIVED: usize = 3;
 const HOLD_OF_KEEPALIVED: Duration = Duration::from_secs(3);
 
-/// What was seen of some runs.
+/// Figures of several runs.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Nobody served.
+    /// Times for which no router served, one for each run.
     gaps: Vec<Duration>,
-    /// Samples in which both served, by run.
+    /// Numbers of samples in which both served, one for each run.
     twice: Vec<f64>,
-    /// Samples due, and those of which the sampler was certain.
+    /// Number of samples that were due, and of those that are certain.
     moments: (u32, u32),
 }
 
@@ -57,21 +57,24 @@ fn run(options: &Options) -> Result<Findings> {
         }
     }
     Ok(Findings {
-        how: "Every millisecond each router gets a request for the address (ARP) and a datagram to it on its own switch \
-              port; what comes back is that router's answer, whatever the switch has learned. Gap: from the last datagram \
-              that the old Active router served, or the order to isolate it, to the first one that the new one did. Twice: samples of a run \
-              in which both served, be it in one way; while they are isolated from each other, and for an interval after \
-              that, it is not counted."
+        how: "Every millisecond, each router gets an ARP request for the address and a datagram to it on its own \
+              switch port. An answer from that port is that router's, whatever the switch has learned. Gap: the time \
+              from the last datagram that the old Active router served, or from its isolation, to the first one that \
+              the new Active router served. Twice: the number of samples in which both routers served, by ARP or by \
+              datagram. Samples are not counted while the routers are isolated from each other, and for one interval \
+              after that."
             .to_owned(),
         rows,
         notes: vec![
             format!(
-                "The sampler was certain of {:.2} % of all moments; late samples are no evidence and not counted.",
+                "{:.2} % of all samples are certain. Late samples prove nothing and are not counted.",
                 f64::from(moments.1) / f64::from(moments.0.max(1)) * 100.0
             ),
             format!(
-                "keepalived (without a virtual MAC, as by default) is cut off after {HOLD_OF_KEEPALIVED:?} with both \
-                 serving: it would go on for ever. There is no gap, then, to compare with. After SIGKILL, to both of its processes, it is started again; {RUNS_OF_KEEPALIVED} runs at most."
+                "keepalived (without a virtual MAC, which is its default) is stopped after both routers have served \
+                 for {HOLD_OF_KEEPALIVED:?}, because they would continue forever. In those cases it has no gap to \
+                 compare with. SIGKILL goes to both of its processes, which are then started again. It is measured in \
+                 at most {RUNS_OF_KEEPALIVED} runs."
             ),
         ],
         plots: Vec::new(),
@@ -82,7 +85,7 @@ fn measure(setup: Setup, fault: Fault, runs: usize, hold: Duration) -> Result<Se
     let mut seen = Seen::default();
     let mut pair = Pair::start(setup)?;
     for run in 0..runs {
-        // So that the faults fall on all phases of an interval.
+        // The faults are spread over all phases of an interval.
         let phase = u32::try_from(run)? * 37 % 100;
         let outcome = pair.suffer(fault, phase, hold, SLACK).with_context(|| format!("run {run}"))?;
         seen.gaps.push(outcome.gap);
@@ -102,7 +105,7 @@ fn rows_of(what: &str, setup: Setup, fault: Fault, xvrrp: Seen, keepalived: Opti
     let never = twice.max() == 0.0;
     let mut both = Row::new(format!("{what}: twice"), "samples").figure("xvrrp", twice);
     if let Some(keepalived) = keepalived {
-        // There is none where the old router never stops.
+        // keepalived has a gap only if its old Active router is cut off.
         if matches!(fault, Fault::Pull | Fault::Isolate) {
             gap = gap.beside("keepalived", Samples::milliseconds(keepalived.gaps)?);
         }

@@ -1,4 +1,4 @@
-//! The report as one page that needs nothing else.
+//! Writes the report as one self-contained page.
 
 use std::fmt::Write;
 
@@ -18,7 +18,7 @@ td{font-variant-numeric:tabular-nums}.q{color:var(--q)}.met{color:var(--ok)}.mis
 pre{background:var(--s);padding:.8rem;overflow:auto}svg{max-width:100%;height:auto;display:block;margin:1rem 0}
 .wide{overflow-x:auto}td:nth-child(2){white-space:nowrap}nav a{margin-right:1rem}a{color:inherit}";
 
-/// The whole page.
+/// Returns the whole page.
 pub fn page(report: &Report) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>xvrrp bench</title>\n\

@@ -1,4 +1,5 @@
-//! Floods of every kind of junk, at the Active router and at the Backup. The floods are in [`xvrrp_lab::traffic::junk`].
+//! Sends floods of every kind of junk to the Active router and to the Backup. [`xvrrp_lab::traffic::junk`] makes the
+//! floods.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use xvrrp_lab::metronome::{Metronome, stolen};
 use xvrrp_lab::probe::UdpEcho;
 use xvrrp_lab::traffic::junk::{self, CPU_SHARE, Junk, Target};
 
-pub const SUBJECT: Subject = Subject { name: "junk", title: "floods of what no virtual router wants", run };
+pub const SUBJECT: Subject = Subject { name: "junk", title: "floods of invalid frames", run };
 
 const INTERVAL: Duration = Duration::from_millis(10);
 const LENGTH: Duration = Duration::from_secs(20);
@@ -26,10 +27,10 @@ fn run(options: &Options) -> Result<Findings> {
     let metronome = Metronome::start()?;
     let mut findings = Findings {
         how: format!(
-            "An Active router and a Backup of xvrrp with adverts every {} ms. Each flood goes to one of them for {} s, out of \
-             its own switch port, as fast as one processor sends. Meanwhile both are asked every millisecond who serves, \
-             except where the flood consists of such questions. Every frame must be found in the counter of its kind, or in \
-             the port's of what a full backlog has lost.",
+            "An Active router and a Backup of xvrrp send adverts every {} ms. Each flood goes to one of them for {} s, \
+             from its own switch port, as fast as one processor can send. Meanwhile, a client asks every millisecond \
+             which of them serves, except if the flood itself consists of such requests. Every frame must be counted: \
+             by the counter of its kind, or by the port as lost to a full backlog.",
             INTERVAL.as_millis(),
             length.as_secs()
         ),
@@ -51,7 +52,7 @@ fn run(options: &Options) -> Result<Findings> {
             findings.rows.push(
                 Row::new(format!("{what}: changes"), "changes")
                     .figure("xvrrp", Samples::of([f64::from(u32::try_from(withstood.changes)?)])?)
-                    .target("none, nobody but the Active router serves", withstood.roles_held()),
+                    .target("none, and only the Active router serves", withstood.roles_held()),
             );
             let lost = i128::from(withstood.handed.frames) - i128::from(withstood.counted + withstood.lost);
             findings.rows.push(

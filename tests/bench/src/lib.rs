@@ -1,7 +1,7 @@
-//! The bench: xvrrp, and keepalived beside it where both can do the same.
+//! The bench, which measures xvrrp, and keepalived beside it where both can do the same; and the soak.
 //!
-//! A subject is one file with a [`Subject`], which [`SUBJECTS`] lists. It measures, and hands over [`Findings`]; how they
-//! are shown, judged and written is not its concern.
+//! Each subject of the bench is one file with a [`Subject`], which [`SUBJECTS`] lists. A subject measures and returns
+//! [`Findings`]. The other files print, judge and write them.
 
 mod arp;
 mod bare_xdp;
@@ -41,7 +41,7 @@ pub use samples::Samples;
 
 use xvrrp_lab::agent_binary;
 
-/// Everything that can be measured, in the order of the report.
+/// All subjects, in the order of the report.
 pub const SUBJECTS: &[Subject] = &[
     outage::SUBJECT,
     fencing::SUBJECT,
@@ -55,40 +55,39 @@ pub const SUBJECTS: &[Subject] = &[
     junk::SUBJECT,
 ];
 
-/// One thing to measure.
+/// A subject of the bench.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject {
-    /// A word for the command line.
+    /// Word for the command line.
     pub name: &'static str,
     pub title: &'static str,
     pub run: fn(&Options) -> Result<Findings>,
 }
 
-/// What was asked for.
+/// Options of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// How many times each thing is measured, instead of the subject's own number.
+    /// Number of times that each thing is measured, instead of the subject's own number.
     pub runs: Option<usize>,
-    /// Everything as small as can be: only whether the bench works.
+    /// Whether everything is made as small as possible, to check only that the bench works.
     pub quick: bool,
 }
 
 impl Options {
-    /// How many times a subject that would measure `full` times, or `quick` times, should.
+    /// Returns the number of times to measure: that of the command line, or else the subject's own.
     pub fn runs(&self, full: usize, quick: usize) -> usize {
         self.runs.unwrap_or(if self.quick { quick } else { full }).max(1)
     }
 
-    /// One value for a full run, or another.
+    /// Returns the value for a full or for a quick run.
     pub fn pick<T>(&self, full: T, quick: T) -> T {
         if self.quick { quick } else { full }
     }
 }
 
-/// Measures one subject after the other, and prints what each has found. One that fails does not keep the others from
-/// their turn.
+/// Measures one subject after the other and prints its findings. If a subject fails, the others are still measured.
 pub fn run(subjects: &[Subject], options: &Options) -> Result<Report> {
-    let mut report = Report { machine: Machine::look()?, quick: options.quick, sections: Vec::new() };
+    let mut report = Report { machine: Machine::inspect()?, quick: options.quick, sections: Vec::new() };
     for subject in subjects {
         eprintln!("bench: {} ...", subject.name);
         let start = Instant::now();
@@ -111,9 +110,10 @@ pub fn run(subjects: &[Subject], options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-/// Where the report goes: `target/bench`, beside the agent that was measured.
+/// Returns the directory for the report: `target/bench`, in the target directory of the agent that was measured.
 pub fn directory() -> Result<PathBuf> {
     let agent = fs::canonicalize(agent_binary()?)?;
-    let target = agent.parent().and_then(|profile| profile.parent()).context("the agent is in no target directory")?;
+    let target =
+        agent.parent().and_then(|profile| profile.parent()).context("the agent is not in a target directory")?;
     Ok(target.join("bench"))
 }

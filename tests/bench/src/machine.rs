@@ -1,4 +1,4 @@
-//! What the figures were measured on.
+//! The machine that the figures were measured on.
 
 use std::fs;
 use std::process::Command;
@@ -8,24 +8,25 @@ use serde_json::{Value, json};
 
 use xvrrp_lab::{agent_binary, run};
 
-/// What a figure depends on besides the program.
+/// Facts that a figure depends on besides the program.
 #[derive(Debug)]
 pub struct Machine {
-    /// In UTC.
+    /// Date and time in UTC.
     pub date: String,
     pub kernel: String,
     pub cpu: String,
     pub cores: usize,
     pub xvrrp: String,
     pub keepalived: String,
-    /// How many processes wanted to run in the last minute, before the bench did.
+    /// Load average of the last minute before the bench.
     pub load: String,
-    /// Where its memory comes from.
+    /// Owner of the memory that is free.
     pub memory: &'static str,
 }
 
 impl Machine {
-    pub fn look() -> Result<Self> {
+    /// Collects the facts.
+    pub fn inspect() -> Result<Self> {
         let kernel = run(Command::new("uname").args(["-srm"]))?;
         let date = run(Command::new("date").args(["-u", "+%F %H:%M UTC"]))?;
         let xvrrp = run(Command::new(agent_binary()?).arg("--version"))?;
@@ -43,14 +44,14 @@ impl Machine {
             keepalived,
             load: load.split(' ').next().unwrap_or_default().to_owned(),
             memory: if gives_memory_back() {
-                "what is free belongs to the host, and takes its time to come back"
+                "free memory belongs to the host, and takes time to come back"
             } else {
-                "its own"
+                "the machine's own"
             },
         })
     }
 
-    /// Name and value, to be shown.
+    /// Returns the names and values that the report shows.
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         vec![
             ("date", self.date.clone()),
@@ -77,10 +78,11 @@ impl Machine {
     }
 }
 
-/// Whether a virtual machine's kernel tells its host which memory is free (virtio-balloon's free page reporting). The host
-/// may take it then, and a processor that next touches it stands still until it is there again; that is no steal time.
+/// Returns whether this is a virtual machine whose kernel reports free memory to its host (virtio-balloon's free page
+/// reporting). The host may then take that memory, and a processor that touches it again stands still until the host
+/// has supplied it. That time does not count as steal time.
 fn gives_memory_back() -> bool {
-    /// `VIRTIO_BALLOON_F_REPORTING` of linux/virtio_balloon.h; sysfs has a digit for each feature.
+    /// Index of `VIRTIO_BALLOON_F_REPORTING` (linux/virtio_balloon.h). sysfs shows a digit for each feature.
     const REPORTING: usize = 5;
     glob::glob("/sys/bus/virtio/drivers/virtio_balloon/virtio*/features")
         .into_iter()

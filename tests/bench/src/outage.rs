@@ -1,5 +1,5 @@
-//! How long a client is without an answer when the Active router's cable is pulled: xvrrp and keepalived, one after the
-//! other in the same lab; and how much of that is not the protocol's own waiting.
+//! Measures how long a client gets no answers when the Active router's cable is pulled, and how much of that time is
+//! not the protocol's own wait. xvrrp and keepalived are measured one after the other in the same lab.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use super::takeover::{PROBE, TakeoverLab, Takeovers};
 use super::{Body, Findings, Group, Options, Plot, Row, Subject};
 
 pub const SUBJECT: Subject =
-    Subject { name: "outage", title: "what a client misses when the Active router's cable is pulled", run };
+    Subject { name: "outage", title: "a client's outage when the Active router's cable is pulled", run };
 
-/// Of what a takeover adds to Active_Down_Interval, in milliseconds.
+/// Targets for the time that a takeover adds to Active_Down_Interval, in milliseconds.
 const EXCESS_MEDIAN: f64 = 1.0;
 const EXCESS_P99: f64 = 5.0;
 
-/// Advertisement interval in milliseconds, and how many runs in full and in quick.
+/// Advertisement interval in milliseconds, and the numbers of full and of quick runs.
 const ROWS: [(u64, usize, usize); 3] = [(1000, 20, 1), (100, 40, 2), (10, 100, 3)];
 
 fn run(options: &Options) -> Result<Findings> {
@@ -55,20 +55,22 @@ fn run(options: &Options) -> Result<Findings> {
     }
     Ok(Findings {
         how: format!(
-            "The cable is pulled at all phases of an interval, while a client asks a service on the virtual address every \
-             {} ms, which is the resolution. Outage: from the last answer before to the first one after. Excess: from the \
-             last advert that the Backup was sent (stamped by the kernel at its switch port) and Active_Down_Interval \
-             (ADI) after that, to the first answer: what the program adds to what the protocol demands.",
+            "The cable is pulled at all phases of an interval, while a client asks a service on the virtual address \
+             every {} ms, which is the resolution. Outage: the time from the last answer before the cut to the first \
+             answer after it. Excess: the time from the end of the protocol's own wait to the first answer. That wait \
+             ends Active_Down_Interval (ADI) after the last advert to the Backup, which the kernel stamps at the \
+             switch port.",
             PROBE.as_secs_f64() * 1e3
         ),
         rows,
         notes: vec![
-            "The last advert before the cut is up to one interval old, so an outage may be that much shorter than ADI."
+            "At the time of the cut, the last advert is up to one interval old. An outage may be that much shorter \
+             than ADI."
                 .to_owned(),
         ],
         plots: vec![Plot {
-            title: "Takeover: what is added to Active_Down_Interval".to_owned(),
-            axis: "ms after the deadline, every run (log scale); stroke and number: median".to_owned(),
+            title: "Takeover: excess over Active_Down_Interval".to_owned(),
+            axis: "ms after the deadline, one dot for each run (log scale); stroke and number: median".to_owned(),
             logarithmic: true,
             mark: Some((EXCESS_MEDIAN, "target for the median".to_owned())),
             body: Body::Dots(groups),

@@ -1,4 +1,4 @@
-//! The files that a report is written to.
+//! Writes a report to its files.
 
 use std::fs;
 use std::path::Path;
@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use super::{Report, html, text};
 
 impl Report {
-    /// Writes `report.json`, `report.html` and each plot as an SVG file.
+    /// Writes `report.json`, `report.html`, `report.txt`, and each plot as an SVG file.
     pub fn write(&self, directory: &Path) -> Result<()> {
-        fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
         let write = |name: &str, text: &str| {
             let path = directory.join(name);
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))

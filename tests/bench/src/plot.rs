@@ -1,39 +1,40 @@
-//! Plots in SVG, drawn by hand: readable by themselves and in the page, in light and dark, without scripts.
+//! Draws plots as SVG, without a library and without scripts. They can be viewed on their own and in the page, in light
+//! and in dark.
 
 use std::fmt::Write;
 
 use super::samples::{Samples, number};
 
-/// Named after what it shows, with a unit at its axis.
+/// A plot.
 #[derive(Clone, Debug)]
 pub struct Plot {
     pub title: String,
-    /// Of the axis of values, such as `ms after the deadline`.
+    /// Label of the axis of values, with the unit, such as `ms after the deadline`.
     pub axis: String,
     pub logarithmic: bool,
-    /// A line at this value, such as a target.
+    /// Value at which a line is drawn, such as a target, and its label.
     pub mark: Option<(f64, String)>,
     pub body: Body,
 }
 
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// Every sample is a dot, its group's name on the left; the median is a stroke.
+    /// A dot for each sample, and a stroke for the median.
     Dots(Vec<Group>),
-    /// A bar up to the median, with a whisker from least to most.
+    /// A bar up to the median, with a whisker from the minimum to the maximum.
     Bars(Vec<Group>),
-    /// Values over something else, whose name and unit is the text.
+    /// Lines of values over something else. The text is the label of the horizontal axis.
     Lines(String, Vec<Line>),
 }
 
-/// A few programs, one below the other.
+/// A few programs that are drawn one below the other, with a common name on the left.
 #[derive(Clone, Debug)]
 pub struct Group {
     pub name: String,
     pub series: Vec<(String, Samples)>,
 }
 
-/// One program's way through the plot.
+/// The line of one program.
 #[derive(Clone, Debug)]
 pub struct Line {
     pub program: String,
@@ -161,7 +162,7 @@ impl Plot {
         Scale::new(values.chain(mark), from_zero, self.logarithmic, start, length)
     }
 
-    /// Up to the legend.
+    /// Draws everything above the plot itself: title and legend.
     fn head(&self, height: f64, programs: &[&str]) -> String {
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"xp\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
@@ -182,7 +183,7 @@ impl Plot {
 
 fn dots(svg: &mut String, scale: &Scale, samples: &Samples, y: f64, color: usize) {
     for (number, value) in samples.values().iter().enumerate() {
-        // Apart from each other, always in the same way.
+        // Dots are spread vertically, always in the same way, so that they do not hide each other.
         let aside = units(number * 7 % 5) * 2.5 - 5.0;
         let _ = writeln!(
             svg,
@@ -210,7 +211,7 @@ fn bar(svg: &mut String, scale: &Scale, samples: &Samples, y: f64, color: usize)
     }
 }
 
-/// From values to places.
+/// Conversion of values to positions.
 #[derive(Debug)]
 struct Scale {
     low: f64,
@@ -289,12 +290,12 @@ fn circle(svg: &mut String, x: f64, y: f64, radius: f64, color: usize) {
     let _ = writeln!(svg, r#"<circle class="s{}" cx="{x:.1}" cy="{y:.1}" r="{radius}"/>"#, color % 4);
 }
 
-/// For text and attributes of HTML and SVG.
+/// Escapes a string for the text and the attributes of HTML and SVG.
 pub fn escape(words: &str) -> String {
     words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// A small count as a length.
+/// Converts a small count to a length.
 fn units(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
@@ -304,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scale_has_a_handful_of_round_ticks_within_its_ends() {
+    fn a_scale_has_a_few_round_ticks_within_its_ends() {
         let scale = Scale::new([0.0, 9.3].into_iter(), true, false, 0.0, 100.0);
         assert_eq!(scale.ticks(), [0.0, 2.0, 4.0, 6.0, 8.0]);
         let scale = Scale::new([3.0, 450.0].into_iter(), true, true, 0.0, 100.0);
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_look_like_markup_do_no_harm() {
+    fn names_that_look_like_markup_are_escaped() {
         let samples = Samples::of([1.0]).expect("a number");
         let body = Body::Bars(vec![Group::new("a < b & c").with("\"x\"", samples)]);
         let plot = Plot { title: "<t>".into(), axis: "ms".into(), logarithmic: false, mark: None, body };

@@ -1,4 +1,4 @@
-//! What the bench has found, apart from how it is shown.
+//! The findings of the bench, independent of how they are shown.
 
 use std::time::Duration;
 
@@ -8,59 +8,59 @@ use super::machine::Machine;
 use super::plot::Plot;
 use super::samples::Samples;
 
-/// Everything about one run of the bench.
+/// All findings of one run of the bench.
 #[derive(Debug)]
 pub struct Report {
     pub machine: Machine,
-    /// Tiny sizes, whose figures mean nothing: targets are not judged.
+    /// Whether the run was quick. Its figures mean nothing then, and targets are not judged.
     pub quick: bool,
     pub sections: Vec<Section>,
 }
 
-/// What became of one subject.
+/// The part of the report about one subject.
 #[derive(Debug)]
 pub struct Section {
-    /// As on the command line.
+    /// Name of the subject, as on the command line.
     pub name: &'static str,
     pub title: &'static str,
     pub took: Duration,
-    /// Or why there are none.
+    /// Findings, or the error because of which there are none.
     pub findings: Result<Findings, String>,
 }
 
-/// What a subject has found.
+/// The findings of a subject.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// One sentence or two: what was measured, how, by which resolution.
+    /// Description in a few sentences: what was measured, how, and with which resolution.
     pub how: String,
     pub rows: Vec<Row>,
-    /// What the reader must know: what is not comparable, what disturbs.
+    /// Notes for the reader: what cannot be compared, and what disturbs the measurement.
     pub notes: Vec<String>,
     pub plots: Vec<Plot>,
 }
 
-/// One thing that was measured, of one program or more.
+/// One quantity, measured for one or more programs.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub what: String,
     pub unit: &'static str,
     pub figures: Vec<Figure>,
-    /// What the figures are compared with; their ratio is that of the medians.
+    /// Figure that the others are compared with. A ratio is that of the medians.
     pub reference: Option<Figure>,
     pub target: Option<Target>,
 }
 
-/// What was measured of one program, or in one variant.
+/// The samples of one program or variant.
 #[derive(Clone, Debug)]
 pub struct Figure {
     pub program: String,
     pub samples: Samples,
 }
 
-/// What a figure should be.
+/// A target for a row.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Such as `median at most 1 ms`.
+    /// Description, such as `median at most 1 ms`.
     pub what: String,
     pub outcome: Outcome,
 }
@@ -69,14 +69,14 @@ pub struct Target {
 pub enum Outcome {
     Met,
     Missed,
-    /// With the reason.
+    /// Not comparable, for this reason.
     NotComparable(String),
-    /// A quick run.
+    /// Not judged, because the run was quick.
     NotJudged,
 }
 
 impl Row {
-    /// `what` is unique among the rows of a subject, and at most 44 characters long.
+    /// Makes a row without figures. `what` is unique among the rows of a subject, and at most 44 characters long.
     pub fn new(what: impl Into<String>, unit: &'static str) -> Self {
         Self { what: what.into(), unit, figures: Vec::new(), reference: None, target: None }
     }
@@ -87,7 +87,7 @@ impl Row {
         self
     }
 
-    /// What the figures are compared with.
+    /// Sets the figure that the others are compared with.
     #[must_use]
     pub fn beside(mut self, program: impl Into<String>, samples: Samples) -> Self {
         self.reference = Some(Figure { program: program.into(), samples });
@@ -107,7 +107,7 @@ impl Row {
         self
     }
 
-    /// Median to the reference's median, for one of the figures.
+    /// Returns the ratio of a figure's median to the reference's median.
     pub fn ratio(&self, figure: &Figure) -> Option<f64> {
         let reference = self.reference.as_ref()?.samples.median();
         (reference != 0.0).then(|| figure.samples.median() / reference)
@@ -115,7 +115,7 @@ impl Row {
 }
 
 impl Target {
-    /// In a word.
+    /// Returns the outcome in one word.
     pub fn verdict(&self) -> &'static str {
         match self.outcome {
             Outcome::Met => "met",
@@ -133,7 +133,7 @@ impl Section {
 }
 
 impl Report {
-    /// Forgets whether targets are met.
+    /// Marks all targets as not judged.
     pub fn unjudge(&mut self) {
         let findings = self.sections.iter_mut().filter_map(|section| section.findings.as_mut().ok());
         for target in findings.flat_map(|findings| &mut findings.rows).filter_map(|row| row.target.as_mut()) {
@@ -141,7 +141,7 @@ impl Report {
         }
     }
 
-    /// Every target, with its subject and row.
+    /// Returns every target with its section and row.
     pub fn targets(&self) -> impl Iterator<Item = (&Section, &Row, &Target)> {
         let rows = self.sections.iter().flat_map(|section| section.rows().iter().map(move |row| (section, row)));
         rows.filter_map(|(section, row)| Some((section, row, row.target.as_ref()?)))
@@ -151,7 +151,7 @@ impl Report {
         self.targets().filter(|(_, _, target)| target.outcome == Outcome::Missed).count()
     }
 
-    /// The subjects that could not be measured.
+    /// Returns the names of the subjects that could not be measured.
     pub fn failed(&self) -> Vec<&'static str> {
         self.sections.iter().filter(|section| section.findings.is_err()).map(|section| section.name).collect()
     }

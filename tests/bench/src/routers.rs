@@ -1,4 +1,4 @@
-//! The routers of one program in the lab, the same for both programs.
+//! Two routers in the lab, which both run xvrrp or both run keepalived.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use xvrrp_lab::{Keepalived, KeepalivedConfig, Lab, VirtualRouter, Xvrrp};
 
-/// The routers' priorities: the first is Active while it is there.
+/// Priorities of the routers. The first one is Active while it runs.
 pub const PRIORITIES: [u8; 2] = [200, 100];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +24,12 @@ impl Program {
     }
 }
 
-/// How long the router that takes over waits after the last advert that it heard (RFC 9568 6.1).
+/// Returns how long the second router waits after the last advert that it has received (RFC 9568 6.1).
 pub fn active_down_interval(interval: Duration) -> Duration {
     interval * 3 + interval * (256 - u32::from(PRIORITIES[1])) / 256
 }
 
-/// The routers of one program; what they are is of no interest once they run.
+/// Running routers. They stop when this is dropped.
 #[derive(Debug)]
 pub enum Routers {
     Xvrrp { _agents: Vec<Xvrrp> },
@@ -37,7 +37,8 @@ pub enum Routers {
 }
 
 impl Routers {
-    /// One virtual router with the lab's address; returns when the first router is Active and the second Backup.
+    /// Starts both routers with one virtual router, which has the lab's virtual address. Returns when the first one is
+    /// Active and the second one is Backup.
     pub fn start(program: Program, lab: &Lab, interval: Duration) -> Result<Self> {
         let places = lab.routers.iter().zip(PRIORITIES);
         match program {

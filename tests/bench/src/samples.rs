@@ -1,32 +1,32 @@
-//! Repeated measurements of one thing, and how much they differ.
+//! Repeated measurements of one quantity, and their distribution.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-/// At least one measured value, in the unit that the row says.
+/// One or more measured values, in the unit of their row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Samples {
-    /// Sorted.
+    /// Values in ascending order.
     values: Vec<f64>,
 }
 
 impl Samples {
-    /// Fails if there are none, or if one is no number.
+    /// Makes samples of these values. Fails if there are none, or if one of them is not finite.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Result<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         ensure!(!values.is_empty(), "nothing was measured");
-        ensure!(values.iter().all(|value| value.is_finite()), "what was measured is no number: {values:?}");
+        ensure!(values.iter().all(|value| value.is_finite()), "a measured value is not finite: {values:?}");
         values.sort_by(f64::total_cmp);
         Ok(Self { values })
     }
 
-    /// What was measured or counted once.
+    /// Makes samples of a value that was measured or counted once.
     pub fn once(value: f64) -> Result<Self> {
         Self::of([value])
     }
 
-    /// In milliseconds.
+    /// Makes samples of durations, in milliseconds.
     pub fn milliseconds(durations: impl IntoIterator<Item = Duration>) -> Result<Self> {
         Self::of(durations.into_iter().map(|duration| duration.as_secs_f64() * 1e3))
     }
@@ -39,12 +39,12 @@ impl Samples {
         self.values[0]
     }
 
-    /// The upper one of the two in the middle of an even number.
+    /// Returns the median. Of an even number of values, it is the greater of the two in the middle.
     pub fn median(&self) -> f64 {
         self.values[self.values.len() / 2]
     }
 
-    /// The least value that 99 % of the samples do not exceed: of fewer than 100 samples, the largest.
+    /// Returns the least value that 99 % of the samples do not exceed. With fewer than 100 samples, it is the maximum.
     pub fn p99(&self) -> f64 {
         self.values[(self.values.len() * 99).div_ceil(100) - 1]
     }
@@ -53,13 +53,13 @@ impl Samples {
         self.values[self.values.len() - 1]
     }
 
-    /// All of them, sorted.
+    /// Returns all values in ascending order.
     pub fn values(&self) -> &[f64] {
         &self.values
     }
 }
 
-/// Three significant digits or so, in at most eight characters.
+/// Formats a number with about three significant digits, in at most eight characters.
 pub fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 1e6 => format!("{:.2}M", value / 1e6),
@@ -72,7 +72,7 @@ pub fn number(value: f64) -> String {
     }
 }
 
-/// What something is of something else.
+/// Formats a ratio.
 pub fn share(ratio: f64) -> String {
     if ratio < 0.01 { number(ratio) } else { format!("{ratio:.2}") }
 }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_values_that_were_measured() {
+    fn quantiles_are_measured_values() {
         let hundred = Samples::of((1..=200).rev().map(f64::from)).expect("numbers");
         assert_eq!((hundred.min(), hundred.median(), hundred.p99(), hundred.max()), (1.0, 101.0, 198.0, 200.0));
         let few = Samples::of([3.0, 1.0, 2.0]).expect("numbers");
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_what_is_no_number_are_refused() {
+    fn no_values_and_values_that_are_not_finite_are_refused() {
         assert!(Samples::of([]).is_err());
         assert!(Samples::of([1.0, f64::NAN]).is_err());
     }

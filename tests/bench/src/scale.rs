@@ -1,4 +1,4 @@
-//! What many virtual routers cost: processor time of the Active and of the Backup router, and memory.
+//! Measures what many virtual routers cost: processor time of the Active and of the Backup router, and memory.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -14,11 +14,11 @@ use xvrrp_lab::{Keepalived, Namespace, VirtualRouter, Xvrrp, pause};
 
 pub const SUBJECT: Subject = Subject { name: "scale", title: "processor and memory with many virtual routers", run };
 
-/// For keepalived's second round of announcements, five seconds after the first, and for us to be done with ours.
+/// Time until all announcements are sent: keepalived sends a second round of them five seconds after the first.
 const SETTLE: Duration = Duration::from_secs(8);
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// So many virtual routers on so many interfaces each.
+/// Number of interfaces, of virtual routers on each of them, and their advertisement interval.
 #[derive(Clone, Copy)]
 struct Size {
     interfaces: u8,
@@ -26,7 +26,7 @@ struct Size {
     milliseconds: u32,
 }
 
-/// What both routers of a program take.
+/// Resources that both routers of a program take.
 struct Taken {
     active: Samples,
     backup: Samples,
@@ -34,11 +34,11 @@ struct Taken {
     /// The larger one of both routers.
     parts: Memory,
     maps: Samples,
-    /// That arrive at the Backup, a second.
+    /// Adverts that arrive at the Backup in a second.
     adverts: Samples,
-    /// Of both routers, in all windows together.
+    /// Changes of role of both routers, in all windows together.
     changes: Samples,
-    /// Virtual addresses on the Active and on the Backup router when all was over.
+    /// Number of virtual addresses on the Active and on the Backup router at the end.
     at_the_end: (usize, usize),
 }
 
@@ -55,19 +55,20 @@ fn run(options: &Options) -> Result<Findings> {
         ],
     );
     let mut findings = Findings {
-        how: "Two hosts, one cable per interface between them, one address per virtual router. Processor time of the \
-              daemon with its children by /proc/PID/stat, in windows of some seconds, after everything has settled; \
-              resident memory of its largest process by /proc/PID/status, the larger one of both hosts."
+        how: "Two hosts are connected by one cable for each interface. Each virtual router has one address. Processor \
+              time is that of the daemon and its children (/proc/PID/stat), in windows of a few seconds, after \
+              everything has settled. Memory is that of the largest process of the daemon (/proc/PID/status), on the \
+              host where it is larger."
             .to_owned(),
         notes: vec![
-            "Time that the kernel spends on an advert in softirq is charged to whoever runs at that moment, mostly the \
-             sender's daemon: for the XDP program as for keepalived's sockets."
+            "The time that the kernel spends on an advert in softirq is charged to the process that runs at that \
+             moment, mostly the sender's daemon. That holds for the XDP program as well as for keepalived's sockets."
                 .to_owned(),
-            "Adverts that the Backup's interfaces receive: fewer than virtual routers by interval means a router that does not keep \
-             its interval."
+            "Adverts are those that arrive at the Backup's interfaces. If there are fewer than the virtual routers and \
+             their interval require, a router does not keep its interval."
                 .to_owned(),
-            "keepalived's parent process is not counted as memory; the BPF maps are memory of the kernel, not of the \
-             agent: see their row."
+            "The memory of keepalived's parent process is not counted. The BPF maps are memory of the kernel, not of \
+             the agent, and have a row of their own."
                 .to_owned(),
         ],
         ..Findings::default()
@@ -81,7 +82,8 @@ fn run(options: &Options) -> Result<Findings> {
             if taken.at_the_end != (size.count(), 0) {
                 let (active, backup) = taken.at_the_end;
                 let text = format!(
-                    "{size}: at the end {} held {active} addresses on the Active and {backup} on the Backup router: it did not keep up.",
+                    "{size}: {} did not keep up: at the end, {active} addresses were on the Active and {backup} on the \
+                     Backup router.",
                     program.name()
                 );
                 findings.notes.push(text);
@@ -124,7 +126,7 @@ fn run(options: &Options) -> Result<Findings> {
     }
     findings.plots.push(Plot {
         title: "Processor time with many virtual routers".to_owned(),
-        axis: "% of a core (median; whisker: least to most)".to_owned(),
+        axis: "% of a core (median; whisker: minimum to maximum)".to_owned(),
         logarithmic: false,
         mark: None,
         body: Body::Bars(groups),
@@ -181,7 +183,10 @@ fn measure(program: Program, size: Size, options: &Options) -> Result<Taken> {
     active.ensure_all("active", size.count())?;
     backup.ensure_all("backup", size.count())?;
     let at_the_end = (virtual_addresses(&wires.left)?, virtual_addresses(&wires.right)?);
-    ensure!(program == Program::Keepalived || at_the_end == (size.count(), 0), "it fell over: {at_the_end:?}");
+    ensure!(
+        program == Program::Keepalived || at_the_end == (size.count(), 0),
+        "at the end, the Active and the Backup router had {at_the_end:?} addresses"
+    );
     let [active, backup] = shares;
     Ok(Taken {
         active: Samples::of(active)?,
@@ -204,7 +209,7 @@ impl Daemon {
         }
     }
 
-    /// How many changes of role it has logged so far.
+    /// Returns the number of changes of role that the daemon has logged so far.
     fn changes(&self) -> usize {
         match self {
             Self::Xvrrp(agent) => agent.daemon.count_lines(&["state changed"]),
@@ -212,7 +217,7 @@ impl Daemon {
         }
     }
 
-    /// Fails unless so many virtual routers of ours, and no others, are in this state.
+    /// Fails unless an xvrrp agent has exactly `count` virtual routers, all in this state. Does nothing for keepalived.
     fn ensure_all(&self, state: &str, count: usize) -> Result<()> {
         let Self::Xvrrp(agent) = self else { return Ok(()) };
         let status = agent.status()?;

@@ -1,14 +1,14 @@
-//! The report as a table of 100 columns.
+//! Writes the report as text, 100 columns wide.
 
 use std::fmt::Write;
 
 use super::report::{Figure, Findings, Outcome, Report, Row, Section};
 use super::samples::{number, share};
 
-/// Where what is no table is wrapped.
+/// Column at which paragraphs are wrapped.
 const WIDTH: usize = 100;
 
-/// The whole report.
+/// Returns the whole report.
 pub fn report(report: &Report) -> String {
     let mut text = String::new();
     for (name, value) in report.machine.facts() {
@@ -20,7 +20,7 @@ pub fn report(report: &Report) -> String {
     text + "\n" + &summary(report)
 }
 
-/// One subject.
+/// Returns the part about one subject.
 pub fn section(section: &Section) -> String {
     let mut text = format!("\n{}: {} ({:.0?})\n", section.name, section.title, section.took);
     match &section.findings {
@@ -30,11 +30,11 @@ pub fn section(section: &Section) -> String {
     text
 }
 
-/// How many targets are met, and which are not.
+/// Returns the number of targets that are met, and a list of those that are not.
 pub fn summary(report: &Report) -> String {
     let count = |wanted: fn(&Outcome) -> bool| report.targets().filter(|(_, _, t)| wanted(&t.outcome)).count();
     let mut text = if report.quick {
-        "a quick run: its figures mean nothing, and targets are not judged\n".to_owned()
+        "This was a quick run: its figures mean nothing, and targets are not judged.\n".to_owned()
     } else {
         let met = count(|outcome| *outcome == Outcome::Met);
         let not_comparable = count(|outcome| matches!(outcome, Outcome::NotComparable(_)));

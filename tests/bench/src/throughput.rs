@@ -1,4 +1,4 @@
-//! What a gateway forwards, with the program on its interfaces and without.
+//! Measures the throughput of a gateway, with the program on its interfaces and without.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Stdio;
@@ -19,35 +19,36 @@ use xvrrp_lab::{Namespace, VirtualRouter, Xvrrp, eventually, pause, run as run_c
 
 pub const SUBJECT: Subject = Subject { name: "throughput", title: "forwarding with the program attached", run };
 
-/// What forwarding must reach of what it is without the program.
+/// Share of the throughput without the program that must be reached with it.
 const TARGET: f64 = 0.98;
 const PORT: u16 = 7008;
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 100);
 /// The payload of the smallest frame on a wire.
 const PAYLOAD: usize = 18;
 const UDP: u8 = 17;
-/// How many frames are injected at a time.
+/// Number of frames that are injected at a time.
 const AT_ONCE: u32 = 1 << 19;
 /// The gateway's interfaces.
 const CLIENT_SIDE: &str = "eth0";
 const SERVER_SIDE: &str = "eth1";
 
-/// What is on the gateway, and which way the client goes.
+/// Programs on the gateway, and the MAC that the client sends to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     /// No program.
     Bare,
-    /// Programs that only pass, in the same places: what the kernel's hooks cost by themselves. At the driver only.
+    /// Programs that only pass, in the same places, to show what the kernel's hooks cost by themselves. At the driver
+    /// only.
     Hooks,
-    /// The program, which has nothing to do with the frames: they go to the interface's own MAC address.
+    /// The agent's programs, past which the frames go to the interface's own MAC.
     Past,
-    /// The program, which admits the frames: they go to the virtual MAC.
+    /// The agent's programs, which admit the frames to the virtual MAC.
     Through,
 }
 
 const WAYS: [Way; 4] = [Way::Bare, Way::Hooks, Way::Past, Way::Through];
 
-/// Client, gateway and server, and cables between them.
+/// Client, gateway and server, connected by cables.
 struct Path {
     client: Namespace,
     gateway: Namespace,
@@ -62,7 +63,7 @@ fn run(options: &Options) -> Result<Findings> {
     let mut injected = [const { Vec::new() }; WAYS.len()];
     let mut packets = [const { Vec::new() }; WAYS.len()];
     let mut bits = [const { Vec::new() }; WAYS.len()];
-    // One way after the other, again and again: what disturbs, disturbs all of them.
+    // The ways take turns, so that a disturbance affects all of them.
     for _ in 0..rounds {
         for (index, way) in WAYS.into_iter().enumerate() {
             if way != Way::Hooks {
@@ -93,32 +94,34 @@ fn run(options: &Options) -> Result<Findings> {
     let plots = vec![
         plot(
             "Forwarding of the smallest packets, driver mode",
-            "thousand packets/s (median; whisker: least to most)",
+            "thousand packets/s (median; whisker: minimum to maximum)",
             &driver,
         ),
         plot(
             "Forwarding of the smallest packets, generic mode",
-            "thousand packets/s (median; whisker: least to most)",
+            "thousand packets/s (median; whisker: minimum to maximum)",
             &small,
         ),
-        plot("Forwarding of one TCP stream", "Gbit/s (median; whisker: least to most)", &stream),
+        plot("Forwarding of one TCP stream", "Gbit/s (median; whisker: minimum to maximum)", &stream),
     ];
     Ok(Findings {
         how: format!(
-            "Client, gateway and server, a veth cable on each side of the gateway; {rounds} rounds through all ways. Smallest \
-             packets: UDP with {PAYLOAD} bytes; counted is what arrives at the server. At the driver: the kernel makes the \
-             frames and hands them to the gateway's driver, where the program is in driver mode, as on a card. Over the \
-             cable: from one thread, one system call each, for {window:?}; the program is in generic mode. Past: to the \
-             interface's own MAC; through: to the virtual MAC, admitted by the program."
+            "A client, a gateway and a server are connected by a veth cable on each side of the gateway. All ways take \
+             turns, for {rounds} rounds. The smallest packets are UDP with {PAYLOAD} bytes, and those that arrive at \
+             the server are counted. At the driver: the kernel makes the frames and hands them to the gateway's \
+             driver, where the program is in driver mode, as on a card. Over the cable: one thread sends for \
+             {window:?}, with one system call for each packet, and the program is in generic mode. Past: to the \
+             interface's own MAC. Through: to the virtual MAC, admitted by the program."
         ),
         rows: vec![driver, small, stream],
         notes: vec![
-            "Over the cable the program runs in generic mode, behind the allocation of the packet's buffer, which the kernel makes \
-             anew or linear for it where it must: with segments of 64 kB, as TCP over veth has them, that is most of the \
-             cost. At the driver, as on a card, there is neither."
+            "Over the cable, the program runs in generic mode, after the packet's buffer has been allocated. If that \
+             buffer is not linear or has too little headroom, the kernel copies it. With segments of 64 kB, which TCP \
+             has over veth, that is most of the cost. At the driver, as on a card, there is neither."
                 .to_owned(),
-            "Bare programs: one that only passes in each of the two places, XDP and TC's egress, that the agent's programs \
-             take: what the kernel's own hooks cost of a path that does nothing else but forward."
+            "Bare programs: one program that only passes at each of the two hooks, XDP and TC egress, to which the \
+             agent's programs are attached. They show what the kernel's hooks themselves cost on a path that only \
+             forwards."
                 .to_owned(),
         ],
         plots,
@@ -132,7 +135,7 @@ fn judged(what: &str, unit: &'static str, [bare, hooks, past, through]: [Vec<f64
     if !hooks.is_empty() {
         row = row.figure("bare programs", Samples::of(hooks)?);
     }
-    Ok(row.beside("no program", bare).target(format!("at least {TARGET} of what it is without the program"), met))
+    Ok(row.beside("no program", bare).target(format!("at least {TARGET} of the figure without the program"), met))
 }
 
 impl Path {
@@ -177,7 +180,7 @@ impl Path {
         Ok(Some(agent))
     }
 
-    /// How many a second arrive.
+    /// Returns the number of packets that arrive at the server in a second.
     fn small_packets(&self, window: Duration) -> Result<f64> {
         let _sink = self.sink()?;
         let socket = self.client.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
@@ -186,7 +189,7 @@ impl Path {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    // It may be told that nobody is there yet.
+                    // May fail because an earlier packet was refused.
                     let _ = socket.send(&[0; PAYLOAD]);
                 }
             });
@@ -202,7 +205,7 @@ impl Path {
         })
     }
 
-    /// How many a second arrive of so many that are handed to the gateway's driver.
+    /// Hands packets to the gateway's driver and returns how many arrive at the server in a second.
     fn injected_packets(&self, way: Way, packets: u32) -> Result<f64> {
         let _sink = self.sink()?;
         let own = self.gateway.mac(CLIENT_SIDE)?;
@@ -231,18 +234,21 @@ impl Path {
         let start = Instant::now();
         injector.send(packets)?;
         let took = start.elapsed();
-        // What was under way.
+        // Packets may still be under way.
         pause(Duration::from_millis(20))?;
         let arrived = received(&self.server, "eth0")? - before;
-        ensure!(arrived >= f64::from(packets) * 0.99, "of {packets} packets {arrived} have arrived");
+        ensure!(arrived >= f64::from(packets) * 0.99, "only {arrived} of {packets} packets have arrived");
         if let Some(kernel) = kernel {
             let admitted = kernel.count(1, Counter::VirtualMacAdmitted)?;
-            ensure!((way == Way::Through) == (admitted > 0), "the program has admitted {admitted}");
+            ensure!(
+                (way == Way::Through) == (admitted > 0),
+                "the program has admitted {admitted} packets to the virtual MAC"
+            );
         }
         Ok(arrived / took.as_secs_f64())
     }
 
-    /// The agent's programs, Active on both interfaces: the agent itself takes generic mode on veth.
+    /// Loads the agent's programs, Active on both interfaces. The agent itself would choose generic mode on veth.
     fn kernel_half(&self) -> Result<KernelHalf> {
         let mut kernel = KernelHalf::load()?;
         for (interface, slot, address) in [(CLIENT_SIDE, 0, [192, 0, 2, 1]), (SERVER_SIDE, 1, [198, 51, 100, 1])] {
@@ -254,12 +260,13 @@ impl Path {
         Ok(kernel)
     }
 
-    /// Never read: what it has no room for is dropped without a word.
+    /// Opens a socket for the packets at the server. It is never read, and packets that it has no room for are dropped
+    /// silently.
     fn sink(&self) -> Result<UdpSocket> {
         Ok(self.server.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)))??)
     }
 
-    /// Bits per second of a TCP stream from the client to the server.
+    /// Measures the bits per second of a TCP stream from the client to the server.
     fn iperf(&self, seconds: u32) -> Result<f64> {
         let mut server = self.server.command("iperf3")?;
         server.args(["-s", "-1"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -273,7 +280,7 @@ impl Path {
             let mut client = self.client.command("iperf3")?;
             client.args(["-c", &SERVER.to_string(), "-t", &seconds.to_string(), "-J"]);
             let report: Value = serde_json::from_str(&run_command(&mut client)?)?;
-            report["end"]["sum_received"]["bits_per_second"].as_f64().context("iperf3 tells no rate")
+            report["end"]["sum_received"]["bits_per_second"].as_f64().context("iperf3 reports no rate")
         });
         if measured.is_err() {
             let _ = server.kill();

@@ -1,5 +1,5 @@
-//! How long a client is without its virtual address when there are many: the first that the configuration names, and the
-//! last.
+//! Measures how long a client cannot reach its virtual address in a takeover when there are many: the first address
+//! that the configuration names, and the last.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -18,18 +18,18 @@ pub const SUBJECT: Subject = Subject { name: "vips", title: "takeover with many 
 
 const INTERVAL: Duration = Duration::from_millis(100);
 const PROBE: Duration = Duration::from_micros(500);
-/// How many addresses a virtual router has; an advert holds at most 255.
+/// Number of addresses in a virtual router; an advert holds at most 255.
 const AT_ONCE: usize = 250;
-/// How much later than the first the last of this many may come, in milliseconds.
+/// Largest number of addresses for which the lag is judged, and the target for it in milliseconds.
 const TARGET_COUNT: usize = 1000;
 const TARGET: f64 = 5.0;
 
-/// Of the first and of the last address, run by run.
+/// Outages of the first and of the last address.
 struct Outages {
     first: Samples,
     last: Samples,
     lag: Samples,
-    /// Why there were no more of them.
+    /// Reason why there are fewer runs than planned.
     cut_short: Option<String>,
 }
 
@@ -38,21 +38,23 @@ fn run(options: &Options) -> Result<Findings> {
     let runs = options.runs(10, 1);
     let mut findings = Findings {
         how: format!(
-            "The Active router's cable is pulled ({} ms adverts), while a client asks the first and the last of the \
-             addresses, each every {} ms. Lag: how much longer the last is out of reach than the first.",
+            "The Active router's cable is pulled (adverts every {} ms), while a client asks the first and the last \
+             address, each every {} ms. Lag: how much longer the last address is out of reach than the first.",
             INTERVAL.as_millis(),
             PROBE.as_secs_f64() * 1e3
         ),
         notes: vec![
-            "Put there by ip(8): as many addresses on an interface by one `ip -batch`, with nothing else going on. For each \
-             address the kernel walks through those that the interface has, twice: what it takes grows with their square, \
-             whoever asks."
+            "Added by ip(8): one `ip -batch` adds as many addresses to an interface while nothing else happens. For \
+             each address, the kernel walks twice through all addresses of the interface. The time therefore grows \
+             with the square of their number, whichever program adds them."
                 .to_owned(),
             format!(
-            "An advert holds at most 255 addresses: xvrrp has a virtual router for every {AT_ONCE}, all of whose addresses \
-             are in its adverts. keepalived has one virtual router, one address in its adverts, and the others under \
-             virtual_ipaddress_excluded: the usual way there, and less work per advert."
-        )],
+                "An advert holds at most 255 addresses. xvrrp has one virtual router for every {AT_ONCE}, and all \
+                 addresses are in its adverts. keepalived has one virtual router with one address in its adverts, and \
+                 the others under virtual_ipaddress_excluded, which is the usual way there and means less work per \
+                 advert."
+            ),
+        ],
         ..Findings::default()
     };
     let mut lines: Vec<Line> = Vec::new();
@@ -78,15 +80,13 @@ fn run(options: &Options) -> Result<Findings> {
         findings.rows.push(row("first", xvrrp.first, keepalived.first));
         findings.rows.push(row("last", xvrrp.last, keepalived.last));
         let met = xvrrp.lag.median() <= TARGET;
-        // Differences about zero have no ratio.
+        // There is no ratio, because the differences may be zero.
         let lag =
             Row::new(format!("{name}: lag"), "ms").figure("xvrrp", xvrrp.lag).figure("keepalived", keepalived.lag);
         let judged = (AT_ONCE..=TARGET_COUNT).contains(&count);
         findings.rows.push(if judged { lag.target(format!("median at most {TARGET} ms"), met) } else { lag });
         if count > 1 {
-            findings
-                .rows
-                .push(Row::new(format!("{name}: put there by ip(8)"), "ms").figure("kernel", alone(count, runs)?));
+            findings.rows.push(Row::new(format!("{name}: added by ip(8)"), "ms").figure("kernel", alone(count, runs)?));
         }
     }
     findings.plots.push(Plot {
@@ -99,7 +99,7 @@ fn run(options: &Options) -> Result<Findings> {
     Ok(findings)
 }
 
-/// Held, and not used.
+/// A running daemon, which stops when this is dropped.
 enum Daemon {
     Xvrrp { _agent: Xvrrp },
     Keepalived { _daemon: Keepalived },
@@ -110,7 +110,8 @@ fn outages(program: Program, count: usize, runs: usize) -> Result<Outages> {
     lab.client.ip("route add 10.0.0.0/8 dev eth0")?;
     let _echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
     let _active = start(program, &lab.routers[0], PRIORITIES[0], count)?;
-    // One after the other: of two that start together, the one that is busy with its addresses may not be heard in time.
+    // The routers start one after the other. If they started together, the one that is busy with its addresses might
+    // not advertise in time.
     let last = UdpProbe::start(&lab.client, address(count - 1), PROBE)?;
     last.wait_for_answer_from(0, PATIENCE)?;
     drop(last);
@@ -122,10 +123,11 @@ fn outages(program: Program, count: usize, runs: usize) -> Result<Outages> {
         let probes = probes.into_iter().collect::<Result<Vec<_>>>()?;
         if let Err(error) = probes.iter().try_for_each(|probe| probe.wait_for_answer_from(0, PATIENCE)) {
             ensure!(program == Program::Keepalived && run > 0, "after {run} takeovers: {error:#}");
-            cut_short = Some(format!("with {count} addresses keepalived did not come back after {run} takeovers"));
+            cut_short =
+                Some(format!("With {count} addresses, keepalived did not take over again after {run} takeovers."));
             break;
         }
-        // Longer than the other host takes to remove thousands of addresses.
+        // The other host has to remove thousands of addresses first.
         let share = u32::try_from(run)? * 37 % 100;
         thread::sleep(Duration::from_millis(1500) + INTERVAL * share / 100);
         let cut = Instant::now();
@@ -145,7 +147,7 @@ fn outages(program: Program, count: usize, runs: usize) -> Result<Outages> {
     Ok(Outages { first: Samples::of(firsts)?, last: Samples::of(lasts)?, lag: Samples::of(lags)?, cut_short })
 }
 
-/// How long the kernel takes for that many addresses, one request after the other.
+/// Measures how long the kernel takes to add that many addresses, one request after the other.
 fn alone(count: usize, runs: usize) -> Result<Samples> {
     let mut batch = tempfile::NamedTempFile::new()?;
     for number in 0..count {
@@ -166,7 +168,7 @@ fn alone(count: usize, runs: usize) -> Result<Samples> {
     Samples::milliseconds(took)
 }
 
-/// 10.0.0.1 and so on, none of which ends in 0 or 255.
+/// Returns 10.0.0.1 and so on. No address ends in 0 or 255.
 fn address(number: usize) -> Ipv4Addr {
     let octet = |value: usize| u8::try_from(value).expect("a few thousand addresses");
     Ipv4Addr::new(10, 0, octet(number / AT_ONCE), octet(number % AT_ONCE + 1))

@@ -1,4 +1,4 @@
-//! Two hosts with cables between them and nothing else: what a bridge would cost is in nobody's figures.
+//! Two hosts that are connected by cables only, so that no figure includes the cost of a bridge.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use xvrrp_lab::{Namespace, pause};
 
-/// The hosts; their interfaces are called `eth0`, `eth1` and so on, with 10.N.0.1/16 and 10.N.0.2/16.
+/// The hosts. Their interfaces are called `eth0`, `eth1` and so on, and have the addresses 10.N.0.1/16 and 10.N.0.2/16.
 #[derive(Debug)]
 pub struct Wires {
     pub left: Namespace,
@@ -33,7 +33,7 @@ impl Wires {
     }
 }
 
-/// How many addresses a host has whose third octet is 64 or more: those that move.
+/// Returns the number of virtual addresses on a host, whose third octet is 64 or more.
 pub fn virtual_addresses(host: &Namespace) -> Result<usize> {
     let is_virtual = |line: &&str| {
         let address = line.split_whitespace().nth(3).unwrap_or_default();
@@ -42,7 +42,7 @@ pub fn virtual_addresses(host: &Namespace) -> Result<usize> {
     Ok(host.ip("-4 -o addr show")?.lines().filter(is_virtual).count())
 }
 
-/// Waits until a host has exactly this many of them. Asking is dear: seldom.
+/// Waits until a host has exactly this number of virtual addresses. Asks rarely, because asking is expensive.
 pub fn wait_for_virtual_addresses(host: &Namespace, count: usize, within: Duration) -> Result<()> {
     let deadline = Instant::now() + within;
     loop {

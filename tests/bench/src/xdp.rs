@@ -1,10 +1,10 @@
-//! What a frame costs in the XDP program, by `BPF_PROG_TEST_RUN`, beside a program that only says `XDP_PASS`; with few
-//! and with many virtual routers in the maps; and how long it takes to load the kernel half.
+//! Measures what a frame costs in the XDP program (`BPF_PROG_TEST_RUN`), beside a program that only returns `XDP_PASS`,
+//! with few and with many virtual routers in the maps; and how long it takes to load the kernel half.
 //!
-//! A test run with many repeats gives the program what it made of the frame the time before. So each frame here comes
-//! out as it went in: for a frame to the virtual MAC, that MAC is given out as the interface's own. An answered ARP
-//! request or Neighbor Solicitation cannot come out so; it is run once per call, and the difference to a bare `XDP_PASS`
-//! run in the same way is taken.
+//! If a test run repeats the program, each repetition gets the frame that the one before has left. Therefore, the
+//! program must not change the frame. For frames to the virtual MAC, the maps name that MAC as the interface's own. An
+//! ARP request or Neighbor Solicitation that is answered does change, so it is run once per call, and compared with a
+//! bare `XDP_PASS` that is run in the same way.
 
 use std::time::Instant;
 
@@ -23,44 +23,44 @@ use xvrrp_lab::traffic::frames::{self, advert, emit};
 
 pub const SUBJECT: Subject = Subject { name: "xdp", title: "what a frame costs in the XDP program", run };
 
-/// How many virtual routers the maps hold. Of each interface there are at most 255.
+/// Numbers of virtual routers in the maps. An interface has at most 255.
 const ROUTERS: [u32; 3] = [1, 255, 4080];
 const ON_AN_INTERFACE: u32 = 255;
-/// The one that the frames are for.
+/// VRID of the virtual router that the frames are for.
 const OURS: u8 = 51;
 
 const ARP_ANSWERED: &str = "ARP request, answered";
 const ND_ANSWERED: &str = "Neighbor Solicitation, answered";
 
-/// What a packet costs on an interface without a virtual router, in the fence: while every lease runs, and past the end of
-/// one, when each address is looked up.
+/// Cases of a packet on an interface without a virtual router, which passes the fence: every lease runs; or one has
+/// ended, so that each address is looked up.
 const ELSEWHERE: [(&str, u64); 2] = [
     ("TCP/IPv4 on another interface, leases run", Lease::UNLIMITED),
     ("TCP/IPv4 on another interface, one has ended", Lease::ENDED),
 ];
 
-/// The address over IPv6.
+/// Virtual address over IPv6.
 const VIP_IPV6: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 const HOST_IPV6: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
 
-/// In nanoseconds above a bare `XDP_PASS`, by medians.
+/// Targets for the medians, in nanoseconds above a bare `XDP_PASS`.
 const PASSTHROUGH_TARGET: f64 = 5.0;
 const ADMITTED_TARGET: f64 = 15.0;
-/// How much more a frame may cost with the most virtual routers than with one, in nanoseconds or by share.
+/// Targets for the difference between many virtual routers and one: in nanoseconds, or as a share.
 const FLAT_WITHIN: f64 = 5.0;
 const FLAT_SHARE: f64 = 0.15;
 
-/// A frame that comes out as it goes in.
+/// A frame that the program does not change.
 struct Case {
     name: &'static str,
     role: u8,
     frame: Vec<u8>,
     verdict: Verdict,
-    /// At most this much above a bare `XDP_PASS`.
+    /// Target in nanoseconds above a bare `XDP_PASS`.
     target: Option<f64>,
 }
 
-/// How often and how long.
+/// Numbers of measurements.
 struct Effort {
     repeats: u32,
     rounds: usize,
@@ -73,7 +73,7 @@ fn run(options: &Options) -> Result<Findings> {
         Effort { repeats: 500_000, rounds: options.runs(15, 2), single_runs: 50_000, loads: 20 },
         Effort { repeats: 10_000, rounds: options.runs(15, 2), single_runs: 1000, loads: 2 },
     );
-    let bare = BareProgram::pass().context("load a bare XDP_PASS")?;
+    let bare = BareProgram::pass().context("cannot load a bare XDP_PASS")?;
     let tcp = frames::tcp(MacAddress([2, 0, 0, 0, 0, 3]), [203, 0, 113, 5]);
     let bare_cost = rounds(effort.rounds, || bare.nanoseconds(&tcp, effort.repeats))?;
     let mut rows = vec![Row::new("bare XDP_PASS", "ns").figure("nothing else", bare_cost.clone())];
@@ -107,21 +107,22 @@ fn run(options: &Options) -> Result<Findings> {
     rows.push(Row::new("loading the object", "ms").figure("8 routers", loads(effort.loads)?));
     Ok(Findings {
         how: format!(
-            "BPF_PROG_TEST_RUN: the mean of {} repeats, {} times over, with 1, 255 and 4080 virtual routers in the maps, \
-             for one of which the frame is. A question that is answered cannot be repeated: the median of {} single runs, \
-             less what a bare XDP_PASS takes longer so than in repeats.",
+            "BPF_PROG_TEST_RUN gives the mean of {} repetitions. It runs {} times, with 1, 255 and 4080 virtual \
+             routers in the maps, and the frame is for one of them. A request that is answered cannot be repeated. Its \
+             figure is the median of {} single runs, minus the time by which a single run of a bare XDP_PASS exceeds a \
+             repeated one.",
             effort.repeats, effort.rounds, effort.single_runs
         ),
         rows,
         notes: vec![
-            "The kernel tells the mean in whole nanoseconds. Everything is in the cache; real traffic also pays for what \
-             is not."
+            "The kernel reports the mean in whole nanoseconds. All data is in the cache; real traffic also pays for \
+             cache misses."
                 .to_owned(),
-            "keepalived has no part in the path of packets: there is nothing to compare with.".to_owned(),
+            "There is no comparison with keepalived, which has no part in the path of packets.".to_owned(),
         ],
         plots: vec![Plot {
             title: "What a frame costs in the XDP program".to_owned(),
-            axis: "ns per frame (median; whisker: least to most)".to_owned(),
+            axis: "ns per frame (median; whisker: minimum to maximum)".to_owned(),
             logarithmic: false,
             mark: None,
             body: Body::Bars(groups),
@@ -139,7 +140,7 @@ fn judged(name: &str, costs: &[Samples], above_bare: Option<f64>, limit: Option<
     let flat = most <= (first + FLAT_WITHIN).max(first * (1.0 + FLAT_SHARE));
     let within = limit.is_none_or(|limit| most <= limit);
     let share = FLAT_SHARE * 100.0;
-    let flatness = format!("with more routers at most {FLAT_WITHIN} ns or {share} % more");
+    let flatness = format!("at most {FLAT_WITHIN} ns or {share} % more with more routers");
     let what = match above_bare {
         Some(above) => format!("at most {above} ns above bare XDP_PASS; {flatness}"),
         None => flatness,
@@ -163,7 +164,7 @@ fn cases(tcp: &[u8]) -> Vec<Case> {
     };
     let valid = with(1);
     let unknown = AdvertFrame { vrid: Vrid::new(99).expect("not zero"), ..advert() };
-    // In the largest maps every VRID is taken on our interface: another VLAN's is not.
+    // In the largest maps, every VRID is in use on our interface, but none on another VLAN.
     let unknown = frames::tagged(&emit(&unknown), 0x8100, 7);
     let active = Router::ROLE_ACTIVE;
     let backup = Router::ROLE_BACKUP;
@@ -197,14 +198,14 @@ fn cases(tcp: &[u8]) -> Vec<Case> {
         case("valid advert, 255 addresses", backup, with(255), Verdict::Drop),
         case("bogus advert: TTL 254", backup, frames::with_ip_byte(&valid, 8, 254), Verdict::Drop),
         case("bogus advert: checksum", backup, frames::with_byte(&valid, frames::MESSAGE + 6, 0), Verdict::Drop),
-        case("advert of no virtual router of ours", backup, unknown, Verdict::Pass),
+        case("advert with an unknown VRID", backup, unknown, Verdict::Pass),
     ]
 }
 
 impl Case {
-    /// Makes sure that the frame comes out as it goes in.
+    /// Loads the kernel half and makes sure that it does not change the frame.
     fn prepare(&self, routers: u32) -> Result<KernelHalf> {
-        // Whichever virtual MAC it is.
+        // The destination, which may be a virtual MAC of either family, is named as the interface's own.
         let interface_mac = *self.frame.first_chunk().context("a frame with a destination")?;
         let mut kernel = kernel_half(routers, Router { interface_mac, ..router(self.role) })?;
         for _ in 0..2 {
@@ -215,8 +216,8 @@ impl Case {
     }
 }
 
-/// `ours` is VRID 51's on the interface that frames arrive on, with 192.0.2.1, and with 2001:db8::1 over IPv6; the others
-/// fill it and further interfaces.
+/// Loads the kernel half with this number of virtual routers. `ours` has VRID 51 on the interface that frames arrive
+/// on, with the addresses 192.0.2.1 and 2001:db8::1. The others fill that interface and further ones.
 fn kernel_half(routers: u32, ours: Router) -> Result<KernelHalf> {
     let mut kernel = KernelHalf::with_room(routers.max(8) + 1)?;
     kernel.add(key(OURS, 0), Router { slot: 0, ..ours }, [192, 0, 2, 1])?;
@@ -280,7 +281,7 @@ fn answered(request: &[u8], bare: &BareProgram, bare_median: f64, routers: u32, 
         answered.push(kernel.nanoseconds(request, 1)?);
     }
     let (alone, answered) = (nanoseconds(alone)?, nanoseconds(answered)?);
-    // One value: the least and the most would be of two different moments.
+    // This is one value: a minimum and a maximum would come from different runs.
     Samples::once((answered.median() + bare_median - alone.median()).max(0.0))
 }
 

@@ -1,8 +1,8 @@
-//! Comments that cite rows of the checklist: `conformance 34` or `conformance 34, 35`, wherever in a comment.
+//! Finds comments that cite rows of the checklist: `conformance 34` or `conformance 34, 35` anywhere in a comment.
 //!
-//! One above an item is that item's; any other one is the function's that it stands in.
+//! A comment above an item belongs to that item. Any other comment belongs to the function that contains it.
 
-/// Somebody cites a row.
+/// A citation of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Citation {
     pub row: u32,
@@ -11,7 +11,7 @@ pub struct Citation {
     pub place: Place,
 }
 
-/// What is cited for a row: a file, and in it a function or type.
+/// The file, and the function or type in it, that cites a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub path: String,
@@ -40,7 +40,7 @@ pub fn of(path: &str, text: &str) -> Vec<Citation> {
     citations
 }
 
-/// `34, 35) and more` are 34 and 35.
+/// Reads the numbers at the start of a text: 34 and 35 from `34, 35) and more`.
 fn numbers(cited: &str) -> Vec<u32> {
     let is_list = |character: char| character.is_ascii_digit() || ", ".contains(character);
     let list = cited.split(|character| !is_list(character)).next().unwrap_or_default();
@@ -57,13 +57,13 @@ fn item(lines: &[&str], cited_at: usize) -> Option<String> {
     if let Some(name) = below.and_then(|line| declared(line)) {
         return Some(name);
     }
-    // The nearest function above that is indented less.
+    // Otherwise, it is the nearest function above that is indented less.
     let indent = |line: &str| line.len() - line.trim_start().len();
     let function = |line: &&&str| indent(line) < indent(lines[cited_at]) && line.contains("fn ");
     lines[..cited_at].iter().rev().find(function).and_then(|line| declared(line))
 }
 
-/// What a line declares: the word behind `fn`, `struct` and so on.
+/// Returns the name that a line declares: the word after `fn`, `struct` and so on.
 fn declared(line: &str) -> Option<String> {
     let mut words = line.split(|character: char| !character.is_alphanumeric() && character != '_');
     const QUALIFIERS: [&str; 8] = ["pub", "crate", "super", "in", "async", "unsafe", "", "default"];
@@ -85,9 +85,9 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_above_an_item_is_that_items() {
+    fn a_comment_above_an_item_belongs_to_that_item() {
         for (text, item) in [
-            ("/// Of RFC 9568 6.1 (conformance 19).\n#[must_use]\npub const fn skew() {}", "skew"),
+            ("/// Computes it (conformance 19).\n#[must_use]\npub const fn skew() {}", "skew"),
             ("// conformance 19\npub(super) struct Timer;", "Timer"),
             ("    // conformance 19\n\n    const TTL: u8 = 255;", "TTL"),
         ] {
@@ -96,14 +96,14 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_inside_a_function_is_that_functions() {
+    fn a_comment_inside_a_function_belongs_to_that_function() {
         let text = "fn outer() {\n    let f = 1; // conformance 3\n    // conformance 4, 5\n    if f == 1 {}\n}\n";
         let outer = || Some("outer".to_owned());
         assert_eq!(cited("ebpf/src/x.rs", text), [(3, outer(), false), (4, outer(), false), (5, outer(), false)]);
     }
 
     #[test]
-    fn tests_are_told_from_code_by_where_they_are() {
+    fn tests_are_distinguished_from_code_by_their_place() {
         let test = "#[test]\nfn t() {\n    // RFC 9568 6.1, conformance 20\n}\n";
         assert_eq!(cited("tests/suite/x.rs", test), [(20, Some("t".to_owned()), true)]);
         assert_eq!(cited("common/src/wire/vrrp/tests.rs", test), [(20, Some("t".to_owned()), true)]);
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_speaks_of_conformance_cites_nothing() {
+    fn the_word_conformance_without_a_number_is_not_a_citation() {
         assert_eq!(cited("agent/src/x.rs", "// conformance is tested\nlet conformance = 5;"), []);
     }
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask conformance`: docs/conformance.md, from the rows in docs/conformance/rows.toml and from the comments in code
-//! and tests that cite them.
+//! `cargo xtask conformance`: writes docs/conformance.md from the rows in docs/conformance/rows.toml and from the
+//! comments in code and tests that cite them.
 
 mod citations;
 mod page;
@@ -19,34 +19,34 @@ use rows::Row;
 const ROWS: &str = "docs/conformance/rows.toml";
 const PAGE: &str = "docs/conformance.md";
 
-/// A row of the checklist with those who cite it, in the order of their files.
+/// A row of the checklist with the places that cite it, in the order of their files.
 struct Entry {
     row: Row,
     code: Vec<Place>,
     tests: Vec<Place>,
 }
 
-/// Writes the page, unless there is something to complain of.
+/// Writes the page, unless there are complaints.
 pub fn run() -> Result<()> {
     let (entries, complaints) = entries()?;
     for complaint in &complaints {
         eprintln!("{complaint}");
     }
     if !complaints.is_empty() {
-        bail!("{} complaints; {PAGE} was left as it is", complaints.len());
+        bail!("{} complaints; {PAGE} was not written", complaints.len());
     }
     let path = workspace().join(PAGE);
     fs::write(&path, page::of(&entries)).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("xtask conformance: {} rows in {PAGE}", entries.len());
+    println!("xtask conformance: wrote {} rows to {PAGE}", entries.len());
     Ok(())
 }
 
-/// For `cargo xtask tidy`: that each row has what it must, and that the page is as it would be written now.
+/// Checks for `cargo xtask tidy` that each row is cited or has a deviation, and that the page is up to date.
 pub fn check() -> Result<Vec<Complaint>> {
     let (entries, mut complaints) = entries()?;
     let current = fs::read_to_string(workspace().join(PAGE)).unwrap_or_default();
     if complaints.is_empty() && current != page::of(&entries) {
-        let what = "is not what code and tests say: run `cargo xtask conformance`".to_owned();
+        let what = "does not match the citations in code and tests: run `cargo xtask conformance`".to_owned();
         complaints.push(Complaint { path: PAGE.to_owned(), line: 1, what });
     }
     Ok(complaints)
@@ -79,19 +79,19 @@ fn enter(entries: &mut [Entry], citation: Citation) -> Result<(), String> {
     Ok(())
 }
 
-/// What a row has not, and has to have.
+/// Returns a complaint if a row lacks a citation in code or tests, and has no deviation.
 fn lack(entry: &Entry) -> Option<Complaint> {
     let row = &entry.row;
     let what = match (entry.code.is_empty(), entry.tests.is_empty()) {
         _ if row.deviation.is_some() => return None,
         (false, false) => return None,
-        (true, _) => "is cited by no code, and is no deviation",
-        (false, true) => "is cited by no test, and is no deviation",
+        (true, _) => "is not cited in code, and has no deviation",
+        (false, true) => "is not cited in a test, and has no deviation",
     };
     Some(Complaint { path: ROWS.to_owned(), line: row.line, what: format!("row {} {what}", row.id) })
 }
 
-/// Every source that may cite, with its path in the workspace.
+/// Reads every source that may cite rows, with its path in the workspace.
 fn sources() -> Result<Vec<(String, String)>> {
     let mut sources = Vec::new();
     for directory in ["agent", "common", "ebpf", "tests"] {
@@ -116,7 +116,7 @@ mod tests {
     fn entry(row: &str, code: bool, test: bool) -> Entry {
         let text =
             format!("[[part]]\ntitle = \"Part\"\n[[part.row]]\nid = 7\nrequirement = \"R\"\nsection = \"1\"\n{row}");
-        let row = rows::of(&text).expect("the snippet is right").remove(0);
+        let row = rows::of(&text).expect("the snippet is valid").remove(0);
         let place = || vec![Place { path: "a.rs".to_owned(), item: None }];
         Entry { row, code: if code { place() } else { Vec::new() }, tests: if test { place() } else { Vec::new() } }
     }
@@ -125,13 +125,13 @@ mod tests {
     fn a_row_needs_code_and_a_test_or_a_deviation() {
         let complaint = |row, code, test| lack(&entry(row, code, test)).map(|complaint| complaint.what);
         assert_eq!(complaint("", true, true), None);
-        assert_eq!(complaint("", false, true).as_deref(), Some("row 7 is cited by no code, and is no deviation"));
-        assert_eq!(complaint("", true, false).as_deref(), Some("row 7 is cited by no test, and is no deviation"));
-        assert_eq!(complaint("deviation = \"we do not\"", false, false), None);
+        assert_eq!(complaint("", false, true).as_deref(), Some("row 7 is not cited in code, and has no deviation"));
+        assert_eq!(complaint("", true, false).as_deref(), Some("row 7 is not cited in a test, and has no deviation"));
+        assert_eq!(complaint("deviation = \"not implemented\"", false, false), None);
     }
 
     #[test]
-    fn a_row_that_there_is_not_cannot_be_cited() {
+    fn a_row_that_does_not_exist_cannot_be_cited() {
         let citation =
             |row| Citation { row, line: 1, is_test: false, place: Place { path: "a.rs".to_owned(), item: None } };
         let mut entries = [entry("", false, false)];

@@ -1,4 +1,4 @@
-//! What docs/conformance.md looks like.
+//! Formats docs/conformance.md.
 
 use std::fmt::Write;
 
@@ -31,7 +31,7 @@ pub fn of(entries: &[Entry]) -> String {
                 page,
                 "\n## {part}\n\n| row | requirement | section | code | test | deviation |\n|---|---|---|---|---|---|\n"
             )
-            .expect("a string takes everything");
+            .expect("writing to a string never fails");
         }
         let deviation = row.deviation.as_deref().unwrap_or_default();
         writeln!(
@@ -43,7 +43,7 @@ pub fn of(entries: &[Entry]) -> String {
             places(&entry.code),
             places(&entry.tests)
         )
-        .expect("a string takes everything");
+        .expect("writing to a string never fails");
     }
     page
 }

@@ -1,4 +1,4 @@
-//! The checklist: docs/conformance/rows.toml.
+//! Reads the checklist, docs/conformance/rows.toml.
 
 use anyhow::{Context, Result, bail};
 use toml::{Table, Value};
@@ -6,12 +6,12 @@ use toml::{Table, Value};
 #[derive(Debug)]
 pub struct Row {
     pub id: u32,
-    /// Where it stands in the file.
+    /// Number of the line in the file.
     pub line: usize,
     pub part: String,
     pub requirement: String,
     pub section: String,
-    /// What we do instead, and why.
+    /// Difference between xvrrp and the requirement, with the reason.
     pub deviation: Option<String>,
 }
 
@@ -35,7 +35,7 @@ pub fn of(text: &str) -> Result<Vec<Row>> {
         }
     }
     if let Some(pair) = rows.windows(2).find(|pair| pair[0].id >= pair[1].id) {
-        bail!("row {} stands behind row {}", pair[1].id, pair[0].id);
+        bail!("row {} comes after row {}, but ids must ascend", pair[1].id, pair[0].id);
     }
     Ok(rows)
 }
@@ -47,5 +47,5 @@ fn array<'a>(table: &'a Table, key: &str) -> Result<Vec<&'a Table>> {
 
 fn string(table: &Table, key: &str) -> Result<String> {
     let string = table.get(key).and_then(Value::as_str);
-    string.map(str::to_owned).with_context(|| format!("there is no text for {key}"))
+    string.map(str::to_owned).with_context(|| format!("{key} is missing"))
 }

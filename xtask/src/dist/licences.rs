@@ -1,4 +1,4 @@
-//! The licences of what others have written and the binary contains.
+//! The licences of third-party code in the binary.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use crate::process::{cargo, output};
 
-/// Of the workspace, what the binary is made of: the agent, and the kernel half inside.
+/// Packages of the workspace that the binary consists of: the agent, and the kernel half in it.
 const ROOTS: [&str; 2] = ["xvrrp", "xvrrp-ebpf"];
 
-/// Every crate with its licence, and then each text once, with whose it is.
+/// Lists every crate with its licence, then each text once, with the crates that it belongs to.
 pub fn list() -> Result<String> {
     let metadata = output(cargo().args(["metadata", "--format-version", "1", "--locked"])).context("cargo metadata")?;
     let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata")?;
@@ -24,7 +24,7 @@ pub fn list() -> Result<String> {
     let mut texts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for id in linked(&metadata, &packages) {
         let package = packages.get(id).with_context(|| format!("cargo metadata has no {id}"))?;
-        // What is ours has the licences of this repository.
+        // Our own crates have the licences of this repository.
         if package["source"].is_null() {
             continue;
         }
@@ -44,7 +44,8 @@ pub fn list() -> Result<String> {
     Ok(list)
 }
 
-/// The ids of all crates that end in the binary: neither what only builds or tests it, nor procedural macros.
+/// Returns the ids of all crates that are linked into the binary, without build and test dependencies and without
+/// procedural macros.
 fn linked<'a>(metadata: &'a Value, packages: &BTreeMap<&str, &'a Value>) -> BTreeSet<&'a str> {
     let nodes: BTreeMap<&str, &Value> =
         array(&metadata["resolve"]["nodes"]).filter_map(|node| Some((node["id"].as_str()?, node))).collect();
@@ -70,7 +71,7 @@ fn array(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// The licences and notices that lie in a crate's directory.
+/// Reads the licences and notices in a crate's directory.
 fn texts_in(directory: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();

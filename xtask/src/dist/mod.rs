@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: a Debian package, made with no more than dpkg-deb.
+//! `cargo xtask dist`: makes a Debian package with nothing but dpkg-deb.
 
 mod licences;
 
@@ -13,19 +13,19 @@ use crate::build::{self, Profile};
 use crate::process::{check, output, workspace};
 use crate::setup::{self, Needs};
 
-/// Where documentation goes.
+/// Directory for documentation.
 const DOC: &str = "usr/share/doc/xvrrp";
 
-/// What may differ from the ordinary.
+/// Options of the command.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Package this program, instead of one that is built with optimization
+    /// Package this program instead of building an optimized one
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
-    /// The package's version
+    /// Version of the package
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
     package_version: String,
-    /// Where the package goes
+    /// Write the package to this directory [default: target/dist]
     #[arg(long, value_name = "DIRECTORY")]
     output: Option<PathBuf>,
 }
@@ -39,21 +39,21 @@ pub fn run(options: &Options) -> Result<()> {
         }
     };
     let directory = options.output.clone().unwrap_or_else(|| workspace().join("target/dist"));
-    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let architecture = output(Command::new("dpkg").arg("--print-architecture"))
-        .context("there is no dpkg, which makes the package: do this on Debian")?;
+        .context("dpkg, which makes the package, is not installed: run this on Debian")?;
     let package = directory.join(format!("xvrrp_{}_{architecture}.deb", options.package_version));
 
     let tree = Tree { root: directory.join(format!("tree-{}", std::process::id())) };
     tree.fill(&binary)?;
     tree.control(&options.package_version, &architecture)?;
-    // Whatever umask we have.
+    // The package must not depend on our umask.
     check(Command::new("chmod").args(["-R", "u=rwX,go=rX"]).arg(&tree.root))?;
     let mut pack = Command::new("dpkg-deb");
-    // A program that was brought along is packed for a try.
+    // A package of a given program is only for tests, so it is compressed fast.
     let compression: &[&str] = if options.binary.is_some() { &["-Zgzip", "-z1"] } else { &["-Zxz"] };
     pack.args(["--build", "--root-owner-group"]).args(compression).arg(&tree.root).arg(&package);
-    // The same sources make the same package: nothing in it is younger than the last commit.
+    // The same sources make the same package, because no file in it is younger than the last commit.
     let commit = output(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(workspace()));
     if let (None, Some(time)) = (std::env::var_os("SOURCE_DATE_EPOCH"), commit) {
         pack.env("SOURCE_DATE_EPOCH", time);
@@ -61,7 +61,8 @@ pub fn run(options: &Options) -> Result<()> {
     check(&mut pack)
 }
 
-/// The files of the package, as they will lie below the root of a host. Removed when dropped.
+/// Directory with the files of the package, at the paths that they will have on a host. It is removed when this is
+/// dropped.
 struct Tree {
     root: PathBuf,
 }
@@ -75,7 +76,8 @@ impl Drop for Tree {
 impl Tree {
     fn fill(&self, binary: &Path) -> Result<()> {
         let program = self.copy(binary, "usr/bin/xvrrp", 0o755)?;
-        check(Command::new("strip").arg("--strip-unneeded").arg(&program)).context("strip, of binutils")?;
+        check(Command::new("strip").arg("--strip-unneeded").arg(&program))
+            .context("cannot strip the program (strip is in the package binutils)")?;
         let workspace = workspace();
         self.copy(&workspace.join("scripts/xvrrp.service"), "lib/systemd/system/xvrrp.service", 0o644)?;
         fs::create_dir_all(self.root.join("etc/xvrrp"))?;
@@ -116,8 +118,9 @@ impl Tree {
     fn control(&self, version: &str, architecture: &str) -> Result<()> {
         let program = fs::read(self.root.join("usr/bin/xvrrp"))?;
         let libc =
-            newest_glibc(&program).context("the program names no version of glibc; is it for another system?")?;
-        let size = output(Command::new("du").args(["-sk", "--apparent-size"]).arg(&self.root)).context("du")?;
+            newest_glibc(&program).context("the program names no version of glibc; is it built for another system?")?;
+        let size = output(Command::new("du").args(["-sk", "--apparent-size"]).arg(&self.root))
+            .context("cannot run du to determine the installed size")?;
         let control = fs::read_to_string(workspace().join("scripts/debian/control"))?
             .replace("@VERSION@", version)
             .replace("@ARCHITECTURE@", architecture)
@@ -148,7 +151,7 @@ impl Tree {
         Ok(path)
     }
 
-    /// A file, or a directory with all that is in it.
+    /// Copies a file, or a directory with everything in it.
     fn copy_all(&self, from: &Path, to: &str) -> Result<()> {
         if !from.is_dir() {
             return self.copy(from, to, 0o644).map(drop);
@@ -160,23 +163,24 @@ impl Tree {
         Ok(())
     }
 
-    /// As Debian wants manual pages and long texts: without name and time inside.
+    /// Compresses a file, or all files in a directory, as Debian demands for manual pages and long texts. The result
+    /// contains neither name nor time.
     fn compress(&self, path: &Path) -> Result<()> {
         check(Command::new("gzip").args(["-9", "--no-name", "--recursive"]).arg(path))
     }
 }
 
-/// xvrrp.toml(5): the file with every key.
+/// Returns the manual page xvrrp.toml(5), which contains the example with every key.
 fn configuration_page() -> Result<String> {
     let keys = fs::read_to_string(workspace().join("examples/all-keys.toml"))?;
-    // Nothing in it is a request of roff's.
+    // `\&` prevents roff from reading a line as a request.
     let keys: String =
         keys.lines().map(|line| format!("\\&{}\n", line.replace('\\', "\\e").replace('-', "\\-"))).collect();
     let page = fs::read_to_string(workspace().join("scripts/debian/xvrrp.toml.5"))?;
     Ok(page.replace("@VERSION@", env!("CARGO_PKG_VERSION")).replace("@KEYS@\n", &keys))
 }
 
-/// The N of the newest `GLIBC_2.N` that the program asks for.
+/// Returns the N of the newest `GLIBC_2.N` that the program requires.
 fn newest_glibc(program: &[u8]) -> Option<u32> {
     const MARK: &[u8] = b"GLIBC_2.";
     let places = program.windows(MARK.len()).enumerate().filter(|(_, window)| *window == MARK);

@@ -1,4 +1,4 @@
-//! The guest: what it boots with, its console, its end.
+//! Runs the guest: makes its initial file system, boots it, and reads its console until it ends.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -15,16 +15,16 @@ use super::image::Image;
 use crate::process::{check, workspace};
 
 pub const QEMU: &str = "qemu-system-x86_64";
-/// Where the guest sees the host's programs.
+/// Directory in the guest where it sees the host's programs.
 pub const PROGRAMS: &str = "/target";
-/// The whole run, boot included. On two cores it takes one to two minutes.
+/// Time limit of the whole run, boot included. On two cores, a run takes one to two minutes.
 const DEADLINE: Duration = Duration::from_secs(600);
-/// Network cards, all on one segment.
+/// Number of network cards, which are all on one segment.
 const CARDS: u8 = 3;
-/// The last words of `scripts/guest-init`.
+/// Last line that `scripts/guest-init` prints if all commands have succeeded.
 const PASSED: &str = "guest: passed";
 
-/// Where modules of the guest's may lie below `kernel`, without suffix; not every kernel has all of them.
+/// Modules that the guest needs, as paths below `kernel` without suffix. Not every kernel has all of them.
 const MODULES: &[&str] = &[
     "drivers/net/net_failover",
     "drivers/net/tun",
@@ -42,7 +42,7 @@ const MODULES: &[&str] = &[
     "net/sched",
 ];
 
-/// Boots the kernel and runs the commands; an error unless all of them succeed. Shows the guest's console.
+/// Boots the kernel and runs the commands in the guest. Prints the guest's console. Fails unless all commands succeed.
 pub fn run(image: &Image, commands: &[String]) -> Result<()> {
     let initial = initial_file_system(image, commands)?;
     let mut guest = Guest(start(image, &initial)?);
@@ -70,17 +70,17 @@ pub fn run(image: &Image, commands: &[String]) -> Result<()> {
     }
     let status = guest.0.wait().context("cannot wait for qemu")?;
     if !passed {
-        bail!("the tests in the guest failed (qemu: {status}); its console is above");
+        bail!("the tests in the guest have failed (qemu: {status}); see its console above");
     }
     Ok(())
 }
 
-/// Ended by its process id, whatever comes.
+/// Process of qemu, which is killed when this is dropped.
 struct Guest(Child);
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The guest may have ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -95,13 +95,13 @@ fn start(image: &Image, initial: &Path) -> Result<Child> {
     qemu.args(["-append", "console=ttyS0 quiet panic=-1 oops=panic mitigations=off"]);
     for (tag, path) in [("usr", PathBuf::from("/usr")), ("programs", super::shared_directory())] {
         let options = "security_model=none,readonly=on,multidevs=remap";
-        // In an option a comma is written twice.
+        // qemu's options need commas doubled.
         let path = path.display().to_string().replace(',', ",,");
         qemu.arg("-virtfs").arg(format!("local,path={path},mount_tag={tag},{options}"));
     }
     for card in 0..CARDS {
         qemu.arg("-netdev").arg(format!("hubport,id=segment{card},hubid=0"));
-        // Before Linux 6.2 the driver takes no XDP program while the card may merge segments for it.
+        // Before Linux 6.2, the driver refuses XDP programs while the card may merge segments.
         let merging = "guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off";
         let mac = format!("52:54:00:00:00:{:02x}", card + 2);
         qemu.arg("-device").arg(format!("virtio-net-pci,netdev=segment{card},mac={mac},romfile=,{merging}"));
@@ -110,11 +110,11 @@ fn start(image: &Image, initial: &Path) -> Result<Child> {
     qemu.spawn().with_context(|| format!("cannot run {qemu:?}"))
 }
 
-/// An archive of the first program, what it runs and the modules that it needs.
+/// Makes an archive of the first program, its commands and the modules that it needs.
 fn initial_file_system(image: &Image, commands: &[String]) -> Result<PathBuf> {
     let root = image.directory.join("initial");
     let _ = fs::remove_dir_all(&root);
-    let release = image.modules.file_name().context("modules are in a directory of their release")?;
+    let release = image.modules.file_name().context("the directory of modules has the name of their release")?;
     let modules = root.join("lib/modules").join(release);
     for &module in MODULES {
         copy_modules(&image.modules.join("kernel").join(module), &modules.join("kernel").join(module))?;
@@ -123,7 +123,7 @@ fn initial_file_system(image: &Image, commands: &[String]) -> Result<PathBuf> {
         fs::copy(image.modules.join(list), modules.join(list))?;
     }
     check(Command::new(&image.busybox).args(["depmod", "-b"]).arg(&root).arg(release))?;
-    // Below /usr, which the host's will cover once no more modules are needed.
+    // The modules are below /usr, which the host's /usr covers once no more modules are needed.
     fs::create_dir(root.join("usr"))?;
     fs::rename(root.join("lib"), root.join("usr/lib"))?;
     for directory in ["bin", "sbin", "lib", "lib64"] {
@@ -142,7 +142,7 @@ fn initial_file_system(image: &Image, commands: &[String]) -> Result<PathBuf> {
     Ok(archive)
 }
 
-/// A directory of modules, or one module, compressed or not; nothing where there is none.
+/// Copies a directory of modules, or one module, compressed or not. Does nothing if there is none.
 fn copy_modules(from: &Path, to: &Path) -> Result<()> {
     if from.is_dir() {
         for entry in fs::read_dir(from)?.flatten() {
@@ -153,7 +153,7 @@ fn copy_modules(from: &Path, to: &Path) -> Result<()> {
     for suffix in ["", ".ko", ".ko.xz"] {
         let with_suffix = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
         if with_suffix(from).is_file() {
-            fs::create_dir_all(to.parent().context("a module lies in a directory")?)?;
+            fs::create_dir_all(to.parent().context("a module has a directory")?)?;
             fs::copy(with_suffix(from), with_suffix(to))?;
         }
     }

@@ -1,4 +1,4 @@
-//! Debian's kernels, and a busybox for the guest's first steps. They are downloaded and unpacked, never installed.
+//! Downloads and unpacks Debian's kernels, and a busybox for the guest's first steps. Nothing is installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,12 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::process::{check, output};
 
-/// A kernel series, and where Debian has it.
+/// A kernel series of Debian.
 #[derive(Debug)]
 pub struct Series {
-    /// As in `--kernel`.
+    /// Name for `--kernel`.
     name: &'static str,
-    /// Archive and suite, as apt writes it.
+    /// Archive and suite, as in apt's sources.
     source: &'static str,
 }
 
@@ -24,19 +24,19 @@ const ALL: &[Series] = &[
     Series { name: "6.18", source: "http://deb.debian.org/debian trixie-backports" },
 ];
 
-/// Where the busybox comes from, whatever the kernel.
+/// Archive and suite of the busybox for all kernels.
 const TOOLS: &str = "http://deb.debian.org/debian bookworm";
 const BUSYBOX: &str = "busybox-static";
-/// What the sources are signed with; on Debian it is there.
+/// Keys that the archives are signed with. Debian installs them.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// An unpacked kernel.
 #[derive(Debug)]
 pub struct Image {
-    /// Of this series: the guest's files and the initial file system.
+    /// Directory of this series, with the guest's files and the initial file system.
     pub directory: PathBuf,
     pub kernel: PathBuf,
-    /// `lib/modules/RELEASE`
+    /// Directory `lib/modules/RELEASE`.
     pub modules: PathBuf,
     pub busybox: PathBuf,
 }
@@ -45,11 +45,11 @@ impl Series {
     pub fn find(name: &str) -> Result<&'static Self> {
         let names: Vec<_> = ALL.iter().map(|series| series.name).collect();
         let found = ALL.iter().find(|series| series.name == name);
-        found.with_context(|| format!("no kernel {name:?}; there are {}", names.join(", ")))
+        found.with_context(|| format!("there is no kernel series {name:?}; the series are {}", names.join(", ")))
     }
 }
 
-/// The newest kernel of the series that is here, or else that Debian has.
+/// Returns the kernel of the series that was downloaded before, or else downloads the newest one.
 pub fn fetch(series: &Series) -> Result<Image> {
     let directory = super::kernels().join(series.name);
     if let Ok(image) = find(&directory) {
@@ -57,7 +57,7 @@ pub fn fetch(series: &Series) -> Result<Image> {
     }
     ensure!(
         Path::new("/usr/bin/apt-get").exists() && Path::new(KEYRING).exists(),
-        "Debian's kernels come by apt-get, signed with {KEYRING}: this machine lacks one of them"
+        "downloading Debian's kernels needs apt-get and {KEYRING}, and this machine lacks one of them"
     );
     let _ = fs::remove_dir_all(&directory);
     let apt = Apt::new(series, directory.join("apt"))?;
@@ -80,7 +80,7 @@ fn find(directory: &Path) -> Result<Image> {
             |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
         paths.find(is_wanted).with_context(|| format!("nothing like {prefix} in {}", parent.display()))
     };
-    // Later releases of Debian have everything below usr.
+    // Later releases of Debian have these directories below usr.
     let of_either = |below: &str, prefix: &str| {
         only(root.join(below), prefix).or_else(|_| only(root.join("usr").join(below), prefix))
     };
@@ -92,7 +92,7 @@ fn find(directory: &Path) -> Result<Image> {
     })
 }
 
-/// apt with sources and lists of its own: the host's are neither read nor changed.
+/// apt with its own sources and lists. The host's are neither read nor changed.
 struct Apt {
     directory: PathBuf,
 }
@@ -125,7 +125,7 @@ impl Apt {
         ] {
             command.arg("-o").arg(format!("{key}={}", self.directory.join(path).display()));
         }
-        // The user that apt would download as cannot write here. Only what is needed is listed.
+        // The user that apt normally downloads as cannot write to this directory. The index DEP-11 is not needed.
         command.args([
             "-o",
             "APT::Sandbox::User=root",
@@ -135,7 +135,7 @@ impl Apt {
         command
     }
 
-    /// The ordinary one for PCs: the cloud's lacks the 9p file system.
+    /// Returns the package of the newest ordinary kernel for PCs. Cloud kernels lack the 9p file system.
     fn newest_kernel(&self, series: &Series) -> Result<String> {
         let prefix = format!("linux-image-{}.", series.name);
         let names = output(self.command("apt-cache").args(["pkgnames", &prefix])).unwrap_or_default();
@@ -150,13 +150,13 @@ impl Apt {
         check(self.command("apt-get").current_dir(&directory).args(["-qq", "download"]).args(packages))?;
         let debs: Vec<_> = fs::read_dir(&directory)?.flatten().map(|entry| entry.path()).collect();
         if debs.len() != packages.len() {
-            bail!("apt-get was to download {packages:?} and left {debs:?}");
+            bail!("apt-get was asked to download {packages:?}, but has left {debs:?}");
         }
         Ok(debs)
     }
 }
 
-/// What a package's name is compared by: 6.1.0-9 is older than 6.1.0-10.
+/// Returns the numbers by which names of packages are compared: 6.1.0-9 is older than 6.1.0-10.
 fn numbers(name: &str) -> Vec<u32> {
     name.split(|character: char| !character.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }
@@ -172,8 +172,8 @@ mod tests {
     }
 
     #[test]
-    fn a_series_that_debian_does_not_have_is_refused_with_those_that_it_has() {
+    fn the_refusal_of_an_unknown_series_names_the_known_ones() {
         let refusal = Series::find("5.15").expect_err("not in Debian").to_string();
-        assert_eq!(refusal, "no kernel \"5.15\"; there are 6.1, 6.12, 6.18");
+        assert_eq!(refusal, "there is no kernel series \"5.15\"; the series are 6.1, 6.12, 6.18");
     }
 }

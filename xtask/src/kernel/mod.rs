@@ -1,6 +1,8 @@
-//! `cargo xtask test --kernel SERIES`: the kernel half, and a lab on real drivers, under another kernel than this host's.
+//! `cargo xtask test --kernel SERIES`: tests the kernel half, and a lab on real drivers, under another kernel than the
+//! host's.
 //!
-//! A guest of qemu's software emulation boots a Debian kernel, with this host's `/usr` and our programs, both read-only.
+//! A guest in qemu's software emulation boots a Debian kernel. It sees the host's `/usr` and our programs, both
+//! read-only.
 
 mod guest;
 mod image;
@@ -14,17 +16,19 @@ use crate::build::{self, Profile, WORKSPACE};
 use crate::process::{cargo, output};
 use crate::setup::{self, Needs};
 
-/// Two CPUs are emulated: more tests than that at a time only wait for each other, and they have their deadlines.
+/// Number of tests that run at a time. Two CPUs are emulated, and with more tests, each would take longer and might
+/// miss its deadlines.
 const THREADS: u32 = 2;
-/// The tests, and those among them that feed the kernel half frames.
+/// Program with the tests.
 const TESTS: &str = "suite";
+/// Filter that selects the tests which send frames through the kernel half.
 const FILTER: &str = "kernel_half::";
-/// Tests that ask for a pace (20 frames within a short lease, two within a pause) which emulation does not always have.
+/// Tests that emulation is sometimes too slow for: they send 20 frames within a short lease, or two within a pause.
 const LEFT_OUT: &[&str] =
     &["a_lease_serves_until_it_ends_and_not_longer", "the_agent_is_told_of_a_claim_now_and_then_while_we_are_active"];
 
 pub fn run(series: &str, args: &[String]) -> Result<()> {
-    ensure!(args.is_empty(), "--kernel takes no arguments for `cargo test`: {}", args.join(" "));
+    ensure!(args.is_empty(), "--kernel cannot be combined with arguments for `cargo test`: {}", args.join(" "));
     let series = image::Series::find(series)?;
     setup::ensure(Needs::Tests)?;
     if output(Command::new(guest::QEMU).arg("--version")).is_none() {
@@ -36,7 +40,7 @@ pub fn run(series: &str, args: &[String]) -> Result<()> {
     guest::run(&image, &commands)
 }
 
-/// Builds the agent, the lab on virtio and the tests; the path of the tests.
+/// Builds the agent, the lab on virtio and the tests. Returns the path of the tests.
 fn build_programs() -> Result<PathBuf> {
     let mut build = cargo();
     build.arg("build").args(WORKSPACE).args(["--bin", "xvrrp", "--bin", "virtio", "--test", TESTS]);
@@ -53,12 +57,15 @@ fn build_programs() -> Result<PathBuf> {
             return Ok(PathBuf::from(program));
         }
     }
-    bail!("cargo has not said where the tests are")
+    bail!("cargo has not reported the path of the tests")
 }
 
-/// What the guest's shell runs, a line each.
+/// Returns the commands for the guest's shell, one per line.
 fn commands(tests: &Path) -> Result<Vec<String>> {
-    let tests = tests.strip_prefix(shared_directory()).with_context(|| format!("{} is elsewhere", tests.display()))?;
+    let shared = shared_directory();
+    let tests = tests
+        .strip_prefix(&shared)
+        .with_context(|| format!("{} is not in {}, which the guest sees", tests.display(), shared.display()))?;
     let skip: String = LEFT_OUT.iter().map(|name| format!(" --skip {name}")).collect();
     Ok(vec![
         format!("XVRRP_AGENT={0}/xvrrp {0}/virtio", guest::PROGRAMS),
@@ -66,12 +73,12 @@ fn commands(tests: &Path) -> Result<Vec<String>> {
     ])
 }
 
-/// What the guest sees as [`guest::PROGRAMS`].
+/// Returns the directory that the guest sees as [`guest::PROGRAMS`].
 fn shared_directory() -> PathBuf {
     Profile::Dev.directory()
 }
 
-/// Where kernels and what belongs to them are kept.
+/// Returns the directory for the files of all kernel series.
 fn kernels() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/kernels"))
 }

@@ -1,4 +1,4 @@
-//! Files that import from each other in a circle, and the agent's rooms, which are its folders.
+//! Finds files that import from each other in a circle, and circles of the agent's rooms, which are its folders.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -15,10 +15,10 @@ pub fn check(imports: &Imports) -> Vec<Complaint> {
     circles(&rooms).into_iter().map(|circle| complaint(&circle, &rooms)).collect()
 }
 
-/// Whose folders are rooms.
+/// Directory whose folders are rooms.
 const AGENT: &str = "agent/src/";
 
-/// Returns what the agent's folders take from each other.
+/// Returns the imports between the agent's rooms.
 fn between_rooms(imports: &Imports) -> Imports {
     let mut rooms = Imports::new();
     for (from, imports) in imports.iter().filter(|(from, _)| from.starts_with(AGENT)) {
@@ -32,13 +32,13 @@ fn between_rooms(imports: &Imports) -> Imports {
     rooms
 }
 
-/// `agent/src/net/echo.rs` lies in `agent/src/net`.
+/// Returns the room of a file: `agent/src/status` for `agent/src/status/http.rs`.
 fn room(path: &str) -> String {
     let inside = path.strip_prefix(AGENT).unwrap_or(path);
     format!("{AGENT}{}", inside.split('/').next().unwrap_or(inside))
 }
 
-/// Returns the largest sets of files in which each reaches all others.
+/// Returns the largest sets of files in which each file reaches all others.
 fn circles(imports: &Imports) -> Vec<BTreeSet<&str>> {
     let reached: BTreeMap<&str, BTreeSet<&str>> =
         imports.keys().map(|file| (file.as_str(), reached_from(file, imports))).collect();
@@ -64,9 +64,9 @@ fn reached_from<'a>(file: &str, imports: &'a Imports) -> BTreeSet<&'a str> {
     reached
 }
 
-/// Names every import that the circle consists of.
+/// Makes a complaint that names every import in the circle.
 fn complaint(circle: &BTreeSet<&str>, imports: &Imports) -> Complaint {
-    let mut what = format!("{} of them import from each other; move what they share below them", circle.len());
+    let mut what = format!("{} files or rooms import from each other; move what they share below them", circle.len());
     let mut first = None;
     for from in circle {
         let within = imports.get(*from).into_iter().flatten().filter(|(to, _)| circle.contains(to.as_str()));
@@ -94,10 +94,10 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_is_complained_of_once_with_its_names() {
+    fn a_circle_leads_to_one_complaint_with_its_names() {
         let found =
             check(&imports(&[("a", "b", "B"), ("b", "c", "C"), ("c", "a", "A"), ("c", "d", "D"), ("e", "a", "A")]));
-        let what = "3 of them import from each other; move what they share below them\n    a -> b: B\n    b -> c: C\n    c -> a: A";
+        let what = "3 files or rooms import from each other; move what they share below them\n    a -> b: B\n    b -> c: C\n    c -> a: A";
         assert_eq!(found, [Complaint { path: "a".to_owned(), line: 3, what: what.to_owned() }]);
     }
 
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn imports_that_point_one_way_are_left_alone() {
+    fn imports_that_point_one_way_are_allowed() {
         assert_eq!(check(&imports(&[("a", "b", "B"), ("a", "c", "C"), ("b", "c", "C")])), []);
     }
 }

@@ -1,8 +1,8 @@
-//! Which file imports what from which other file of its crate.
+//! Finds the imports between the files of a crate.
 //!
-//! A file imports from the one that defines a name, not from one that hands it on (`pub use`). Between crates there is nothing
-//! to look for: cargo refuses crates that depend on each other. What a file takes from a module that it lies in is left out, too: it
-//! is a part of that module, and sees even what is private there.
+//! A file imports from the file that defines a name, not from one that re-exports it (`pub use`). Imports between
+//! crates are left out, because cargo refuses crates that depend on each other. Imports from a module that contains the
+//! file are left out too: the file is a part of that module, and sees even its private items.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,18 +10,18 @@ use anyhow::{Context, Result};
 
 use super::paths::{self, Named};
 
-/// What one file takes from another.
+/// The names that one file imports from another.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Import {
-    /// Line of the first use, counted from 1.
+    /// Number of the line of the first use, counted from 1.
     pub line: usize,
     pub names: BTreeSet<String>,
 }
 
-/// Imports by the importing file, then by the file that is imported from; both as paths in the workspace.
+/// Imports by the importing file, then by the file that they come from. Both are paths in the workspace.
 pub type Imports = BTreeMap<String, BTreeMap<String, Import>>;
 
-/// Where a module stands: the directory of its crate's root, and the words of its path below `crate`.
+/// Position of a module: the directory of its crate's root, and the words of its path below `crate`.
 type Module = (String, Vec<String>);
 
 struct Source<'a> {
@@ -39,16 +39,16 @@ pub fn of(sources: &[(String, String)]) -> Result<Imports> {
         let named = paths::of(&module.1, text).with_context(|| format!("{path} cannot be read"))?;
         files.push(Source { path, module, named });
     }
-    // Of a library and a program with one root directory, the modules are the library's: it comes first.
+    // If a library and a program have the same root directory, the modules are those of the library, which comes first.
     let mut modules = HashMap::new();
     for (index, file) in files.iter().enumerate() {
         modules.entry(&file.module).or_insert(index);
     }
-    let house = House { files: &files, modules };
+    let resolver = Resolver { files: &files, modules };
     let mut imports = Imports::new();
     for (index, file) in files.iter().enumerate() {
-        for named in file.named.iter().filter(|named| !named.handed_on) {
-            let Some((target, name)) = house.resolve(index, &named.words, MOST_STEPS) else { continue };
+        for named in file.named.iter().filter(|named| !named.reexported) {
+            let Some((target, name)) = resolver.resolve(index, &named.words, MOST_STEPS) else { continue };
             let Some(target) = files.get(target).filter(|target| !file.lies_in(target)) else { continue };
             let from = imports.entry(file.path.to_owned()).or_default();
             let new = || Import { line: named.line, names: BTreeSet::new() };
@@ -58,12 +58,13 @@ pub fn of(sources: &[(String, String)]) -> Result<Imports> {
     Ok(imports)
 }
 
-/// The directory of a crate's root, if the file is one.
+/// Returns the directory of a file that is the root of a crate.
 fn root_of(path: &str) -> Option<&str> {
     path.strip_suffix("/lib.rs").or_else(|| path.strip_suffix("/main.rs"))
 }
 
-/// `agent/src/net/echo.rs` is `net::echo` below `agent/src`; `None` for a file that is a crate by itself.
+/// Returns the position of a file's module: `status::http` below `agent/src` for `agent/src/status/http.rs`. Returns
+/// `None` for a file that is not below the root of a crate.
 fn module_of(path: &str, roots: &BTreeSet<&str>) -> Option<Module> {
     let above = path.match_indices('/').rev().map(|(at, _)| path.split_at(at).0);
     let root = above.into_iter().find(|directory| roots.contains(directory))?;
@@ -75,17 +76,17 @@ fn module_of(path: &str, roots: &BTreeSet<&str>) -> Option<Module> {
     Some((root.to_owned(), words))
 }
 
-/// Names that are handed on more often than this are handed on in a circle.
+/// Largest number of re-exports that are followed. Names with more of them are re-exported in a circle.
 const MOST_STEPS: usize = 16;
 
-struct House<'a> {
+struct Resolver<'a> {
     files: &'a [Source<'a>],
     modules: HashMap<&'a Module, usize>,
 }
 
-impl House<'_> {
-    /// Returns the file that defines what a path in another file leads to, and the name that it has there; `None` for a module,
-    /// and for what lies outside the crate.
+impl Resolver<'_> {
+    /// Returns the file that defines the item to which a path in another file leads, and the item's name there. Returns
+    /// `None` for a module, and for items outside the crate.
     fn resolve(&self, from: usize, words: &[String], steps: usize) -> Option<(usize, String)> {
         let steps = steps.checked_sub(1)?;
         let source = self.files.get(from)?;
@@ -111,14 +112,14 @@ impl House<'_> {
         let (name, behind) = rest.split_first()?;
         let target = *self.modules.get(&(root.clone(), module))?;
         match self.files.get(target)?.alias(name) {
-            Some(handed_on) if target != from => self.resolve(target, &[&handed_on.words, behind].concat(), steps),
+            Some(reexported) if target != from => self.resolve(target, &[&reexported.words, behind].concat(), steps),
             _ => Some((target, name.clone())),
         }
     }
 }
 
 impl Source<'_> {
-    /// Returns whether it is the same file, or a part of that module.
+    /// Returns whether the file is the same one, or a part of that module.
     fn lies_in(&self, module: &Source<'_>) -> bool {
         self.module.1.starts_with(&module.module.1)
     }
@@ -132,7 +133,7 @@ impl Source<'_> {
 mod tests {
     use super::*;
 
-    /// `FILE -> FILE: NAMES` for each import.
+    /// Returns a line `FILE -> FILE: NAMES` for each import.
     fn shown(sources: &[(&str, &str)]) -> Vec<String> {
         let sources: Vec<_> = sources.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
         let imports = of(&sources).expect("the snippets are Rust");
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn an_imported_module_is_where_its_names_are_used() {
+    fn names_that_are_used_through_an_imported_module_are_imports_from_its_file() {
         let user = ("a/src/x.rs", "use crate::y::{self, B}; fn f() { y::g(B::new()) }");
         assert_eq!(
             shown(&[("a/src/main.rs", "mod x; mod y;"), user, ("a/src/y.rs", "")]),
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_takes_from_a_module_that_it_lies_in_is_left_out() {
+    fn imports_from_a_module_that_contains_the_file_are_left_out() {
         let sources = [
             ("a/src/lib.rs", "mod x; fn f() { x::y::g() }"),
             ("a/src/x/mod.rs", "pub mod y; mod z;"),
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_knows_its_own_files_only() {
+    fn imports_between_crates_are_left_out() {
         let sources = [("a/src/lib.rs", "use b::X;"), ("b/src/lib.rs", "mod x;"), ("b/src/x.rs", "use a::Y;")];
         assert_eq!(shown(&sources), Vec::<String>::new());
     }

@@ -1,4 +1,4 @@
-//! What the real-time loop may know.
+//! Checks what the real-time loop, the election, may import, and that it logs nothing.
 
 use anyhow::Result;
 
@@ -8,16 +8,17 @@ use crate::complaint::Complaint;
 
 const ELECTION: &str = "agent/src/election/";
 
-/// What the election may import from the rest of the agent: a file, and the names in it; none of them: all.
+/// Imports that the election may have from the rest of the agent: a file and the names in it. An empty list allows all
+/// names.
 const KNOWN: &[(&str, &[&str])] = &[
-    // What goes into the queue of the addresses' thread, and what comes back.
+    // These types go to the thread of the addresses, and come back from it.
     ("agent/src/addresses/mod.rs", &["Request", "Standing"]),
     ("agent/src/identity/mod.rs", &[]),
     ("agent/src/process/clock.rs", &[]),
     ("agent/src/process/realtime.rs", &[]),
 ];
 
-/// `sources`: (path in the workspace, text).
+/// Checks sources, given as (path in the workspace, text), and their imports.
 pub fn check(sources: &[(String, String)], imports: &Imports) -> Result<Vec<Complaint>> {
     let mut complaints = Vec::new();
     for (path, imports) in imports.iter().filter(|(path, _)| path.starts_with(ELECTION)) {
@@ -26,8 +27,7 @@ pub fn check(sources: &[(String, String)], imports: &Imports) -> Result<Vec<Comp
             let is_known =
                 |name: &String| known.is_some_and(|names| names.is_empty() || names.contains(&name.as_str()));
             for name in import.names.iter().filter(|name| !is_known(name)) {
-                let what =
-                    format!("`{name}` of {from} does not belong here: the election does not know the management side");
+                let what = format!("the election must not import `{name}` from {from}, which is the management side");
                 complaints.push(Complaint { path: path.clone(), line: import.line, what });
             }
         }
@@ -35,7 +35,7 @@ pub fn check(sources: &[(String, String)], imports: &Imports) -> Result<Vec<Comp
     for (path, text) in sources.iter().filter(|(path, _)| path.starts_with(ELECTION)) {
         for named in paths::of(&[], text)?.iter().filter(|named| named.words.first().is_some_and(|it| it == "tracing"))
         {
-            let what = "the election thread logs nothing: a log that blocks would delay adverts".to_owned();
+            let what = "the election must not log, because a log that blocks would delay adverts".to_owned();
             complaints.push(Complaint { path: path.clone(), line: named.line, what });
         }
     }
@@ -65,14 +65,14 @@ mod tests {
     const ELECTION_FILE: &str = "agent/src/election/mod.rs";
 
     #[test]
-    fn what_the_election_may_not_know_is_complained_of() {
+    fn forbidden_imports_of_the_election_lead_to_complaints() {
         assert_eq!(lines("\nuse crate::status::Inspector;"), [2]);
         assert_eq!(lines("use crate::addresses::Request;\nfn f(_: crate::addresses::Handle) {}"), [1]);
         assert_eq!(lines("\nuse tracing::info;\nfn f() { tracing::warn!(\"late\") }"), [2, 3]);
     }
 
     #[test]
-    fn what_the_election_may_know_is_left_alone() {
+    fn known_imports_of_the_election_are_allowed() {
         assert_eq!(
             lines("use crate::addresses::Request; use crate::process::clock; fn f() { clock::now() }"),
             Vec::<usize>::new()

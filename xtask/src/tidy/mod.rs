@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: the rules of ARCHITECTURE.md that no compiler checks.
+//! `cargo xtask tidy`: checks the rules of ARCHITECTURE.md that no compiler checks.
 
 mod circles;
 mod imports;
@@ -19,14 +19,14 @@ pub fn run() -> Result<()> {
     let mut complaints = Vec::new();
     let mut sources = Vec::new();
     for file in files::below(workspace())? {
-        // What is no text is not ours to judge.
+        // Files that are not text are skipped.
         let Ok(text) = fs::read_to_string(&file) else { continue };
         let path = file.strip_prefix(workspace())?.to_string_lossy().into_owned();
         complaints.extend(text::check(&path, &text, &machine));
         if path.ends_with(".rs") {
             let lines = text.lines().count();
             if (text::LONG..=text::TOO_LONG).contains(&lines) {
-                println!("xtask tidy: {path} has {lines} lines: look for two subjects in it");
+                println!("xtask tidy: {path} has {lines} lines: consider splitting it by subject");
             }
             sources.push((path, text));
         }
@@ -45,7 +45,8 @@ pub fn run() -> Result<()> {
     bail!("{} complaints", complaints.len());
 }
 
-/// Where the workspace and its user live; a directory at the root, as in a container, is too common a name to tell.
+/// Returns the directories of the workspace and of its user. A directory at the root, as in a container, is left out,
+/// because its name is too common.
 fn directories_of_this_machine() -> Vec<String> {
     let home = env::var("HOME").unwrap_or_default();
     let directories = [workspace().to_string_lossy().into_owned(), format!("{home}/.cargo"), format!("{home}/.rustup")];

@@ -1,25 +1,25 @@
-//! The paths that a source file names, in its `use` declarations and in its code.
+//! Finds the paths in a source file, in its `use` declarations and in its code.
 
 use anyhow::{Context, Result};
 use proc_macro2::{TokenStream, TokenTree};
 
-/// A path as the file has it, but for `self` and `super`, which are replaced by `crate` and the modules below it.
+/// A path as the file has it, except that `self` and `super` are replaced by `crate` and the modules below it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Named {
-    /// Counted from 1.
+    /// Number of the line, counted from 1.
     pub line: usize,
-    /// The path's words; the last one is `*` where `use` takes everything.
+    /// Words of the path. The last one is `*` if a `use` declaration imports everything.
     pub words: Vec<String>,
-    /// What a `use` declaration calls it in this file; `None` for a path in code.
+    /// Name that a `use` declaration gives to the item in this file; `None` for a path in code.
     pub alias: Option<String>,
-    /// Handed on by `pub use`, to whoever sees it.
-    pub handed_on: bool,
+    /// Whether the item is re-exported (`pub use`).
+    pub reexported: bool,
 }
 
-/// Lists the paths in the text of a source whose module this is. A module `tests` in it is left out: what only tests use, no
-/// build of the program needs.
+/// Lists the paths in the text of a source that is this module. A module `tests` in it is left out, because no build of
+/// the program needs it.
 pub fn of(module: &[String], text: &str) -> Result<Vec<Named>> {
-    let tokens: TokenStream = text.parse().ok().context("is no Rust source")?;
+    let tokens: TokenStream = text.parse().ok().context("it is not Rust source")?;
     let mut scan = Scan { module: module.to_vec(), named: Vec::new(), public: false };
     scan.code(tokens);
     Ok(scan.named)
@@ -28,7 +28,7 @@ pub fn of(module: &[String], text: &str) -> Result<Vec<Named>> {
 struct Scan {
     module: Vec<String>,
     named: Vec<Named>,
-    /// Whether the `use` that is read begins with `pub`.
+    /// Whether the `use` declaration that is being read begins with `pub`.
     public: bool,
 }
 
@@ -63,7 +63,8 @@ impl Scan {
         }
     }
 
-    /// Reads a path from its first word; returns where it ends. A single word may be anything, and is left out.
+    /// Reads a path from its first word, and returns the position of its end. A single word is left out, because it may
+    /// be anything.
     fn path(&mut self, tokens: &[TokenTree], start: usize) -> usize {
         let mut words = Vec::new();
         let mut at = start;
@@ -81,7 +82,8 @@ impl Scan {
         at
     }
 
-    /// Reads a word or group in a `use`; returns where the item, or the part before a comma, ends.
+    /// Reads a path or group in a `use` declaration, and returns the position after the declaration or after the next
+    /// comma.
     fn import(&mut self, tokens: &[TokenTree], start: usize, prefix: &[String]) -> usize {
         let mut words = prefix.to_vec();
         let mut alias = None;
@@ -128,7 +130,7 @@ impl Scan {
         self.named.push(Named {
             line: first.span().start().line,
             words: absolute,
-            handed_on: self.public && alias.is_some(),
+            reexported: self.public && alias.is_some(),
             alias,
         });
     }
@@ -145,8 +147,8 @@ mod tests {
     fn paths(module: &str, source: &str) -> Vec<String> {
         let module: Vec<String> = module.split_terminator("::").map(str::to_owned).collect();
         let named = of(&module, source).expect("the snippet is Rust");
-        let shown = |Named { words, alias, handed_on, .. }: Named| match alias {
-            Some(alias) if handed_on => format!("pub {} as {alias}", words.join("::")),
+        let shown = |Named { words, alias, reexported, .. }: Named| match alias {
+            Some(alias) if reexported => format!("pub {} as {alias}", words.join("::")),
             Some(alias) => format!("{} as {alias}", words.join("::")),
             None => words.join("::"),
         };
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_in_use_are_spelled_out() {
+    fn groups_in_use_declarations_are_expanded() {
         let source = "use crate::{net, dataplane::{self, Map as M}, vrrp::*}; use aya;";
         let spelled = ["crate::net as net", "crate::dataplane as dataplane", "crate::dataplane::Map as M"];
         assert_eq!(paths("x", source)[..3], spelled);

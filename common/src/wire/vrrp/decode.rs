@@ -1,4 +1,5 @@
-//! What is heard: all of RFC 9568 7.1 and RFC 3768 7.1 that a packet alone can be judged by.
+//! Decodes adverts, with all checks of RFC 9568 7.1 and RFC 3768 7.1 that need nothing but the packet and the
+//! configuration.
 
 use super::family::pseudo_header;
 use super::{
@@ -29,81 +30,81 @@ use crate::wire::{Packet, Summed, Truncated};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advert {
-    /// The version that it is in.
+    /// Version of the protocol.
     pub version: Version,
-    /// Its sender's priority.
+    /// Priority of the sender.
     pub priority: Priority,
-    /// Its sender's interval.
+    /// Advertisement interval of the sender.
     pub interval: Interval,
-    /// How many addresses it lists.
+    /// Number of addresses in the advert.
     pub address_count: u8,
-    /// See [`super::address_sum`].
+    /// Sum of the addresses, as [`super::address_sum`] computes it.
     pub address_sum: u16,
-    /// The form that the checksum had.
+    /// Form of the checksum.
     pub checksum: ChecksumForm,
 }
 
-/// What a virtual router asks of the adverts that it hears.
+/// The requirements that an advert must meet, apart from those of the protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy<A = [u8; 4]> {
-    /// Form of version 3 over IPv4; version 2 has the plain form only, IPv6 only the other.
+    /// Accepted forms of the checksum of version 3 over IPv4. Version 2 only has the plain form, IPv6 only the other.
     pub checksums: Checksums,
-    /// Our own interval, which version 2 demands of everyone.
+    /// Our own interval. Version 2 requires that the sender has the same.
     pub interval: Interval,
     /// Authentication of version 2.
     pub authentication: Authentication,
-    /// Where our own adverts leave from.
+    /// Source of our own adverts.
     pub own_source: A,
 }
 
-/// The forms of the checksum that are taken from version 3.
+/// Accepted forms of the checksum of version 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksums {
-    /// RFC 9568's and RFC 5798's.
+    /// The forms of both RFC 9568 and RFC 5798.
     Either,
-    /// This one.
+    /// Only this form.
     Only(ChecksumForm),
 }
 
 /// Authentication of version 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// Type 0: none.
+    /// Type 0, no authentication.
     None,
-    /// Zero-padded.
+    /// Type 1, with this zero-padded password.
     Password([u8; AUTH_DATA]),
 }
 
-/// Why an advert is discarded.
+/// Reason why an advert is discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discard {
-    /// TTL or hop limit is below what it must be at least.
+    /// The TTL or hop limit is below the minimum.
     TimeToLive,
-    /// It is a fragment.
+    /// The packet is a fragment.
     Fragment,
-    /// It is in another version.
+    /// The advert is of another version.
     Version,
-    /// It is no ADVERTISEMENT.
+    /// The message is not an ADVERTISEMENT.
     Type,
-    /// It lists no address.
+    /// The address count is 0.
     NoAddress,
-    /// It is shorter or longer than its address count says.
+    /// The advert is shorter or longer than its address count says.
     Length,
-    /// The checksum is in no form that is accepted.
+    /// The checksum is valid in no accepted form.
     Checksum,
-    /// Its interval is 0.
+    /// The advertisement interval is 0.
     IntervalZero,
-    /// Version 2: it has another authentication type or password.
+    /// The authentication type or the password differs (version 2).
     Authentication,
-    /// Version 2: it has another interval than ours.
+    /// The advertisement interval is not ours (version 2).
     IntervalMismatch,
-    /// Over IPv6: not link-local.
+    /// The first address is not link-local (IPv6).
     FirstAddress,
-    /// It comes from our own primary address.
+    /// The source is our own primary address.
     OwnSource,
-    /// Not among the sources that the virtual router is restricted to; this module knows of none.
+    /// The source is not allowed. The caller checks this, not the decoder.
     ForbiddenSource,
-    /// To the group, where only unicast is heard; this module does not look at it.
+    /// The advert is addressed to the group although only unicast is accepted. The caller checks this, not the decoder.
     Multicast,
 }
 
@@ -113,7 +114,8 @@ impl From<Truncated> for Discard {
     }
 }
 
-/// The VRID of the advert in `ip`, however wrong the rest is; `None` if the payload ends before it.
+/// Reads the VRID of the advert in `ip`, however invalid the rest of it is. Returns `None` if the payload ends before
+/// the VRID.
 #[inline(always)]
 pub fn vrid<P: Packet + ?Sized>(packet: &P, ip: &impl Carrier) -> Option<u8> {
     if ip.payload_length() <= VRID_OFFSET {
@@ -124,13 +126,16 @@ pub fn vrid<P: Packet + ?Sized>(packet: &P, ip: &impl Carrier) -> Option<u8> {
 }
 
 impl Advert {
-    /// Judges the payload of `ip` as a virtual router of this version and policy does, in the order of RFC 9568 7.1 and
-    /// RFC 3768 7.1. `least_hop_limit` is [`HOP_LIMIT`](super::HOP_LIMIT), but for a unicast peer behind routers. The policy is asked for last: each of its branches would double what the verifier has to walk
-    /// through behind it (conformance 15, 18).
+    /// Decodes and verifies the payload of `ip` for a virtual router of this version and policy, in the order of
+    /// RFC 9568 7.1 and RFC 3768 7.1 (conformance 15, 18).
+    ///
+    /// `least_hop_limit` is [`HOP_LIMIT`](super::HOP_LIMIT), except for a unicast peer behind routers. `policy` is
+    /// called as late as possible, because each branch in it doubles the paths that the verifier has to follow
+    /// afterwards.
     ///
     /// # Errors
     ///
-    /// Fails with the reason for which the advert is to be discarded.
+    /// Fails with the reason why the advert must be discarded.
     #[inline(always)]
     pub fn decode<P: Summed + ?Sized, C: Carrier>(
         packet: &P,
@@ -145,7 +150,8 @@ impl Advert {
             Version::V3 => message.check_v3(ip, policy.checksums)?,
             Version::V2 => message.check_v2(policy.interval, policy.authentication)?,
         };
-        // RFC 9568 5.2.9, erratum 8300
+        // RFC 9568 7.1, erratum 8300: "It MUST verify that the first address in the IPvX Address(es) field is an IPv6
+        // link-local address."
         if !C::Address::may_be_first(message.first_address) {
             return Err(Discard::FirstAddress);
         }
@@ -163,17 +169,17 @@ impl Advert {
     }
 }
 
-/// A message that is complete and whose length is right, whatever it says.
+/// A message that is complete and has the right length, but whose content is not verified.
 struct Message {
     priority: u8,
     address_count: u8,
     /// The two bytes before the checksum.
     fields: [u8; 2],
-    /// How it starts.
+    /// The first two bytes of the first address.
     first_address: [u8; 2],
     /// Sum over the addresses.
     addresses: Sum,
-    /// Length of the whole message.
+    /// Sum over the whole message.
     sum: Sum,
     /// Authentication data of version 2; zero in version 3.
     authentication_data: [u8; AUTH_DATA],
@@ -188,7 +194,8 @@ impl Message {
         version: Version,
         least_hop_limit: u8,
     ) -> Result<Self, Discard> {
-        // RFC 9568 5.1.1.3, 5.1.2.3
+        // RFC 9568 5.1.1.3: "A VRRP Router receiving a packet with the TTL not equal to 255 MUST discard the packet";
+        // 5.1.2.3 says the same of the Hop Limit.
         if ip.hop_limit() < least_hop_limit {
             return Err(Discard::TimeToLive);
         }
@@ -201,15 +208,15 @@ impl Message {
         }
         let header = packet.read::<HEADER>(start)?;
         let [version_type, _, priority, address_count, b4, b5, _, _] = header;
-        // RFC 9568 7.1
+        // RFC 9568 7.1: "It MUST verify that the VRRP version is 3."
         if version_type >> 4 != version as u8 {
             return Err(Discard::Version);
         }
-        // RFC 9568 5.2.2
+        // RFC 9568 5.2.2: "A packet with unknown type MUST be discarded."
         if version_type & 0x0f != TYPE_ADVERTISEMENT {
             return Err(Discard::Type);
         }
-        // RFC 9568 5.2.5, erratum 8299
+        // RFC 9568 7.1, erratum 8299: "It MUST verify that IPvX Addr Count is non zero."
         if address_count == 0 {
             return Err(Discard::NoAddress);
         }
@@ -219,7 +226,8 @@ impl Message {
             Version::V2 => AUTH_DATA,
             Version::V3 => 0,
         };
-        // RFC 9568 7.1; nothing may follow either, as keepalived and FRR have it.
+        // RFC 9568 7.1: "It MUST verify that the received packet contains the complete VRRP packet". In addition,
+        // nothing may follow it, which keepalived and FRR demand too.
         if length != HEADER + addresses_length + authentication_length {
             return Err(Discard::Length);
         }
@@ -239,8 +247,10 @@ impl Message {
         })
     }
 
-    /// RFC 9568 5.2.8 and RFC 5798 5.2.8. The rare message that is valid in both forms has the one that most routers
-    /// send. Reserved bits are ignored (RFC 9568 5.2.6, conformance 6, 8, 10).
+    /// Verifies checksum and interval of version 3. RFC 9568 7.1: "It MUST verify the VRRP checksum." A message that
+    /// happens to be valid in both forms (RFC 9568 5.2.8, RFC 5798 5.2.8) is taken to have the form that most routers
+    /// send. RFC 9568 5.2.6: "The Reserve field MUST be set to zero on transmission and ignored on reception."
+    // conformance 6, 8, 10
     #[inline(always)]
     fn check_v3<C: Carrier>(&self, ip: &C, accepted: Checksums) -> Result<(ChecksumForm, Interval), Discard> {
         let plain = C::Address::PLAIN_CHECKSUM;
@@ -253,21 +263,22 @@ impl Message {
             return Err(Discard::Checksum);
         };
         let centiseconds = u16::from_be_bytes(self.fields) & MAX_ADVERTISE_INTERVAL;
-        // RFC 9568 erratum 8301
+        // RFC 9568 7.1, erratum 8301: "It MUST verify that the Max Advertise Interval is non zero."
         if centiseconds == 0 {
             return Err(Discard::IntervalZero);
         }
         Ok((form, Interval::from_centiseconds(centiseconds)))
     }
 
-    /// RFC 3768 7.1 (conformance 6, 8, 12, 17); RFC 2338 7.1 for the password.
+    /// Verifies checksum, authentication and interval of version 2 (conformance 6, 8, 12, 17). Passwords are from
+    /// RFC 2338 7.1.
     #[inline(always)]
     fn check_v2(
         &self,
         expected: Interval,
         authentication: Authentication,
     ) -> Result<(ChecksumForm, Interval), Discard> {
-        // RFC 3768 5.3.8
+        // RFC 3768 7.1: "MUST verify the VRRP checksum"
         if !self.sum.is_valid() {
             return Err(Discard::Checksum);
         }
@@ -281,6 +292,8 @@ impl Message {
             Authentication::None | Authentication::Password(_) => return Err(Discard::Authentication),
         }
         let interval = Interval::from_seconds(seconds);
+        // RFC 3768 7.1: "MUST verify that the Adver Interval in the packet is the same as the locally configured for
+        // this virtual router"
         if interval != expected {
             return Err(Discard::IntervalMismatch);
         }
@@ -288,5 +301,5 @@ impl Message {
     }
 }
 
-/// The lower 12 bits of the word that they share with the reserved ones (RFC 9568 5.2.6, 5.2.7).
+/// Mask of the interval, whose 12 bits share a word with the reserved bits (RFC 9568 5.2.6, 5.2.7).
 const MAX_ADVERTISE_INTERVAL: u16 = 0x0fff;

@@ -6,38 +6,41 @@ use crate::units::{Interval, MacAddress, Priority, Version, Vrid};
 use crate::wire::checksum::Sum;
 use crate::wire::{ethernet, ipv6};
 
-/// An advert with everything around it.
+/// An advert with all its headers.
 #[derive(Clone, Copy, Debug)]
 pub struct AdvertFrame<'a, A = [u8; 4]> {
-    /// The virtual MAC (RFC 9568 7.2), or the interface's own.
+    /// Source MAC: the virtual MAC, or the interface's own. RFC 9568 7.2: "Set the source MAC address to the Virtual
+    /// Router MAC address".
     pub source_mac: MacAddress,
-    /// The interface's primary address (RFC 9568 5.1.1.1), its link-local one over IPv6 (5.1.2.1).
+    /// Source address: the interface's primary address (RFC 9568 5.1.1.1); over IPv6, its link-local address (5.1.2.1).
     pub source: A,
-    /// The version that it is in.
+    /// Version of the protocol.
     pub version: Version,
-    /// The virtual router that it is for.
+    /// VRID of the virtual router.
     pub vrid: Vrid,
-    /// 0 gives up the role.
+    /// Priority; 0 gives up the role.
     pub priority: Priority,
-    /// The interval of our adverts.
+    /// Interval of our adverts.
     pub interval: Interval,
-    /// One to [`IpAddress::MAX_ADDRESSES`], in configured order. Over IPv6 the first is link-local (RFC 9568 5.2.9).
+    /// Addresses of the virtual router in configured order, from one to [`IpAddress::MAX_ADDRESSES`]. RFC 9568 5.2.9:
+    /// "For IPv6, the first address MUST be the IPv6 link-local address associated with the Virtual Router."
     pub addresses: &'a [A],
-    /// Version 3 over IPv4: whether the checksum covers the pseudo-header. Version 2 never has it, IPv6 always.
+    /// Whether the checksum of version 3 over IPv4 covers the pseudo-header. That of version 2 never does, that over
+    /// IPv6 always does.
     pub pseudo_header_checksum: bool,
-    /// Version 2: authentication type 1 with this zero-padded password. Version 3 has none.
+    /// Zero-padded password of version 2, sent with authentication type 1. Version 3 has none.
     pub password: Option<[u8; AUTH_DATA]>,
 }
 
-/// The longest frame that [`AdvertFrame::emit`] writes: as many IPv6 addresses as an advert can carry.
+/// Length of the longest frame that [`AdvertFrame::emit`] writes: with as many IPv6 addresses as an advert can carry.
 pub const MAX_FRAME: usize =
     ethernet::HEADER + ipv6::HEADER + HEADER + <[u8; 16]>::LENGTH * <[u8; 16] as IpAddress>::MAX_ADDRESSES;
 
 const CHECKSUM_OFFSET: usize = 6;
 
 impl<A: IpAddress> AdvertFrame<'_, A> {
-    /// Writes the frame and returns its length. `None` if the buffer is too small, or if the interval or the addresses
-    /// cannot be said in this version and family (conformance 10, 53).
+    /// Writes the frame and returns its length. Returns `None` if the buffer is too small, or if this version and
+    /// family cannot express the interval or the addresses (conformance 10, 53).
     pub fn emit(&self, buffer: &mut [u8]) -> Option<usize> {
         let (ethernet_header, packet) = buffer.split_at_mut_checked(ethernet::HEADER)?;
         let length = self.emit_packet(A::GROUP, packet)?;
@@ -45,7 +48,8 @@ impl<A: IpAddress> AdvertFrame<'_, A> {
         Some(ethernet::HEADER + length)
     }
 
-    /// Writes the IP packet alone, addressed to a unicast peer, and returns its length; `None` as above.
+    /// Writes the IP packet alone, addressed to `destination`, and returns its length. Returns `None` as [`Self::emit`]
+    /// does.
     pub fn emit_packet(&self, destination: A, buffer: &mut [u8]) -> Option<usize> {
         let addresses = A::bytes(self.addresses);
         let start = addresses.first_chunk().filter(|start| A::may_be_first(**start));
@@ -79,7 +83,8 @@ impl<A: IpAddress> AdvertFrame<'_, A> {
         Some(length)
     }
 
-    /// The two bytes before the checksum; `None` for an interval that they cannot hold, or 0 (RFC 9568 erratum 8301).
+    /// Returns the two bytes before the checksum, or `None` if they cannot hold the interval or it is 0 (RFC 9568
+    /// erratum 8301).
     fn version_fields(&self) -> Option<(u8, u8)> {
         if self.interval == Interval::ZERO {
             return None;
@@ -97,8 +102,8 @@ impl<A: IpAddress> AdvertFrame<'_, A> {
     }
 }
 
-/// The sum of an advert's addresses, by which two lists are compared without keeping either: equal lists have equal
-/// sums.
+/// Returns the sum of the addresses of an advert. Two lists can be compared by their sums, without storing the lists:
+/// equal lists have equal sums.
 pub fn address_sum<A: IpAddress>(addresses: &[A]) -> u16 {
     Sum::of(A::bytes(addresses)).get()
 }

@@ -1,4 +1,4 @@
-//! What adverts over IPv4 and over IPv6 do differently.
+//! The differences between adverts over IPv4 and over IPv6.
 
 use super::{HOP_LIMIT, PROTOCOL};
 use crate::units::{Family, MacAddress};
@@ -7,36 +7,38 @@ use crate::wire::{ethernet, ipv4, ipv6};
 
 /// An address of the family that a virtual router is in.
 pub trait IpAddress: Copy + PartialEq {
-    /// The family of the address.
+    /// Family of the address.
     const FAMILY: Family;
-    /// Where adverts go.
+    /// Multicast group that adverts are sent to.
     const GROUP: Self;
-    /// The MAC of that group.
+    /// MAC of that group.
     const GROUP_MAC: MacAddress;
-    /// The Ethernet type of an advert.
+    /// EtherType of an advert.
     const ETHER_TYPE: u16;
-    /// In bytes.
+    /// Length of an address in bytes.
     const LENGTH: usize;
-    /// How many an advert can carry.
+    /// Largest number of addresses in an advert.
     const MAX_ADDRESSES: usize;
     /// Length of the IP header that [`Self::emit_header`] writes.
     const HEADER: usize;
     /// Whether version 3 has a second form of checksum, without the pseudo-header (RFC 9568 5.2.8).
     const PLAIN_CHECKSUM: bool;
 
-    /// Returns the addresses as an advert lists them.
+    /// Returns the bytes of the addresses in the order in which an advert lists them.
     fn bytes(addresses: &[Self]) -> &[u8];
 
-    /// Returns the address in as many bytes for either family, the rest zero. Within a family the order is that of the numbers.
+    /// Returns the address in 16 bytes, padded with zeros. Within a family, this keeps the order of the addresses.
     fn widen(self) -> [u8; 16];
 
-    /// Undoes [`Self::widen`].
+    /// Converts an address back that [`Self::widen`] has returned.
     fn narrow(wide: [u8; 16]) -> Self;
 
-    /// Returns whether an address that starts so may be the first in an advert (RFC 9568 5.2.9; 7.1 with erratum 8300).
+    /// Returns whether an address that starts with these bytes may be the first in an advert (RFC 9568 5.2.9, erratum
+    /// 8300).
     fn may_be_first(start: [u8; 2]) -> bool;
 
-    /// The IP header of an advert from this address with a message of this length; `None` if either does not fit.
+    /// Writes the IP header of an advert from this address with a message of this length. Returns `None` if the header
+    /// does not fit the buffer, or the message does not fit a packet.
     fn emit_header(self, destination: Self, buffer: &mut [u8], message_length: usize) -> Option<()>;
 }
 
@@ -46,7 +48,7 @@ impl IpAddress for [u8; 4] {
     const GROUP_MAC: MacAddress = MacAddress::VRRP_IPV4_MULTICAST;
     const ETHER_TYPE: u16 = ethernet::TYPE_IPV4;
     const LENGTH: usize = 4;
-    /// What the count field can say (RFC 9568 5.2.5).
+    /// Largest value of the count field (RFC 9568 5.2.5).
     const MAX_ADDRESSES: usize = u8::MAX as usize;
     const HEADER: usize = ipv4::HEADER;
     const PLAIN_CHECKSUM: bool = true;
@@ -85,7 +87,7 @@ impl IpAddress for [u8; 16] {
     const GROUP_MAC: MacAddress = MacAddress::VRRP_IPV6_MULTICAST;
     const ETHER_TYPE: u16 = ethernet::TYPE_IPV6;
     const LENGTH: usize = 16;
-    /// What fits a packet of 1500 bytes: no advert is fragmented.
+    /// Number of addresses that fit a packet of 1500 bytes, because adverts are never fragmented.
     const MAX_ADDRESSES: usize = (1500 - ipv6::HEADER - super::HEADER) / Self::LENGTH;
     const HEADER: usize = ipv6::HEADER;
     const PLAIN_CHECKSUM: bool = false;
@@ -116,20 +118,20 @@ impl IpAddress for [u8; 16] {
     }
 }
 
-/// The IP header before an advert.
+/// The IP header of an advert.
 pub trait Carrier {
-    /// An address of its family.
+    /// Type of the addresses in this family.
     type Address: IpAddress;
 
-    /// Returns the sender's address.
+    /// Returns the address of the sender.
     fn source(&self) -> Self::Address;
-    /// Returns the receiver's address.
+    /// Returns the address of the receiver.
     fn destination(&self) -> Self::Address;
-    /// Returns hop limit or TTL.
+    /// Returns the TTL or hop limit.
     fn hop_limit(&self) -> u8;
-    /// Returns whether the packet is a fragment of another one.
+    /// Returns whether the packet is a fragment.
     fn is_fragment(&self) -> bool;
-    /// Returns where the message starts in the frame, in bytes.
+    /// Returns the offset of the message in the frame, in bytes.
     fn payload(&self) -> usize;
     /// Returns the length of the message in bytes.
     fn payload_length(&self) -> usize;
@@ -187,7 +189,7 @@ impl Carrier for ipv6::Header {
         self.hop_limit
     }
 
-    /// A fragment has a header of its own, so the protocol does not follow the fixed one.
+    /// Returns false: a fragment has an extension header, so the message would not directly follow the fixed header.
     #[inline(always)]
     fn is_fragment(&self) -> bool {
         false
@@ -204,7 +206,8 @@ impl Carrier for ipv6::Header {
     }
 }
 
-/// The sum over the pseudo-header (RFC 9568 5.2.8 after RFC 8200 8.1; for IPv4 RFC 5798 5.2.8).
+/// Returns the sum over the pseudo-header: over IPv6 that of RFC 8200 8.1 (RFC 9568 5.2.8), over IPv4 that of RFC 5798
+/// 5.2.8.
 #[inline(always)]
 pub(super) fn pseudo_header<A: IpAddress>(source: A, destination: A, message_length: usize) -> Sum {
     let [.., l0, l1] = message_length.to_be_bytes();

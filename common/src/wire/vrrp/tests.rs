@@ -45,7 +45,7 @@ fn decoded(packet: &[u8], version: Version, policy: Policy) -> Result<Advert, Di
     Advert::decode(packet, &ipv4::Header::decode(packet, IP).unwrap(), version, HOP_LIMIT, || policy)
 }
 
-/// Sets a byte of the message and puts the checksum of the plain form right again.
+/// Sets a byte of the message and corrects its checksum, in the plain form.
 fn with_byte(packet: &[u8], at: usize, value: u8) -> Vec<u8> {
     let mut packet = packet.to_vec();
     packet[MESSAGE + at] = value;
@@ -57,7 +57,7 @@ fn with_byte(packet: &[u8], at: usize, value: u8) -> Vec<u8> {
 
 #[test]
 fn a_version_3_frame_has_the_bytes_of_the_rfc() {
-    // RFC 9568 5.1, 5.2, 7.2, 7.3; the checksums are scapy's.
+    // RFC 9568 5.1, 5.2, 7.2, 7.3. The checksums were computed by scapy.
     #[rustfmt::skip]
     let expected = [
         0x01, 0x00, 0x5e, 0x00, 0x00, 0x12, 0x00, 0x00, 0x5e, 0x00, 0x01, 0x33, 0x08, 0x00,
@@ -68,8 +68,8 @@ fn a_version_3_frame_has_the_bytes_of_the_rfc() {
 }
 
 #[test]
-fn the_plain_form_differs_by_the_pseudo_header_only() {
-    // RFC 9568 5.2.8 against RFC 5798 5.2.8
+fn the_plain_form_differs_only_by_the_pseudo_header() {
+    // RFC 9568 5.2.8, RFC 5798 5.2.8
     let plain = AdvertFrame { pseudo_header_checksum: false, ..frame(Version::V3, &[[192, 0, 2, 1]]) };
     let expected = !Sum::of(&[0x31, 51, 200, 1, 0x00, 0x64, 192, 0, 2, 1]).get();
     let packet = emitted(&plain);
@@ -90,7 +90,7 @@ fn a_version_2_frame_ends_with_its_password() {
 }
 
 #[test]
-fn what_cannot_be_said_is_not_emitted() {
+fn an_advert_that_the_version_cannot_express_is_not_emitted() {
     let one = [[192, 0, 2, 1]];
     let many = [[192, 0, 2, 1]; 256];
     let v3 = frame(Version::V3, &one);
@@ -119,7 +119,7 @@ fn the_longest_frame_fits_the_buffer() {
 }
 
 #[test]
-fn the_checksum_is_taken_in_the_configured_forms_only() {
+fn the_checksum_is_accepted_only_in_the_configured_forms() {
     // RFC 9568 5.2.8, RFC 5798 5.2.8
     for (pseudo_header_checksum, form, other) in [
         (true, ChecksumForm::PseudoHeader, ChecksumForm::Plain),
@@ -137,7 +137,7 @@ fn the_checksum_is_taken_in_the_configured_forms_only() {
 }
 
 #[test]
-fn each_field_out_of_range_has_its_own_reason() {
+fn each_invalid_field_has_its_own_reason() {
     let v3 = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
     let v2 = emitted(&frame(Version::V2, &[[192, 0, 2, 1]]));
     for (version, packet, expected) in [
@@ -162,7 +162,7 @@ fn each_field_out_of_range_has_its_own_reason() {
 
 #[test]
 fn reserved_bits_are_ignored() {
-    // RFC 9568 5.2.6
+    // RFC 9568 5.2.6: "The Reserve field MUST be set to zero on transmission and ignored on reception."
     let v3 = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
     let advert = decoded(&with_byte(&v3, 4, 0xf0), Version::V3, policy()).unwrap();
     assert_eq!(advert.interval, Interval::from_seconds(1));
@@ -183,7 +183,7 @@ fn a_password_must_match_in_type_and_data() {
 }
 
 #[test]
-fn an_advert_from_our_own_address_is_not_a_peer() {
+fn an_advert_from_our_own_address_is_discarded() {
     let packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
     let own = Policy { own_source: SOURCE, ..policy() };
     assert_eq!(decoded(&packet, Version::V3, own), Err(Discard::OwnSource));
@@ -194,7 +194,7 @@ fn a_routed_or_fragmented_advert_is_discarded() {
     let packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
     let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
     let judge = |ip| Advert::decode(packet.as_slice(), &ip, Version::V3, HOP_LIMIT, policy);
-    // RFC 9568 5.1.1.3
+    // RFC 9568 5.1.1.3: "A VRRP Router receiving a packet with the TTL not equal to 255 MUST discard the packet"
     for time_to_live in [0, 1, 254] {
         assert_eq!(judge(ipv4::Header { time_to_live, ..ip }), Err(Discard::TimeToLive));
     }
@@ -204,7 +204,7 @@ fn a_routed_or_fragmented_advert_is_discarded() {
 }
 
 #[test]
-fn an_advert_cut_anywhere_is_never_taken() {
+fn an_advert_that_is_cut_anywhere_is_discarded() {
     let addresses = [[192, 0, 2, 1], [192, 0, 2, 9], [198, 51, 100, 7]];
     for version in [Version::V2, Version::V3] {
         let packet = emitted(&frame(version, &addresses));
@@ -223,20 +223,20 @@ fn the_vrid_is_found_only_inside_the_payload() {
     let packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
     let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
     assert_eq!(vrid(packet.as_slice(), &ip), Some(51));
-    // Ethernet padding behind a payload of one byte is no VRID.
+    // Ethernet padding after a payload of one byte is not a VRID.
     assert_eq!(vrid(packet.as_slice(), &ipv4::Header { payload_length: 1, ..ip }), None);
     assert_eq!(vrid(&packet[..MESSAGE + 1], &ip), None);
 }
 
 #[test]
-fn ethernet_padding_is_no_part_of_the_message() {
+fn ethernet_padding_is_not_part_of_the_message() {
     let mut packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
     packet.resize(60, 0xff);
     assert!(decoded(&packet, Version::V3, policy()).is_ok());
 }
 
 #[test]
-fn an_advert_to_a_peer_is_addressed_to_it_and_so_is_its_checksum() {
+fn an_advert_to_a_unicast_peer_has_its_address_and_a_checksum_over_that_address() {
     // RFC 5798 5.2.8
     let sent = AdvertFrame { pseudo_header_checksum: true, ..frame(Version::V3, &[[192, 0, 2, 1]]) };
     let mut buffer = [0; MAX_FRAME];
@@ -247,13 +247,13 @@ fn an_advert_to_a_peer_is_addressed_to_it_and_so_is_its_checksum() {
     let heard = Advert::decode(packet, &ip, Version::V3, HOP_LIMIT, policy);
     assert_eq!(heard.map(|advert| advert.checksum), Ok(ChecksumForm::PseudoHeader));
     assert_eq!(sent.emit_packet([203, 0, 113, 7], &mut buffer[..length - 1]), None);
-    // To the group it is the same, behind its Ethernet header.
+    // A packet to the group is the same as the frame without its Ethernet header.
     let length = sent.emit_packet(GROUP, &mut buffer).unwrap();
     assert_eq!(&emitted(&sent)[IP..], &buffer[..length]);
 }
 
 #[test]
-fn a_hop_limit_below_the_least_is_refused_and_no_other() {
+fn a_hop_limit_is_refused_exactly_if_it_is_below_the_minimum() {
     // RFC 9568 5.1.1.3
     let packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
     let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
@@ -283,7 +283,7 @@ fn frame6(addresses: &[[u8; 16]]) -> AdvertFrame<'_, [u8; 16]> {
         priority,
         interval,
         addresses,
-        // Has no meaning here.
+        // Has no effect over IPv6.
         pseudo_header_checksum: false,
         password: None,
     }
@@ -299,12 +299,12 @@ fn decoded6(packet: &[u8]) -> Result<Advert, Discard> {
     let Policy { interval, authentication, .. } = policy();
     let mut own_source = LINK_LOCAL;
     own_source[15] = 3;
-    // That the plain form is asked for has no meaning here either.
+    // Over IPv6, the accepted forms have no effect either.
     let policy = Policy { checksums: Checksums::Only(ChecksumForm::Plain), interval, authentication, own_source };
     Advert::decode(packet, &ipv6::Header::decode(packet, IP).unwrap(), Version::V3, HOP_LIMIT, || policy)
 }
 
-/// Puts the checksum right again.
+/// Corrects the checksum.
 fn resummed6(mut packet: Vec<u8>) -> Vec<u8> {
     packet[MESSAGE_6 + 6..MESSAGE_6 + 8].fill(0);
     let ip = ipv6::Header::decode(packet.as_slice(), IP).unwrap();
@@ -330,7 +330,7 @@ fn a_frame_over_ipv6_has_the_bytes_of_the_rfc() {
 }
 
 #[test]
-fn an_advert_over_ipv6_is_decoded_and_always_covers_the_pseudo_header() {
+fn an_advert_over_ipv6_is_decoded_and_its_checksum_always_covers_the_pseudo_header() {
     // RFC 9568 5.2.8 (conformance 6)
     let packet = emitted6(&frame6(&VIPS));
     let expected = Advert {
@@ -360,7 +360,7 @@ fn the_first_address_over_ipv6_is_link_local() {
 }
 
 #[test]
-fn each_fault_over_ipv6_has_its_own_reason() {
+fn each_invalid_field_over_ipv6_has_its_own_reason() {
     let packet = emitted6(&frame6(&VIPS));
     for (at, value, expected) in [
         (IP + 7, 254, Discard::TimeToLive), // RFC 9568 5.1.2.3
@@ -378,7 +378,7 @@ fn each_fault_over_ipv6_has_its_own_reason() {
 }
 
 #[test]
-fn an_advert_over_ipv6_cut_anywhere_is_never_taken() {
+fn an_advert_over_ipv6_that_is_cut_anywhere_is_discarded() {
     let packet = emitted6(&frame6(&VIPS));
     for end in MESSAGE_6..packet.len() {
         assert_eq!(decoded6(&packet[..end]), Err(Discard::Length), "{end} bytes");
@@ -386,7 +386,7 @@ fn an_advert_over_ipv6_cut_anywhere_is_never_taken() {
 }
 
 #[test]
-fn as_many_addresses_over_ipv6_as_fit_a_packet_are_carried() {
+fn an_advert_over_ipv6_has_at_most_as_many_addresses_as_fit_a_packet() {
     let mut buffer = [0; 2 * MAX_FRAME];
     let most = <[u8; 16]>::MAX_ADDRESSES;
     assert_eq!(emitted6(&frame6(&[VIPS[0]; 90])).len(), MAX_FRAME);
@@ -396,14 +396,14 @@ fn as_many_addresses_over_ipv6_as_fit_a_packet_are_carried() {
 
 proptest! {
     #[test]
-    fn a_flipped_bit_over_ipv6_is_never_taken_for_what_was_sent(bit in 0_usize..(8 * 40)) {
+    fn an_advert_over_ipv6_with_a_flipped_bit_is_discarded(bit in 0_usize..(8 * 40)) {
         let mut packet = emitted6(&frame6(&VIPS));
         packet[MESSAGE_6 + bit / 8] ^= 1 << (bit % 8);
         prop_assert!(decoded6(&packet).is_err());
     }
 
     #[test]
-    fn what_was_emitted_is_decoded_again(
+    fn an_emitted_advert_is_decoded_to_the_same_values(
         source in any::<[u8; 4]>(),
         v3 in any::<bool>(),
         vrid_ in 1_u8..=255,
@@ -451,19 +451,19 @@ proptest! {
     }
 
     #[test]
-    fn a_flipped_bit_of_the_message_is_never_taken_for_what_was_sent(bit in 0_usize..(8 * 20), v3 in any::<bool>()) {
+    fn an_advert_with_a_flipped_bit_is_discarded(bit in 0_usize..(8 * 20), v3 in any::<bool>()) {
         let version = if v3 { Version::V3 } else { Version::V2 };
         let sent = AdvertFrame { pseudo_header_checksum: false, ..frame(version, &[[192, 0, 2, 1]]) };
         let mut packet = emitted(&sent);
         let at = MESSAGE + (bit / 8) % (packet.len() - MESSAGE);
         packet[at] ^= 1 << (bit % 8);
-        // The pseudo-header may make up for the flipped bit, so only the plain form is asked for.
+        // With the pseudo-header, a message with a flipped bit might be valid, so only the plain form is accepted.
         let policy = Policy { checksums: Checksums::Only(ChecksumForm::Plain), ..policy() };
         prop_assert!(decoded(&packet, version, policy).is_err());
     }
 
     #[test]
-    fn junk_is_never_a_reason_to_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+    fn junk_never_causes_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
         if let Ok(ip) = ipv4::Header::decode(bytes.as_slice(), 0) {
             let _ = Advert::decode(bytes.as_slice(), &ip, Version::V3, HOP_LIMIT, policy);
         }

@@ -1,4 +1,5 @@
-//! `cargo xtask bench [SUBJECT...] [--runs N] [--quick]`: measures xvrrp, beside keepalived where both can do the same.
+//! `cargo xtask bench [SUBJECT...] [--runs N] [--quick]`: measures xvrrp, and keepalived beside it where both can do
+//! the same.
 
 use anyhow::{Context, Result, bail, ensure};
 use xvrrp_bench::{self, Options, SUBJECTS, Subject};
@@ -11,11 +12,15 @@ fn main() -> Result<()> {
         match arg.as_str() {
             "--runs" => {
                 let runs = args.next().and_then(|count| count.parse().ok());
-                options.runs = Some(runs.context("--runs wants a number")?);
+                options.runs = Some(runs.context("--runs needs a number")?);
             }
             "--quick" => options.quick = true,
             "--help" | "-h" => {
-                println!("cargo xtask bench [SUBJECT...] [--runs N] [--quick]");
+                println!("Measures xvrrp beside keepalived. Without SUBJECT, measures everything.\n");
+                println!("Usage: cargo xtask bench [SUBJECT...] [--runs N] [--quick]\n");
+                println!("  --runs N     measure everything N times, instead of each subject's own number of times");
+                println!("  --quick      only check that the bench works; the figures mean nothing\n");
+                println!("Subjects:");
                 for Subject { name, title, .. } in SUBJECTS {
                     println!("  {name:12} {title}");
                 }
@@ -23,7 +28,7 @@ fn main() -> Result<()> {
             }
             name => match SUBJECTS.iter().find(|subject| subject.name == name) {
                 Some(subject) => subjects.push(*subject),
-                None => bail!("unknown subject {name:?}; known: {}", names().join(", ")),
+                None => bail!("there is no subject {name:?}; the subjects are {}", names().join(", ")),
             },
         }
     }
@@ -34,8 +39,8 @@ fn main() -> Result<()> {
     let directory = xvrrp_bench::directory()?;
     report.write(&directory)?;
     println!("report: {}", directory.join("report.html").display());
-    ensure!(report.failed().is_empty(), "could not be measured: {}", report.failed().join(", "));
-    ensure!(report.missed() == 0, "a target was missed; on a machine that others use too, run it again");
+    ensure!(report.failed().is_empty(), "these subjects could not be measured: {}", report.failed().join(", "));
+    ensure!(report.missed() == 0, "targets were missed; if the machine does other work too, run the bench again");
     Ok(())
 }
 

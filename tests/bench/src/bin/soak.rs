@@ -1,4 +1,5 @@
-//! `cargo xtask soak --minutes N [--seed S]`: random faults on three routers; two must never serve at once.
+//! `cargo xtask soak --minutes N [--seed S]`: injects random faults into three routers and verifies that no two of them
+//! ever serve at once.
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,13 +8,26 @@ use anyhow::{Context, Result, bail, ensure};
 use xvrrp_bench::soak::{self, Options, Report};
 use xvrrp_lab::{interrupt_on_signals, is_interrupted};
 
-const USAGE: &str = "cargo xtask soak [--minutes N] [--seed S] [--first EPISODE] [--wall-clock]";
-/// As a shell shows a program that SIGINT has ended.
+const USAGE: &str = "usage: cargo xtask soak [--minutes N] [--seed S] [--first EPISODE] [--wall-clock]";
+const HELP: &str = "\
+Injects random faults into three routers with 30 virtual routers each, and verifies that no two of them ever serve at
+once.
+
+  --minutes N      run for N minutes (default: 2)
+  --seed S         repeat the faults of this seed
+  --first EPISODE  start with this episode of the seed
+  --wall-clock     also step the wall clock, which is that of the whole machine";
+/// Exit status by which a shell shows that SIGINT has ended a program.
 const EXIT_INTERRUPTED: u8 = 130;
-/// Of all moments, so many must have been watched, or nothing is proven. On a machine that others use too.
+/// Share of all samples that must be certain, or the run proves nothing. It allows for a machine that does other work
+/// too.
 const CERTAINTY: f64 = 0.5;
 
 fn main() -> ExitCode {
+    if std::env::args().skip(1).any(|arg| arg == "--help" || arg == "-h") {
+        println!("{USAGE}\n\n{HELP}");
+        return ExitCode::SUCCESS;
+    }
     match options().and_then(|options| soak(&options)) {
         Ok(()) if is_interrupted() => ExitCode::from(EXIT_INTERRUPTED),
         Ok(()) => ExitCode::SUCCESS,
@@ -35,8 +49,7 @@ fn options() -> Result<Options> {
             "--seed" => options.seed = number()?,
             "--first" => options.first = number()?,
             "--wall-clock" => options.wall_clock = true,
-            "--help" | "-h" => bail!("{USAGE}"),
-            other => bail!("what is {other:?}? {USAGE}"),
+            other => bail!("there is no option {other:?}; {USAGE}"),
         }
     }
     Ok(options)
@@ -44,29 +57,33 @@ fn options() -> Result<Options> {
 
 fn soak(options: &Options) -> Result<()> {
     interrupt_on_signals()?;
-    println!("seed {}: the same faults again by `cargo xtask soak --seed {}`", options.seed, options.seed);
+    println!("seed {0}: `cargo xtask soak --seed {0}` repeats these faults", options.seed);
     if !options.wall_clock {
-        println!("the wall clock is left alone: it is the whole machine's (--wall-clock steps it)");
+        println!("the wall clock is left alone, because it is that of the whole machine (--wall-clock steps it)");
     }
     let report = soak::run(options, |line| println!("{line}"))?;
     let Report { episodes, faults, moments, certain, excused, gentle, excused_changes, recoveries } = &report;
     let certainty = *certain as f64 / (*moments).max(1) as f64;
-    println!("\n{episodes} episodes, faults: {faults:?}");
+    println!("\nepisodes: {episodes}, with these faults: {faults:?}");
+    println!("samples: {moments} were due, {:.2} % of them are certain", certainty * 100.0);
     println!(
-        "{moments} samples due, {:.2} % of them certain; two routers served in none without an excuse,",
-        certainty * 100.0
+        "two routers served at once: in 0 samples without an excuse; in {excused} while a router was cut off, adverts \
+         were late or lost, or XDP was detached"
     );
     println!(
-        "and in {excused} while a router was cut off, adverts were late or lost, or a role had just been given up"
-    );
-    println!(
-        "{gentle} episodes in which no role had to change: none did, but for {excused_changes} changes while the machine stood still"
+        "episodes without a reason for a change of role: {gentle}, with 0 changes of role, apart from \
+         {excused_changes} while the machine stood still"
     );
     if let (Some(longest), Some(median)) = (recoveries.last(), recoveries.get(recoveries.len() / 2)) {
         println!(
-            "one alone served again {median:?} (median), {longest:?} (longest) after the last fault of an episode"
+            "time from the last fault of an episode until one router alone served: median {median:?}, longest \
+             {longest:?}"
         );
     }
-    ensure!(certainty > CERTAINTY, "the machine was too busy to be sure of anything");
+    ensure!(
+        certainty > CERTAINTY,
+        "the run proves nothing: only {:.0} % of the samples are certain, because the machine was too busy",
+        certainty * 100.0
+    );
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The lab on real drivers: two routers and a client on virtio network cards, in the guest that `cargo xtask test --kernel`
-//! boots. Three cards, `eth0` to `eth2`, are on one segment.
+//! Tests two routers and a client on virtio network cards, and so with real drivers, in the guest that
+//! `cargo xtask test --kernel` boots. Three cards, `eth0` to `eth2`, are on one segment.
 
 use std::net::Ipv4Addr;
 use std::process::{Command, ExitCode};
@@ -11,12 +11,12 @@ use xvrrp_common::units::{MacAddress, Vrid};
 use xvrrp_lab::probe::{UdpEcho, UdpProbe, ask_for};
 use xvrrp_lab::{CLIENT, INTERFACE, Lab, Namespace, PATIENCE, VIP, VirtualRouter, Xvrrp, eventually, run};
 
-/// The client's, in emulation.
+/// Time between the client's probes, long enough for emulation.
 const PACE: Duration = Duration::from_millis(50);
-/// How long answers are waited for where there may be none.
+/// Time to wait for answers that may not come.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 
-/// An address and a MAC that nobody has.
+/// An address and a MAC that no host has.
 const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
 const OTHER_MAC: &str = "02:00:00:00:00:99";
 
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::too_many_lines, reason = "one course of events")]
+#[expect(clippy::too_many_lines, reason = "one sequence of events")]
 fn check() -> Result<()> {
     let routers =
         [host("router0", 0, &Lab::address(0).to_string())?, host("router1", 1, &Lab::address(1).to_string())?];
@@ -47,27 +47,27 @@ fn check() -> Result<()> {
         ensure!(mode == "driver", "XDP is in {mode} mode");
         let link = router.ip(&format!("-details link show dev {INTERFACE}"))?;
         ensure!(link.contains("prog/xdp") && link.contains(" xdp ") && !link.contains("xdpgeneric"), "{link}");
-        ensure!(link.contains("promiscuity 0 "), "the card must not take in every frame: {link}");
-        ensure!(has_filter(router, mac)?, "the virtual MAC is in no unicast filter");
+        ensure!(link.contains("promiscuity 0 "), "the card is promiscuous: {link}");
+        ensure!(has_filter(router, mac)?, "the virtual MAC is not in the unicast filter");
     }
-    println!("virtio: XDP is in driver mode, the unicast filters have the virtual MAC");
+    println!("virtio: XDP is in driver mode, and the unicast filters contain the virtual MAC");
 
     let answers = ask_for(&client, INTERFACE, VIP, ANSWER_TIME)?;
     ensure!(answers.len() == 1, "answers to one ARP request: {answers:?}");
     ensure!(answers[0].source == mac && answers[0].arp.sender_mac == mac, "{answers:?}");
-    ensure!(first.counter("lan", "arp_answered")? > 0, "the Active router's kernel half has answered");
-    ensure!(second.counter("lan", "arp_suppressed")? > 0, "the Backup's was asked, and silent");
+    ensure!(first.counter("lan", "arp_answered")? > 0, "the answer did not come from the Active router's kernel half");
+    ensure!(second.counter("lan", "arp_suppressed")? > 0, "the Backup's kernel half did not drop the request");
     println!("virtio: XDP answers ARP with the virtual MAC, once");
 
     let probe = UdpProbe::start(&client, VIP, PACE)?;
     probe.wait_for_answer_from(0, PATIENCE)?;
     let neighbor = client.ip(&format!("neigh show {VIP}"))?;
     ensure!(neighbor.contains(&mac.to_string()), "{neighbor}");
-    ensure!(first.counter("lan", "virtual_mac_admitted")? > 0, "the client's frames were to the virtual MAC");
+    ensure!(first.counter("lan", "virtual_mac_admitted")? > 0, "the client's frames did not use the virtual MAC");
     println!("virtio: the client is served through the virtual MAC");
 
-    // That the card does filter is what makes the rest worth anything. The Backup hears what goes to the virtual MAC, and
-    // few adverts.
+    // The other tests mean something only if the card does filter. The Backup receives frames to the virtual MAC and a
+    // few adverts anyway.
     let entry = format!("{OTHER_MAC} dev {INTERFACE} self");
     client.ip(&format!("neigh replace {OTHER} lladdr {OTHER_MAC} dev {INTERFACE}"))?;
     let heard = || -> Result<(u64, u64)> {
@@ -78,27 +78,27 @@ fn check() -> Result<()> {
         Ok((frames_in(&routers[1])? - before, sent))
     };
     let (without, sent) = heard()?;
-    ensure!(without < sent / 2, "{without} frames arrived, {sent} were sent to a MAC that is not let in");
+    ensure!(without < sent / 2, "{without} frames arrived of {sent} to a MAC that is not in the unicast filter");
     routers[1].sh(&format!("bridge fdb add {entry} permanent"))?;
     let (with, sent) = heard()?;
-    ensure!(with >= sent, "{with} frames arrived, {sent} were sent to a MAC that is let in");
+    ensure!(with >= sent, "{with} frames arrived of {sent} to a MAC that is in the unicast filter");
     routers[1].sh(&format!("bridge fdb del {entry}"))?;
-    println!("virtio: without its entry in the unicast filter no frame to another MAC arrives");
+    println!("virtio: the card admits frames to another MAC only if that MAC is in the unicast filter");
 
     routers[0].sh(&format!("bridge fdb del {mac} dev {INTERFACE} self"))?;
-    eventually("the virtual MAC is let in again", PATIENCE, || {
-        ensure!(has_filter(&routers[0], mac)?, "the virtual MAC is in no unicast filter");
+    eventually("the virtual MAC is in the unicast filter again", PATIENCE, || {
+        ensure!(has_filter(&routers[0], mac)?, "the virtual MAC is not in the unicast filter");
         Ok(())
     })?;
     probe.wait_for_answer_from(0, PATIENCE)?;
-    println!("virtio: an entry of the unicast filter that was removed by hand is put back");
+    println!("virtio: the agent restores a unicast filter entry that was removed by hand");
 
     routers[0].detach_ingress()?;
     first.daemon.wait_for_line(&["WARN", "had been detached: attached it again"], PATIENCE)?;
     let link = routers[0].ip(&format!("-details link show dev {INTERFACE}"))?;
     ensure!(link.contains("prog/xdp"), "{link}");
     probe.wait_for_answer_from(0, PATIENCE)?;
-    println!("virtio: XDP that was detached by hand is attached again");
+    println!("virtio: the agent attaches XDP again after it was detached by hand");
 
     first.kill()?;
     probe.wait_for_answer_from(1, PATIENCE)?;
@@ -108,7 +108,7 @@ fn check() -> Result<()> {
     first.start_again(&routers[0], &[lan(200)])?;
     probe.wait_for_answer_from(0, PATIENCE)?;
     second.wait_for_state("lan", "backup")?;
-    println!("virtio: the better router is back, and serves");
+    println!("virtio: the router with the higher priority serves again after its restart");
 
     first.stop()?;
     probe.wait_for_answer_from(1, PATIENCE)?;
@@ -116,11 +116,11 @@ fn check() -> Result<()> {
     for router in &routers {
         let link = router.ip(&format!("-details link show dev {INTERFACE}"))?;
         ensure!(!link.contains("xdp"), "{link}");
-        ensure!(!has_filter(router, mac)?, "the virtual MAC is in a unicast filter still");
+        ensure!(!has_filter(router, mac)?, "the virtual MAC is still in the unicast filter");
         let addresses = router.ip(&format!("-4 -o address show dev {INTERFACE}"))?;
         ensure!(!addresses.contains(&VIP.to_string()), "{addresses}");
     }
-    println!("virtio: both have stopped, and left nothing on the interfaces");
+    println!("virtio: both agents have stopped, and have left nothing on the interfaces");
     Ok(())
 }
 
@@ -128,11 +128,11 @@ fn lan(priority: u8) -> VirtualRouter {
     VirtualRouter::lan(priority).with("advert_interval", "\"1s\"")
 }
 
-/// A namespace with one of the cards as its interface.
+/// Creates a namespace with one of the cards as its interface.
 fn host(role: &str, card: u8, address: &str) -> Result<Namespace> {
     let host = Namespace::new(role)?;
     run(Command::new("ip").args(["link", "set", &format!("eth{card}"), "netns", host.name(), "name", INTERFACE]))?;
-    // With the address on two interfaces, or none, the host must not speak for it by itself.
+    // The reverse path filter would drop packets whenever the virtual address is on another interface, or on none.
     host.sysctl("net.ipv4.conf.all.rp_filter", "0")?;
     host.sysctl("net.ipv4.conf.default.rp_filter", "0")?;
     host.ip(&format!("addr add {address}/24 dev {INTERFACE}"))?;
@@ -145,7 +145,7 @@ fn host(role: &str, card: u8, address: &str) -> Result<Namespace> {
     Ok(host)
 }
 
-/// How many frames the router's card has let in.
+/// Returns the number of frames that the router's card has admitted.
 fn frames_in(router: &Namespace) -> Result<u64> {
     let shown = router.ip(&format!("-statistics -json link show dev {INTERFACE}"))?;
     let links: serde_json::Value = serde_json::from_str(&shown)?;

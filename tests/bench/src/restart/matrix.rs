@@ -1,4 +1,4 @@
-//! Which combinations of virtual routers, interfaces and intervals are measured.
+//! The combinations of virtual routers, interfaces and intervals that are measured.
 
 use std::fmt;
 use std::thread;
@@ -8,10 +8,10 @@ use anyhow::Result;
 
 use xvrrp_lab::Segments;
 
-/// How many virtual routers there are, and on how many interfaces.
+/// Number of virtual routers and of interfaces.
 pub type Place = Segments;
 
-/// One virtual router.
+/// A single virtual router.
 pub const ALONE: Place = Place { routers: 1, interfaces: 1 };
 
 const PLACES: [Place; 5] = [
@@ -23,13 +23,13 @@ const PLACES: [Place; 5] = [
 ];
 /// Advertisement intervals in milliseconds.
 const INTERVALS: [u64; 5] = [10, 20, 50, 100, 1000];
-/// In a quick run.
+/// Numbers and intervals of a quick run.
 const QUICK_PLACES: [Place; 2] = [ALONE, Place { routers: 30, interfaces: 16 }];
 const QUICK_INTERVALS: [u64; 1] = [100];
 
-/// How many adverts a second, for each processor, there may be of all virtual routers together. Both hosts, the switch and
-/// the clients share the processors. On two of them, beside other load, 12,750 adverts a second were up to 1.13 intervals
-/// apart with nothing done, and 25,500 up to 1.25: more than is allowed for a restart.
+/// Largest number of adverts a second for each processor, of all virtual routers together. Both hosts, the switch and
+/// the clients share the processors. On two processors with other load and nothing done, adverts were up to 1.13
+/// intervals apart at 12,750 adverts a second, and up to 1.25 at 25,500, which is more than a restart is allowed.
 const MOST_ADVERTS: u64 = 7000;
 
 /// One combination.
@@ -47,7 +47,7 @@ impl fmt::Display for Cell {
 }
 
 impl Cell {
-    /// How often each way is measured: seldom where a single one takes seconds.
+    /// Returns the number of runs of each way. There are fewer if a single run takes seconds.
     pub fn runs(self) -> usize {
         if self.interval < Duration::from_secs(1) { 4 } else { 2 }
     }
@@ -57,7 +57,7 @@ impl Cell {
     }
 }
 
-/// Those that this machine can carry, and what to say of the others.
+/// Returns the combinations that this machine can handle, and a note about the others.
 pub fn cells(quick: bool) -> Result<(Vec<Cell>, Option<String>)> {
     let (places, intervals) =
         if quick { (&QUICK_PLACES[..], &QUICK_INTERVALS[..]) } else { (&PLACES[..], &INTERVALS[..]) };
@@ -70,8 +70,8 @@ pub fn cells(quick: bool) -> Result<(Vec<Cell>, Option<String>)> {
     let note = (!left_out.is_empty()).then(|| {
         let names: Vec<_> = left_out.iter().map(Cell::to_string).collect();
         format!(
-            "Left out, since {processors} processors are not asked for more than {most} adverts a second ({MOST_ADVERTS} \
-             each): {}.",
+            "These combinations are left out, because they need more than {most} adverts a second ({MOST_ADVERTS} for \
+             each of {processors} processors): {}.",
             names.join("; ")
         )
     });

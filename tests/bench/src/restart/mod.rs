@@ -1,4 +1,5 @@
-//! What a restart, a replacement or a reload of the Active router's agent costs, from one virtual router to 255.
+//! Measures what a restart, a replacement or a reload of the Active router's agent costs, with 1 to 255 virtual
+//! routers.
 
 mod matrix;
 mod single;
@@ -13,26 +14,27 @@ use self::site::{Seen, Site, Way};
 use super::{Findings, Options, Row, Samples, Subject};
 
 pub const SUBJECT: Subject =
-    Subject { name: "restart", title: "what is missed when the Active router's program is restarted or reloads", run };
+    Subject { name: "restart", title: "losses when the Active router's program is restarted or reloads", run };
 
-/// How far apart a client's probes are.
+/// Time between a client's probes.
 const PROBE: Duration = Duration::from_millis(1);
-/// The longest time between two adverts of a virtual router, in its intervals.
+/// Target for the longest time between two adverts of a virtual router, in intervals.
 const LONGEST_GAP: f64 = 1.2;
-/// From start to first advert, in milliseconds.
+/// Target for the time from start to first advert, in milliseconds.
 const FIRST_ADVERT: f64 = 30.0;
-/// Where keepalived is beside, which has to do with one virtual router.
+/// The combination for which keepalived is measured too. It runs a single virtual router.
 const COMPARED: (Place, Duration) = (matrix::ALONE, Duration::from_millis(100));
 
 fn run(options: &Options) -> Result<Findings> {
     let mut findings = Findings {
         how: format!(
-            "Clients ask services on the first and on the last virtual address every {} ms, while the Active router's agent \
-             reloads a configuration with another priority; is replaced by run --replace; is killed with SIGKILL and \
-             another one is started at the same moment; and hears of another primary address on an interface that no other \
-             virtual router is on (self-reload). Roles: changes of the Backup to Active, over all virtual routers. Gap: the \
-             longest time between two adverts of the same virtual router, at the Active router's switch ports, over all virtual \
-             routers, in advertisement intervals; undisturbed: the same, before anything is done.",
+            "Clients ask services on the first and on the last virtual address every {} ms. Meanwhile, the Active \
+             router's agent reloads a configuration with another priority; is replaced by run --replace; is killed \
+             with SIGKILL while another one is started; and reloads by itself (self-reload), because the primary \
+             address changes on an interface of one more virtual router. Roles: changes of the Backup to Active, \
+             counted over all virtual routers. Gap: the longest time between two adverts of the same virtual router at \
+             the Active router's switch ports, in advertisement intervals, over all virtual routers. Undisturbed: the \
+             same, before anything is done.",
             PROBE.as_millis()
         ),
         ..Findings::default()
@@ -48,7 +50,7 @@ fn run(options: &Options) -> Result<Findings> {
         let cells = refused.join("; ");
         findings
             .notes
-            .push(format!("Agents that were started beside a dying one ended, and were started again: {cells}."));
+            .push(format!("Some agents that were started beside a dying one exited, and were started again: {cells}."));
     }
     let runs = options.runs(20, 1);
     for (what, samples) in [
@@ -60,17 +62,18 @@ fn run(options: &Options) -> Result<Findings> {
         findings.rows.push(row.target(format!("median under {FIRST_ADVERT} ms"), met));
     }
     findings.notes.extend([
-        "keepalived is killed with its child and started at once. It comes back as Backup: its Backup takes over in \
-         the meantime, and the addresses stay on both hosts until it has."
+        "keepalived is killed with its child process and started again at once. It returns as Backup, so the other \
+         router takes over in the meantime. Until then, the addresses are on both hosts."
             .to_owned(),
-        "Start to first advert: from the start of the process that resumes to its first frame on the wire. Cold: nothing is \
-         there to resume, all programs are loaded first; the address owner advertises without listening before."
+        "Start to first advert: the time from the start of a process that resumes to its first frame on the wire. Cold \
+         start: there is nothing to resume, so all programs are loaded first. The address owner advertises without \
+         waiting for the adverts of others."
             .to_owned(),
     ]);
     Ok(findings)
 }
 
-/// All ways on one pair of hosts. Returns how many starts were in vain, if any were.
+/// Measures all ways on one pair of hosts. Returns a note about starts that failed, if there were any.
 fn measure(cell: Cell, options: &Options, findings: &mut Findings) -> Result<Option<String>> {
     let runs = options.runs(cell.runs(), 1);
     let mut site = Site::start(cell.place, cell.interval)?;
@@ -110,5 +113,5 @@ fn measure(cell: Cell, options: &Options, findings: &mut Findings) -> Result<Opt
         roles,
         gaps.beside("undisturbed", Samples::once(undisturbed)?),
     ]);
-    Ok((refused > 0).then(|| format!("{cell}, {refused} in {runs} runs")))
+    Ok((refused > 0).then(|| format!("{cell}: {refused} in {runs} runs")))
 }

@@ -1,4 +1,4 @@
-//! Figures of a single virtual router: keepalived's restart, and how soon an agent advertises.
+//! Measures keepalived's restart with a single virtual router, and the time until a new agent sends its first advert.
 
 use std::fs;
 use std::thread;
@@ -15,16 +15,16 @@ use xvrrp_lab::probe::{UdpEcho, UdpProbe};
 use xvrrp_lab::traffic::AdvertTap;
 use xvrrp_lab::{INTERFACE, Keepalived, KeepalivedConfig, Lab, PATIENCE, VIP, VirtualRouter, Xvrrp};
 
-/// The priority of the address owner (RFC 9568 5.2.4).
+/// Priority of the address owner (RFC 9568 5.2.4).
 const OWNER: u8 = 255;
-/// Time for a Backup to take over, if it does.
+/// Time in which a Backup would take over.
 const SETTLE: Duration = Duration::from_millis(500);
 
 fn router(priority: u8, interval: Duration) -> VirtualRouter {
     VirtualRouter::lan(priority).with("advert_interval", &format!("\"{}ms\"", interval.as_millis()))
 }
 
-/// What a client misses, as the longest time between two answers, when keepalived is killed and started again.
+/// Measures the longest time between two answers to a client when keepalived is killed and started again.
 pub fn keepalived(interval: Duration, runs: usize) -> Result<Samples> {
     let mut gaps = Vec::new();
     for _ in 0..runs {
@@ -57,7 +57,7 @@ pub fn keepalived(interval: Duration, runs: usize) -> Result<Samples> {
     Samples::milliseconds(gaps)
 }
 
-/// From the start of an agent that resumes to its first advert.
+/// Measures the time from the start of an agent that resumes its roles to its first advert.
 pub fn first_adverts(runs: usize) -> Result<Samples> {
     let interval = Duration::from_millis(200);
     let lab = Lab::new(1)?;
@@ -77,7 +77,7 @@ pub fn first_adverts(runs: usize) -> Result<Samples> {
     Samples::milliseconds(times)
 }
 
-/// From the start of an agent that finds nothing of another to its first advert.
+/// Measures the time from the start of an agent that has nothing to resume to its first advert.
 pub fn cold_starts(runs: usize) -> Result<Samples> {
     let lab = Lab::new(1)?;
     let tap = AdvertTap::start(lab.switch(), "client")?;

@@ -1,4 +1,5 @@
-//! An Active router and its Backup, with clients and a tap on the wire; and the ways in which its agent is changed.
+//! An Active router and its Backup, with clients and taps on the wire, and the ways in which the Active router's agent
+//! is replaced or reloaded.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -13,19 +14,19 @@ use xvrrp_lab::probe::{UdpEcho, UdpProbe};
 use xvrrp_lab::traffic::{AdvertTap, Advertiser};
 use xvrrp_lab::{Lab, PATIENCE, Segments, Side, VirtualRouter, Xvrrp, eventually, first_and_last, pause};
 
-/// How the Active router's agent is changed.
+/// Way in which the Active router's agent is replaced or reloaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Reload,
     Replace,
-    /// SIGKILL, and a start at the same moment.
+    /// Kills the agent (SIGKILL) and starts another one at once.
     Kill,
-    /// Another primary address on an interface with a virtual router of its own.
+    /// Changes the primary address of an interface with a virtual router of its own.
     SelfReload,
 }
 
 impl Way {
-    /// The last one brings a virtual router of its own, so it is the last.
+    /// All ways. The self-reload comes last, because it adds a virtual router.
     pub const ALL: [Self; 4] = [Self::Reload, Self::Replace, Self::Kill, Self::SelfReload];
 
     pub const fn name(self) -> &'static str {
@@ -38,21 +39,22 @@ impl Way {
     }
 }
 
-/// What one change did.
+/// The effects of one replacement or reload.
 #[derive(Debug)]
 pub struct Seen {
-    /// Probes of all clients that were not answered.
+    /// Number of probes of all clients that were not answered.
     pub lost: f64,
+    /// Number of changes of the Backup to Active.
     pub roles: f64,
-    /// In intervals.
+    /// Longest time between two adverts of a virtual router, in intervals.
     pub gap: f64,
-    /// From one answer to the next.
+    /// Longest time between two answers to a client.
     pub client_gap: Duration,
-    /// Starts that had to be tried again.
+    /// Number of starts that had to be repeated.
     pub refused: usize,
 }
 
-/// The hosts, with all in their places.
+/// Both hosts with their agents, services and taps.
 pub struct Site {
     active: Xvrrp,
     backup: Xvrrp,
@@ -63,9 +65,9 @@ pub struct Site {
     lab: Lab,
     place: Place,
     interval: Duration,
-    /// Of the Active router.
+    /// Priority of the Active router.
     priority: u8,
-    /// Whether it has the virtual router of [`Side`].
+    /// Whether the Active router has the virtual router of [`Side`].
     with_side: bool,
 }
 
@@ -99,16 +101,16 @@ impl Site {
         })
     }
 
-    /// The longest gap between adverts, in intervals, if nothing is done.
+    /// Measures the longest time between two adverts of a virtual router while nothing is done, in intervals.
     pub fn undisturbed(&self) -> Result<f64> {
         let start = Instant::now();
-        // One advert of each before.
+        // Each virtual router sends at least one advert first.
         pause(self.interval * 2)?;
         pause((self.interval * 4).max(Duration::from_secs(1)))?;
         Ok(self.gap(start + self.interval * 2))
     }
 
-    /// Changes the agent, and looks at what comes of it.
+    /// Replaces or reloads the agent, and measures the effects.
     pub fn go(&mut self, way: Way, number: usize) -> Result<Seen> {
         if way == Way::SelfReload && !self.with_side {
             self.with_side = true;
@@ -124,7 +126,7 @@ impl Site {
         probes.iter().try_for_each(|probe| probe.wait_for_answer_from(0, PATIENCE))?;
         let roles = self.backup.all_transitions("active");
         let start = Instant::now();
-        self.tap.forget_before(start.checked_sub(self.interval * 3).context("a clock that has just begun")?);
+        self.tap.forget_before(start.checked_sub(self.interval * 3).context("the machine has only just booted")?);
         self.change(way, number)?;
         let refused = self.settle(way)?;
         let gap = self.gap(start);
@@ -162,15 +164,15 @@ impl Site {
                 self.side_tap.forget();
                 let start = Instant::now();
                 self.side.change(&self.lab.routers[0])?;
-                // However the agent gets there.
+                // The advert shows that the agent has taken notice, however it did so.
                 let advert = || self.side_tap.first_after(self.side.address(), start);
                 eventually("the agent advertises from the other address", PATIENCE, advert).map(drop)
             }
         }
     }
 
-    /// Waits until a Backup that has lost sight of the Active router would have taken over. One that was started beside a dying
-    /// agent may end because of that one: then it is started again, and how many were in vain is returned.
+    /// Waits for the time in which a Backup that hears no adverts would take over. An agent that was started beside a
+    /// dying one may exit because of it. It is then started again. Returns the number of such starts.
     fn settle(&mut self, way: Way) -> Result<usize> {
         let (mut refused, deadline) = (0, Instant::now() + self.settling());
         while Instant::now() < deadline {
@@ -212,7 +214,7 @@ impl Site {
         self.tap.longest_gap(&advertisers, from, Instant::now()).as_secs_f64() / self.interval.as_secs_f64()
     }
 
-    /// Longer than a Backup waits, and than an agent takes to start.
+    /// Returns a time that is longer than a Backup waits, and than an agent takes to start.
     fn settling(&self) -> Duration {
         (self.interval * 37 / 10).max(Duration::from_millis(500))
     }

@@ -1,4 +1,4 @@
-//! What can go wrong with a router.
+//! Faults of a router.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,48 +7,49 @@ use super::shim::Impairment;
 use xvrrp_lab::Shortage;
 use xvrrp_lab::random::Random;
 
-/// Something that goes wrong with a router and is put right again later.
+/// A fault of a router, which is undone later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// SIGKILL to the agent; later it is started again.
+    /// Kills the agent (SIGKILL), and starts it again later.
     Kill,
-    /// SIGSTOP; later SIGCONT.
+    /// Stops the agent (SIGSTOP), and continues it later (SIGCONT).
     Stop,
-    /// A graceful end; later it is started again.
+    /// Ends the agent gracefully, and starts it again later.
     Restart,
-    /// Another agent takes over from it (`xvrrp run --replace`); later the first one must have ended.
+    /// Lets another agent take over from the agent (`xvrrp run --replace`). The first one must have ended later.
     Replace,
-    /// SIGHUP to the agent.
+    /// Reloads the agent (SIGHUP).
     Reload,
-    /// No carrier on either end of the cable.
+    /// Pulls the cable, so that neither end has a carrier.
     Pull,
-    /// Cut off behind the switch port.
+    /// Cuts the router off behind its switch port, without any change that it could notice.
     Isolate,
-    /// Set down by the administrator of the router.
+    /// Sets the router's interface down.
     InterfaceDown,
-    /// Another MAC address; later the old one again.
+    /// Changes the MAC address of the interface.
     MacAddress,
-    /// Gone to another network namespace; later it comes back.
+    /// Moves the interface to another network namespace.
     InterfaceGone,
-    /// Another primary address; later the old one again.
+    /// Changes the primary address of the interface.
     PrimaryAddress,
-    /// XDP detached by hand; that the agent puts it right is what is expected of it.
+    /// Detaches XDP by hand. The agent must attach it again.
     Detach,
-    /// The virtual address is taken off whichever router has it, by somebody else; the agent puts it back.
+    /// Deletes the virtual address from the router that has it. The agent must restore it.
     AddressDeleted,
-    /// The virtual MAC is taken out of the unicast filter of whichever router has the virtual address; the agent puts it back.
+    /// Deletes the virtual MAC from the unicast filter of the router that has the virtual address. The agent must
+    /// restore it.
     FilterDeleted,
-    /// Another primary address on an interface that the virtual routers of the others are not on.
+    /// Changes the primary address of a second interface, which only one virtual router uses.
     SideAddress,
-    /// The directory of the control socket is full; later it is not.
+    /// Fills the directory of the control socket.
     Full(Shortage),
-    /// The cable does something to the adverts on it, both ways.
+    /// Impairs adverts on the cable, in both directions.
     Impair(Impairment),
-    /// The machine's wall clock jumps by so many milliseconds; later back.
+    /// Steps the wall clock of the machine by this number of milliseconds.
     WallClock(i64),
 }
 
-/// With the relative frequency of each. Those of frequency 0 are turned off.
+/// All faults with their relative frequencies. A fault with frequency 0 is turned off.
 const FREQUENCIES: &[(u8, Fault)] = &[
     (20, Fault::Kill),
     (16, Fault::Stop),
@@ -73,17 +74,19 @@ const FREQUENCIES: &[(u8, Fault)] = &[
     (6, Fault::Impair(Impairment::Reorder { within: Duration::ZERO })),
     (0, Fault::WallClock(0)),
 ];
-/// Of [`Fault::WallClock`], where it is asked for: the clock is the whole machine's.
+/// Frequency of [`Fault::WallClock`] if it is turned on. It is off by default, because the clock is that of the whole
+/// machine.
 const WALL_CLOCK_FREQUENCY: u8 = 10;
-/// An advert late by more, after one that was lost while the cable was changed, would let a Backup take over.
+/// Longest delay of an advert. If an advert was later, and the one before it was lost while the cable was changed, a
+/// Backup would take over.
 const LATEST: Duration = Duration::from_millis(80);
 
-/// What a fault is a fault of.
+/// Part of the router that a fault affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Concern {
     Process,
     Network,
-    /// What the agent has put on the host, or where it keeps its files.
+    /// Objects that the agent has installed on the host, or the place where it keeps its files.
     Host,
 }
 
@@ -96,19 +99,19 @@ impl Fault {
         }
     }
 
-    /// Who is to put it right is the agent itself, and until it has, two may serve: a fence that somebody takes down
-    /// by hand stays down while the agent is dead or stopped, and that is no fault of the agent.
+    /// Returns whether only the agent can undo the fault. Two routers may serve until it has: a fence that was detached
+    /// by hand stays detached while the agent is dead or stopped. That is not a bug in the agent.
     const fn needs_agent(self) -> bool {
         matches!(self, Self::Detach | Self::MacAddress)
     }
 
-    /// An agent has nothing to go on with but files.
+    /// Returns whether the fault includes the start of an agent as a new process, which depends on files.
     const fn needs_files(self) -> bool {
         matches!(self, Self::Kill | Self::Restart | Self::Replace)
     }
 
-    /// Whether one may happen to a router with the other: one fault of each concern. An agent that is started where it
-    /// cannot make its control socket may refuse to: whoever starts it sees that.
+    /// Returns whether a router may have both faults at once, which is the case if they affect different parts of it.
+    /// An agent that cannot create its control socket may refuse to start, so a full directory excludes a start.
     pub const fn goes_with(self, other: Self) -> bool {
         let same = matches!(
             (self.concern(), other.concern()),
@@ -121,12 +124,12 @@ impl Fault {
         !same && !full && !self.needs_agent() && !other.needs_agent()
     }
 
-    /// Whether no router has a reason to change its role.
+    /// Returns whether the fault gives no router a reason to change its role.
     pub const fn keeps_roles(self) -> bool {
         matches!(self, Self::Reload | Self::Replace) || matches!(self.concern(), Concern::Host)
     }
 
-    /// All that are turned on, or can be.
+    /// Returns the kinds of all faults, including those that are turned off by default.
     pub fn kinds() -> impl Iterator<Item = &'static str> {
         FREQUENCIES.iter().map(|(_, fault)| fault.kind())
     }
@@ -137,7 +140,7 @@ impl Fault {
 }
 
 impl Fault {
-    /// Without its strength.
+    /// Returns the name of the fault without its strength.
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Kill => "kill -9",
@@ -181,7 +184,7 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// One of those that are turned on, each as often as it should be.
+    /// Draws one of the faults that are turned on, by their frequencies.
     pub fn any(chance: &mut Random, with_wall_clock: bool) -> Self {
         let frequency = |&(frequency, fault): &(u8, Self)| match fault {
             Self::WallClock(_) if with_wall_clock => usize::from(WALL_CLOCK_FREQUENCY),

@@ -1,55 +1,59 @@
-//! What must never be seen, and what is put up with.
+//! The rules of the soak, and their exceptions.
 //!
-//! There are two clients: one on the segment of the virtual routers, and one behind the second interface of each host, which
-//! asks for the virtual address there. For each by itself, at most one router serves in any sample, except:
+//! There are two clients: one on the segment of the virtual routers, and one behind the second interface of each host,
+//! which asks for the virtual address there. For each client, at most one router may serve in any sample, with these
+//! exceptions:
 //!
-//! - **Apart.** While a router is cut off behind its switch port, or its cable is being changed, it is a segment of its own,
-//!   where it may serve: among the others, one at most.
-//! - **Reunion.** When it is back, both may serve for [`Judge::reunion`]: until each had time for an advert; and if the router
-//!   dies at that very moment, for as long as the lease lasts that it got for adverts that nobody heard.
-//! - **Impaired.** While adverts are late or lost on a cable, and for a lease's length after that, two may serve for
-//!   [`Judge::overlap`] at most. A router that takes over by its priority serves beside one that hears of it late. And a
-//!   lease counts from the last advert that was sent, Active_Down_Interval from the last one that was heard: if the Active
-//!   router dies right after one that was lost, both overlap by an advertisement interval less Skew_Time. No advert is so
-//!   late, and no two of a router in a row are lost, that a Backup might take a living Active router for dead.
-//! - **Deaf.** From the moment that XDP is detached by hand until the agent has put it back, which it does within an
-//!   advertisement interval, a router hears nothing: an advert that comes then is a lost one, as above.
+//! - **Apart.** While a router is cut off behind its switch port, or its cable is being changed, it is on a segment of
+//!   its own and may serve there. Of the other routers, at most one may serve.
+//! - **Reunion.** When the router is connected again, both may serve for [`Judge::reunion`]. They need time for an
+//!   advert. If the router dies at that moment, it serves until the end of the lease that it has from adverts which no
+//!   other router received.
+//! - **Impaired.** While adverts are late or lost on a cable, and for the length of a lease after that, two routers may
+//!   serve for at most [`Judge::overlap`]. A router that takes over by its priority serves beside one that receives its
+//!   adverts late. In addition, a lease counts from the last advert that was sent, but Active_Down_Interval from the
+//!   last one that was received. If the Active router dies right after an advert that was lost, both overlap by one
+//!   advertisement interval minus Skew_Time. Adverts are never so late that a Backup would take a living Active router
+//!   for dead, and no two in a row from one router are lost.
+//! - **Deaf.** A router hears nothing from the moment at which XDP is detached by hand until the agent has attached it
+//!   again, which takes at most an advertisement interval. An advert that arrives in this time counts as lost, as
+//!   above.
 //!
-//! A fault of an agent, of an interface, or a pulled cable excuses nothing; nor does an address or a filter entry that
-//! somebody deletes, another address of another interface, or a full /run.
+//! Nothing else is an excuse: not a fault of an agent or an interface, a pulled cable, an address or filter entry that
+//! somebody deletes, a change of address on another interface, or a full /run.
 //!
-//! In an episode of which no fault is a reason for it ([`keeps_roles`](super::fault::Fault::keeps_roles)) no virtual
-//! router changes its role, unless the machine itself stood still for so long that a lease may have ended: see
-//! [`may_end_a_lease`].
+//! In an episode whose faults give no reason for it ([`keeps_roles`](super::fault::Fault::keeps_roles)), no virtual
+//! router may change its role, unless the machine itself stood still for so long that a lease may have ended
+//! ([`may_end_a_lease`]).
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use xvrrp_lab::probe::{Hosts, Sample};
 
-/// Who asks.
+/// A client that asks for the virtual address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
-    /// On the segment of the virtual routers.
+    /// The client on the segment of the virtual routers.
     Segment,
-    /// Behind the second interface of each host.
+    /// The client behind the second interface of each host.
     Behind,
 }
 
-/// Whether an agent that is held up for so long may lose its lease of three intervals: it may have been about to send its
-/// next advert, and then needs time to do so.
+/// Returns whether an agent that was held up for this long may have lost its lease of three intervals. It may have been
+/// about to send its next advert, and needs time to do so afterwards.
 pub fn may_end_a_lease(delay: Duration, interval: Duration) -> bool {
     delay > interval * 3 / 2
 }
 
-/// Why two may serve.
+/// Reason why two routers may serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Excuse {
     Apart {
         router: usize,
     },
     Impaired {
-        /// How late adverts may be.
+        /// Longest delay of an advert.
         latest: Duration,
     },
 }
@@ -61,12 +65,12 @@ struct Window {
     until: Instant,
 }
 
-/// Two served, and there is no excuse.
+/// A sample in which two routers served without an excuse.
 #[derive(Clone, Debug)]
 pub struct Violation {
     pub client: Client,
     pub sample: Sample,
-    /// Since when, without a break.
+    /// Time since which two routers have served without interruption.
     pub since: Instant,
 }
 
@@ -78,18 +82,18 @@ impl fmt::Display for Violation {
             Client::Behind => "the client behind the second interfaces",
         };
         let (number, long) = (sample.number, sample.at - *since);
-        write!(f, "two served {whom} in sample {number} (for {long:?} already): {sample:?}")
+        write!(f, "two routers served {whom} in sample {number} (for {long:?} so far): {sample:?}")
     }
 }
 
 #[derive(Debug)]
 pub struct Judge {
-    /// Between adverts.
+    /// Advertisement interval.
     interval: Duration,
-    /// For what the machine may be late.
+    /// Time by which the machine may delay anything.
     pub slack: Duration,
     windows: Vec<Window>,
-    /// Since when two have served each client without a break.
+    /// Times since which two routers have served each client without interruption.
     twice_since: [Option<Instant>; 2],
     pub excused: u32,
 }
@@ -99,28 +103,29 @@ impl Judge {
         Self { interval, slack, windows: Vec::new(), twice_since: [None; 2], excused: 0 }
     }
 
-    /// There was an excuse in this time.
+    /// Adds an excuse for this time.
     pub fn excuse(&mut self, excuse: Excuse, from: Instant, until: Instant) {
         self.windows.push(Window { excuse, from, until });
     }
 
-    /// XDP was detached from a router at this moment.
+    /// Adds the excuse that XDP was detached from a router at this time.
     pub fn excuse_deafness(&mut self, from: Instant) {
         self.excuse(Excuse::Impaired { latest: Duration::ZERO }, from, from + self.interval + self.slack);
     }
 
-    /// How long after a router is back two may serve: a lease's length.
+    /// Returns how long two routers may serve after a router is connected again: the length of a lease.
     pub fn reunion(&self) -> Duration {
         self.interval * 3 + self.slack
     }
 
-    /// How long two may serve if adverts are late by so much, one is lost on the cable, and one more while it is changed.
+    /// Returns how long two routers may serve if adverts have this delay, one is lost on the cable, and another one
+    /// while the cable is being changed.
     pub fn overlap(&self, latest: Duration) -> Duration {
         self.interval * 2 + latest * 2 + self.slack
     }
 
-    /// Looks at the samples that followed the last ones. Every excuse for them must have been told.
-    pub fn look_at(&mut self, client: Client, samples: &[Sample]) -> Option<Violation> {
+    /// Judges the samples that follow the last ones. Every excuse for them must have been added before.
+    pub fn judge_samples(&mut self, client: Client, samples: &[Sample]) -> Option<Violation> {
         samples.iter().find_map(|sample| self.judge(client, sample))
     }
 
@@ -142,7 +147,7 @@ impl Judge {
         self.windows.iter().any(|window| window.excuse == excuse && (window.from..window.until).contains(&at))
     }
 
-    /// How long two may serve at that moment.
+    /// Returns how long two routers may serve at that time.
     fn patience(&self, at: Instant) -> Option<Duration> {
         let excused = self.windows.iter().filter_map(|window| {
             let (from, long) = match window.excuse {
@@ -162,12 +167,12 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_millis(100);
 
-    struct Court {
+    struct Trial {
         judge: Judge,
         start: Instant,
     }
 
-    impl Court {
+    impl Trial {
         fn new() -> Self {
             Self { judge: Judge::new(INTERVAL, Duration::ZERO), start: Instant::now() }
         }
@@ -176,7 +181,7 @@ mod tests {
             self.start + Duration::from_millis(milliseconds)
         }
 
-        /// When the first violation is if these serve all the time.
+        /// Returns the number of the sample with the first violation if these hosts serve all the time.
         fn verdict(&mut self, hosts: &[usize], from: u64, until: u64) -> Option<u64> {
             let samples = (from..until).map(|number| {
                 let mut sample = Sample::unanswered(u32::try_from(number).expect("small"), self.at(number));
@@ -184,45 +189,45 @@ mod tests {
                 sample
             });
             let samples: Vec<_> = samples.collect();
-            self.judge.look_at(Client::Segment, &samples).map(|violation| u64::from(violation.sample.number))
+            self.judge.judge_samples(Client::Segment, &samples).map(|violation| u64::from(violation.sample.number))
         }
     }
 
     #[test]
-    fn two_that_serve_at_once_are_a_violation_in_the_first_sample() {
-        let mut court = Court::new();
-        assert_eq!(court.verdict(&[1], 0, 10), None);
-        assert_eq!(court.verdict(&[0, 1], 10, 20), Some(10));
+    fn two_routers_that_serve_at_once_are_a_violation_in_the_first_sample() {
+        let mut trial = Trial::new();
+        assert_eq!(trial.verdict(&[1], 0, 10), None);
+        assert_eq!(trial.verdict(&[0, 1], 10, 20), Some(10));
     }
 
     #[test]
     fn both_clients_are_judged_alike() {
-        let mut court = Court::new();
-        let mut twice = Sample::unanswered(0, court.at(0));
+        let mut trial = Trial::new();
+        let mut twice = Sample::unanswered(0, trial.at(0));
         [0, 1].into_iter().for_each(|host| twice.answered(host, Kind::Udp, true));
         for client in [Client::Segment, Client::Behind] {
-            assert!(court.judge.look_at(client, &[twice]).is_some());
+            assert!(trial.judge.judge_samples(client, &[twice]).is_some());
         }
     }
 
     #[test]
-    fn one_that_is_apart_may_serve_and_a_little_longer_but_two_others_may_not() {
-        let mut court = Court::new();
-        court.judge.excuse(Excuse::Apart { router: 0 }, court.at(0), court.at(1000));
-        assert_eq!(court.verdict(&[0, 1], 0, 1000), None);
-        assert_eq!(court.verdict(&[0, 1], 1000, 1500), Some(1300));
-        let mut court = Court::new();
-        court.judge.excuse(Excuse::Apart { router: 0 }, court.at(0), court.at(1000));
-        assert_eq!(court.verdict(&[1, 2], 500, 1000), Some(500));
+    fn a_router_that_is_apart_may_serve_until_a_little_after_its_return_but_two_others_may_not() {
+        let mut trial = Trial::new();
+        trial.judge.excuse(Excuse::Apart { router: 0 }, trial.at(0), trial.at(1000));
+        assert_eq!(trial.verdict(&[0, 1], 0, 1000), None);
+        assert_eq!(trial.verdict(&[0, 1], 1000, 1500), Some(1300));
+        let mut trial = Trial::new();
+        trial.judge.excuse(Excuse::Apart { router: 0 }, trial.at(0), trial.at(1000));
+        assert_eq!(trial.verdict(&[1, 2], 500, 1000), Some(500));
     }
 
     #[test]
-    fn late_adverts_excuse_a_short_overlap_and_no_long_one() {
-        let mut court = Court::new();
+    fn late_adverts_excuse_a_short_overlap_but_not_a_long_one() {
+        let mut trial = Trial::new();
         let latest = Duration::from_millis(50);
-        court.judge.excuse(Excuse::Impaired { latest }, court.at(0), court.at(1000));
-        assert_eq!(court.verdict(&[0, 1], 100, 250), None);
-        assert_eq!(court.verdict(&[0], 250, 300), None);
-        assert_eq!(court.verdict(&[0, 1], 300, 900), Some(601));
+        trial.judge.excuse(Excuse::Impaired { latest }, trial.at(0), trial.at(1000));
+        assert_eq!(trial.verdict(&[0, 1], 100, 250), None);
+        assert_eq!(trial.verdict(&[0], 250, 300), None);
+        assert_eq!(trial.verdict(&[0, 1], 300, 900), Some(601));
     }
 }

@@ -1,8 +1,9 @@
-//! Random faults on three routers, with 30 virtual routers each, for as long as wanted, and a judge who looks at every sample:
-//! see [`judge`] for what must never be seen, [`fault`] for what goes wrong and [`order`] for what must be so in between.
+//! The soak: injects random faults into three routers with 30 virtual routers each, and judges every sample of which
+//! routers serve. The rules are in [`judge`], the faults in [`fault`], and the conditions that must hold after each
+//! episode in [`order`].
 //!
-//! The wall clock is left alone unless asked for, since it is the machine's. The agent does not look at it except for
-//! the time in its log; the clock that it does look at, `CLOCK_BOOTTIME`, cannot be set.
+//! The wall clock is left alone by default, because it is that of the whole machine. The agent uses it only for the
+//! time in its log. Everything else uses `CLOCK_BOOTTIME`, which cannot be set.
 
 pub mod fault;
 pub mod judge;
@@ -24,54 +25,57 @@ use self::world::World;
 use xvrrp_lab::probe::{Serving, ServingTimeline};
 use xvrrp_lab::{is_interrupted, pause};
 
-/// For what a busy machine may be late with.
+/// Time by which a busy machine may delay anything.
 const SLACK: Duration = Duration::from_millis(50);
-/// After the last fault of an episode one router alone must serve within this: the time for an agent to start, and
-/// Active_Down_Interval with the lowest priority.
+/// Time after the last fault of an episode within which one router alone must serve. It allows for the start of an
+/// agent and Active_Down_Interval with the lowest priority.
 const BOUND: Duration = Duration::from_millis(2500);
-/// After that, everything has to be in its place within this: an agent may put off a start because of an interface by a second,
-/// and the first router takes its role back.
+/// Time after that within which everything must be in order. An agent may postpone its start by a second because of an
+/// interface, and the first router takes its role back.
 const ORDER: Duration = Duration::from_secs(10);
-/// For the log of what has happened already.
+/// Time until a change that has already happened is in the log.
 const LOGGED: Duration = Duration::from_millis(200);
-/// That it goes on to do so is looked at for so long.
+/// Time for which one router alone must serve before the soak continues.
 const STEADY: Duration = Duration::from_millis(300);
-/// How many of the latest samples and events a report shows.
+/// Time and numbers of the latest samples, events and lines of the log that a report of a violation shows.
 const SHOWN_TIME: Duration = Duration::from_secs(8);
 const SHOWN_EVENTS: usize = 40;
 const SHOWN_SAMPLES: usize = 40;
 const SHOWN_LINES: usize = 80;
 
-/// What is asked for.
+/// Options of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub length: Duration,
     pub seed: u64,
-    /// The number of the first episode: those before it are left out.
+    /// Number of the first episode. Earlier ones are left out.
     pub first: u64,
-    /// Also step the machine's wall clock.
+    /// Whether the machine's wall clock is stepped too.
     pub wall_clock: bool,
 }
 
-/// What became of it, if nothing was violated.
+/// Result of a run without a violation.
 #[derive(Debug, Default)]
 pub struct Report {
     pub episodes: u64,
     pub faults: BTreeMap<&'static str, u32>,
-    /// Moments for which there should be a sample, and those of which it was certain.
+    /// Number of samples that were due.
     pub moments: u64,
+    /// Number of samples that are certain.
     pub certain: u64,
-    /// Samples in which two served, with an excuse.
+    /// Number of samples in which two routers served with an excuse.
     pub excused: u32,
-    /// Episodes in which no role had to change, and changes in them while the machine stood still.
+    /// Number of episodes that gave no reason for a change of role.
     pub gentle: u64,
+    /// Number of changes of role in those episodes while the machine stood still.
     pub excused_changes: usize,
-    /// From the last fault of each episode until one router alone served for good; sorted.
+    /// Times from the last fault of each episode until one router alone served for good, in ascending order.
     pub recoveries: Vec<Duration>,
 }
 
-/// Lets things go wrong for so long. An error is a violation, with all that is known of it.
-pub fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Report> {
+/// Injects faults for the length of the run, and calls `report_episode` with a line about each episode. Fails if there
+/// is a violation, with everything that is known about it.
+pub fn run(options: &Options, mut report_episode: impl FnMut(&str)) -> Result<Report> {
     let start = Instant::now();
     let mut soak = Soak {
         world: World::start(options.seed)?,
@@ -96,13 +100,16 @@ pub fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Report> {
             }
             let seed = options.seed;
             return Err(
-                anyhow!("{}", soak.account(&error)).context(format!("violated in episode {number} of seed {seed}"))
+                anyhow!("{}", soak.account(&error)).context(format!("violation in episode {number} of seed {seed}"))
             );
         }
         if let Some(recovery) = soak.report.recoveries.last() {
             let faults: Vec<_> = episode.faults.iter().map(|it| format!("{} {}", it.router, it.fault)).collect();
             let seed = options.seed;
-            tell(&format!("seed {seed}, episode {number}: {}; served {recovery:?} after the last", faults.join(", ")));
+            report_episode(&format!(
+                "seed {seed}, episode {number}: {}; one router served {recovery:?} after the last fault",
+                faults.join(", ")
+            ));
         }
     }
     soak.world.stop()?;
@@ -116,9 +123,9 @@ struct Soak {
     judge: Judge,
     history: Vec<(Instant, String)>,
     start: Instant,
-    /// The samples of the last episode.
+    /// Samples of the last episode, of the client on the segment.
     seen: Option<ServingTimeline>,
-    /// Those at the second interfaces.
+    /// Samples of the last episode, of the client behind the second interfaces.
     seen_behind: Option<ServingTimeline>,
     report: Report,
 }
@@ -130,12 +137,12 @@ impl Soak {
 
     fn live_through(&mut self, episode: &Episode) -> Result<()> {
         let outcome = if episode.keeps_roles() { self.suffer_gently(episode) } else { self.suffer(episode) };
-        // Whatever happened, what was seen is what matters most.
+        // The samples are judged first, even if the episode failed for another reason.
         Serving::settle();
         let seen = self.world.sampler().take();
         let seen_behind = self.world.sampler_behind().take();
-        let violation = self.judge.look_at(Client::Segment, seen.samples());
-        let violation = violation.or(self.judge.look_at(Client::Behind, seen_behind.samples()));
+        let violation = self.judge.judge_samples(Client::Segment, seen.samples());
+        let violation = violation.or(self.judge.judge_samples(Client::Behind, seen_behind.samples()));
         let (moments, certain) = seen.moments();
         self.report.moments += u64::from(moments);
         self.report.certain += u64::from(certain);
@@ -152,7 +159,8 @@ impl Soak {
         Ok(())
     }
 
-    /// The first router is Active before, and nobody's role changes.
+    /// Runs an episode that gives no reason for a change of role. The first router is Active before, and no role may
+    /// change.
     fn suffer_gently(&mut self, episode: &Episode) -> Result<()> {
         self.world.wait_until_in_order(true, STEADY, Instant::now() + ORDER)?;
         pause(LOGGED)?;
@@ -165,14 +173,14 @@ impl Soak {
         if may_end_a_lease(delay, place::INTERVAL) {
             self.report.excused_changes += changes;
         } else if changes > 0 {
-            bail!("{changes} changes of role without a reason; the machine was late by {delay:?} at most");
+            bail!("{changes} changes of role without a reason (the machine delayed its threads by at most {delay:?})");
         }
         Ok(())
     }
 
     fn suffer(&mut self, episode: &Episode) -> Result<()> {
         let start = Instant::now();
-        // Beginnings and ends, in the order in which they are due.
+        // The steps are the beginnings and ends of the faults, in the order in which they are due.
         let mut steps: Vec<(Duration, bool, Planned)> = episode
             .faults
             .iter()
@@ -187,9 +195,9 @@ impl Soak {
                 self.note(&format!("router {router}: {fault}, for {lasting:?}"));
                 self.world.strike(&planned, &mut self.judge)?;
             } else {
-                self.note(&format!("router {router}: no longer {fault}"));
+                self.note(&format!("router {router}: end of {fault}"));
                 let what = self.world.undo(&planned, &mut self.judge)?;
-                self.note(&format!("router {router}: done {what}"));
+                self.note(&format!("router {router}: undone {what}"));
             }
         }
         let last = Instant::now();
@@ -199,7 +207,7 @@ impl Soak {
         pause(episode.rest)
     }
 
-    /// All that is known of what went wrong.
+    /// Returns everything that is known about a violation.
     fn account(&self, error: &Error) -> String {
         let mut text = format!("{error:#}\n--- what happened, in seconds since the start ---\n");
         for (at, what) in &self.history[self.history.len().saturating_sub(SHOWN_EVENTS)..] {
@@ -219,7 +227,7 @@ impl Soak {
         let from = end.checked_sub(SHOWN_TIME).unwrap_or(end);
         let _ = write!(text, "--- who answered the client {client} ---\n{:?}", seen.between(from, end));
         let Some(first) = seen.served_twice().first().map(|sample| sample.number.saturating_sub(5)) else { return };
-        text.push_str("--- samples from the first in which two served ---\n");
+        text.push_str("--- samples from the first one in which two routers served ---\n");
         for sample in seen.samples().iter().filter(|sample| sample.number >= first).take(SHOWN_SAMPLES) {
             let at = (sample.at - self.start).as_secs_f64();
             let _ = writeln!(text, "{at:>10.4} {sample:?}");

@@ -1,5 +1,5 @@
-//! What has to be on the hosts once nothing is wrong any more: every address of every virtual router on the Active router, and
-//! nowhere else; every virtual MAC in the unicast filter of each.
+//! Checks the order on the hosts when there is no fault: every address of every virtual router must be on the Active
+//! router and nowhere else, and every virtual MAC must be in the unicast filter of each router.
 
 use std::net::Ipv4Addr;
 
@@ -9,7 +9,7 @@ use xvrrp_common::units::{MacAddress, Vrid};
 use super::place::{OTHERS, VRID};
 use xvrrp_lab::{INTERFACE, Lab, Namespace, Segments, VIP};
 
-/// The virtual MAC of a VRID (RFC 9568 7.3).
+/// Returns the virtual MAC of a VRID (RFC 9568 7.3).
 pub fn virtual_mac(vrid: u8) -> MacAddress {
     Vrid::new(vrid).map_or(MacAddress::BROADCAST, MacAddress::virtual_ipv4)
 }
@@ -18,7 +18,7 @@ pub fn has_address(host: &Namespace, address: Ipv4Addr) -> Result<bool> {
     Ok(addresses(host)?.contains(&format!(" {address}/")))
 }
 
-/// The Active router, or what is not in order.
+/// Returns the Active router, or a description of what is not in order.
 pub fn active(lab: &Lab) -> Result<Result<usize, String>> {
     let mut active = None;
     for (number, router) in lab.routers.iter().enumerate() {
@@ -34,19 +34,23 @@ pub fn active(lab: &Lab) -> Result<Result<usize, String>> {
         match (&there[..], &missing[..]) {
             ([], _) => {}
             (_, []) if active.is_none() => active = Some(number),
-            (_, [(_, address), ..]) => return Ok(Err(format!("{address} is not on router {number}, as others are"))),
-            ([(_, address), ..], []) => return Ok(Err(format!("{address} is on router {number}, too"))),
+            (_, [(_, address), ..]) => {
+                return Ok(Err(format!("router {number} has some virtual addresses, but not {address}")));
+            }
+            ([(_, address), ..], []) => {
+                return Ok(Err(format!("router {number} has {address}, which another router has too")));
+            }
         }
     }
-    Ok(active.ok_or_else(|| "the virtual addresses are on no router".to_owned()))
+    Ok(active.ok_or_else(|| "no router has the virtual addresses".to_owned()))
 }
 
-/// VRIDs and addresses.
+/// Returns the VRIDs and addresses of all virtual routers.
 fn virtual_routers() -> impl Iterator<Item = (u8, Ipv4Addr)> {
     OTHERS.each().map(|(interface, vrid)| (vrid, Segments::vip(interface, vrid))).chain([(VRID, VIP)])
 }
 
-/// As ip(8) lists them.
+/// Returns the list of addresses that ip(8) prints.
 fn addresses(host: &Namespace) -> Result<String> {
     host.ip(&format!("-4 -o addr show dev {INTERFACE}"))
 }

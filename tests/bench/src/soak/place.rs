@@ -1,4 +1,4 @@
-//! A router of the soak: its agent, and what is presently wrong with it.
+//! A router of the soak: its agent, and its present faults.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,38 +11,39 @@ use super::shim::Shim;
 use xvrrp_lab::traffic::AdvertTap;
 use xvrrp_lab::{INTERFACE, Namespace, Segments, Side, VirtualRouter, Xvrrp};
 
-/// How many routers there are.
+/// Number of routers.
 pub const ROUTERS: usize = 3;
-/// The interval of their adverts.
+/// Advertisement interval of all virtual routers.
 pub const INTERVAL: Duration = Duration::from_millis(100);
-/// Their priorities.
+/// Priorities of the routers.
 pub const PRIORITIES: [u8; ROUTERS] = [200, 150, 100];
-/// The lab's default.
+/// VRID of the virtual router whose address the clients ask for, the default of the lab.
 pub const VRID: u8 = 51;
-/// Virtual routers beside the one whose address the clients ask for: with VRID 1 and so on.
+/// The other virtual routers, which have VRID 1 and so on.
 pub const OTHERS: Segments = Segments { routers: 29, interfaces: 1 };
 
 #[derive(Debug)]
 pub struct Place {
     pub agent: Xvrrp,
-    /// Whether its process should be there.
+    /// Whether the agent's process should be running.
     pub running: bool,
-    /// The one that has to end since another took over from it.
+    /// Agent that has been replaced and must end.
     pub predecessor: Option<Xvrrp>,
     side: Side,
     side_tap: AdvertTap,
-    /// Since when its address there is what it is, if nobody has seen yet that the agent knows.
+    /// Time of the last change of the address on the second interface, until an advert shows that the agent knows of
+    /// it.
     side_since: Option<Instant>,
-    /// When the agent had been started, if it was asked to start anew and nobody has seen yet that it has.
+    /// Start time of the agent before a reload, until the status shows that it has reloaded.
     started_before: Option<f64>,
     pub shim: Option<Shim>,
-    /// Since when it is cut off.
+    /// Time since which the router has been cut off.
     pub apart_since: Option<Instant>,
-    /// As it was in the beginning.
+    /// Original MAC of the interface.
     pub mac: MacAddress,
 }
 
-/// When an agent was started, or has last started anew.
+/// Returns the time at which an agent was started or has last reloaded.
 fn started(agent: &Xvrrp) -> Result<f64> {
     agent.status()?["started"].as_f64().context("status without started")
 }
@@ -69,7 +70,7 @@ impl Place {
         self.agent.daemon.signal(Signal::SIGHUP)
     }
 
-    /// How many changes of role the agent has logged.
+    /// Returns the number of changes of role that the agent has logged.
     pub fn role_changes(&self) -> usize {
         role_changes(&self.agent.daemon.log())
     }
@@ -80,7 +81,7 @@ impl Place {
         self.side.change(host)
     }
 
-    /// What the agent was asked for and has not done yet, as far as anybody knows.
+    /// Returns what the agent was asked to do and has not been seen to do yet.
     pub fn unfinished(&mut self) -> Option<&'static str> {
         if let Some(before) = self.started_before {
             if started(&self.agent).is_ok_and(|now| now > before) {
@@ -91,7 +92,7 @@ impl Place {
         }
         if let Some(since) = self.side_since {
             if self.side_tap.first_after(self.side.address(), since).is_err() {
-                return Some("the agent does not advertise from its address on the other interface");
+                return Some("the agent does not advertise from the new address of the second interface");
             }
             self.side_since = None;
         }
@@ -111,10 +112,10 @@ fn role_changes(log: &str) -> usize {
     changes.count()
 }
 
-/// Of the agent with this priority.
+/// Returns the configuration of the agent with this priority.
 pub fn configuration(priority: u8) -> Vec<VirtualRouter> {
     let mut all = OTHERS.configuration(priority, INTERVAL);
-    // The last of many.
+    // The virtual router that the clients ask for comes after many others.
     all.extend([VirtualRouter::lan(priority), Side::virtual_router()]);
     all
 }
@@ -124,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_role_that_is_gone_on_with_has_not_changed() {
+    fn a_role_that_a_successor_continues_has_not_changed() {
         let line = |name, state| format!("INFO state changed virtual_router={name} vrid=1 state={state} reason=x\n");
         let lines =
             [("a", "backup"), ("b", "backup"), ("a", "backup"), ("a", "active"), ("b", "backup"), ("a", "active")];

@@ -1,4 +1,4 @@
-//! What will go wrong, when and for how long: decided by the seed alone, before any of it happens.
+//! Plans of faults: which, when and for how long. They depend on the seed alone.
 
 use std::time::Duration;
 
@@ -8,19 +8,20 @@ use xvrrp_lab::random::Random;
 /// A fault of one router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
-    /// After the start of the episode.
+    /// Time from the start of the episode to the fault.
     pub after: Duration,
     pub lasting: Duration,
-    /// Its index in the lab.
+    /// Index of the router in the lab.
     pub router: usize,
     pub fault: Fault,
 }
 
-/// Faults that happen together or soon after each other; then the routers are left alone until one of them serves.
+/// Faults that happen together or soon after each other. After them, the routers are left alone until one of them
+/// serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Episode {
     pub faults: Vec<Planned>,
-    /// Before the next episode.
+    /// Time before the next episode.
     pub rest: Duration,
 }
 
@@ -28,17 +29,17 @@ const MOST_FAULTS: usize = 6;
 const SPREAD: Duration = Duration::from_millis(1500);
 const SHORTEST: Duration = Duration::from_millis(4);
 const LONGEST: Duration = Duration::from_millis(2500);
-/// About as long as a lease lasts and a Backup waits: where a little more or less makes a difference.
+/// Critical lengths of a fault, about as long as a lease lasts and a Backup waits. A small difference matters there.
 const CRITICAL: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(420));
-/// So many episodes in a hundred have only faults that no router changes its role for.
+/// Percentage of episodes whose faults give no reason for a change of role.
 const GENTLE: u8 = 20;
-/// Long enough for some adverts to be concerned.
+/// Shortest impairment of a cable, long enough to affect some adverts.
 const SHORTEST_IMPAIRMENT: Duration = Duration::from_millis(600);
 
 impl Episode {
-    /// The episode with this number under this seed.
+    /// Plans the episode with this number of this seed.
     pub fn new(seed: u64, number: u64, routers: usize, with_wall_clock: bool) -> Self {
-        // Each by its own, so that one can be repeated without those before it.
+        // Each episode has a generator of its own, so that it can be repeated without those before it.
         let mut chance = Random::new(Random::new(seed).number().wrapping_add(number));
         let mut faults: Vec<Planned> = Vec::new();
         let gentle = chance.happens(GENTLE);
@@ -49,14 +50,14 @@ impl Episode {
             }
             let mut beside = faults.iter().filter(|other| other.router == planned.router);
             let goes = beside.all(|other| other.fault.goes_with(planned.fault));
-            // What two cables do to adverts would add up to a partition.
+            // The impairments of two cables together could amount to a partition.
             let impaired = planned.fault.is_impairment() && faults.iter().any(|other| other.fault.is_impairment());
             if goes && !impaired {
                 faults.push(planned);
             }
         }
         if faults.is_empty() {
-            // Of a gentle one, when chance had none for it.
+            // A gentle episode may have drawn no suitable fault.
             faults.push(Planned { after: Duration::ZERO, lasting: SHORTEST, router: 0, fault: Fault::Reload });
         }
         Self { faults, rest: chance.up_to(Duration::from_millis(400)) }
@@ -64,7 +65,7 @@ impl Episode {
 }
 
 impl Episode {
-    /// Whether no router may change its role because of it.
+    /// Returns whether no router may change its role in this episode.
     pub fn keeps_roles(&self) -> bool {
         self.faults.iter().all(|planned| planned.fault.keeps_roles())
     }
@@ -73,7 +74,7 @@ impl Episode {
 impl Planned {
     fn any(chance: &mut Random, routers: usize, with_wall_clock: bool) -> Self {
         let after = chance.up_to(SPREAD);
-        // The router that is Active when all are well gets half of it.
+        // The router that is Active when there is no fault gets about half of the faults.
         let router = if chance.happens(30) { 0 } else { chance.below(routers) };
         let fault = Fault::any(chance, with_wall_clock);
         let (least, most) = match fault {
@@ -90,14 +91,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_always_brings_the_same_faults_and_another_seed_others() {
+    fn a_seed_always_plans_the_same_faults_and_another_seed_plans_others() {
         let plan = |seed| (0..50).map(|number| Episode::new(seed, number, 3, false)).collect::<Vec<_>>();
         assert_eq!(plan(1), plan(1));
         assert_ne!(plan(1), plan(2));
     }
 
     #[test]
-    fn every_fault_that_is_turned_on_happens() {
+    fn every_fault_that_is_turned_on_is_planned() {
         let faults: Vec<_> = (0..500).flat_map(|number| Episode::new(7, number, 3, true).faults).collect();
         for kind in Fault::kinds() {
             assert!(faults.iter().any(|planned| planned.fault.kind() == kind), "{kind}");
@@ -106,13 +107,13 @@ mod tests {
     }
 
     #[test]
-    fn a_fair_share_of_the_episodes_has_only_faults_that_keep_roles() {
+    fn a_sixth_to_two_fifths_of_the_episodes_give_no_reason_for_a_change_of_role() {
         let gentle = (0..500).filter(|&number| Episode::new(7, number, 3, false).keeps_roles()).count();
         assert!((80..200).contains(&gentle), "{gentle}");
     }
 
     #[test]
-    fn a_fence_is_not_taken_down_while_its_agent_may_be_dead() {
+    fn faults_that_exclude_each_other_are_not_planned_for_one_router() {
         for number in 0..2000 {
             let faults = Episode::new(3, number, 3, false).faults;
             for (index, one) in faults.iter().enumerate() {

@@ -1,7 +1,7 @@
-//! A cable that delays, loses, repeats or reorders the adverts on it: a router's port taken out of the switch, and a
-//! thread that carries frames between it and another port.
+//! A cable that delays, loses, duplicates or reorders adverts. The router's port is removed from the switch, and a
+//! thread carries frames between that port and another one.
 //!
-//! What the sampler asks and is told does not pass through here: it uses the router's port directly.
+//! The requests and answers of the sampler do not pass through this cable, because it uses the router's port directly.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -22,21 +22,21 @@ use xvrrp_lab::probe::Service;
 use xvrrp_lab::probe::port::{self, Frames};
 use xvrrp_lab::random::Random;
 
-/// What happens to adverts, in either direction.
+/// Impairment of adverts in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Impairment {
-    /// Each is late by so much.
+    /// Delays each advert by this time.
     Delay { by: Duration },
-    /// Of each virtual router's adverts so many are lost, but never two in a row: more would be a partition.
+    /// Loses this percentage of each virtual router's adverts, but never two in a row, which would be a partition.
     Loss { percent: u8 },
-    /// So many arrive once more, that much later.
+    /// Delivers this percentage of the adverts once more, that much later.
     Duplicate { percent: u8, later: Duration },
-    /// Each is late by anything up to this.
+    /// Delays each advert by a random time up to this one.
     Reorder { within: Duration },
 }
 
 impl Impairment {
-    /// How late an advert may arrive.
+    /// Returns the longest delay of an advert.
     pub const fn latest(self) -> Duration {
         match self {
             Self::Delay { by: time } | Self::Reorder { within: time } | Self::Duplicate { later: time, .. } => time,
@@ -45,19 +45,19 @@ impl Impairment {
     }
 }
 
-/// The cable, as long as this is not dropped.
+/// An impaired cable, in use until this is dropped.
 #[derive(Debug)]
 pub struct Shim {
     carrier: Service,
     router: usize,
     impairment: Impairment,
     since: Instant,
-    concerned: Arc<AtomicU32>,
+    affected: Arc<AtomicU32>,
 }
 
 impl Shim {
-    /// Changes the cable. Only one may be there at a time, or frames would go round in circles: meanwhile the router is cut
-    /// off, for as long as the kernel needs.
+    /// Replaces the plain cable by an impaired one. The two must not be connected at the same time, or frames would
+    /// circulate. In between, the router is cut off for as long as the kernel needs.
     pub fn insert(lab: &Lab, router: usize, impairment: Impairment, seed: u64, judge: &mut Judge) -> Result<Self> {
         let (near, far) = (format!("x{router}"), format!("y{router}"));
         lab.switch().sh(&format!(
@@ -67,7 +67,7 @@ impl Shim {
         let sockets = [open(&Lab::port(router))?, open(&near)?];
         let since = Instant::now();
         lab.isolate(router)?;
-        let concerned = Arc::new(AtomicU32::new(0));
+        let affected = Arc::new(AtomicU32::new(0));
         let mut cable = Cable {
             sockets,
             impairment,
@@ -75,7 +75,7 @@ impl Shim {
             lost: BTreeMap::new(),
             under_way: BinaryHeap::new(),
             carried: 0,
-            concerned: Arc::clone(&concerned),
+            affected: Arc::clone(&affected),
         };
         cable.forget();
         let carrier = Service::start(move |stop: &AtomicBool| {
@@ -84,10 +84,11 @@ impl Shim {
             }
         });
         judge.excuse(Excuse::Apart { router }, since, Instant::now());
-        Ok(Self { carrier, router, impairment, since, concerned })
+        Ok(Self { carrier, router, impairment, since, affected })
     }
 
-    /// Puts the plain cable back, without what is still under way; how many adverts it has done something to.
+    /// Puts the plain cable back, and drops frames that are still under way. Returns the number of adverts that were
+    /// impaired.
     pub fn remove(mut self, lab: &Lab, judge: &mut Judge) -> Result<u32> {
         let from = Instant::now();
         self.carrier.finish();
@@ -95,15 +96,15 @@ impl Shim {
         judge.excuse(Excuse::Apart { router: self.router }, from, Instant::now());
         judge.excuse(Excuse::Impaired { latest: self.impairment.latest() }, self.since, Instant::now());
         lab.switch().ip(&format!("link del x{}", self.router))?;
-        Ok(self.concerned.load(Ordering::Relaxed))
+        Ok(self.affected.load(Ordering::Relaxed))
     }
 }
 
-/// Due, number, whether it goes to the switch, frame.
+/// A frame under way: when it is due, its number, whether it goes to the switch, and its bytes.
 type UnderWay = Reverse<(Instant, u64, bool, Vec<u8>)>;
 
 struct Cable {
-    /// The router's side and the switch's.
+    /// Sockets at the router's end and at the switch's end.
     sockets: [OwnedFd; 2],
     impairment: Impairment,
     chance: Random,
@@ -111,11 +112,11 @@ struct Cable {
     lost: BTreeMap<(bool, [u8; 4], u8), bool>,
     under_way: BinaryHeap<UnderWay>,
     carried: u64,
-    concerned: Arc<AtomicU32>,
+    affected: Arc<AtomicU32>,
 }
 
 impl Cable {
-    /// What has come so far went by the plain cable.
+    /// Discards the frames that have arrived so far, because the plain cable has carried them.
     fn forget(&mut self) {
         for socket in &self.sockets {
             while recv(socket.as_raw_fd(), &mut [0; 64], MsgFlags::MSG_DONTWAIT).is_ok() {}
@@ -127,15 +128,14 @@ impl Cable {
         let next = self.under_way.peek().map(|Reverse((due, ..))| due.saturating_duration_since(Instant::now()));
         let wait = TimeSpec::from_duration(next.unwrap_or(LONGEST).min(LONGEST));
         let mut polled = self.sockets.each_ref().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN));
-        // Whether something came or not is found out below.
+        // The loop below finds out what has arrived.
         let _ = ppoll(&mut polled, Some(wait), None);
         for to_switch in [true, false] {
             let mut buffer = [0; 2048];
             let from = &self.sockets[usize::from(!to_switch)];
             while let Ok(length) = recv(from.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
                 let frame = buffer[..length].to_vec();
-                for late in fate(&mut self.chance, &mut self.lost, self.impairment, to_switch, &frame, &self.concerned)
-                {
+                for late in fate(&mut self.chance, &mut self.lost, self.impairment, to_switch, &frame, &self.affected) {
                     self.carried += 1;
                     self.under_way.push(Reverse((Instant::now() + late, self.carried, to_switch, frame.clone())));
                 }
@@ -145,20 +145,20 @@ impl Cable {
             && *due <= Instant::now()
             && let Some(Reverse((_, _, to_switch, frame))) = self.under_way.pop()
         {
-            // A port that is down takes nothing, as ever.
+            // Fails if the port is down. A plain cable would lose the frame too.
             let _ = send(self.sockets[usize::from(to_switch)].as_raw_fd(), &frame, MsgFlags::MSG_DONTWAIT);
         }
     }
 }
 
-/// When a frame arrives, counted from now: never, once or twice.
+/// Returns the delays after which a frame arrives: none if it is lost, two if it is duplicated.
 fn fate(
     chance: &mut Random,
     lost: &mut BTreeMap<(bool, [u8; 4], u8), bool>,
     impairment: Impairment,
     to_switch: bool,
     frame: &[u8],
-    concerned: &AtomicU32,
+    affected: &AtomicU32,
 ) -> Vec<Duration> {
     let Some((source, vrid)) = sender_of_advert(frame) else { return vec![Duration::ZERO] };
     let fate = match impairment {
@@ -172,13 +172,13 @@ fn fate(
         }
         Impairment::Duplicate { .. } => vec![Duration::ZERO],
     };
-    concerned.fetch_add(u32::from(fate != [Duration::ZERO]), Ordering::Relaxed);
+    affected.fetch_add(u32::from(fate != [Duration::ZERO]), Ordering::Relaxed);
     fate
 }
 
-/// Source address and VRID.
+/// Returns the source address and VRID of an advert.
 fn sender_of_advert(frame: &[u8]) -> Option<([u8; 4], u8)> {
-    /// Behind an IPv4 header without options, version and type.
+    /// Offset of the VRID, after an IPv4 header without options and the byte with version and type.
     const VRID: usize = 20 + 1;
     let ip = frame.get(ethernet::HEADER..)?;
     let is_advert = frame[12..14] == ethernet::TYPE_IPV4.to_be_bytes() && *ip.get(9)? == vrrp::PROTOCOL;

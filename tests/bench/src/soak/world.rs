@@ -1,4 +1,4 @@
-//! The routers that the faults happen to.
+//! The routers into which the faults are injected.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ use xvrrp_lab::metronome::Metronome;
 use xvrrp_lab::probe::{Destination, Kind, Serving, UdpEcho};
 use xvrrp_lab::{INTERFACE, Lab, Namespace, PATIENCE, VIP, pause};
 
-/// Three routers, and what is presently wrong with them.
+/// Three routers and their present faults.
 #[derive(Debug)]
 pub struct World {
-    // Ended before the namespaces are removed.
+    // Dropped before the lab, so that the agents end before their namespaces are removed.
     places: Vec<Place>,
     sampler: Serving,
     sampler_behind: Serving,
@@ -52,7 +52,7 @@ impl World {
         &self.sampler
     }
 
-    /// The one at the second interfaces.
+    /// Returns the sampler at the second interfaces.
     pub fn sampler_behind(&self) -> &Serving {
         &self.sampler_behind
     }
@@ -61,13 +61,13 @@ impl World {
         &self.metronome
     }
 
-    /// How many changes of role the agents have logged, but for those of [`Side`]. A successor that is what its predecessor
-    /// was has changed nothing.
+    /// Returns the number of changes of role that the agents have logged, except those of [`Side`](xvrrp_lab::Side). A
+    /// successor that continues a role has not changed it.
     pub fn role_changes(&self) -> usize {
         self.places.iter().map(|place| place.role_changes()).sum()
     }
 
-    /// Every agent that should run does, and none has said that it panicked.
+    /// Fails unless every agent that should be running is running and none has logged a panic.
     pub fn check_agents(&mut self) -> Result<()> {
         for (router, place) in self.places.iter_mut().enumerate() {
             if place.running {
@@ -78,13 +78,13 @@ impl World {
         Ok(())
     }
 
-    /// The last lines that each agent has logged.
+    /// Returns the last lines that each agent has logged.
     pub fn logs(&self, lines: usize) -> String {
         let mut text = String::new();
         for (router, place) in self.places.iter().enumerate() {
             let log = place.agent.daemon.log();
             let skipped = log.lines().count().saturating_sub(lines);
-            text += &format!("--- log of router {router}, {skipped} lines before left out ---\n");
+            text += &format!("--- log of router {router}, without the first {skipped} lines ---\n");
             log.lines().skip(skipped).for_each(|line| {
                 text += line;
                 text.push('\n');
@@ -93,7 +93,7 @@ impl World {
         text
     }
 
-    /// The addresses, routes and neighbours of each router.
+    /// Returns the addresses, routes and neighbors of each router.
     pub fn hosts(&self) -> String {
         let mut text = String::new();
         for (number, router) in self.lab.routers.iter().enumerate() {
@@ -107,13 +107,13 @@ impl World {
     pub fn stop(&mut self) -> Result<()> {
         for (router, place) in self.places.iter_mut().enumerate() {
             let status = place.agent.stop()?;
-            ensure!(status.success(), "the agent of router {router} ends with {status}");
-            ensure!(!self.lab.routers[router].pins()?.exists(), "the agent of router {router} leaves its pins");
+            ensure!(status.success(), "the agent of router {router} has failed on a graceful stop: {status}");
+            ensure!(!self.lab.routers[router].pins()?.exists(), "the agent of router {router} has left its pins");
         }
         Ok(())
     }
 
-    /// Makes it happen. The judge is told what it excuses.
+    /// Injects a fault, and adds to the judge what it excuses.
     pub fn strike(&mut self, planned: &Planned, judge: &mut Judge) -> Result<()> {
         let Planned { router, fault, .. } = *planned;
         let host = &self.lab.routers[router];
@@ -154,10 +154,10 @@ impl World {
                 judge.excuse_deafness(Instant::now());
                 Ok(())
             }
-            // On that host it may have gone by itself in the meantime: then there is nothing to delete.
+            // If the host has lost its role in the meantime, there is nothing to delete.
             Fault::AddressDeleted => {
-                // Where it has come before the host's own address for a moment, the kernel would take that along
-                // (docs/security.md).
+                // Only a secondary address is deleted. If the virtual address was added before the host's own, the
+                // kernel would delete the latter with it (docs/security.md).
                 let host = self.holder(router);
                 let shown = host.ip(&format!("-4 -o addr show dev {INTERFACE} to {VIP}")).unwrap_or_default();
                 if shown.contains("secondary") {
@@ -180,7 +180,7 @@ impl World {
         }
     }
 
-    /// Puts it right; what there is to say of it.
+    /// Undoes a fault. Returns a remark for the history.
     pub fn undo(&mut self, planned: &Planned, judge: &mut Judge) -> Result<String> {
         let Planned { router, fault, .. } = *planned;
         let host = &self.lab.routers[router];
@@ -190,18 +190,18 @@ impl World {
             Fault::Stop => place.agent.daemon.signal(Signal::SIGCONT)?,
             Fault::Restart => {
                 let status = place.agent.daemon.wait(PATIENCE)?;
-                ensure!(status.success(), "the agent ends with {status}");
+                ensure!(status.success(), "the agent has failed on a graceful stop: {status}");
                 self.restart(router)?;
             }
             Fault::Replace => {
-                let Some(mut predecessor) = place.predecessor.take() else { bail!("nobody was replaced") };
-                let status = predecessor.daemon.wait(PATIENCE).context("the predecessor stays")?;
-                ensure!(status.success(), "the predecessor ends with {status}");
+                let Some(mut predecessor) = place.predecessor.take() else { bail!("no agent was replaced") };
+                let status = predecessor.daemon.wait(PATIENCE).context("the replaced agent has not ended")?;
+                ensure!(status.success(), "the replaced agent has failed: {status}");
             }
             Fault::Pull => self.lab.plug(router)?,
             Fault::Isolate => {
                 self.lab.rejoin(router)?;
-                let since = place.apart_since.take().context("it is not isolated")?;
+                let since = place.apart_since.take().context("the router is not isolated")?;
                 judge.excuse(Excuse::Apart { router }, since, Instant::now());
             }
             Fault::InterfaceDown => {
@@ -221,17 +221,17 @@ impl World {
             Fault::SideAddress => place.change_side(host)?,
             Fault::Full(_) => place.agent.tiny_run()?.empty()?,
             Fault::Impair(_) => {
-                let shim = place.shim.take().context("there is no other cable")?;
-                return Ok(format!("{} adverts were concerned", shim.remove(&self.lab, judge)?));
+                let shim = place.shim.take().context("the cable is not impaired")?;
+                return Ok(format!("({} adverts were impaired)", shim.remove(&self.lab, judge)?));
             }
             Fault::WallClock(milliseconds) => self.wall_clock.step(-milliseconds)?,
         }
         Ok(String::new())
     }
 
-    /// The router that has the virtual address; this one if none has it.
+    /// Returns the router that has the virtual address, or this one if none has it.
     fn holder(&self, otherwise: usize) -> &Namespace {
-        // One whose interface is elsewhere has none.
+        // A router whose interface has been moved away has no address.
         let holds = |router: &&Namespace| order::has_address(router, VIP).unwrap_or(false);
         self.lab.routers.iter().find(holds).unwrap_or(&self.lab.routers[otherwise])
     }
@@ -243,8 +243,8 @@ impl World {
         Ok(())
     }
 
-    /// Waits until one router alone has served, in both ways, for `long`, and has begun to before the deadline; since when
-    /// it has.
+    /// Waits until one router alone has served, by ARP and by datagram, for `long`, which must have begun before the
+    /// deadline. Returns the time since which it has served.
     pub fn wait_until_steady(&mut self, long: Duration, deadline: Instant) -> Result<Instant> {
         loop {
             self.check_agents()?;
@@ -255,15 +255,15 @@ impl World {
             {
                 return Ok(since);
             }
-            ensure!(newest.is_none_or(|newest| newest < deadline + long), "no router serves alone in time");
-            // A sampler that says nothing any more would be waited for in vain.
+            ensure!(newest.is_none_or(|newest| newest < deadline + long), "no router has served alone in time");
+            // Without new samples, the check above would never fail.
             ensure!(Instant::now() < deadline + long + PATIENCE, "the sampler has stopped");
             pause(Duration::from_millis(20))?;
         }
     }
 
-    /// Waits until each host is as it should be while one router alone is Active, the first one if so wanted, and serves
-    /// the client behind its second interface too.
+    /// Waits until everything is in order: one router alone is Active (if `first` is set, the first one), it serves the
+    /// client behind its second interface too, and every host has the addresses and filter entries that it should have.
     pub fn wait_until_in_order(&mut self, first: bool, long: Duration, deadline: Instant) -> Result<()> {
         loop {
             self.check_agents()?;
@@ -278,17 +278,17 @@ impl World {
                 Err(wrong) => wrong,
                 Ok(active) if first && active != 0 => format!("router {active} is Active, not the first"),
                 Ok(active) if behind.is_none_or(|hosts| !hosts.contains(active)) => {
-                    format!("router {active} is Active, and {behind:?} serves behind the second interfaces")
+                    format!("router {active} is Active, but {behind:?} serves behind the second interfaces")
                 }
                 Ok(_) => return Ok(()),
             };
-            ensure!(Instant::now() < deadline, "not in order in time: {wrong}");
+            ensure!(Instant::now() < deadline, "the hosts are not in order in time: {wrong}");
             pause(Duration::from_millis(50))?;
         }
     }
 }
 
-/// What its interface is called while it is elsewhere.
+/// Returns the name of a router's interface while it is in another namespace.
 fn gone(router: usize) -> String {
     format!("gone{router}")
 }
@@ -299,10 +299,10 @@ fn other_address(router: usize) -> Ipv4Addr {
 }
 
 fn set_primary(host: &Namespace, [old, new]: [Ipv4Addr; 2]) -> Result<()> {
-    // The kernel may have taken it off together with a virtual address that came before it for a moment, and was deleted.
+    // The kernel may have deleted it already, together with a virtual address that was added before it.
     let _ = host.ip(&format!("addr del {old}/24 dev {INTERFACE}"));
     host.ip(&format!("addr add {new}/24 dev {INTERFACE}"))?;
-    // The kernel has forgotten every neighbour, also permanent ones, with the last address of the interface.
+    // With the last address of the interface, the kernel has forgotten every neighbor, even permanent ones.
     Serving::introduce(host)
 }
 
@@ -311,7 +311,8 @@ fn set_mac(host: &Namespace, mac: MacAddress) -> Result<()> {
     Serving::introduce(host)
 }
 
-/// The clock of the whole machine, and by how many milliseconds it is wrong; put right when this is dropped.
+/// The wall clock of the machine, and the number of milliseconds by which it was stepped. It is corrected when this is
+/// dropped.
 #[derive(Debug, Default)]
 struct WallClock(i64);
 
@@ -330,7 +331,7 @@ impl Drop for WallClock {
         if self.0 != 0
             && let Err(error) = self.step(-self.0)
         {
-            eprintln!("the wall clock stays wrong by {} ms: {error:#}", self.0);
+            eprintln!("cannot correct the wall clock, which is wrong by {} ms: {error:#}", self.0);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: two gateways and a client in network namespaces; a cable is cut, and the virtual address moves.
+//! `cargo xtask demo`: shows two gateways and a client in network namespaces, and how the virtual address moves when a
+//! cable is cut.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,20 +10,20 @@ use xvrrp_lab::{Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, interrupt_on_signals, 
 
 const NAMES: [&str; 2] = ["gw-a", "gw-b"];
 const PRIORITIES: [u8; 2] = [200, 100];
-/// Of gw-b, which takes over: 3 x 100 ms + 100 ms x (256 - 100) / 256 (RFC 9568 6.1).
+/// Active_Down_Interval of gw-b, which takes over: 3 x 100 ms + 100 ms x (256 - 100) / 256 (RFC 9568 6.1).
 const ACTIVE_DOWN_INTERVAL_MS: f64 = 360.9375;
-/// Of gw-b: what it waits for after a graceful stop.
+/// Skew_Time of gw-b, for which it waits after a graceful stop.
 const SKEW_TIME_MS: f64 = 60.9375;
-/// As a shell shows a program that SIGINT has ended.
+/// Exit status by which a shell shows that SIGINT has ended a program.
 const EXIT_INTERRUPTED: u8 = 130;
-/// One character of the bar in the end.
+/// Time that one character of the final bar stands for.
 const BAR_STEP: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     match interrupt_on_signals().and_then(|()| show()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) if is_interrupted() => {
-            println!("\n  interrupted; everything is taken down again");
+            println!("\n  interrupted; all network namespaces have been removed");
             ExitCode::from(EXIT_INTERRUPTED)
         }
         Err(error) => {
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn show() -> Result<()> {
-    println!("Two gateways, a switch and a client, each in a network namespace of its own.");
+    println!("Two gateways, a switch and a client run in network namespaces of their own.");
     println!(
         "  gw-a  {}  priority {}      gw-b  {}  priority {}",
         Lab::address(0),
@@ -51,7 +52,7 @@ fn show() -> Result<()> {
     for (router, priority) in lab.routers.iter().zip(PRIORITIES) {
         agents.push(Xvrrp::start(router, &[VirtualRouter::lan(priority)])?);
     }
-    story.tell("", "both agents start");
+    story.event("both agents start");
     agents[0].wait_for_state("lan", "active")?;
     agents[1].wait_for_state("lan", "backup")?;
     story.hear(&agents);
@@ -59,19 +60,19 @@ fn show() -> Result<()> {
     probe.wait_for_answer_from(0, PATIENCE)?;
     pause(Duration::from_secs(2))?;
 
-    let cut = story.tell("", "the cable of gw-a is cut");
+    let cut = story.event("the cable of gw-a is cut");
     lab.pull(0)?;
     probe.wait_for_answer_from(1, PATIENCE)?;
     pause(Duration::from_secs(2))?;
     story.hear(&agents);
 
-    let back = story.tell("", "the cable of gw-a is back");
+    let back = story.event("the cable of gw-a is plugged in again");
     lab.plug(0)?;
     probe.wait_for_answer_from(0, PATIENCE)?;
     pause(Duration::from_secs(2))?;
     story.hear(&agents);
 
-    let stop = story.tell("", "gw-a is stopped gracefully (SIGTERM)");
+    let stop = story.event("gw-a is stopped gracefully (SIGTERM)");
     agents[0].stop()?;
     probe.wait_for_answer_from(1, PATIENCE)?;
     pause(Duration::from_secs(1))?;
@@ -81,9 +82,9 @@ fn show() -> Result<()> {
     println!("\nWhat the client saw ({} datagrams, {} without an answer):", seen.sent, seen.lost());
     println!("  {:30} {:>12}   what the protocol allows", "event", "outage");
     outage(&seen, "cable cut", cut, back, &format!("Active_Down_Interval of gw-b: {ACTIVE_DOWN_INTERVAL_MS:.1} ms"))?;
-    outage(&seen, "cable back, gw-a preempts", back, stop, "gw-b serves until gw-a does")?;
+    outage(&seen, "cable back, gw-a preempts", back, stop, "none: gw-b serves until gw-a does")?;
     outage(&seen, "graceful stop", stop, Instant::now(), &format!("Skew_Time of gw-b: {SKEW_TIME_MS:.1} ms"))?;
-    println!("\nWho answered, {} ms a character (a: gw-a, b: gw-b, .: nobody):", BAR_STEP.as_millis());
+    println!("\nWho answered, one character for {} ms (a: gw-a, b: gw-b, .: nobody):", BAR_STEP.as_millis());
     println!("  {}", bar(&seen));
     agents[1].stop()?;
     Ok(())
@@ -111,11 +112,12 @@ fn bar(seen: &Timeline) -> String {
     (0..u32::try_from(steps).unwrap_or(0)).map(host_at).collect()
 }
 
-/// What happens, in the order in which it happens, each with its time.
+/// Prints what happens, with the time since the start.
 struct Story {
     start: Instant,
-    /// The same moment by the clock of the agents' logs.
+    /// The start in seconds of the day, by the clock of the agents' logs.
     start_of_day: f64,
+    /// Number of lines of each agent's log that have been printed.
     heard: [usize; 2],
 }
 
@@ -125,9 +127,10 @@ impl Story {
         Self { start: Instant::now(), start_of_day: now % 86_400.0, heard: [0; 2] }
     }
 
-    fn tell(&self, who: &str, what: &str) -> Instant {
+    /// Prints an event that happens now.
+    fn event(&self, what: &str) -> Instant {
         let now = Instant::now();
-        self.line((now - self.start).as_secs_f64(), who, what);
+        self.line((now - self.start).as_secs_f64(), "", what);
         now
     }
 
@@ -135,7 +138,7 @@ impl Story {
         println!("  {seconds:>7.3} s  {who:5} {what}");
     }
 
-    /// Tells what the agents have logged since the last time.
+    /// Prints the changes of state that the agents have logged since the last call.
     fn hear(&mut self, agents: &[Xvrrp]) {
         let mut changes = Vec::new();
         for (host, agent) in agents.iter().enumerate() {
@@ -155,7 +158,7 @@ impl Story {
     }
 }
 
-/// The seconds of the day and the news in a line like
+/// Reads the seconds of the day and the change of state from a line like
 /// `2026-01-01T12:00:00.000000Z  INFO state changed virtual_router=lan vrid=51 state=active reason=active_down`.
 fn parse(line: &str) -> Option<(f64, String)> {
     let (_, time) = line.split_once('T')?;
