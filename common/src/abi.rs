@@ -8,7 +8,7 @@
 //! | [`map::ROUTERS`] | hash | [`RouterKey`] | `u32`: the [`Router::slot`] | agent |
 //! | [`map::VIPS`] | hash | [`VipKey`] | [`Checked`]: the [`Router::slot`] | agent |
 //! | [`map::ALLOWED_SOURCES`] | hash | [`SourceKey`] | [`Checked`]: the least TTL or hop limit, 1 to 255 | agent |
-//! | [`map::SLOTS`] | array, mmapable | [`Router::slot`] | [`Slot`] | agent; the kernel half ends leases |
+//! | [`map::SLOTS`] | array, mmapable | [`Router::slot`] | [`SlotEntry`] | agent; the kernel half ends leases |
 //! | [`map::HEARD`] | array, mmapable | [`Router::slot`] | [`Heard`] | kernel half |
 //! | [`map::COUNTERS`] | per-CPU array | 0: no router of ours; else [`Router::slot`] + 1 | [`Counters`] | kernel half |
 //! | [`map::EVENTS`] | ring buffer | | [`Event`] | kernel half |
@@ -32,7 +32,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::units::Family;
 
 pub use counter::{Counter, Counters, MAX_COUNTERS};
-pub use slot::{Checked, Fixed, Lease, MacWord, Slot, State, digest};
+pub use slot::{Checked, Fixed, Lease, MacWord, SlotEntry, State, digest};
 
 /// The names of the maps in the BPF object.
 pub mod map {
@@ -171,7 +171,7 @@ impl Key for RouterKey {}
 impl Key for VipKey {}
 impl Key for SourceKey {}
 
-/// What the kernel half must know of a virtual router of ours. In the maps it is spread over [`Slot`].
+/// What the kernel half must know of a virtual router of ours. In the maps it is spread over [`SlotEntry`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Router {
     /// The primary address that our adverts leave from: an advert with this source is our own.

@@ -2,14 +2,14 @@
 
 use core::ptr;
 
-use xvrrp_common::abi::{Fixed, Lease, MacWord, RouterKey, Slot, State};
+use xvrrp_common::abi::{Fixed, Lease, MacWord, RouterKey, SlotEntry, State};
 use xvrrp_common::units::MacAddress;
 
 /// A virtual router that was looked up, with its state at that moment.
 #[derive(Clone, Copy)]
 pub struct Router {
     /// An entry of the map, which is there as long as the program runs.
-    entry: *mut Slot,
+    entry: *mut SlotEntry,
     slot: u32,
     state: State,
 }
@@ -25,7 +25,7 @@ macro_rules! load {
 
 impl Router {
     #[inline(always)]
-    pub fn new(entry: *mut Slot, slot: u32) -> Self {
+    pub fn new(entry: *mut SlotEntry, slot: u32) -> Self {
         Self { entry, slot, state: State::from_word(load!(entry, state)) }
     }
 

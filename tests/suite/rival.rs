@@ -13,7 +13,7 @@ use nix::sys::time::TimeVal;
 use xvrrp_common::units::MacAddress;
 use xvrrp_common::wire::arp;
 use xvrrp_lab::traffic::packet_socket;
-use xvrrp_lab::{INTERFACE, Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, eventually};
+use xvrrp_lab::{INTERFACE, Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, eventually, ifindex};
 use xvrrp_net::{InterfaceSender, PacketSocket};
 
 const VIRTUAL_MAC: &str = "00:00:5e:00:01:33";
@@ -24,9 +24,7 @@ struct Segment(InterfaceSender);
 impl Segment {
     fn new(lab: &Lab) -> Result<Self> {
         let server = &lab.routers[1];
-        let socket = server.run(|| -> Result<_> {
-            Ok(Arc::new(PacketSocket::open()?).on(nix::net::if_::if_nametoindex(INTERFACE)?)?)
-        })??;
+        let socket = server.run(|| -> Result<_> { Ok(Arc::new(PacketSocket::open()?).on(ifindex(INTERFACE)?)?) })??;
         Ok(Self(socket))
     }
 

@@ -7,7 +7,7 @@ use aya::maps::{Map, MapData, RingBuf};
 use xvrrp_common::abi::{Claim, Event};
 use zerocopy::FromBytes;
 
-use super::DataplaneError;
+use super::{DataplaneError, Slot};
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,16 @@ pub enum Told {
     Advert(Event),
     /// Another host claims a virtual address.
     Claim(Claim),
+}
+
+impl Told {
+    /// Returns the slot of the virtual router that it is about.
+    pub const fn slot(&self) -> Slot {
+        match self {
+            Self::Advert(event) => Slot::new(event.slot),
+            Self::Claim(claim) => Slot::new(claim.slot),
+        }
+    }
 }
 
 /// The ring buffer; its descriptor is readable while there are events.

@@ -18,6 +18,7 @@ mod mapped;
 mod monitor;
 mod namespace_end;
 mod pins;
+mod slot;
 mod tables;
 
 use std::ptr::NonNull;
@@ -37,6 +38,7 @@ pub use fence::Fence;
 pub use link_probe::LinkProbe;
 pub use monitor::Monitor;
 pub use pins::{Pins, Predecessor, namespace_cookie};
+pub use slot::Slot;
 pub use tables::{Retained, Tables, wait_for_readers};
 
 /// The kernel half, compiled for BPF; `build.rs` says where it comes from.
@@ -105,7 +107,7 @@ impl Dataplane {
             .map_max_entries(map::ALLOWED_SOURCES, capacity.sources.max(1))
             .map_max_entries(map::HEARD, capacity.routers.max(1))
             .map_max_entries(map::SLOTS, capacity.routers.max(1))
-            .map_max_entries(map::COUNTERS, CounterReader::router(capacity.routers))
+            .map_max_entries(map::COUNTERS, CounterReader::count(capacity.routers))
             .map_max_entries(kernel_log::MAP, page_size())
             .override_global(constant::CAN_SHOW, &can_show, true);
         if let Some(pins) = &pins {

@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
+use xvrrp_common::units::IfIndex;
+
 /// A link that was opened by its pin.
 #[derive(Debug)]
 pub struct LinkProbe(OwnedFd);
@@ -93,14 +95,14 @@ impl LinkProbe {
 
     /// Returns the interface that it holds its program to; `None` once somebody has detached it by hand, or the interface is gone.
     /// Waits for the kernel's network lock.
-    pub fn ifindex(&self) -> Option<u32> {
+    pub fn ifindex(&self) -> Option<IfIndex> {
         let mut info = LinkInfo::default();
         let told = bpf(&InfoByFd {
             bpf_fd: self.0.as_raw_fd(),
             info_len: u32::try_from(size_of_val(&info)).unwrap_or_default(),
             info: (&raw mut info) as u64,
         });
-        (told.is_ok() && info.ifindex != 0).then_some(info.ifindex)
+        (told.is_ok() && info.ifindex != 0).then_some(IfIndex::new(info.ifindex))
     }
 
     /// Gives it another name; the one that it was opened by may be gone.

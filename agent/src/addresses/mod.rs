@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
-use xvrrp_common::units::MacAddress;
+use xvrrp_common::units::{IfIndex, MacAddress};
 use xvrrp_net::{DeletionMonitor, NetError, Netlink};
 
 use crate::addresses::unicast_filters::Record;
@@ -38,7 +38,7 @@ pub struct Placement {
     /// Name of the virtual router, for the log.
     pub name: String,
     pub interface: String,
-    pub ifindex: u32,
+    pub ifindex: IfIndex,
     /// Addresses with their prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
     /// Those addresses that a predecessor has installed and that stay for now.
@@ -185,7 +185,7 @@ fn open() -> Result<(Netlink, DeletionMonitor), NetError> {
 }
 
 /// Returns the addresses that a predecessor has installed and that stay for now.
-fn kept_addresses(placements: &PerRouter<Placement>) -> BTreeSet<(u32, IpAddr)> {
+fn kept_addresses(placements: &PerRouter<Placement>) -> BTreeSet<(IfIndex, IpAddr)> {
     let installed = |placement: &Placement| -> Vec<_> {
         placement.installed.iter().map(|&(address, _)| (placement.ifindex, address)).collect()
     };
@@ -204,7 +204,7 @@ fn report_clean(placements: &PerRouter<Placement>, standings: &mpsc::UnboundedSe
 ///
 /// # Errors
 /// The addresses cannot be listed, or one of them cannot be removed. All others are removed even then.
-pub async fn remove_stale(netlink: &Netlink, keep: &BTreeSet<(u32, IpAddr)>) -> anyhow::Result<()> {
+pub async fn remove_stale(netlink: &Netlink, keep: &BTreeSet<(IfIndex, IpAddr)>) -> anyhow::Result<()> {
     let (removed, failures) = netlink.remove_stale_addresses(keep).await?;
     for address in removed {
         tracing::warn!("removed {address}, which an earlier agent had left");

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use tokio::time::Instant;
+use xvrrp_common::units::IfIndex;
 use xvrrp_net::Placed;
 
 use super::Placement;
@@ -95,7 +96,7 @@ pub(super) fn identity((ifindex, address, prefix_length): Placed) -> Placed {
 }
 
 /// Returns the subnet of an IPv4 address.
-pub(super) fn subnet((ifindex, address, prefix_length): Placed) -> Option<(u32, Ipv4Addr, u8)> {
+pub(super) fn subnet((ifindex, address, prefix_length): Placed) -> Option<(IfIndex, Ipv4Addr, u8)> {
     let IpAddr::V4(address) = address else { return None };
     let mask = u32::MAX.checked_shl(32 - u32::from(prefix_length.min(32))).unwrap_or(0);
     Some((ifindex, Ipv4Addr::from_bits(address.to_bits() & mask), prefix_length))

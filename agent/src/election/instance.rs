@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use xvrrp_common::abi::{self, RouterKey};
-use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version};
+use xvrrp_common::units::{IfIndex, Instant, Interval, MacAddress, Priority, Version};
 use xvrrp_common::wire::vrrp::ChecksumForm;
-use xvrrp_dataplane::{DataplaneError, Tables};
+use xvrrp_dataplane::{DataplaneError, Slot, Tables};
 use xvrrp_net::UnicastSocket;
 use xvrrp_vrrp::{Action, Advert, Checks, Event, State, VirtualRouter};
 
@@ -107,7 +107,7 @@ impl Instance {
         self.config.key
     }
 
-    pub(super) fn slot(&self) -> u32 {
+    pub(super) fn slot(&self) -> Slot {
         self.entry.slot()
     }
 
@@ -129,7 +129,7 @@ impl Instance {
     }
 
     /// Returns its slot, if its addresses may be on this host.
-    pub(super) fn slot_with_addresses(&self) -> Option<u32> {
+    pub(super) fn slot_with_addresses(&self) -> Option<Slot> {
         self.entry.may_hold_addresses().then(|| self.entry.slot())
     }
 
@@ -222,7 +222,7 @@ impl Instance {
         if self.machine.state() != State::Active {
             return;
         }
-        if pace.grant(self.config.key.ifindex, 1, Urgency::Routine, now) > 0 {
+        if pace.grant(self.ifindex(), 1, Urgency::Routine, now) > 0 {
             let answer = Announcements::new(self.entry.mac(), &[address]);
             self.note_send(answer.send(0, 1, &self.config.sender).map_err(cannot_send));
         }
@@ -406,7 +406,7 @@ impl Instance {
     // conformance 49
     pub(super) fn announce(&mut self, urgency: Urgency, most: usize, tables: &Tables, pace: &mut Pace) {
         let (count, now) = (self.announcements.count(), clock::now());
-        let mut granted = pace.grant(self.config.key.ifindex, self.owed.of(urgency).min(most), urgency, now);
+        let mut granted = pace.grant(self.ifindex(), self.owed.of(urgency).min(most), urgency, now);
         while granted > 0 {
             let (start, taken) = self.owed.take(urgency, granted, count);
             granted = if taken > 0 { granted - taken } else { 0 };
@@ -425,8 +425,8 @@ impl Instance {
         &mut self.owed
     }
 
-    pub(super) fn ifindex(&self) -> u32 {
-        self.config.key.ifindex
+    pub(super) fn ifindex(&self) -> IfIndex {
+        IfIndex::new(self.config.key.ifindex)
     }
 
     fn note_send(&mut self, sent: Result<(), Problem>) {

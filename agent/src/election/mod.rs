@@ -27,8 +27,8 @@ use std::thread::{self, JoinHandle};
 use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
-use xvrrp_common::units::{Instant, Interval, MacAddress, Priority};
-use xvrrp_dataplane::{DataplaneError, Events, Retained, Tables, Told};
+use xvrrp_common::units::{IfIndex, Instant, Interval, MacAddress, Priority};
+use xvrrp_dataplane::{DataplaneError, Events, Retained, Slot, Tables, Told};
 
 use crate::addresses::{Request, Standing};
 use crate::identity::{PerRouter, RouterIndex};
@@ -51,7 +51,7 @@ const RENEWAL_PAUSE: Interval = Interval::from_millis(1);
 #[derive(Debug)]
 pub enum Command {
     /// An interface has gained or lost its carrier, or its own MAC address has changed.
-    Interface { ifindex: u32, running: bool, mac: Option<MacAddress> },
+    Interface { ifindex: IfIndex, running: bool, mac: Option<MacAddress> },
     /// The tracked checks have a new verdict on a virtual router.
     Track { router: RouterIndex, priority: Priority, checks: xvrrp_vrrp::Checks },
     /// These virtual routers leave their role to others from now on, or no longer do.
@@ -251,7 +251,7 @@ impl Election {
         // SAFETY: `Events` owns the descriptor, and keeps it until it is dropped.
         let mut events = unsafe { AsyncFd::register(self.tables.take_events()?) }.map_err(io::Error::from)?;
         let mut timer = DeadlineTimer::new()?;
-        let by_slot: BTreeMap<u32, RouterIndex> =
+        let by_slot: BTreeMap<Slot, RouterIndex> =
             self.instances.enumerate().map(|(index, instance)| (instance.slot(), index)).collect();
         for index in self.instances.indices() {
             self.tell_of_partners(index, clock::now());
@@ -318,18 +318,14 @@ impl Election {
     fn drain_events(
         &mut self,
         events: &mut Events,
-        by_slot: &BTreeMap<u32, RouterIndex>,
+        by_slot: &BTreeMap<Slot, RouterIndex>,
     ) -> Result<bool, ElectionError> {
         for _ in 0..EVENTS_PER_ROUND {
             let Some(told) = events.next() else {
                 return Ok(false);
             };
             // The slot may belong to a virtual router that only the predecessor had.
-            let slot = match told {
-                Told::Advert(event) => event.slot,
-                Told::Claim(claim) => claim.slot,
-            };
-            let Some(&index) = by_slot.get(&slot) else { continue };
+            let Some(&index) = by_slot.get(&told.slot()) else { continue };
             let Some(instance) = self.instances.get_mut(index) else { continue };
             match told {
                 Told::Advert(event) if instance.key() == event.router => instance.heard(&event.advert, clock::now()),
@@ -397,8 +393,13 @@ impl Election {
         self.renew_all_at = now + Interval::from_nanos(until.since(now).as_nanos() / 4).max(RENEWAL_PAUSE);
     }
 
-    fn interface_changed(&mut self, ifindex: u32, running: bool, mac: Option<MacAddress>) -> Result<(), ElectionError> {
-        for instance in self.instances.iter_mut().filter(|instance| instance.key().ifindex == ifindex) {
+    fn interface_changed(
+        &mut self,
+        ifindex: IfIndex,
+        running: bool,
+        mac: Option<MacAddress>,
+    ) -> Result<(), ElectionError> {
+        for instance in self.instances.iter_mut().filter(|instance| instance.ifindex() == ifindex) {
             if let Some(mac) = mac {
                 instance.set_interface_mac(mac, &mut self.tables)?;
             }
@@ -406,7 +407,7 @@ impl Election {
         // All of them before their partners are informed: a virtual router that has a cause of its own reports that
         // one.
         let now = clock::now();
-        for instance in self.instances.iter_mut().filter(|instance| instance.key().ifindex == ifindex) {
+        for instance in self.instances.iter_mut().filter(|instance| instance.ifindex() == ifindex) {
             instance.set_running(running, now);
         }
         for index in self.instances.indices() {

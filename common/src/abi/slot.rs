@@ -36,7 +36,7 @@ pub const fn digest([place, high, low]: [u64; 3]) -> u32 {
 /// another virtual router only long after the maps named the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Slot {
+pub struct SlotEntry {
     /// All zero while the slot is free.
     pub key: RouterKey,
     /// Role, flags and priority.
@@ -97,19 +97,19 @@ pub struct Fixed {
 }
 
 impl Router {
-    /// The part of it in [`Slot::state`].
+    /// The part of it in [`SlotEntry::state`].
     pub const fn state(&self) -> State {
         let Self { role, flags, priority, version, checksum, auth_type, .. } = *self;
         State { role, flags, priority, version, checksum, auth_type, reserved: [0; 2] }
     }
 
-    /// The part of it in [`Slot::fixed`].
+    /// The part of it in [`SlotEntry::fixed`].
     pub const fn fixed(&self) -> Fixed {
         Fixed { primary: self.primary, auth_data: self.auth_data, advert_interval: self.advert_interval }
     }
 }
 
-impl Slot {
+impl SlotEntry {
     /// The virtual router in this slot, which has this number.
     pub fn router(&self, slot: u32) -> Router {
         let [even, odd] = self.fixed;
@@ -169,8 +169,8 @@ macro_rules! words {
 words! { RouterKey State MacWord Checked }
 
 const _: () = {
-    assert!(size_of::<Slot>() == 128);
+    assert!(size_of::<SlotEntry>() == 128);
     assert!(size_of::<State>() == 8 && size_of::<MacWord>() == 8 && size_of::<Checked>() == 8);
     assert!(size_of::<Lease>() == 24);
-    assert!(offset_of!(Slot, fixed) == 64);
+    assert!(offset_of!(SlotEntry, fixed) == 64);
 };
