@@ -5,7 +5,6 @@ use xvrrp_common::units::{Interval, Version};
 use xvrrp_common::wire::vrrp::{self, Authentication, Carrier, ChecksumForm, Checksums, Discard, IpAddress, Policy};
 use xvrrp_common::wire::{ethernet, ipv4, ipv6};
 
-use crate::Verdict;
 use crate::clock;
 use crate::cursor::Frame;
 use crate::heard::{self, Change};
@@ -13,6 +12,7 @@ use crate::lease;
 use crate::maps::{self, CounterIndex, count, tell};
 use crate::monitor;
 use crate::router::Router;
+use crate::verdict::Verdict;
 
 /// Handles an IPv4 packet that carries VRRP.
 #[inline(always)]

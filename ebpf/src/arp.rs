@@ -5,11 +5,11 @@ use xvrrp_common::units::{Family, MacAddress};
 use xvrrp_common::wire::arp::Arp;
 use xvrrp_common::wire::{Truncated, ethernet};
 
-use crate::Verdict;
 use crate::cursor::Frame;
 use crate::fence;
 use crate::lease;
 use crate::resolution::{self, Message};
+use crate::verdict::Verdict;
 
 /// A packet of ARP behind its Ethernet header.
 struct Packet<'a> {

@@ -5,9 +5,9 @@ use xvrrp_common::units::{Family, MacAddress};
 use xvrrp_common::wire::icmpv6::{self, Advertisement, Kind, Neighbor};
 use xvrrp_common::wire::{Truncated, ethernet, ipv6};
 
-use crate::Verdict;
 use crate::cursor::Frame;
 use crate::resolution::{self, Message};
+use crate::verdict::Verdict;
 
 /// A message of Neighbor Discovery behind its headers.
 struct Packet<'a> {

@@ -4,13 +4,13 @@ use xvrrp_common::abi::{self, Address, Claim, Counter};
 use xvrrp_common::units::{Family, MacAddress};
 use xvrrp_common::wire::Truncated;
 
-use crate::Verdict;
 use crate::cursor::Frame;
 use crate::heard;
 use crate::lease;
 use crate::maps::{self, CounterIndex, count};
 use crate::monitor;
 use crate::router::Router;
+use crate::verdict::Verdict;
 
 /// A message of ARP or Neighbor Discovery that arrived.
 pub trait Message {

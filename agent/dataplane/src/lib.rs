@@ -7,6 +7,7 @@
 
 mod attach;
 mod attachments;
+mod capacity;
 mod counters;
 mod error;
 mod events;
@@ -31,6 +32,7 @@ use xvrrp_common::abi::{LAYOUT, Stamp, constant, map};
 
 pub use attach::{Occupant, XdpMode, strips_vlan_tags};
 pub use attachments::{Attachments, RestoredPins};
+pub use capacity::Capacity;
 pub use counters::CounterReader;
 pub use error::DataplaneError;
 pub use events::{Events, Told};
@@ -43,27 +45,6 @@ pub use tables::{Retained, Tables, wait_for_readers};
 
 /// The kernel half, compiled for BPF; `build.rs` says where it comes from.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("XVRRP_EBPF_OBJECT"));
-
-/// How much the maps must hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacity {
-    /// Virtual routers, one for each family of addresses.
-    pub routers: u32,
-    /// Virtual addresses.
-    pub vips: u32,
-    /// Allowed sources and unicast peers, each for one virtual router.
-    pub sources: u32,
-}
-
-impl Capacity {
-    /// With room to grow, so that the maps still do after a change of the configuration.
-    #[must_use]
-    pub fn with_room(self) -> Self {
-        let room = |count: u32| count.max(64).next_power_of_two();
-        // Twice as many addresses: another list comes before the old one goes.
-        Self { routers: room(self.routers), vips: 2 * room(self.vips), sources: 2 * room(self.sources) }
-    }
-}
 
 /// The kernel half, loaded.
 #[derive(Debug)]

@@ -15,9 +15,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use xvrrp_net::{AddressOutcome, Deletion, FoundAddress, MARKS_LAST, NetError, Netlink, Placed, interface_is_running};
 
+use super::placement::Placement;
 use super::router::{Presence, Router, identity, subnet};
+use super::standing::{Account, Standing};
 use super::tolerance::{Permission, Tolerance};
-use super::{Account, Placement, Standing};
 use crate::addresses::unicast_filters::Record;
 use crate::identity::{PerRouter, RouterIndex};
 

@@ -6,48 +6,34 @@
 //! the thread of every deletion, and the thread checks all addresses every few seconds (`keeper.rs`).
 
 mod keeper;
+mod placement;
 mod router;
+mod standing;
 mod tolerance;
 pub mod unicast_filters;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
-use xvrrp_common::units::{IfIndex, MacAddress};
+use xvrrp_common::units::IfIndex;
 use xvrrp_net::{DeletionMonitor, NetError, Netlink};
 
 use crate::addresses::unicast_filters::Record;
 use crate::identity::{PerRouter, RouterIndex};
 use crate::process::realtime;
 use keeper::Keeper;
+pub use placement::Placement;
+pub use standing::{Account, Standing};
 pub use tolerance::RestLeft;
 
 /// Largest number of requests that are handled together.
 const AT_ONCE: usize = 4096;
-
-/// What one virtual router needs on the host, and where.
-#[derive(Clone, Debug)]
-pub struct Placement {
-    /// Name of the virtual router, for the log.
-    pub name: String,
-    pub interface: String,
-    pub ifindex: IfIndex,
-    /// Addresses with their prefix lengths.
-    pub addresses: Vec<(IpAddr, u8)>,
-    /// Those addresses that a predecessor has installed and that stay for now.
-    pub installed: Vec<(IpAddr, u8)>,
-    /// MAC address that the card's unicast filter has to admit, whatever the role.
-    pub virtual_mac: Option<MacAddress>,
-    /// Rest that this process had begun before a reload.
-    pub rest: RestLeft,
-}
 
 /// Request to the address thread. Numbers are those of virtual routers.
 #[derive(Debug)]
@@ -66,35 +52,6 @@ pub enum Request {
     Settle(oneshot::Sender<()>),
     /// End the thread and leave all addresses to a successor.
     Leave,
-}
-
-/// Report of the address thread about a virtual router, which is given by its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Whether everything that it needs on the host stays there, as far as is known.
-    Kept { router: RouterIndex, kept: bool },
-    /// Its addresses have been removed as requested.
-    Removed { router: RouterIndex },
-}
-
-/// Counts of what was put back for one virtual router, for the status.
-#[derive(Debug, Default)]
-pub struct Account {
-    pub addresses: AtomicU64,
-    pub filters: AtomicU64,
-    /// The rest of the virtual router: whether it has given up its role, why, and for how long.
-    pub rest: Mutex<RestLeft>,
-}
-
-impl Account {
-    fn new(placement: &Placement) -> Self {
-        Self { rest: Mutex::new(placement.rest.clone()), ..Self::default() }
-    }
-
-    /// Returns the rest of the virtual router.
-    pub fn rest(&self) -> RestLeft {
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }
 
 /// Handle of the address thread.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use xvrrp_common::units::IfIndex;
 use xvrrp_net::Placed;
 
-use super::Placement;
+use super::placement::Placement;
 use super::tolerance::{Rest, Tolerance};
 
 /// Virtual router, as the address thread sees it.

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use xvrrp_common::abi;
 use xvrrp_common::units::{Instant, Interval, Priority, Version};
 
-use super::Problem;
 use super::config::{InstanceConfig, PROBLEM_PAUSE};
 use super::frames::address_sum;
+use super::report::Problem;
 
 /// Remembers what was reported, so that nothing is reported twice in a row.
 #[derive(Debug)]

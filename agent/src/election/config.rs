@@ -10,7 +10,7 @@ use xvrrp_common::units::{Instant, Interval};
 use xvrrp_net::{InterfaceSender, UnicastSocket};
 use xvrrp_vrrp::{Checks, Config};
 
-use super::Problem;
+use super::report::Problem;
 use crate::identity::RouterIndex;
 
 /// Minimum time between two reports of problems.

@@ -14,6 +14,7 @@ mod config;
 mod entry;
 mod frames;
 mod instance;
+mod report;
 mod status;
 mod timer;
 mod unison;
@@ -21,10 +22,8 @@ mod unison;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::iter;
-use std::net::IpAddr;
 use std::thread::{self, JoinHandle};
 
-use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use xvrrp_common::units::{IfIndex, Instant, Interval, MacAddress, Priority};
@@ -38,6 +37,8 @@ use announcing::{Pace, TURN, Urgency};
 pub use config::InstanceConfig;
 pub use frames::Advertised;
 pub use instance::Instance;
+use report::Outlets;
+pub use report::{Problem, Report, Transition};
 pub use status::{Heard, Rival, RouterStatus, Timers};
 use timer::DeadlineTimer;
 
@@ -66,67 +67,6 @@ pub enum Command {
     Stop,
     /// End the thread, and leave roles, leases and addresses to a successor.
     HandOver,
-}
-
-/// A report of the election to the management side.
-#[derive(Debug)]
-pub enum Report {
-    Transition {
-        router: RouterIndex,
-        transition: Transition,
-    },
-    Problem {
-        router: RouterIndex,
-        problem: Problem,
-    },
-    /// Another host claims one of our addresses.
-    RivalClaim {
-        router: RouterIndex,
-        rival: Rival,
-    },
-    /// The thread runs without real-time scheduling, so ordinary load can delay it.
-    NotRealtime {
-        what: &'static str,
-        error: io::Error,
-    },
-}
-
-/// A change of state that has happened.
-#[derive(Clone, Copy, Debug)]
-pub struct Transition {
-    pub from: xvrrp_vrrp::State,
-    pub to: xvrrp_vrrp::State,
-    pub reason: xvrrp_vrrp::Reason,
-    /// The advertised priority.
-    pub priority: Priority,
-    pub at: Instant,
-}
-
-/// Something an operator should look at. It is reported once, and again only after it has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// RFC 9568 7.1: "the administrator should be notified".
-    #[error("{router} advertises {count} addresses that are not ours: the configurations differ")]
-    AddressesDiffer { router: IpAddr, count: u8 },
-    /// The intervals differ (RFC 9568 7.1).
-    #[error("{router} advertises every {theirs}, we every {ours}: the configurations differ")]
-    IntervalsDiffer { router: IpAddr, theirs: Interval, ours: Interval },
-    /// Another router advertises addresses that this host owns (RFC 9568 7.1).
-    #[error("{router} advertises with priority {priority} although this host owns the addresses")]
-    OwnerContested { router: IpAddr, priority: Priority },
-    /// The checksums have different forms (RFC 9568 and RFC 5798 differ in 5.2.8).
-    #[error(
-        "{router} advertises beside us and computes the checksum in another form: if it ignores our adverts for that, set \
-         checksum on both sides"
-    )]
-    ChecksumsDiffer { router: IpAddr },
-    #[error("cannot send on the interface: {0}")]
-    CannotSend(Errno),
-    /// An advert could not be sent to one of `unicast_peers`.
-    #[error(
-        "cannot send to {peer}, which would take over beside us: {error}; nothing is served until that is possible"
-    )]
-    CannotSendTo { peer: IpAddr, error: Errno },
 }
 
 /// Why the election ended without being asked to.
@@ -185,7 +125,7 @@ pub fn spawn(
             realtime::touch_memory();
         }
         let pace = Pace::new(instances.len());
-        let outlets = Outlets { reports: report_sender, addresses };
+        let outlets = Outlets::new(report_sender, addresses);
         let mut election = Election { tables, instances, outlets, pace, renew_all_at: Instant::default() };
         let outcome = election.run_to_end(command_receiver, standings);
         (election.tables, outcome)
@@ -206,24 +146,6 @@ struct Election {
     pace: Pace,
     /// When to compute the lease of all again, unless the kernel half ends one earlier.
     renew_all_at: Instant,
-}
-
-/// Queues to the other threads. The election never waits for any of them.
-struct Outlets {
-    reports: mpsc::UnboundedSender<Report>,
-    addresses: mpsc::UnboundedSender<Request>,
-}
-
-impl Outlets {
-    // The receivers outlive this thread, except in the last moments of a stop that failed.
-
-    fn report(&self, report: Report) {
-        let _ = self.reports.send(report);
-    }
-
-    fn request(&self, request: Request) {
-        let _ = self.addresses.send(request);
-    }
 }
 
 impl Election {
