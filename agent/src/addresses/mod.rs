@@ -15,10 +15,9 @@ pub mod unicast_filters;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Context;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use xvrrp_common::units::IfIndex;
@@ -26,7 +25,7 @@ use xvrrp_net::{DeletionMonitor, NetError, Netlink};
 
 use crate::addresses::unicast_filters::Record;
 use crate::identity::{PerRouter, RouterIndex};
-use crate::process::realtime;
+use crate::process::{realtime, runtime_thread};
 use keeper::Keeper;
 pub use placement::Placement;
 pub use standing::{Account, Standing};
@@ -104,34 +103,22 @@ pub fn spawn(
 ) -> anyhow::Result<(Handle, mpsc::UnboundedReceiver<Standing>)> {
     let (sender, requests) = mpsc::unbounded_channel();
     let (standings, standing_receiver) = mpsc::unbounded_channel();
-    let (ready_sender, ready) = std::sync::mpsc::channel::<anyhow::Result<()>>();
     let accounts: Arc<PerRouter<Account>> = Arc::new(placements.iter().map(Account::new).collect());
-    let (name, shared) = ("addresses".to_owned(), Arc::clone(&accounts));
-    let thread = thread::Builder::new().name(name).spawn(move || {
-        realtime::schedule_behind_election(realtime_priority);
+    let shared = Arc::clone(&accounts);
+    let open = move || {
         if realtime_priority > 0 {
             realtime::touch_memory();
         }
-        // Sending on `ready_sender` cannot fail, because the receiver waits until something has been sent.
-        match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
-            Ok(runtime) => runtime.block_on(async move {
-                match open() {
-                    Ok((netlink, deletions)) => {
-                        let _ = ready_sender.send(Ok(()));
-                        // Stale addresses are removed first, because one of them may have to be installed afterwards.
-                        match remove_stale(&netlink, &kept_addresses(&placements)).await {
-                            Ok(()) => report_clean(&placements, &standings),
-                            Err(error) => tracing::error!("cannot remove the addresses of an earlier agent: {error}"),
-                        }
-                        serve(Keeper::new(netlink, placements, standings, shared), deletions, requests).await;
-                    }
-                    Err(error) => drop(ready_sender.send(Err(error.into()))),
-                }
-            }),
-            Err(error) => drop(ready_sender.send(Err(error.into()))),
+        open()
+    };
+    let thread = runtime_thread::spawn("addresses", realtime_priority, open, async move |(netlink, deletions)| {
+        // Stale addresses are removed first, because one of them may have to be installed afterwards.
+        match remove_stale(&netlink, &kept_addresses(&placements)).await {
+            Ok(()) => report_clean(&placements, &standings),
+            Err(error) => tracing::error!("cannot remove the addresses of an earlier agent: {error}"),
         }
+        serve(Keeper::new(netlink, placements, standings, shared), deletions, requests).await;
     })?;
-    ready.recv().context("the address thread has ended")??;
     Ok((Handle { requests: sender, accounts, thread }, standing_receiver))
 }
 

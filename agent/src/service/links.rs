@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use anyhow::Context;
 use tokio::sync::mpsc;
@@ -15,7 +14,7 @@ use xvrrp_common::units::IfIndex;
 use xvrrp_net::{Interface, LinkChange, LinkMonitor, LinkNews, Netlink};
 
 use crate::election::Command;
-use crate::process::realtime;
+use crate::process::runtime_thread;
 
 /// How many notifications wait for the management side. If more arrive, it looks at all interfaces instead.
 const WAITING: usize = 1024;
@@ -56,14 +55,7 @@ impl LinkWatch {
         let (sender, news) = mpsc::channel(WAITING);
         let watch = Self { news, missed: Arc::default(), reports: LinkReports::default() };
         let (missed, reports) = (Arc::clone(&watch.missed), watch.reports.clone());
-        let (opened, ready) = std::sync::mpsc::channel();
-        let serve = async move |opened: std::sync::mpsc::Sender<_>| {
-            let mut links = match LinkMonitor::open() {
-                Ok(links) => links,
-                Err(error) => return drop(opened.send(Err(error.into()))),
-            };
-            // The starting thread waits for it.
-            let _ = opened.send(Ok(()));
+        let serve = async move |mut links: LinkMonitor| {
             while let Some(news) = links.next().await {
                 if let LinkNews::Change(change) = news {
                     reports.report(change);
@@ -75,15 +67,8 @@ impl LinkWatch {
                 }
             }
         };
-        let run = move || {
-            realtime::schedule_behind_election(realtime_priority);
-            match tokio::runtime::Builder::new_current_thread().enable_io().build() {
-                Ok(runtime) => runtime.block_on(serve(opened)),
-                Err(error) => drop(opened.send(Err(anyhow::Error::new(error)))),
-            }
-        };
-        thread::Builder::new().name("links".to_owned()).spawn(run).context("cannot start the thread for links")?;
-        ready.recv().context("the thread for links has ended")??;
+        runtime_thread::spawn("links", realtime_priority, LinkMonitor::open, serve)
+            .context("cannot start the thread for links")?;
         Ok(watch)
     }
 
