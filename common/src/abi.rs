@@ -11,7 +11,7 @@
 //! | [`map::SLOTS`] | array, mmapable | [`Router::slot`] | [`SlotEntry`] | agent; the kernel half ends leases |
 //! | [`map::HEARD`] | array, mmapable | [`Router::slot`] | [`Heard`] | kernel half |
 //! | [`map::COUNTERS`] | per-CPU array | 0: no router of ours; else [`Router::slot`] + 1 | [`Counters`] | kernel half |
-//! | [`map::EVENTS`] | ring buffer | | [`Event`] | kernel half |
+//! | [`map::EVENTS`] | ring buffer | | [`AdvertEvent`] | kernel half |
 //! | [`map::SETTINGS`] | array of one, mmapable | 0 | [`Settings`] | agent; the kernel half ends the lease of all |
 //! | [`map::STAMP`] | array of one | 0 | [`Stamp`] | agent |
 //! | [`map::MONITOR`] | ring buffer | | [`Sighting`] | kernel half |
@@ -32,7 +32,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::units::Family;
 
 pub use counter::{Counter, Counters, MAX_COUNTERS};
-pub use slot::{Checked, Fixed, Lease, MacWord, SlotEntry, State, digest};
+pub use slot::{Checked, Fixed, Lease, MacWord, SlotEntry, StateWord, digest};
 
 /// The names of the maps in the BPF object.
 pub mod map {
@@ -165,11 +165,11 @@ impl VipKey {
 }
 
 /// The key of a hash map: without padding, so that equal keys are equal bytes.
-pub trait Key: IntoBytes {}
+pub trait MapKey: IntoBytes {}
 
-impl Key for RouterKey {}
-impl Key for VipKey {}
-impl Key for SourceKey {}
+impl MapKey for RouterKey {}
+impl MapKey for VipKey {}
+impl MapKey for SourceKey {}
 
 /// What the kernel half must know of a virtual router of ours. In the maps it is spread over [`SlotEntry`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -238,7 +238,7 @@ impl Router {
 /// A valid advert, as the kernel half heard it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Advert {
+pub struct HeardAdvert {
     /// When it arrived, on the boot-time clock in nanoseconds.
     pub received_at: u64,
     /// Its advertisement interval in nanoseconds.
@@ -272,15 +272,15 @@ pub struct Heard {
     /// The interval which that advert carried, in nanoseconds: a Backup's new Active_Adver_Interval.
     pub restart_interval: u64,
     /// The last valid advert of any priority.
-    pub latest: Advert,
-    /// The kernel half's own: when the last [`Claim`] was told.
+    pub latest: HeardAdvert,
+    /// The kernel half's own: when the last [`ConflictEvent`] was told.
     pub claim_told_at: u64,
 }
 
 /// Sent when an advert changes something, or when our role makes every advert matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Event {
+pub struct AdvertEvent {
     /// The virtual router that the advert is for.
     pub router: RouterKey,
     /// Its slot.
@@ -288,14 +288,14 @@ pub struct Event {
     /// Zero.
     pub reserved: u32,
     /// What the advert says.
-    pub advert: Advert,
+    pub advert: HeardAdvert,
 }
 
-/// Sent when another host claims a virtual address while we are Active, at most once in [`Claim::PAUSE`] for each virtual
-/// router. In the ring buffer it differs from an [`Event`] by its length.
+/// Sent when another host claims a virtual address while we are Active, at most once in [`ConflictEvent::PAUSE`] for each virtual
+/// router. In the ring buffer it differs from an [`AdvertEvent`] by its length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Claim {
+pub struct ConflictEvent {
     /// The virtual address.
     pub address: Address,
     /// The slot of the virtual router that has the address.
@@ -306,7 +306,7 @@ pub struct Claim {
     pub reserved: [u8; 6],
 }
 
-impl Claim {
+impl ConflictEvent {
     /// In nanoseconds: 100 ms.
     pub const PAUSE: u64 = 100_000_000;
 }
@@ -384,10 +384,10 @@ const _: () = {
     assert!(size_of::<RouterKey>() == 8);
     assert!(size_of::<VipKey>() == 24);
     assert!(size_of::<SourceKey>() == 24);
-    assert!(size_of::<Advert>() == 40);
+    assert!(size_of::<HeardAdvert>() == 40);
     assert!(size_of::<Heard>() == 64);
-    assert!(size_of::<Event>() == 56);
-    assert!(size_of::<Claim>() == 32);
+    assert!(size_of::<AdvertEvent>() == 56);
+    assert!(size_of::<ConflictEvent>() == 32);
     assert!(size_of::<Settings>() == 32);
     assert!(size_of::<Monitored>() == 16);
     assert!(size_of::<Sighting>() == 536);
@@ -397,7 +397,7 @@ const _: () = {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Checked, Counters, Event, Heard, Monitored, RouterKey, Settings, SourceKey, Stamp, VipKey};
+    use super::{AdvertEvent, Checked, Counters, Heard, Monitored, RouterKey, Settings, SourceKey, Stamp, VipKey};
 
     // SAFETY: all of these are `repr(C)`, free of padding and valid for every bit pattern: zerocopy's `FromBytes`
     // and `IntoBytes`, derived above, prove both at compile time.
@@ -411,7 +411,7 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for Heard {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for Event {}
+    unsafe impl aya::Pod for AdvertEvent {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Counters {}
     // SAFETY: as above.

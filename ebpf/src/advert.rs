@@ -1,6 +1,6 @@
 //! Adverts: judged, recorded and consumed, so that no junk reaches a socket and a steady peer wakes nobody.
 
-use xvrrp_common::abi::{self, Address, Counter, Event, Fixed, RouterKey};
+use xvrrp_common::abi::{self, Address, AdvertEvent, Counter, Fixed, RouterKey};
 use xvrrp_common::units::{Interval, Version};
 use xvrrp_common::wire::vrrp::{self, Authentication, Carrier, ChecksumForm, Checksums, Discard, IpAddress, Policy};
 use xvrrp_common::wire::{ethernet, ipv4, ipv6};
@@ -138,7 +138,7 @@ fn take(key: &RouterKey, router: &Router, source: Address, advert: &vrrp::Advert
     if advert.priority.is_release() {
         count(index, Counter::AdvertRelease);
     }
-    let latest = abi::Advert {
+    let latest = abi::HeardAdvert {
         received_at: clock::now(),
         interval: advert.interval.as_nanos(),
         source,
@@ -167,7 +167,7 @@ fn take(key: &RouterKey, router: &Router, source: Address, advert: &vrrp::Advert
         lease::end(router);
     }
     if matters(router, advert, change)
-        && !tell(Event { router: *key, slot: router.slot(), reserved: 0, advert: latest })
+        && !tell(AdvertEvent { router: *key, slot: router.slot(), reserved: 0, advert: latest })
     {
         count(index, Counter::EventLost);
     }

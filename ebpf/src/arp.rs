@@ -29,7 +29,7 @@ pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, T
 
 impl Message for Packet<'_> {
     const FAMILY: Family = Family::Ipv4;
-    const CONFLICT: Counter = Counter::ArpRivalClaim;
+    const CONFLICT: Counter = Counter::ArpConflict;
     const SUPPRESSED: Counter = Counter::ArpSuppressed;
     const ANSWERED: Counter = Counter::ArpAnswered;
 

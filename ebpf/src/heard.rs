@@ -2,7 +2,7 @@
 
 use core::ptr;
 
-use xvrrp_common::abi::{Advert, Claim, Heard};
+use xvrrp_common::abi::{ConflictEvent, Heard, HeardAdvert};
 
 use crate::barrier;
 use crate::clock;
@@ -17,7 +17,7 @@ pub enum Change {
 /// Records an advert, and whether it restarts a Backup's timer. The last write is a full barrier: what is read
 /// afterwards is read after the entry was written, on every processor.
 #[inline(always)]
-pub fn record(entry: *mut Heard, advert: &Advert, restarts_timer: bool) -> Change {
+pub fn record(entry: *mut Heard, advert: &HeardAdvert, restarts_timer: bool) -> Change {
     // SAFETY: `entry` points into the map, as long as the program runs. The agent reads at the same time and counts on
     // the order of the fields, hence volatile; two adverts at once on two CPUs can at worst mix what they say in
     // `latest`, which the next one puts right.
@@ -39,7 +39,7 @@ pub fn claim_is_due(entry: *mut Heard) -> bool {
     let now = clock::now();
     // SAFETY: as in `record`; should two CPUs find it due at once, the agent is told twice.
     unsafe {
-        let due = now.wrapping_sub((*entry).claim_told_at) >= Claim::PAUSE;
+        let due = now.wrapping_sub((*entry).claim_told_at) >= ConflictEvent::PAUSE;
         if due {
             (*entry).claim_told_at = now;
         }
@@ -48,7 +48,7 @@ pub fn claim_is_due(entry: *mut Heard) -> bool {
 }
 
 #[inline(always)]
-fn compare(before: &Advert, advert: &Advert) -> Change {
-    let same = Advert { received_at: before.received_at, ..*advert } == *before;
+fn compare(before: &HeardAdvert, advert: &HeardAdvert) -> Change {
+    let same = HeardAdvert { received_at: before.received_at, ..*advert } == *before;
     if same { Change::Same } else { Change::Different }
 }

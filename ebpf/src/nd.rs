@@ -31,7 +31,7 @@ pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, T
 
 impl Message for Packet<'_> {
     const FAMILY: Family = Family::Ipv6;
-    const CONFLICT: Counter = Counter::NdRivalClaim;
+    const CONFLICT: Counter = Counter::NdConflict;
     const SUPPRESSED: Counter = Counter::NdSuppressed;
     const ANSWERED: Counter = Counter::NdAnswered;
 

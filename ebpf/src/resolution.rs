@@ -1,6 +1,6 @@
 //! What ARP and Neighbor Discovery have in common: answer for a virtual address, stay silent, or note a conflict.
 
-use xvrrp_common::abi::{self, Address, Claim, Counter};
+use xvrrp_common::abi::{self, Address, ConflictEvent, Counter};
 use xvrrp_common::units::{Family, MacAddress};
 use xvrrp_common::wire::Truncated;
 
@@ -88,6 +88,6 @@ fn report_conflict(router: &Router, address: Address, mac: MacAddress) {
     let active = router.role() == abi::Router::ROLE_ACTIVE;
     if active && maps::heard(router).is_some_and(heard::claim_is_due) {
         // A claim that a full ring buffer loses is reported when it is repeated.
-        maps::tell(Claim { address, slot: router.slot(), mac: mac.0, reserved: [0; 6] });
+        maps::tell(ConflictEvent { address, slot: router.slot(), mac: mac.0, reserved: [0; 6] });
     }
 }

@@ -2,7 +2,7 @@
 
 use core::ptr;
 
-use xvrrp_common::abi::{Fixed, Lease, MacWord, RouterKey, SlotEntry, State};
+use xvrrp_common::abi::{Fixed, Lease, MacWord, RouterKey, SlotEntry, StateWord};
 use xvrrp_common::units::MacAddress;
 
 /// A virtual router that was looked up, with its state at that moment.
@@ -11,7 +11,7 @@ pub struct Router {
     /// An entry of the map, which is there as long as the program runs.
     entry: *mut SlotEntry,
     slot: u32,
-    state: State,
+    state: StateWord,
 }
 
 /// Reads a field of a slot, of eight bytes.
@@ -26,7 +26,7 @@ macro_rules! load {
 impl Router {
     #[inline(always)]
     pub fn new(entry: *mut SlotEntry, slot: u32) -> Self {
-        Self { entry, slot, state: State::from_word(load!(entry, state)) }
+        Self { entry, slot, state: StateWord::from_word(load!(entry, state)) }
     }
 
     /// Reads it again; none if another virtual router has the slot meanwhile.
@@ -47,7 +47,7 @@ impl Router {
     }
 
     #[inline(always)]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> StateWord {
         self.state
     }
 

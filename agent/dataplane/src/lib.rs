@@ -35,7 +35,7 @@ pub use attachments::{Attachments, RestoredPins};
 pub use capacity::Capacity;
 pub use counters::CounterReader;
 pub use error::DataplaneError;
-pub use events::{Events, Told};
+pub use events::{Events, KernelEvent};
 pub use fence::Fence;
 pub use link_probe::LinkProbe;
 pub use monitor::Monitor;

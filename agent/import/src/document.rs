@@ -6,7 +6,7 @@ use std::path::Path;
 
 use toml::Value as Toml;
 
-use super::place::{Located, Place};
+use super::place::{Located, SourceLine};
 use super::report::Report;
 
 /// Without these a virtual router is none.
@@ -17,7 +17,7 @@ const REQUIRED: &[&str] = &["name", "interface", "vrid"];
 pub(super) struct Table {
     /// With its brackets: `[[virtual_router]]`.
     header: &'static str,
-    place: Place,
+    place: SourceLine,
     entries: Vec<Entry>,
 }
 
@@ -32,7 +32,7 @@ struct Entry {
 #[derive(Debug)]
 enum Value {
     /// In TOML, with the places that it comes from.
-    One(String, Option<Place>),
+    One(String, Option<SourceLine>),
     /// The same for each element of a list.
     List(Vec<Located<String>>),
 }
@@ -46,17 +46,23 @@ struct Spot {
 }
 
 impl Table {
-    pub fn new(header: &'static str, place: &Place) -> Self {
+    pub fn new(header: &'static str, place: &SourceLine) -> Self {
         Self { header, place: place.clone(), entries: Vec::new() }
     }
 
     /// A string, integer or boolean.
-    pub fn set(&mut self, key: &'static str, value: impl Into<Toml>, place: &Place) {
+    pub fn set(&mut self, key: &'static str, value: impl Into<Toml>, place: &SourceLine) {
         self.push(key, Value::One(inline(&value.into()), Some(place.clone())), Vec::new());
     }
 
     /// The same with a comment of its own.
-    pub fn set_with_note(&mut self, key: &'static str, value: impl Into<Toml>, place: &Place, note: impl Into<String>) {
+    pub fn set_with_note(
+        &mut self,
+        key: &'static str,
+        value: impl Into<Toml>,
+        place: &SourceLine,
+        note: impl Into<String>,
+    ) {
         self.push(key, Value::One(inline(&value.into()), Some(place.clone())), vec![note.into()]);
     }
 
@@ -93,7 +99,7 @@ impl Table {
         self.entries.push(Entry { key, value, notes });
     }
 
-    fn spot_place(&self, spot: Spot) -> &Place {
+    fn spot_place(&self, spot: Spot) -> &SourceLine {
         let entry = spot.entry.and_then(|entry| self.entries.get(entry));
         let place = entry.and_then(|entry| match &entry.value {
             Value::One(_, place) => place.as_ref(),
@@ -236,7 +242,7 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-fn commented(line: &str, place: Option<&Place>) -> String {
+fn commented(line: &str, place: Option<&SourceLine>) -> String {
     place.map_or_else(|| line.to_owned(), |place| format!("{line}  # {place}"))
 }
 

@@ -18,7 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use self::document::finish;
-pub use self::place::Place;
+pub use self::place::SourceLine;
 pub use self::report::Left;
 use xvrrp_config::files;
 
@@ -128,7 +128,7 @@ impl Options {
 }
 
 /// What is no UTF-8 is in comments, as a rule: it is replaced.
-fn read_text(path: &Path, included_at: Option<&Place>) -> Result<String, ImportError> {
+fn read_text(path: &Path, included_at: Option<&SourceLine>) -> Result<String, ImportError> {
     let wrong = |what: &dyn fmt::Display| match included_at {
         Some(place) => ImportError::at(place, format_args!("include: {}: {what}", printable(path))),
         None => ImportError::at(printable(path), what),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// A line of a file. Ordered as the files are read, and by line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct SourceLine {
     /// How many files were begun before this one.
     order: usize,
     /// Counted from 1.
@@ -14,7 +14,7 @@ pub struct Place {
     file: Arc<str>,
 }
 
-impl Place {
+impl SourceLine {
     /// Line 1 of the file that is the `order`th to be read.
     pub(super) fn new(file: &Path, order: usize) -> Self {
         Self { file: file.to_string_lossy().into(), order, line: 1 }
@@ -30,7 +30,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
@@ -40,11 +40,11 @@ impl fmt::Display for Place {
 #[derive(Clone, Debug)]
 pub(super) struct Located<T> {
     pub value: T,
-    pub place: Place,
+    pub place: SourceLine,
 }
 
 impl<T> Located<T> {
-    pub fn new(value: T, place: &Place) -> Self {
+    pub fn new(value: T, place: &SourceLine) -> Self {
         Self { value, place: place.clone() }
     }
 }

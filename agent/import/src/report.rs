@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use super::place::Place;
+use super::place::SourceLine;
 
 /// A directive that has no counterpart, or not quite, and what to do instead.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Left {
     /// Where it stands.
-    pub place: Place,
+    pub place: SourceLine,
     /// The directive's keyword.
     pub directive: String,
     /// What to do about it.
@@ -26,7 +26,7 @@ impl fmt::Display for Left {
 pub(super) struct Report(Vec<Left>);
 
 impl Report {
-    pub fn left(&mut self, place: &Place, directive: &str, advice: impl Into<String>) {
+    pub fn left(&mut self, place: &SourceLine, directive: &str, advice: impl Into<String>) {
         self.0.push(Left { place: place.clone(), directive: directive.to_owned(), advice: advice.into() });
     }
 

@@ -22,7 +22,7 @@ pub struct Interface {
     /// Whether it is the loopback interface.
     pub loopback: bool,
     /// Whether it takes frames to another unicast address than its own.
-    pub kind: Kind,
+    pub kind: InterfaceKind,
     /// What arrives on it is another interface's: it is a port of a bridge, a bond or a team.
     pub port: bool,
     /// The interface that it is a VLAN of, by index.
@@ -37,7 +37,7 @@ pub struct Interface {
 
 /// What decides whether an interface takes frames to another unicast address than its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
+pub enum InterfaceKind {
     /// It has a unicast filter, or needs none.
     #[default]
     Ordinary,
@@ -127,7 +127,7 @@ fn vlan_of(message: &LinkMessage) -> Option<IfIndex> {
     parent.filter(|_| is(message, &InfoKind::Vlan))
 }
 
-fn kind(message: &LinkMessage) -> Kind {
+fn kind(message: &LinkMessage) -> InterfaceKind {
     let passes_through = || {
         information(message).any(|it| match it {
             LinkInfo::Data(InfoData::MacVlan(data)) => data.contains(&InfoMacVlan::Mode(MacVlanMode::Passthrough)),
@@ -135,11 +135,11 @@ fn kind(message: &LinkMessage) -> Kind {
         })
     };
     if is(message, &InfoKind::Bridge) {
-        Kind::Bridge
+        InterfaceKind::Bridge
     } else if is(message, &InfoKind::MacVlan) && !passes_through() {
-        Kind::Macvlan
+        InterfaceKind::Macvlan
     } else {
-        Kind::Ordinary
+        InterfaceKind::Ordinary
     }
 }
 

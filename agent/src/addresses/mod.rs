@@ -7,8 +7,8 @@
 
 mod keeper;
 mod placement;
+mod report;
 mod router;
-mod standing;
 mod tolerance;
 pub mod unicast_filters;
 
@@ -28,7 +28,7 @@ use crate::identity::{PerRouter, RouterIndex};
 use crate::process::{realtime, runtime_thread};
 use keeper::Keeper;
 pub use placement::Placement;
-pub use standing::{Account, Standing};
+pub use report::{Account, AddressReport};
 pub use tolerance::RestLeft;
 
 /// Largest number of requests that are handled together.
@@ -36,7 +36,7 @@ const AT_ONCE: usize = 4096;
 
 /// Request to the address thread. Numbers are those of virtual routers.
 #[derive(Debug)]
-pub enum Request {
+pub enum AddressRequest {
     /// Install the addresses of this virtual router.
     Install(RouterIndex),
     /// Remove the addresses of this virtual router.
@@ -55,31 +55,31 @@ pub enum Request {
 
 /// Handle of the address thread.
 #[derive(Debug)]
-pub struct Handle {
-    pub requests: mpsc::UnboundedSender<Request>,
+pub struct AddressThread {
+    pub requests: mpsc::UnboundedSender<AddressRequest>,
     /// Accounts in the order of the virtual routers' numbers.
     pub accounts: Arc<PerRouter<Account>>,
     thread: JoinHandle<()>,
 }
 
 /// Waits until all earlier requests are done. Returns false if that takes longer than `patience`.
-pub async fn settle(requests: &mpsc::WeakUnboundedSender<Request>, patience: Duration) -> bool {
+pub async fn settle(requests: &mpsc::WeakUnboundedSender<AddressRequest>, patience: Duration) -> bool {
     let (reply, settled) = oneshot::channel();
     if let Some(requests) = requests.upgrade() {
-        let _ = requests.send(Request::Settle(reply));
+        let _ = requests.send(AddressRequest::Settle(reply));
     }
     tokio::time::timeout(patience, settled).await.is_ok()
 }
 
 /// Makes the thread do only what is requested from now on, so that nothing has to wait for its end. Waits for this at
 /// most for `patience`.
-pub async fn hold(requests: &mpsc::UnboundedSender<Request>, patience: Duration) {
+pub async fn hold(requests: &mpsc::UnboundedSender<AddressRequest>, patience: Duration) {
     let (reply, held) = oneshot::channel();
-    let _ = requests.send(Request::Hold(reply));
+    let _ = requests.send(AddressRequest::Hold(reply));
     let _ = tokio::time::timeout(patience, held).await;
 }
 
-impl Handle {
+impl AddressThread {
     /// Drops this sender and waits until the thread has ended, which it does once every other sender is gone.
     pub fn join(self) {
         drop(self.requests);
@@ -100,9 +100,9 @@ impl Handle {
 pub fn spawn(
     placements: PerRouter<Placement>,
     realtime_priority: u8,
-) -> anyhow::Result<(Handle, mpsc::UnboundedReceiver<Standing>)> {
+) -> anyhow::Result<(AddressThread, mpsc::UnboundedReceiver<AddressReport>)> {
     let (sender, requests) = mpsc::unbounded_channel();
-    let (standings, standing_receiver) = mpsc::unbounded_channel();
+    let (reports, report_receiver) = mpsc::unbounded_channel();
     let accounts: Arc<PerRouter<Account>> = Arc::new(placements.iter().map(Account::new).collect());
     let shared = Arc::clone(&accounts);
     let open = move || {
@@ -114,12 +114,12 @@ pub fn spawn(
     let thread = runtime_thread::spawn("addresses", realtime_priority, open, async move |(netlink, deletions)| {
         // Stale addresses are removed first, because one of them may have to be installed afterwards.
         match remove_stale(&netlink, &kept_addresses(&placements)).await {
-            Ok(()) => report_clean(&placements, &standings),
+            Ok(()) => report_clean(&placements, &reports),
             Err(error) => tracing::error!("cannot remove the addresses of an earlier agent: {error}"),
         }
-        serve(Keeper::new(netlink, placements, standings, shared), deletions, requests).await;
+        serve(Keeper::new(netlink, placements, reports, shared), deletions, requests).await;
     })?;
-    Ok((Handle { requests: sender, accounts, thread }, standing_receiver))
+    Ok((AddressThread { requests: sender, accounts, thread }, report_receiver))
 }
 
 fn open() -> Result<(Netlink, DeletionMonitor), NetError> {
@@ -137,10 +137,10 @@ fn kept_addresses(placements: &PerRouter<Placement>) -> BTreeSet<(IfIndex, IpAdd
 }
 
 /// Reports the virtual routers that have no address on the host.
-fn report_clean(placements: &PerRouter<Placement>, standings: &mpsc::UnboundedSender<Standing>) {
+fn report_clean(placements: &PerRouter<Placement>, reports: &mpsc::UnboundedSender<AddressReport>) {
     for (router, _) in placements.enumerate().filter(|(_, placement)| placement.installed.is_empty()) {
         // Sending fails only in the last moments of a stop: until then, the election outlives this thread.
-        let _ = standings.send(Standing::Removed { router });
+        let _ = reports.send(AddressReport::Removed { router });
     }
 }
 
@@ -159,7 +159,11 @@ pub async fn remove_stale(netlink: &Netlink, keep: &BTreeSet<(IfIndex, IpAddr)>)
 /// Serves requests until `Leave`, or until every sender is gone.
 ///
 /// All waiting requests are handled together. Of several requests for one virtual router, only the last one counts.
-async fn serve(mut keeper: Keeper, mut deletions: DeletionMonitor, mut requests: mpsc::UnboundedReceiver<Request>) {
+async fn serve(
+    mut keeper: Keeper,
+    mut deletions: DeletionMonitor,
+    mut requests: mpsc::UnboundedReceiver<AddressRequest>,
+) {
     let mut waiting = Vec::new();
     loop {
         let due = keeper.due();
@@ -202,20 +206,20 @@ async fn wait_until(due: Option<Instant>) {
 }
 
 /// Serves the waiting requests. Returns true if the thread has to end and leave everything in place.
-async fn serve_requests(keeper: &mut Keeper, waiting: &mut Vec<Request>) -> bool {
+async fn serve_requests(keeper: &mut Keeper, waiting: &mut Vec<AddressRequest>) -> bool {
     let (mut replies, mut leave) = (Vec::new(), false);
     for request in waiting.drain(..) {
         match request {
-            Request::Install(router) => keeper.want(router, true),
-            Request::Remove(router) => keeper.want(router, false),
-            Request::Restore => keeper.check_soon(),
-            Request::KeepFilters(record) => keeper.keep_filters(record),
-            Request::Hold(reply) => {
+            AddressRequest::Install(router) => keeper.want(router, true),
+            AddressRequest::Remove(router) => keeper.want(router, false),
+            AddressRequest::Restore => keeper.check_soon(),
+            AddressRequest::KeepFilters(record) => keeper.keep_filters(record),
+            AddressRequest::Hold(reply) => {
                 keeper.hold();
                 replies.push(reply);
             }
-            Request::Settle(reply) => replies.push(reply),
-            Request::Leave => {
+            AddressRequest::Settle(reply) => replies.push(reply),
+            AddressRequest::Leave => {
                 leave = true;
                 break;
             }

@@ -27,9 +27,9 @@ use std::thread::{self, JoinHandle};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use xvrrp_common::units::{IfIndex, Instant, Interval, MacAddress, Priority};
-use xvrrp_dataplane::{DataplaneError, Events, Retained, Slot, Tables, Told};
+use xvrrp_dataplane::{DataplaneError, Events, KernelEvent, Retained, Slot, Tables};
 
-use crate::addresses::{Request, Standing};
+use crate::addresses::{AddressReport, AddressRequest};
 use crate::identity::{PerRouter, RouterIndex};
 use crate::process::clock;
 use crate::process::realtime;
@@ -38,8 +38,8 @@ pub use config::InstanceConfig;
 pub use frames::Advertised;
 pub use instance::Instance;
 use report::Outlets;
-pub use report::{Problem, Report, Transition};
-pub use status::{Heard, Rival, RouterStatus, Timers};
+pub use report::{Report, RouterProblem, Transition};
+pub use status::{Conflict, LatestAdvert, RouterStatus, Timers};
 use timer::DeadlineTimer;
 
 /// Maximum number of events to handle before deadlines are checked again: about 100 us of work.
@@ -93,13 +93,13 @@ pub enum Ending {
 
 /// The running election.
 #[derive(Debug)]
-pub struct Handle {
+pub struct ElectionThread {
     pub commands: mpsc::UnboundedSender<Command>,
     pub reports: mpsc::UnboundedReceiver<Report>,
     thread: JoinHandle<(Tables, Result<Ending, ElectionError>)>,
 }
 
-impl Handle {
+impl ElectionThread {
     /// Waits for the thread to end. Returns no maps if the thread has panicked.
     pub fn join(self) -> (Option<Tables>, Result<Ending, ElectionError>) {
         match self.thread.join() {
@@ -114,9 +114,9 @@ impl Handle {
 pub fn spawn(
     tables: Tables,
     instances: PerRouter<Instance>,
-    (addresses, standings): (mpsc::UnboundedSender<Request>, mpsc::UnboundedReceiver<Standing>),
+    (addresses, address_reports): (mpsc::UnboundedSender<AddressRequest>, mpsc::UnboundedReceiver<AddressReport>),
     realtime_priority: u8,
-) -> io::Result<Handle> {
+) -> io::Result<ElectionThread> {
     let (commands, command_receiver) = mpsc::unbounded_channel();
     let (report_sender, reports) = mpsc::unbounded_channel();
     let thread = thread::Builder::new().name("election".to_owned()).spawn(move || {
@@ -127,10 +127,10 @@ pub fn spawn(
         let pace = Pace::new(instances.len());
         let outlets = Outlets::new(report_sender, addresses);
         let mut election = Election { tables, instances, outlets, pace, renew_all_at: Instant::default() };
-        let outcome = election.run_to_end(command_receiver, standings);
+        let outcome = election.run_to_end(command_receiver, address_reports);
         (election.tables, outcome)
     })?;
-    Ok(Handle { commands, reports, thread })
+    Ok(ElectionThread { commands, reports, thread })
 }
 
 fn be_realtime(priority: u8, reports: &mpsc::UnboundedSender<Report>) {
@@ -152,12 +152,12 @@ impl Election {
     fn run_to_end(
         &mut self,
         commands: mpsc::UnboundedReceiver<Command>,
-        standings: mpsc::UnboundedReceiver<Standing>,
+        address_reports: mpsc::UnboundedReceiver<AddressReport>,
     ) -> Result<Ending, ElectionError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let outcome = runtime.block_on(self.run(commands, standings));
+        let outcome = runtime.block_on(self.run(commands, address_reports));
         if let Ok(Ending::HandedOver) = outcome {
-            self.outlets.request(Request::Leave);
+            self.outlets.request(AddressRequest::Leave);
             return outcome;
         }
         // Even after an error, every role is given up: nothing would attend to it any more.
@@ -168,7 +168,7 @@ impl Election {
     async fn run(
         &mut self,
         mut commands: mpsc::UnboundedReceiver<Command>,
-        mut standings: mpsc::UnboundedReceiver<Standing>,
+        mut address_reports: mpsc::UnboundedReceiver<AddressReport>,
     ) -> Result<Ending, ElectionError> {
         // SAFETY: `Events` owns the descriptor, and keeps it until it is dropped.
         let mut events = unsafe { AsyncFd::register(self.tables.take_events()?) }.map_err(io::Error::from)?;
@@ -220,9 +220,9 @@ impl Election {
                         return Ok(Ending::HandedOver);
                     }
                 },
-                standing = standings.recv() => match standing {
-                    Some(Standing::Kept { router, kept }) => self.keep(router, kept)?,
-                    Some(Standing::Removed { router }) => {
+                address_report = address_reports.recv() => match address_report {
+                    Some(AddressReport::Kept { router, kept }) => self.keep(router, kept)?,
+                    Some(AddressReport::Removed { router }) => {
                         if let Some(instance) = self.instances.get_mut(router) {
                             instance.addresses_are_off(&mut self.tables)?;
                         }
@@ -250,9 +250,11 @@ impl Election {
             let Some(&index) = by_slot.get(&told.slot()) else { continue };
             let Some(instance) = self.instances.get_mut(index) else { continue };
             match told {
-                Told::Advert(event) if instance.key() == event.router => instance.heard(&event.advert, clock::now()),
-                Told::Advert(_) => {}
-                Told::Claim(claim) => instance.contest(&claim, clock::now(), &self.outlets, &mut self.pace),
+                KernelEvent::Advert(event) if instance.key() == event.router => {
+                    instance.heard(&event.advert, clock::now())
+                }
+                KernelEvent::Advert(_) => {}
+                KernelEvent::Conflict(claim) => instance.contest(&claim, clock::now(), &self.outlets, &mut self.pace),
             }
             self.act(index)?;
         }

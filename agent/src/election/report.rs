@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use tokio::sync::mpsc;
 use xvrrp_common::units::{Instant, Interval, Priority};
 
-use super::status::Rival;
-use crate::addresses::Request;
+use super::status::Conflict;
+use crate::addresses::AddressRequest;
 use crate::identity::RouterIndex;
 
 /// A report of the election to the management side.
@@ -20,12 +20,12 @@ pub enum Report {
     },
     Problem {
         router: RouterIndex,
-        problem: Problem,
+        problem: RouterProblem,
     },
     /// Another host claims one of our addresses.
-    RivalClaim {
+    Conflict {
         router: RouterIndex,
-        rival: Rival,
+        conflict: Conflict,
     },
     /// The thread runs without real-time scheduling, so ordinary load can delay it.
     NotRealtime {
@@ -47,7 +47,7 @@ pub struct Transition {
 
 /// Something an operator should look at. It is reported once, and again only after it has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
+pub enum RouterProblem {
     /// RFC 9568 7.1: "the administrator should be notified".
     #[error("{router} advertises {count} addresses that are not ours: the configurations differ")]
     AddressesDiffer { router: IpAddr, count: u8 },
@@ -75,11 +75,14 @@ pub enum Problem {
 /// Queues to the other threads. The election never waits for any of them.
 pub(super) struct Outlets {
     reports: mpsc::UnboundedSender<Report>,
-    addresses: mpsc::UnboundedSender<Request>,
+    addresses: mpsc::UnboundedSender<AddressRequest>,
 }
 
 impl Outlets {
-    pub(super) fn new(reports: mpsc::UnboundedSender<Report>, addresses: mpsc::UnboundedSender<Request>) -> Self {
+    pub(super) fn new(
+        reports: mpsc::UnboundedSender<Report>,
+        addresses: mpsc::UnboundedSender<AddressRequest>,
+    ) -> Self {
         Self { reports, addresses }
     }
 
@@ -89,7 +92,7 @@ impl Outlets {
         let _ = self.reports.send(report);
     }
 
-    pub(super) fn request(&self, request: Request) {
+    pub(super) fn request(&self, request: AddressRequest) {
         let _ = self.addresses.send(request);
     }
 }

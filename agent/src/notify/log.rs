@@ -9,7 +9,7 @@ use xvrrp_dataplane::{CounterReader, Predecessor, Slot};
 
 use xvrrp_vrrp::RouterState;
 
-use crate::election::{Report, Rival, Transition};
+use crate::election::{Conflict, Report, Transition};
 use crate::identity::{PerRouter, RouterIndex};
 use crate::plan::waits::Waits;
 use crate::plan::{Plan, Waiting};
@@ -115,7 +115,7 @@ impl Reporter {
                 };
                 tracing::warn!(virtual_router = %name, vrid, %family, "{problem}");
             }
-            Report::RivalClaim { router, rival: Rival { mac, address, at } } => {
+            Report::Conflict { router, conflict: Conflict { mac, address, at } } => {
                 let Some(LoggedRouter { name, family, vrid, .. }) = self.routers.get(*router) else {
                     return;
                 };

@@ -14,7 +14,7 @@ use xvrrp_config::host::{self, Obstacle};
 use xvrrp_config::surroundings::Surrounding;
 use xvrrp_config::{Checksum, Config, GroupIndex, UnicastPeer, Vip, VirtualRouterConfig};
 use xvrrp_dataplane::Slot;
-use xvrrp_net::{Interface, Kind, MARKS_LAST};
+use xvrrp_net::{Interface, InterfaceKind, MARKS_LAST};
 
 use crate::addresses::{Placement, RestLeft};
 use crate::identity::{Place, RouterIndex};
@@ -192,9 +192,9 @@ pub fn facts(interface: &Interface) -> host::HostInterface {
         ethernet: interface.ethernet,
         loopback: interface.loopback,
         takes_own_mac_only: match interface.kind {
-            Kind::Ordinary => None,
-            Kind::Bridge => Some("a bridge"),
-            Kind::Macvlan => Some("a macvlan in another mode than passthru"),
+            InterfaceKind::Ordinary => None,
+            InterfaceKind::Bridge => Some("a bridge"),
+            InterfaceKind::Macvlan => Some("a macvlan in another mode than passthru"),
         },
         addresses: own.map(|address| address.address).collect(),
     }

@@ -27,7 +27,7 @@ use super::standby::Switch;
 use super::threads::Threads;
 use super::{Service, check, supervisor};
 use crate::addresses::unicast_filters::UnicastFilters;
-use crate::addresses::{Placement, Request};
+use crate::addresses::{AddressRequest, Placement};
 use crate::control::{Incumbent, Server};
 use crate::election::Report;
 use crate::identity::{PerRouter, RouterIndex};
@@ -224,7 +224,7 @@ impl<'a> Start<'a> {
         };
         let attachments = self.attachments.as_mut().context("the kernel half is not attached")?;
         // Requested only now that the filters have been opened and recorded.
-        elected.threads.request(Request::KeepFilters(self.filters.record().clone()));
+        elected.threads.request(AddressRequest::KeepFilters(self.filters.record().clone()));
         tokio::spawn(attachments.forward_log()?);
         let monitor = attachments.take_monitor()?;
         let InheritedState { notified, running, .. } = &elected.inherited;

@@ -18,8 +18,8 @@ use xvrrp_vrrp::RouterState;
 
 use crate::addresses;
 use crate::control::status::{
-    ActiveRouter, AgentStatus, CheckStatus, HeardRouter, HistoryEntry, PeerStatus, RestoredCounts, RivalClaim, SCHEMA,
-    SyncGroupStatus, TimerStatus, TrackStatus, VirtualRouterStatus, counted, milliseconds,
+    ActiveRouter, AddressConflict, AgentStatus, CheckStatus, HeardRouter, HistoryEntry, PeerStatus, RestoredCounts,
+    SCHEMA, SyncGroupStatus, TimerStatus, TrackStatus, VirtualRouterStatus, counted, milliseconds,
 };
 use crate::election::{Command, RouterStatus, Timers};
 use crate::identity::{AudienceId, PerRouter, Place, RouterIndex};
@@ -257,7 +257,7 @@ impl Inspector {
             notify_failures: self.notify_failures(AudienceId::Router(place)),
             restored: RestoredCounts::default(),
             not_kept: None,
-            rival: elected.rival.map(|conflict| RivalClaim {
+            conflict: elected.conflict.map(|conflict| AddressConflict {
                 address: conflict.address,
                 mac: conflict.mac.to_string(),
                 ago_ms: milliseconds(clock::now().since(conflict.at)),

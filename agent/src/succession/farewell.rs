@@ -47,7 +47,7 @@ impl Farewell {
     /// gives up its roles. No other router may take over before that, because two would serve.
     pub async fn say(
         self,
-        addresses: mpsc::WeakUnboundedSender<addresses::Request>,
+        addresses: mpsc::WeakUnboundedSender<addresses::AddressRequest>,
         election: mpsc::UnboundedSender<Command>,
         interfaces: Vec<Interface>,
         socket: Arc<PacketSocket>,

@@ -69,7 +69,7 @@ counters! {
     ArpSuppressed = "arp_suppressed",
     /// ARP packets in which another host claims a virtual address with a MAC that is not the virtual one, or, without
     /// a virtual MAC, that is not ours while we are Active.
-    ArpRivalClaim = "arp_rival_claim",
+    ArpConflict = "arp_rival_claim",
     /// Frames to the virtual MAC, let in.
     VirtualMacAdmitted = "virtual_mac_admitted",
     /// Frames to the virtual MAC, dropped because we are not Active (RFC 9568 6.4.2) or our lease has ended.
@@ -90,8 +90,8 @@ counters! {
     /// Neighbor Solicitations for a virtual address, dropped because we are not Active (RFC 9568 6.4.2) or our lease has
     /// ended.
     NdSuppressed = "nd_suppressed",
-    /// Neighbor Discovery in which another host claims a virtual address, as in [`Self::ArpRivalClaim`].
-    NdRivalClaim = "nd_rival_claim",
+    /// Neighbor Discovery in which another host claims a virtual address, as in [`Self::ArpConflict`].
+    NdConflict = "nd_rival_claim",
     /// Neighbor Discovery of this host that named a virtual address: link-layer address set to the virtual MAC.
     EgressNdRewritten = "egress_nd_rewritten",
     /// Neighbor Discovery of this host that named a virtual address, dropped because we are not Active or our lease has

@@ -40,7 +40,7 @@ pub struct SlotEntry {
     /// All zero while the slot is free.
     pub key: RouterKey,
     /// Role, flags and priority.
-    pub state: State,
+    pub state: StateWord,
     /// [`Router::answer_mac`].
     pub answer_mac: MacWord,
     /// [`Router::interface_mac`].
@@ -57,7 +57,7 @@ pub struct SlotEntry {
 /// The part of a [`Router`] that changes while it runs, in one word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct State {
+pub struct StateWord {
     /// The fields of [`Router`] by these names.
     pub role: u8,
     /// As in [`Router::flags`].
@@ -98,9 +98,9 @@ pub struct Fixed {
 
 impl Router {
     /// The part of it in [`SlotEntry::state`].
-    pub const fn state(&self) -> State {
+    pub const fn state(&self) -> StateWord {
         let Self { role, flags, priority, version, checksum, auth_type, .. } = *self;
-        State { role, flags, priority, version, checksum, auth_type, reserved: [0; 2] }
+        StateWord { role, flags, priority, version, checksum, auth_type, reserved: [0; 2] }
     }
 
     /// The part of it in [`SlotEntry::fixed`].
@@ -114,7 +114,7 @@ impl SlotEntry {
     pub fn router(&self, slot: u32) -> Router {
         let [even, odd] = self.fixed;
         let Fixed { primary, auth_data, advert_interval } = if self.generation & 1 == 0 { even } else { odd };
-        let State { role, flags, priority, version, checksum, auth_type, .. } = self.state;
+        let StateWord { role, flags, priority, version, checksum, auth_type, .. } = self.state;
         let (answer_mac, interface_mac) = (self.answer_mac.mac, self.interface_mac.mac);
         Router {
             primary,
@@ -166,11 +166,11 @@ macro_rules! words {
     };
 }
 
-words! { RouterKey State MacWord Checked }
+words! { RouterKey StateWord MacWord Checked }
 
 const _: () = {
     assert!(size_of::<SlotEntry>() == 128);
-    assert!(size_of::<State>() == 8 && size_of::<MacWord>() == 8 && size_of::<Checked>() == 8);
+    assert!(size_of::<StateWord>() == 8 && size_of::<MacWord>() == 8 && size_of::<Checked>() == 8);
     assert!(size_of::<Lease>() == 24);
     assert!(offset_of!(SlotEntry, fixed) == 64);
 };

@@ -9,12 +9,12 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 use aya::programs::{Program, TestRun, TestRunOptions};
 use xvrrp_common::abi::{
-    Claim, Counter, Counters, Event, FAMILY_IPV4, FAMILY_IPV6, Heard, Lease, Router, RouterKey, SourceKey, VipKey,
-    ipv4_address, program,
+    AdvertEvent, ConflictEvent, Counter, Counters, FAMILY_IPV4, FAMILY_IPV6, Heard, Lease, Router, RouterKey,
+    SourceKey, VipKey, ipv4_address, program,
 };
 use xvrrp_common::units::{Interval, MacAddress, Version, Vrid};
 use xvrrp_common::wire::vrrp::IpAddress;
-use xvrrp_dataplane::{Attachments, Capacity, CounterReader, Dataplane, Events, Monitor, Slot, Tables, Told};
+use xvrrp_dataplane::{Attachments, Capacity, CounterReader, Dataplane, Events, KernelEvent, Monitor, Slot, Tables};
 
 use crate::turns::{self, Share};
 
@@ -38,8 +38,8 @@ pub struct Outcome {
     pub frame: Vec<u8>,
     /// What was counted, where: 0 for no virtual router of ours, else the slot plus one.
     pub counted: Vec<(u32, Counter)>,
-    pub events: Vec<Event>,
-    pub claims: Vec<Claim>,
+    pub events: Vec<AdvertEvent>,
+    pub claims: Vec<ConflictEvent>,
 }
 
 /// A virtual router as the tests want it: VRID 51, version 3, priority 100, one second, with a virtual MAC, accepting
@@ -266,8 +266,8 @@ impl KernelHalf {
         let (mut events, mut claims) = (Vec::new(), Vec::new());
         while let Some(told) = self.events.next() {
             match told {
-                Told::Advert(event) => events.push(event),
-                Told::Claim(claim) => claims.push(claim),
+                KernelEvent::Advert(event) => events.push(event),
+                KernelEvent::Conflict(claim) => claims.push(claim),
             }
         }
         let mut counted = Vec::new();

@@ -11,8 +11,8 @@ const ELECTION: &str = "agent/src/election/";
 /// What the election may import from the rest of the agent: a file, and the names in it; none of them: all.
 const KNOWN: &[(&str, &[&str])] = &[
     // What goes into the queue of the addresses' thread, and what comes back.
-    ("agent/src/addresses/mod.rs", &["Request"]),
-    ("agent/src/addresses/standing.rs", &["Standing"]),
+    ("agent/src/addresses/mod.rs", &["AddressRequest"]),
+    ("agent/src/addresses/report.rs", &["AddressReport"]),
     ("agent/src/identity/mod.rs", &[]),
     ("agent/src/process/clock.rs", &[]),
     ("agent/src/process/realtime.rs", &[]),

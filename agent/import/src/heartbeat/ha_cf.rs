@@ -5,7 +5,7 @@ use std::path::Path;
 use toml::Value as Toml;
 
 use super::super::document::Table;
-use super::super::place::{Located, Place};
+use super::super::place::{Located, SourceLine};
 use super::super::report::Report;
 use super::super::time::with_unit;
 use super::super::{ImportError, Options, read_text};
@@ -23,7 +23,7 @@ pub(super) struct Cluster {
     pings: Vec<Located<String>>,
     ipfail: bool,
     /// Where a resource manager is turned on.
-    pub manager: Option<Place>,
+    pub manager: Option<SourceLine>,
 }
 
 const LOGGING: &str = "the log goes to the journal; remove it";
@@ -37,7 +37,7 @@ const FENCING: &str =
 
 pub(super) fn read(path: &Path, report: &mut Report) -> Result<Cluster, ImportError> {
     let mut cluster = Cluster::default();
-    let first = Place::new(path, 0);
+    let first = SourceLine::new(path, 0);
     for (index, line) in read_text(path, None)?.lines().enumerate() {
         let place = first.at(index + 1);
         let line = line.split('#').next().unwrap_or_default();
@@ -57,7 +57,7 @@ impl Cluster {
         &mut self,
         directive: &str,
         words: &[&str],
-        place: &Place,
+        place: &SourceLine,
         report: &mut Report,
     ) -> Result<(), ImportError> {
         let first = || {

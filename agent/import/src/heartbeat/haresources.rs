@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::place::{Located, Place};
+use super::super::place::{Located, SourceLine};
 use super::super::{ImportError, read_text};
 use super::ha_cf::Cluster;
 
@@ -23,7 +23,7 @@ pub(super) fn read(path: &Path, cluster: &Cluster) -> Result<Vec<Group>, ImportE
         }
         (text, _) => text?,
     };
-    let first = Place::new(path, 1);
+    let first = SourceLine::new(path, 1);
     let mut groups: Vec<Group> = Vec::new();
     let mut continued = false;
     for (index, line) in text.lines().enumerate() {

@@ -13,7 +13,7 @@ use self::haresources::Group;
 use self::resource::{Address, Resource};
 use super::document::Table;
 use super::names::{Names, valid};
-use super::place::{Located, Place};
+use super::place::{Located, SourceLine};
 use super::report::Report;
 use super::time::duration;
 use super::{ImportError, Options, beside};
@@ -43,7 +43,7 @@ pub(super) fn import(path: &Path, options: &Options, report: &mut Report) -> Res
     let groups = haresources::read(&haresources, &cluster)?;
     let authkeys = beside(path, "authkeys");
     if authkeys.exists() {
-        let place = Place::new(&authkeys, 2);
+        let place = SourceLine::new(&authkeys, 2);
         report.left(
             &place,
             "auth",

@@ -2,7 +2,7 @@
 
 use super::super::document::Table;
 use super::super::names::valid;
-use super::super::place::{Located, Place};
+use super::super::place::{Located, SourceLine};
 use super::super::report::Report;
 use super::announce::Announcements;
 use super::table::{Directives, Handling::*};
@@ -25,7 +25,7 @@ pub(super) struct Global {
     /// Seconds.
     pub mail_timeout: Option<Located<u32>>,
     /// No mail of faults.
-    pub no_faults: Option<Place>,
+    pub no_faults: Option<SourceLine>,
     /// Whether virtual routers and groups send mail that do not say it themselves.
     pub alert: Option<Located<bool>>,
 }

@@ -1,7 +1,7 @@
 //! `vrrp_instance`.
 
 use super::super::names::Names;
-use super::super::place::{Located, Place};
+use super::super::place::{Located, SourceLine};
 use super::super::report::Report;
 use super::super::time::seconds;
 use super::address::{self, Address};
@@ -23,8 +23,8 @@ pub(super) struct Instance {
     pub original_name: String,
     /// In the result.
     pub name: String,
-    pub place: Place,
-    pub master: Option<Place>,
+    pub place: SourceLine,
+    pub master: Option<SourceLine>,
     pub interface: Option<Located<String>>,
     pub vrid: Option<Located<u32>>,
     pub version: Option<Located<u8>>,
@@ -32,11 +32,11 @@ pub(super) struct Instance {
     /// Microseconds.
     pub advert_interval: Option<Located<u64>>,
     pub addresses: Vec<Address>,
-    pub nopreempt: Option<Place>,
+    pub nopreempt: Option<SourceLine>,
     pub preempt_delay: Option<Located<u64>>,
     pub accept: Option<Located<bool>>,
     pub strict: Option<Located<bool>>,
-    pub vmac: Option<Place>,
+    pub vmac: Option<SourceLine>,
     pub password_type: Option<Located<String>>,
     pub password: Option<Located<String>>,
     pub announcements: Announcements,

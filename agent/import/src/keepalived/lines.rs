@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::super::place::Place;
+use super::super::place::SourceLine;
 use super::super::report::Report;
 use super::super::{ImportError, Options, read_text};
 
@@ -17,7 +17,7 @@ const MAX_REPLACEMENTS: usize = 100;
 #[derive(Debug)]
 pub(super) struct Line {
     pub text: String,
-    pub place: Place,
+    pub place: SourceLine,
 }
 
 pub(super) fn read(path: &Path, options: &Options, report: &mut Report) -> Result<Vec<Line>, ImportError> {
@@ -39,11 +39,11 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn file(&mut self, path: &Path, included_at: Option<&Place>, depth: usize) -> Result<(), ImportError> {
+    fn file(&mut self, path: &Path, included_at: Option<&SourceLine>, depth: usize) -> Result<(), ImportError> {
         if let Some(place) = included_at.filter(|_| depth > MAX_DEPTH) {
             return Err(ImportError::at(place, "files include each other without end; break the circle"));
         }
-        let first = Place::new(path, self.files);
+        let first = SourceLine::new(path, self.files);
         self.files += 1;
         let text = read_text(path, included_at)?;
         let directory = path.parent().unwrap_or(Path::new(""));
@@ -60,7 +60,7 @@ impl Reader<'_> {
     }
 
     /// Decides conditions, notes definitions, replaces parameters. `None`: nothing is left of the line.
-    fn evaluate(&mut self, line: String, place: &Place) -> Result<Option<String>, ImportError> {
+    fn evaluate(&mut self, line: String, place: &SourceLine) -> Result<Option<String>, ImportError> {
         let mut line = line;
         for _ in 0..MAX_REPLACEMENTS {
             if let Some(condition) = line.strip_prefix('@') {
@@ -114,7 +114,13 @@ impl Reader<'_> {
         })
     }
 
-    fn include(&mut self, pattern: &str, directory: &Path, place: &Place, depth: usize) -> Result<(), ImportError> {
+    fn include(
+        &mut self,
+        pattern: &str,
+        directory: &Path,
+        place: &SourceLine,
+        depth: usize,
+    ) -> Result<(), ImportError> {
         if pattern.contains('{') {
             let message = "an include with braces is not understood; write one include for each file";
             return Err(ImportError::at(place, message));
@@ -132,7 +138,7 @@ impl Reader<'_> {
     }
 
     /// Braces outside double quotes stand alone.
-    fn split(&mut self, line: &str, place: &Place) {
+    fn split(&mut self, line: &str, place: &SourceLine) {
         let mut quoted = false;
         let mut rest = line;
         let mut start = 0;

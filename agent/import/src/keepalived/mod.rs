@@ -22,7 +22,7 @@ use self::instance::Instance;
 use self::tree::Statement;
 use super::document::Table;
 use super::names::Names;
-use super::place::Place;
+use super::place::SourceLine;
 use super::report::Report;
 use super::{ImportError, Options};
 
@@ -49,7 +49,11 @@ pub(super) fn import(path: &Path, options: &Options, report: &mut Report) -> Res
         instances.push(instance);
     }
     if instances.is_empty() {
-        report.left(&Place::new(path, 0), "vrrp_instance", "there is none in it, so there is nothing for xvrrp to do");
+        report.left(
+            &SourceLine::new(path, 0),
+            "vrrp_instance",
+            "there is none in it, so there is nothing for xvrrp to do",
+        );
     }
     let groups: Vec<&Statement> =
         statements.iter().filter(|statement| statement.keyword == "vrrp_sync_group").collect();

@@ -4,7 +4,7 @@ use toml::Value as Toml;
 
 use super::super::document::Table;
 use super::super::names::Names;
-use super::super::place::{Located, Place};
+use super::super::place::{Located, SourceLine};
 use super::super::report::Report;
 use super::super::time::{duration, seconds};
 use super::global::Global;
@@ -20,7 +20,7 @@ pub(super) struct Tracked {
     directive: String,
     name: String,
     options: Vec<String>,
-    place: Place,
+    place: SourceLine,
     /// Why keepalived would not heed a weight.
     pub weightless: Option<&'static str>,
 }
@@ -50,7 +50,7 @@ struct Check {
     original_name: String,
     /// In the result.
     name: String,
-    place: Place,
+    place: SourceLine,
     /// The key that says what is looked at, and its value.
     subject: Option<(&'static str, Located<Toml>)>,
     interval: Option<Located<u64>>,
@@ -185,7 +185,7 @@ fn set_weight(check: &mut Check, it: &Statement, report: &mut Report) {
 }
 
 /// -253 to 253; keepalived takes 254 for 253.
-fn weight(text: &str, place: &Place, report: &mut Report) -> Option<i64> {
+fn weight(text: &str, place: &SourceLine, report: &mut Report) -> Option<i64> {
     match text.parse::<i64>() {
         Ok(weight) if (-254..=254).contains(&weight) => Some(weight.clamp(-253, 253)),
         _ => {
@@ -213,7 +213,7 @@ impl Checks {
         self.checks.push(check);
     }
 
-    fn make(&mut self, tracked_by: &'static str, name: &str, place: &Place) -> Check {
+    fn make(&mut self, tracked_by: &'static str, name: &str, place: &SourceLine) -> Check {
         Check {
             tracked_by,
             original_name: name.to_owned(),

@@ -1,7 +1,7 @@
 //! Statements and blocks.
 
 use super::super::ImportError;
-use super::super::place::Place;
+use super::super::place::SourceLine;
 use super::lines::Line;
 
 /// A line with its words, and the block in braces that may follow.
@@ -12,7 +12,7 @@ pub(super) struct Statement {
     pub words: Vec<String>,
     /// The whole line.
     pub text: String,
-    pub place: Place,
+    pub place: SourceLine,
     pub block: Option<Vec<Statement>>,
 }
 
@@ -26,7 +26,7 @@ impl Statement {
     }
 
     /// Keyword and words of each statement in its block, as lists of names have them.
-    pub fn listed(&self) -> impl Iterator<Item = (&str, &Place)> {
+    pub fn listed(&self) -> impl Iterator<Item = (&str, &SourceLine)> {
         self.statements().iter().flat_map(|line| {
             let words = std::iter::once(&line.keyword).chain(&line.words);
             words.map(|word| (word.as_str(), &line.place))
@@ -36,7 +36,7 @@ impl Statement {
 
 pub(super) fn parse(lines: &[Line]) -> Result<Vec<Statement>, ImportError> {
     // The statements of each block that is open, with the place of its brace; at the bottom the file's.
-    let mut open: Vec<(Vec<Statement>, Option<&Place>)> = vec![(Vec::new(), None)];
+    let mut open: Vec<(Vec<Statement>, Option<&SourceLine>)> = vec![(Vec::new(), None)];
     for line in lines {
         let Some((current, _)) = open.last_mut() else { break };
         match line.text.as_str() {
@@ -63,7 +63,7 @@ pub(super) fn parse(lines: &[Line]) -> Result<Vec<Statement>, ImportError> {
     }
 }
 
-fn statement(text: &str, place: &Place) -> Statement {
+fn statement(text: &str, place: &SourceLine) -> Statement {
     let mut words = words(text).into_iter();
     Statement {
         keyword: words.next().unwrap_or_default(),

@@ -9,7 +9,7 @@ use crate::identity::RouterIndex;
 
 /// Report of the address thread about a virtual router, which is given by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum AddressReport {
     /// Whether everything that it needs on the host stays there, as far as is known.
     Kept { router: RouterIndex, kept: bool },
     /// Its addresses have been removed as requested.

@@ -65,9 +65,9 @@ fn a_claim_is_answered_at_once_logged_once_and_shown() -> Result<()> {
     agent.daemon.wait_for_line(&["WARN", "claimant=02:00:00:00:00:0a"], PATIENCE)?;
     agent.daemon.wait_for_lines(&["another host claims"], 2)?;
     ensure!(agent.counter("lan", "arp_rival_claim")? == claims + 2);
-    let rival = agent.virtual_router("lan")?["rival"].clone();
-    ensure!(rival["mac"] == "02:00:00:00:00:0a" && rival["address"] == "192.0.2.1", "{rival}");
-    ensure!(rival["ago_ms"].as_f64().context("no age")? < 60_000.0, "{rival}");
+    let conflict = agent.virtual_router("lan")?["rival"].clone();
+    ensure!(conflict["mac"] == "02:00:00:00:00:0a" && conflict["address"] == "192.0.2.1", "{conflict}");
+    ensure!(conflict["ago_ms"].as_f64().context("no age")? < 60_000.0, "{conflict}");
     Ok(())
 }
 
