@@ -11,7 +11,7 @@
 //! | [`map::SLOTS`] | array, mmapable | [`Router::slot`] | [`Slot`] | agent; the kernel half ends leases |
 //! | [`map::HEARD`] | array, mmapable | [`Router::slot`] | [`Heard`] | kernel half |
 //! | [`map::COUNTERS`] | per-CPU array | 0: no router of ours; else [`Router::slot`] + 1 | [`Counters`] | kernel half |
-//! | [`map::EVENTS`] | ring buffer | | [`Event`] | kernel half |
+//! | [`map::EVENTS`] | ring buffer | | [`AdvertEvent`] | kernel half |
 //! | [`map::SETTINGS`] | array of one, mmapable | 0 | [`Settings`] | agent; the kernel half ends the lease of all |
 //! | [`map::STAMP`] | array of one | 0 | [`Stamp`] | agent |
 //! | [`map::MONITOR`] | ring buffer | | [`Sighting`] | kernel half |
@@ -32,7 +32,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::units::Family;
 
 pub use counter::{Counter, Counters, MAX_COUNTERS};
-pub use slot::{Checked, Fixed, Lease, MacWord, Slot, State, digest};
+pub use slot::{Checked, Fixed, Lease, MacWord, SlotEntry, StateWord, digest};
 
 /// The names of the maps in the BPF object.
 pub mod map {
@@ -167,13 +167,13 @@ impl VipKey {
 }
 
 /// A key of a hash map. It has no padding, so equal keys consist of equal bytes.
-pub trait Key: IntoBytes {}
+pub trait MapKey: IntoBytes {}
 
-impl Key for RouterKey {}
-impl Key for VipKey {}
-impl Key for SourceKey {}
+impl MapKey for RouterKey {}
+impl MapKey for VipKey {}
+impl MapKey for SourceKey {}
 
-/// What the kernel half must know of a virtual router of ours. In the maps it is spread over [`Slot`].
+/// What the kernel half must know of a virtual router of ours. In the maps it is spread over [`SlotEntry`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Router {
     /// Primary address that our adverts are sent from. An advert with this source is our own.
@@ -243,7 +243,7 @@ impl Router {
 /// A valid advert that the kernel half has received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Advert {
+pub struct HeardAdvert {
     /// Time of arrival, on the boot-time clock in nanoseconds.
     pub received_at: u64,
     /// Advertisement interval in nanoseconds.
@@ -279,8 +279,8 @@ pub struct Heard {
     /// Interval in that advert, in nanoseconds: the Backup's new Active_Adver_Interval.
     pub restart_interval: u64,
     /// Last valid advert of any priority.
-    pub latest: Advert,
-    /// Time at which the last [`Claim`] was reported. Only the kernel half uses it.
+    pub latest: HeardAdvert,
+    /// Time at which the last [`ConflictEvent`] was reported. Only the kernel half uses it.
     pub claim_reported_at: u64,
 }
 
@@ -288,7 +288,7 @@ pub struct Heard {
 /// something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Event {
+pub struct AdvertEvent {
     /// Virtual router that the advert is for.
     pub router: RouterKey,
     /// Slot of the virtual router.
@@ -296,14 +296,14 @@ pub struct Event {
     /// Zero.
     pub reserved: u32,
     /// The advert.
-    pub advert: Advert,
+    pub advert: HeardAdvert,
 }
 
 /// Notification that another host claims a virtual address while this host is Active, sent at most once in
-/// [`Claim::PAUSE`] for each virtual router. In the ring buffer it differs from an [`Event`] by its length.
+/// [`ConflictEvent::PAUSE`] for each virtual router. In the ring buffer it differs from an [`AdvertEvent`] by its length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Claim {
+pub struct ConflictEvent {
     /// The virtual address.
     pub address: Address,
     /// Slot of the virtual router that has the address.
@@ -314,7 +314,7 @@ pub struct Claim {
     pub reserved: [u8; 6],
 }
 
-impl Claim {
+impl ConflictEvent {
     /// Least time between two claims that are reported, in nanoseconds: 100 ms.
     pub const PAUSE: u64 = 100_000_000;
 }
@@ -392,10 +392,10 @@ const _: () = {
     assert!(size_of::<RouterKey>() == 8);
     assert!(size_of::<VipKey>() == 24);
     assert!(size_of::<SourceKey>() == 24);
-    assert!(size_of::<Advert>() == 40);
+    assert!(size_of::<HeardAdvert>() == 40);
     assert!(size_of::<Heard>() == 64);
-    assert!(size_of::<Event>() == 56);
-    assert!(size_of::<Claim>() == 32);
+    assert!(size_of::<AdvertEvent>() == 56);
+    assert!(size_of::<ConflictEvent>() == 32);
     assert!(size_of::<Settings>() == 32);
     assert!(size_of::<Monitored>() == 16);
     assert!(size_of::<Sighting>() == 536);
@@ -405,7 +405,7 @@ const _: () = {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Checked, Counters, Event, Heard, Monitored, RouterKey, Settings, SourceKey, Stamp, VipKey};
+    use super::{AdvertEvent, Checked, Counters, Heard, Monitored, RouterKey, Settings, SourceKey, Stamp, VipKey};
 
     // SAFETY: all of these types are `repr(C)`, free of padding and valid for every bit pattern. zerocopy's `FromBytes`
     // and `IntoBytes`, derived above, prove that at compile time.
@@ -419,7 +419,7 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for Heard {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for Event {}
+    unsafe impl aya::Pod for AdvertEvent {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Counters {}
     // SAFETY: as above.

@@ -1,4 +1,4 @@
-//! The quantities of VRRP, each in a type of its own.
+//! The quantities of VRRP and the numbers of interfaces, each in a type of its own.
 //!
 //! Intervals are centiseconds (version 3) or seconds (version 2) on the wire and nanoseconds in memory. They are
 //! converted here and nowhere else. All arithmetic is done in integers, and nothing is rounded to zero.
@@ -130,6 +130,29 @@ impl fmt::Display for Family {
             Self::Ipv4 => "ipv4",
             Self::Ipv6 => "ipv6",
         })
+    }
+}
+
+/// Number of an interface in its network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct IfIndex(u32);
+
+impl IfIndex {
+    /// Makes an index of the number that the kernel has given to the interface.
+    pub const fn new(index: u32) -> Self {
+        Self(index)
+    }
+
+    /// Returns the number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for IfIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -5,11 +5,11 @@ use xvrrp_common::abi::{Counter, Router, ipv4_address};
 use xvrrp_common::units::Family;
 use xvrrp_common::wire::{Truncated, ethernet, ipv4, ipv6};
 
-use crate::Verdict;
 use crate::cursor::Frame;
 use crate::fence;
 use crate::lease;
 use crate::maps::{self, CounterIndex, count};
+use crate::verdict::Verdict;
 
 /// Rule by which a packet is judged. It depends on the MAC that the packet was addressed to.
 #[derive(Clone, Copy)]

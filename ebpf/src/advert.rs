@@ -1,12 +1,11 @@
 //! Judges, records and drops adverts. No invalid advert reaches a socket, and a peer that always says the same does not
 //! wake the agent.
 
-use xvrrp_common::abi::{self, Address, Counter, Event, Fixed, RouterKey};
+use xvrrp_common::abi::{self, Address, AdvertEvent, Counter, Fixed, RouterKey};
 use xvrrp_common::units::{Interval, Version};
 use xvrrp_common::wire::vrrp::{self, Authentication, Carrier, ChecksumForm, Checksums, Discard, IpAddress, Policy};
 use xvrrp_common::wire::{ethernet, ipv4, ipv6};
 
-use crate::Verdict;
 use crate::clock;
 use crate::cursor::Frame;
 use crate::heard::{self, Change};
@@ -14,6 +13,7 @@ use crate::lease;
 use crate::maps::{self, CounterIndex, count, notify};
 use crate::monitor;
 use crate::router::Router;
+use crate::verdict::Verdict;
 
 /// Handles an IPv4 packet that carries VRRP.
 #[inline(always)]
@@ -139,7 +139,7 @@ fn take(key: &RouterKey, router: &Router, source: Address, advert: &vrrp::Advert
     if advert.priority.is_release() {
         count(index, Counter::AdvertRelease);
     }
-    let latest = abi::Advert {
+    let latest = abi::HeardAdvert {
         received_at: clock::now(),
         interval: advert.interval.as_nanos(),
         source,
@@ -168,7 +168,7 @@ fn take(key: &RouterKey, router: &Router, source: Address, advert: &vrrp::Advert
         lease::end(router);
     }
     if is_news(router, advert, change)
-        && !notify(Event { router: *key, slot: router.slot(), reserved: 0, advert: latest })
+        && !notify(AdvertEvent { router: *key, slot: router.slot(), reserved: 0, advert: latest })
     {
         count(index, Counter::EventLost);
     }

@@ -5,11 +5,11 @@ use xvrrp_common::units::{Family, MacAddress};
 use xvrrp_common::wire::arp::Arp;
 use xvrrp_common::wire::{Truncated, ethernet};
 
-use crate::Verdict;
 use crate::cursor::Frame;
 use crate::fence;
 use crate::lease;
 use crate::resolution::{self, Message};
+use crate::verdict::Verdict;
 
 /// An ARP packet and its Ethernet header.
 struct Packet<'a> {
@@ -29,7 +29,7 @@ pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, T
 
 impl Message for Packet<'_> {
     const FAMILY: Family = Family::Ipv4;
-    const CONFLICT: Counter = Counter::ArpRivalClaim;
+    const CONFLICT: Counter = Counter::ArpConflict;
     const SUPPRESSED: Counter = Counter::ArpSuppressed;
     const ANSWERED: Counter = Counter::ArpAnswered;
 

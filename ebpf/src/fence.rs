@@ -12,26 +12,26 @@ use xvrrp_common::wire::icmpv6::{self, Kind, Neighbor};
 use xvrrp_common::wire::{Truncated, ethernet, ipv4, ipv6};
 
 use crate::cursor::Network;
-use crate::egress::Verdict;
 use crate::lease;
 use crate::maps::{self, CounterIndex, count};
+use crate::verdict::TcVerdict;
 
 /// Handles a packet that has arrived on an interface without a virtual router.
 #[inline(always)]
-pub fn handle(packet: &Network) -> Result<Verdict, Truncated> {
+pub fn handle(packet: &Network) -> Result<TcVerdict, Truncated> {
     if lease::all_surely_run() || packet.is_for_another_host() {
-        return Ok(Verdict::Pass);
+        return Ok(TcVerdict::Pass);
     }
     let (family, address) = match packet.protocol() {
         ethernet::TYPE_IPV4 => (Family::Ipv4, ipv4_address(ipv4::destination(packet, 0)?)),
         ethernet::TYPE_IPV6 => (Family::Ipv6, ipv6_address(packet)?),
         ethernet::TYPE_ARP => match Arp::decode(packet, 0)? {
             Some(arp) if is_request(&arp) => (Family::Ipv4, ipv4_address(arp.target)),
-            _ => return Ok(Verdict::Pass),
+            _ => return Ok(TcVerdict::Pass),
         },
-        _ => return Ok(Verdict::Pass),
+        _ => return Ok(TcVerdict::Pass),
     };
-    Ok(if forbids(family, &address) { Verdict::Drop } else { Verdict::Pass })
+    Ok(if forbids(family, &address) { TcVerdict::Drop } else { TcVerdict::Pass })
 }
 
 /// Returns whether the packet asks for the MAC of its target.

@@ -2,7 +2,7 @@
 
 use core::ptr;
 
-use xvrrp_common::abi::{Advert, Claim, Heard};
+use xvrrp_common::abi::{ConflictEvent, Heard, HeardAdvert};
 
 use crate::barrier;
 use crate::clock;
@@ -17,7 +17,7 @@ pub enum Change {
 /// Records an advert, and whether it restarts a Backup's timer. The last write is a full barrier: on every processor,
 /// everything that is read afterwards is read after the entry was written.
 #[inline(always)]
-pub fn record(entry: *mut Heard, advert: &Advert, restarts_timer: bool) -> Change {
+pub fn record(entry: *mut Heard, advert: &HeardAdvert, restarts_timer: bool) -> Change {
     // SAFETY: `entry` points into the map, which exists for as long as the program runs. The writes are volatile
     // because the agent reads at the same time and relies on the order of the fields. If two CPUs record an advert at
     // once, `latest` may be a mixture of both until the next advert replaces it.
@@ -40,7 +40,7 @@ pub fn claim_is_due(entry: *mut Heard) -> bool {
     let now = clock::now();
     // SAFETY: as in `record`. If two CPUs find a claim due at once, the agent is notified twice.
     unsafe {
-        let due = now.wrapping_sub((*entry).claim_reported_at) >= Claim::PAUSE;
+        let due = now.wrapping_sub((*entry).claim_reported_at) >= ConflictEvent::PAUSE;
         if due {
             (*entry).claim_reported_at = now;
         }
@@ -49,7 +49,7 @@ pub fn claim_is_due(entry: *mut Heard) -> bool {
 }
 
 #[inline(always)]
-fn compare(before: &Advert, advert: &Advert) -> Change {
-    let same = Advert { received_at: before.received_at, ..*advert } == *before;
+fn compare(before: &HeardAdvert, advert: &HeardAdvert) -> Change {
+    let same = HeardAdvert { received_at: before.received_at, ..*advert } == *before;
     if same { Change::Same } else { Change::Different }
 }

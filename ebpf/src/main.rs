@@ -24,22 +24,16 @@ mod monitor;
 mod nd;
 mod resolution;
 mod router;
+mod verdict;
 mod vmac;
 
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use cursor::{Frame, Network, Skb};
+use verdict::{TcVerdict, Verdict};
 use xvrrp_common::units::Family;
 use xvrrp_common::wire::{Truncated, ethernet, icmpv6, ipv4, ipv6, vrrp};
-
-/// What happens to a frame that has arrived.
-enum Verdict {
-    Pass,
-    Drop,
-    /// Sends the frame back out of the interface that it arrived on.
-    Transmit,
-}
 
 // User space knows this name as `abi::program::INGRESS`.
 #[xdp]
@@ -57,8 +51,8 @@ pub fn xvrrp_ingress(context: XdpContext) -> u32 {
 #[classifier]
 pub fn xvrrp_egress(context: TcContext) -> i32 {
     match egress::handle(&mut Skb::new(&context)) {
-        Ok(egress::Verdict::Pass) | Err(Truncated) => TC_ACT_OK,
-        Ok(egress::Verdict::Drop) => TC_ACT_SHOT,
+        Ok(TcVerdict::Pass) | Err(Truncated) => TC_ACT_OK,
+        Ok(TcVerdict::Drop) => TC_ACT_SHOT,
     }
 }
 
@@ -67,8 +61,8 @@ pub fn xvrrp_egress(context: TcContext) -> i32 {
 #[classifier]
 pub fn xvrrp_fence(context: TcContext) -> i32 {
     match fence::handle(&Network::new(&context)) {
-        Ok(egress::Verdict::Pass) | Err(Truncated) => TC_ACT_UNSPEC,
-        Ok(egress::Verdict::Drop) => TC_ACT_SHOT,
+        Ok(TcVerdict::Pass) | Err(Truncated) => TC_ACT_UNSPEC,
+        Ok(TcVerdict::Drop) => TC_ACT_SHOT,
     }
 }
 

@@ -8,7 +8,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_log_ebpf::error;
 use xvrrp_common::abi::{
-    self, Address, Checked, Counter, Counters, Heard, Key, RouterKey, Settings, Slot, SourceKey, Stamp, VipKey,
+    self, Address, Checked, Counter, Counters, Heard, MapKey, RouterKey, Settings, SlotEntry, SourceKey, Stamp, VipKey,
 };
 use xvrrp_common::units::Family;
 
@@ -29,7 +29,7 @@ static ALLOWED_SOURCES: HashMap<SourceKey, Checked> = HashMap::with_max_entries(
 #[map]
 static HEARD: Array<Heard> = Array::with_max_entries(PLACEHOLDER, BPF_F_MMAPABLE);
 #[map]
-static SLOTS: Array<Slot> = Array::with_max_entries(PLACEHOLDER, BPF_F_MMAPABLE);
+static SLOTS: Array<SlotEntry> = Array::with_max_entries(PLACEHOLDER, BPF_F_MMAPABLE);
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(PLACEHOLDER, 0);
 #[map]
@@ -59,7 +59,7 @@ impl CounterIndex {
 #[repr(C, align(8))]
 struct InWords<K>(MaybeUninit<K>);
 
-impl<K: Key> InWords<K> {
+impl<K: MapKey> InWords<K> {
     const WORDS: usize = {
         let words = size_of::<K>() / size_of::<u64>();
         assert!(words * size_of::<u64>() == size_of::<K>(), "a key in whole words");

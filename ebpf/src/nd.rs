@@ -5,9 +5,9 @@ use xvrrp_common::units::{Family, MacAddress};
 use xvrrp_common::wire::icmpv6::{self, Advertisement, Kind, Neighbor};
 use xvrrp_common::wire::{Truncated, ethernet, ipv6};
 
-use crate::Verdict;
 use crate::cursor::Frame;
 use crate::resolution::{self, Message};
+use crate::verdict::Verdict;
 
 /// A Neighbor Discovery message and its headers.
 struct Packet<'a> {
@@ -31,7 +31,7 @@ pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, T
 
 impl Message for Packet<'_> {
     const FAMILY: Family = Family::Ipv6;
-    const CONFLICT: Counter = Counter::NdRivalClaim;
+    const CONFLICT: Counter = Counter::NdConflict;
     const SUPPRESSED: Counter = Counter::NdSuppressed;
     const ANSWERED: Counter = Counter::NdAnswered;
 

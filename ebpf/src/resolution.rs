@@ -1,17 +1,17 @@
 //! The procedure that ARP and Neighbor Discovery share: answer for a virtual address, stay silent, or report a
 //! conflict.
 
-use xvrrp_common::abi::{self, Address, Claim, Counter};
+use xvrrp_common::abi::{self, Address, ConflictEvent, Counter};
 use xvrrp_common::units::{Family, MacAddress};
 use xvrrp_common::wire::Truncated;
 
-use crate::Verdict;
 use crate::cursor::Frame;
 use crate::heard;
 use crate::lease;
 use crate::maps::{self, CounterIndex, count};
 use crate::monitor;
 use crate::router::Router;
+use crate::verdict::Verdict;
 
 /// An ARP or Neighbor Discovery message that has arrived.
 pub trait Message {
@@ -92,6 +92,6 @@ fn report_conflict(router: &Router, address: Address, mac: MacAddress) {
     let active = router.role() == abi::Router::ROLE_ACTIVE;
     if active && maps::heard(router).is_some_and(heard::claim_is_due) {
         // If the ring buffer is full, the claim is reported when it is repeated.
-        maps::notify(Claim { address, slot: router.slot(), mac: mac.0, reserved: [0; 6] });
+        maps::notify(ConflictEvent { address, slot: router.slot(), mac: mac.0, reserved: [0; 6] });
     }
 }

@@ -2,16 +2,16 @@
 
 use core::ptr;
 
-use xvrrp_common::abi::{Fixed, Lease, MacWord, RouterKey, Slot, State};
+use xvrrp_common::abi::{Fixed, Lease, MacWord, RouterKey, SlotEntry, StateWord};
 use xvrrp_common::units::MacAddress;
 
 /// A virtual router that was looked up, with its state at the time of the look-up.
 #[derive(Clone, Copy)]
 pub struct Router {
     /// Entry of the map, which exists for as long as the program runs.
-    entry: *mut Slot,
+    entry: *mut SlotEntry,
     slot: u32,
-    state: State,
+    state: StateWord,
 }
 
 /// Reads a field of eight bytes from a slot.
@@ -25,8 +25,8 @@ macro_rules! load {
 
 impl Router {
     #[inline(always)]
-    pub fn new(entry: *mut Slot, slot: u32) -> Self {
-        Self { entry, slot, state: State::from_word(load!(entry, state)) }
+    pub fn new(entry: *mut SlotEntry, slot: u32) -> Self {
+        Self { entry, slot, state: StateWord::from_word(load!(entry, state)) }
     }
 
     /// Reads the virtual router again. Returns none if another one has the slot by now.
@@ -47,7 +47,7 @@ impl Router {
     }
 
     #[inline(always)]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> StateWord {
         self.state
     }
 

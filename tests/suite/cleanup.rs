@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use xvrrp_dataplane::{Attachments, Capacity, Dataplane};
 use xvrrp_lab::{
-    Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, agent_binary, eventually, host_state, wait_for_host_state,
+    Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, agent_binary, eventually, host_state, ifindex, wait_for_host_state,
     wait_until,
 };
 
@@ -255,7 +255,7 @@ fn an_agent_that_finds_the_hook_taken_names_the_holder_and_changes_nothing() -> 
     let host = &lab.routers[0];
     let _holder = host.run(|| -> Result<Attachments> {
         let mut holder = Dataplane::load(Capacity { routers: 1, vips: 1, sources: 0 })?.attachments;
-        holder.attach("eth0", nix::net::if_::if_nametoindex("eth0")?, None)?;
+        holder.attach("eth0", ifindex("eth0")?, None)?;
         Ok(holder)
     })??;
     let before = host_state(host)?;

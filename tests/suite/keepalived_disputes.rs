@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use xvrrp_common::units::{Interval, Priority};
 use xvrrp_common::wire::vrrp::AdvertFrame;
 use xvrrp_lab::traffic::frames;
-use xvrrp_lab::{INTERFACE, Keepalived, KeepalivedConfig, Lab, PATIENCE, VirtualRouter, Xvrrp, eventually};
+use xvrrp_lab::{INTERFACE, Keepalived, KeepalivedConfig, Lab, PATIENCE, VirtualRouter, Xvrrp, eventually, ifindex};
 use xvrrp_net::PacketSocket;
 
 /// Several Active_Down_Intervals at 100 ms adverts.
@@ -135,9 +135,8 @@ fn adverts_that_lose_leave_the_checksum_alone_that_keepalived_wants() -> Result<
     // RFC 5798 5.2.8
     let lab = Lab::new(3)?;
     let (mut ours, theirs) = active_beside_strict_backup(&lab)?;
-    let forger = lab.routers[2].run(|| -> Result<_> {
-        Ok(Arc::new(PacketSocket::open()?).on(nix::net::if_::if_nametoindex(INTERFACE)?)?)
-    })??;
+    let forger =
+        lab.routers[2].run(|| -> Result<_> { Ok(Arc::new(PacketSocket::open()?).on(ifindex(INTERFACE)?)?) })??;
     let forged = frames::emit(&AdvertFrame {
         source: [192, 0, 2, 99],
         priority: Priority::new(50),

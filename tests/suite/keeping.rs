@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tokio::sync::mpsc;
-use xvrrp::addresses::Standing;
+use xvrrp::addresses::AddressReport;
 use xvrrp::election::{self, ElectionError};
 use xvrrp::identity::PerRouter;
 use xvrrp_dataplane::{Capacity, Dataplane};
@@ -418,10 +418,10 @@ fn an_election_whose_address_thread_has_ended_ends_with_an_error() -> Result<()>
     let outcome = lab.routers[0].run(|| -> Result<_> {
         let tables = Dataplane::load(Capacity { routers: 1, vips: 1, sources: 0 })?.tables;
         let (requests, _keep) = mpsc::unbounded_channel();
-        let (standings, standing_receiver) = mpsc::unbounded_channel::<Standing>();
-        let mut election = election::spawn(tables, PerRouter::default(), (requests, standing_receiver), 0)?;
+        let (reports, report_receiver) = mpsc::unbounded_channel::<AddressReport>();
+        let mut election = election::spawn(tables, PerRouter::default(), (requests, report_receiver), 0)?;
         // As when it panics.
-        drop(standings);
+        drop(reports);
         ensure!(election.reports.blocking_recv().is_none(), "there is nothing to report");
         Ok(election.join().1)
     })??;

@@ -4,6 +4,7 @@
 mod arp;
 mod bad_input;
 mod cleanup;
+mod conflict;
 mod differential;
 mod election;
 mod fencing;
@@ -33,7 +34,6 @@ mod pins;
 mod planes;
 mod reload;
 mod restart;
-mod rival;
 mod serving;
 mod starvation;
 mod succession;

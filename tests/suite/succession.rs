@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::programs::Program;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::net::if_::if_nametoindex;
 use xvrrp::control::{Incumbent, Singleton};
 use xvrrp_common::abi::program;
 use xvrrp_dataplane::{Capacity, Dataplane, namespace_cookie};
 use xvrrp_lab::traffic::capture::Capture;
 use xvrrp_lab::{
-    INTERFACE, Lab, Namespace, PATIENCE, ServedPair, Side, VIP, VirtualRouter, Xvrrp, eventually, host_state,
+    INTERFACE, Lab, Namespace, PATIENCE, ServedPair, Side, VIP, VirtualRouter, Xvrrp, eventually, host_state, ifindex,
     wait_for_host_state, wait_until,
 };
 
@@ -66,8 +65,7 @@ fn a_successor_on_an_interface_with_a_foreign_program_is_refused_before_the_agen
     host.ip("addr add 198.51.100.2/24 dev taken")?;
     let _holder = host.run(|| -> Result<_> {
         let mut holder = Dataplane::load(Capacity { routers: 1, vips: 1, sources: 0 })?.attachments;
-        let ifindex = if_nametoindex("taken").context("the interface is there")?;
-        holder.attach("taken", ifindex, None)?;
+        holder.attach("taken", ifindex("taken")?, None)?;
         ensure!(matches!(holder.program(program::INGRESS), Some(Program::Xdp(_))));
         Ok(holder)
     })??;
@@ -320,7 +318,7 @@ fn an_interface_that_comes_back_with_another_index_while_no_agent_runs_is_no_for
     let host = &lab.routers[0];
     let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
     agent.wait_for_state("lan", "active")?;
-    let index = || host.run(|| if_nametoindex(INTERFACE));
+    let index = || host.run(|| ifindex(INTERFACE));
     let before = index()??;
     agent.kill()?;
     // The switch has an interface of the same index.

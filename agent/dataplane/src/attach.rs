@@ -13,6 +13,7 @@ use aya::util::KernelVersion;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use serde::{Deserialize, Serialize};
 use xvrrp_common::abi::program;
+use xvrrp_common::units::IfIndex;
 
 use super::error::{DataplaneError, chain};
 
@@ -49,7 +50,7 @@ pub type Occupant = (u32, &'static str);
 pub(super) fn ingress(
     program: &mut Xdp,
     interface: &str,
-    ifindex: u32,
+    ifindex: IfIndex,
     occupant: Option<Occupant>,
 ) -> Result<(XdpMode, XdpLinkId), DataplaneError> {
     if let Some(occupant) = occupant {
@@ -58,14 +59,14 @@ pub(super) fn ingress(
     // In driver mode a veth loses what XDP sends unless its peer has a program too, and drops frames whose
     // destination XDP has rewritten.
     if driver(interface).as_deref() != Some("veth") {
-        match program.attach_to_if_index(ifindex, AyaMode::Driver) {
+        match program.attach_to_if_index(ifindex.get(), AyaMode::Driver) {
             Ok(link) => return Ok((XdpMode::Driver, link)),
             Err(error) if is_taken(&error) => return Err(taken(interface, OTHER.to_owned())),
             // The driver has no XDP, or not for this MTU or channel set-up.
             Err(_) => {}
         }
     }
-    match program.attach_to_if_index(ifindex, AyaMode::Skb) {
+    match program.attach_to_if_index(ifindex.get(), AyaMode::Skb) {
         Ok(link) => Ok((XdpMode::Generic, link)),
         Err(error) if is_taken(&error) => Err(taken(interface, OTHER.to_owned())),
         Err(source) => Err(DataplaneError::Attach { interface: interface.to_owned(), source }),

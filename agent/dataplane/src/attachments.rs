@@ -11,6 +11,7 @@ use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{Program, SchedClassifier, Xdp};
 use xvrrp_common::abi::{map, program};
+use xvrrp_common::units::IfIndex;
 
 use super::attach::{self, Occupant, XdpMode};
 use super::fence::Fence;
@@ -25,7 +26,7 @@ pub struct Attachments {
     pins: Option<Pins>,
     /// The pinned maps, by the names of their pins. None without pins.
     maps: Vec<(&'static str, OwnedFd)>,
-    interfaces: BTreeMap<u32, Attached>,
+    interfaces: BTreeMap<IfIndex, Attached>,
     /// The pins that were there when they were looked at last.
     seen: BTreeSet<OsString>,
 }
@@ -109,7 +110,7 @@ impl Attachments {
     pub fn attach(
         &mut self,
         interface: &str,
-        ifindex: u32,
+        ifindex: IfIndex,
         occupant: Option<Occupant>,
     ) -> Result<XdpMode, DataplaneError> {
         let (mode, ingress) = self.attach_ingress(interface, ifindex, occupant)?;
@@ -135,7 +136,7 @@ impl Attachments {
     fn attach_ingress(
         &mut self,
         interface: &str,
-        ifindex: u32,
+        ifindex: IfIndex,
         occupant: Option<Occupant>,
     ) -> Result<(XdpMode, Option<Link>), DataplaneError> {
         let pin = self.pins.as_ref().map(|pins| pins.link(INGRESS, ifindex));
@@ -153,7 +154,7 @@ impl Attachments {
         Ok((mode, Some(Link::pin(&pin, program.take_link(id)?.try_into()?)?)))
     }
 
-    fn attach_egress(&mut self, interface: &str, ifindex: u32) -> Result<Egress, DataplaneError> {
+    fn attach_egress(&mut self, interface: &str, ifindex: IfIndex) -> Result<Egress, DataplaneError> {
         let pin = self.pins.as_ref().map(|pins| pins.link(EGRESS, ifindex));
         let program = egress(&mut self.ebpf)?;
         if let Some(pin) = &pin
@@ -177,7 +178,7 @@ impl Attachments {
 
     /// The interfaces where one of the programs is no longer attached, with their names. Somebody has detached it by
     /// hand, or the interface is gone.
-    pub fn detached(&self) -> Vec<(u32, String)> {
+    pub fn detached(&self) -> Vec<(IfIndex, String)> {
         let lost = |attached: &&Attached| !attached.links.iter().all(Link::is_attached);
         let interfaces = self.interfaces.iter().filter(|(_, attached)| lost(attached));
         interfaces.map(|(ifindex, attached)| (*ifindex, attached.interface.clone())).collect()

@@ -6,40 +6,57 @@ use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use xvrrp_common::abi::Counters;
 
-use super::DataplaneError;
+use super::{DataplaneError, Slot};
 
 /// Reads counters, from any thread.
 pub struct CounterReader(PerCpuArray<MapData, Counters>);
 
 impl CounterReader {
-    /// The index of what belongs to no virtual router of ours.
-    pub const NO_ROUTER: u32 = 0;
+    /// Where frames are counted that belong to no virtual router of ours.
+    const NO_ROUTER: u32 = 0;
 
-    /// The index of the virtual router in `slot`.
-    pub const fn router(slot: u32) -> u32 {
-        slot + 1
+    const fn index(slot: Slot) -> u32 {
+        slot.get().saturating_add(1)
+    }
+
+    /// Returns how many entries the map needs for so many virtual routers.
+    pub(super) const fn count(routers: u32) -> u32 {
+        routers + 1
     }
 
     pub(super) fn new(map: Map) -> Result<Self, DataplaneError> {
         Ok(Self(map.try_into()?))
     }
 
-    /// Starts counting again at this index.
-    pub(super) fn clear(&mut self, index: u32) -> Result<(), DataplaneError> {
+    /// Starts counting again for the virtual router in this slot.
+    pub(super) fn clear(&mut self, slot: Slot) -> Result<(), DataplaneError> {
         let cpus = nr_cpus().map_err(|(_, error)| DataplaneError::Cpus(error))?;
         Ok(self.0.set(
-            index,
+            Self::index(slot),
             PerCpuValues::try_from(vec![Counters::default(); cpus]).map_err(DataplaneError::Cpus)?,
             0,
         )?)
     }
 
-    /// The counts at this index, of all CPUs together.
+    /// Returns the counts of the virtual router in this slot, of all CPUs together.
     ///
     /// # Errors
     ///
-    /// Fails if the index is beyond the map's end.
-    pub fn read(&self, index: u32) -> Result<Counters, DataplaneError> {
+    /// Fails if the slot is beyond the map's end.
+    pub fn of_router(&self, slot: Slot) -> Result<Counters, DataplaneError> {
+        self.read(Self::index(slot))
+    }
+
+    /// Returns the counts of frames that belong to no virtual router of ours, of all CPUs together.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the map cannot be read.
+    pub fn of_no_router(&self) -> Result<Counters, DataplaneError> {
+        self.read(Self::NO_ROUTER)
+    }
+
+    fn read(&self, index: u32) -> Result<Counters, DataplaneError> {
         let mut total = Counters::default();
         for cpu in self.0.get(&index, 0)?.iter() {
             for (sum, count) in total.0.iter_mut().zip(cpu.0) {

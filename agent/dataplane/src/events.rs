@@ -4,18 +4,28 @@ use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
 
 use aya::maps::{Map, MapData, RingBuf};
-use xvrrp_common::abi::{Claim, Event};
+use xvrrp_common::abi::{AdvertEvent, ConflictEvent};
 use zerocopy::FromBytes;
 
-use super::DataplaneError;
+use super::{DataplaneError, Slot};
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum KernelEvent {
     /// An advert that changes something.
-    Advert(Event),
+    Advert(AdvertEvent),
     /// Another host claims a virtual address.
-    Claim(Claim),
+    Conflict(ConflictEvent),
+}
+
+impl KernelEvent {
+    /// Returns the slot of the virtual router that it is about.
+    pub const fn slot(&self) -> Slot {
+        match self {
+            Self::Advert(event) => Slot::new(event.slot),
+            Self::Conflict(claim) => Slot::new(claim.slot),
+        }
+    }
 }
 
 /// The ring buffer; its descriptor is readable while there are events.
@@ -28,15 +38,15 @@ impl Events {
 
     /// The oldest event that has not been taken; `None` if there is none.
     #[expect(clippy::should_implement_trait, reason = "not an iterator: there may be more later")]
-    pub fn next(&mut self) -> Option<Told> {
+    pub fn next(&mut self) -> Option<KernelEvent> {
         loop {
             let item = self.0.next()?;
             // A record of another length cannot come from our program.
-            if let Ok(event) = Event::read_from_bytes(&item) {
-                return Some(Told::Advert(event));
+            if let Ok(event) = AdvertEvent::read_from_bytes(&item) {
+                return Some(KernelEvent::Advert(event));
             }
-            if let Ok(claim) = Claim::read_from_bytes(&item) {
-                return Some(Told::Claim(claim));
+            if let Ok(claim) = ConflictEvent::read_from_bytes(&item) {
+                return Some(KernelEvent::Conflict(claim));
             }
         }
     }

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 
 use aya::programs::SchedClassifier;
 use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId};
+use xvrrp_common::units::IfIndex;
 
 use super::link::{Link, adopt};
-use super::pins::{FENCE, FENCE_PROGRAM, Pins};
+use super::pins::{FENCE, Pins};
 use super::{DataplaneError, LinkProbe, attach};
 
 /// The program on its interfaces. It is pinned, and outlives its owner.
@@ -18,7 +19,7 @@ pub struct Fence {
     /// Its links, where they are not pinned, stay when it goes: see [`Self::retain`].
     program: ManuallyDrop<SchedClassifier>,
     pins: Pins,
-    interfaces: BTreeMap<u32, Held>,
+    interfaces: BTreeMap<IfIndex, Held>,
 }
 
 /// What holds the program to an interface.
@@ -32,7 +33,7 @@ enum Held {
 
 impl Fence {
     pub(super) fn new(program: &mut SchedClassifier, pins: Pins) -> Result<Self, DataplaneError> {
-        let pin = pins.link(FENCE_PROGRAM, 0);
+        let pin = pins.fence_program();
         let failed = |source| DataplaneError::Pins { path: pin.clone(), source };
         // A process that ended between the two steps may have left it.
         let _ = fs::remove_file(&pin);
@@ -43,7 +44,7 @@ impl Fence {
     }
 
     /// Returns whether it is on the interface, as far as that can be told.
-    pub fn is_attached(&self, ifindex: u32) -> bool {
+    pub fn is_attached(&self, ifindex: IfIndex) -> bool {
         match self.interfaces.get(&ifindex) {
             Some(Held::Pinned(pin)) => LinkProbe::open(pin).is_ok_and(|link| link.ifindex() == Some(ifindex)),
             Some(Held::Kept(_)) => true,
@@ -56,7 +57,7 @@ impl Fence {
     /// # Errors
     ///
     /// Fails if the kernel refuses to attach or to pin the program.
-    pub fn attach(&mut self, interface: &str, ifindex: u32) -> Result<(), DataplaneError> {
+    pub fn attach(&mut self, interface: &str, ifindex: IfIndex) -> Result<(), DataplaneError> {
         let pin = self.pins.link(FENCE, ifindex);
         let held = if let Some(link) = adopt::<SchedClassifierLink>(&pin)
             && let Ok(id) = self.program.attach_to_link(link)
@@ -77,7 +78,7 @@ impl Fence {
     }
 
     /// Takes it off all interfaces but these, a predecessor's too.
-    pub fn retain(&mut self, wanted: &BTreeSet<u32>) {
+    pub fn retain(&mut self, wanted: &BTreeSet<IfIndex>) {
         for (_, held) in self.interfaces.extract_if(.., |ifindex, _| !wanted.contains(ifindex)) {
             if let Held::Kept(id) = held {
                 // Fails where the interface is gone.

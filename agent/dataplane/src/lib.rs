@@ -7,6 +7,7 @@
 
 mod attach;
 mod attachments;
+mod capacity;
 mod counters;
 mod error;
 mod events;
@@ -18,6 +19,7 @@ mod mapped;
 mod monitor;
 mod namespace_end;
 mod pins;
+mod slot;
 mod tables;
 
 use std::ptr::NonNull;
@@ -30,38 +32,19 @@ use xvrrp_common::abi::{LAYOUT, Stamp, constant, map};
 
 pub use attach::{Occupant, XdpMode, strips_vlan_tags};
 pub use attachments::{Attachments, RestoredPins};
+pub use capacity::Capacity;
 pub use counters::CounterReader;
 pub use error::DataplaneError;
-pub use events::{Events, Told};
+pub use events::{Events, KernelEvent};
 pub use fence::Fence;
 pub use link_probe::LinkProbe;
 pub use monitor::Monitor;
 pub use pins::{Pins, Predecessor, namespace_cookie};
+pub use slot::Slot;
 pub use tables::{Retained, Tables, wait_for_readers};
 
 /// The kernel half, compiled for BPF; `build.rs` says where it comes from.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("XVRRP_EBPF_OBJECT"));
-
-/// How much the maps must hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacity {
-    /// Virtual routers, one for each family of addresses.
-    pub routers: u32,
-    /// Virtual addresses.
-    pub vips: u32,
-    /// Allowed sources and unicast peers, each for one virtual router.
-    pub sources: u32,
-}
-
-impl Capacity {
-    /// With room to grow, so that the maps still do after a change of the configuration.
-    #[must_use]
-    pub fn with_room(self) -> Self {
-        let room = |count: u32| count.max(64).next_power_of_two();
-        // Twice as many addresses: another list comes before the old one goes.
-        Self { routers: room(self.routers), vips: 2 * room(self.vips), sources: 2 * room(self.sources) }
-    }
-}
 
 /// The kernel half, loaded.
 #[derive(Debug)]
@@ -105,7 +88,7 @@ impl Dataplane {
             .map_max_entries(map::ALLOWED_SOURCES, capacity.sources.max(1))
             .map_max_entries(map::HEARD, capacity.routers.max(1))
             .map_max_entries(map::SLOTS, capacity.routers.max(1))
-            .map_max_entries(map::COUNTERS, CounterReader::router(capacity.routers))
+            .map_max_entries(map::COUNTERS, CounterReader::count(capacity.routers))
             .map_max_entries(kernel_log::MAP, page_size())
             .override_global(constant::CAN_SHOW, &can_show, true);
         if let Some(pins) = &pins {

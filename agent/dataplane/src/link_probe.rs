@@ -5,12 +5,14 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
+use xvrrp_common::units::IfIndex;
+
 /// A link that was opened by its pin.
 #[derive(Debug)]
 pub struct LinkProbe(OwnedFd);
 
 /// A command of bpf(2) with the part of `union bpf_attr` that it reads.
-pub(super) trait Command {
+pub(super) trait BpfCommand {
     const NUMBER: libc::c_long;
 }
 
@@ -21,7 +23,7 @@ struct ObjectGet {
     file_flags: u32,
 }
 
-impl Command for ObjectGet {
+impl BpfCommand for ObjectGet {
     /// `BPF_OBJ_GET`
     const NUMBER: libc::c_long = 7;
 }
@@ -33,7 +35,7 @@ struct ObjectPin {
     file_flags: u32,
 }
 
-impl Command for ObjectPin {
+impl BpfCommand for ObjectPin {
     /// `BPF_OBJ_PIN`
     const NUMBER: libc::c_long = 6;
 }
@@ -45,7 +47,7 @@ struct InfoByFd {
     info: u64,
 }
 
-impl Command for InfoByFd {
+impl BpfCommand for InfoByFd {
     /// `BPF_OBJ_GET_INFO_BY_FD`
     const NUMBER: libc::c_long = 15;
 }
@@ -55,7 +57,7 @@ struct LinkDetach {
     link_fd: i32,
 }
 
-impl Command for LinkDetach {
+impl BpfCommand for LinkDetach {
     /// `BPF_LINK_DETACH`
     const NUMBER: libc::c_long = 34;
 }
@@ -93,14 +95,14 @@ impl LinkProbe {
 
     /// Returns the interface that it holds its program to; `None` once somebody has detached it by hand, or the interface is gone.
     /// Waits for the kernel's network lock.
-    pub fn ifindex(&self) -> Option<u32> {
+    pub fn ifindex(&self) -> Option<IfIndex> {
         let mut info = LinkInfo::default();
         let told = bpf(&InfoByFd {
             bpf_fd: self.0.as_raw_fd(),
             info_len: u32::try_from(size_of_val(&info)).unwrap_or_default(),
             info: (&raw mut info) as u64,
         });
-        (told.is_ok() && info.ifindex != 0).then_some(info.ifindex)
+        (told.is_ok() && info.ifindex != 0).then_some(IfIndex::new(info.ifindex))
     }
 
     /// Gives it another name; the one that it was opened by may be gone.
@@ -133,7 +135,7 @@ fn path_of(pin: &Path) -> io::Result<CString> {
     CString::new(pin.as_os_str().as_encoded_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
-pub(super) fn bpf<C: Command>(command: &C) -> io::Result<i32> {
+pub(super) fn bpf<C: BpfCommand>(command: &C) -> io::Result<i32> {
     // SAFETY: the attributes are those of the command, and outlive the call, as what they point to does.
     let result = unsafe { libc::syscall(libc::SYS_bpf, C::NUMBER, std::ptr::from_ref(command), size_of::<C>()) };
     if result < 0 {

@@ -8,10 +8,10 @@ use std::{io, slice};
 
 use aya::maps::{Map, MapData};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use xvrrp_common::abi::{Fixed, Heard, Lease, MacWord, Router, RouterKey, Settings, Slot};
+use xvrrp_common::abi::{Fixed, Heard, Lease, MacWord, Router, RouterKey, Settings, SlotEntry};
 use zerocopy::{Immutable, IntoBytes};
 
-use super::DataplaneError;
+use super::{DataplaneError, Slot};
 
 /// An array whose entries are `T`, which any bytes make a valid one of.
 #[derive(Debug)]
@@ -41,9 +41,9 @@ impl<T> Mapped<T> {
         Ok(Self { entries: memory.cast(), length, count, _map: map })
     }
 
-    fn entry(&self, slot: u32) -> Option<NonNull<T>> {
-        // SAFETY: the mapping holds `count` entries, and `slot` is one of them.
-        (slot < self.count).then(|| unsafe { self.entries.add(slot as usize) })
+    fn entry(&self, index: u32) -> Option<NonNull<T>> {
+        // SAFETY: the mapping holds `count` entries, and `index` is one of them.
+        (index < self.count).then(|| unsafe { self.entries.add(index as usize) })
     }
 }
 
@@ -67,8 +67,8 @@ impl HeardTable {
     }
 
     /// The entry as two reads in a row found it; empty for a slot that there is not.
-    pub(super) fn read(&self, slot: u32) -> Heard {
-        let Some(entry) = self.0.entry(slot) else {
+    pub(super) fn read(&self, slot: Slot) -> Heard {
+        let Some(entry) = self.0.entry(slot.get()) else {
             return Heard::default();
         };
         // SAFETY: the entry is mapped as long as `self` lives, aligned, and any bytes make a `Heard`. The kernel half
@@ -87,8 +87,8 @@ impl HeardTable {
     }
 
     /// Forgets what another virtual router heard in this slot.
-    pub(super) fn clear(&mut self, slot: u32) {
-        if let Some(entry) = self.0.entry(slot) {
+    pub(super) fn clear(&mut self, slot: Slot) {
+        if let Some(entry) = self.0.entry(slot.get()) {
             // SAFETY: as in `read`; no virtual router has the slot, so the kernel half does not write it.
             unsafe { entry.write_volatile(Heard::default()) };
         }
@@ -102,20 +102,20 @@ impl<T> Mapped<T> {
         size_of::<T>() / size_of::<u64>()
     };
 
-    fn words(&self, slot: u32) -> Option<&[AtomicU64]> {
-        let entry = self.entry(slot)?;
+    fn words(&self, index: u32) -> Option<&[AtomicU64]> {
+        let entry = self.entry(index)?;
         // SAFETY: the entry is mapped as long as `self` lives, aligned, and consists of so many words. Whoever shares the memory
         // accesses it by whole words, too.
         Some(unsafe { slice::from_raw_parts(entry.as_ptr().cast(), Self::WORDS) })
     }
 
-    fn word(&self, slot: u32, offset: usize) -> Option<&AtomicU64> {
-        self.words(slot)?.get(offset / size_of::<u64>())
+    fn word(&self, index: u32, offset: usize) -> Option<&AtomicU64> {
+        self.words(index)?.get(offset / size_of::<u64>())
     }
 
     /// Writes those words of a field that have changed; `from` is where the field starts.
-    fn write_field<F: IntoBytes + Immutable>(&self, slot: u32, from: usize, field: &F) {
-        let words = self.words(slot).and_then(|words| words.get(from / size_of::<u64>()..)).unwrap_or_default();
+    fn write_field<F: IntoBytes + Immutable>(&self, index: u32, from: usize, field: &F) {
+        let words = self.words(index).and_then(|words| words.get(from / size_of::<u64>()..)).unwrap_or_default();
         for (word, bytes) in words.iter().zip(field.as_bytes().as_chunks().0) {
             let value = u64::from_ne_bytes(*bytes);
             if word.load(Ordering::Relaxed) != value {
@@ -127,7 +127,7 @@ impl<T> Mapped<T> {
 
 /// What the kernel half knows of each virtual router, and the leases, which it may set to [`Lease::ENDED`] at any time.
 #[derive(Debug)]
-pub(super) struct SlotTable(Mapped<Slot>);
+pub(super) struct SlotTable(Mapped<SlotEntry>);
 
 impl SlotTable {
     pub(super) fn new(name: &'static str, map: Map) -> Result<Self, DataplaneError> {
@@ -140,50 +140,50 @@ impl SlotTable {
     }
 
     /// Everything in the slot; empty for a slot that there is not.
-    pub(super) fn read(&self, slot: u32) -> Slot {
-        // SAFETY: the entry is mapped as long as `self` lives, aligned, and any bytes make a `Slot`. The kernel half writes
+    pub(super) fn read(&self, slot: Slot) -> SlotEntry {
+        // SAFETY: the entry is mapped as long as `self` lives, aligned, and any bytes make a `SlotEntry`. The kernel half writes
         // nothing but the lease, by whole words.
-        self.0.entry(slot).map_or_else(Slot::default, |entry| unsafe { entry.read_volatile() })
+        self.0.entry(slot.get()).map_or_else(SlotEntry::default, |entry| unsafe { entry.read_volatile() })
     }
 
     /// Writes what has changed of a virtual router, its role after the rest, and at last whose slot it is.
     pub(super) fn write(&self, key: RouterKey, router: &Router) {
-        let slot = router.slot;
+        let slot = Slot::new(router.slot);
         let before = self.read(slot);
-        if before.router(slot).fixed() != router.fixed() {
+        if before.router(router.slot).fixed() != router.fixed() {
             let generation = before.generation.wrapping_add(1);
-            let copy = offset_of!(Slot, fixed) + usize::from(generation & 1 != 0) * size_of::<Fixed>();
-            self.0.write_field(slot, copy, &router.fixed());
-            self.0.write_field(slot, offset_of!(Slot, generation), &generation);
+            let copy = offset_of!(SlotEntry, fixed) + usize::from(generation & 1 != 0) * size_of::<Fixed>();
+            self.0.write_field(slot.get(), copy, &router.fixed());
+            self.0.write_field(slot.get(), offset_of!(SlotEntry, generation), &generation);
         }
         let mac = |mac| MacWord { mac, reserved: [0; 2] };
-        self.0.write_field(slot, offset_of!(Slot, interface_mac), &mac(router.interface_mac));
-        self.0.write_field(slot, offset_of!(Slot, answer_mac), &mac(router.answer_mac));
-        self.0.write_field(slot, offset_of!(Slot, state), &router.state());
-        self.0.write_field(slot, offset_of!(Slot, key), &key);
+        self.0.write_field(slot.get(), offset_of!(SlotEntry, interface_mac), &mac(router.interface_mac));
+        self.0.write_field(slot.get(), offset_of!(SlotEntry, answer_mac), &mac(router.answer_mac));
+        self.0.write_field(slot.get(), offset_of!(SlotEntry, state), &router.state());
+        self.0.write_field(slot.get(), offset_of!(SlotEntry, key), &key);
     }
 
     /// Says that the slot is nobody's.
-    pub(super) fn free(&self, slot: u32) {
-        self.0.write_field(slot, offset_of!(Slot, key), &RouterKey::default());
+    pub(super) fn free(&self, slot: Slot) {
+        self.0.write_field(slot.get(), offset_of!(SlotEntry, key), &RouterKey::default());
     }
 
-    fn until(&self, slot: u32) -> Option<&AtomicU64> {
-        self.0.word(slot, offset_of!(Slot, lease) + offset_of!(Lease, until))
+    fn until(&self, slot: Slot) -> Option<&AtomicU64> {
+        self.0.word(slot.get(), offset_of!(SlotEntry, lease) + offset_of!(Lease, until))
     }
 
-    pub(super) fn lease(&self, slot: u32) -> u64 {
+    pub(super) fn lease(&self, slot: Slot) -> u64 {
         self.until(slot).map_or(Lease::ENDED, |lease| lease.load(Ordering::Acquire))
     }
 
-    pub(super) fn set_lease(&self, slot: u32, until: u64) {
+    pub(super) fn set_lease(&self, slot: Slot, until: u64) {
         if let Some(lease) = self.until(slot) {
             lease.store(until, Ordering::Release);
         }
     }
 
     /// Moves the end of the lease, unless it is not `from` any more: then what it is instead.
-    pub(super) fn renew_lease(&self, slot: u32, from: u64, until: u64) -> Result<(), u64> {
+    pub(super) fn renew_lease(&self, slot: Slot, from: u64, until: u64) -> Result<(), u64> {
         let Some(lease) = self.until(slot) else { return Err(Lease::ENDED) };
         lease.compare_exchange(from, until, Ordering::AcqRel, Ordering::Acquire).map(drop)
     }

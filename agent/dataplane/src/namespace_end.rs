@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
-use super::link_probe::{self, Command, bpf, get};
+use super::link_probe::{self, BpfCommand, bpf, get};
 
 /// The map's name among the pins.
 pub(super) const NAME: &str = "NAMESPACE_END";
@@ -25,7 +25,7 @@ struct MapCreate {
     flags: u32,
 }
 
-impl Command for MapCreate {
+impl BpfCommand for MapCreate {
     /// `BPF_MAP_CREATE`
     const NUMBER: libc::c_long = 0;
 }
@@ -43,7 +43,7 @@ struct Element {
 #[repr(C)]
 struct Lookup(Element);
 
-impl Command for Lookup {
+impl BpfCommand for Lookup {
     /// `BPF_MAP_LOOKUP_ELEM`
     const NUMBER: libc::c_long = 1;
 }
@@ -51,7 +51,7 @@ impl Command for Lookup {
 #[repr(C)]
 struct Update(Element);
 
-impl Command for Update {
+impl BpfCommand for Update {
     /// `BPF_MAP_UPDATE_ELEM`
     const NUMBER: libc::c_long = 2;
 }

@@ -15,7 +15,10 @@ use aya::maps::{Array, Map, MapData, MapInfo};
 use nix::mount::{MsFlags, mount};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::statfs::{FsType, statfs};
-use xvrrp_common::abi::{Checked, Counters, Heard, LAYOUT, RouterKey, Settings, Slot, SourceKey, Stamp, VipKey, map};
+use xvrrp_common::abi::{
+    Checked, Counters, Heard, LAYOUT, RouterKey, Settings, SlotEntry, SourceKey, Stamp, VipKey, map,
+};
+use xvrrp_common::units::IfIndex;
 
 use super::link_probe::LinkProbe;
 use super::{Capacity, CounterReader, DataplaneError, namespace_end};
@@ -28,7 +31,7 @@ pub(super) const INGRESS: &str = "ingress";
 pub(super) const EGRESS: &str = "egress";
 pub(super) const FENCE: &str = "fence";
 /// How the program of the fence is pinned while another owner opens it.
-pub(super) const FENCE_PROGRAM: &str = "program";
+const FENCE_PROGRAM: &str = "program-0";
 
 /// The directory of pins of one network namespace.
 #[derive(Clone, Debug)]
@@ -104,8 +107,12 @@ impl Pins {
         self.directory.join(name)
     }
 
-    pub(super) fn link(&self, kind: &str, ifindex: u32) -> PathBuf {
+    pub(super) fn link(&self, kind: &str, ifindex: IfIndex) -> PathBuf {
         self.directory.join(format!("{kind}-{ifindex}"))
+    }
+
+    pub(super) fn fence_program(&self) -> PathBuf {
+        self.directory.join(FENCE_PROGRAM)
     }
 
     /// Looks at what is pinned, and changes nothing.
@@ -145,24 +152,23 @@ impl Pins {
     }
 
     /// The interfaces that a link of this kind is pinned for.
-    pub(super) fn linked(&self, kind: &str) -> Vec<u32> {
+    pub(super) fn linked(&self, kind: &str) -> Vec<IfIndex> {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.file_name().to_str()?.strip_prefix(kind)?.strip_prefix('-')?.parse().ok())
-            .collect()
+        let index = |name: &OsStr| name.to_str()?.strip_prefix(kind)?.strip_prefix('-')?.parse().ok();
+        entries.filter_map(|entry| index(&entry.file_name()).map(IfIndex::new)).collect()
     }
 
     /// Returns whether a predecessor's programs are on the interface, both of them.
-    pub fn are_attached(&self, ifindex: u32) -> bool {
+    pub fn are_attached(&self, ifindex: IfIndex) -> bool {
         [INGRESS, EGRESS].into_iter().all(|kind| self.is_on(kind, ifindex))
     }
 
     /// Returns whether what is in the interface's XDP hook is a predecessor's.
-    pub fn hold_hook(&self, ifindex: u32) -> bool {
+    pub fn hold_hook(&self, ifindex: IfIndex) -> bool {
         self.is_on(INGRESS, ifindex)
     }
 
-    fn is_on(&self, kind: &str, ifindex: u32) -> bool {
+    fn is_on(&self, kind: &str, ifindex: IfIndex) -> bool {
         LinkProbe::open(&self.link(kind, ifindex)).is_ok_and(|link| link.ifindex() == Some(ifindex))
     }
 
@@ -172,9 +178,9 @@ impl Pins {
         for kind in [INGRESS, EGRESS] {
             let on = |pin: &Path| LinkProbe::open(pin).ok().and_then(|link| link.ifindex());
             let found = self.linked(kind).into_iter().filter_map(|named| Some((named, on(&self.link(kind, named))?)));
-            let moved: Vec<(u32, u32)> = found.filter(|(named, now)| named != now).collect();
+            let moved: Vec<(IfIndex, IfIndex)> = found.filter(|(named, now)| named != now).collect();
             // By another name, since two may have changed places.
-            let meanwhile = |now: u32| self.directory.join(format!("{kind}-moved-{now}"));
+            let meanwhile = |now: IfIndex| self.directory.join(format!("{kind}-moved-{now}"));
             let renamed = moved.iter().try_for_each(|&(named, now)| fs::rename(self.link(kind, named), meanwhile(now)));
             let renamed = renamed.and_then(|()| {
                 moved.iter().try_for_each(|&(_, now)| {
@@ -267,8 +273,8 @@ fn forms(capacity: Capacity) -> [(&'static str, usize, usize, u32); 7] {
         (map::VIPS, size_of::<VipKey>(), size_of::<Checked>(), capacity.vips),
         (map::ALLOWED_SOURCES, size_of::<SourceKey>(), size_of::<Checked>(), capacity.sources),
         (map::HEARD, index, size_of::<Heard>(), capacity.routers),
-        (map::SLOTS, index, size_of::<Slot>(), capacity.routers),
-        (map::COUNTERS, index, size_of::<Counters>(), CounterReader::router(capacity.routers)),
+        (map::SLOTS, index, size_of::<SlotEntry>(), capacity.routers),
+        (map::COUNTERS, index, size_of::<Counters>(), CounterReader::count(capacity.routers)),
         (map::SETTINGS, index, size_of::<Settings>(), 1),
     ]
 }

@@ -13,7 +13,7 @@ use xvrrp_common::abi::{self, Checked, Heard, Lease, Router, RouterKey, SourceKe
 use xvrrp_common::units::Instant;
 
 use super::mapped::{HeardTable, SettingsEntry, SlotTable};
-use super::{CounterReader, DataplaneError, Events, Pins};
+use super::{CounterReader, DataplaneError, Events, Pins, Slot};
 
 /// The kernel's longest tick in nanoseconds (`CONFIG_HZ_100`).
 const MOST_TICK: i64 = 10_000_000;
@@ -36,7 +36,7 @@ pub struct Tables {
     allowed_sources: Hash<SourceKey, Checked>,
     settings: SettingsEntry,
     /// The virtual routers that the kernel half knows, with their slots.
-    known: BTreeMap<RouterKey, u32>,
+    known: BTreeMap<RouterKey, Slot>,
     /// Those of them on account of which packets are looked up by their destination.
     without_virtual_mac: BTreeSet<RouterKey>,
     slots: SlotTable,
@@ -81,7 +81,8 @@ impl Tables {
             events: Some(take(map::EVENTS)?),
             counters: Some(CounterReader::new(take(map::COUNTERS)?)?),
         };
-        tables.known = tables.routers.map.iter().collect::<Result<_, _>>()?;
+        let known = tables.routers.map.iter().map(|entry| entry.map(|(key, slot)| (key, Slot::new(slot))));
+        tables.known = known.collect::<Result<_, _>>()?;
         for (key, router) in tables.routers() {
             if router.flags & Router::VIRTUAL_MAC == 0 {
                 tables.without_virtual_mac.insert(key);
@@ -93,12 +94,12 @@ impl Tables {
 
     /// Lists every virtual router that the kernel half knows.
     pub fn routers(&self) -> BTreeMap<RouterKey, Router> {
-        self.known.iter().map(|(key, slot)| (*key, self.slots.read(*slot).router(*slot))).collect()
+        self.known.iter().map(|(key, slot)| (*key, self.slots.read(*slot).router(slot.get()))).collect()
     }
 
-    /// Returns how many virtual routers there is room for.
-    pub fn slots(&self) -> u32 {
-        self.slots.count()
+    /// Lists all slots, also those that no virtual router has.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        (0..self.slots.count()).map(Slot::new)
     }
 
     /// Makes a virtual router known, or changes it. A change takes no system call, and is made before anything that the
@@ -113,9 +114,10 @@ impl Tables {
         }
         self.slots.write(key, router);
         fence(Ordering::SeqCst);
-        if self.known.get(&key) != Some(&router.slot) {
-            self.routers.set(key, router.slot)?;
-            self.known.insert(key, router.slot);
+        let slot = Slot::new(router.slot);
+        if self.known.get(&key) != Some(&slot) {
+            self.routers.set(key, slot.get())?;
+            self.known.insert(key, slot);
         }
         let changed = if router.flags & Router::VIRTUAL_MAC == 0 {
             self.without_virtual_mac.insert(key)
@@ -139,8 +141,8 @@ impl Tables {
     /// # Errors
     ///
     /// Fails if the map has no room for it.
-    pub fn add_vip(&mut self, vip: VipKey, slot: u32) -> Result<(), DataplaneError> {
-        self.vips.set(vip, Checked { value: slot, digest: digest(zerocopy::transmute!(vip)) })
+    pub fn add_vip(&mut self, vip: VipKey, slot: Slot) -> Result<(), DataplaneError> {
+        self.vips.set(vip, Checked { value: slot.get(), digest: digest(zerocopy::transmute!(vip)) })
     }
 
     /// The addresses of the virtual router in each slot, in no order.
@@ -148,13 +150,13 @@ impl Tables {
     /// # Errors
     ///
     /// Fails if the map cannot be read.
-    pub fn addresses(&self) -> Result<BTreeMap<u32, Vec<IpAddr>>, DataplaneError> {
+    pub fn addresses(&self) -> Result<BTreeMap<Slot, Vec<IpAddr>>, DataplaneError> {
         let mut addresses = BTreeMap::<_, Vec<_>>::new();
         for entry in self.vips.map.iter() {
             let (vip, Checked { value: slot, .. }) = entry?;
             // Not the key by which an address is found from other interfaces.
             if vip.ifindex != 0 {
-                addresses.entry(slot).or_default().push(abi::ip_address(vip.family, vip.address));
+                addresses.entry(Slot::new(slot)).or_default().push(abi::ip_address(vip.family, vip.address));
             }
         }
         Ok(addresses)
@@ -207,7 +209,7 @@ impl Tables {
         self.routers.retain(routers)?;
         let (kept, gone) = std::mem::take(&mut self.known).into_iter().partition(|(key, _)| routers.contains(key));
         self.known = kept;
-        let gone: BTreeMap<RouterKey, u32> = gone;
+        let gone: BTreeMap<RouterKey, Slot> = gone;
         for (key, slot) in gone {
             self.slots.free(slot);
             self.without_virtual_mac.remove(&key);
@@ -217,24 +219,24 @@ impl Tables {
     }
 
     /// Returns what the kernel half has heard for the virtual router in this slot; without a system call.
-    pub fn heard(&self, slot: u32) -> Heard {
+    pub fn heard(&self, slot: Slot) -> Heard {
         self.heard.read(slot)
     }
 
     /// Returns until when the virtual router in this slot may serve; without a system call.
-    pub fn lease(&self, slot: u32) -> u64 {
+    pub fn lease(&self, slot: Slot) -> u64 {
         self.slots.lease(slot)
     }
 
     /// Sets until when the virtual router in this slot may serve; without a system call.
-    pub fn set_lease(&self, slot: u32, until: u64) {
+    pub fn set_lease(&self, slot: Slot, until: u64) {
         self.end_lease_of_all();
         self.slots.set_lease(slot, until);
     }
 
     /// Moves the end of a lease from `from` to a later moment. Fails, with the end that it finds instead, if the kernel half has
     /// ended the lease.
-    pub fn renew_lease(&self, slot: u32, from: u64, until: u64) -> Result<(), u64> {
+    pub fn renew_lease(&self, slot: Slot, from: u64, until: u64) -> Result<(), u64> {
         self.slots.renew_lease(slot, from, until)
     }
 
@@ -245,7 +247,7 @@ impl Tables {
 
     /// Gives a lease to all ([`Settings::all`](xvrrp_common::abi::Settings::all)): the one that ends first of those in the slots of `active`, which are all
     /// virtual routers that the maps have as Active. Each call has another `now`. Returns the end.
-    pub fn renew_lease_of_all(&self, now: Instant, active: impl Iterator<Item = u32>) -> u64 {
+    pub fn renew_lease_of_all(&self, now: Instant, active: impl Iterator<Item = Slot>) -> u64 {
         let mut until = Lease::UNLIMITED;
         self.settings.renew_all(now.as_nanos(), || {
             until = active.map(|slot| self.lease(slot)).min().unwrap_or(Lease::UNLIMITED);
@@ -265,10 +267,10 @@ impl Tables {
     /// # Errors
     ///
     /// Fails if the slot's counters cannot be cleared.
-    pub fn clear_slot(&mut self, slot: u32) -> Result<(), DataplaneError> {
+    pub fn clear_slot(&mut self, slot: Slot) -> Result<(), DataplaneError> {
         self.heard.clear(slot);
         self.set_lease(slot, Lease::ENDED);
-        self.counters.as_mut().map_or(Ok(()), |counters| counters.clear(CounterReader::router(slot)))
+        self.counters.as_mut().map_or(Ok(()), |counters| counters.clear(slot))
     }
 
     /// Takes the events, which can be waited for. They can be taken once.

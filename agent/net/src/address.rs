@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol};
+use xvrrp_common::units::IfIndex;
 
 /// Marks an address as ours (`IFA_PROTO`, Linux 5.18): the protocol number of VRRP (RFC 9568 5.1.1.4).
 pub(super) const ADDRESS_PROTOCOL: AddressProtocol = AddressProtocol::Other(112);
@@ -19,7 +20,7 @@ pub struct InterfaceAddress {
 }
 
 /// An address with its prefix length on the interface with this index.
-pub type Placed = (u32, IpAddr, u8);
+pub type Placed = (IfIndex, IpAddr, u8);
 
 /// Returns the address of a message; `None` for one that failed duplicate detection, because another host has it.
 pub(super) fn interface_address(message: &AddressMessage) -> Option<InterfaceAddress> {
@@ -39,7 +40,7 @@ pub(super) fn placed(message: &AddressMessage) -> Option<Placed> {
         AddressAttribute::Address(address) if address.is_ipv6() => Some(*address),
         _ => None,
     });
-    Some((message.header.index, local.or(ipv6)?, message.header.prefix_len))
+    Some((IfIndex::new(message.header.index), local.or(ipv6)?, message.header.prefix_len))
 }
 
 pub(super) fn has_flag(message: &AddressMessage, flag: AddressFlags) -> bool {

@@ -10,7 +10,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::sys::AsyncSocket;
-use xvrrp_common::units::MacAddress;
+use xvrrp_common::units::{IfIndex, MacAddress};
 
 use super::NetError;
 use super::address::{Placed, placed};
@@ -23,7 +23,7 @@ pub enum Deletion {
     /// An entry of an interface's unicast filter has been removed.
     Filter {
         /// The interface.
-        ifindex: u32,
+        ifindex: IfIndex,
         /// The address that the entry let through.
         mac: MacAddress,
     },
@@ -71,7 +71,7 @@ fn deletion(message: &RouteNetlinkMessage) -> Option<Deletion> {
     match message {
         RouteNetlinkMessage::DelAddress(address) => placed(address).map(Deletion::Address),
         RouteNetlinkMessage::DelNeighbour(entry) if entry.header.family == AddressFamily::Bridge => {
-            Some(Deletion::Filter { ifindex: entry.header.ifindex, mac: mac(entry)? })
+            Some(Deletion::Filter { ifindex: IfIndex::new(entry.header.ifindex), mac: mac(entry)? })
         }
         _ => None,
     }

@@ -4,7 +4,7 @@ use netlink_packet_route::link::{
     InfoData, InfoKind, InfoMacVlan, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
     LinkXdp, MacVlanMode,
 };
-use xvrrp_common::units::MacAddress;
+use xvrrp_common::units::{IfIndex, MacAddress};
 
 use super::address::InterfaceAddress;
 
@@ -14,7 +14,7 @@ pub struct Interface {
     /// Its name at the moment.
     pub name: String,
     /// Its number in this network namespace.
-    pub ifindex: u32,
+    pub ifindex: IfIndex,
     /// Its own address; zeros if it has none.
     pub mac: MacAddress,
     /// Has Ethernet framing.
@@ -22,11 +22,11 @@ pub struct Interface {
     /// Whether it is the loopback interface.
     pub loopback: bool,
     /// Whether it takes frames to another unicast address than its own.
-    pub kind: Kind,
+    pub kind: InterfaceKind,
     /// What arrives on it is another interface's: it is a port of a bridge, a bond or a team.
     pub port: bool,
     /// The interface that it is a VLAN of, by index.
-    pub vlan_of: Option<u32>,
+    pub vlan_of: Option<IfIndex>,
     /// Administratively up and with a carrier.
     pub running: bool,
     /// Addresses, in the kernel's order.
@@ -37,7 +37,7 @@ pub struct Interface {
 
 /// What decides whether an interface takes frames to another unicast address than its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
+pub enum InterfaceKind {
     /// It has a unicast filter, or needs none.
     #[default]
     Ordinary,
@@ -58,7 +58,7 @@ impl Interface {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkChange {
     /// The interface's number.
-    pub ifindex: u32,
+    pub ifindex: IfIndex,
     /// Administratively up and with a carrier.
     pub running: bool,
     /// Its own address; `None` if it is gone.
@@ -85,7 +85,7 @@ pub(super) fn interface(message: &LinkMessage) -> Option<Interface> {
     let mac = mac(message);
     Some(Interface {
         name,
-        ifindex: message.header.index,
+        ifindex: IfIndex::new(message.header.index),
         mac: mac.unwrap_or_default(),
         ethernet: message.header.link_layer_type == LinkLayerType::Ether && mac.is_some(),
         loopback: message.header.flags.contains(LinkFlags::Loopback),
@@ -119,15 +119,15 @@ fn is_port(message: &LinkMessage) -> bool {
     has_master && !information(message).any(|it| matches!(it, LinkInfo::PortKind(InfoPortKind::Vrf)))
 }
 
-fn vlan_of(message: &LinkMessage) -> Option<u32> {
+fn vlan_of(message: &LinkMessage) -> Option<IfIndex> {
     let parent = message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Link(parent) => Some(*parent),
+        LinkAttribute::Link(parent) => Some(IfIndex::new(*parent)),
         _ => None,
     });
     parent.filter(|_| is(message, &InfoKind::Vlan))
 }
 
-fn kind(message: &LinkMessage) -> Kind {
+fn kind(message: &LinkMessage) -> InterfaceKind {
     let passes_through = || {
         information(message).any(|it| match it {
             LinkInfo::Data(InfoData::MacVlan(data)) => data.contains(&InfoMacVlan::Mode(MacVlanMode::Passthrough)),
@@ -135,11 +135,11 @@ fn kind(message: &LinkMessage) -> Kind {
         })
     };
     if is(message, &InfoKind::Bridge) {
-        Kind::Bridge
+        InterfaceKind::Bridge
     } else if is(message, &InfoKind::MacVlan) && !passes_through() {
-        Kind::Macvlan
+        InterfaceKind::Macvlan
     } else {
-        Kind::Ordinary
+        InterfaceKind::Ordinary
     }
 }
 

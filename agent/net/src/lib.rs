@@ -20,7 +20,7 @@ pub use address::{InterfaceAddress, Placed};
 pub use deletions::{Deletion, DeletionMonitor};
 pub use echo::Echo;
 pub use error::NetError;
-pub use interface::{Interface, Kind, LinkChange};
+pub use interface::{Interface, InterfaceKind, LinkChange};
 pub use interface_flags::interface_is_running;
 pub use link_monitor::{LinkMonitor, LinkNews};
 pub use memberships::Memberships;

@@ -8,6 +8,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::NetlinkPayload;
 use tokio::task::JoinHandle;
+use xvrrp_common::units::IfIndex;
 
 use super::NetError;
 use super::address::is_ours;
@@ -73,11 +74,13 @@ fn news(message: &RouteNetlinkMessage) -> Option<LinkNews> {
         RouteNetlinkMessage::NewLink(link) => {
             // An event of a wireless card has none, and says nothing of the link.
             let mac = Some(mac(link)?);
-            Some(LinkNews::Change(LinkChange { ifindex: link.header.index, running: is_running(link), mac }))
+            let ifindex = IfIndex::new(link.header.index);
+            Some(LinkNews::Change(LinkChange { ifindex, running: is_running(link), mac }))
         }
         // Of family AF_BRIDGE, it only says that the interface has left its bridge.
         RouteNetlinkMessage::DelLink(link) if link.header.interface_family != AddressFamily::Bridge => {
-            Some(LinkNews::Change(LinkChange { ifindex: link.header.index, running: false, mac: None }))
+            let ifindex = IfIndex::new(link.header.index);
+            Some(LinkNews::Change(LinkChange { ifindex, running: false, mac: None }))
         }
         RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) => {
             (!is_ours(address)).then_some(LinkNews::Addresses)
@@ -101,7 +104,7 @@ mod tests {
         assert_eq!(news(&RouteNetlinkMessage::NewLink(link.clone())), None);
         link.attributes.push(LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]));
         let mac = Some(MacAddress([2, 0, 0, 0, 0, 1]));
-        let change = LinkChange { ifindex: 3, running: false, mac };
+        let change = LinkChange { ifindex: IfIndex::new(3), running: false, mac };
         assert_eq!(news(&RouteNetlinkMessage::NewLink(link.clone())), Some(LinkNews::Change(change)));
         let gone = LinkChange { mac: None, ..change };
         assert_eq!(news(&RouteNetlinkMessage::DelLink(link)), Some(LinkNews::Change(gone)));

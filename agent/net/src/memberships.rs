@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use socket2::{InterfaceIndexOrAddress, SockRef};
+use xvrrp_common::units::IfIndex;
 use xvrrp_common::wire::vrrp::{GROUP, GROUP_IPV6};
 
 /// Keeps an interface in groups, until this is dropped. Nothing is ever received: the socket is bound to nothing.
@@ -24,9 +25,9 @@ impl Memberships {
     /// # Errors
     ///
     /// Fails if the interface cannot join the group.
-    pub fn ipv4(ifindex: u32) -> io::Result<Self> {
+    pub fn ipv4(ifindex: IfIndex) -> io::Result<Self> {
         let socket = unbound(AddressFamily::Inet)?;
-        let interface = InterfaceIndexOrAddress::Index(ifindex);
+        let interface = InterfaceIndexOrAddress::Index(ifindex.get());
         SockRef::from(&socket).join_multicast_v4_n(&Ipv4Addr::from(GROUP), &interface)?;
         Ok(Self(socket))
     }
@@ -37,17 +38,17 @@ impl Memberships {
     /// # Errors
     ///
     /// Fails if the interface cannot join one of the groups.
-    pub fn ipv6(ifindex: u32, adverts: bool, addresses: impl IntoIterator<Item = IpAddr>) -> io::Result<Self> {
+    pub fn ipv6(ifindex: IfIndex, adverts: bool, addresses: impl IntoIterator<Item = IpAddr>) -> io::Result<Self> {
         let socket = unbound(AddressFamily::Inet6)?;
         if adverts {
-            socket.join_multicast_v6(&Ipv6Addr::from(GROUP_IPV6), ifindex)?;
+            socket.join_multicast_v6(&Ipv6Addr::from(GROUP_IPV6), ifindex.get())?;
         }
         let mut groups: Vec<Ipv6Addr> = addresses.into_iter().filter_map(solicited_node).collect();
         // Addresses that end in the same way share one.
         groups.sort_unstable();
         groups.dedup();
         for group in groups {
-            socket.join_multicast_v6(&group, ifindex)?;
+            socket.join_multicast_v6(&group, ifindex.get())?;
         }
         Ok(Self(socket))
     }

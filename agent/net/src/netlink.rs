@@ -10,7 +10,7 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo};
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
-use xvrrp_common::units::MacAddress;
+use xvrrp_common::units::{IfIndex, MacAddress};
 
 use super::address::{ADDRESS_PROTOCOL, Placed, has_flag, interface_address, is_ours, placed};
 use super::error::{NetError, has_errno};
@@ -82,7 +82,9 @@ impl Netlink {
             let Some(address) = interface_address(&message) else {
                 continue;
             };
-            if let Some(interface) = interfaces.iter_mut().find(|known| known.ifindex == message.header.index) {
+            if let Some(interface) =
+                interfaces.iter_mut().find(|known| known.ifindex == IfIndex::new(message.header.index))
+            {
                 interface.addresses.push(address);
             }
         }
@@ -104,7 +106,7 @@ impl Netlink {
         interface: &str,
         (ifindex, address, prefix_length): Placed,
     ) -> Result<AddressOutcome, NetError> {
-        let mut request = self.handle.address().add(ifindex, address, prefix_length);
+        let mut request = self.handle.address().add(ifindex.get(), address, prefix_length);
         let attributes = &mut request.message_mut().attributes;
         attributes.push(AddressAttribute::Protocol(ADDRESS_PROTOCOL));
         if address.is_ipv6() {
@@ -175,7 +177,7 @@ impl Netlink {
         // goes over all others.
         let removals = messages.into_iter().rev().filter_map(|message| {
             let found = interface_address(&message).filter(|found| found.ours || !*MARKS_LAST)?;
-            let placed = (message.header.index, found.address, found.prefix_length);
+            let placed = (IfIndex::new(message.header.index), found.address, found.prefix_length);
             let interface = *added.get(&placed)?;
             Some(async move {
                 let outcome = self.delete(interface, message, found.address, found.prefix_length).await;
@@ -193,7 +195,7 @@ impl Netlink {
     /// Fails if the kernel does not list addresses or interfaces.
     pub async fn remove_stale_addresses(
         &self,
-        keep: &BTreeSet<(u32, IpAddr)>,
+        keep: &BTreeSet<(IfIndex, IpAddr)>,
     ) -> Result<(Vec<String>, Vec<NetError>), NetError> {
         let stale: Vec<FoundAddress> = (self.addresses().await?.into_iter())
             .filter(|found| found.ours && !keep.contains(&(found.placed.0, found.placed.1)))
@@ -203,7 +205,8 @@ impl Netlink {
             return Ok((Vec::new(), Vec::new()));
         }
         let interfaces = self.interfaces().await?;
-        let names: BTreeMap<u32, &str> = interfaces.iter().map(|known| (known.ifindex, known.name.as_str())).collect();
+        let names: BTreeMap<IfIndex, &str> =
+            interfaces.iter().map(|known| (known.ifindex, known.name.as_str())).collect();
         let named = |found: FoundAddress| {
             let name = names.get(&found.placed.0).copied().unwrap_or("?");
             (found, name)
@@ -232,11 +235,16 @@ impl Netlink {
     /// # Errors
     ///
     /// Fails if the kernel refuses the entry.
-    pub async fn open_unicast_filter(&self, interface: &str, ifindex: u32, mac: MacAddress) -> Result<bool, NetError> {
+    pub async fn open_unicast_filter(
+        &self,
+        interface: &str,
+        ifindex: IfIndex,
+        mac: MacAddress,
+    ) -> Result<bool, NetError> {
         let request = self
             .handle
             .neighbours()
-            .add_bridge(ifindex, &mac.0)
+            .add_bridge(ifindex.get(), &mac.0)
             .flags(NeighbourFlags::Own)
             .state(NeighbourState::Permanent);
         match request.execute().await {
@@ -249,7 +257,7 @@ impl Netlink {
     /// Opens many filters, each given as (interface, index, MAC), and returns the outcomes in the same order.
     pub async fn open_unicast_filters(
         &self,
-        filters: impl IntoIterator<Item = (&str, u32, MacAddress)>,
+        filters: impl IntoIterator<Item = (&str, IfIndex, MacAddress)>,
     ) -> Vec<Result<bool, NetError>> {
         let openings =
             filters.into_iter().map(|(interface, ifindex, mac)| self.open_unicast_filter(interface, ifindex, mac));
@@ -261,10 +269,15 @@ impl Netlink {
     /// # Errors
     ///
     /// Fails if the kernel refuses to remove the entry.
-    pub async fn close_unicast_filter(&self, interface: &str, ifindex: u32, mac: MacAddress) -> Result<(), NetError> {
+    pub async fn close_unicast_filter(
+        &self,
+        interface: &str,
+        ifindex: IfIndex,
+        mac: MacAddress,
+    ) -> Result<(), NetError> {
         let mut message = NeighbourMessage::default();
         message.header.family = AddressFamily::Bridge;
-        message.header.ifindex = ifindex;
+        message.header.ifindex = ifindex.get();
         message.header.state = NeighbourState::Permanent;
         message.header.flags = NeighbourFlags::Own;
         message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::{array, io, mem, ptr};
 
 use nix::sys::socket::{self, sockopt};
+use xvrrp_common::units::IfIndex;
 
 /// `TC_PRIO_CONTROL` of linux/pkt_sched.h: the band that a queueing discipline sends first.
 pub(super) const PRIORITY_CONTROL: i32 = 7;
@@ -62,11 +63,11 @@ impl PacketSocket {
     /// # Errors
     ///
     /// Fails if the kernel has no such index.
-    pub fn on(self: &Arc<Self>, ifindex: u32) -> io::Result<InterfaceSender> {
+    pub fn on(self: &Arc<Self>, ifindex: IfIndex) -> io::Result<InterfaceSender> {
         let address = libc::sockaddr_ll {
             sll_family: FAMILY,
             sll_protocol: 0,
-            sll_ifindex: i32::try_from(ifindex).map_err(|_| io::ErrorKind::InvalidInput)?,
+            sll_ifindex: i32::try_from(ifindex.get()).map_err(|_| io::ErrorKind::InvalidInput)?,
             sll_hatype: 0,
             sll_pkttype: 0,
             sll_halen: 0,

@@ -9,6 +9,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, sendto,
     setsockopt, socket, sockopt,
 };
+use xvrrp_common::units::IfIndex;
 
 use super::packet::PRIORITY_CONTROL;
 
@@ -37,12 +38,12 @@ impl UnicastSocket {
     /// # Errors
     ///
     /// Fails if no raw socket to the peer can be opened on the interface.
-    pub fn open(interface: &str, ifindex: u32, peer: IpAddr) -> io::Result<Self> {
+    pub fn open(interface: &str, ifindex: IfIndex, peer: IpAddr) -> io::Result<Self> {
         let (family, to) = match peer {
             IpAddr::V4(peer) => (AddressFamily::Inet, To::Ipv4(ipv4(peer))),
             IpAddr::V6(peer) => {
                 // Other addresses than link-local ones have no scope.
-                let scope = if peer.is_unicast_link_local() { ifindex } else { 0 };
+                let scope = if peer.is_unicast_link_local() { ifindex.get() } else { 0 };
                 (AddressFamily::Inet6, To::Ipv6(SockaddrIn6::from(SocketAddrV6::new(peer, 0, 0, scope))))
             }
         };

@@ -15,9 +15,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use xvrrp_net::{AddressOutcome, Deletion, FoundAddress, MARKS_LAST, NetError, Netlink, Placed, interface_is_running};
 
-use super::router::{Presence, Router, identity, subnet};
+use super::placement::Placement;
+use super::report::{Account, AddressReport};
+use super::router::{KeptRouter, Presence, identity, subnet};
 use super::tolerance::{Permission, Tolerance};
-use super::{Account, Placement, Standing};
 use crate::addresses::unicast_filters::Record;
 use crate::identity::{PerRouter, RouterIndex};
 
@@ -41,11 +42,11 @@ type AddressIndex = (RouterIndex, usize);
 /// Keeps addresses and unicast filter entries on the host.
 pub(super) struct Keeper {
     netlink: Netlink,
-    routers: PerRouter<Router>,
+    routers: PerRouter<KeptRouter>,
     by_address: BTreeMap<Placed, AddressIndex>,
     /// Record of the filter entries. The filters are kept once it is set.
     record: Option<Record>,
-    standings: mpsc::UnboundedSender<Standing>,
+    reports: mpsc::UnboundedSender<AddressReport>,
     accounts: Arc<PerRouter<Account>>,
     /// Time of the next check.
     due: Instant,
@@ -63,10 +64,10 @@ impl Keeper {
     pub(super) fn new(
         netlink: Netlink,
         placements: PerRouter<Placement>,
-        standings: mpsc::UnboundedSender<Standing>,
+        reports: mpsc::UnboundedSender<AddressReport>,
         accounts: Arc<PerRouter<Account>>,
     ) -> Self {
-        let routers: PerRouter<_> = placements.into_iter().map(Router::new).collect();
+        let routers: PerRouter<_> = placements.into_iter().map(KeptRouter::new).collect();
         let all = routers.enumerate().flat_map(|(number, router)| {
             let places = router.addresses.iter().enumerate();
             places.map(move |(place, address)| (identity(router.placed(address)), (number, place)))
@@ -78,7 +79,7 @@ impl Keeper {
             routers,
             by_address,
             record: None,
-            standings,
+            reports,
             accounts,
             due: now + RETRY,
             period_ends: now + PERIOD,
@@ -164,7 +165,7 @@ impl Keeper {
 
     /// Carries out what was requested. Addresses are installed first, because clients wait for them.
     pub(super) async fn carry_out(&mut self) {
-        let asked = |wanted| move |router: &Router| router.asked && router.wanted == Some(wanted);
+        let asked = |wanted| move |router: &KeptRouter| router.asked && router.wanted == Some(wanted);
         if self.routers.iter().any(asked(true)) {
             self.install(asked(true)).await;
         }
@@ -178,12 +179,12 @@ impl Keeper {
     /// Reports the virtual routers whose addresses have been removed as requested. A virtual router whose addresses
     /// could not be removed stays behind the fence.
     fn report_removed(&mut self) {
-        let is_off = |router: &Router| router.addresses.iter().all(|address| address.presence != Presence::Ours);
+        let is_off = |router: &KeptRouter| router.addresses.iter().all(|address| address.presence != Presence::Ours);
         for (number, router) in self.routers.enumerate_mut() {
             if router.retires && is_off(router) {
                 router.retires = false;
                 // Sending fails only in the last moments of a stop: until then, the election outlives this thread.
-                let _ = self.standings.send(Standing::Removed { router: number });
+                let _ = self.reports.send(AddressReport::Removed { router: number });
             }
         }
     }
@@ -214,8 +215,8 @@ impl Keeper {
     }
 
     async fn check_addresses(&mut self, now: Instant) -> Result<(), NetError> {
-        let is_there = |router: &Router| router.addresses.iter().any(|address| address.presence == Presence::Ours);
-        let is_concerned = |router: &Router| match router.wanted {
+        let is_there = |router: &KeptRouter| router.addresses.iter().any(|address| address.presence == Presence::Ours);
+        let is_concerned = |router: &KeptRouter| match router.wanted {
             Some(true) => !router.addresses.is_empty(),
             Some(false) => is_there(router),
             None => false,
@@ -319,7 +320,7 @@ impl Keeper {
     }
 
     /// Installs the missing addresses of the virtual routers that serve, as far as [`Tolerance`] permits it now.
-    async fn install(&mut self, which: impl Fn(&Router) -> bool) {
+    async fn install(&mut self, which: impl Fn(&KeptRouter) -> bool) {
         let now = Instant::now();
         let (places, failures) = self.absent(which, now);
         for (router, failure) in failures {
@@ -379,7 +380,7 @@ impl Keeper {
     /// Returns the addresses to install now, and the virtual routers that cannot have all of theirs, with the reason.
     fn absent(
         &mut self,
-        which: impl Fn(&Router) -> bool,
+        which: impl Fn(&KeptRouter) -> bool,
         now: Instant,
     ) -> (Vec<AddressIndex>, Vec<(RouterIndex, String)>) {
         let (mut places, mut failures) = (Vec::new(), Vec::new());
@@ -417,8 +418,8 @@ impl Keeper {
 
     /// Removes the addresses that this agent has installed. An address that cannot be removed is tried again at the
     /// next check and at the end.
-    async fn remove(&mut self, which: impl Fn(&Router) -> bool) {
-        let added = |router: &Router| {
+    async fn remove(&mut self, which: impl Fn(&KeptRouter) -> bool) {
+        let added = |router: &KeptRouter| {
             let ours = router.addresses.iter().filter(|address| address.presence == Presence::Ours);
             ours.map(|address| router.placed(address)).collect::<Vec<_>>()
         };
@@ -431,7 +432,7 @@ impl Keeper {
         }
         let outcome = self.netlink.remove_addresses(&added).await;
         for router in self.routers.iter_mut().filter(|router| which(router)) {
-            let Router { placement: Placement { name, ifindex, .. }, addresses, .. } = router;
+            let KeptRouter { placement: Placement { name, ifindex, .. }, addresses, .. } = router;
             for address in addresses.iter_mut().filter(|address| address.presence == Presence::Ours) {
                 (address.lost, address.restored) = (false, false);
                 match &outcome {
@@ -505,7 +506,9 @@ impl Keeper {
 
     /// Logs that something was put back, at most every [`LOG_PAUSE`] for each virtual router.
     fn log_restored(&mut self, number: RouterIndex, first: &str, count: usize, now: Instant) {
-        let Some(Router { placement, unlogged: (unlogged, logged), .. }) = self.routers.get_mut(number) else { return };
+        let Some(KeptRouter { placement, unlogged: (unlogged, logged), .. }) = self.routers.get_mut(number) else {
+            return;
+        };
         *unlogged += count;
         if *unlogged == 0 || logged.is_some_and(|logged| now.duration_since(logged) < LOG_PAUSE) {
             return;
@@ -550,11 +553,11 @@ impl Keeper {
     /// Reports to the election and to the status whether a virtual router has what it needs on the host.
     fn report_standing(&self, router: RouterIndex, failure: Option<String>) {
         let kept = failure.is_none();
-        if let (Some(account), Some(Router { rest, .. })) = (self.accounts.get(router), self.routers.get(router)) {
+        if let (Some(account), Some(KeptRouter { rest, .. })) = (self.accounts.get(router), self.routers.get(router)) {
             *account.rest.lock().unwrap_or_else(PoisonError::into_inner) = rest.left(failure);
         }
         // If sending fails, the election has ended, and no role is left to give up.
-        let _ = self.standings.send(Standing::Kept { router, kept });
+        let _ = self.reports.send(AddressReport::Kept { router, kept });
     }
 }
 

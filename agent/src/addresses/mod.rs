@@ -6,52 +6,37 @@
 //! the thread of every deletion, and the thread checks all addresses every few seconds (`keeper.rs`).
 
 mod keeper;
+mod placement;
+mod report;
 mod router;
 mod tolerance;
 pub mod unicast_filters;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Context;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
-use xvrrp_common::units::MacAddress;
+use xvrrp_common::units::IfIndex;
 use xvrrp_net::{DeletionMonitor, NetError, Netlink};
 
 use crate::addresses::unicast_filters::Record;
 use crate::identity::{PerRouter, RouterIndex};
-use crate::process::realtime;
+use crate::process::{realtime, runtime_thread};
 use keeper::Keeper;
+pub use placement::Placement;
+pub use report::{Account, AddressReport};
 pub use tolerance::RestLeft;
 
 /// Largest number of requests that are handled together.
 const AT_ONCE: usize = 4096;
 
-/// What one virtual router needs on the host, and where.
-#[derive(Clone, Debug)]
-pub struct Placement {
-    /// Name of the virtual router, for the log.
-    pub name: String,
-    pub interface: String,
-    pub ifindex: u32,
-    /// Addresses with their prefix lengths.
-    pub addresses: Vec<(IpAddr, u8)>,
-    /// Those addresses that a predecessor has installed and that stay for now.
-    pub installed: Vec<(IpAddr, u8)>,
-    /// MAC address that the card's unicast filter has to admit, whatever the role.
-    pub virtual_mac: Option<MacAddress>,
-    /// Rest that this process had begun before a reload.
-    pub rest: RestLeft,
-}
-
 /// Request to the address thread. Numbers are those of virtual routers.
 #[derive(Debug)]
-pub enum Request {
+pub enum AddressRequest {
     /// Install the addresses of this virtual router.
     Install(RouterIndex),
     /// Remove the addresses of this virtual router.
@@ -68,62 +53,33 @@ pub enum Request {
     Leave,
 }
 
-/// Report of the address thread about a virtual router, which is given by its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Whether everything that it needs on the host stays there, as far as is known.
-    Kept { router: RouterIndex, kept: bool },
-    /// Its addresses have been removed as requested.
-    Removed { router: RouterIndex },
-}
-
-/// Counts of what was put back for one virtual router, for the status.
-#[derive(Debug, Default)]
-pub struct Account {
-    pub addresses: AtomicU64,
-    pub filters: AtomicU64,
-    /// The rest of the virtual router: whether it has given up its role, why, and for how long.
-    pub rest: Mutex<RestLeft>,
-}
-
-impl Account {
-    fn new(placement: &Placement) -> Self {
-        Self { rest: Mutex::new(placement.rest.clone()), ..Self::default() }
-    }
-
-    /// Returns the rest of the virtual router.
-    pub fn rest(&self) -> RestLeft {
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 /// Handle of the address thread.
 #[derive(Debug)]
-pub struct Handle {
-    pub requests: mpsc::UnboundedSender<Request>,
+pub struct AddressThread {
+    pub requests: mpsc::UnboundedSender<AddressRequest>,
     /// Accounts in the order of the virtual routers' numbers.
     pub accounts: Arc<PerRouter<Account>>,
     thread: JoinHandle<()>,
 }
 
 /// Waits until all earlier requests are done. Returns false if that takes longer than `patience`.
-pub async fn settle(requests: &mpsc::WeakUnboundedSender<Request>, patience: Duration) -> bool {
+pub async fn settle(requests: &mpsc::WeakUnboundedSender<AddressRequest>, patience: Duration) -> bool {
     let (reply, settled) = oneshot::channel();
     if let Some(requests) = requests.upgrade() {
-        let _ = requests.send(Request::Settle(reply));
+        let _ = requests.send(AddressRequest::Settle(reply));
     }
     tokio::time::timeout(patience, settled).await.is_ok()
 }
 
 /// Makes the thread do only what is requested from now on, so that nothing has to wait for its end. Waits for this at
 /// most for `patience`.
-pub async fn hold(requests: &mpsc::UnboundedSender<Request>, patience: Duration) {
+pub async fn hold(requests: &mpsc::UnboundedSender<AddressRequest>, patience: Duration) {
     let (reply, held) = oneshot::channel();
-    let _ = requests.send(Request::Hold(reply));
+    let _ = requests.send(AddressRequest::Hold(reply));
     let _ = tokio::time::timeout(patience, held).await;
 }
 
-impl Handle {
+impl AddressThread {
     /// Drops this sender and waits until the thread has ended, which it does once every other sender is gone.
     pub fn join(self) {
         drop(self.requests);
@@ -144,38 +100,26 @@ impl Handle {
 pub fn spawn(
     placements: PerRouter<Placement>,
     realtime_priority: u8,
-) -> anyhow::Result<(Handle, mpsc::UnboundedReceiver<Standing>)> {
+) -> anyhow::Result<(AddressThread, mpsc::UnboundedReceiver<AddressReport>)> {
     let (sender, requests) = mpsc::unbounded_channel();
-    let (standings, standing_receiver) = mpsc::unbounded_channel();
-    let (ready_sender, ready) = std::sync::mpsc::channel::<anyhow::Result<()>>();
+    let (reports, report_receiver) = mpsc::unbounded_channel();
     let accounts: Arc<PerRouter<Account>> = Arc::new(placements.iter().map(Account::new).collect());
-    let (name, shared) = ("addresses".to_owned(), Arc::clone(&accounts));
-    let thread = thread::Builder::new().name(name).spawn(move || {
-        realtime::schedule_behind_election(realtime_priority);
+    let shared = Arc::clone(&accounts);
+    let open = move || {
         if realtime_priority > 0 {
             realtime::touch_memory();
         }
-        // Sending on `ready_sender` cannot fail, because the receiver waits until something has been sent.
-        match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
-            Ok(runtime) => runtime.block_on(async move {
-                match open() {
-                    Ok((netlink, deletions)) => {
-                        let _ = ready_sender.send(Ok(()));
-                        // Stale addresses are removed first, because one of them may have to be installed afterwards.
-                        match remove_stale(&netlink, &kept_addresses(&placements)).await {
-                            Ok(()) => report_clean(&placements, &standings),
-                            Err(error) => tracing::error!("cannot remove the addresses of an earlier agent: {error}"),
-                        }
-                        serve(Keeper::new(netlink, placements, standings, shared), deletions, requests).await;
-                    }
-                    Err(error) => drop(ready_sender.send(Err(error.into()))),
-                }
-            }),
-            Err(error) => drop(ready_sender.send(Err(error.into()))),
+        open()
+    };
+    let thread = runtime_thread::spawn("addresses", realtime_priority, open, async move |(netlink, deletions)| {
+        // Stale addresses are removed first, because one of them may have to be installed afterwards.
+        match remove_stale(&netlink, &kept_addresses(&placements)).await {
+            Ok(()) => report_clean(&placements, &reports),
+            Err(error) => tracing::error!("cannot remove the addresses of an earlier agent: {error}"),
         }
+        serve(Keeper::new(netlink, placements, reports, shared), deletions, requests).await;
     })?;
-    ready.recv().context("the address thread has ended")??;
-    Ok((Handle { requests: sender, accounts, thread }, standing_receiver))
+    Ok((AddressThread { requests: sender, accounts, thread }, report_receiver))
 }
 
 fn open() -> Result<(Netlink, DeletionMonitor), NetError> {
@@ -185,7 +129,7 @@ fn open() -> Result<(Netlink, DeletionMonitor), NetError> {
 }
 
 /// Returns the addresses that a predecessor has installed and that stay for now.
-fn kept_addresses(placements: &PerRouter<Placement>) -> BTreeSet<(u32, IpAddr)> {
+fn kept_addresses(placements: &PerRouter<Placement>) -> BTreeSet<(IfIndex, IpAddr)> {
     let installed = |placement: &Placement| -> Vec<_> {
         placement.installed.iter().map(|&(address, _)| (placement.ifindex, address)).collect()
     };
@@ -193,10 +137,10 @@ fn kept_addresses(placements: &PerRouter<Placement>) -> BTreeSet<(u32, IpAddr)> 
 }
 
 /// Reports the virtual routers that have no address on the host.
-fn report_clean(placements: &PerRouter<Placement>, standings: &mpsc::UnboundedSender<Standing>) {
+fn report_clean(placements: &PerRouter<Placement>, reports: &mpsc::UnboundedSender<AddressReport>) {
     for (router, _) in placements.enumerate().filter(|(_, placement)| placement.installed.is_empty()) {
         // Sending fails only in the last moments of a stop: until then, the election outlives this thread.
-        let _ = standings.send(Standing::Removed { router });
+        let _ = reports.send(AddressReport::Removed { router });
     }
 }
 
@@ -204,7 +148,7 @@ fn report_clean(placements: &PerRouter<Placement>, standings: &mpsc::UnboundedSe
 ///
 /// # Errors
 /// The addresses cannot be listed, or one of them cannot be removed. All others are removed even then.
-pub async fn remove_stale(netlink: &Netlink, keep: &BTreeSet<(u32, IpAddr)>) -> anyhow::Result<()> {
+pub async fn remove_stale(netlink: &Netlink, keep: &BTreeSet<(IfIndex, IpAddr)>) -> anyhow::Result<()> {
     let (removed, failures) = netlink.remove_stale_addresses(keep).await?;
     for address in removed {
         tracing::warn!("removed {address}, which an earlier agent had left");
@@ -215,7 +159,11 @@ pub async fn remove_stale(netlink: &Netlink, keep: &BTreeSet<(u32, IpAddr)>) -> 
 /// Serves requests until `Leave`, or until every sender is gone.
 ///
 /// All waiting requests are handled together. Of several requests for one virtual router, only the last one counts.
-async fn serve(mut keeper: Keeper, mut deletions: DeletionMonitor, mut requests: mpsc::UnboundedReceiver<Request>) {
+async fn serve(
+    mut keeper: Keeper,
+    mut deletions: DeletionMonitor,
+    mut requests: mpsc::UnboundedReceiver<AddressRequest>,
+) {
     let mut waiting = Vec::new();
     loop {
         let due = keeper.due();
@@ -258,20 +206,20 @@ async fn wait_until(due: Option<Instant>) {
 }
 
 /// Serves the waiting requests. Returns true if the thread has to end and leave everything in place.
-async fn serve_requests(keeper: &mut Keeper, waiting: &mut Vec<Request>) -> bool {
+async fn serve_requests(keeper: &mut Keeper, waiting: &mut Vec<AddressRequest>) -> bool {
     let (mut replies, mut leave) = (Vec::new(), false);
     for request in waiting.drain(..) {
         match request {
-            Request::Install(router) => keeper.want(router, true),
-            Request::Remove(router) => keeper.want(router, false),
-            Request::Restore => keeper.check_soon(),
-            Request::KeepFilters(record) => keeper.keep_filters(record),
-            Request::Hold(reply) => {
+            AddressRequest::Install(router) => keeper.want(router, true),
+            AddressRequest::Remove(router) => keeper.want(router, false),
+            AddressRequest::Restore => keeper.check_soon(),
+            AddressRequest::KeepFilters(record) => keeper.keep_filters(record),
+            AddressRequest::Hold(reply) => {
                 keeper.hold();
                 replies.push(reply);
             }
-            Request::Settle(reply) => replies.push(reply),
-            Request::Leave => {
+            AddressRequest::Settle(reply) => replies.push(reply),
+            AddressRequest::Leave => {
                 leave = true;
                 break;
             }

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use tokio::time::Instant;
+use xvrrp_common::units::IfIndex;
 use xvrrp_net::Placed;
 
-use super::Placement;
+use super::placement::Placement;
 use super::tolerance::{Rest, Tolerance};
 
 /// Virtual router, as the address thread sees it.
-pub(super) struct Router {
+pub(super) struct KeptRouter {
     pub(super) placement: Placement,
-    pub(super) addresses: Vec<Address>,
+    pub(super) addresses: Vec<KeptAddress>,
     pub(super) filter: Tolerance,
     /// True if the next check has to look at the filter entry.
     pub(super) filter_in_doubt: bool,
@@ -29,7 +30,7 @@ pub(super) struct Router {
 }
 
 /// Virtual address.
-pub(super) struct Address {
+pub(super) struct KeptAddress {
     pub(super) address: IpAddr,
     pub(super) prefix_length: u8,
     pub(super) presence: Presence,
@@ -50,12 +51,12 @@ pub(super) enum Presence {
     Foreign,
 }
 
-impl Router {
+impl KeptRouter {
     pub(super) fn new(placement: Placement) -> Self {
         let installed: BTreeSet<_> = placement.installed.iter().copied().collect();
         let address = |&(address, prefix_length): &(IpAddr, u8)| {
             let is_installed = installed.contains(&(address, prefix_length));
-            Address {
+            KeptAddress {
                 address,
                 prefix_length,
                 presence: if is_installed { Presence::Ours } else { Presence::Absent },
@@ -84,7 +85,7 @@ impl Router {
     }
 
     /// Returns the address with its interface and prefix length.
-    pub(super) fn placed(&self, Address { address, prefix_length, .. }: &Address) -> Placed {
+    pub(super) fn placed(&self, KeptAddress { address, prefix_length, .. }: &KeptAddress) -> Placed {
         (self.placement.ifindex, *address, *prefix_length)
     }
 }
@@ -95,7 +96,7 @@ pub(super) fn identity((ifindex, address, prefix_length): Placed) -> Placed {
 }
 
 /// Returns the subnet of an IPv4 address.
-pub(super) fn subnet((ifindex, address, prefix_length): Placed) -> Option<(u32, Ipv4Addr, u8)> {
+pub(super) fn subnet((ifindex, address, prefix_length): Placed) -> Option<(IfIndex, Ipv4Addr, u8)> {
     let IpAddr::V4(address) = address else { return None };
     let mask = u32::MAX.checked_shl(32 - u32::from(prefix_length.min(32))).unwrap_or(0);
     Some((ifindex, Ipv4Addr::from_bits(address.to_bits() & mask), prefix_length))

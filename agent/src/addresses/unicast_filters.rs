@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
-use xvrrp_common::units::MacAddress;
+use xvrrp_common::units::{IfIndex, MacAddress};
 use xvrrp_config::files;
 use xvrrp_dataplane::namespace_cookie;
 use xvrrp_net::{Interface, NetError, Netlink};
@@ -113,7 +113,7 @@ impl UnicastFilters {
     ) -> Result<(), FilterError> {
         let entry = |&(Interface { name, ifindex, .. }, mac): &(&Interface, MacAddress)| Entry {
             interface: name.clone(),
-            ifindex: *ifindex,
+            ifindex: ifindex.get(),
             mac: mac.0,
         };
         let left = self.record.opened.clone();
@@ -166,7 +166,7 @@ impl UnicastFilters {
         // The filter of an interface that is gone is gone too.
         let is_it = |it: &&Interface| match entry.ifindex {
             0 => it.name == entry.interface,
-            ifindex => it.ifindex == ifindex,
+            ifindex => it.ifindex == IfIndex::new(ifindex),
         };
         let Some(interface) = interfaces.iter().find(is_it) else { return Ok(()) };
         let mac = MacAddress(entry.mac);
@@ -224,8 +224,8 @@ impl Record {
     ///
     /// # Errors
     /// The record cannot be written. The entry exists nevertheless.
-    pub fn claim(&mut self, interface: &str, ifindex: u32, mac: MacAddress) -> Result<(), FilterError> {
-        let entry = Entry { interface: interface.to_owned(), ifindex, mac: mac.0 };
+    pub fn claim(&mut self, interface: &str, ifindex: IfIndex, mac: MacAddress) -> Result<(), FilterError> {
+        let entry = Entry { interface: interface.to_owned(), ifindex: ifindex.get(), mac: mac.0 };
         if self.opened.contains(&entry) {
             return Ok(());
         }
@@ -297,8 +297,8 @@ mod tests {
     fn each_namespace_has_its_own_record_and_finds_no_other() {
         let directory = tempfile::tempdir().unwrap();
         let control = directory.path().join("xvrrp.sock");
-        find(&control, 1, "a").claim("eth0", 2, MAC).unwrap();
-        find(&control, 2, "a").claim("eth1", 3, MAC).unwrap();
+        find(&control, 1, "a").claim("eth0", IfIndex::new(2), MAC).unwrap();
+        find(&control, 2, "a").claim("eth1", IfIndex::new(3), MAC).unwrap();
         assert_eq!(find(&control, 1, "a").opened.len(), 1);
         let mut other = find(&control, 2, "a");
         assert_eq!(other.opened.first().unwrap().interface, "eth1");
@@ -311,13 +311,13 @@ mod tests {
     fn a_record_of_another_boot_is_neither_applied_nor_removed() {
         let directory = tempfile::tempdir().unwrap();
         let control = directory.path().join("xvrrp.sock");
-        find(&control, 1, "a").claim("eth0", 2, MAC).unwrap();
+        find(&control, 1, "a").claim("eth0", IfIndex::new(2), MAC).unwrap();
         let mut later = find(&control, 1, "b");
         assert_eq!(later.opened, []);
         later.remove().unwrap();
         assert_eq!(find(&control, 1, "a").opened.len(), 1);
         // The namespace of that boot no longer exists, and another namespace has its cookie now.
-        later.claim("eth0", 2, MAC).unwrap();
+        later.claim("eth0", IfIndex::new(2), MAC).unwrap();
         assert_eq!(find(&control, 1, "b").opened.len(), 1);
     }
 
@@ -346,7 +346,7 @@ mod tests {
         fs::write(&legacy, r#"[{"interface":"eth0","mac":[0,0,94,0,1,51]}]"#).unwrap();
         let mut record = Record::find_of(&control, 1, "a".to_owned(), false).unwrap();
         assert_eq!(record.opened, []);
-        record.claim("eth1", 3, MAC).unwrap();
+        record.claim("eth1", IfIndex::new(3), MAC).unwrap();
         record.remove().unwrap();
         assert!(legacy.exists());
         assert_eq!(find(&control, 1, "a").opened.len(), 1, "with pins it is this namespace's");

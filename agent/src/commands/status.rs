@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use xvrrp_common::units::Family;
 
 use crate::control::status::{
-    ActiveRouter, AgentStatus, CheckStatus, PeerStatus, RestoredCounts, RivalClaim, TimerStatus, TrackStatus,
+    ActiveRouter, AddressConflict, AgentStatus, CheckStatus, PeerStatus, RestoredCounts, TimerStatus, TrackStatus,
     VirtualRouterStatus,
 };
 
@@ -142,7 +142,7 @@ fn write_events(out: &mut String, router: &VirtualRouterStatus) -> fmt::Result {
     if router.announcements_waiting > 0 {
         writeln!(out, "  announces   {} frames wait for their turn", router.announcements_waiting)?;
     }
-    if let Some(RivalClaim { address, mac, ago_ms }) = &router.rival {
+    if let Some(AddressConflict { address, mac, ago_ms }) = &router.conflict {
         writeln!(out, "  RIVAL       {mac} claimed {address} {} ago", span(*ago_ms))?;
     }
     if !router.counters.is_empty() {
@@ -233,7 +233,7 @@ mod tests {
                 notify_failures: 0,
                 restored: RestoredCounts { addresses: 3, filter_entries: 1 },
                 not_kept: Some("192.0.2.1 on eth0 is taken off as often as it is put back".to_owned()),
-                rival: Some(RivalClaim {
+                conflict: Some(AddressConflict {
                     address: IpAddr::from([192, 0, 2, 1]),
                     mac: "02:00:00:00:00:09".to_owned(),
                     ago_ms: 1500.0,

@@ -122,7 +122,8 @@ pub struct VirtualRouterStatus {
     #[serde(default)]
     pub not_kept: Option<String>,
     /// The latest claim of another host to one of the addresses while this router was Active.
-    pub rival: Option<RivalClaim>,
+    #[serde(rename = "rival")]
+    pub conflict: Option<AddressConflict>,
     /// Frames that belong to this virtual router, by what the kernel half did with them.
     pub counters: BTreeMap<String, u64>,
 }
@@ -215,7 +216,8 @@ pub struct CheckStatus {
 /// and `nd_rival_claim` count such claims.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct RivalClaim {
+#[cfg_attr(test, schemars(rename = "RivalClaim"))]
+pub struct AddressConflict {
     /// The claimed address.
     pub address: IpAddr,
     /// The MAC of the other host.

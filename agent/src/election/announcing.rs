@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use xvrrp_common::units::{Instant, Interval};
+use xvrrp_common::units::{IfIndex, Instant, Interval};
 
 use crate::identity::RouterIndex;
 
@@ -139,7 +139,7 @@ fn price(frames: usize) -> Interval {
 /// The announcements of all virtual routers, by their numbers in the election.
 #[derive(Debug)]
 pub(super) struct Pace {
-    budgets: BTreeMap<u32, Budget>,
+    budgets: BTreeMap<IfIndex, Budget>,
     left_in_round: usize,
     takeovers: VecDeque<RouterIndex>,
     routine: VecDeque<RouterIndex>,
@@ -161,14 +161,14 @@ impl Pace {
     }
 
     /// Returns how many of the wanted frames the interface may send now, and counts them as sent.
-    pub(super) fn grant(&mut self, ifindex: u32, wanted: usize, urgency: Urgency, now: Instant) -> usize {
+    pub(super) fn grant(&mut self, ifindex: IfIndex, wanted: usize, urgency: Urgency, now: Instant) -> usize {
         let wanted = wanted.min(self.left_in_round);
         let granted = self.budgets.entry(ifindex).or_default().grant(wanted, urgency, now);
         self.left_in_round -= granted;
         granted
     }
 
-    pub(super) fn affords(&self, ifindex: u32, frames: usize) -> Instant {
+    pub(super) fn affords(&self, ifindex: IfIndex, frames: usize) -> Instant {
         self.budgets.get(&ifindex).map_or(Instant::default(), |budget| budget.affords(frames))
     }
 
@@ -208,8 +208,8 @@ mod tests {
     use super::*;
     use crate::identity::PerRouter;
 
-    const ETH0: u32 = 2;
-    const ETH1: u32 = 3;
+    const ETH0: IfIndex = IfIndex::new(2);
+    const ETH1: IfIndex = IfIndex::new(3);
 
     fn at(milliseconds: u64) -> Instant {
         // Long after the clock's beginning, so that the budget is full.
@@ -217,7 +217,7 @@ mod tests {
     }
 
     /// Returns how many frames the interface may send at this moment if the number of rounds is unlimited.
-    fn exhaust(pace: &mut Pace, ifindex: u32, now: Instant) -> usize {
+    fn exhaust(pace: &mut Pace, ifindex: IfIndex, now: Instant) -> usize {
         let mut sum = 0;
         loop {
             pace.begin_round();

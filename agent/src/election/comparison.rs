@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use xvrrp_common::abi;
 use xvrrp_common::units::{Instant, Interval, Priority, Version};
 
-use super::Problem;
 use super::config::{InstanceConfig, PROBLEM_PAUSE};
 use super::frames::address_sum;
+use super::report::RouterProblem;
 
 /// Remembers what was reported, so that nothing is reported twice in a row.
 #[derive(Debug)]
 pub(super) struct Comparison {
     address_sum: u16,
-    last: Option<Problem>,
+    last: Option<RouterProblem>,
     told: Option<Instant>,
 }
 
@@ -28,23 +28,23 @@ impl Comparison {
     pub(super) fn compare(
         &mut self,
         config: &InstanceConfig,
-        advert: &abi::Advert,
+        advert: &abi::HeardAdvert,
         router: IpAddr,
         other_checksum: bool,
         now: Instant,
-    ) -> Option<Problem> {
+    ) -> Option<RouterProblem> {
         let priority = Priority::new(advert.priority);
         let theirs = Interval::from_nanos(advert.interval);
         let ours = config.machine.advert_interval;
         let count = advert.address_count;
         let problem = if config.machine.priority.is_owner() && !priority.is_release() {
-            Some(Problem::OwnerContested { router, priority })
+            Some(RouterProblem::OwnerContested { router, priority })
         } else if usize::from(count) != config.addresses.len() || advert.address_sum != self.address_sum {
-            Some(Problem::AddressesDiffer { router, count })
+            Some(RouterProblem::AddressesDiffer { router, count })
         } else if theirs != ours {
-            Some(Problem::IntervalsDiffer { router, theirs, ours })
+            Some(RouterProblem::IntervalsDiffer { router, theirs, ours })
         } else if other_checksum && config.machine.version == Version::V3 {
-            Some(Problem::ChecksumsDiffer { router })
+            Some(RouterProblem::ChecksumsDiffer { router })
         } else {
             None
         };

@@ -8,9 +8,9 @@ use nix::errno::Errno;
 use xvrrp_common::abi::{self, RouterKey};
 use xvrrp_common::units::{Instant, Interval};
 use xvrrp_net::{InterfaceSender, UnicastSocket};
-use xvrrp_vrrp::{Checks, Config};
+use xvrrp_vrrp::Checks;
 
-use super::Problem;
+use super::report::RouterProblem;
 use crate::identity::RouterIndex;
 
 /// Minimum time between two reports of problems.
@@ -28,7 +28,7 @@ pub struct InstanceConfig {
     pub key: RouterKey,
     /// Its entry in the maps, in the role [`abi::Router::ROLE_INITIALIZE`], or Active with [`Self::resume`].
     pub kernel: abi::Router,
-    pub machine: Config,
+    pub machine: xvrrp_vrrp::Config,
     /// The virtual addresses, of the primary address's family.
     pub addresses: Vec<IpAddr>,
     pub sender: InterfaceSender,
@@ -51,19 +51,19 @@ pub struct InstanceConfig {
 impl InstanceConfig {
     /// Sends an advert to the group or to every unicast peer. Fails if it cannot be sent to one of the peers, because
     /// that router would take over beside us. The other peers get it anyway.
-    pub(super) fn send(&self, advert: &[Vec<u8>]) -> Result<(), Problem> {
+    pub(super) fn send(&self, advert: &[Vec<u8>]) -> Result<(), RouterProblem> {
         if self.peers.is_empty() {
             return advert.iter().try_for_each(|frame| self.sender.send(frame)).map_err(cannot_send);
         }
         let sent = self.peers.iter().zip(advert).map(|(peer, packet)| {
-            peer.send(packet).map_err(|error| Problem::CannotSendTo { peer: peer.peer(), error: errno(&error) })
+            peer.send(packet).map_err(|error| RouterProblem::CannotSendTo { peer: peer.peer(), error: errno(&error) })
         });
         sent.fold(Ok(()), Result::and)
     }
 }
 
-pub(super) fn cannot_send(error: io::Error) -> Problem {
-    Problem::CannotSend(errno(&error))
+pub(super) fn cannot_send(error: io::Error) -> RouterProblem {
+    RouterProblem::CannotSend(errno(&error))
 }
 
 fn errno(error: &io::Error) -> Errno {

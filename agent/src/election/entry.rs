@@ -2,7 +2,7 @@
 
 use xvrrp_common::abi::{Lease, Router, RouterKey};
 use xvrrp_common::units::{Instant, MacAddress, Priority};
-use xvrrp_dataplane::{DataplaneError, Tables};
+use xvrrp_dataplane::{DataplaneError, Slot, Tables};
 use xvrrp_vrrp::State;
 
 #[derive(Debug)]
@@ -19,8 +19,8 @@ impl Entry {
         Self { key, router, lease: resume.map_or(Lease::ENDED, Instant::as_nanos) }
     }
 
-    pub(super) fn slot(&self) -> u32 {
-        self.router.slot
+    pub(super) fn slot(&self) -> Slot {
+        Slot::new(self.router.slot)
     }
 
     /// Returns whether one of [`Router::flags`] is set.

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use xvrrp_common::abi::{self, RouterKey};
-use xvrrp_common::units::{Instant, Interval, MacAddress, Priority, Version};
+use xvrrp_common::units::{IfIndex, Instant, Interval, MacAddress, Priority, Version};
 use xvrrp_common::wire::vrrp::ChecksumForm;
-use xvrrp_dataplane::{DataplaneError, Tables};
+use xvrrp_dataplane::{DataplaneError, Slot, Tables};
 use xvrrp_net::UnicastSocket;
-use xvrrp_vrrp::{Action, Advert, Checks, Event, State, VirtualRouter};
+use xvrrp_vrrp::{Action, Checks, Event, ReceivedAdvert, State, VirtualRouter};
 
 use super::announcing::{Owed, Pace, TURN, Urgency};
 use super::checksum::{Form, Sample};
@@ -18,9 +18,9 @@ use super::comparison::Comparison;
 use super::config::{InstanceConfig, PROBLEM_PAUSE, cannot_send};
 use super::entry::Entry;
 use super::frames::{Advertised, Announcements};
-use super::status::{Heard, Rival, RouterStatus, Timers};
-use super::{Outlets, Problem, Report, Transition};
-use crate::addresses::Request;
+use super::report::{Outlets, Report, RouterProblem, Transition};
+use super::status::{Conflict, LatestAdvert, RouterStatus, Timers};
+use crate::addresses::AddressRequest;
 use crate::identity::RouterIndex;
 use crate::process::clock;
 
@@ -40,9 +40,9 @@ pub struct Instance {
     checksum: Form,
     comparison: Comparison,
     send_error_told: Option<Instant>,
-    pending_problem: Option<Problem>,
+    pending_problem: Option<RouterProblem>,
     adverts_sent: u64,
-    rival: Option<Rival>,
+    conflict: Option<Conflict>,
     /// When to announce every address because of the latest claim.
     second_answer: Option<Instant>,
     /// Whether everything that it needs stays on this host.
@@ -70,7 +70,7 @@ impl Instance {
             send_error_told: None,
             pending_problem: None,
             adverts_sent: 0,
-            rival: None,
+            conflict: None,
             second_answer: None,
             kept: config.kept,
             removes: entry.has(abi::Router::RETIRES),
@@ -107,7 +107,7 @@ impl Instance {
         self.config.key
     }
 
-    pub(super) fn slot(&self) -> u32 {
+    pub(super) fn slot(&self) -> Slot {
         self.entry.slot()
     }
 
@@ -129,7 +129,7 @@ impl Instance {
     }
 
     /// Returns its slot, if its addresses may be on this host.
-    pub(super) fn slot_with_addresses(&self) -> Option<u32> {
+    pub(super) fn slot_with_addresses(&self) -> Option<Slot> {
         self.entry.may_hold_addresses().then(|| self.entry.slot())
     }
 
@@ -195,10 +195,10 @@ impl Instance {
     }
 
     /// Handles an advert that the kernel half has reported or noted.
-    pub(super) fn heard(&mut self, advert: &abi::Advert, now: Instant) {
+    pub(super) fn heard(&mut self, advert: &abi::HeardAdvert, now: Instant) {
         let source = abi::ip_address(self.config.key.family, advert.source);
         self.machine.handle_event(
-            Event::Advert(Advert {
+            Event::Advert(ReceivedAdvert {
                 received_at: Instant::from_nanos(advert.received_at),
                 source,
                 priority: Priority::new(advert.priority),
@@ -214,22 +214,22 @@ impl Instance {
     }
 
     /// Handles the claim of another host to one of our addresses: announces the address at once, for hosts that
-    /// believed the claim. The kernel half then reports no further claim, to any address, for [`abi::Claim::PAUSE`].
+    /// believed the claim. The kernel half then reports no further claim, to any address, for [`abi::ConflictEvent::PAUSE`].
     /// After that time, all addresses are announced, as an answer to all claims that may have been made meanwhile.
-    pub(super) fn contest(&mut self, claim: &abi::Claim, now: Instant, outlets: &Outlets, pace: &mut Pace) {
+    pub(super) fn contest(&mut self, claim: &abi::ConflictEvent, now: Instant, outlets: &Outlets, pace: &mut Pace) {
         let claimed = |vip: &&IpAddr| abi::address(**vip) == claim.address;
         let Some(&address) = self.config.addresses.iter().find(claimed) else { return };
         if self.machine.state() != State::Active {
             return;
         }
-        if pace.grant(self.config.key.ifindex, 1, Urgency::Routine, now) > 0 {
+        if pace.grant(self.ifindex(), 1, Urgency::Routine, now) > 0 {
             let answer = Announcements::new(self.entry.mac(), &[address]);
             self.note_send(answer.send(0, 1, &self.config.sender).map_err(cannot_send));
         }
-        self.second_answer = Some(now + Interval::from_nanos(abi::Claim::PAUSE));
-        let rival = Rival { mac: MacAddress(claim.mac), address, at: now };
-        self.rival = Some(rival);
-        outlets.report(Report::RivalClaim { router: self.config.index, rival });
+        self.second_answer = Some(now + Interval::from_nanos(abi::ConflictEvent::PAUSE));
+        let conflict = Conflict { mac: MacAddress(claim.mac), address, at: now };
+        self.conflict = Some(conflict);
+        outlets.report(Report::Conflict { router: self.config.index, conflict });
     }
 
     /// Announces all addresses if the pause after a claim has ended.
@@ -298,10 +298,10 @@ impl Instance {
                     self.owed.repeat(self.announcements.count());
                     self.announce(Urgency::Routine, TURN, tables, pace);
                 }
-                Action::InstallAddresses => outlets.request(Request::Install(router)),
+                Action::InstallAddresses => outlets.request(AddressRequest::Install(router)),
                 Action::RemoveAddresses => {
                     self.removes = true;
-                    outlets.request(Request::Remove(router));
+                    outlets.request(AddressRequest::Remove(router));
                 }
                 Action::Transition { from, to, reason, at } => {
                     self.entered = Some((from, to));
@@ -323,7 +323,7 @@ impl Instance {
 
     pub(super) fn status(&self, now: Instant, tables: &Tables) -> RouterStatus {
         let latest = tables.heard(self.entry.slot()).latest;
-        let heard = (latest.received_at > 0).then(|| Heard {
+        let heard = (latest.received_at > 0).then(|| LatestAdvert {
             address: abi::ip_address(self.config.key.family, latest.source),
             priority: Priority::new(latest.priority),
             at: Instant::from_nanos(latest.received_at),
@@ -345,7 +345,7 @@ impl Instance {
             },
             adverts_sent: self.adverts_sent,
             announcements_waiting: self.owed.total(),
-            rival: self.rival,
+            conflict: self.conflict,
         }
     }
 
@@ -406,7 +406,7 @@ impl Instance {
     // conformance 49
     pub(super) fn announce(&mut self, urgency: Urgency, most: usize, tables: &Tables, pace: &mut Pace) {
         let (count, now) = (self.announcements.count(), clock::now());
-        let mut granted = pace.grant(self.config.key.ifindex, self.owed.of(urgency).min(most), urgency, now);
+        let mut granted = pace.grant(self.ifindex(), self.owed.of(urgency).min(most), urgency, now);
         while granted > 0 {
             let (start, taken) = self.owed.take(urgency, granted, count);
             granted = if taken > 0 { granted - taken } else { 0 };
@@ -425,11 +425,11 @@ impl Instance {
         &mut self.owed
     }
 
-    pub(super) fn ifindex(&self) -> u32 {
-        self.config.key.ifindex
+    pub(super) fn ifindex(&self) -> IfIndex {
+        IfIndex::new(self.config.key.ifindex)
     }
 
-    fn note_send(&mut self, sent: Result<(), Problem>) {
+    fn note_send(&mut self, sent: Result<(), RouterProblem>) {
         let Err(problem) = sent else { return };
         let now = clock::now();
         let told_lately = self.send_error_told.is_some_and(|told| now.since(told) < PROBLEM_PAUSE);
@@ -444,7 +444,7 @@ impl Instance {
     }
 
     /// Learns the form of the checksum from an advert that the state machine has already handled.
-    fn follow_checksum(&mut self, advert: &abi::Advert, source: IpAddr) {
+    fn follow_checksum(&mut self, advert: &abi::HeardAdvert, source: IpAddr) {
         if !self.learns_checksum() {
             return;
         }

@@ -14,6 +14,7 @@ mod config;
 mod entry;
 mod frames;
 mod instance;
+mod report;
 mod status;
 mod timer;
 mod unison;
@@ -21,16 +22,14 @@ mod unison;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::iter;
-use std::net::IpAddr;
 use std::thread::{self, JoinHandle};
 
-use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
-use xvrrp_common::units::{Instant, Interval, MacAddress, Priority};
-use xvrrp_dataplane::{DataplaneError, Events, Retained, Tables, Told};
+use xvrrp_common::units::{IfIndex, Instant, Interval, MacAddress, Priority};
+use xvrrp_dataplane::{DataplaneError, Events, KernelEvent, Retained, Slot, Tables};
 
-use crate::addresses::{Request, Standing};
+use crate::addresses::{AddressReport, AddressRequest};
 use crate::identity::{PerRouter, RouterIndex};
 use crate::process::clock;
 use crate::process::realtime;
@@ -38,7 +37,9 @@ use announcing::{Pace, TURN, Urgency};
 pub use config::InstanceConfig;
 pub use frames::Advertised;
 pub use instance::Instance;
-pub use status::{Heard, Rival, RouterStatus, Timers};
+use report::Outlets;
+pub use report::{Report, RouterProblem, Transition};
+pub use status::{Conflict, LatestAdvert, RouterStatus, Timers};
 use timer::DeadlineTimer;
 
 /// Maximum number of events to handle before deadlines are checked again: about 100 us of work.
@@ -51,7 +52,7 @@ const RENEWAL_PAUSE: Interval = Interval::from_millis(1);
 #[derive(Debug)]
 pub enum Command {
     /// An interface has gained or lost its carrier, or its own MAC address has changed.
-    Interface { ifindex: u32, running: bool, mac: Option<MacAddress> },
+    Interface { ifindex: IfIndex, running: bool, mac: Option<MacAddress> },
     /// The tracked checks have a new verdict on a virtual router.
     Track { router: RouterIndex, priority: Priority, checks: xvrrp_vrrp::Checks },
     /// These virtual routers leave their role to others from now on, or no longer do.
@@ -66,67 +67,6 @@ pub enum Command {
     Stop,
     /// End the thread, and leave roles, leases and addresses to a successor.
     HandOver,
-}
-
-/// A report of the election to the management side.
-#[derive(Debug)]
-pub enum Report {
-    Transition {
-        router: RouterIndex,
-        transition: Transition,
-    },
-    Problem {
-        router: RouterIndex,
-        problem: Problem,
-    },
-    /// Another host claims one of our addresses.
-    RivalClaim {
-        router: RouterIndex,
-        rival: Rival,
-    },
-    /// The thread runs without real-time scheduling, so ordinary load can delay it.
-    NotRealtime {
-        what: &'static str,
-        error: io::Error,
-    },
-}
-
-/// A change of state that has happened.
-#[derive(Clone, Copy, Debug)]
-pub struct Transition {
-    pub from: xvrrp_vrrp::State,
-    pub to: xvrrp_vrrp::State,
-    pub reason: xvrrp_vrrp::Reason,
-    /// The advertised priority.
-    pub priority: Priority,
-    pub at: Instant,
-}
-
-/// Something an operator should look at. It is reported once, and again only after it has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// RFC 9568 7.1: "the administrator should be notified".
-    #[error("{router} advertises {count} addresses that are not ours: the configurations differ")]
-    AddressesDiffer { router: IpAddr, count: u8 },
-    /// The intervals differ (RFC 9568 7.1).
-    #[error("{router} advertises every {theirs}, we every {ours}: the configurations differ")]
-    IntervalsDiffer { router: IpAddr, theirs: Interval, ours: Interval },
-    /// Another router advertises addresses that this host owns (RFC 9568 7.1).
-    #[error("{router} advertises with priority {priority} although this host owns the addresses")]
-    OwnerContested { router: IpAddr, priority: Priority },
-    /// The checksums have different forms (RFC 9568 and RFC 5798 differ in 5.2.8).
-    #[error(
-        "{router} advertises beside us and computes the checksum in another form: if it ignores our adverts for that, set \
-         checksum on both sides"
-    )]
-    ChecksumsDiffer { router: IpAddr },
-    #[error("cannot send on the interface: {0}")]
-    CannotSend(Errno),
-    /// An advert could not be sent to one of `unicast_peers`.
-    #[error(
-        "cannot send to {peer}, which would take over beside us: {error}; nothing is served until that is possible"
-    )]
-    CannotSendTo { peer: IpAddr, error: Errno },
 }
 
 /// Why the election ended without being asked to.
@@ -153,13 +93,13 @@ pub enum Ending {
 
 /// The running election.
 #[derive(Debug)]
-pub struct Handle {
+pub struct ElectionThread {
     pub commands: mpsc::UnboundedSender<Command>,
     pub reports: mpsc::UnboundedReceiver<Report>,
     thread: JoinHandle<(Tables, Result<Ending, ElectionError>)>,
 }
 
-impl Handle {
+impl ElectionThread {
     /// Waits for the thread to end. Returns no maps if the thread has panicked.
     pub fn join(self) -> (Option<Tables>, Result<Ending, ElectionError>) {
         match self.thread.join() {
@@ -174,9 +114,9 @@ impl Handle {
 pub fn spawn(
     tables: Tables,
     instances: PerRouter<Instance>,
-    (addresses, standings): (mpsc::UnboundedSender<Request>, mpsc::UnboundedReceiver<Standing>),
+    (addresses, address_reports): (mpsc::UnboundedSender<AddressRequest>, mpsc::UnboundedReceiver<AddressReport>),
     realtime_priority: u8,
-) -> io::Result<Handle> {
+) -> io::Result<ElectionThread> {
     let (commands, command_receiver) = mpsc::unbounded_channel();
     let (report_sender, reports) = mpsc::unbounded_channel();
     let thread = thread::Builder::new().name("election".to_owned()).spawn(move || {
@@ -185,12 +125,12 @@ pub fn spawn(
             realtime::touch_memory();
         }
         let pace = Pace::new(instances.len());
-        let outlets = Outlets { reports: report_sender, addresses };
+        let outlets = Outlets::new(report_sender, addresses);
         let mut election = Election { tables, instances, outlets, pace, renew_all_at: Instant::default() };
-        let outcome = election.run_to_end(command_receiver, standings);
+        let outcome = election.run_to_end(command_receiver, address_reports);
         (election.tables, outcome)
     })?;
-    Ok(Handle { commands, reports, thread })
+    Ok(ElectionThread { commands, reports, thread })
 }
 
 fn be_realtime(priority: u8, reports: &mpsc::UnboundedSender<Report>) {
@@ -208,34 +148,16 @@ struct Election {
     renew_all_at: Instant,
 }
 
-/// Queues to the other threads. The election never waits for any of them.
-struct Outlets {
-    reports: mpsc::UnboundedSender<Report>,
-    addresses: mpsc::UnboundedSender<Request>,
-}
-
-impl Outlets {
-    // The receivers outlive this thread, except in the last moments of a stop that failed.
-
-    fn report(&self, report: Report) {
-        let _ = self.reports.send(report);
-    }
-
-    fn request(&self, request: Request) {
-        let _ = self.addresses.send(request);
-    }
-}
-
 impl Election {
     fn run_to_end(
         &mut self,
         commands: mpsc::UnboundedReceiver<Command>,
-        standings: mpsc::UnboundedReceiver<Standing>,
+        address_reports: mpsc::UnboundedReceiver<AddressReport>,
     ) -> Result<Ending, ElectionError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let outcome = runtime.block_on(self.run(commands, standings));
+        let outcome = runtime.block_on(self.run(commands, address_reports));
         if let Ok(Ending::HandedOver) = outcome {
-            self.outlets.request(Request::Leave);
+            self.outlets.request(AddressRequest::Leave);
             return outcome;
         }
         // Even after an error, every role is given up: nothing would attend to it any more.
@@ -246,12 +168,12 @@ impl Election {
     async fn run(
         &mut self,
         mut commands: mpsc::UnboundedReceiver<Command>,
-        mut standings: mpsc::UnboundedReceiver<Standing>,
+        mut address_reports: mpsc::UnboundedReceiver<AddressReport>,
     ) -> Result<Ending, ElectionError> {
         // SAFETY: `Events` owns the descriptor, and keeps it until it is dropped.
         let mut events = unsafe { AsyncFd::register(self.tables.take_events()?) }.map_err(io::Error::from)?;
         let mut timer = DeadlineTimer::new()?;
-        let by_slot: BTreeMap<u32, RouterIndex> =
+        let by_slot: BTreeMap<Slot, RouterIndex> =
             self.instances.enumerate().map(|(index, instance)| (instance.slot(), index)).collect();
         for index in self.instances.indices() {
             self.tell_of_partners(index, clock::now());
@@ -298,9 +220,9 @@ impl Election {
                         return Ok(Ending::HandedOver);
                     }
                 },
-                standing = standings.recv() => match standing {
-                    Some(Standing::Kept { router, kept }) => self.keep(router, kept)?,
-                    Some(Standing::Removed { router }) => {
+                address_report = address_reports.recv() => match address_report {
+                    Some(AddressReport::Kept { router, kept }) => self.keep(router, kept)?,
+                    Some(AddressReport::Removed { router }) => {
                         if let Some(instance) = self.instances.get_mut(router) {
                             instance.addresses_are_off(&mut self.tables)?;
                         }
@@ -318,23 +240,21 @@ impl Election {
     fn drain_events(
         &mut self,
         events: &mut Events,
-        by_slot: &BTreeMap<u32, RouterIndex>,
+        by_slot: &BTreeMap<Slot, RouterIndex>,
     ) -> Result<bool, ElectionError> {
         for _ in 0..EVENTS_PER_ROUND {
             let Some(told) = events.next() else {
                 return Ok(false);
             };
             // The slot may belong to a virtual router that only the predecessor had.
-            let slot = match told {
-                Told::Advert(event) => event.slot,
-                Told::Claim(claim) => claim.slot,
-            };
-            let Some(&index) = by_slot.get(&slot) else { continue };
+            let Some(&index) = by_slot.get(&told.slot()) else { continue };
             let Some(instance) = self.instances.get_mut(index) else { continue };
             match told {
-                Told::Advert(event) if instance.key() == event.router => instance.heard(&event.advert, clock::now()),
-                Told::Advert(_) => {}
-                Told::Claim(claim) => instance.contest(&claim, clock::now(), &self.outlets, &mut self.pace),
+                KernelEvent::Advert(event) if instance.key() == event.router => {
+                    instance.heard(&event.advert, clock::now())
+                }
+                KernelEvent::Advert(_) => {}
+                KernelEvent::Conflict(claim) => instance.contest(&claim, clock::now(), &self.outlets, &mut self.pace),
             }
             self.act(index)?;
         }
@@ -397,8 +317,13 @@ impl Election {
         self.renew_all_at = now + Interval::from_nanos(until.since(now).as_nanos() / 4).max(RENEWAL_PAUSE);
     }
 
-    fn interface_changed(&mut self, ifindex: u32, running: bool, mac: Option<MacAddress>) -> Result<(), ElectionError> {
-        for instance in self.instances.iter_mut().filter(|instance| instance.key().ifindex == ifindex) {
+    fn interface_changed(
+        &mut self,
+        ifindex: IfIndex,
+        running: bool,
+        mac: Option<MacAddress>,
+    ) -> Result<(), ElectionError> {
+        for instance in self.instances.iter_mut().filter(|instance| instance.ifindex() == ifindex) {
             if let Some(mac) = mac {
                 instance.set_interface_mac(mac, &mut self.tables)?;
             }
@@ -406,7 +331,7 @@ impl Election {
         // All of them before their partners are informed: a virtual router that has a cause of its own reports that
         // one.
         let now = clock::now();
-        for instance in self.instances.iter_mut().filter(|instance| instance.key().ifindex == ifindex) {
+        for instance in self.instances.iter_mut().filter(|instance| instance.ifindex() == ifindex) {
             instance.set_running(running, now);
         }
         for index in self.instances.indices() {

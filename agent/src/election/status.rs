@@ -18,13 +18,13 @@ pub struct RouterStatus {
     /// Whether it leaves the role to others.
     pub stands_by: bool,
     /// The latest advert of any other router.
-    pub heard: Option<Heard>,
+    pub heard: Option<LatestAdvert>,
     pub timers: Timers,
     pub adverts_sent: u64,
     /// Number of gratuitous ARP messages and unsolicited Neighbor Advertisements that wait to be sent.
     pub announcements_waiting: usize,
     /// The latest claim on one of our addresses.
-    pub rival: Option<Rival>,
+    pub conflict: Option<Conflict>,
 }
 
 impl RouterStatus {
@@ -48,14 +48,14 @@ impl RouterStatus {
             },
             adverts_sent: 0,
             announcements_waiting: 0,
-            rival: None,
+            conflict: None,
         }
     }
 }
 
 /// A valid advert of another router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct LatestAdvert {
     pub address: IpAddr,
     pub priority: Priority,
     pub at: Instant,
@@ -63,7 +63,7 @@ pub struct Heard {
 
 /// The claim of another host, in ARP, to one of our addresses while we are Active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rival {
+pub struct Conflict {
     pub mac: MacAddress,
     pub address: IpAddr,
     pub at: Instant,

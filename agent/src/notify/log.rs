@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use xvrrp_common::abi::{Counter, Counters};
 use xvrrp_common::units::{Family, Instant, Interval, MacAddress};
-use xvrrp_dataplane::{CounterReader, Predecessor};
+use xvrrp_dataplane::{CounterReader, Predecessor, Slot};
 
 use xvrrp_vrrp::RouterState;
 
-use crate::election::{Report, Rival, Transition};
+use crate::election::{Conflict, Report, Transition};
 use crate::identity::{PerRouter, RouterIndex};
 use crate::plan::waits::Waits;
 use crate::plan::{Plan, Waiting};
@@ -80,7 +80,7 @@ struct LoggedRouter {
     name: String,
     family: Family,
     vrid: u8,
-    slot: u32,
+    slot: Slot,
     /// The counters when discards were last logged.
     counted: Counters,
 }
@@ -93,7 +93,7 @@ impl Reporter {
             family: plan.family,
             vrid: plan.config.vrid.get(),
             slot: plan.slot,
-            counted: counters.read(CounterReader::router(plan.slot)).unwrap_or_default(),
+            counted: counters.of_router(plan.slot).unwrap_or_default(),
         };
         Self { routers: plans.iter().map(logged).collect(), counters, conflicts: Conflicts::default() }
     }
@@ -115,7 +115,7 @@ impl Reporter {
                 };
                 tracing::warn!(virtual_router = %name, vrid, %family, "{problem}");
             }
-            Report::RivalClaim { router, rival: Rival { mac, address, at } } => {
+            Report::Conflict { router, conflict: Conflict { mac, address, at } } => {
                 let Some(LoggedRouter { name, family, vrid, .. }) = self.routers.get(*router) else {
                     return;
                 };
@@ -133,7 +133,7 @@ impl Reporter {
     /// bad adverts does not flood the log (conformance 11).
     pub fn report_discards(&mut self) {
         for LoggedRouter { name, family, vrid, slot, counted } in &mut self.routers {
-            let Ok(now) = self.counters.read(CounterReader::router(*slot)) else {
+            let Ok(now) = self.counters.of_router(*slot) else {
                 continue;
             };
             for &reason in Counter::DISCARDS {

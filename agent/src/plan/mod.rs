@@ -8,12 +8,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use xvrrp_common::abi::{self, RouterKey, SourceKey, VipKey};
-use xvrrp_common::units::{Family, Instant, MacAddress};
+use xvrrp_common::units::{Family, IfIndex, Instant, MacAddress};
 use xvrrp_common::wire::vrrp::HOP_LIMIT;
 use xvrrp_config::host::{self, Obstacle};
 use xvrrp_config::surroundings::Surrounding;
 use xvrrp_config::{Checksum, Config, GroupIndex, UnicastPeer, Vip, VirtualRouterConfig};
-use xvrrp_net::{Interface, Kind, MARKS_LAST};
+use xvrrp_dataplane::Slot;
+use xvrrp_net::{Interface, InterfaceKind, MARKS_LAST};
 
 use crate::addresses::{Placement, RestLeft};
 use crate::identity::{Place, RouterIndex};
@@ -30,7 +31,7 @@ pub struct Plan<'a> {
     pub interface: &'a Interface,
     pub key: RouterKey,
     /// Slot in the maps. It equals `index` unless a predecessor had assigned another one.
-    pub slot: u32,
+    pub slot: Slot,
     /// End of the lease of a predecessor that was Active, if this agent is to resume the role.
     pub resume: Option<Instant>,
     /// True if the predecessor left the role to others, which this agent continues to do.
@@ -127,13 +128,13 @@ impl<'a> Plans<'a> {
     }
 
     /// Returns the indices of the interfaces that have a virtual router.
-    pub fn ifindices(&self) -> BTreeSet<u32> {
+    pub fn ifindices(&self) -> BTreeSet<IfIndex> {
         self.ready.iter().map(|plan| plan.interface.ifindex).collect()
     }
 
     /// Returns the interfaces that have a virtual router, each of them once.
     pub fn interfaces(&self) -> impl Iterator<Item = &'a Interface> {
-        let by_index: BTreeMap<u32, &'a Interface> =
+        let by_index: BTreeMap<IfIndex, &'a Interface> =
             self.ready.iter().map(|plan| (plan.interface.ifindex, plan.interface)).collect();
         by_index.into_values()
     }
@@ -191,9 +192,9 @@ pub fn facts(interface: &Interface) -> host::HostInterface {
         ethernet: interface.ethernet,
         loopback: interface.loopback,
         takes_own_mac_only: match interface.kind {
-            Kind::Ordinary => None,
-            Kind::Bridge => Some("a bridge"),
-            Kind::Macvlan => Some("a macvlan in another mode than passthru"),
+            InterfaceKind::Ordinary => None,
+            InterfaceKind::Bridge => Some("a bridge"),
+            InterfaceKind::Macvlan => Some("a macvlan in another mode than passthru"),
         },
         addresses: own.map(|address| address.address).collect(),
     }
@@ -229,17 +230,19 @@ impl<'a> Plan<'a> {
         interface: &'a Interface,
         primary: IpAddr,
     ) -> Self {
+        let slot = u32::try_from(index.get()).expect("a configuration has at most 4080 virtual routers of each family");
+        let (ifindex, vrid) = (interface.ifindex.get(), config.vrid.get());
         Self {
             place,
             index,
             family,
             config,
             interface,
-            slot: u32::try_from(index.get()).expect("a configuration has at most 4080 virtual routers of each family"),
+            slot: Slot::new(slot),
             resume: None,
             stands_by: false,
             sends_plain: false,
-            key: RouterKey { ifindex: interface.ifindex, vlan: 0, family: family as u8, vrid: config.vrid.get() },
+            key: RouterKey { ifindex, vlan: 0, family: family as u8, vrid },
             primary,
             mac: if config.virtual_mac { MacAddress::of_virtual_router(family, config.vrid) } else { interface.mac },
         }
@@ -253,7 +256,7 @@ impl<'a> Plan<'a> {
             primary: abi::address(self.primary),
             auth_data: config.password.map_or([0; 8], |password| password.0),
             advert_interval: config.advert_interval.as_nanos(),
-            slot: self.slot,
+            slot: self.slot.get(),
             role: if self.resume.is_some() { abi::Router::ROLE_ACTIVE } else { abi::Router::ROLE_INITIALIZE },
             flags: flag(config.virtual_mac, abi::Router::VIRTUAL_MAC)
                 | flag(self.accepts(), abi::Router::ACCEPT)

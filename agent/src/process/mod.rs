@@ -8,4 +8,5 @@ pub mod log_queue;
 pub mod open_files;
 pub mod program;
 pub mod realtime;
+pub mod runtime_thread;
 pub mod signals;

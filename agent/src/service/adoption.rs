@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use xvrrp_common::abi::{self, Address, Lease, Router, RouterKey, VipKey};
 use xvrrp_common::units::Instant;
-use xvrrp_dataplane::{DataplaneError, Retained, Tables, wait_for_readers};
+use xvrrp_dataplane::{DataplaneError, Retained, Slot, Tables, wait_for_readers};
 
 use crate::plan::Plan;
 use crate::succession::farewell::Removed;
@@ -75,7 +75,8 @@ fn no_longer_configured(
     tables: &Tables,
     now: Instant,
 ) -> Result<Vec<Removed>, DataplaneError> {
-    let serves = |router: &Router| router.role == Router::ROLE_ACTIVE && now.as_nanos() < tables.lease(router.slot);
+    let serves =
+        |router: &Router| router.role == Router::ROLE_ACTIVE && now.as_nanos() < tables.lease(Slot::new(router.slot));
     let removed: Vec<_> = known.iter().filter(|(key, router)| !kept.contains(key) && serves(router)).collect();
     if removed.is_empty() {
         return Ok(Vec::new());
@@ -84,7 +85,7 @@ fn no_longer_configured(
     let removed = removed.into_iter().map(|(&key, &router)| Removed {
         key,
         router,
-        addresses: addresses.remove(&router.slot).unwrap_or_default(),
+        addresses: addresses.remove(&Slot::new(router.slot)).unwrap_or_default(),
         sources: sources.remove(&key).unwrap_or_default(),
     });
     Ok(removed.collect())
@@ -93,7 +94,7 @@ fn no_longer_configured(
 /// Returns the entries that the fence looks up on other interfaces: every address with the slot of its virtual router.
 ///
 /// Link-local addresses are left out, because each interface has link-local addresses of its own.
-fn vips_anywhere(plans: &[Plan<'_>]) -> impl Iterator<Item = (VipKey, u32)> {
+fn vips_anywhere(plans: &[Plan<'_>]) -> impl Iterator<Item = (VipKey, Slot)> {
     let mut shared: BTreeMap<(u8, Address), u16> = BTreeMap::new();
     let vips = plans.iter().flat_map(|plan| plan.addresses().map(move |vip| (plan, vip.address)));
     vips.filter(|(_, address)| !matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())).filter_map(
@@ -113,17 +114,17 @@ fn assign_slots(
     known: &BTreeMap<RouterKey, Router>,
     tables: &mut Tables,
 ) -> Result<(), DataplaneError> {
-    let kept = |plan: &Plan<'_>| known.get(&plan.key).map(|router| router.slot);
+    let kept = |plan: &Plan<'_>| known.get(&plan.key).map(|router| Slot::new(router.slot));
     // The slot of a virtual router that is about to be removed is reused only if there is no other free slot.
-    let before: BTreeSet<u32> = known.values().map(|router| router.slot).collect();
-    let taken: BTreeSet<u32> = plans.iter().filter_map(kept).collect();
-    let unused = (0..tables.slots()).filter(|slot| !before.contains(slot));
+    let before: BTreeSet<Slot> = known.values().map(|router| Slot::new(router.slot)).collect();
+    let taken: BTreeSet<Slot> = plans.iter().filter_map(kept).collect();
+    let unused = tables.slots().filter(|slot| !before.contains(slot));
     let mut free = unused.chain(before.iter().copied().filter(|slot| !taken.contains(slot)));
     for plan in plans {
         plan.slot = match kept(plan) {
             Some(slot) => slot,
             None => {
-                let slot = free.next().unwrap_or(u32::MAX);
+                let slot = free.next().unwrap_or(Slot::new(u32::MAX));
                 tables.clear_slot(slot)?;
                 slot
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::net::if_::if_nametoindex;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
+use xvrrp_common::units::IfIndex;
 use xvrrp_dataplane::{Attachments, RestoredPins};
 use xvrrp_net::Netlink;
 
@@ -90,8 +91,8 @@ impl AttachmentWatch {
     pub async fn check(&self, attachments: &mut Attachments, netlink: &Netlink) -> bool {
         let mut reported = true;
         // An interface that no longer exists has lost everything that was attached to it.
-        let there = |(ifindex, interface): &(u32, String)| if_nametoindex(interface.as_str()) == Ok(*ifindex);
-        let mut detached: BTreeMap<u32, String> = attachments.detached().into_iter().collect();
+        let there = |(ifindex, interface): &(IfIndex, String)| if_nametoindex(interface.as_str()) == Ok(ifindex.get());
+        let mut detached: BTreeMap<IfIndex, String> = attachments.detached().into_iter().collect();
         detached.extend(self.links.lost());
         for (ifindex, interface) in detached.into_iter().filter(there) {
             match attachments.attach(&interface, ifindex, None) {

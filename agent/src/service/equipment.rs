@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use xvrrp_common::abi;
-use xvrrp_common::units::Family;
+use xvrrp_common::units::{Family, IfIndex};
 use xvrrp_net::{Interface, InterfaceSender, Memberships, PacketSocket, UnicastSocket};
 
 use crate::election::{Instance, InstanceConfig};
@@ -49,13 +49,13 @@ pub fn files(plans: &[Plan<'_>]) -> usize {
         // During a reload, the memberships of the previous agent end after ours have begun.
         plan.unicast_peers().count() + if joins { 2 } else { 0 }
     });
-    let interfaces: BTreeSet<u32> = plans.iter().map(|plan| plan.interface.ifindex).collect();
+    let interfaces: BTreeSet<IfIndex> = plans.iter().map(|plan| plan.interface.ifindex).collect();
     // Each interface has the links of both programs.
     sockets.sum::<usize>() + 2 * interfaces.len()
 }
 
 /// Whether a virtual router has a socket that joins groups: over IPv4 the first one of an interface joins for all.
-fn joins(plan: &Plan<'_>, joined_by: &BTreeSet<u32>) -> bool {
+fn joins(plan: &Plan<'_>, joined_by: &BTreeSet<IfIndex>) -> bool {
     plan.family == Family::Ipv6 || plan.unicast_peers().next().is_none() && !joined_by.contains(&plan.interface.ifindex)
 }
 
@@ -66,7 +66,7 @@ fn joins(plan: &Plan<'_>, joined_by: &BTreeSet<u32>) -> bool {
 ///
 /// # Errors
 /// The kernel refuses to join a group.
-pub fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<u32>) -> anyhow::Result<Option<Memberships>> {
+pub fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<IfIndex>) -> anyhow::Result<Option<Memberships>> {
     if !joins(plan, joined_by) {
         return Ok(None);
     }
@@ -93,7 +93,7 @@ pub fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<u32>) -> anyhow::Re
 pub fn instances(
     plans: &Plans<'_>,
     sockets: Vec<Sockets>,
-    held: &BTreeSet<u32>,
+    held: &BTreeSet<IfIndex>,
     resting: &BTreeSet<RouterIndex>,
     outcomes: &[Outcome],
 ) -> anyhow::Result<PerRouter<Instance>> {

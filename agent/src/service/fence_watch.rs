@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
+use xvrrp_common::units::IfIndex;
 use xvrrp_dataplane::Fence;
 use xvrrp_net::{Interface, Netlink};
 
@@ -30,7 +31,7 @@ pub struct FenceWatch {
 
 impl FenceWatch {
     /// Starts the task. `ours` are the interfaces with a virtual router, where the XDP program contains the same fence.
-    pub fn start(fence: Fence, ours: BTreeSet<u32>, netlink: Netlink) -> Self {
+    pub fn start(fence: Fence, ours: BTreeSet<IfIndex>, netlink: Netlink) -> Self {
         let (changed, stop) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         changed.notify_one();
         let task = tokio::spawn(keep(fence, ours, netlink, Arc::clone(&changed), Arc::clone(&stop)));
@@ -59,7 +60,7 @@ impl FenceWatch {
 
 async fn keep(
     mut fence: Fence,
-    ours: BTreeSet<u32>,
+    ours: BTreeSet<IfIndex>,
     netlink: Netlink,
     changed: Arc<Notify>,
     stop: Arc<Notify>,
@@ -77,7 +78,7 @@ async fn keep(
             continue;
         };
         let wanted: Vec<_> = interfaces.into_iter().filter(|interface| is_fenced(interface, &ours)).collect();
-        let indices: BTreeSet<u32> = wanted.iter().map(|interface| interface.ifindex).collect();
+        let indices: BTreeSet<IfIndex> = wanted.iter().map(|interface| interface.ifindex).collect();
         failed.retain(|ifindex| indices.contains(ifindex));
         let retained = spawn_blocking(move || {
             fence.retain(&indices);
@@ -117,6 +118,6 @@ async fn keep(
 /// Returns whether the fence belongs on this interface.
 ///
 /// Ports are left out: the frames of a port that are for this host also arrive on its bridge or bond.
-fn is_fenced(interface: &Interface, ours: &BTreeSet<u32>) -> bool {
+fn is_fenced(interface: &Interface, ours: &BTreeSet<IfIndex>) -> bool {
     !interface.loopback && !interface.port && !ours.contains(&interface.ifindex)
 }

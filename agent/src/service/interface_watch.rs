@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
-use xvrrp_common::units::Family;
+use xvrrp_common::units::{Family, IfIndex};
 use xvrrp_config::Config;
 use xvrrp_net::{Interface, LinkChange, LinkNews};
 
@@ -32,7 +32,7 @@ pub struct InterfaceWatch {
     bindings: Vec<Binding>,
     /// Indices of interfaces that have disappeared since the start. An interface that has such an index now is a
     /// different one.
-    gone: BTreeSet<u32>,
+    gone: BTreeSet<IfIndex>,
     /// Time since which an interface that is up lacks an address that it had.
     bare_since: Option<Instant>,
     /// Earliest time of the next restart.
@@ -56,7 +56,7 @@ struct Binding {
     family: Family,
     interface: String,
     /// Index of the interface and primary address, or the reason why the virtual router waits.
-    to: Result<(u32, IpAddr), String>,
+    to: Result<(IfIndex, IpAddr), String>,
 }
 
 impl InterfaceWatch {
@@ -119,7 +119,7 @@ impl InterfaceWatch {
 
     fn change(&self, before: &Binding, now: &Binding, interfaces: &[Interface]) -> Option<Change> {
         let Binding { name, family, interface, to } = now;
-        let is_there = |ifindex: u32| interfaces.iter().find(|it| it.ifindex == ifindex && it.name == *interface);
+        let is_there = |ifindex: IfIndex| interfaces.iter().find(|it| it.ifindex == ifindex && it.name == *interface);
         let (mut bare, change) = (
             false,
             match (&before.to, to) {

@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use anyhow::Context;
 use tokio::sync::mpsc;
+use xvrrp_common::units::IfIndex;
 use xvrrp_net::{Interface, LinkChange, LinkMonitor, LinkNews, Netlink};
 
 use crate::election::Command;
-use crate::process::realtime;
+use crate::process::runtime_thread;
 
 /// How many notifications wait for the management side. If more arrive, it looks at all interfaces instead.
 const WAITING: usize = 1024;
@@ -39,11 +39,11 @@ struct State {
     /// The changes before it ran.
     early: Vec<LinkChange>,
     /// Interfaces whose virtual routers have not started yet: nothing is reported of them.
-    held: BTreeSet<u32>,
+    held: BTreeSet<IfIndex>,
     /// Interfaces without the kernel half, by name: as good as down.
-    lost: BTreeMap<u32, String>,
+    lost: BTreeMap<IfIndex, String>,
     /// The interfaces that have changed while they were being listed.
-    changed: Option<BTreeSet<u32>>,
+    changed: Option<BTreeSet<IfIndex>>,
 }
 
 impl LinkWatch {
@@ -55,14 +55,7 @@ impl LinkWatch {
         let (sender, news) = mpsc::channel(WAITING);
         let watch = Self { news, missed: Arc::default(), reports: LinkReports::default() };
         let (missed, reports) = (Arc::clone(&watch.missed), watch.reports.clone());
-        let (opened, ready) = std::sync::mpsc::channel();
-        let serve = async move |opened: std::sync::mpsc::Sender<_>| {
-            let mut links = match LinkMonitor::open() {
-                Ok(links) => links,
-                Err(error) => return drop(opened.send(Err(error.into()))),
-            };
-            // The starting thread waits for it.
-            let _ = opened.send(Ok(()));
+        let serve = async move |mut links: LinkMonitor| {
             while let Some(news) = links.next().await {
                 if let LinkNews::Change(change) = news {
                     reports.report(change);
@@ -74,15 +67,8 @@ impl LinkWatch {
                 }
             }
         };
-        let run = move || {
-            realtime::schedule_behind_election(realtime_priority);
-            match tokio::runtime::Builder::new_current_thread().enable_io().build() {
-                Ok(runtime) => runtime.block_on(serve(opened)),
-                Err(error) => drop(opened.send(Err(anyhow::Error::new(error)))),
-            }
-        };
-        thread::Builder::new().name("links".to_owned()).spawn(run).context("cannot start the thread for links")?;
-        ready.recv().context("the thread for links has ended")??;
+        runtime_thread::spawn("links", realtime_priority, LinkMonitor::open, serve)
+            .context("cannot start the thread for links")?;
         Ok(watch)
     }
 
@@ -100,7 +86,7 @@ impl LinkWatch {
 
 impl LinkReports {
     /// Connects the election, and reports what has changed before. Nothing is reported of interfaces that are `held`.
-    pub fn connect(&self, election: mpsc::UnboundedSender<Command>, held: BTreeSet<u32>) {
+    pub fn connect(&self, election: mpsc::UnboundedSender<Command>, held: BTreeSet<IfIndex>) {
         let mut state = self.lock();
         state.election = Some(election);
         state.held = held;
@@ -111,7 +97,7 @@ impl LinkReports {
 
     /// Reports the present state of all interfaces that were held, and of those whose kernel half is `lost`. Returns false
     /// if that cannot be found out now.
-    pub async fn release(&self, lost: BTreeMap<u32, String>, netlink: &Netlink) -> bool {
+    pub async fn release(&self, lost: BTreeMap<IfIndex, String>, netlink: &Netlink) -> bool {
         let ifindices = {
             let mut state = self.lock();
             let mut ifindices = std::mem::take(&mut state.held);
@@ -124,7 +110,7 @@ impl LinkReports {
 
     /// Reports the present state of these interfaces, whatever was reported before. Returns false if that cannot be found
     /// out now.
-    pub async fn look(&self, ifindices: &BTreeSet<u32>, netlink: &Netlink) -> bool {
+    pub async fn look(&self, ifindices: &BTreeSet<IfIndex>, netlink: &Netlink) -> bool {
         self.begin_look();
         let listed = netlink.interfaces().await;
         self.end_look(ifindices, listed.ok())
@@ -137,7 +123,7 @@ impl LinkReports {
 
     /// Reports what was `listed` after [`Self::begin_look`]. Of a link that has changed since, the notification is at least as
     /// new, or a newer one follows it.
-    fn end_look(&self, ifindices: &BTreeSet<u32>, listed: Option<Vec<Interface>>) -> bool {
+    fn end_look(&self, ifindices: &BTreeSet<IfIndex>, listed: Option<Vec<Interface>>) -> bool {
         let mut state = self.lock();
         let changed = state.changed.take().unwrap_or_default();
         let Some(interfaces) = listed else { return false };
@@ -150,7 +136,7 @@ impl LinkReports {
     }
 
     /// Notes that an interface has lost its kernel half, and reports it as down. Returns false if that is known.
-    pub fn lose(&self, ifindex: u32, interface: &str) -> bool {
+    pub fn lose(&self, ifindex: IfIndex, interface: &str) -> bool {
         let mut state = self.lock();
         let is_new = state.lost.insert(ifindex, interface.to_owned()).is_none();
         if is_new {
@@ -160,12 +146,12 @@ impl LinkReports {
     }
 
     /// Notes that an interface has its kernel half again. Returns whether it had lost it.
-    pub fn regain(&self, ifindex: u32) -> bool {
+    pub fn regain(&self, ifindex: IfIndex) -> bool {
         self.lock().lost.remove(&ifindex).is_some()
     }
 
     /// The interfaces without the kernel half, by name.
-    pub fn lost(&self) -> BTreeMap<u32, String> {
+    pub fn lost(&self) -> BTreeMap<IfIndex, String> {
         self.lock().lost.clone()
     }
 
@@ -200,11 +186,14 @@ impl State {
 mod tests {
     use super::*;
 
-    fn change(ifindex: u32, running: bool) -> LinkChange {
+    const ETH0: IfIndex = IfIndex::new(2);
+    const ETH1: IfIndex = IfIndex::new(3);
+
+    fn change(ifindex: IfIndex, running: bool) -> LinkChange {
         LinkChange { ifindex, running, mac: None }
     }
 
-    fn heard(commands: &mut mpsc::UnboundedReceiver<Command>) -> Vec<(u32, bool)> {
+    fn heard(commands: &mut mpsc::UnboundedReceiver<Command>) -> Vec<(IfIndex, bool)> {
         let mut heard = Vec::new();
         while let Ok(command) = commands.try_recv() {
             if let Command::Interface { ifindex, running, .. } = command {
@@ -217,14 +206,14 @@ mod tests {
     #[test]
     fn changes_before_the_election_runs_reach_it_in_their_order_but_for_interfaces_that_are_held() {
         let reports = LinkReports::default();
-        for (ifindex, running) in [(2, false), (3, false), (2, true)] {
+        for (ifindex, running) in [(ETH0, false), (ETH1, false), (ETH0, true)] {
             reports.report(change(ifindex, running));
         }
         let (election, mut commands) = mpsc::unbounded_channel();
-        reports.connect(election, [3].into());
-        reports.report(change(3, true));
-        reports.report(change(2, false));
-        assert_eq!(heard(&mut commands), [(2, false), (2, true), (2, false)]);
+        reports.connect(election, [ETH1].into());
+        reports.report(change(ETH1, true));
+        reports.report(change(ETH0, false));
+        assert_eq!(heard(&mut commands), [(ETH0, false), (ETH0, true), (ETH0, false)]);
     }
 
     #[test]
@@ -232,12 +221,12 @@ mod tests {
         let reports = LinkReports::default();
         let (election, mut commands) = mpsc::unbounded_channel();
         reports.connect(election, BTreeSet::new());
-        assert!(reports.lose(2, "eth0") && !reports.lose(2, "eth0"));
-        reports.report(change(2, true));
-        assert_eq!(heard(&mut commands), [(2, false), (2, false)]);
-        assert!(reports.regain(2) && !reports.regain(2));
-        reports.report(change(2, true));
-        assert_eq!(heard(&mut commands), [(2, true)]);
+        assert!(reports.lose(ETH0, "eth0") && !reports.lose(ETH0, "eth0"));
+        reports.report(change(ETH0, true));
+        assert_eq!(heard(&mut commands), [(ETH0, false), (ETH0, false)]);
+        assert!(reports.regain(ETH0) && !reports.regain(ETH0));
+        reports.report(change(ETH0, true));
+        assert_eq!(heard(&mut commands), [(ETH0, true)]);
     }
 
     #[test]
@@ -246,14 +235,14 @@ mod tests {
         let (election, mut commands) = mpsc::unbounded_channel();
         reports.connect(election, BTreeSet::new());
         reports.begin_look();
-        reports.report(change(2, true));
+        reports.report(change(ETH0, true));
         // In the list neither is there yet.
-        assert!(reports.end_look(&[2, 3].into(), Some(Vec::new())));
-        assert_eq!(heard(&mut commands), [(2, true), (3, false)]);
+        assert!(reports.end_look(&[ETH0, ETH1].into(), Some(Vec::new())));
+        assert_eq!(heard(&mut commands), [(ETH0, true), (ETH1, false)]);
 
         reports.begin_look();
-        assert!(!reports.end_look(&[2].into(), None));
-        assert!(reports.end_look(&[2].into(), Some(Vec::new())), "an earlier change does not count");
-        assert_eq!(heard(&mut commands), [(2, false)]);
+        assert!(!reports.end_look(&[ETH0].into(), None));
+        assert!(reports.end_look(&[ETH0].into(), Some(Vec::new())), "an earlier change does not count");
+        assert_eq!(heard(&mut commands), [(ETH0, false)]);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use xvrrp_common::abi::{Counter, Sighting};
+use xvrrp_common::units::IfIndex;
 use xvrrp_dataplane::Monitor;
 
 use crate::control::Client;
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Access to the monitor of the kernel half, with the names of the interfaces.
 #[derive(Debug)]
 pub struct Monitors {
-    interfaces: BTreeMap<u32, String>,
+    interfaces: BTreeMap<IfIndex, String>,
     monitor: Arc<Mutex<Monitor>>,
 }
 
@@ -79,7 +80,7 @@ impl Monitors {
 
     fn line(&self, sighting: &Sighting) -> MonitorLine {
         let ago = clock::now().as_nanos().saturating_sub(sighting.at);
-        let interface = self.interfaces.get(&sighting.ifindex);
+        let interface = self.interfaces.get(&IfIndex::new(sighting.ifindex));
         let counter = Counter::ALL.get(sighting.counter as usize);
         MonitorLine::Frame {
             at: unix_time() - Duration::from_nanos(ago).as_secs_f64(),

@@ -3,7 +3,7 @@
 use xvrrp_net::LinkNews;
 
 use super::{Service, supervisor};
-use crate::addresses::Request;
+use crate::addresses::AddressRequest;
 use crate::election::{Command, Report};
 use crate::process::signals::ReceivedSignal;
 use crate::succession::departure::ExitRequest;
@@ -73,7 +73,7 @@ impl Service<'_> {
         };
         match self.interface_watch.difference(self.config, &now) {
             Some(reason) => drop(tokio::spawn(self.departure.clone().restart(reason, self.config.text.clone()))),
-            None if self.interface_watch.are_settled() => self.threads.request(Request::Restore),
+            None if self.interface_watch.are_settled() => self.threads.request(AddressRequest::Restore),
             None => {}
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use nix::net::if_::if_nametoindex;
 use tokio::sync::mpsc;
+use xvrrp_common::units::IfIndex;
 use xvrrp_config::Config;
 use xvrrp_dataplane::{Attachments, Capacity, CounterReader, Dataplane, Monitor, Pins, Predecessor, Tables, XdpMode};
 use xvrrp_net::{Interface, Memberships, Netlink, PacketSocket};
@@ -26,7 +27,7 @@ use super::standby::Switch;
 use super::threads::Threads;
 use super::{Service, check, supervisor};
 use crate::addresses::unicast_filters::UnicastFilters;
-use crate::addresses::{Placement, Request};
+use crate::addresses::{AddressRequest, Placement};
 use crate::control::{Incumbent, Server};
 use crate::election::Report;
 use crate::identity::{PerRouter, RouterIndex};
@@ -77,9 +78,9 @@ pub struct Start<'a> {
 /// Result of attaching the kernel half.
 #[derive(Debug, Default)]
 struct Attached {
-    modes: BTreeMap<u32, XdpMode>,
+    modes: BTreeMap<IfIndex, XdpMode>,
     /// Names of the interfaces where the kernel half should be attached and is not.
-    lost: BTreeMap<u32, String>,
+    lost: BTreeMap<IfIndex, String>,
 }
 
 /// Everything that exists once the election runs and adverts are being sent.
@@ -223,7 +224,7 @@ impl<'a> Start<'a> {
         };
         let attachments = self.attachments.as_mut().context("the kernel half is not attached")?;
         // Requested only now that the filters have been opened and recorded.
-        elected.threads.request(Request::KeepFilters(self.filters.record().clone()));
+        elected.threads.request(AddressRequest::KeepFilters(self.filters.record().clone()));
         tokio::spawn(attachments.forward_log()?);
         let monitor = attachments.take_monitor()?;
         let InheritedState { notified, running, .. } = &elected.inherited;
@@ -271,7 +272,7 @@ impl<'a> Start<'a> {
         let may_resume = self.may_resume();
         let attachments = self.attachments.as_mut().context("the kernel half is not loaded")?;
         let mut attached = Attached::default();
-        let interfaces: BTreeMap<u32, &Interface> =
+        let interfaces: BTreeMap<IfIndex, &Interface> =
             plans.iter().map(|plan| (plan.interface.ifindex, plan.interface)).collect();
         for (&ifindex, Interface { name, xdp, .. }) in &interfaces {
             // If the predecessor was incompatible, the program seen earlier may have been the predecessor's, which is
@@ -283,7 +284,7 @@ impl<'a> Start<'a> {
                     attached.modes.insert(ifindex, mode);
                 }
                 // The agent waits for an interface that has disappeared since the interfaces were listed.
-                Err(error) if may_resume || if_nametoindex(name.as_str()) != Ok(ifindex) => {
+                Err(error) if may_resume || if_nametoindex(name.as_str()) != Ok(ifindex.get()) => {
                     tracing::error!("the kernel half is not attached to {name}: {error}");
                     attached.lost.insert(ifindex, name.clone());
                 }
@@ -292,7 +293,7 @@ impl<'a> Start<'a> {
         }
         attachments.detach_others();
         for interface in interfaces.values() {
-            if if_nametoindex(interface.name.as_str()) != Ok(interface.ifindex) {
+            if if_nametoindex(interface.name.as_str()) != Ok(interface.ifindex.get()) {
                 attached.lost.entry(interface.ifindex).or_insert_with(|| interface.name.clone());
             }
         }
@@ -321,7 +322,7 @@ pub fn may_resume(inherited: Option<&InheritedState>, predecessor: &Predecessor)
 /// Starts keeping the fence on all interfaces except `ours`.
 ///
 /// The fence has its own netlink socket, because the kernel performs only one listing at a time on each socket.
-fn start_fence(attachments: &mut Option<Attachments>, ours: BTreeSet<u32>) -> Option<FenceWatch> {
+fn start_fence(attachments: &mut Option<Attachments>, ours: BTreeSet<IfIndex>) -> Option<FenceWatch> {
     let mut start = || -> anyhow::Result<Option<FenceWatch>> {
         let Some(fence) = attachments.as_mut().map(Attachments::open_fence).transpose()?.flatten() else {
             return Ok(None);

@@ -5,15 +5,15 @@ use tokio::sync::oneshot;
 use xvrrp_dataplane::Tables;
 
 use crate::addresses;
-use crate::addresses::Placement;
-use crate::election::{self, Command, Ending, Instance, Report};
+use crate::addresses::{AddressRequest, AddressThread, Placement};
+use crate::election::{self, Command, ElectionThread, Ending, Instance, Report};
 use crate::identity::PerRouter;
 
 /// The election thread and the address thread, which start together and end together.
 #[derive(Debug)]
 pub struct Threads {
-    pub election: election::Handle,
-    pub addresses: addresses::Handle,
+    pub election: ElectionThread,
+    pub addresses: AddressThread,
 }
 
 impl Threads {
@@ -33,7 +33,7 @@ impl Threads {
         let election = match election::spawn(tables, instances, channels, realtime_priority) {
             Ok(election) => election,
             Err(error) => {
-                let _ = addresses.requests.send(addresses::Request::Leave);
+                let _ = addresses.requests.send(AddressRequest::Leave);
                 return Err(error).context("cannot start the election thread");
             }
         };
@@ -49,7 +49,7 @@ impl Threads {
     }
 
     /// Sends a request to the address thread.
-    pub fn request(&self, request: addresses::Request) {
+    pub fn request(&self, request: AddressRequest) {
         let _ = self.addresses.requests.send(request);
     }
 

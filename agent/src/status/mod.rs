@@ -10,15 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
-use xvrrp_common::units::{Family, Interval, MacAddress};
+use xvrrp_common::abi::Counters;
+use xvrrp_common::units::{Family, IfIndex, Interval, MacAddress};
 use xvrrp_config::{CheckConfig, CheckKind, Config, GroupIndex, SyncGroupConfig, Tracked, VirtualRouterConfig};
-use xvrrp_dataplane::{CounterReader, XdpMode};
+use xvrrp_dataplane::{CounterReader, DataplaneError, Slot, XdpMode};
 use xvrrp_vrrp::RouterState;
 
 use crate::addresses;
 use crate::control::status::{
-    ActiveRouter, AgentStatus, CheckStatus, HeardRouter, HistoryEntry, PeerStatus, RestoredCounts, RivalClaim, SCHEMA,
-    SyncGroupStatus, TimerStatus, TrackStatus, VirtualRouterStatus, counted, milliseconds,
+    ActiveRouter, AddressConflict, AgentStatus, CheckStatus, HeardRouter, HistoryEntry, PeerStatus, RestoredCounts,
+    SCHEMA, SyncGroupStatus, TimerStatus, TrackStatus, VirtualRouterStatus, counted, milliseconds,
 };
 use crate::election::{Command, RouterStatus, Timers};
 use crate::identity::{AudienceId, PerRouter, Place, RouterIndex};
@@ -97,7 +98,7 @@ struct RouterInfo {
 #[derive(Debug)]
 enum RouterSource {
     /// The election, where it has this number.
-    Election { index: RouterIndex, primary: IpAddr, slot: u32 },
+    Election { index: RouterIndex, primary: IpAddr, slot: Slot },
     /// Nowhere: it waits for something on the host, and its status is constant.
     Waiting { status: RouterStatus, reason: String, since: f64 },
 }
@@ -109,7 +110,7 @@ impl Inspector {
         config: &Config,
         plans: &Plans<'_>,
         waits: &[Waits],
-        modes: &BTreeMap<u32, XdpMode>,
+        modes: &BTreeMap<IfIndex, XdpMode>,
         sources: Sources,
         election: mpsc::UnboundedSender<Command>,
     ) -> Self {
@@ -167,7 +168,7 @@ impl Inspector {
                 .filter_map(|(place, info)| self.virtual_router(*place, info, &elected, &checks))
                 .collect(),
             checks: self.checks.iter().zip(&checks).filter(|(info, _)| info.tracked).map(check_status).collect(),
-            counters: self.counted(CounterReader::NO_ROUTER),
+            counters: counted_by_name(self.sources.counters.of_no_router()),
         }
     }
 
@@ -197,7 +198,7 @@ impl Inspector {
     ) -> Option<VirtualRouterStatus> {
         match &info.source {
             RouterSource::Election { index, primary, slot } => Some(VirtualRouterStatus {
-                counters: self.counted(CounterReader::router(*slot)),
+                counters: counted_by_name(self.sources.counters.of_router(*slot)),
                 restored: self.sources.kept.get(*index).map(restored).unwrap_or_default(),
                 not_kept: self.sources.kept.get(*index).and_then(not_kept),
                 ..self.described(place, info, (elected.get(*index)?, Some(*primary)), checks)
@@ -256,7 +257,7 @@ impl Inspector {
             notify_failures: self.notify_failures(AudienceId::Router(place)),
             restored: RestoredCounts::default(),
             not_kept: None,
-            rival: elected.rival.map(|conflict| RivalClaim {
+            conflict: elected.conflict.map(|conflict| AddressConflict {
                 address: conflict.address,
                 mac: conflict.mac.to_string(),
                 ago_ms: milliseconds(clock::now().since(conflict.at)),
@@ -268,16 +269,6 @@ impl Inspector {
     fn track(&self, Tracked { check, weight }: Tracked, checks: &[CheckState]) -> Option<TrackStatus> {
         let (state, value) = outcome(check.of(checks)?.outcome);
         Some(TrackStatus { check: check.of(&self.checks)?.name.clone(), weight, state: state.to_owned(), value })
-    }
-
-    fn counted(&self, index: u32) -> BTreeMap<String, u64> {
-        match self.sources.counters.read(index) {
-            Ok(counters) => counted(&counters),
-            Err(error) => {
-                tracing::warn!("status without counters: {error}");
-                BTreeMap::new()
-            }
-        }
     }
 }
 
@@ -322,6 +313,16 @@ impl CheckInfo {
             CheckKind::Ping(target) => ("ping", target.to_string()),
         };
         Self { name: check.name.clone(), kind, target, tracked }
+    }
+}
+
+fn counted_by_name(counters: Result<Counters, DataplaneError>) -> BTreeMap<String, u64> {
+    match counters {
+        Ok(counters) => counted(&counters),
+        Err(error) => {
+            tracing::warn!("status without counters: {error}");
+            BTreeMap::new()
+        }
     }
 }
 

@@ -61,7 +61,7 @@ const COUNTER_METRICS: &[CounterMetric] = &[
         name: "xvrrp_virtual_router_rival_claims",
         help: "ARP or Neighbor Discovery in which another host claims a virtual address",
         label: "",
-        sums: &[("", &[Counter::ArpRivalClaim, Counter::NdRivalClaim])],
+        sums: &[("", &[Counter::ArpConflict, Counter::NdConflict])],
     },
     CounterMetric {
         name: "xvrrp_virtual_router_virtual_mac_frames",

@@ -38,7 +38,7 @@ pub enum ExitRequest {
 pub struct Departure {
     pub reload: Arc<Reload>,
     /// Requests to the address thread. The reference is weak, because that thread ends when the last sender is dropped.
-    pub addresses: mpsc::WeakUnboundedSender<addresses::Request>,
+    pub addresses: mpsc::WeakUnboundedSender<addresses::AddressRequest>,
     pub requests: mpsc::UnboundedSender<ExitRequest>,
 }
 

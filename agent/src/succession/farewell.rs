@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::mpsc;
 use xvrrp_common::abi::{self, Router, RouterKey};
-use xvrrp_common::units::{Interval, MacAddress, Priority, Version, Vrid};
+use xvrrp_common::units::{IfIndex, Interval, MacAddress, Priority, Version, Vrid};
 use xvrrp_common::wire::vrrp::ChecksumForm;
 use xvrrp_dataplane::Retained;
 use xvrrp_net::{Interface, PacketSocket, UnicastSocket};
@@ -47,7 +47,7 @@ impl Farewell {
     /// gives up its roles. No other router may take over before that, because two would serve.
     pub async fn say(
         self,
-        addresses: mpsc::WeakUnboundedSender<addresses::Request>,
+        addresses: mpsc::WeakUnboundedSender<addresses::AddressRequest>,
         election: mpsc::UnboundedSender<Command>,
         interfaces: Vec<Interface>,
         socket: Arc<PacketSocket>,
@@ -64,10 +64,10 @@ impl Farewell {
 /// An advert that cannot be sent is logged. The other routers then take over after Active_Down_Interval instead of
 /// Skew_Time.
 fn send(removed: Vec<Removed>, interfaces: &[Interface], socket: &Arc<PacketSocket>) {
-    let by_index: BTreeMap<u32, &Interface> = interfaces.iter().map(|it| (it.ifindex, it)).collect();
+    let by_index: BTreeMap<IfIndex, &Interface> = interfaces.iter().map(|it| (it.ifindex, it)).collect();
     for removed in removed {
         // No other router can be reached through an interface that is gone.
-        let Some(interface) = by_index.get(&removed.key.ifindex) else { continue };
+        let Some(interface) = by_index.get(&IfIndex::new(removed.key.ifindex)) else { continue };
         let vrid = removed.key.vrid;
         match removed.send(interface, socket) {
             Ok(()) => tracing::info!(interface = %interface.name, vrid, "no longer configured: gave up the role"),

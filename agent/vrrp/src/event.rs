@@ -38,7 +38,7 @@ pub enum Event {
     /// itself with the next takeover. An owner ignores it.
     StandBy(bool),
     /// A valid advert that changes something, or any valid advert while we are Active.
-    Advert(Advert),
+    Advert(ReceivedAdvert),
     /// The kernel half has heard an advert that restarts a Backup's Active_Down_Timer. May be repeated.
     Restarted {
         /// When the advert arrived.
@@ -61,7 +61,7 @@ pub enum Checks {
 
 /// An advert that has passed every check of RFC 9568 7.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Advert {
+pub struct ReceivedAdvert {
     /// When the kernel half took it from the interface.
     pub received_at: Instant,
     /// Its sender's primary address.

@@ -44,7 +44,7 @@ mod unison;
 
 pub use action::{Action, Reason, State};
 pub use config::Config;
-pub use event::{Advert, Checks, Event};
+pub use event::{Checks, Event, ReceivedAdvert};
 pub use router::{Standing, VirtualRouter};
 pub use router_state::RouterState;
 pub use timers::lease;

@@ -13,7 +13,7 @@ use xvrrp_common::units::{Instant, Interval, Priority};
 
 use super::action::{Action, Reason};
 use super::config::Config;
-use super::event::{Advert, Checks, Event};
+use super::event::{Checks, Event, ReceivedAdvert};
 use super::phase::{Active, Backup, Phase};
 use super::preempt::Preemption;
 use super::timers::Intervals;
@@ -234,7 +234,7 @@ impl VirtualRouter {
     }
 
     // conformance 33, 34, 35
-    fn hear_in_backup(&mut self, advert: Advert) {
+    fn hear_in_backup(&mut self, advert: ReceivedAdvert) {
         let preemption = self.preemption();
         let Phase::Backup(backup) = &mut self.phase else { return };
         // It arrived before one that is known already.
@@ -327,7 +327,7 @@ impl VirtualRouter {
     }
 
     // conformance 44, 45, 46, 47
-    fn hear_in_active(&mut self, advert: Advert, now: Instant) {
+    fn hear_in_active(&mut self, advert: ReceivedAdvert, now: Instant) {
         let Phase::Active(active) = &mut self.phase else { return };
         // One of ours that has left since its arrival has answered it: adverts that piled up before a late agent are not
         // answered by a burst.

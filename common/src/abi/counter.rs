@@ -73,7 +73,7 @@ counters! {
     ArpSuppressed = "arp_suppressed",
     /// ARP packets in which another host claims a virtual address with a MAC that is not the virtual one; without a
     /// virtual MAC, with a MAC that is not ours while this host is Active.
-    ArpRivalClaim = "arp_rival_claim",
+    ArpConflict = "arp_rival_claim",
     /// Frames to the virtual MAC that were admitted.
     VirtualMacAdmitted = "virtual_mac_admitted",
     /// Frames to the virtual MAC that were dropped because this host is not Active (RFC 9568 6.4.2) or its lease has
@@ -96,8 +96,8 @@ counters! {
     /// Neighbor Solicitations for a virtual address that were dropped because this host is not Active (RFC 9568 6.4.2)
     /// or its lease has ended.
     NdSuppressed = "nd_suppressed",
-    /// Neighbor Discovery messages in which another host claims a virtual address, as in [`Self::ArpRivalClaim`].
-    NdRivalClaim = "nd_rival_claim",
+    /// Neighbor Discovery messages in which another host claims a virtual address, as in [`Self::ArpConflict`].
+    NdConflict = "nd_rival_claim",
     /// Neighbor Discovery messages of this host for a virtual address whose link-layer address was set to the virtual
     /// MAC.
     EgressNdRewritten = "egress_nd_rewritten",

@@ -39,11 +39,11 @@ pub const fn digest([place, high, low]: [u64; 3]) -> u32 {
 /// slot is assigned to another virtual router only long after the hash maps have ceased to name the previous one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Slot {
-    /// Key of the virtual router; all zero while the slot is free.
+pub struct SlotEntry {
+    /// MapKey of the virtual router; all zero while the slot is free.
     pub key: RouterKey,
     /// Role, flags and priority.
-    pub state: State,
+    pub state: StateWord,
     /// Value of [`Router::answer_mac`].
     pub answer_mac: MacWord,
     /// Value of [`Router::interface_mac`].
@@ -60,7 +60,7 @@ pub struct Slot {
 /// The part of a [`Router`] that changes while the agent runs, in one word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct State {
+pub struct StateWord {
     /// Value of [`Router::role`].
     pub role: u8,
     /// Value of [`Router::flags`].
@@ -100,24 +100,24 @@ pub struct Fixed {
 }
 
 impl Router {
-    /// The part of it in [`Slot::state`].
-    pub const fn state(&self) -> State {
+    /// The part of it in [`SlotEntry::state`].
+    pub const fn state(&self) -> StateWord {
         let Self { role, flags, priority, version, checksum, auth_type, .. } = *self;
-        State { role, flags, priority, version, checksum, auth_type, reserved: [0; 2] }
+        StateWord { role, flags, priority, version, checksum, auth_type, reserved: [0; 2] }
     }
 
-    /// The part of it in [`Slot::fixed`].
+    /// The part of it in [`SlotEntry::fixed`].
     pub const fn fixed(&self) -> Fixed {
         Fixed { primary: self.primary, auth_data: self.auth_data, advert_interval: self.advert_interval }
     }
 }
 
-impl Slot {
+impl SlotEntry {
     /// The virtual router in this slot, which has this number.
     pub fn router(&self, slot: u32) -> Router {
         let [even, odd] = self.fixed;
         let Fixed { primary, auth_data, advert_interval } = if self.generation & 1 == 0 { even } else { odd };
-        let State { role, flags, priority, version, checksum, auth_type, .. } = self.state;
+        let StateWord { role, flags, priority, version, checksum, auth_type, .. } = self.state;
         let (answer_mac, interface_mac) = (self.answer_mac.mac, self.interface_mac.mac);
         Router {
             primary,
@@ -170,11 +170,11 @@ macro_rules! words {
     };
 }
 
-words! { RouterKey State MacWord Checked }
+words! { RouterKey StateWord MacWord Checked }
 
 const _: () = {
-    assert!(size_of::<Slot>() == 128);
-    assert!(size_of::<State>() == 8 && size_of::<MacWord>() == 8 && size_of::<Checked>() == 8);
+    assert!(size_of::<SlotEntry>() == 128);
+    assert!(size_of::<StateWord>() == 8 && size_of::<MacWord>() == 8 && size_of::<Checked>() == 8);
     assert!(size_of::<Lease>() == 24);
-    assert!(offset_of!(Slot, fixed) == 64);
+    assert!(offset_of!(SlotEntry, fixed) == 64);
 };

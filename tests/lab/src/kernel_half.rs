@@ -9,12 +9,12 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 use aya::programs::{Program, TestRun, TestRunOptions};
 use xvrrp_common::abi::{
-    Claim, Counter, Event, FAMILY_IPV4, FAMILY_IPV6, Heard, Lease, Router, RouterKey, SourceKey, VipKey, ipv4_address,
-    program,
+    AdvertEvent, ConflictEvent, Counter, Counters, FAMILY_IPV4, FAMILY_IPV6, Heard, Lease, Router, RouterKey,
+    SourceKey, VipKey, ipv4_address, program,
 };
 use xvrrp_common::units::{Interval, MacAddress, Version, Vrid};
 use xvrrp_common::wire::vrrp::IpAddress;
-use xvrrp_dataplane::{Attachments, Capacity, CounterReader, Dataplane, Events, Monitor, Tables, Told};
+use xvrrp_dataplane::{Attachments, Capacity, CounterReader, Dataplane, Events, KernelEvent, Monitor, Slot, Tables};
 
 use crate::turns::{self, Share};
 
@@ -36,10 +36,10 @@ pub enum Verdict {
 pub struct Outcome {
     pub verdict: Verdict,
     pub frame: Vec<u8>,
-    /// What was counted, where (as [`CounterReader`] has it).
+    /// What was counted, where: 0 for no virtual router of ours, else the slot plus one.
     pub counted: Vec<(u32, Counter)>,
-    pub events: Vec<Event>,
-    pub claims: Vec<Claim>,
+    pub events: Vec<AdvertEvent>,
+    pub claims: Vec<ConflictEvent>,
 }
 
 /// A virtual router as the tests want it: VRID 51, version 3, priority 100, one second, with a virtual MAC, accepting
@@ -96,7 +96,7 @@ pub struct KernelHalf {
     /// How many the maps have room for.
     routers: u32,
     /// The slots of those whose addresses may be on this host.
-    active: BTreeSet<u32>,
+    active: BTreeSet<Slot>,
     _share: Share,
 }
 
@@ -126,19 +126,21 @@ impl KernelHalf {
         self.set(key, router)?;
         let address = address.widen();
         let vip = VipKey { ifindex: key.ifindex, vlan: key.vlan, family: key.family, reserved: 0, address };
-        self.tables.add_vip(vip, router.slot)?;
-        Ok(self.tables.add_vip(VipKey::anywhere(key.family, address, 0), router.slot)?)
+        let slot = Slot::new(router.slot);
+        self.tables.add_vip(vip, slot)?;
+        Ok(self.tables.add_vip(VipKey::anywhere(key.family, address, 0), slot)?)
     }
 
     /// Changes a virtual router. Its lease never ends, unless [`Self::set_lease`] says otherwise afterwards.
     pub fn set(&mut self, key: RouterKey, router: Router) -> Result<()> {
         let retires = router.flags & Router::RETIRES != 0;
-        self.tables.set_lease(router.slot, if retires { Lease::ENDED } else { Lease::UNLIMITED });
+        let slot = Slot::new(router.slot);
+        self.tables.set_lease(slot, if retires { Lease::ENDED } else { Lease::UNLIMITED });
         self.tables.set_router(key, &router)?;
         if router.role == Router::ROLE_ACTIVE || retires {
-            self.active.insert(router.slot);
+            self.active.insert(slot);
         } else {
-            self.active.remove(&router.slot);
+            self.active.remove(&slot);
         }
         self.renew_lease_of_all();
         Ok(())
@@ -151,12 +153,12 @@ impl KernelHalf {
 
     /// Says until when the virtual router in this slot may serve.
     pub fn set_lease(&mut self, slot: u32, until: u64) {
-        self.tables.set_lease(slot, until);
+        self.tables.set_lease(Slot::new(slot), until);
         self.renew_lease_of_all();
     }
 
     pub fn lease(&self, slot: u32) -> u64 {
-        self.tables.lease(slot)
+        self.tables.lease(Slot::new(slot))
     }
 
     pub fn allow_source(&mut self, router: RouterKey, source: impl IpAddress, least_ttl: u8) -> Result<()> {
@@ -164,12 +166,12 @@ impl KernelHalf {
     }
 
     pub fn heard(&self, slot: u32) -> Heard {
-        self.tables.heard(slot)
+        self.tables.heard(Slot::new(slot))
     }
 
     /// How often something was counted, on all CPUs.
     pub fn count(&self, index: u32, counter: Counter) -> Result<u64> {
-        Ok(self.counters.read(index)?.0[counter as usize])
+        Ok(self.counters_at(index)?.0[counter as usize])
     }
 
     /// A frame arrives.
@@ -184,7 +186,7 @@ impl KernelHalf {
 
     /// Says that a virtual router has an address that `nth` others have already.
     pub fn share(&mut self, key: RouterKey, slot: u32, address: impl IpAddress, nth: u16) -> Result<()> {
-        Ok(self.tables.add_vip(VipKey::anywhere(key.family, address.widen(), nth), slot)?)
+        Ok(self.tables.add_vip(VipKey::anywhere(key.family, address.widen(), nth), Slot::new(slot))?)
     }
 
     /// The program for what arrives, to be attached.
@@ -264,8 +266,8 @@ impl KernelHalf {
         let (mut events, mut claims) = (Vec::new(), Vec::new());
         while let Some(told) = self.events.next() {
             match told {
-                Told::Advert(event) => events.push(event),
-                Told::Claim(claim) => claims.push(claim),
+                KernelEvent::Advert(event) => events.push(event),
+                KernelEvent::Conflict(claim) => claims.push(claim),
             }
         }
         let mut counted = Vec::new();
@@ -290,8 +292,15 @@ impl KernelHalf {
     }
 
     fn all_counters(&self) -> Result<Vec<Vec<u64>>> {
-        let counters = (0..=self.routers).map(|index| Ok(self.counters.read(index)?.0.to_vec()));
+        let counters = (0..=self.routers).map(|index| Ok(self.counters_at(index)?.0.to_vec()));
         counters.collect()
+    }
+
+    fn counters_at(&self, index: u32) -> Result<Counters> {
+        Ok(match index.checked_sub(1) {
+            Some(slot) => self.counters.of_router(Slot::new(slot))?,
+            None => self.counters.of_no_router()?,
+        })
     }
 }
 

@@ -24,7 +24,7 @@ pub use hosts::{
 };
 pub use network::{
     CLIENT, INTERFACE, LINK_LOCAL_VIP, Lab, Namespace, SERVER, Segments, UPSTREAM, UPSTREAM_VIP, VIP, VIP_IPV6,
-    first_and_last, run, sweep,
+    first_and_last, ifindex, run, sweep,
 };
 pub use routers::{
     Daemon, Frr, FrrConfig, Group, Implementation, Keepalived, KeepalivedConfig, Pair, ServedPair, Side, VirtualRouter,

@@ -18,7 +18,7 @@ pub struct Judgement {
     /// In the order of index and counter.
     pub counted: Vec<(u32, Counter)>,
     /// The slot that it was heard for and what is written down there, without the time.
-    pub heard: Option<(u32, abi::Advert)>,
+    pub heard: Option<(u32, abi::HeardAdvert)>,
 }
 
 impl Network {
@@ -97,9 +97,9 @@ impl Network {
     fn arp(&self, frame: &[u8], header: &ethernet::Header, judgement: &mut Judgement) -> Result<(), Truncated> {
         let Some(arp) = Arp::decode(frame, header.payload)? else { return Ok(()) };
         if let Some(member) =
-            self.router_of_vip(arp.sender, header.vlan).filter(|member| member.is_rival(arp.sender_mac))
+            self.router_of_vip(arp.sender, header.vlan).filter(|member| member.conflicts(arp.sender_mac))
         {
-            judgement.count(member, Counter::ArpRivalClaim);
+            judgement.count(member, Counter::ArpConflict);
             return Ok(());
         }
         if arp.operation != OPERATION_REQUEST || arp.is_gratuitous() {
@@ -129,9 +129,9 @@ impl Network {
         let Some(neighbor) = Neighbor::decode(frame, &ip)? else { return Ok(()) };
         if let Some(mac) = neighbor.mac
             && let Some(member) = self.router_of_vip(neighbor.located(&ip), header.vlan)
-            && member.is_rival(mac)
+            && member.conflicts(mac)
         {
-            judgement.count(member, Counter::NdRivalClaim);
+            judgement.count(member, Counter::NdConflict);
             return Ok(());
         }
         if neighbor.kind == Kind::Advertisement {
@@ -213,7 +213,7 @@ impl Network {
         if advert.priority.is_release() {
             judgement.count(member, Counter::AdvertRelease);
         }
-        let heard = abi::Advert {
+        let heard = abi::HeardAdvert {
             received_at: 0,
             interval: advert.interval.as_nanos(),
             source,

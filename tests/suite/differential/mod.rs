@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use xvrrp_common::abi::{Advert, Counter};
+use xvrrp_common::abi::{Counter, HeardAdvert};
 use xvrrp_lab::alone;
 use xvrrp_lab::kernel_half::KernelHalf;
 
@@ -80,7 +80,7 @@ fn seed() -> Result<u64> {
 
 fn judged_by(kernel: &mut KernelHalf, frame: &[u8], expected: &Judgement) -> Result<Judgement> {
     let outcome = kernel.receive(frame)?;
-    let heard = expected.heard.map(|(slot, _)| (slot, Advert { received_at: 0, ..kernel.heard(slot).latest }));
+    let heard = expected.heard.map(|(slot, _)| (slot, HeardAdvert { received_at: 0, ..kernel.heard(slot).latest }));
     Ok(Judgement { verdict: outcome.verdict, frame: outcome.frame, counted: outcome.counted, heard })
 }
 

@@ -162,7 +162,7 @@ impl Member {
     }
 
     /// Whether it knows somebody else by this MAC to have its address: a Backup without a virtual MAC cannot tell.
-    pub(super) fn is_rival(&self, mac: MacAddress) -> bool {
+    pub(super) fn conflicts(&self, mac: MacAddress) -> bool {
         let knows = self.router.role == Router::ROLE_ACTIVE || self.has(Router::VIRTUAL_MAC);
         knows && mac.0 != self.router.answer_mac
     }

@@ -2,7 +2,7 @@
 
 use super::fixture::{ROUTER, changed, dropped, passes, passes_counted};
 use anyhow::Result;
-use xvrrp_common::abi::{Claim, Counter, Router, ipv4_address};
+use xvrrp_common::abi::{ConflictEvent, Counter, Router, ipv4_address};
 use xvrrp_common::units::MacAddress;
 use xvrrp_common::wire::arp::{self, Arp};
 use xvrrp_lab::kernel_half::{KernelHalf, Verdict, key, router, virtual_mac};
@@ -136,11 +136,11 @@ fn a_claim_of_our_address_with_another_mac_is_counted_and_passes() -> Result<()>
         let mut kernel = KernelHalf::with(router(role))?;
         let claim = Arp { sender: VIP, ..request([192, 0, 2, 7]) };
         let reply = Arp { operation: arp::OPERATION_REPLY, ..claim };
-        let rival = |description, frame| passes_counted(description, frame, ROUTER, Counter::ArpRivalClaim);
+        let conflicting = |description, frame| passes_counted(description, frame, ROUTER, Counter::ArpConflict);
         for fixture in [
-            rival("an announcement", arp::gratuitous(CLIENT_MAC, VIP).to_vec()),
-            rival("a request from our address", frames::arp(&claim)),
-            rival("a reply from our address", frames::arp(&reply)),
+            conflicting("an announcement", arp::gratuitous(CLIENT_MAC, VIP).to_vec()),
+            conflicting("a request from our address", frames::arp(&claim)),
+            conflicting("a reply from our address", frames::arp(&reply)),
             passes("an announcement on another VLAN", frames::tagged(&arp::gratuitous(CLIENT_MAC, VIP), 0x8100, 7)),
         ] {
             fixture.check_ingress(&mut kernel);
@@ -156,22 +156,22 @@ fn the_agent_is_told_of_a_claim_now_and_then_while_we_are_active() -> Result<()>
     assert_eq!(backup.receive(&claim)?.claims, []);
     let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
     let told = kernel.receive(&claim)?.claims;
-    let expected = Claim { address: ipv4_address(VIP), slot: 0, mac: CLIENT_MAC.0, reserved: [0; 6] };
+    let expected = ConflictEvent { address: ipv4_address(VIP), slot: 0, mac: CLIENT_MAC.0, reserved: [0; 6] };
     assert_eq!(told, [expected]);
     assert_eq!(kernel.receive(&claim)?.claims, [], "at once after the first one");
-    std::thread::sleep(std::time::Duration::from_nanos(Claim::PAUSE));
+    std::thread::sleep(std::time::Duration::from_nanos(ConflictEvent::PAUSE));
     assert_eq!(kernel.receive(&claim)?.claims, [expected]);
     Ok(())
 }
 
 #[test]
-fn without_a_virtual_mac_only_an_active_router_knows_a_rival() -> Result<()> {
+fn without_a_virtual_mac_only_an_active_router_knows_of_a_conflict() -> Result<()> {
     let own_mac = |role| Router { flags: Router::ACCEPT, answer_mac: INTERFACE_MAC.0, ..router(role) };
     let announcement = arp::gratuitous(CLIENT_MAC, VIP).to_vec();
     let mut kernel = KernelHalf::with(own_mac(Router::ROLE_BACKUP))?;
     passes("the active router's announcement", announcement.clone()).check_ingress(&mut kernel);
     kernel.set(key(51, 0), own_mac(Router::ROLE_ACTIVE))?;
-    passes_counted("a rival's announcement", announcement, ROUTER, Counter::ArpRivalClaim).check_ingress(&mut kernel);
+    passes_counted("a conflicting announcement", announcement, ROUTER, Counter::ArpConflict).check_ingress(&mut kernel);
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 //! How the kernel half gets on interfaces and off again.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use aya::programs::Program;
 use xvrrp_common::abi::program;
 use xvrrp_dataplane::{Attachments, Capacity, Dataplane, DataplaneError, XdpMode};
-use xvrrp_lab::{Namespace, PATIENCE, eventually, wait_until};
+use xvrrp_lab::{Namespace, PATIENCE, eventually, ifindex, wait_until};
 
 fn load() -> Result<Attachments> {
     let capacity = Capacity { routers: 1, vips: 1, sources: 0 };
@@ -19,10 +19,6 @@ fn link(namespace: &Namespace, interface: &str) -> Result<String> {
 /// The kernel detaches a program some time after the last reference to its link has gone.
 fn wait_until_detached(namespace: &Namespace, interface: &str) -> Result<()> {
     wait_until(&format!("no program is attached to {interface}"), || Ok(!link(namespace, interface)?.contains("xdp")))
-}
-
-fn ifindex(interface: &str) -> Result<u32> {
-    nix::net::if_::if_nametoindex(interface).context("the interface is there")
 }
 
 fn with_veth(role: &str) -> Result<Namespace> {

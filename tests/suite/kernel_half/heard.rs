@@ -2,7 +2,7 @@
 
 use super::fixture::{NO_ROUTER, ROUTER};
 use anyhow::Result;
-use xvrrp_common::abi::{Advert, Counter, Event, Router, ipv4_address};
+use xvrrp_common::abi::{AdvertEvent, Counter, HeardAdvert, Router, ipv4_address};
 use xvrrp_common::units::{Interval, Priority, Version};
 use xvrrp_common::wire::vrrp::{self, AdvertFrame};
 use xvrrp_lab::kernel_half::{KernelHalf, Verdict, key, router};
@@ -34,7 +34,7 @@ fn the_latest_advert_is_written_down_whole() -> Result<()> {
         kernel.receive(&emit(&AdvertFrame { version, interval, addresses: &addresses, ..from(7) }))?;
         let latest = kernel.heard(5).latest;
         assert!((before..=now()?).contains(&latest.received_at));
-        let expected = Advert {
+        let expected = HeardAdvert {
             received_at: latest.received_at,
             interval: interval.as_nanos(),
             source: ipv4_address([192, 0, 2, 2]),
@@ -117,7 +117,7 @@ fn a_backup_is_told_of_what_changed_and_of_nothing_else() -> Result<()> {
         ("a lower priority", from(50)),
     ] {
         let outcome = kernel.receive(&emit(&frame))?;
-        let event = Event { router: key(51, 0), slot: 3, reserved: 0, advert: kernel.heard(3).latest };
+        let event = AdvertEvent { router: key(51, 0), slot: 3, reserved: 0, advert: kernel.heard(3).latest };
         assert_eq!(outcome.events, [event], "{description}");
         for _ in 0..3 {
             let outcome = kernel.receive(&emit(&frame))?;

@@ -3,7 +3,7 @@
 
 use super::fixture::{Fixture, NO_ROUTER, ROUTER, changed, dropped, passes, passes_counted};
 use anyhow::Result;
-use xvrrp_common::abi::{Claim, Counter, Router};
+use xvrrp_common::abi::{ConflictEvent, Counter, Router};
 use xvrrp_common::units::{Interval, MacAddress, Priority, Version, Vrid};
 use xvrrp_common::wire::icmpv6;
 use xvrrp_common::wire::vrrp::{AdvertFrame, GROUP_IPV6};
@@ -202,11 +202,11 @@ fn a_claim_of_our_address_with_another_mac_is_counted_and_told() -> Result<()> {
     for role in [Router::ROLE_INITIALIZE, Router::ROLE_BACKUP] {
         let mut kernel = kernel(router_ipv6(role))?;
         for frame in [announcement.clone(), speaking.clone()] {
-            passes_counted("a claim", frame, ROUTER, Counter::NdRivalClaim).check_ingress(&mut kernel);
+            passes_counted("a claim", frame, ROUTER, Counter::NdConflict).check_ingress(&mut kernel);
         }
     }
     let mut kernel = kernel(router_ipv6(Router::ROLE_ACTIVE))?;
-    let expected = Claim { address: VIP, slot: 0, mac: CLIENT_MAC.0, reserved: [0; 6] };
+    let expected = ConflictEvent { address: VIP, slot: 0, mac: CLIENT_MAC.0, reserved: [0; 6] };
     assert_eq!(kernel.receive(&announcement)?.claims, [expected]);
     Ok(())
 }

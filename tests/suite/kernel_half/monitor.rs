@@ -65,7 +65,7 @@ fn what_is_judged_is_shown_as_it_arrived_with_the_counter_that_counted_it() -> R
             (with_ip_byte(&valid, 8, 254), Counter::AdvertTimeToLive),
             (with_message_byte(&valid, 0, 0x21), Counter::AdvertVersion),
             (with_message_byte(&valid, 1, 52), Counter::AdvertUnknownVrid),
-            (claim.clone(), Counter::ArpRivalClaim),
+            (claim.clone(), Counter::ArpConflict),
         ];
         for (frame, counter) in cases.into_iter().chain(adverts) {
             let seen = shown(&mut kernel, &mut monitor, &frame)?;

@@ -1,8 +1,8 @@
 //! Finds the imports between the files of a crate.
 //!
-//! A file imports from the file that defines a name, not from one that re-exports it (`pub use`). Imports between
-//! crates are left out, because cargo refuses crates that depend on each other. Imports from a module that contains the
-//! file are left out too: the file is a part of that module, and sees even its private items.
+//! A file imports from the one that defines a name, not from one that hands it on (`pub use`). Between crates there is nothing
+//! to look for: cargo refuses crates that depend on each other. What a file takes from a module that contains it counts
+//! as well, except from the modules in [`CONTAINERS`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -23,6 +23,20 @@ pub type Imports = BTreeMap<String, BTreeMap<String, Import>>;
 
 /// Position of a module: the directory of its crate's root, and the words of its path below `crate`.
 type Module = (String, Vec<String>);
+
+/// Modules whose own files may import from them, and why.
+const CONTAINERS: &[(&str, &str)] = &[
+    (
+        "agent/config/src/lib.rs",
+        "the values of a configuration are the interface of the crate, and each file reads some of them",
+    ),
+    (
+        "agent/import/src/",
+        "options and errors are the interface of the crate, and each format's constants stand together",
+    ),
+    ("tests/", "nothing is built on the tests, and what a folder shares stands best where its parts are listed"),
+    ("xtask/", "as for the tests"),
+];
 
 struct Source<'a> {
     path: &'a str,
@@ -49,7 +63,7 @@ pub fn of(sources: &[(String, String)]) -> Result<Imports> {
     for (index, file) in files.iter().enumerate() {
         for named in file.named.iter().filter(|named| !named.reexported) {
             let Some((target, name)) = resolver.resolve(index, &named.words, MOST_STEPS) else { continue };
-            let Some(target) = files.get(target).filter(|target| !file.lies_in(target)) else { continue };
+            let Some(target) = files.get(target).filter(|target| !file.belongs_to(target)) else { continue };
             let from = imports.entry(file.path.to_owned()).or_default();
             let new = || Import { line: named.line, names: BTreeSet::new() };
             from.entry(target.path.to_owned()).or_insert_with(new).names.insert(name);
@@ -119,9 +133,10 @@ impl Resolver<'_> {
 }
 
 impl Source<'_> {
-    /// Returns whether the file is the same one, or a part of that module.
-    fn lies_in(&self, module: &Source<'_>) -> bool {
-        self.module.1.starts_with(&module.module.1)
+    /// Returns whether the module is this file, or one of [`CONTAINERS`] that contains it.
+    fn belongs_to(&self, module: &Source<'_>) -> bool {
+        let is_container = CONTAINERS.iter().any(|(path, _)| module.path.starts_with(path));
+        self.path == module.path || is_container && self.module.1.starts_with(&module.module.1)
     }
 
     fn alias(&self, name: &str) -> Option<&Named> {
@@ -167,14 +182,20 @@ mod tests {
     }
 
     #[test]
-    fn imports_from_a_module_that_contains_the_file_are_left_out() {
-        let sources = [
-            ("a/src/lib.rs", "mod x; fn f() { x::y::g() }"),
-            ("a/src/x/mod.rs", "pub mod y; mod z;"),
-            ("a/src/x/y.rs", "use crate::A; use super::B; use super::z::C;"),
-            ("a/src/x/z.rs", ""),
-        ];
-        assert_eq!(shown(&sources), ["a/src/lib.rs -> a/src/x/y.rs: g", "a/src/x/y.rs -> a/src/x/z.rs: C"]);
+    fn what_a_file_takes_from_a_module_that_contains_it_is_an_import_unless_the_module_is_excepted() {
+        let below = |directory: &str| {
+            let file = |path: &str| format!("{directory}/{path}");
+            let texts = ["mod x;", "pub mod y; mod z;", "use crate::A; use super::B; use super::z::C;", ""];
+            let files = ["src/lib.rs", "src/x/mod.rs", "src/x/y.rs", "src/x/z.rs"].map(file);
+            let sources: Vec<_> = files.iter().map(String::as_str).zip(texts).collect();
+            shown(&sources)
+        };
+        let sibling = "tests/a/src/x/y.rs -> tests/a/src/x/z.rs: C";
+        assert_eq!(below("tests/a"), [sibling]);
+        assert_eq!(
+            below("a"),
+            ["a/src/x/y.rs -> a/src/lib.rs: A", "a/src/x/y.rs -> a/src/x/mod.rs: B", &sibling.replace("tests/", "")]
+        );
     }
 
     #[test]

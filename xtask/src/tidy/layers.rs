@@ -11,8 +11,9 @@ const ELECTION: &str = "agent/src/election/";
 /// Imports that the election may have from the rest of the agent: a file and the names in it. An empty list allows all
 /// names.
 const KNOWN: &[(&str, &[&str])] = &[
-    // These types go to the thread of the addresses, and come back from it.
-    ("agent/src/addresses/mod.rs", &["Request", "Standing"]),
+    // What goes into the queue of the addresses' thread, and what comes back.
+    ("agent/src/addresses/mod.rs", &["AddressRequest"]),
+    ("agent/src/addresses/report.rs", &["AddressReport"]),
     ("agent/src/identity/mod.rs", &[]),
     ("agent/src/process/clock.rs", &[]),
     ("agent/src/process/realtime.rs", &[]),

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use xvrrp_config::files;
 use xvrrp_config::{Encryption, Login, MailConfig};
 
-use super::MailError;
+use super::error::MailError;
 use super::queue::{MailQueue, QueuedMessage};
 
 /// The pause after the first failure. It doubles with each further one.

@@ -9,8 +9,8 @@ use lettre::message::Mailbox;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use xvrrp_config::{Config, MailConfig, Occasion, VirtualRouterConfig};
 
-use super::MailError;
 use super::batch::{Digest, TimedChange};
+use super::error::MailError;
 use crate::notify::audience::StateChange;
 
 /// The parts that all messages about one virtual router share.

@@ -6,6 +6,7 @@
 
 mod batch;
 mod delivery;
+mod error;
 mod message;
 mod queue;
 
@@ -15,12 +16,12 @@ use std::{io, thread};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
-use xvrrp_config::files::FileError;
 use xvrrp_config::{Config, MailConfig, Occasion, VirtualRouterConfig};
 use xvrrp_vrrp::RouterState;
 
 use self::batch::{Batcher, Digest, Limits, TimedChange};
 use self::delivery::{Delivery, DeliveryRequest};
+use self::error::MailError;
 use self::message::MessageTemplate;
 use self::queue::{MailQueue, Memory, QueuedMessage};
 use crate::identity::{AudienceId, Place};
@@ -32,26 +33,6 @@ const LAST: Duration = Duration::from_secs(5);
 const FLUSH: Duration = Duration::from_secs(1);
 /// How many requests to the mail thread may wait.
 const WAITING: usize = 4096;
-
-/// Why a message could not be formatted, stored or sent.
-#[derive(Debug, thiserror::Error)]
-enum MailError {
-    #[error("the server did not answer in time")]
-    Timeout,
-    #[error(transparent)]
-    Smtp(#[from] lettre::transport::smtp::Error),
-    /// The server refuses this message to these recipients, but may accept others.
-    #[error(transparent)]
-    Refused(lettre::transport::smtp::Error),
-    #[error(transparent)]
-    Address(#[from] lettre::address::AddressError),
-    #[error(transparent)]
-    Message(#[from] lettre::error::Error),
-    #[error(transparent)]
-    File(#[from] FileError),
-    #[error("cannot store mail: {0}")]
-    Queue(#[from] io::Error),
-}
 
 /// Sends mail about changes of state. Does nothing if the configuration has no `[mail]`.
 #[derive(Debug)]

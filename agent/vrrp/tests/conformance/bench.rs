@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use xvrrp_common::units::{Instant, Interval, Priority, Version, Vrid};
-use xvrrp_vrrp::{Action, Advert, Config, Event, State, VirtualRouter};
+use xvrrp_vrrp::{Action, Config, Event, ReceivedAdvert, State, VirtualRouter};
 
 pub const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 100));
 pub const LOWER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99));
@@ -90,7 +90,7 @@ impl Bench {
     /// An advert that arrived before the agent got round to it.
     pub fn hear_late(&mut self, priority: u8, source: IpAddr, interval: Interval, at: Instant) -> Vec<Action> {
         let priority = Priority::new(priority);
-        self.event(Event::Advert(Advert { received_at: at, source, priority, interval }))
+        self.event(Event::Advert(ReceivedAdvert { received_at: at, source, priority, interval }))
     }
 
     /// The advert that was ordered last left at once.

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 use xvrrp_common::units::{Instant, Interval, Priority};
-use xvrrp_vrrp::{Action, Advert, Checks, Config, Event, Follower, Reason, State, VirtualRouter, follow, others};
+use xvrrp_vrrp::{
+    Action, Checks, Config, Event, Follower, Reason, ReceivedAdvert, State, VirtualRouter, follow, others,
+};
 
 use super::bench::{Bench, HIGHER, LOWER, OURS, SECOND, config, millis, send, without_transition};
 
@@ -156,8 +158,12 @@ impl Host {
             }
             Happening::Heard { member, priority, higher } => {
                 let source: IpAddr = if higher { HIGHER } else { LOWER };
-                let advert =
-                    Advert { received_at: self.now, source, priority: Priority::new(priority), interval: SECOND };
+                let advert = ReceivedAdvert {
+                    received_at: self.now,
+                    source,
+                    priority: Priority::new(priority),
+                    interval: SECOND,
+                };
                 self.members[member % count].handle_event(Event::Advert(advert), self.now);
             }
             Happening::Stamped { member } => self.restarted[member % count] = Some(self.now),

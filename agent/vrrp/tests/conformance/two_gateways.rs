@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 use xvrrp_common::units::{Interval, Priority};
-use xvrrp_vrrp::{Advert, Checks, Config, Event, State, VirtualRouter};
+use xvrrp_vrrp::{Checks, Config, Event, ReceivedAdvert, State, VirtualRouter};
 
 use super::bench::{HIGHER, OURS, SECOND, config, millis};
 use super::sync_group::{Happening, Host};
@@ -113,7 +113,7 @@ impl World {
                 if host.members[segment].state() == State::Backup && restarts {
                     host.restarted[segment] = Some(now);
                 }
-                let advert = Advert { received_at: now, source, priority, interval: SECOND };
+                let advert = ReceivedAdvert { received_at: now, source, priority, interval: SECOND };
                 host.members[segment].handle_event(Event::Advert(advert), now);
                 host.act();
             }

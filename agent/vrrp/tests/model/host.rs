@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
 use xvrrp_common::units::{Instant, Interval, Priority, Version, Vrid};
-use xvrrp_vrrp::{Action, Advert, Config, Event, State, VirtualRouter};
+use xvrrp_vrrp::{Action, Config, Event, ReceivedAdvert, State, VirtualRouter};
 
 use super::fingerprint::EPOCH;
 use super::rules::{Lease, RATE, Router, Rules, Setting};
@@ -118,7 +118,7 @@ impl Character {
     }
 
     fn advert(&self, (received_at, (from, priority)): (Instant, Contents)) -> Event {
-        Event::Advert(Advert {
+        Event::Advert(ReceivedAdvert {
             received_at,
             source: address(from),
             priority: Priority::new(priority),

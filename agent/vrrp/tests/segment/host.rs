@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use xvrrp_common::units::{Instant, Interval, Priority, Version};
-use xvrrp_vrrp::{Action, Advert, Config, Event, State, VirtualRouter};
+use xvrrp_vrrp::{Action, Config, Event, ReceivedAdvert, State, VirtualRouter};
 
 #[derive(Debug)]
 pub struct Host {
@@ -48,8 +48,8 @@ struct Kernel {
     role: State,
     preempt: bool,
     restarted: Option<(Instant, Interval)>,
-    latest: Option<Advert>,
-    events: VecDeque<Advert>,
+    latest: Option<ReceivedAdvert>,
+    events: VecDeque<ReceivedAdvert>,
     /// Until when the host may serve.
     lease: Option<Instant>,
 }
@@ -140,7 +140,7 @@ impl Host {
     }
 
     /// Whether the agent is to be told of it.
-    pub fn receive(&mut self, advert: Advert) -> bool {
+    pub fn receive(&mut self, advert: ReceivedAdvert) -> bool {
         // RFC 3768 7.1
         let mismatch = self.config.version == Version::V2 && advert.interval != self.config.advert_interval;
         if !mismatch {
@@ -243,9 +243,9 @@ impl Kernel {
     }
 
     /// As the kernel half does it: everything is noted, but the agent is told of what is new, or of all if it is Active.
-    fn hear(&mut self, advert: Advert, config: &Config) {
+    fn hear(&mut self, advert: ReceivedAdvert, config: &Config) {
         let ours = config.priority;
-        let contents = |advert: Advert| (advert.source, advert.priority, advert.interval);
+        let contents = |advert: ReceivedAdvert| (advert.source, advert.priority, advert.interval);
         let is_new = advert.priority.is_release() || self.latest.map(contents) != Some(contents(advert));
         self.latest = Some(advert);
         match self.role {

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::net::IpAddr;
 
 use xvrrp_common::units::{Instant, Interval, Priority};
-use xvrrp_vrrp::{Advert, Config};
+use xvrrp_vrrp::{Config, ReceivedAdvert};
 
 use super::host::Host;
 use super::random::Random;
@@ -141,7 +141,7 @@ impl Segment {
         let host = &mut self.hosts[frame.to];
         if host.carrier && !host.cut {
             let (source, priority, interval) = (frame.source, frame.priority, frame.interval);
-            let advert = Advert { received_at: frame.arrives_at, source, priority, interval };
+            let advert = ReceivedAdvert { received_at: frame.arrives_at, source, priority, interval };
             if host.receive(advert) {
                 self.plan_to_wake(frame.to);
             }

@@ -5,7 +5,9 @@ mod segments;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use nix::net::if_::if_nametoindex;
+use xvrrp_common::units::IfIndex;
 
 pub use netns::{Namespace, run, sweep};
 pub use segments::{Segments, first_and_last};
@@ -29,6 +31,12 @@ pub const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 100);
 pub const INTERFACE: &str = "eth0";
 /// The interface that routers and server have on the server's side.
 pub const UPSTREAM: &str = "eth1";
+
+/// Returns the index of an interface in the network namespace of the calling thread.
+pub fn ifindex(interface: &str) -> Result<IfIndex> {
+    let index = if_nametoindex(interface).with_context(|| format!("there is no interface {interface}"))?;
+    Ok(IfIndex::new(index))
+}
 
 /// See the module. Everything goes away when this is dropped.
 #[derive(Debug)]

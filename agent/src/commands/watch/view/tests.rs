@@ -59,7 +59,7 @@ fn router(name: &str, state: RouterState) -> VirtualRouterStatus {
         notify_failures: 0,
         restored: RestoredCounts::default(),
         not_kept: None,
-        rival: None,
+        conflict: None,
     }
 }
 

@@ -13,7 +13,7 @@ use nix::sys::time::TimeVal;
 use xvrrp_common::units::MacAddress;
 use xvrrp_common::wire::arp;
 use xvrrp_lab::traffic::packet_socket;
-use xvrrp_lab::{INTERFACE, Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, eventually};
+use xvrrp_lab::{INTERFACE, Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, eventually, ifindex};
 use xvrrp_net::{InterfaceSender, PacketSocket};
 
 const VIRTUAL_MAC: &str = "00:00:5e:00:01:33";
@@ -24,9 +24,7 @@ struct Segment(InterfaceSender);
 impl Segment {
     fn new(lab: &Lab) -> Result<Self> {
         let server = &lab.routers[1];
-        let socket = server.run(|| -> Result<_> {
-            Ok(Arc::new(PacketSocket::open()?).on(nix::net::if_::if_nametoindex(INTERFACE)?)?)
-        })??;
+        let socket = server.run(|| -> Result<_> { Ok(Arc::new(PacketSocket::open()?).on(ifindex(INTERFACE)?)?) })??;
         Ok(Self(socket))
     }
 
@@ -67,9 +65,9 @@ fn a_claim_is_answered_at_once_logged_once_and_shown() -> Result<()> {
     agent.daemon.wait_for_line(&["WARN", "claimant=02:00:00:00:00:0a"], PATIENCE)?;
     agent.daemon.wait_for_lines(&["another host claims"], 2)?;
     ensure!(agent.counter("lan", "arp_rival_claim")? == claims + 2);
-    let rival = agent.virtual_router("lan")?["rival"].clone();
-    ensure!(rival["mac"] == "02:00:00:00:00:0a" && rival["address"] == "192.0.2.1", "{rival}");
-    ensure!(rival["ago_ms"].as_f64().context("no age")? < 60_000.0, "{rival}");
+    let conflict = agent.virtual_router("lan")?["rival"].clone();
+    ensure!(conflict["mac"] == "02:00:00:00:00:0a" && conflict["address"] == "192.0.2.1", "{conflict}");
+    ensure!(conflict["ago_ms"].as_f64().context("no age")? < 60_000.0, "{conflict}");
     Ok(())
 }
 
