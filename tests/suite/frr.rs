@@ -35,50 +35,50 @@ fn of_both(implementations: Vec<Implementation>) -> Result<Group> {
 #[test]
 fn version_3_with_a_better_frr() -> Result<()> {
     let theirs = Implementation::Frr(FrrConfig::v3(51, 200));
-    ipv4(vec![theirs, Implementation::Xvrrp(VirtualRouter::lan(100))])?.take_turns(OUTAGE)
+    ipv4(vec![theirs, Implementation::Xvrrp(VirtualRouter::lan(100))])?.change_roles(OUTAGE)
 }
 
 #[test]
 fn version_3_with_a_worse_frr() -> Result<()> {
     let theirs = Implementation::Frr(FrrConfig::v3(51, 100));
-    ipv4(vec![Implementation::Xvrrp(VirtualRouter::lan(200)), theirs])?.take_turns(OUTAGE)
+    ipv4(vec![Implementation::Xvrrp(VirtualRouter::lan(200)), theirs])?.change_roles(OUTAGE)
 }
 
 #[test]
 fn version_2_with_a_better_frr() -> Result<()> {
     let theirs = Implementation::Frr(FrrConfig::v2(51, 200));
-    ipv4(vec![theirs, Implementation::Xvrrp(v2(100))])?.take_turns(OUTAGE_V2)
+    ipv4(vec![theirs, Implementation::Xvrrp(v2(100))])?.change_roles(OUTAGE_V2)
 }
 
 #[test]
 fn version_2_with_a_worse_frr() -> Result<()> {
     let theirs = Implementation::Frr(FrrConfig::v2(51, 100));
-    ipv4(vec![Implementation::Xvrrp(v2(200)), theirs])?.take_turns(OUTAGE_V2)
+    ipv4(vec![Implementation::Xvrrp(v2(200)), theirs])?.change_roles(OUTAGE_V2)
 }
 
 #[test]
 fn version_3_over_ipv6_with_a_better_frr() -> Result<()> {
     let theirs = Implementation::Frr(FrrConfig::ipv6(51, 200));
-    ipv6(vec![theirs, Implementation::Xvrrp(VirtualRouter::lan_ipv6(100))])?.take_turns(OUTAGE)
+    ipv6(vec![theirs, Implementation::Xvrrp(VirtualRouter::lan_ipv6(100))])?.change_roles(OUTAGE)
 }
 
 #[test]
 fn version_3_over_ipv6_with_a_worse_frr() -> Result<()> {
     let theirs = Implementation::Frr(FrrConfig::ipv6(51, 100));
-    ipv6(vec![Implementation::Xvrrp(VirtualRouter::lan_ipv6(200)), theirs])?.take_turns(OUTAGE)
+    ipv6(vec![Implementation::Xvrrp(VirtualRouter::lan_ipv6(200)), theirs])?.change_roles(OUTAGE)
 }
 
 /// FRR's two virtual routers change their roles each for itself, ours together.
 #[test]
 fn both_families_with_a_better_frr() -> Result<()> {
     let theirs = Implementation::Frr(FrrConfig::both(51, 200));
-    of_both(vec![theirs, Implementation::Xvrrp(VirtualRouter::lan_of_both(100))])?.take_turns(OUTAGE)
+    of_both(vec![theirs, Implementation::Xvrrp(VirtualRouter::lan_of_both(100))])?.change_roles(OUTAGE)
 }
 
 #[test]
 fn both_families_with_a_worse_frr() -> Result<()> {
     let theirs = Implementation::Frr(FrrConfig::both(51, 100));
-    of_both(vec![Implementation::Xvrrp(VirtualRouter::lan_of_both(200)), theirs])?.take_turns(OUTAGE)
+    of_both(vec![Implementation::Xvrrp(VirtualRouter::lan_of_both(200)), theirs])?.change_roles(OUTAGE)
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn three_within(order: [Kind; 3], outage: Duration) -> Result<()> {
         }
         Kind::Frr => Implementation::Frr(FrrConfig::v3(51, priority)),
     });
-    ipv4(implementations.collect())?.take_turns(outage)
+    ipv4(implementations.collect())?.change_roles(outage)
 }
 
 #[test]
@@ -264,5 +264,5 @@ fn frr_then_xvrrp_then_keepalived_over_ipv6() -> Result<()> {
     let best = Implementation::Frr(FrrConfig::ipv6(51, 200));
     let second = Implementation::Xvrrp(VirtualRouter::lan_ipv6(150));
     let third = KeepalivedConfig { use_vmac: true, ..KeepalivedConfig::ipv6(51, 100) };
-    ipv6(vec![best, second, Implementation::Keepalived(third)])?.take_turns(OUTAGE)
+    ipv6(vec![best, second, Implementation::Keepalived(third)])?.change_roles(OUTAGE)
 }

@@ -21,7 +21,7 @@ fn take_turns(theirs: KeepalivedConfig, ours: VirtualRouter, is_theirs_better: b
     let theirs = Implementation::Keepalived(KeepalivedConfig { priority: priorities.0, ..theirs });
     let ours = Implementation::Xvrrp(ours.with("priority", priorities.1));
     let implementations = if is_theirs_better { vec![theirs, ours] } else { vec![ours, theirs] };
-    Group::new(lab, &[address], implementations)?.take_turns(outage)
+    Group::new(lab, &[address], implementations)?.change_roles(outage)
 }
 
 fn better_keepalived(theirs: KeepalivedConfig, ours: VirtualRouter) -> Result<()> {

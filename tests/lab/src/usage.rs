@@ -1,4 +1,4 @@
-//! What a daemon takes of the machine, and what passes its interfaces, by /proc.
+//! Reads from /proc what a daemon uses of the machine and what its interfaces receive.
 
 use std::fs;
 use std::time::Instant;
@@ -14,7 +14,7 @@ pub struct Usage {
     pids: Vec<u32>,
 }
 
-/// A reading of the clock and of the processor time so far, in seconds.
+/// Processor time that was used until a moment, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
     at: Instant,
@@ -38,13 +38,13 @@ impl Usage {
         Ok(Reading { at: Instant::now(), seconds: ticks as f64 / a_second as f64 })
     }
 
-    /// Of a core, in percent, since an earlier reading.
+    /// Returns the processor time since an earlier reading, in percent of one core.
     pub fn percent_since(&self, earlier: Reading) -> Result<f64> {
         let now = self.read()?;
         Ok((now.seconds - earlier.seconds) / (now.at - earlier.at).as_secs_f64() * 100.0)
     }
 
-    /// Resident memory of the largest of the processes, in megabytes (10^6 bytes).
+    /// Returns the resident memory of the largest of the processes, in megabytes (10^6 bytes).
     pub fn resident_megabytes(&self) -> Result<f64> {
         let sizes = self
             .pids
@@ -54,13 +54,13 @@ impl Usage {
         Ok(sizes.into_iter().fold(0.0, f64::max) * 1024.0 / 1e6)
     }
 
-    /// Memory of the largest of the processes that is locked, in megabytes (10^6 bytes).
+    /// Returns the locked memory of the process with the most of it, in megabytes (10^6 bytes).
     pub fn locked_megabytes(&self) -> Result<f64> {
         let sizes = self.pids.iter().map(|pid| kilobytes(&format!("/proc/{pid}/smaps_rollup"), "Locked:"));
         Ok(sizes.collect::<Result<Vec<_>>>()?.into_iter().fold(0.0, f64::max) * 1024.0 / 1e6)
     }
 
-    /// What the BPF maps take that the process has open, in megabytes of kernel memory.
+    /// Returns the kernel memory of all BPF maps that the processes have open, in megabytes (10^6 bytes).
     pub fn map_megabytes(&self) -> Result<f64> {
         let mut bytes = 0.0;
         for pid in &self.pids {
@@ -77,7 +77,7 @@ impl Usage {
     }
 }
 
-/// In user and in kernel mode, of all threads (proc(5)).
+/// Returns the processor time of all threads of a process in user and kernel mode, in ticks (proc(5)).
 fn ticks(pid: u32) -> Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, after_name) = stat.rsplit_once(") ").context("no name in stat")?;
@@ -91,7 +91,7 @@ fn kilobytes(path: &str, name: &str) -> Result<f64> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// Packets that the interfaces of a host whose names start so have received so far.
+/// Returns how many packets were received on those interfaces of a host whose names begin with `interfaces`.
 pub fn received(host: &Namespace, interfaces: &str) -> Result<f64> {
     let table = host.run(|| fs::read_to_string("/proc/thread-self/net/dev"))??;
     let mut packets = 0.0;
