@@ -31,8 +31,8 @@ fn settled_pair(lab: &Lab) -> Result<(Xvrrp, Xvrrp)> {
     Ok((active, backup))
 }
 
-/// Asks once for the virtual address and fails unless exactly one router answers. If none does, asks again: a router that
-/// has just become Active answers from its first advert on.
+/// Asks once for the virtual address and fails unless exactly one router answers. If none does, asks again: a router
+/// that has just become Active answers from its first advert on.
 fn sole_answer(lab: &Lab) -> Result<ArpFrame> {
     let answers = eventually("a router answers ARP for the virtual address", PATIENCE, || {
         let answers = ask_for(&lab.client, INTERFACE, VIP, ANSWER_TIME)?;

@@ -186,8 +186,8 @@ fn after_a_kill_a_start_with_another_configuration_removes_what_was_left() -> Re
 /// address has. The kernel treats the latter as a secondary address of the virtual address.
 const OPERATOR: [&str; 2] = ["192.0.2.77/24", "203.0.113.77/24"];
 
-/// Adds the operator's addresses beside those of an Active agent, lets `end` remove the agent's addresses, and fails unless
-/// those of the operator stay.
+/// Adds the operator's addresses beside those of an Active agent, lets `end` remove the agent's addresses, and fails
+/// unless those of the operator stay.
 fn ensure_operators_addresses_stay(end: impl FnOnce(Xvrrp, &Namespace) -> Result<Xvrrp>) -> Result<()> {
     let lab = Lab::new(1)?;
     let host = &lab.routers[0];

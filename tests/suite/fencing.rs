@@ -1,5 +1,5 @@
-//! Faults of the Active router: two routers never serve at once while the segment is whole, and another one takes over in
-//! time.
+//! Faults of the Active router: two routers never serve at once while the segment is whole, and another one takes over
+//! in time.
 
 use std::time::Duration;
 
@@ -79,8 +79,8 @@ const SECOND_ADDRESS: &str = "192.0.2.12";
 /// Much longer than a lease.
 const PAST_LEASE: Duration = Duration::from_secs(1);
 
-/// Creates a lab of a router with two interfaces on the client's segment and a third one to a server. The server reaches
-/// the virtual address through the router.
+/// Creates a lab of a router with two interfaces on the client's segment and a third one to a server. The server
+/// reaches the virtual address through the router.
 fn with_other_interfaces() -> Result<Lab> {
     let lab = Lab::with_upstream(1)?;
     let (router, server) = (&lab.routers[0], lab.server.as_ref().context("a server")?);

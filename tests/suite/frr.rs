@@ -252,9 +252,9 @@ fn xvrrp_backs_up_frr_and_keepalived_backs_up_both() -> Result<()> {
 
 #[test]
 fn keepalived_backs_up_frr_and_xvrrp_backs_up_both() -> Result<()> {
-    // A second attempt is allowed here because the other two fail now and then while xvrrp is only their Backup: when the
-    // cable of FRR is plugged in again, the client is not served for about 8 s, or both answer ARP. A mistake of xvrrp
-    // would show in both attempts.
+    // A second attempt is allowed here because the other two fail now and then while xvrrp is only their Backup: when
+    // the cable of FRR is plugged in again, the client is not served for about 8 s, or both answer ARP. A mistake of
+    // xvrrp would show in both attempts.
     let order = [Kind::Frr, Kind::Keepalived, Kind::Xvrrp];
     three_within(order, 2 * OUTAGE_V2).or_else(|error| {
         println!("second attempt, because the first one failed: {error:#}");

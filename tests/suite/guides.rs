@@ -1,9 +1,9 @@
-//! Follows the guides in docs/ word by word on hosts of a lab: writes the files, runs the commands, and compares what they
-//! print with what the guide shows.
+//! Follows the guides in docs/ word by word on hosts of a lab: writes the files, runs the commands, and compares what
+//! they print with what the guide shows.
 //!
 //! Words after the language of a code block say where it applies: `on=gw-a`, `on=gw-b`, `on=client` or `on=both`, and
-//! `file=PATH` if the block is the content of a file. A block of `text` shows part of what the command before it prints:
-//! each of its lines must be among the printed ones, where `…` stands for any text.
+//! `file=PATH` if the block is the content of a file. A block of `text` shows part of what the command before it
+//! prints: each of its lines must be among the printed ones, where `…` stands for any text.
 
 use std::fs;
 use std::path::PathBuf;
@@ -66,8 +66,8 @@ struct Site {
 }
 
 impl Site {
-    /// Creates the hosts. The package is in the directory in which commands run. It is installed already unless the guide
-    /// is about that.
+    /// Creates the hosts. The package is in the directory in which commands run. It is installed already unless the
+    /// guide is about that.
     fn new(installed: bool) -> Result<Self> {
         let lab = Lab::new(2)?;
         let machine = |name, namespace| -> Result<_> { Ok((name, Machine::start(namespace, name)?)) };

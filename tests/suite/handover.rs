@@ -1,4 +1,5 @@
-//! Planned handovers: the role moves to another host, and returns when the operator asks for it or no other host has it.
+//! Planned handovers: the role moves to another host, and returns when the operator asks for it or no other host has
+//! it.
 
 use std::thread;
 use std::time::Duration;

@@ -40,8 +40,8 @@ fn lab_of(kind: &str) -> Result<Lab> {
     Ok(lab)
 }
 
-/// Fails unless a client is served by the Active router, and by the Backup after the Active router has died. If `behind`
-/// names a port of the Backup's bridge, the same must hold for a second client there.
+/// Fails unless a client is served by the Active router, and by the Backup after the Active router has died. If
+/// `behind` names a port of the Backup's bridge, the same must hold for a second client there.
 fn serves(kind: &str, virtual_mac: bool, behind: Option<&str>) -> Result<()> {
     let lab = lab_of(kind)?;
     let guest = Namespace::new("guest")?;

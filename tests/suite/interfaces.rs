@@ -41,8 +41,8 @@ fn add_address_of_late(lab: &Lab) -> Result<()> {
     lab.routers[0].ip(&format!("addr add {LATE_ADDRESS}/24 dev {LATE}")).map(drop)
 }
 
-/// Deletes the router's interface on the client's side and creates another one with the same name and, if `same_index`, the
-/// same index.
+/// Deletes the router's interface on the client's side and creates another one with the same name and, if `same_index`,
+/// the same index.
 fn replace_interface(lab: &Lab, router: usize, same_index: bool) -> Result<()> {
     let (host, port, switch) = (&lab.routers[router], Lab::port(router), lab.switch().name());
     let index_now = || -> Result<String> {
@@ -403,7 +403,8 @@ fn notify_programs_run_for_a_virtual_router_that_waits_and_never_twice_when_the_
         Ok(())
     })
     .with_context(|| agent.daemon.log())?;
-    // The agent restarts twice by itself, for the interface and for its address, and once because it is asked to reload.
+    // The agent restarts twice by itself, for the interface and for its address, and once because it is asked to
+    // reload.
     plug_in_late(&lab, 0)?;
     wait_for_reason(&mut agent, "late", &format!("interface {LATE} has no IPv4 address of its own"))?;
     add_address_of_late(&lab)?;

@@ -65,8 +65,8 @@ fn a_client_keeps_reaching_the_address_when_another_router_takes_over() -> Resul
         Ok(())
     })?;
     wait_until_at_virtual_mac(&lab)?;
-    // The address skips duplicate address detection (RFC 4862 5.4, conformance 57), and the host does not choose it as a
-    // source.
+    // The address skips duplicate address detection (RFC 4862 5.4, conformance 57), and the host does not choose it as
+    // a source.
     wait_until("the address is deprecated, without duplicate detection", || {
         let address = lab.routers[0].ip(&format!("-6 -d addr show dev {INTERFACE} to {VIP_IPV6}"))?;
         Ok(address.contains("nodad") && address.contains("deprecated"))

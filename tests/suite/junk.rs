@@ -1,8 +1,8 @@
-//! Floods of frames that virtual routers must not act on: roles do not change, agents are not kept busy, and every frame is
-//! counted.
+//! Floods of frames that virtual routers must not act on: roles do not change, agents are not kept busy, and every
+//! frame is counted.
 //!
-//! Each flood goes to the Active router first, and then to the Backup. `cargo xtask bench junk` does the same for longer
-//! and with 10 ms adverts, for which it needs a quiet machine.
+//! Each flood goes to the Active router first, and then to the Backup. `cargo xtask bench junk` does the same for
+//! longer and with 10 ms adverts, for which it needs a quiet machine.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// Length of each flood: several Active_Down_Intervals.
 const LENGTH: Duration = Duration::from_millis(1500);
 
-/// Limit of an agent's processor time, as a share of one processor. It is generous, since the agent is not optimized; an
-/// agent that received a flood would need a whole processor.
+/// Limit of an agent's processor time, as a share of one processor. It is generous, since the agent is not optimized;
+/// an agent that received a flood would need a whole processor.
 const BUSY: f64 = 0.1;
 
 fn assert_withstood(kinds: &[Junk]) -> Result<()> {

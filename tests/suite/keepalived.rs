@@ -1,5 +1,5 @@
-//! keepalived as the other router: as Active router and as Backup, with and without `use_vmac`, in versions 2 and 3, over
-//! IPv4 and IPv6.
+//! keepalived as the other router: as Active router and as Backup, with and without `use_vmac`, in versions 2 and 3,
+//! over IPv4 and IPv6.
 
 use std::time::Duration;
 

@@ -54,8 +54,8 @@ fn with_nopreempt_keepalived_leaves_an_xvrrp_of_lower_priority_active() -> Resul
     theirs.wait_for_state("MASTER")
 }
 
-/// Lets two routers with equal priorities become Active while neither hears the other, and reunites them. Waits until the
-/// one with the lower address, which is the one on router 0, has yielded, and fails if a role changes after that.
+/// Lets two routers with equal priorities become Active while neither hears the other, and reunites them. Waits until
+/// the one with the lower address, which is the one on router 0, has yielded, and fails if a role changes after that.
 fn ensure_lower_address_yields(xvrrp: usize, keepalived: usize) -> Result<()> {
     let lab = Lab::new(2)?;
     let mut ours = start_xvrrp(&lab, xvrrp, VirtualRouter::lan(100), "active")?;
@@ -102,8 +102,8 @@ fn ensure_discarded(ours: VirtualRouter, theirs: &KeepalivedConfig, counter: &st
 
 #[test]
 fn a_wrong_password_is_counted_and_changes_nothing() -> Result<()> {
-    // RFC 2338 7.1. Here keepalived sends only one advert as an Active router: whatever it receives, valid or not, restarts
-    // its advertisement timer.
+    // RFC 2338 7.1. Here keepalived sends only one advert as an Active router: whatever it receives, valid or not,
+    // restarts its advertisement timer.
     let ours =
         VirtualRouter::lan(100).with("version", "2").with("advert_interval", "\"1s\"").with("password", "\"s3cret\"");
     let theirs = KeepalivedConfig { auth_pass: Some("guess".to_owned()), ..KeepalivedConfig::v2(51, 200) };

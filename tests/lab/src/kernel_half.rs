@@ -1,5 +1,5 @@
-//! Runs the kernel half on single frames and collects everything that results from each. Nothing is attached: the kernel
-//! runs the loaded programs by `BPF_PROG_TEST_RUN`, as if the frame had arrived on the loopback interface.
+//! Runs the kernel half on single frames and collects everything that results from each. Nothing is attached: the
+//! kernel runs the loaded programs by `BPF_PROG_TEST_RUN`, as if the frame had arrived on the loopback interface.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -43,7 +43,8 @@ pub struct Outcome {
 }
 
 /// Returns the virtual router that most tests use: version 3, priority 100, an interval of one second, with a virtual
-/// MAC, Accept_Mode and Preempt_Mode, on a host with the address 192.0.2.3. Tests change the fields that matter to them.
+/// MAC, Accept_Mode and Preempt_Mode, on a host with the address 192.0.2.3. Tests change the fields that matter to
+/// them.
 pub fn router(role: u8) -> Router {
     Router {
         primary: ipv4_address([192, 0, 2, 3]),
@@ -242,8 +243,8 @@ impl KernelHalf {
         self.run(program::EGRESS, frame)
     }
 
-    /// Returns the average time that the XDP program takes for the frame, in nanoseconds. Each run gets the frame as the
-    /// previous run left it.
+    /// Returns the average time that the XDP program takes for the frame, in nanoseconds. Each run gets the frame as
+    /// the previous run left it.
     pub fn nanoseconds(&self, frame: &[u8], repeat: u32) -> Result<u64> {
         self.nanoseconds_in(program::INGRESS, frame, repeat)
     }

@@ -1,8 +1,8 @@
 //! Measures delays that the machine itself causes, for which no program on it is to blame.
 //!
-//! Kernel code that cannot be preempted, or a host that does not run its guest, delays a real-time thread of any priority.
-//! On a shared machine these delays reach tens of milliseconds. A thread at the highest priority on each processor, which
-//! does nothing but wake up, measures them.
+//! Kernel code that cannot be preempted, or a host that does not run its guest, delays a real-time thread of any
+//! priority. On a shared machine these delays reach tens of milliseconds. A thread at the highest priority on each
+//! processor, which does nothing but wake up, measures them.
 
 use std::fs;
 use std::sync::atomic::Ordering;

@@ -1,5 +1,5 @@
-//! Generates frames. A third of them are valid. The others have a wrong field, flipped bits or parts of other frames, or are
-//! cut off.
+//! Generates frames. A third of them are valid. The others have a wrong field, flipped bits or parts of other frames,
+//! or are cut off.
 
 use xvrrp_common::units::{Family, Interval, MacAddress, Priority, Version, Vrid};
 use xvrrp_common::wire::arp::Arp;
@@ -113,8 +113,8 @@ impl Generator {
         frames::emit(&advert)
     }
 
-    /// Generates Neighbor Discovery (RFC 4861 4.3, 4.4) without options, with a link-layer address, with another option, or
-    /// with both.
+    /// Generates Neighbor Discovery (RFC 4861 4.3, 4.4) without options, with a link-layer address, with another
+    /// option, or with both.
     fn neighbor(&mut self) -> Vec<u8> {
         let (kind, option) = *self.one_of(&[(135, 1), (135, 1), (135, 1), (136, 2)]);
         let (source, destination, target) = (self.address_ipv6(), self.address_ipv6(), self.address_ipv6());
@@ -163,8 +163,8 @@ impl Generator {
 
     /// Returns the frame with one wrong field and correct checksums.
     fn with_wrong_field(&mut self, mut frame: Vec<u8>) -> Vec<u8> {
-        // In the IP header: version, length, fragment, TTL, protocol, addresses. In the advert: version and type, VRID, count,
-        // interval or authentication.
+        // In the IP header: version, length, fragment, TTL, protocol, addresses. In the advert: version and type, VRID,
+        // count, interval or authentication.
         const IPV4: &[(usize, u8)] = &[
             (IP, 0x46),
             (IP + 3, 0x20),
@@ -184,8 +184,8 @@ impl Generator {
             (MESSAGE + 4, 0xf0),
             (MESSAGE + 5, 0),
         ];
-        // In the IP header: version, length, next header, hop limit, destination. In the message: version, type or code,
-        // count, interval, first address or target, first option.
+        // In the IP header: version, length, next header, hop limit, destination. In the message: version, type or
+        // code, count, interval, first address or target, first option.
         const IPV6: &[(usize, u8)] = &[
             (IP, 0x40),
             (IP + 5, 24),

@@ -17,7 +17,8 @@ pub struct Judgement {
     pub frame: Vec<u8>,
     /// Sorted by index and counter.
     pub counted: Vec<(u32, Counter)>,
-    /// The slot of the virtual router that accepted the advert, and the advert that is recorded there, without the time.
+    /// The slot of the virtual router that accepted the advert, and the advert that is recorded there, without the
+    /// time.
     pub heard: Option<(u32, abi::Advert)>,
 }
 
@@ -265,8 +266,8 @@ fn policy<A: IpAddress>(router: &Router) -> Policy<A> {
     }
 }
 
-/// Returns the counter of each reason. The table of the kernel half is not used, because then a wrong line in it would go
-/// unnoticed.
+/// Returns the counter of each reason. The table of the kernel half is not used, because then a wrong line in it would
+/// go unnoticed.
 fn counter(discard: Discard) -> Counter {
     match discard {
         Discard::TimeToLive => Counter::AdvertTimeToLive,

@@ -1,9 +1,9 @@
-//! Compares the XDP program with the decoders in user space: for each generated frame, both must come to the same verdict
-//! for the same reason.
+//! Compares the XDP program with the decoders in user space: for each generated frame, both must come to the same
+//! verdict for the same reason.
 //!
-//! Both halves share `common::wire`, but use it differently: the XDP program is compiled for another machine, contains bounds
-//! checks for the verifier and uses the kernel's checksum function. [`Network::judge`] determines in user space what must
-//! result from a frame. [`Generator`] makes frames that are valid, almost valid, mutated or cut off.
+//! Both halves share `common::wire`, but use it differently: the XDP program is compiled for another machine, contains
+//! bounds checks for the verifier and uses the kernel's checksum function. [`Network::judge`] determines in user space
+//! what must result from a frame. [`Generator`] makes frames that are valid, almost valid, mutated or cut off.
 
 mod generator;
 mod judge;

@@ -1,4 +1,5 @@
-//! The virtual routers that receive the frames. Each setting that the XDP program looks at is on in one and off in another.
+//! The virtual routers that receive the frames. Each setting that the XDP program looks at is on in one and off in
+//! another.
 
 use anyhow::Result;
 use xvrrp_common::abi::{Address, Lease, Router, RouterKey};
@@ -161,8 +162,8 @@ impl Member {
         self.router.role == Router::ROLE_ACTIVE && !self.lease
     }
 
-    /// Whether this MAC shows that another host claims its address. A Backup without a virtual MAC cannot know, because it
-    /// does not know the MAC of the Active router.
+    /// Whether this MAC shows that another host claims its address. A Backup without a virtual MAC cannot know, because
+    /// it does not know the MAC of the Active router.
     pub(super) fn is_rival(&self, mac: MacAddress) -> bool {
         let knows = self.router.role == Router::ROLE_ACTIVE || self.has(Router::VIRTUAL_MAC);
         knows && mac.0 != self.router.answer_mac

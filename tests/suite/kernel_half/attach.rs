@@ -16,7 +16,8 @@ fn link(namespace: &Namespace, interface: &str) -> Result<String> {
     namespace.ip(&format!("-details link show dev {interface}"))
 }
 
-/// Waits until the kernel has detached the program, which it does some time after the last reference to the link has gone.
+/// Waits until the kernel has detached the program, which it does some time after the last reference to the link has
+/// gone.
 fn wait_until_detached(namespace: &Namespace, interface: &str) -> Result<()> {
     wait_until(&format!("no program is attached to {interface}"), || Ok(!link(namespace, interface)?.contains("xdp")))
 }

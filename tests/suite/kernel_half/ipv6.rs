@@ -1,5 +1,5 @@
-//! What the kernel half does with IPv6: Neighbor Discovery for a virtual address, adverts, frames to the virtual MAC, and
-//! packets that leave this host.
+//! What the kernel half does with IPv6: Neighbor Discovery for a virtual address, adverts, frames to the virtual MAC,
+//! and packets that leave this host.
 
 use super::fixture::{Fixture, NO_ROUTER, ROUTER, changed, dropped, passes, passes_counted};
 use anyhow::Result;

@@ -21,7 +21,8 @@ fn unicast(router: Router) -> Router {
     Router { flags: Router::VIRTUAL_MAC | Router::PREEMPT | Router::RESTRICT_SOURCES | Router::UNICAST, ..router }
 }
 
-/// Loads a kernel half with a virtual router in this role on 192.0.2.3, with one peer on the link and one behind a router.
+/// Loads a kernel half with a virtual router in this role on 192.0.2.3, with one peer on the link and one behind a
+/// router.
 fn kernel(role: u8) -> Result<KernelHalf> {
     let mut kernel = KernelHalf::with(unicast(router(role)))?;
     kernel.allow_source(key(51, 0), [192, 0, 2, 2], 255)?;

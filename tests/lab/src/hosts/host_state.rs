@@ -24,8 +24,8 @@ pub fn host_state(host: &Namespace) -> Result<String> {
     Ok(format!("{shown}TCX: {:?}", host.run(tcx_programs)?))
 }
 
-/// Waits until the host is in the state `before`. The kernel detaches programs and frees links some time after the agent
-/// has closed them.
+/// Waits until the host is in the state `before`. The kernel detaches programs and frees links some time after the
+/// agent has closed them.
 pub fn wait_for_host_state(host: &Namespace, before: &str) -> Result<()> {
     eventually(&format!("{} is as it was before", host.name()), PATIENCE, || {
         let now = host_state(host)?;

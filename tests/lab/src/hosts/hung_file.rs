@@ -28,7 +28,8 @@ const VERSION: [u32; 2] = [7, 31];
 const PACE: Duration = Duration::from_millis(1);
 
 /// A FUSE file system of one file, whose server takes every request and answers none. A process that looks at the file
-/// blocks until this is dropped and cannot be killed, so drop this before anything that waits for such a process to end.
+/// blocks until this is dropped and cannot be killed, so drop this before anything that waits for such a process to
+/// end.
 #[derive(Debug)]
 pub struct HungFile {
     server: Service,

@@ -12,8 +12,8 @@ use crate::PATIENCE;
 use crate::{Namespace, run};
 use crate::{agent_binary, workspace};
 
-/// A host with a file system, a host name and a network of its own. Its `systemctl` and `journalctl` are stand-ins, which
-/// start, reload and stop units as the unit files say. Everything that was started ends with the namespace.
+/// A host with a file system, a host name and a network of its own. Its `systemctl` and `journalctl` are stand-ins,
+/// which start, reload and stop units as the unit files say. Everything that was started ends with the namespace.
 #[derive(Debug)]
 pub struct Machine {
     holder: Daemon,
@@ -37,8 +37,8 @@ impl Machine {
         run(self.command(&format!("cat > {to}")).stdin(File::open(from)?)).map(drop)
     }
 
-    /// Returns a command that runs a shell script in the root directory of the host. The script ends at its first command
-    /// that fails.
+    /// Returns a command that runs a shell script in the root directory of the host. The script ends at its first
+    /// command that fails.
     pub fn command(&self, script: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--target={}", self.holder.pid()));

@@ -55,7 +55,8 @@ impl TinyDirectory {
         &self.path
     }
 
-    /// Uses up what is left, and from now on whatever becomes free. An agent that removes a file cannot create it again.
+    /// Uses up what is left, and from now on whatever becomes free. An agent that removes a file cannot create it
+    /// again.
     pub fn fill(&self, shortage: Shortage) -> Result<()> {
         let directory = self.place_of_filler();
         fs::create_dir(&directory)?;

@@ -115,8 +115,8 @@ impl Namespace {
         Ok(MacAddress(*bytes.first_chunk().with_context(|| format!("a short MAC address: {mac}"))?))
     }
 
-    /// Enables GRO, so that the driver of the interface polls for frames that arrive without a socket buffer. Otherwise it
-    /// does so only if an XDP program is attached to the interface.
+    /// Enables GRO, so that the driver of the interface polls for frames that arrive without a socket buffer. Otherwise
+    /// it does so only if an XDP program is attached to the interface.
     pub fn receive_at_driver(&self, interface: &str) -> Result<()> {
         self.sh(&format!("ethtool --offload {interface} gro on")).map(drop)
     }

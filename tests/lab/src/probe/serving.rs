@@ -1,12 +1,12 @@
-//! A sampler that asks every router, at the same moment, whether it serves the virtual address. What the switch has learned
-//! does not matter.
+//! A sampler that asks every router, at the same moment, whether it serves the virtual address. What the switch has
+//! learned does not matter.
 //!
 //! Every millisecond, a simulated client sends an ARP request for the virtual address and a datagram to it out of each
-//! router's own switch port. An answer that comes in by that port is therefore that router's. The switch learns the place
-//! of the virtual MAC from these answers, as it does from answers to any client.
+//! router's own switch port. An answer that comes in by that port is therefore that router's. The switch learns the
+//! place of the virtual MAC from these answers, as it does from answers to any client.
 //!
-//! Another sampler asks at each router's second interface, whose cable connects to no other host. There is no virtual MAC
-//! there, and the host answers for all of its addresses.
+//! Another sampler asks at each router's second interface, whose cable connects to no other host. There is no virtual
+//! MAC there, and the host answers for all of its addresses.
 
 mod port_socket;
 mod timeline;
@@ -106,8 +106,8 @@ impl Serving {
         Self { thread, done, start }
     }
 
-    /// Enters the simulated client into the router's neighbor table, so that services on the router can answer it. This is
-    /// needed again whenever the router's interface was down, got another MAC address, or had no address at all.
+    /// Enters the simulated client into the router's neighbor table, so that services on the router can answer it. This
+    /// is needed again whenever the router's interface was down, got another MAC address, or had no address at all.
     pub fn introduce(router: &Namespace) -> Result<()> {
         introduce(router, ASKER, INTERFACE)
     }

@@ -70,7 +70,8 @@ impl UdpProbe {
         self.sender.finish();
         thread::sleep(LAST_ANSWERS);
         let last = self.lock().sent.checked_sub(1);
-        // On a busy machine the last answers may take longer. If no host serves, there is no answer to the last datagram.
+        // On a busy machine the last answers may take longer. If no host serves, there is no answer to the last
+        // datagram.
         let deadline = Instant::now() + 10 * LAST_ANSWERS;
         while last.is_some_and(|last| !self.lock().answers.contains_key(&last)) && Instant::now() < deadline {
             thread::sleep(LAST_ANSWERS / 10);

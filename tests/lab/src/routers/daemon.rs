@@ -67,7 +67,8 @@ impl Daemon {
         })
     }
 
-    /// Waits until exactly `count` lines of its log contain all of these words. What has happened is logged a little later.
+    /// Waits until exactly `count` lines of its log contain all of these words. What has happened is logged a little
+    /// later.
     pub fn wait_for_lines(&self, words: &[&str], count: usize) -> Result<()> {
         let what = format!("{} prints {count} lines with {words:?}", self.name);
         wait_until_is(&what, &count, || Ok(self.count_lines(words)))
@@ -110,8 +111,8 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // An error means that it has ended. SIGCONT comes first, since it may be stopped; SIGTERM comes before the kill, so
-        // that it can end its own children.
+        // An error means that it has ended. SIGCONT comes first, since it may be stopped; SIGTERM comes before the
+        // kill, so that it can end its own children.
         let _ = self.signal(Signal::SIGCONT);
         let _ = self.stop(Signal::SIGTERM, GRACE);
         let _ = self.child.kill();

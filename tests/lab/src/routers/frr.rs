@@ -53,8 +53,8 @@ impl FrrConfig {
         Self { addresses: vec![(LINK_LOCAL_VIP.into(), 64), (VIP_IPV6.into(), 64)], ..Self::v3(vrid, priority) }
     }
 
-    /// Returns a virtual router with the addresses of both families. FRR makes two virtual routers of it, whose roles are
-    /// independent.
+    /// Returns a virtual router with the addresses of both families. FRR makes two virtual routers of it, whose roles
+    /// are independent.
     pub fn both(vrid: u8, priority: u8) -> Self {
         let addresses = [Self::v3(vrid, priority).addresses, Self::ipv6(vrid, priority).addresses].concat();
         Self { addresses, ..Self::v3(vrid, priority) }

@@ -101,8 +101,8 @@ impl Group {
     /// Creates a group in which nothing runs yet. The client will be served at `addresses`, at most one of which is an
     /// IPv4 address.
     pub fn new(lab: Lab, addresses: &[IpAddr], implementations: Vec<Implementation>) -> Result<Self> {
-        // Otherwise the kernel ignores a change of a neighbor's MAC within a second of the previous one. Roles change faster
-        // than that here, and not all implementations use the virtual MAC.
+        // Otherwise the kernel ignores a change of a neighbor's MAC within a second of the previous one. Roles change
+        // faster than that here, and not all implementations use the virtual MAC.
         lab.client.sysctl(&format!("net.ipv4.neigh.{INTERFACE}.locktime"), "0")?;
         let running = implementations.iter().map(|_| None).collect();
         Ok(Self { running, implementations, addresses: addresses.to_vec(), traffic: None, lab })
@@ -135,7 +135,8 @@ impl Group {
         running.with_context(|| format!("nothing runs on router {router}"))?.wait_for(role)
     }
 
-    /// Waits until the router `active` is Active, those of `others` are Backups, and only the Active one serves the client.
+    /// Waits until the router `active` is Active, those of `others` are Backups, and only the Active one serves the
+    /// client.
     fn settle(&mut self, active: usize, others: &[usize]) -> Result<()> {
         self.wait_for(active, Role::Active)?;
         others.iter().try_for_each(|&router| self.wait_for(router, Role::Backup))?;
@@ -153,9 +154,9 @@ impl Group {
         self.ping()
     }
 
-    /// Starts the routers, the one with the lowest priority first. Then stops, cuts off and kills routers and brings them
-    /// back. Each time, all routers must get the roles that their priorities demand. Fails if the client is ever without
-    /// an answer for longer than `outage`.
+    /// Starts the routers, the one with the lowest priority first. Then stops, cuts off and kills routers and brings
+    /// them back. Each time, all routers must get the roles that their priorities demand. Fails if the client is ever
+    /// without an answer for longer than `outage`.
     pub fn change_roles(&mut self, outage: Duration) -> Result<()> {
         let last = self.implementations.len() - 1;
         let after = |router: usize| (router + 1..=last).collect::<Vec<_>>();

@@ -18,8 +18,8 @@ impl Pair {
     pub const STATES: [&str; 2] = ["active", "backup"];
 
     /// Starts both agents, and returns when they have their states. `complete` adds keys to the virtual router `lan`;
-    /// `keys` are more lines of `[agent]` for each agent. The second one starts when the first one is Active, because on a
-    /// busy machine it might otherwise become Active before the first one.
+    /// `keys` are more lines of `[agent]` for each agent. The second one starts when the first one is Active, because
+    /// on a busy machine it might otherwise become Active before the first one.
     pub fn start(lab: Lab, keys: [&str; 2], complete: impl Fn(VirtualRouter) -> VirtualRouter) -> Result<Self> {
         let mut agents = Vec::new();
         for (place, (priority, keys)) in lab.routers.iter().zip(iter::zip([200, 100], keys)) {
@@ -32,8 +32,8 @@ impl Pair {
         Ok(pair)
     }
 
-    /// Waits until the first agent is Active, the second one is Backup and has heard the first one, and both have logged
-    /// their states.
+    /// Waits until the first agent is Active, the second one is Backup and has heard the first one, and both have
+    /// logged their states.
     pub fn settle(&self) -> Result<()> {
         eventually("the Backup hears the Active router", PATIENCE, || {
             let (first, second) = (self.agents[0].state("lan")?, self.agents[1].virtual_router("lan")?);

@@ -46,8 +46,8 @@ impl ServedPair {
         Ok(Self { active, backup, probe, _echoes: echoes, lab })
     }
 
-    /// Fails unless the first router has answered every datagram and the second one never became Active. Returns the agents
-    /// and the lab.
+    /// Fails unless the first router has answered every datagram and the second one never became Active. Returns the
+    /// agents and the lab.
     pub fn check_undisturbed(self) -> Result<(Xvrrp, Xvrrp, Lab)> {
         let Self { active, backup, probe, _echoes, lab } = self;
         thread::sleep(AFTERMATH);

@@ -43,8 +43,8 @@ impl Xvrrp {
         Self::start_in(namespace, virtual_routers, Arc::new(Scratch::new()?), &How::default())
     }
 
-    /// Starts an agent in the namespace. `wrapper` is the command line of a program that runs the agent, or empty. `keys`
-    /// are more lines of `[agent]`.
+    /// Starts an agent in the namespace. `wrapper` is the command line of a program that runs the agent, or empty.
+    /// `keys` are more lines of `[agent]`.
     pub fn start_by(
         namespace: &Namespace,
         virtual_routers: &[VirtualRouter],
@@ -101,8 +101,8 @@ impl Xvrrp {
         self.replace_by(namespace, virtual_routers, &[], "")
     }
 
-    /// Starts another agent that takes over from this one. `wrapper` is the command line of a program that runs the agent,
-    /// or empty. `keys` are more lines of `[agent]`.
+    /// Starts another agent that takes over from this one. `wrapper` is the command line of a program that runs the
+    /// agent, or empty. `keys` are more lines of `[agent]`.
     pub fn replace_by(
         &self,
         namespace: &Namespace,
@@ -114,7 +114,8 @@ impl Xvrrp {
         Self::start_in(namespace, virtual_routers, Arc::clone(&self.directory), &how)
     }
 
-    /// Starts another agent with the same directory, whether this one has ended or not, as an impatient supervisor would.
+    /// Starts another agent with the same directory, whether this one has ended or not, as an impatient supervisor
+    /// would.
     pub fn start_beside(&self, namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<Self> {
         Self::start_in(namespace, virtual_routers, Arc::clone(&self.directory), &How::default())
     }
@@ -184,8 +185,8 @@ impl Xvrrp {
         Ok(self.virtual_router(name)?["state"].as_str().context("status without state")?.to_owned())
     }
 
-    /// Returns a counter of the kernel half for a virtual router. It does not show whether the agent has acted on what was
-    /// counted.
+    /// Returns a counter of the kernel half for a virtual router. It does not show whether the agent has acted on what
+    /// was counted.
     pub fn counter(&self, name: &str, counter: &str) -> Result<u64> {
         Ok(self.virtual_router(name)?["counters"][counter].as_u64().unwrap_or(0))
     }
@@ -202,7 +203,8 @@ impl Xvrrp {
         Ok(())
     }
 
-    /// Waits until a virtual router is `active`, `backup`, `fault` or `init` in each of its families, and has logged that.
+    /// Waits until a virtual router is `active`, `backup`, `fault` or `init` in each of its families, and has logged
+    /// that.
     pub fn wait_for_state(&mut self, name: &str, state: &str) -> Result<()> {
         let what = format!("{name} in {} is {state}", self.namespace);
         eventually(&what, PATIENCE, || {
@@ -213,8 +215,8 @@ impl Xvrrp {
         })
     }
 
-    /// Fails unless this is the latest state that the virtual router has logged in each of its families. The log follows
-    /// the status: a test that counts lines waits for the log first.
+    /// Fails unless this is the latest state that the virtual router has logged in each of its families. The log
+    /// follows the status: a test that counts lines waits for the log first.
     pub fn ensure_logged(&self, name: &str, state: &str) -> Result<()> {
         let log = self.daemon.log();
         for router in self.of_each_family(name)? {

@@ -1,4 +1,5 @@
-//! Records when adverts passed a point of the lab, by the kernel's time stamps. It works the same for every implementation.
+//! Records when adverts passed a point of the lab, by the kernel's time stamps. It works the same for every
+//! implementation.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -103,8 +104,8 @@ impl AdvertTap {
         moments.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     }
 
-    /// Returns the longest time between two adverts of any of these virtual routers that ended between two moments, or had
-    /// not ended at the second one. It counts from the last advert before the first moment, if that was recorded.
+    /// Returns the longest time between two adverts of any of these virtual routers that ended between two moments, or
+    /// had not ended at the second one. It counts from the last advert before the first moment, if that was recorded.
     pub fn longest_gap(&self, of: &[Advertiser], from: Instant, until: Instant) -> Duration {
         let mut moments: BTreeMap<Advertiser, (Instant, Duration)> =
             of.iter().map(|advertiser| (*advertiser, (from, Duration::ZERO))).collect();
@@ -172,8 +173,8 @@ fn receive(socket: &OwnedFd, interface: usize) -> nix::Result<Option<Stamp>> {
     Ok(understand(&buffer[..length]))
 }
 
-/// Converts the kernel's time stamp, which is in wall-clock time, to the monotonic clock. Both clocks are read now, shortly
-/// after the packet, so that only a step of the wall clock in between falsifies the result.
+/// Converts the kernel's time stamp, which is in wall-clock time, to the monotonic clock. Both clocks are read now,
+/// shortly after the packet, so that only a step of the wall clock in between falsifies the result.
 fn on_our_clock(stamp: Duration) -> Instant {
     let (wall_clock, now) = (SystemTime::now(), Instant::now());
     let age = wall_clock.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(stamp);

@@ -30,7 +30,8 @@ fn dissect(file: &Path, checksum: &str, filter: &str, fields: &[&str]) -> Result
     Ok(text.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect())
 }
 
-/// A running capture. On a router, XDP takes packets before a capture sees them, so capture at the switch or the client.
+/// A running capture. On a router, XDP takes packets before a capture sees them, so capture at the switch or the
+/// client.
 #[derive(Debug)]
 pub struct Capture {
     daemon: Daemon,
@@ -68,8 +69,8 @@ impl Capture {
         read(&self.file(), filter, fields)
     }
 
-    /// Fails unless there are adverts and all of them are well-formed: no dissector complains, and the checksums are right.
-    /// In version 3, the checksum of the message covers the pseudo-header (RFC 5798 5.2.8).
+    /// Fails unless there are adverts and all of them are well-formed: no dissector complains, and the checksums are
+    /// right. In version 3, the checksum of the message covers the pseudo-header (RFC 5798 5.2.8).
     pub fn check_adverts(&self) -> Result<()> {
         self.check(PSEUDO_HEADER)
     }

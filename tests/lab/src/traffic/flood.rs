@@ -1,8 +1,8 @@
 //! Sends floods of frames, as fast as one processor hands them over or at a given rate, and counts them exactly.
 //!
-//! On veth, the processor that hands over a frame also receives it. If more frames than `net.core.netdev_max_backlog` wait
-//! there, the frame is lost, and the interface that sent it counts that ([`dropped`]). The frames that a receiver counts
-//! and those that were lost add up to those that were handed over.
+//! On veth, the processor that hands over a frame also receives it. If more frames than `net.core.netdev_max_backlog`
+//! wait there, the frame is lost, and the interface that sent it counts that ([`dropped`]). The frames that a receiver
+//! counts and those that were lost add up to those that were handed over.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -87,8 +87,8 @@ pub fn dropped(namespace: &Namespace, interface: &str) -> Result<u64> {
 /// A packet socket with the messages for its system calls.
 struct Sender {
     socket: OwnedFd,
-    /// They point to `_parts`, which point to `_frames`. The frames are repeated a whole number of times, so that a batch
-    /// may start anywhere.
+    /// They point to `_parts`, which point to `_frames`. The frames are repeated a whole number of times, so that a
+    /// batch may start anywhere.
     messages: Vec<libc::mmsghdr>,
     _parts: Vec<libc::iovec>,
     _frames: Vec<Vec<u8>>,

@@ -32,8 +32,8 @@ impl PortSocket {
         Ok(sent.map(drop)?)
     }
 
-    /// Returns the time of arrival of the next frame that `understand` accepts, and what `understand` made of it. Returns
-    /// `None` once no frame is left.
+    /// Returns the time of arrival of the next frame that `understand` accepts, and what `understand` made of it.
+    /// Returns `None` once no frame is left.
     pub fn receive<A, B>(&mut self, understand: impl Fn(&[u8]) -> Option<(A, B)>) -> Option<(Instant, A, B)> {
         loop {
             let mut buffer = [0; 128];

@@ -100,8 +100,8 @@ impl fmt::Display for Withstood {
 }
 
 impl Junk {
-    /// Floods one of the routers. Both should run [`crate::probe::UdpEcho`], because a sampler asks them who serves, unless
-    /// the flood consists of such requests.
+    /// Floods one of the routers. Both should run [`crate::probe::UdpEcho`], because a sampler asks them who serves,
+    /// unless the flood consists of such requests.
     pub fn flood(self, pair: &Pair, target: Target, length: Duration) -> Result<Withstood> {
         pair.settle()?;
         let flood = Flood::of(self.frames(&pair.lab, target)?);
