@@ -266,8 +266,8 @@ impl KernelHalf {
         output.truncate(usize::try_from(result.data_size_out)?);
         let after = self.all_counters()?;
         let (mut events, mut claims) = (Vec::new(), Vec::new());
-        while let Some(told) = self.events.next() {
-            match told {
+        while let Some(reported) = self.events.next() {
+            match reported {
                 Told::Advert(event) => events.push(event),
                 Told::Claim(claim) => claims.push(claim),
             }

@@ -1,4 +1,4 @@
-//! Threads that work until they are told to stop.
+//! Threads that run until they are stopped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
