@@ -1,9 +1,9 @@
-//! The guides in docs/, followed word by word on hosts of a lab: what they say to write is written, what they say to run
-//! is run, and prints what they say it prints.
+//! Follows the guides in docs/ word by word on hosts of a lab: writes the files, runs the commands, and compares what
+//! they print with what the guide shows.
 //!
-//! A guide tells where by words behind the language of a code block: `on=gw-a`, `gw-b`, `client` or `both`, and for
-//! what is to be written `file=PATH`. A block of `text` is what the command before it prints, in part: each of its
-//! lines is a line of that, with `…` for anything.
+//! Words after the language of a code block say where it applies: `on=gw-a`, `on=gw-b`, `on=client` or `on=both`, and
+//! `file=PATH` if the block is the content of a file. A block of `text` shows part of what the command before it
+//! prints: each of its lines must be among the printed ones, where `…` stands for any text.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,16 +16,16 @@ use xvrrp_lab::{Lab, Machine, PATIENCE, eventually, make_package, run, workspace
 /// A code block of a guide.
 #[derive(Debug)]
 struct Block<'a> {
-    /// Where its first line is.
+    /// Line number of its first line.
     line: usize,
     language: &'a str,
     on: Option<&'a str>,
     file: Option<&'a str>,
-    /// Without the indentation of its fence.
+    /// Its lines without the indentation of the fence.
     lines: Vec<&'a str>,
 }
 
-/// Every code block of a text, in order.
+/// Returns all code blocks of a text, in order.
 fn blocks(text: &str) -> Vec<Block<'_>> {
     let mut blocks = Vec::new();
     let mut lines = (1..).zip(text.lines());
@@ -45,7 +45,7 @@ fn blocks(text: &str) -> Vec<Block<'_>> {
     blocks
 }
 
-/// Whether a line is as a guide shows it.
+/// Whether a printed line is what a guide shows.
 fn resembles(line: &str, shown: &str) -> bool {
     let mut parts = shown.trim().split('…');
     let Some(mut rest) = parts.next().and_then(|first| line.trim().strip_prefix(first)) else { return false };
@@ -59,14 +59,15 @@ fn resembles(line: &str, shown: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// The pair that every guide is about, and a client.
+/// The two hosts that every guide is about, and a client.
 struct Site {
     hosts: [(&'static str, Machine); 3],
     _lab: Lab,
 }
 
 impl Site {
-    /// With the package in the directory in which commands run, and installed if the guide is about something else.
+    /// Creates the hosts. The package is in the directory in which commands run. It is installed already unless the
+    /// guide is about that.
     fn new(installed: bool) -> Result<Self> {
         let lab = Lab::new(2)?;
         let machine = |name, namespace| -> Result<_> { Ok((name, Machine::start(namespace, name)?)) };
@@ -111,7 +112,10 @@ impl Site {
                         .with_context(place)?;
                     }
                 }
-                _ => bail!("{}: a block of {} without a host, or what no command prints", place(), block.language),
+                (language, None) => bail!(
+                    "{}: a block of {language:?} must say on which host it applies, or follow a command if it is output",
+                    place()
+                ),
             }
         }
         Ok(())
@@ -120,22 +124,22 @@ impl Site {
     fn execute(&self, host: &str, command: &str) -> Result<()> {
         let output = self.host(host)?.command(command).output()?;
         let complaint = String::from_utf8_lossy(&output.stderr);
-        // An import lists what it has left.
+        // Exit code 3 of an import says that it has left something out.
         let done = output.status.success() || command.starts_with("xvrrp import") && output.status.code() == Some(3);
-        ensure!(done, "{command} on {host}: {}: {complaint}", output.status);
+        ensure!(done, "{command} on {host} failed ({}): {complaint}", output.status);
         Ok(())
     }
 
-    /// The last command prints what is shown, at once or when the world has come so far.
+    /// Runs commands. If a guide shows output, repeats the last command until it prints that, with a deadline.
     fn run(&self, host: &str, commands: &[&str], shown: Option<&[&str]>) -> Result<()> {
         let Some(shown) = shown else { return commands.iter().try_for_each(|command| self.execute(host, command)) };
-        let (last, before) = commands.split_last().context("no command")?;
+        let (last, before) = commands.split_last().context("a block without a command")?;
         before.iter().try_for_each(|command| self.execute(host, command))?;
         let machine = self.host(host)?;
         eventually(&format!("{last} on {host} prints {shown:?}"), PATIENCE, || {
             let printed = run(&mut machine.command(last))?;
             let missing = shown.iter().find(|shown| !printed.lines().any(|line| resembles(line, shown)));
-            ensure!(missing.is_none(), "{missing:?} is not in\n{printed}");
+            ensure!(missing.is_none(), "the line {missing:?} is not in\n{printed}");
             Ok(())
         })
     }
@@ -145,7 +149,7 @@ fn hosts(on: &str) -> Vec<&str> {
     if on == "both" { vec!["gw-a", "gw-b"] } else { vec![on] }
 }
 
-/// A Debian package of the agent under test; made once.
+/// A Debian package of the agent under test, which is built once.
 static PACKAGE: LazyLock<Result<(TempDir, PathBuf)>> = LazyLock::new(|| {
     let directory = tempfile::tempdir()?;
     let package = make_package(env!("CARGO_PKG_VERSION"), directory.path())?;
@@ -158,7 +162,7 @@ fn documentation(name: &str) -> Result<String> {
 }
 
 #[test]
-fn two_hosts_in_front_of_nginx_and_what_is_said_of_such_a_pair() -> Result<()> {
+fn the_guides_to_a_pair_in_front_of_nginx_work_as_written() -> Result<()> {
     let site = Site::new(false)?;
     site.follow("hot-standby.md")?;
     site.follow("tuning.md")?;
@@ -167,12 +171,12 @@ fn two_hosts_in_front_of_nginx_and_what_is_said_of_such_a_pair() -> Result<()> {
 }
 
 #[test]
-fn two_hosts_that_both_serve() -> Result<()> {
+fn the_guide_to_two_hosts_that_both_serve_works_as_written() -> Result<()> {
     Site::new(true)?.follow("crosswise.md")
 }
 
 #[test]
-fn coming_from_keepalived() -> Result<()> {
+fn the_guide_from_keepalived_works_as_written() -> Result<()> {
     let site = Site::new(true)?;
     for (host, priority) in [("gw-a", 200), ("gw-b", 100)] {
         let instance = format!(
@@ -187,7 +191,7 @@ fn coming_from_keepalived() -> Result<()> {
 }
 
 #[test]
-fn coming_from_heartbeat() -> Result<()> {
+fn the_guide_from_heartbeat_works_as_written() -> Result<()> {
     let site = Site::new(true)?;
     for host in ["gw-a", "gw-b"] {
         site.write(host, "/etc/ha.d/ha.cf", "keepalive 200ms\ndeadtime 1\nbcast eth0\nnode gw-a gw-b")?;
@@ -199,8 +203,8 @@ fn coming_from_heartbeat() -> Result<()> {
 }
 
 #[test]
-fn no_guide_has_commands_that_nobody_follows() -> Result<()> {
-    // Commands of the repository, which CI runs.
+fn every_guide_with_commands_is_followed() -> Result<()> {
+    // Its commands are those of the repository, which CI runs.
     let others = ["benchmarks.md"];
     let followed = include_str!("guides.rs");
     for entry in fs::read_dir(workspace().join("docs"))? {
@@ -210,13 +214,16 @@ fn no_guide_has_commands_that_nobody_follows() -> Result<()> {
         }
         let text = documentation(&name)?;
         let commands = blocks(&text).iter().filter(|block| block.language == "sh").count();
-        ensure!(commands == 0 || followed.contains(&format!("follow({name:?})")), "nothing follows docs/{name}");
+        ensure!(
+            commands == 0 || followed.contains(&format!("follow({name:?})")),
+            "docs/{name} has commands, and no test follows it"
+        );
     }
     Ok(())
 }
 
 #[test]
-fn what_is_shown_may_stand_for_more() {
+fn an_ellipsis_in_shown_output_stands_for_any_text() {
     assert!(resembles("  lan: BACKUP for 1.5 s (startup)", "lan: BACKUP for …"));
     assert!(resembles("eth0 UP 192.0.2.2/24 192.0.2.1/24 ", "eth0…192.0.2.1/24"));
     assert!(resembles("served by gw-a", "served by gw-a"));

@@ -1,7 +1,8 @@
-//! Floods of what no virtual router wants: nothing changes, nobody is kept busy, and all of it is counted.
+//! Floods of frames that virtual routers must not act on: roles do not change, agents are not kept busy, and every
+//! frame is counted.
 //!
-//! Each goes to one router, in turn to the Active router and to the Backup. `cargo xtask bench junk` does the same for
-//! longer and with 10 ms adverts, which want a quiet machine.
+//! Each flood goes to the Active router first, and then to the Backup. `cargo xtask bench junk` does the same for
+//! longer and with 10 ms adverts, for which it needs a quiet machine.
 
 use std::time::Duration;
 
@@ -11,14 +12,15 @@ use xvrrp_lab::traffic::junk::{self, Junk, Target};
 use xvrrp_lab::{Lab, alone};
 
 const INTERVAL: Duration = Duration::from_millis(100);
-/// How long each flood lasts: some Active_Down_Intervals.
+/// Length of each flood: several Active_Down_Intervals.
 const LENGTH: Duration = Duration::from_millis(1500);
 
-/// Of a processor, for an agent that is not optimized, beside other tests. One that a flood reaches takes all of it.
+/// Limit of an agent's processor time, as a share of one processor. It is generous, since the agent is not optimized;
+/// an agent that received a flood would need a whole processor.
 const BUSY: f64 = 0.1;
 
 fn assert_withstood(kinds: &[Junk]) -> Result<()> {
-    // A flood takes a processor for itself.
+    // A flood takes a whole processor.
     let _alone = alone();
     let lab = Lab::new(2)?;
     let echoes = lab.routers.iter().zip(0..).map(|(router, host)| UdpEcho::start(router, host));
@@ -29,9 +31,9 @@ fn assert_withstood(kinds: &[Junk]) -> Result<()> {
             let what = format!("{} at the {} router", kind.name(), target.name());
             let withstood = kind.flood(&pair, target, LENGTH).with_context(|| what.clone())?;
             println!("{what:>32}: {withstood}");
-            ensure!(withstood.roles_held(), "{what}: {withstood}\n{}", pair.logs());
-            ensure!(withstood.adds_up(), "{what}: {withstood}");
-            ensure!(withstood.was_cheap(BUSY), "{what}: {withstood}");
+            ensure!(withstood.roles_held(), "{what} has changed a role: {withstood}\n{}", pair.logs());
+            ensure!(withstood.adds_up(), "{what} was not counted completely: {withstood}");
+            ensure!(withstood.was_cheap(BUSY), "{what} has kept an agent busy: {withstood}");
         }
     }
     Ok(())
@@ -48,7 +50,7 @@ fn adverts_that_are_cut_short_change_nothing_and_are_counted() -> Result<()> {
 }
 
 #[test]
-fn adverts_of_others_change_nothing_and_are_counted() -> Result<()> {
+fn adverts_of_foreign_routers_change_nothing_and_are_counted() -> Result<()> {
     assert_withstood(&[Junk::UnknownVrid, Junk::ForbiddenSources])
 }
 

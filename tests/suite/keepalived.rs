@@ -1,5 +1,5 @@
-//! keepalived as the other router: as Active and as Backup, with and without its use_vmac, in versions 2 and 3, over IPv4 and
-//! IPv6.
+//! keepalived as the other router: as Active router and as Backup, with and without `use_vmac`, in versions 2 and 3,
+//! over IPv4 and IPv6.
 
 use std::time::Duration;
 
@@ -9,27 +9,29 @@ use xvrrp_lab::{
     eventually,
 };
 
-/// How long the client may be without an answer: generous multiples of Active_Down_Interval.
+/// How long the client may be without an answer: a generous multiple of Active_Down_Interval.
 const OUTAGE: Duration = Duration::from_secs(5);
+/// The same for version 2 with adverts every second.
 const OUTAGE_V2: Duration = Duration::from_secs(15);
 
-fn take_turns(theirs: KeepalivedConfig, ours: VirtualRouter, is_theirs_better: bool) -> Result<()> {
+/// Changes the roles of both routers in every way. keepalived has the higher priority if `prefer_theirs`.
+fn change_roles(theirs: KeepalivedConfig, ours: VirtualRouter, prefer_theirs: bool) -> Result<()> {
     let is_ipv6 = theirs.addresses.iter().any(|(address, _)| address.is_ipv6());
     let outage = if theirs.version == 2 { OUTAGE_V2 } else { OUTAGE };
     let (lab, address) = if is_ipv6 { (Lab::with_ipv6(2)?, VIP_IPV6.into()) } else { (Lab::new(2)?, VIP.into()) };
-    let priorities = if is_theirs_better { (200, "100") } else { (100, "200") };
+    let priorities = if prefer_theirs { (200, "100") } else { (100, "200") };
     let theirs = Implementation::Keepalived(KeepalivedConfig { priority: priorities.0, ..theirs });
     let ours = Implementation::Xvrrp(ours.with("priority", priorities.1));
-    let implementations = if is_theirs_better { vec![theirs, ours] } else { vec![ours, theirs] };
-    Group::new(lab, &[address], implementations)?.take_turns(outage)
+    let implementations = if prefer_theirs { vec![theirs, ours] } else { vec![ours, theirs] };
+    Group::new(lab, &[address], implementations)?.change_roles(outage)
 }
 
-fn better_keepalived(theirs: KeepalivedConfig, ours: VirtualRouter) -> Result<()> {
-    take_turns(theirs, ours, true)
+fn xvrrp_backs_up_keepalived(theirs: KeepalivedConfig, ours: VirtualRouter) -> Result<()> {
+    change_roles(theirs, ours, true)
 }
 
-fn worse_keepalived(theirs: KeepalivedConfig, ours: VirtualRouter) -> Result<()> {
-    take_turns(theirs, ours, false)
+fn keepalived_backs_up_xvrrp(theirs: KeepalivedConfig, ours: VirtualRouter) -> Result<()> {
+    change_roles(theirs, ours, false)
 }
 
 fn with_vmac(config: KeepalivedConfig) -> KeepalivedConfig {
@@ -49,75 +51,75 @@ fn v2() -> VirtualRouter {
 }
 
 #[test]
-fn version_3_with_a_better_keepalived() -> Result<()> {
-    better_keepalived(KeepalivedConfig::v3(51, 0), v3())
+fn xvrrp_backs_up_keepalived_in_version_3() -> Result<()> {
+    xvrrp_backs_up_keepalived(KeepalivedConfig::v3(51, 0), v3())
 }
 
 #[test]
-fn version_3_with_a_worse_keepalived() -> Result<()> {
-    worse_keepalived(KeepalivedConfig::v3(51, 0), v3())
+fn keepalived_backs_up_xvrrp_in_version_3() -> Result<()> {
+    keepalived_backs_up_xvrrp(KeepalivedConfig::v3(51, 0), v3())
 }
 
 #[test]
-fn version_3_with_a_better_keepalived_on_the_virtual_mac() -> Result<()> {
-    better_keepalived(with_vmac(KeepalivedConfig::v3(51, 0)), v3())
+fn xvrrp_backs_up_keepalived_with_use_vmac_in_version_3() -> Result<()> {
+    xvrrp_backs_up_keepalived(with_vmac(KeepalivedConfig::v3(51, 0)), v3())
 }
 
 #[test]
-fn version_3_with_a_worse_keepalived_on_the_virtual_mac() -> Result<()> {
-    worse_keepalived(with_vmac(KeepalivedConfig::v3(51, 0)), v3())
+fn keepalived_with_use_vmac_backs_up_xvrrp_in_version_3() -> Result<()> {
+    keepalived_backs_up_xvrrp(with_vmac(KeepalivedConfig::v3(51, 0)), v3())
 }
 
 #[test]
-fn version_3_without_any_virtual_mac_with_a_better_keepalived() -> Result<()> {
-    better_keepalived(KeepalivedConfig::v3(51, 0), v3().with("virtual_mac", "false"))
+fn xvrrp_backs_up_keepalived_without_any_virtual_mac_in_version_3() -> Result<()> {
+    xvrrp_backs_up_keepalived(KeepalivedConfig::v3(51, 0), v3().with("virtual_mac", "false"))
 }
 
 #[test]
-fn version_3_without_any_virtual_mac_with_a_worse_keepalived() -> Result<()> {
-    worse_keepalived(KeepalivedConfig::v3(51, 0), v3().with("virtual_mac", "false"))
+fn keepalived_backs_up_xvrrp_without_any_virtual_mac_in_version_3() -> Result<()> {
+    keepalived_backs_up_xvrrp(KeepalivedConfig::v3(51, 0), v3().with("virtual_mac", "false"))
 }
 
-/// A keepalived with `vmac_xmit_base` hears nobody who sends from the virtual MAC, as RFC 9568 7.2 wants it: the kernel
-/// hands such frames to its macvlan interface, and it listens on the other one.
+/// With `vmac_xmit_base`, keepalived does not hear routers that send from the virtual MAC, as RFC 9568 7.2 demands: the
+/// kernel delivers such frames to its macvlan interface, and it listens on the parent interface.
 #[test]
-fn version_3_without_any_virtual_mac_with_a_worse_keepalived_that_keeps_it_out_of_its_adverts() -> Result<()> {
+fn keepalived_with_vmac_xmit_base_backs_up_xvrrp_without_a_virtual_mac() -> Result<()> {
     let theirs = KeepalivedConfig { vmac_xmit_base: true, ..with_vmac(KeepalivedConfig::v3(51, 0)) };
-    worse_keepalived(theirs, v3().with("virtual_mac", "false"))
+    keepalived_backs_up_xvrrp(theirs, v3().with("virtual_mac", "false"))
 }
 
 #[test]
-fn version_2_with_a_better_keepalived() -> Result<()> {
-    better_keepalived(KeepalivedConfig::v2(51, 0), v2())
+fn xvrrp_backs_up_keepalived_in_version_2() -> Result<()> {
+    xvrrp_backs_up_keepalived(KeepalivedConfig::v2(51, 0), v2())
 }
 
 #[test]
-fn version_2_with_a_worse_keepalived() -> Result<()> {
-    worse_keepalived(KeepalivedConfig::v2(51, 0), v2())
+fn keepalived_backs_up_xvrrp_in_version_2() -> Result<()> {
+    keepalived_backs_up_xvrrp(KeepalivedConfig::v2(51, 0), v2())
 }
 
 #[test]
-fn version_2_and_a_password_with_a_better_keepalived() -> Result<()> {
+fn xvrrp_backs_up_keepalived_in_version_2_with_a_password() -> Result<()> {
     let theirs = with_password(KeepalivedConfig::v2(51, 0));
-    better_keepalived(theirs, v2().with("password", "\"s3cret\""))
+    xvrrp_backs_up_keepalived(theirs, v2().with("password", "\"s3cret\""))
 }
 
 #[test]
-fn version_2_and_a_password_with_a_worse_keepalived_on_the_virtual_mac() -> Result<()> {
+fn keepalived_with_use_vmac_backs_up_xvrrp_in_version_2_with_a_password() -> Result<()> {
     let theirs = with_vmac(with_password(KeepalivedConfig::v2(51, 0)));
-    worse_keepalived(theirs, v2().with("password", "\"s3cret\""))
+    keepalived_backs_up_xvrrp(theirs, v2().with("password", "\"s3cret\""))
 }
 
 #[test]
-fn version_2_and_a_password_with_a_better_keepalived_on_the_virtual_mac() -> Result<()> {
+fn xvrrp_backs_up_keepalived_with_use_vmac_in_version_2_with_a_password() -> Result<()> {
     let theirs = with_vmac(with_password(KeepalivedConfig::v2(51, 0)));
-    better_keepalived(theirs, v2().with("password", "\"s3cret\""))
+    xvrrp_backs_up_keepalived(theirs, v2().with("password", "\"s3cret\""))
 }
 
 #[test]
-fn version_2_and_a_password_with_a_worse_keepalived() -> Result<()> {
+fn keepalived_backs_up_xvrrp_in_version_2_with_a_password() -> Result<()> {
     let theirs = with_password(KeepalivedConfig::v2(51, 0));
-    worse_keepalived(theirs, v2().with("password", "\"s3cret\""))
+    keepalived_backs_up_xvrrp(theirs, v2().with("password", "\"s3cret\""))
 }
 
 fn ipv6() -> VirtualRouter {
@@ -125,40 +127,41 @@ fn ipv6() -> VirtualRouter {
 }
 
 #[test]
-fn version_3_over_ipv6_with_a_better_keepalived() -> Result<()> {
-    better_keepalived(KeepalivedConfig::ipv6(51, 0), ipv6())
+fn xvrrp_backs_up_keepalived_over_ipv6() -> Result<()> {
+    xvrrp_backs_up_keepalived(KeepalivedConfig::ipv6(51, 0), ipv6())
 }
 
 #[test]
-fn version_3_over_ipv6_with_a_worse_keepalived() -> Result<()> {
-    worse_keepalived(KeepalivedConfig::ipv6(51, 0), ipv6())
+fn keepalived_backs_up_xvrrp_over_ipv6() -> Result<()> {
+    keepalived_backs_up_xvrrp(KeepalivedConfig::ipv6(51, 0), ipv6())
 }
 
 #[test]
-fn version_3_over_ipv6_with_a_better_keepalived_on_the_virtual_mac() -> Result<()> {
-    better_keepalived(with_vmac(KeepalivedConfig::ipv6(51, 0)), ipv6())
+fn xvrrp_backs_up_keepalived_with_use_vmac_over_ipv6() -> Result<()> {
+    xvrrp_backs_up_keepalived(with_vmac(KeepalivedConfig::ipv6(51, 0)), ipv6())
 }
 
 #[test]
-fn version_3_over_ipv6_with_a_worse_keepalived_on_the_virtual_mac() -> Result<()> {
-    worse_keepalived(with_vmac(KeepalivedConfig::ipv6(51, 0)), ipv6())
+fn keepalived_with_use_vmac_backs_up_xvrrp_over_ipv6() -> Result<()> {
+    keepalived_backs_up_xvrrp(with_vmac(KeepalivedConfig::ipv6(51, 0)), ipv6())
 }
 
 #[test]
-fn version_3_over_ipv6_without_any_virtual_mac_with_a_better_keepalived() -> Result<()> {
-    better_keepalived(KeepalivedConfig::ipv6(51, 0), ipv6().with("virtual_mac", "false"))
+fn xvrrp_backs_up_keepalived_without_any_virtual_mac_over_ipv6() -> Result<()> {
+    xvrrp_backs_up_keepalived(KeepalivedConfig::ipv6(51, 0), ipv6().with("virtual_mac", "false"))
 }
 
 #[test]
-fn version_3_over_ipv6_without_any_virtual_mac_with_a_worse_keepalived() -> Result<()> {
-    worse_keepalived(KeepalivedConfig::ipv6(51, 0), ipv6().with("virtual_mac", "false"))
+fn keepalived_backs_up_xvrrp_without_any_virtual_mac_over_ipv6() -> Result<()> {
+    keepalived_backs_up_xvrrp(KeepalivedConfig::ipv6(51, 0), ipv6().with("virtual_mac", "false"))
 }
 
-/// The second virtual router of the segment.
+/// Address of the second virtual router on the segment.
 const OTHER_VIP: &str = "192.0.2.11";
 
 #[test]
-fn two_virtual_routers_crosswise_are_each_where_they_are_better_and_together_where_one_router_is_left() -> Result<()> {
+fn of_two_virtual_routers_each_is_active_where_its_priority_is_higher_and_both_where_one_router_is_left() -> Result<()>
+{
     let lab = Lab::new(2)?;
     let instance = |name: &str, vrid: u8, priority: u8, address: &str| {
         format!(
@@ -176,7 +179,7 @@ fn two_virtual_routers_crosswise_are_each_where_they_are_better_and_together_whe
     let mut agent = Xvrrp::start(&lab.routers[1], &ours)?;
     let ping_both = || -> Result<()> {
         for address in [&VIP.to_string(), OTHER_VIP] {
-            eventually(&format!("{address} answers"), PATIENCE, || {
+            eventually(&format!("{address} answers each ping once"), PATIENCE, || {
                 let report = lab.client.sh(&format!("ping -n -c 4 -i 0.05 -W 1 {address}"))?;
                 ensure!(report.contains(" 0% packet loss") && !report.contains("DUP"), "{report}");
                 Ok(())

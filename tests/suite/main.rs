@@ -1,5 +1,5 @@
-//! The tests that need root: agents and peers in network namespaces, and frames through the kernel half. A module, a file, is a
-//! subject; `cargo xtask test -- arp::` runs the tests of one.
+//! The tests that need root: agents and peers in network namespaces, and frames through the kernel half. Each module
+//! has one subject; `cargo xtask test -- arp::` runs the tests of one module.
 
 mod arp;
 mod bad_input;

@@ -1,4 +1,5 @@
-//! A pair of routers whose Active one dies, hangs or loses the network, and comes back: who serves all the while.
+//! Fails the Active router of a pair (it dies, hangs or loses the network), brings it back, and records who serves at
+//! each moment.
 
 use std::fs;
 use std::thread;
@@ -11,28 +12,28 @@ use nix::unistd::Pid;
 use crate::probe::{Destination, Hosts, Kind, Sample, Serving, ServingTimeline, UdpEcho};
 use crate::{Keepalived, KeepalivedConfig, Lab, PATIENCE, VirtualRouter, Xvrrp, eventually};
 
-/// The first router is Active while it is well.
+/// The first router is Active unless it has failed.
 const PRIORITIES: [u8; 2] = [200, 100];
 const VRID: u8 = 51;
 
-/// Who plays the routers.
+/// The program that runs on both routers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     Xvrrp,
-    /// Without a virtual MAC, as it is by default.
+    /// Without a virtual MAC, which is its default.
     Keepalived,
 }
 
-/// What happens to the Active router, and is undone after a while.
+/// A fault of the Active router, which is undone after a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// SIGKILL; later it is started again.
+    /// SIGKILL, undone by another start.
     Kill,
-    /// SIGSTOP; later SIGCONT.
+    /// SIGSTOP, undone by SIGCONT.
     Stop,
-    /// No carrier on either end of its cable.
+    /// The cable is pulled: neither end has a carrier.
     Pull,
-    /// Cut off behind its switch port, which it cannot know of.
+    /// The switch port leaves the bridge, which the router cannot notice.
     Isolate,
 }
 
@@ -49,7 +50,7 @@ impl Fault {
     }
 }
 
-/// The routers' configuration.
+/// The configuration of both routers.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
     pub program: Program,
@@ -63,7 +64,7 @@ impl Setup {
         Self { program: Program::Xvrrp, interval, virtual_mac: true }
     }
 
-    /// Of the router that takes over (RFC 9568 6.1).
+    /// Returns the Active_Down_Interval of the router that takes over (RFC 9568 6.1).
     pub fn active_down_interval(&self) -> Duration {
         self.interval * 3 + self.interval * (256 - u32::from(PRIORITIES[1])) / 256
     }
@@ -73,24 +74,24 @@ impl Setup {
     }
 }
 
-/// What was seen of one fault.
+/// What the sampler saw of one fault.
 #[derive(Debug)]
 pub struct Outcome {
-    /// From the last datagram that the old Active router served to the first one that the new one did.
+    /// Time between the last datagram that the old Active router served and the first one that the new one served.
     pub gap: Duration,
-    /// From the fault to that.
+    /// Time between the fault and the first datagram that the new Active router served.
     pub takeover: Duration,
-    /// Two hosts served in it, and the segment was whole: every router's adverts reached the others. After an isolation
-    /// it counts as whole once the Active router has had time for an advert.
+    /// Samples in which two hosts served while the segment was whole, that is, while each router's adverts reached the
+    /// other. After an isolation, the segment counts as whole again once the Active router has had time for an advert.
     pub served_twice: Vec<Sample>,
     pub seen: ServingTimeline,
 }
 
-/// Two routers and all that is needed to watch them.
+/// Two routers, with a service on each of them for the sampler to ask.
 #[derive(Debug)]
 pub struct Pair {
     setup: Setup,
-    // Ended before the namespaces are removed.
+    // Declared before `lab`: the routers end before their namespaces are removed.
     routers: [Option<Router>; 2],
     _echoes: [UdpEcho; 2],
     lab: Lab,
@@ -107,23 +108,25 @@ impl Pair {
         Ok(pair)
     }
 
-    /// Lets the fault happen when `phase` of an advertisement interval has passed, in hundredths; undoes it when the new
-    /// Active router has served for `hold`; and ends when the old one has served again for as long, or when `hold` has
-    /// passed three times without that.
+    /// Injects the fault and undoes it once the new Active router has served for `hold`. Returns once the old one has
+    /// served again for as long. A keepalived that does not return within three times `hold` is not an error.
+    ///
+    /// `phase` is the moment of the fault within an advertisement interval, in hundredths. `slack` is how long after an
+    /// isolation two routers may still serve, in addition to an interval.
     pub fn suffer(&mut self, fault: Fault, phase: u32, hold: Duration, slack: Duration) -> Result<Outcome> {
         let [old, new] = [Hosts::one(0), Hosts::one(1)];
         let sampler = Serving::start(&self.lab, self.setup.destination())?;
-        eventually("the first router alone serves", PATIENCE, || serves(&sampler, |hosts| hosts == old))?;
+        eventually("only the first router serves", PATIENCE, || serves(&sampler, |hosts| hosts == old))?;
         thread::sleep(hold / 2 + self.setup.interval * phase / 100);
 
         let struck = Instant::now();
-        self.strike(fault)?;
+        self.inject(fault)?;
         eventually("the second router serves", PATIENCE, || serves(&sampler, |hosts| hosts.or(new) == hosts))?;
         thread::sleep(hold);
         self.undo(fault)?;
         let undone = Instant::now();
-        // keepalived may have two serving for ever.
-        let back = eventually("the first router alone serves again", self.patience(hold), || {
+        // With keepalived, two routers may keep serving.
+        let back = eventually("only the first router serves again", self.patience(hold), || {
             serves(&sampler, |hosts| hosts == old)
         });
         thread::sleep(hold);
@@ -152,18 +155,18 @@ impl Pair {
         let serves = |sample: &&Sample, host| sample.answering(Kind::Udp).contains(host);
         let samples = seen.samples();
         let first_of_new = samples.iter().find(|sample| sample.at >= struck && serves(sample, 1));
-        let first_of_new = first_of_new.context("the second router never served")?.at;
-        // What an isolated router serves is for nobody.
+        let first_of_new = first_of_new.context("the second router never served after the fault")?.at;
+        // What an isolated router serves reaches nobody.
         let end_of_old = if fault == Fault::Isolate { struck } else { first_of_new };
         let last_of_old = samples.iter().rfind(|sample| sample.at < end_of_old && serves(sample, 0));
-        let last_of_old = last_of_old.context("the first router never served")?.at;
+        let last_of_old = last_of_old.context("the first router never served before the takeover")?.at;
         let whole_from = undone + self.setup.interval + slack;
         let mut served_twice = seen.served_twice();
         served_twice.retain(|sample| fault != Fault::Isolate || sample.at < struck || sample.at > whole_from);
         Ok(Outcome { gap: first_of_new - last_of_old, takeover: first_of_new - struck, served_twice, seen })
     }
 
-    fn strike(&mut self, fault: Fault) -> Result<()> {
+    fn inject(&mut self, fault: Fault) -> Result<()> {
         match fault {
             Fault::Kill => self.old()?.signal(Signal::SIGKILL),
             Fault::Stop => self.old()?.signal(Signal::SIGSTOP),
@@ -182,10 +185,10 @@ impl Pair {
     }
 
     fn old(&self) -> Result<&Router> {
-        self.routers[0].as_ref().context("the first router is not there")
+        self.routers[0].as_ref().context("the first router does not run")
     }
 
-    /// The first time, or after its end.
+    /// Starts a router for the first time, or again after it has ended.
     fn start_router(&mut self, index: usize) -> Result<()> {
         let host = &self.lab.routers[index];
         let router = match (self.routers[index].take(), self.setup.program) {
@@ -209,7 +212,7 @@ impl Pair {
             .with("virtual_mac", &self.setup.virtual_mac.to_string())
     }
 
-    /// What the agents have printed.
+    /// Returns the logs of both routers.
     pub fn logs(&self) -> String {
         let logs = self.routers.iter().flatten().map(|router| match router {
             Router::Xvrrp(agent) => agent.daemon.log(),
@@ -219,10 +222,10 @@ impl Pair {
     }
 }
 
-/// Whether the newest answers are such.
-fn serves(sampler: &Serving, are: impl Fn(Hosts) -> bool) -> Result<()> {
+/// Fails unless the hosts that answered the latest sample meet the condition.
+fn serves(sampler: &Serving, expected: impl Fn(Hosts) -> bool) -> Result<()> {
     let hosts = sampler.latest(Kind::Udp).context("no samples yet")?;
-    ensure!(are(hosts), "{hosts:?}");
+    ensure!(expected(hosts), "{hosts:?} serve");
     Ok(())
 }
 
@@ -237,7 +240,8 @@ impl Router {
         match self {
             Self::Xvrrp(agent) => Ok(kill(pid(agent.daemon.pid())?, signal)?),
             Self::Keepalived(daemon) => {
-                // It is a process that starts another one, anew if that ends, and that ends with it.
+                // keepalived is a parent that starts a child, starts it again if it ends, and ends with it. The parent
+                // is stopped first, so that it cannot do either.
                 let parent = daemon.daemon.pid();
                 let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
                 let parent = pid(parent)?;

@@ -1,5 +1,5 @@
-//! The kernel half by itself: one frame in, and everything that comes of it out. Nothing is attached; the kernel runs
-//! the loaded programs by `BPF_PROG_TEST_RUN`, as if the frame were the loopback interface's.
+//! Runs the kernel half on single frames and collects everything that results from each. Nothing is attached: the
+//! kernel runs the loaded programs by `BPF_PROG_TEST_RUN`, as if the frame had arrived on the loopback interface.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,12 +18,12 @@ use xvrrp_dataplane::{Attachments, Capacity, CounterReader, Dataplane, Events, K
 
 use crate::turns::{self, Share};
 
-/// The loopback interface of every network namespace.
+/// Index of the loopback interface in every network namespace.
 pub const IFINDEX: u32 = 1;
-/// How many virtual routers the maps have room for.
+/// Capacity of the maps, in virtual routers.
 const ROUTERS: u32 = 8;
 
-/// What became of a frame.
+/// What the program decided about a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Pass,
@@ -31,19 +31,20 @@ pub enum Verdict {
     Transmit,
 }
 
-/// Everything that came of a frame.
+/// Everything that resulted from a frame.
 #[derive(Debug)]
 pub struct Outcome {
     pub verdict: Verdict,
     pub frame: Vec<u8>,
-    /// What was counted, where: 0 for no virtual router of ours, else the slot plus one.
+    /// The counters that were incremented, each with the index at which [`CounterReader`] reads it.
     pub counted: Vec<(u32, Counter)>,
     pub events: Vec<AdvertEvent>,
     pub claims: Vec<ConflictEvent>,
 }
 
-/// A virtual router as the tests want it: VRID 51, version 3, priority 100, one second, with a virtual MAC, accepting
-/// and preempting, on 192.0.2.3; change what differs.
+/// Returns the virtual router that most tests use: version 3, priority 100, an interval of one second, with a virtual
+/// MAC, Accept_Mode and Preempt_Mode, on a host with the address 192.0.2.3. Tests change the fields that matter to
+/// them.
 pub fn router(role: u8) -> Router {
     Router {
         primary: ipv4_address([192, 0, 2, 3]),
@@ -61,19 +62,19 @@ pub fn router(role: u8) -> Router {
     }
 }
 
-/// The virtual MAC of [`router`].
+/// Returns the virtual MAC of [`router`], whose VRID is 51.
 pub fn virtual_mac() -> MacAddress {
     MacAddress::virtual_ipv4(Vrid::new(51).expect("not zero"))
 }
 
-/// The same over IPv6, on fe80::3.
+/// Returns the same virtual router over IPv6, on a host with the address fe80::3.
 pub fn router_ipv6(role: u8) -> Router {
     let mut primary = [0; 16];
     (primary[0], primary[1], primary[15]) = (0xfe, 0x80, 3);
     Router { primary, answer_mac: virtual_mac_ipv6().0, ..router(role) }
 }
 
-/// The virtual MAC of [`router_ipv6`].
+/// Returns the virtual MAC of [`router_ipv6`], whose VRID is 51.
 pub fn virtual_mac_ipv6() -> MacAddress {
     MacAddress::virtual_ipv6(Vrid::new(51).expect("not zero"))
 }
@@ -93,9 +94,9 @@ pub struct KernelHalf {
     tables: Tables,
     counters: CounterReader,
     events: Events,
-    /// How many the maps have room for.
+    /// Capacity of the maps, in virtual routers.
     routers: u32,
-    /// The slots of those whose addresses may be on this host.
+    /// Slots of the virtual routers whose addresses may be on this host.
     active: BTreeSet<Slot>,
     _share: Share,
 }
@@ -105,7 +106,7 @@ impl KernelHalf {
         Self::with_room(ROUTERS)
     }
 
-    /// With maps for this many virtual routers and, beyond a few, as many addresses.
+    /// Loads the programs, with room for this many virtual routers and for at least twice as many addresses.
     pub fn with_room(routers: u32) -> Result<Self> {
         let share = turns::share();
         let Dataplane { attachments, mut tables } =
@@ -114,7 +115,7 @@ impl KernelHalf {
         Ok(Self { counters, events, attachments, tables, routers, active: BTreeSet::new(), _share: share })
     }
 
-    /// With one virtual router, VRID 51 on no VLAN, whose address is 192.0.2.1.
+    /// Loads the programs and adds one virtual router: VRID 51 on no VLAN, with the address 192.0.2.1.
     pub fn with(router: Router) -> Result<Self> {
         let mut kernel = Self::load()?;
         kernel.add(key(51, 0), router, [192, 0, 2, 1])?;
@@ -131,7 +132,8 @@ impl KernelHalf {
         Ok(self.tables.add_vip(VipKey::anywhere(key.family, address, 0), slot)?)
     }
 
-    /// Changes a virtual router. Its lease never ends, unless [`Self::set_lease`] says otherwise afterwards.
+    /// Writes the entry of a virtual router. Its lease then never ends until [`Self::set_lease`] sets an end. A virtual
+    /// router that retires gets no lease.
     pub fn set(&mut self, key: RouterKey, router: Router) -> Result<()> {
         let retires = router.flags & Router::RETIRES != 0;
         let slot = Slot::new(router.slot);
@@ -146,12 +148,12 @@ impl KernelHalf {
         Ok(())
     }
 
-    /// As the election does after every change.
+    /// Renews the lease of all, as the election does after every change.
     fn renew_lease_of_all(&self) {
         self.tables.renew_lease_of_all(xvrrp::process::clock::now(), self.active.iter().copied());
     }
 
-    /// Says until when the virtual router in this slot may serve.
+    /// Sets the end of the lease of the virtual router in this slot.
     pub fn set_lease(&mut self, slot: u32, until: u64) {
         self.tables.set_lease(Slot::new(slot), until);
         self.renew_lease_of_all();
@@ -169,27 +171,27 @@ impl KernelHalf {
         self.tables.heard(Slot::new(slot))
     }
 
-    /// How often something was counted, on all CPUs.
+    /// Returns the sum of a counter over all CPUs.
     pub fn count(&self, index: u32, counter: Counter) -> Result<u64> {
         Ok(self.counters_at(index)?.0[counter as usize])
     }
 
-    /// A frame arrives.
+    /// Runs the XDP program on a frame, as if it arrived on the interface of the virtual routers.
     pub fn receive(&mut self, frame: &[u8]) -> Result<Outcome> {
         self.run(program::INGRESS, frame)
     }
 
-    /// A packet arrives on an interface without a virtual router.
+    /// Runs the fence on a frame, as if it arrived on an interface without a virtual router.
     pub fn receive_elsewhere(&mut self, frame: &[u8]) -> Result<Outcome> {
         self.run(program::FENCE, frame)
     }
 
-    /// Says that a virtual router has an address that `nth` others have already.
+    /// Adds an address to a virtual router that `nth` others have already.
     pub fn share(&mut self, key: RouterKey, slot: u32, address: impl IpAddress, nth: u16) -> Result<()> {
         Ok(self.tables.add_vip(VipKey::anywhere(key.family, address.widen(), nth), Slot::new(slot))?)
     }
 
-    /// The program for what arrives, to be attached.
+    /// Returns the XDP program, for a caller that attaches it.
     pub fn ingress(&self) -> Result<BorrowedFd<'_>> {
         match self.attachments.program(program::INGRESS) {
             Some(Program::Xdp(program)) => Ok(program.fd()?.as_fd()),
@@ -197,7 +199,7 @@ impl KernelHalf {
         }
     }
 
-    /// The program for what leaves, likewise.
+    /// Returns the program for egress, for a caller that attaches it.
     pub fn egress(&self) -> Result<BorrowedFd<'_>> {
         match self.attachments.program(program::EGRESS) {
             Some(Program::SchedClassifier(program)) => Ok(program.fd()?.as_fd()),
@@ -205,12 +207,13 @@ impl KernelHalf {
         }
     }
 
-    /// What shows the frames that arrive; to be had once.
+    /// Takes the reader of captured frames. It can be taken once.
     pub fn take_monitor(&mut self) -> Result<Monitor> {
         Ok(self.attachments.take_monitor()?)
     }
 
-    /// Lets frames arrive while another thread writes the maps again and again; returns what `receive` returns.
+    /// Runs `receive`, which can run frames through the XDP program, while another thread calls `rewrite` in a loop.
+    /// Returns the result of `receive`.
     pub fn receive_while_rewriting<T>(
         &mut self,
         mut rewrite: impl FnMut(&mut Tables) -> Result<()> + Send,
@@ -237,17 +240,18 @@ impl KernelHalf {
         })
     }
 
-    /// A frame leaves.
+    /// Runs the program for egress on a frame.
     pub fn send(&mut self, frame: &[u8]) -> Result<Outcome> {
         self.run(program::EGRESS, frame)
     }
 
-    /// How long the frame takes on average, in nanoseconds. The program gets what it made of the frame the time before.
+    /// Returns the average time that the XDP program takes for the frame, in nanoseconds. Each run gets the frame as
+    /// the previous run left it.
     pub fn nanoseconds(&self, frame: &[u8], repeat: u32) -> Result<u64> {
         self.nanoseconds_in(program::INGRESS, frame, repeat)
     }
 
-    /// The same on an interface without a virtual router.
+    /// Returns the average time that the fence takes for the frame, in nanoseconds.
     pub fn nanoseconds_elsewhere(&self, frame: &[u8], repeat: u32) -> Result<u64> {
         self.nanoseconds_in(program::FENCE, frame, repeat)
     }
@@ -264,8 +268,8 @@ impl KernelHalf {
         output.truncate(usize::try_from(result.data_size_out)?);
         let after = self.all_counters()?;
         let (mut events, mut claims) = (Vec::new(), Vec::new());
-        while let Some(told) = self.events.next() {
-            match told {
+        while let Some(reported) = self.events.next() {
+            match reported {
                 KernelEvent::Advert(event) => events.push(event),
                 KernelEvent::Conflict(claim) => claims.push(claim),
             }
@@ -320,11 +324,11 @@ fn test_run(
     result.with_context(|| format!("test run of {name} with {} bytes", frame.len()))
 }
 
-/// `XDP_*` and `TC_ACT_*` of linux/bpf.h and linux/pkt_cls.h.
+/// Converts a return value: `XDP_*` of linux/bpf.h, or `TC_ACT_*` of linux/pkt_cls.h.
 fn verdict(name: &str, value: u32) -> Result<Verdict> {
     match (name, value) {
         (program::INGRESS, 1) | (program::EGRESS | program::FENCE, 2) => Ok(Verdict::Drop),
-        // TC_ACT_UNSPEC: on to the next program, if there is one.
+        // TC_ACT_UNSPEC: the next program decides, if there is one.
         (program::INGRESS, 2) | (program::EGRESS, 0) | (program::FENCE, u32::MAX) => Ok(Verdict::Pass),
         (program::INGRESS, 3) => Ok(Verdict::Transmit),
         _ => bail!("{name} returned {value}"),

@@ -1,5 +1,5 @@
-//! The laboratory of tests and bench: routers, hosts and segments in network namespaces, what passes between them, and the
-//! kernel half by itself.
+//! The lab of tests and bench: routers, hosts and segments in network namespaces, the traffic between them, and the
+//! kernel half without an agent.
 
 pub mod fencing;
 mod hosts;
@@ -33,7 +33,7 @@ pub use routers::{
 pub use turns::{Alone, alone};
 pub use wait::{PATIENCE, eventually, interrupt_on_signals, is_interrupted, pause, wait_until, wait_until_is};
 
-/// The directory of the workspace, from which the program was built.
+/// Returns the directory of the workspace that this program was built from.
 #[must_use]
 pub fn workspace() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))

@@ -1,7 +1,7 @@
-//! What keeps a machine busy: processors, disk, memory.
+//! Keeps the machine busy: its processors, its disk or its memory.
 //!
-//! The load is made by child processes with ordinary scheduling, which end with the guard, also when a test panics, and
-//! with the thread that has started them, however it ends.
+//! The load consists of child processes with ordinary scheduling. They end when the guard is dropped, also by a panic,
+//! and when the thread that started them ends.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -15,28 +15,28 @@ use tempfile::TempDir;
 
 use crate::MemoryGroup;
 
-/// What memory-hungry processes take at most, all together, in MiB.
+/// Upper limit of what all memory-hungry processes take together, in MiB.
 const MEMORY: usize = 1536;
 
 /// Processes that keep the machine busy until this is dropped.
 #[derive(Debug, Default)]
 pub struct Load {
     children: Vec<Child>,
-    /// Where they write.
+    /// The directory that they write to.
     directory: Option<TempDir>,
 }
 
 impl Load {
-    /// So many processes that compute without a pause.
+    /// Starts processes that compute without a pause.
     pub fn spinning(processes: usize) -> Result<Self> {
         let mut load = Self::default();
         load.start(processes, "while :; do :; done")?;
         Ok(load)
     }
 
-    /// So many processes that write and wait until it is on the disk, over and over; each takes 16 MiB of it.
+    /// Starts processes that write 16 MiB each and wait until it is on the disk, over and over.
     pub fn writing(processes: usize) -> Result<Self> {
-        // Where temporary files are kept in memory nothing would wait for a disk.
+        // Not the directory for temporary files, which may be in memory: nothing would wait for a disk.
         let directory = TempDir::with_prefix_in("xvrrp-lab-load-", "/var/tmp")?;
         let mut load = Self::default();
         let file = directory.path().join("file");
@@ -51,7 +51,7 @@ impl Load {
         Ok(load)
     }
 
-    /// So many processes that take memory, fill it and give it back, over and over; all together [`MEMORY`].
+    /// Starts processes that allocate memory, fill it and free it, over and over: [`MEMORY`] in total.
     pub fn allocating(processes: usize) -> Result<Self> {
         let mut load = Self::default();
         let each = MEMORY / processes.max(1);
@@ -88,7 +88,7 @@ impl Load {
         for _ in 0..processes {
             let mut command = Command::new("sh");
             command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null());
-            // A group of its own: what it runs ends with it.
+            // In a process group of its own, so that the commands of the shell end with it.
             command.process_group(0);
             // SAFETY: between fork and exec the closure only makes a system call, which is async-signal-safe.
             unsafe {
@@ -104,7 +104,7 @@ impl Drop for Load {
     fn drop(&mut self) {
         for child in &mut self.children {
             if let Ok(pid) = i32::try_from(child.id()) {
-                // Not reaped yet, so the number is still its own.
+                // The child is not reaped yet, so its number is still valid.
                 let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
             }
             let _ = child.wait();
@@ -120,27 +120,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_load_ends_with_its_guard_and_takes_its_files_along() {
+    fn a_load_ends_with_its_guard_and_removes_its_files() {
         let group = MemoryGroup::new().expect("a group");
         let crowding = Load::crowding(&group, 64 << 20);
         for load in [Load::spinning(2), Load::writing(2), Load::allocating(2), crowding] {
             let load = load.expect("a load");
             let pids: Vec<_> = load.children.iter().map(|child| format!("/proc/{}", child.id())).collect();
             let directory = load.directory.as_ref().map(|directory| directory.path().to_owned());
-            assert!(pids.iter().all(|pid| Path::new(pid).exists()));
+            assert!(pids.iter().all(|pid| Path::new(pid).exists()), "a process of {pids:?} has ended early");
             drop(load);
-            assert!(!pids.iter().any(|pid| Path::new(pid).exists()));
-            assert!(directory.is_none_or(|directory| !directory.exists()));
+            assert!(!pids.iter().any(|pid| Path::new(pid).exists()), "a process of {pids:?} still runs");
+            assert!(directory.is_none_or(|directory| !directory.exists()), "its directory is still there");
         }
     }
 
     #[test]
-    fn a_spinning_process_takes_what_it_can_get() {
+    fn a_spinning_process_uses_processor_time() {
         let load = Load::spinning(1).expect("a load");
         let stat = format!("/proc/{}/stat", load.children[0].id());
-        std::thread::sleep(std::time::Duration::from_millis(500));
-        let stat = fs::read_to_string(stat).expect("it runs");
-        let utime: u64 = stat.split_whitespace().nth(13).and_then(|field| field.parse().ok()).expect("a number");
-        assert!(utime > 2, "{stat}");
+        crate::wait_until("the process has used more than two ticks", || {
+            let stat = fs::read_to_string(&stat)?;
+            let utime: u64 = stat.split_whitespace().nth(13).context("no utime")?.parse()?;
+            Ok(utime > 2)
+        })
+        .expect("a process that computes without a pause");
     }
 }

@@ -1,8 +1,8 @@
-//! How late the machine itself is: what no program on it can be blamed for.
+//! Measures delays that the machine itself causes, for which no program on it is to blame.
 //!
-//! A kernel that is not preempted in its own work, or a host that does not run its guest, holds up a real-time thread of any
-//! priority, on a machine that others use for tens of milliseconds. A thread at the highest priority on each
-//! processor, which does nothing but wake up, measures that.
+//! Kernel code that cannot be preempted, or a host that does not run its guest, delays a real-time thread of any
+//! priority. On a shared machine these delays reach tens of milliseconds. A thread at the highest priority on each
+//! processor, which does nothing but wake up, measures them.
 
 use std::fs;
 use std::sync::atomic::Ordering;
@@ -17,15 +17,15 @@ use xvrrp::process::realtime;
 
 use crate::probe::Service;
 
-/// How often each thread wakes up.
+/// Time between two wake-ups of a thread.
 const PACE: Duration = Duration::from_millis(1);
-/// Anything below is of no interest.
+/// Shorter delays are not recorded.
 const NOTABLE: Duration = Duration::from_millis(2);
 /// The highest priority (sched(7)).
 const HIGHEST: u8 = 99;
 
-/// For how long the host of this virtual machine has kept its processors from it since it was started, all together, as it
-/// says itself: the steal time of proc_stat(5). 0 on a machine of its own.
+/// Returns how long the host has withheld processors from this virtual machine since it was started: the steal time of
+/// proc_stat(5), summed over the processors. It is 0 on physical machines.
 pub fn stolen() -> Result<Duration> {
     const STEAL: usize = 8;
     let stat = fs::read_to_string("/proc/stat")?;
@@ -34,7 +34,7 @@ pub fn stolen() -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 1000 / a_second))
 }
 
-/// Measures until it is dropped.
+/// Measures delays until it is dropped.
 #[derive(Debug)]
 pub struct Metronome {
     delays: Arc<Mutex<Vec<(Instant, Duration)>>>,
@@ -54,7 +54,7 @@ impl Metronome {
             here.set(cpu)?;
             let noted = Arc::clone(&delays);
             threads.push(Service::start(move |stop| {
-                // Where that is not permitted, what is measured is an ordinary thread.
+                // Where this is not permitted, an ordinary thread measures.
                 let _ = sched_setaffinity(Pid::from_raw(0), &here);
                 let _ = realtime::schedule_fifo(HIGHEST);
                 while !stop.load(Ordering::Relaxed) {
@@ -70,20 +70,21 @@ impl Metronome {
         Ok(Self { delays, _threads: threads })
     }
 
-    /// How late the latest thread was since `from`.
+    /// Returns the longest delay of any thread since `from`.
     pub fn latest_since(&self, from: Instant) -> Duration {
         let delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
         let delays = delays.iter().filter(|(before, late)| *before + PACE + *late >= from).map(|(_, late)| *late);
         delays.max().unwrap_or_default()
     }
 
-    /// The same and the processors that were kept from the machine, in words, for whoever reads a result.
+    /// Describes, for the reader of a result, the longest delay since `from` and the steal time since it was
+    /// `stolen_before`.
     pub fn verdict(&self, from: Instant, stolen_before: Duration) -> Result<String> {
         let late = self.latest_since(from).as_secs_f64() * 1e3;
         let stolen = (stolen()? - stolen_before).as_millis();
         Ok(format!(
-            "the machine held up a thread at the highest priority for {late:.0} ms, and its host kept {stolen} ms of \
-             processor time from it"
+            "a thread at the highest priority was delayed by up to {late:.0} ms, and the host of this virtual machine \
+             withheld {stolen} ms of processor time"
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! A reproducible source of chance.
+//! A reproducible source of random numbers.
 
 use std::time::Duration;
 
@@ -19,22 +19,23 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Below `count`, which is not 0.
+    /// Returns a number below `count`, which must not be 0.
     pub fn below(&mut self, count: usize) -> usize {
         usize::try_from(self.number() % count as u64).unwrap_or_default()
     }
 
+    /// Returns `true` with a probability of this many percent.
     pub fn happens(&mut self, percent: u8) -> bool {
         self.number() % 100 < u64::from(percent)
     }
 
-    /// Up to and including `most`, in whole milliseconds.
+    /// Returns a duration up to and including `most`, in whole milliseconds.
     pub fn up_to(&mut self, most: Duration) -> Duration {
         let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX - 1);
         Duration::from_millis(self.number() % (most + 1))
     }
 
-    /// One of the lengths from `least` to `most`, each order of magnitude as likely as the other; in whole milliseconds.
+    /// Returns a duration from `least` to `most`, in whole milliseconds. Each order of magnitude is equally likely.
     pub fn any_length(&mut self, least: Duration, most: Duration) -> Duration {
         let share = f64::from(u32::try_from(self.number() % 1001).unwrap_or_default()) / 1000.0;
         let ratio = most.as_secs_f64() / least.as_secs_f64();

@@ -1,29 +1,28 @@
-//! Turns on the machine. The tests of one program run beside each other, which most of them do not mind: they wait. A test
-//! that takes all processors, or measures how late something is, has the machine to itself.
+//! Gives a test the machine to itself. The tests of one program run in parallel, which does no harm to most of them. A
+//! test that takes all processors, or that measures how late something is, must run alone.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
 static MACHINE: Turns = Turns::new();
 
-/// Waits until no other test has a namespace or a kernel half, and keeps others from making one until the guard is dropped.
+/// Waits until no other test has a namespace or a kernel half. No other test gets one until the guard is dropped.
 ///
 /// # Panics
-///
-/// If the calling thread has one already: a test asks for its turn first.
+/// The calling thread already has a namespace or a kernel half. A test must call this first.
 #[must_use]
 pub fn alone() -> Alone {
     MACHINE.enter_alone();
     Alone(&MACHINE)
 }
 
-/// A share of the machine, for a thread that may already have others or the whole of it. Waits while another test has, or
-/// waits for, the machine to itself.
+/// Takes a share of the machine, as every namespace and kernel half does. Waits while another test runs alone or waits
+/// to run alone, unless the calling thread already has a share or runs alone itself.
 pub(crate) fn share() -> Share {
     Share { turns: &MACHINE, thread: MACHINE.enter_sharing() }
 }
 
-/// The machine for one test, see [`alone`].
+/// Guard of a test that runs alone; [`alone`] returns it.
 #[derive(Debug)]
 pub struct Alone(&'static Turns);
 
@@ -33,11 +32,11 @@ impl Drop for Alone {
     }
 }
 
-/// See [`share`].
+/// Guard of a share of the machine; [`share`] returns it.
 #[derive(Debug)]
 pub(crate) struct Share {
     turns: &'static Turns,
-    /// The thread that asked for it; another one may drop it.
+    /// The thread that took the share. Another thread may drop it.
     thread: ThreadId,
 }
 
@@ -55,10 +54,10 @@ struct Turns {
 
 #[derive(Debug)]
 struct State {
-    /// A thread is there as often as it has shares.
+    /// The owners of all shares: a thread with several shares is listed several times.
     sharing: Vec<ThreadId>,
     alone: Option<ThreadId>,
-    /// How many threads wait to be alone. Nobody else begins to share before them.
+    /// Number of threads that wait to run alone. They go before threads that want their first share.
     waiting: usize,
 }
 
@@ -71,7 +70,10 @@ impl Turns {
     fn enter_alone(&self) {
         let me = thread::current().id();
         let mut state = self.lock();
-        assert!(!state.sharing.contains(&me), "a test asks for the machine before it makes a namespace");
+        assert!(
+            !state.sharing.contains(&me),
+            "a test must call `alone` before it creates a namespace or a kernel half"
+        );
         state.waiting += 1;
         let mut state = self.wait_while(state, |state| state.alone.is_some() || !state.sharing.is_empty());
         state.waiting -= 1;
@@ -101,7 +103,7 @@ impl Turns {
         self.changed.notify_all();
     }
 
-    /// A test that panics leaves nothing half done here.
+    /// Locks the state. A poisoned lock is fine: no test panics while it changes the state.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    /// Long enough for a thread that does not wait to get ahead.
+    /// Long enough for a thread that wrongly does not wait to be noticed.
     const MOMENT: Duration = Duration::from_millis(50);
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wants_to_be_alone_waits_for_those_who_share_and_goes_before_those_who_come_later() {
+    fn a_thread_that_wants_to_run_alone_waits_for_all_shares_and_goes_before_later_ones() {
         let turns = Turns::new();
         let (entered, order) = channel();
         thread::scope(|scope| {
@@ -149,7 +151,7 @@ mod tests {
                 thread::yield_now();
             }
             scope.spawn(|| enter_sharing(&turns, &entered));
-            // Who shares may have more.
+            // A thread with a share may take more.
             let second = turns.enter_sharing();
             assert_eq!(order.recv_timeout(MOMENT), Err(RecvTimeoutError::Timeout));
             turns.leave_sharing(second);
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_alone_shares_with_nobody_but_itself() {
+    fn while_a_thread_runs_alone_only_that_thread_gets_shares() {
         let turns = Turns::new();
         let (entered, order) = channel();
         thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! What a daemon takes of the machine, and what passes its interfaces, by /proc.
+//! Reads from /proc what a daemon uses of the machine and what its interfaces receive.
 
 use std::fs;
 use std::time::Instant;
@@ -15,7 +15,7 @@ pub struct Usage {
     pids: Vec<u32>,
 }
 
-/// A reading of the clock and of the processor time so far, in seconds.
+/// Processor time that was used until a moment, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
     at: Instant,
@@ -39,13 +39,13 @@ impl Usage {
         Ok(Reading { at: Instant::now(), seconds: ticks as f64 / a_second as f64 })
     }
 
-    /// Of a core, in percent, since an earlier reading.
+    /// Returns the processor time since an earlier reading, in percent of one core.
     pub fn percent_since(&self, earlier: Reading) -> Result<f64> {
         let now = self.read()?;
         Ok((now.seconds - earlier.seconds) / (now.at - earlier.at).as_secs_f64() * 100.0)
     }
 
-    /// Resident memory of the largest of the processes, in megabytes (10^6 bytes).
+    /// Returns the resident memory of the largest of the processes, in megabytes (10^6 bytes).
     pub fn resident_megabytes(&self) -> Result<f64> {
         let sizes = self
             .pids
@@ -55,12 +55,12 @@ impl Usage {
         Ok(sizes.into_iter().fold(0.0, f64::max) * 1024.0 / 1e6)
     }
 
-    /// Memory of the process itself, without its children.
+    /// Returns the memory of the process itself, without its children.
     pub fn memory(&self) -> Result<Memory> {
         Memory::of(self.pids[0])
     }
 
-    /// What the BPF maps take that the process has open, in megabytes of kernel memory.
+    /// Returns the kernel memory of all BPF maps that the processes have open, in megabytes (10^6 bytes).
     pub fn map_megabytes(&self) -> Result<f64> {
         let mut bytes = 0.0;
         for pid in &self.pids {
@@ -77,13 +77,13 @@ impl Usage {
     }
 }
 
-/// How often a thread of the process has waited so far for a page that was not in memory.
+/// Returns how often threads of a process have waited so far for a page that was not in memory.
 pub fn major_faults(pid: u32) -> Result<u64> {
     let [faults] = stat(pid, [12])?;
     Ok(faults)
 }
 
-/// In user and in kernel mode, of all threads.
+/// Returns the processor time of all threads of a process in user and kernel mode, in ticks (proc(5)).
 fn ticks(pid: u32) -> Result<u64> {
     let [user, kernel] = stat(pid, [14, 15])?;
     Ok(user + kernel)
@@ -106,7 +106,7 @@ fn kilobytes(path: &str, name: &str) -> Result<f64> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// Packets that the interfaces of a host whose names start so have received so far.
+/// Returns how many packets were received on those interfaces of a host whose names begin with `interfaces`.
 pub fn received(host: &Namespace, interfaces: &str) -> Result<f64> {
     let table = host.run(|| fs::read_to_string("/proc/thread-self/net/dev"))??;
     let mut packets = 0.0;

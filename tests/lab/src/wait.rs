@@ -1,4 +1,4 @@
-//! Waiting for the world, with a deadline.
+//! Waits, with a deadline, for what the kernel or another process completes later.
 
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-/// How long anything in the lab may take on a busy machine.
+/// Upper limit of what anything in the lab takes, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// From now on Ctrl-C makes every wait that is under way, or comes, end with an error, and the guards clean up.
+/// From now on, SIGINT (Ctrl-C), SIGTERM and SIGHUP make all waits end with an error, so that the guards clean up.
 pub fn interrupt_on_signals() -> Result<()> {
     extern "C" fn note(_: i32) {
         INTERRUPTED.store(true, Ordering::Relaxed);
@@ -27,7 +27,7 @@ pub fn interrupt_on_signals() -> Result<()> {
     Ok(())
 }
 
-/// Whether such a signal came; see [`interrupt_on_signals`].
+/// Whether a signal has come that [`interrupt_on_signals`] handles.
 pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
@@ -36,12 +36,15 @@ thread_local! {
     static GIVEN_UP: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a wait has failed on this thread: then the test fails, and its daemons show their logs.
+/// Whether a wait has failed on this thread. If so, the test fails, and its daemons print their logs.
 pub(super) fn has_given_up() -> bool {
     GIVEN_UP.get()
 }
 
-/// Asks again and again until `look` finds what it looks for; after `within`, an error with what it last said.
+/// Polls `look` until it succeeds, and returns what it found.
+///
+/// # Errors
+/// `look` has not succeeded after `within`. The error contains its last one.
 pub fn eventually<T, E: Debug>(what: &str, within: Duration, mut look: impl FnMut() -> Result<T, E>) -> Result<T> {
     let deadline = Instant::now() + within;
     loop {
@@ -49,23 +52,23 @@ pub fn eventually<T, E: Debug>(what: &str, within: Duration, mut look: impl FnMu
             Ok(found) => return Ok(found),
             Err(last) if Instant::now() >= deadline => {
                 GIVEN_UP.set(true);
-                bail!("not within {within:?}: {what}; last: {last:?}")
+                bail!("timed out after {within:?}: {what}; the last attempt: {last:?}")
             }
             Err(_) => pause(Duration::from_millis(5))?,
         }
     }
 }
 
-/// Asks again and again until `look` says yes, for as long as [`PATIENCE`]. What kernel and daemons complete after the call that
-/// asked for it is waited for like this, not asserted.
+/// Polls `look` until it returns `true`, for as long as [`PATIENCE`]. Tests do not assert what the kernel or a daemon
+/// completes after the call that asked for it; they wait for it.
 pub fn wait_until(what: &str, mut look: impl FnMut() -> Result<bool>) -> Result<()> {
     eventually(what, PATIENCE, || {
-        ensure!(look()?, "not yet");
+        ensure!(look()?, "not the case");
         Ok(())
     })
 }
 
-/// Asks again and again until `look` finds what is expected, for as long as [`PATIENCE`].
+/// Polls `look` until it returns what is expected, for as long as [`PATIENCE`].
 pub fn wait_until_is<T: PartialEq + Debug>(
     what: &str,
     expected: &T,
@@ -78,7 +81,7 @@ pub fn wait_until_is<T: PartialEq + Debug>(
     })
 }
 
-/// Lets time pass, unless a signal ends it.
+/// Sleeps. A signal that [`interrupt_on_signals`] handles ends this with an error.
 pub fn pause(length: Duration) -> Result<()> {
     let end = Instant::now() + length;
     loop {

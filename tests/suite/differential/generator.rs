@@ -1,4 +1,5 @@
-//! Frames: a third as they should be, the others with a wrong field, flipped bits, parts of other frames, or an early end.
+//! Generates frames. A third of them are valid. The others have a wrong field, flipped bits or parts of other frames,
+//! or are cut off.
 
 use xvrrp_common::units::{Family, Interval, MacAddress, Priority, Version, Vrid};
 use xvrrp_common::wire::arp::Arp;
@@ -10,23 +11,23 @@ use super::network::{INTERFACE_MAC, PASSWORD, Sender, UNICAST, link_local};
 use xvrrp_lab::random::Random;
 use xvrrp_lab::traffic::frames::{self, IP, MESSAGE};
 
-/// The kernel runs no test with less than an Ethernet header.
+/// Minimum length of a frame: BPF_PROG_TEST_RUN refuses less than an Ethernet header.
 const SHORTEST: usize = 14;
 const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
-/// Where an untagged IPv6 packet's payload starts.
+/// Offset of the payload of an untagged IPv6 packet.
 const MESSAGE_IPV6: usize = 54;
-/// Of virtual addresses, and one that is nobody's.
+/// VRIDs from which virtual addresses are derived. One of them is not configured.
 const VRIDS: &[u8] = &[51, 52, 53, 54, 55, 56, 57];
 
 #[derive(Debug)]
 pub struct Generator {
     random: Random,
-    /// The frame before, of which parts are taken.
+    /// The previous frame, parts of which are copied into the next one.
     previous: Vec<u8>,
 }
 
 impl Generator {
-    /// The same seed brings the same frames.
+    /// Creates a generator. The same seed results in the same frames.
     pub fn new(seed: u64) -> Self {
         Self { random: Random::new(seed), previous: vec![0; SHORTEST] }
     }
@@ -44,7 +45,7 @@ impl Generator {
             0 | 1 => {}
             2 => frame = self.with_wrong_field(frame),
             3 => self.mutate(&mut frame),
-            // What is looked at behind the checksums.
+            // Correct checksums make the program look at the other fields.
             4 => {
                 self.mutate(&mut frame);
                 self.repair(&mut frame);
@@ -112,7 +113,8 @@ impl Generator {
         frames::emit(&advert)
     }
 
-    /// Neighbor Discovery (RFC 4861 4.3, 4.4) with no option, a link-layer address, another option, or both.
+    /// Generates Neighbor Discovery (RFC 4861 4.3, 4.4) without options, with a link-layer address, with another
+    /// option, or with both.
     fn neighbor(&mut self) -> Vec<u8> {
         let (kind, option) = *self.one_of(&[(135, 1), (135, 1), (135, 1), (136, 2)]);
         let (source, destination, target) = (self.address_ipv6(), self.address_ipv6(), self.address_ipv6());
@@ -143,7 +145,7 @@ impl Generator {
         frame
     }
 
-    /// Any other traffic.
+    /// Generates other traffic.
     fn packet(&mut self) -> Vec<u8> {
         let (mac, address) = (self.mac(), self.address());
         if self.random.happens(70) {
@@ -159,9 +161,10 @@ impl Generator {
         frames::ipv6([mac, CLIENT_MAC], [self.address_ipv6(), address], 64, next_header, &[0x31; 24])
     }
 
-    /// One field is not as it should be; the checksums are.
+    /// Returns the frame with one wrong field and correct checksums.
     fn with_wrong_field(&mut self, mut frame: Vec<u8>) -> Vec<u8> {
-        // IP version, length, fragment, TTL, protocol, addresses; version and type, count, interval or authentication.
+        // In the IP header: version, length, fragment, TTL, protocol, addresses. In the advert: version and type, VRID,
+        // count, interval or authentication.
         const IPV4: &[(usize, u8)] = &[
             (IP, 0x46),
             (IP + 3, 0x20),
@@ -181,8 +184,8 @@ impl Generator {
             (MESSAGE + 4, 0xf0),
             (MESSAGE + 5, 0),
         ];
-        // IP version, length, next header, hop limit, destination; version, type or code, count, interval, first address or
-        // target; the first option.
+        // In the IP header: version, length, next header, hop limit, destination. In the message: version, type or
+        // code, count, interval, first address or target, first option.
         const IPV6: &[(usize, u8)] = &[
             (IP, 0x40),
             (IP + 5, 24),
@@ -232,7 +235,7 @@ impl Generator {
         }
     }
 
-    /// Makes the checksums of an untagged frame right, where they are.
+    /// Corrects the checksums of an untagged frame, if it has any.
     fn repair(&mut self, frame: &mut [u8]) {
         match frame[12..14] {
             [0x08, 0x00] => self.repair_ipv4(frame),
@@ -276,18 +279,18 @@ impl Generator {
         *self.one_of(&[virtual_mac, virtual_mac, CLIENT_MAC, INTERFACE_MAC, MacAddress::BROADCAST])
     }
 
-    /// Mostly a virtual one.
+    /// Returns an address, usually a virtual one.
     fn address(&mut self) -> [u8; 4] {
         let virtual_address = <[u8; 4]>::virtual_address(*self.one_of(VRIDS));
         let (peer, primary) = (<[u8; 4]>::PEER, <[u8; 4]>::PRIMARY);
         *self.one_of(&[virtual_address, virtual_address, peer, primary, [0; 4], [203, 0, 113, 5]])
     }
 
-    /// Mostly a virtual one.
+    /// Returns an address, usually a virtual one.
     fn address_ipv6(&mut self) -> [u8; 16] {
         let virtual_address = <[u8; 16]>::virtual_address(*self.one_of(VRIDS));
         let (peer, all_nodes) = (<[u8; 16]>::PEER, ipv6::ALL_NODES);
-        // Of all addresses that end in zeroes.
+        // The group of all addresses that end in zeros.
         let solicited_node = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 0];
         *self.one_of(&[virtual_address, virtual_address, peer, all_nodes, solicited_node, ipv6::UNSPECIFIED])
     }
@@ -301,7 +304,7 @@ impl Generator {
     }
 }
 
-/// Of an advert or ICMPv6.
+/// Corrects the checksum of an advert or of ICMPv6.
 fn repair_ipv6(frame: &mut [u8]) {
     let Some(&[.., l0, l1, next_header, _]) = frame.get(IP..).and_then(|ip| ip.first_chunk::<8>()) else { return };
     let at = match next_header {
@@ -317,7 +320,7 @@ fn repair_ipv6(frame: &mut [u8]) {
     set_checksum(&mut frame[MESSAGE_IPV6..MESSAGE_IPV6 + length], at, covered);
 }
 
-/// Of the bytes, and of what has this sum.
+/// Stores the checksum of these bytes and of data with the sum `covered`.
 fn set_checksum(bytes: &mut [u8], at: usize, covered: Sum) {
     bytes[at..at + 2].fill(0);
     let checksum = Sum::of(bytes).add(covered).checksum();

@@ -1,4 +1,4 @@
-//! What must become of a frame, said by the decoders as user space runs them.
+//! Determines in user space, with the decoders of `common::wire`, what the XDP program must do with a frame.
 
 use xvrrp_common::abi::{self, Counter, Router};
 use xvrrp_common::units::{Interval, MacAddress, Version};
@@ -15,17 +15,19 @@ use xvrrp_lab::kernel_half::Verdict;
 pub struct Judgement {
     pub verdict: Verdict,
     pub frame: Vec<u8>,
-    /// In the order of index and counter.
+    /// Sorted by index and counter.
     pub counted: Vec<(u32, Counter)>,
-    /// The slot that it was heard for and what is written down there, without the time.
+    /// The slot of the virtual router that accepted the advert, and the advert that is recorded there, without the
+    /// time.
     pub heard: Option<(u32, abi::HeardAdvert)>,
 }
 
 impl Network {
+    /// Returns what must result from a frame.
     pub fn judge(&self, frame: &[u8]) -> Judgement {
         let mut judgement =
             Judgement { verdict: Verdict::Pass, frame: frame.to_vec(), counted: Vec::new(), heard: None };
-        // What ends too early passes.
+        // Frames that are cut off pass.
         let _ = self.ingress(frame, &mut judgement);
         judgement.counted.sort_unstable();
         judgement
@@ -67,7 +69,7 @@ impl Network {
         Ok(())
     }
 
-    /// RFC 9568 6.4.2, 6.4.3: who accepts packets addressed to a virtual address.
+    /// Judges a packet to any address. RFC 9568 6.4.2, 6.4.3 say who accepts packets to a virtual address.
     fn accept<A: IpAddress>(&self, destination: A, vlan: u16, admitted: Option<&Member>, judgement: &mut Judgement) {
         if let Some(member) = self.router_of_vip(destination, vlan) {
             let (accepts, counter) = match admitted {
@@ -83,7 +85,7 @@ impl Network {
         self.fence(destination, judgement);
     }
 
-    /// Whatever interface the virtual router is on.
+    /// Drops packets to an address whose Active router has no lease, on whatever interface that virtual router is.
     fn fence<A: IpAddress>(&self, destination: A, judgement: &mut Judgement) {
         let is_its = |member: &&Member| member.key.family == A::FAMILY as u8 && member.address == destination.widen();
         let members = || self.routers.iter().filter(is_its);
@@ -123,7 +125,7 @@ impl Network {
         Ok(())
     }
 
-    /// RFC 4861 7.1, 7.2.4.
+    /// Judges Neighbor Discovery (RFC 4861 7.1, 7.2.4).
     fn neighbor(&self, frame: &[u8], header: &ethernet::Header, judgement: &mut Judgement) -> Result<(), Truncated> {
         let Ok(ip) = ipv6::Header::decode(frame, header.payload) else { return Ok(()) };
         let Some(neighbor) = Neighbor::decode(frame, &ip)? else { return Ok(()) };
@@ -241,7 +243,7 @@ impl Judgement {
         self.verdict = Verdict::Drop;
     }
 
-    /// Not ours to judge.
+    /// Counts a frame that belongs to no virtual router of ours.
     fn foreign(&mut self, counter: Counter) {
         self.counted.push((NO_ROUTER, counter));
     }
@@ -264,7 +266,8 @@ fn policy<A: IpAddress>(router: &Router) -> Policy<A> {
     }
 }
 
-/// What each reason is counted as; not taken from the kernel half, where a wrong line would go unnoticed then.
+/// Returns the counter of each reason. The table of the kernel half is not used, because then a wrong line in it would
+/// go unnoticed.
 fn counter(discard: Discard) -> Counter {
     match discard {
         Discard::TimeToLive => Counter::AdvertTimeToLive,

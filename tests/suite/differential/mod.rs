@@ -1,9 +1,9 @@
-//! The XDP program against the decoders in user space: generated frames, each of which must come to the same verdict in
-//! both, for the same reason.
+//! Compares the XDP program with the decoders in user space: for each generated frame, both must come to the same
+//! verdict for the same reason.
 //!
-//! Both halves share `common::wire`, but read it in different ways: the program behind the verifier's bounds checks, with the
-//! kernel's own sum, compiled for another machine. [`Network::judge`] says in user space what must become of a frame;
-//! [`Generator`] makes frames that are valid, almost valid, mutated and cut.
+//! Both halves share `common::wire`, but use it differently: the XDP program is compiled for another machine, contains
+//! bounds checks for the verifier and uses the kernel's checksum function. [`Network::judge`] determines in user space
+//! what must result from a frame. [`Generator`] makes frames that are valid, almost valid, mutated or cut off.
 
 mod generator;
 mod judge;
@@ -22,10 +22,10 @@ use judge::Judgement;
 use network::Network;
 
 const FRAMES: usize = 100_000;
-/// Repeats a run: the seed that it has printed.
+/// Environment variable with the seed of a run, which repeats that run. Each run prints its seed.
 const SEED: &str = "XVRRP_DIFFERENTIAL_SEED";
 
-/// What no frame can bring about here, or the program that looks at what leaves.
+/// The counters of the program for egress, and those that no frame can increment here.
 const OTHERS: [Counter; 6] = [
     Counter::EventLost,
     Counter::MissingSlot,
@@ -36,9 +36,9 @@ const OTHERS: [Counter; 6] = [
 ];
 
 #[test]
-fn kernel_and_user_space_judge_100_000_frames_alike() -> Result<()> {
+fn kernel_and_user_space_come_to_the_same_verdict_on_100_000_frames() -> Result<()> {
     // conformance 16
-    // It takes a processor for seconds.
+    // This takes a whole processor for seconds.
     let _alone = alone();
     let seed = seed()?;
     println!("seed {seed} ({SEED}={seed} repeats it)");
@@ -63,17 +63,17 @@ fn kernel_and_user_space_judge_100_000_frames_alike() -> Result<()> {
         }
     }
     println!("{seen:?}");
-    // Each reason was really tried.
+    // The frames must have covered each reason.
     for counter in Counter::ALL.iter().filter(|counter| !OTHERS.contains(counter)) {
         let times = seen.get(counter).copied().unwrap_or_default();
-        ensure!(times >= 20, "{} was counted {times} times with seed {seed}", counter.name());
+        ensure!(times >= 20, "the frames of seed {seed} cover {} only {times} times", counter.name());
     }
     Ok(())
 }
 
 fn seed() -> Result<u64> {
     match std::env::var(SEED) {
-        Ok(seed) => seed.parse().with_context(|| format!("{SEED}={seed} is no number")),
+        Ok(seed) => seed.parse().with_context(|| format!("{SEED}={seed} is not a number")),
         Err(_) => Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs()),
     }
 }

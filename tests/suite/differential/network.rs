@@ -1,4 +1,5 @@
-//! The virtual routers that the frames are for: of each setting that the XDP program looks at, one of either kind.
+//! The virtual routers that receive the frames. Each setting that the XDP program looks at is on in one and off in
+//! another.
 
 use anyhow::Result;
 use xvrrp_common::abi::{Address, Lease, Router, RouterKey};
@@ -7,15 +8,15 @@ use xvrrp_common::wire::vrrp::IpAddress;
 
 use xvrrp_lab::kernel_half::{IFINDEX, KernelHalf, router};
 
-/// A virtual router as both halves know it. Its slot is its place in [`Network::routers`].
+/// A virtual router as both halves know it. Its slot is its index in [`Network::routers`].
 #[derive(Clone, Copy, Debug)]
 pub struct Member {
     pub key: RouterKey,
     pub router: Router,
     pub address: Address,
-    /// The only source that it hears, if it is restricted, and its least TTL.
+    /// If it is restricted to one source: that source and its minimum TTL.
     pub allowed: Option<(Address, u8)>,
-    /// Whether its lease runs, for as long as the test takes.
+    /// Whether its lease runs during the whole test.
     pub lease: bool,
 }
 
@@ -24,16 +25,16 @@ pub struct Network {
     pub routers: Vec<Member>,
 }
 
-/// Who sends adverts, in either family.
+/// The addresses of one family.
 pub trait Sender: IpAddress {
-    /// Whom no virtual router is restricted to.
+    /// A source that no virtual router is restricted to.
     const PEER: Self;
     /// The primary address of all virtual routers.
     const PRIMARY: Self;
-    /// The source that restricted ones hear.
+    /// The source that restricted virtual routers accept.
     const ALLOWED: Self;
 
-    /// The virtual address of all virtual routers with this VRID.
+    /// Returns the virtual address of all virtual routers with this VRID.
     fn virtual_address(vrid: u8) -> Self;
 }
 
@@ -94,7 +95,7 @@ impl Default for Network {
 
 /// The VRID of the virtual router whose lease has ended.
 const WITHOUT_LEASE: u8 = 55;
-/// That of the virtual routers with a unicast peer, which is a router away.
+/// The VRID of the virtual routers with a unicast peer, which is behind a router.
 pub const UNICAST: u8 = 58;
 
 impl Member {
@@ -116,13 +117,13 @@ impl Member {
     }
 }
 
-/// The primary, the virtual and the allowed one.
+/// Returns the primary, the virtual and the allowed address.
 fn addresses<A: Sender>(vrid: u8) -> (Address, Address, Address) {
     (A::PRIMARY.widen(), A::virtual_address(vrid).widen(), A::ALLOWED.widen())
 }
 
 impl Network {
-    /// The kernel half of the same virtual routers.
+    /// Loads the kernel half with these virtual routers.
     pub fn load(&self) -> Result<KernelHalf> {
         let mut kernel = KernelHalf::with_room(u32::try_from(self.routers.len())?)?;
         for member in &self.routers {
@@ -151,23 +152,24 @@ impl Member {
         self.router.flags & flag != 0
     }
 
-    /// Active, and its lease runs.
+    /// Whether it is Active and its lease runs.
     pub(super) fn serves(&self) -> bool {
         self.router.role == Router::ROLE_ACTIVE && self.lease
     }
 
-    /// Active, although its lease has ended.
+    /// Whether it is Active although its lease has ended.
     pub(super) fn is_past_lease(&self) -> bool {
         self.router.role == Router::ROLE_ACTIVE && !self.lease
     }
 
-    /// Whether it knows somebody else by this MAC to have its address: a Backup without a virtual MAC cannot tell.
+    /// Whether this MAC shows that another host claims its address. A Backup without a virtual MAC cannot know, because
+    /// it does not know the MAC of the Active router.
     pub(super) fn conflicts(&self, mac: MacAddress) -> bool {
         let knows = self.router.role == Router::ROLE_ACTIVE || self.has(Router::VIRTUAL_MAC);
         knows && mac.0 != self.router.answer_mac
     }
 
-    /// Where it counts.
+    /// Returns the index of its counters.
     pub(super) fn index(&self) -> u32 {
         self.router.slot + 1
     }

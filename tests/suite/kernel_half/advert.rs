@@ -1,4 +1,4 @@
-//! Which adverts the XDP program takes, and why it discards the others.
+//! Which adverts the XDP program accepts, and why it discards the others.
 
 use super::fixture::{NO_ROUTER, ROUTER, dropped, passes, passes_counted};
 use anyhow::Result;
@@ -8,7 +8,7 @@ use xvrrp_common::wire::vrrp::AdvertFrame;
 use xvrrp_lab::kernel_half::{KernelHalf, Verdict, key, router};
 use xvrrp_lab::traffic::frames::{self, MESSAGE, advert, emit, set_total_length};
 
-/// Neither Active nor Backup, so that no advert is an event.
+/// Neither Active nor Backup, so that no advert is reported as an event.
 const ROLE: u8 = Router::ROLE_INITIALIZE;
 
 fn version_2() -> Router {
@@ -27,8 +27,8 @@ fn plain() -> Vec<u8> {
 fn accepted(kernel: &mut KernelHalf, description: &str, frame: &[u8]) {
     let outcome = kernel.receive(frame).expect("a test run");
     assert_eq!(outcome.counted, [(ROUTER, Counter::AdvertAccepted)], "{description}");
-    assert_eq!(outcome.verdict, Verdict::Drop, "{description}: consumed");
-    assert_eq!(outcome.frame, frame, "{description}: untouched");
+    assert_eq!(outcome.verdict, Verdict::Drop, "{description}: verdict");
+    assert_eq!(outcome.frame, frame, "{description}: frame");
 }
 
 #[test]
@@ -70,20 +70,20 @@ fn padding_tags_and_ip_options_change_nothing() -> Result<()> {
 }
 
 #[test]
-fn each_form_of_the_checksum_is_taken_where_it_is_asked_for() -> Result<()> {
+fn each_form_of_the_checksum_is_accepted_where_it_is_configured() -> Result<()> {
     // RFC 9568 5.2.8, RFC 5798 5.2.8 (conformance 6)
     let covered = emit(&advert());
-    for (mode, takes_covered, takes_plain) in [
+    for (mode, accepts_covered, accepts_plain) in [
         (Router::CHECKSUM_AUTO, true, true),
         (Router::CHECKSUM_PSEUDO_HEADER, true, false),
         (Router::CHECKSUM_PLAIN, false, true),
     ] {
         let mut kernel = KernelHalf::with(Router { checksum: mode, ..router(ROLE) })?;
-        for (frame, taken, form) in [
-            (covered.clone(), takes_covered, Router::CHECKSUM_PSEUDO_HEADER),
-            (plain(), takes_plain, Router::CHECKSUM_PLAIN),
+        for (frame, is_accepted, form) in [
+            (covered.clone(), accepts_covered, Router::CHECKSUM_PSEUDO_HEADER),
+            (plain(), accepts_plain, Router::CHECKSUM_PLAIN),
         ] {
-            if taken {
+            if is_accepted {
                 accepted(&mut kernel, &format!("mode {mode}"), &frame);
                 assert_eq!(kernel.heard(0).latest.checksum, form);
             } else {
@@ -95,7 +95,7 @@ fn each_form_of_the_checksum_is_taken_where_it_is_asked_for() -> Result<()> {
 }
 
 #[test]
-fn each_fault_of_version_3_is_counted_by_its_reason() -> Result<()> {
+fn each_error_in_version_3_is_counted_by_its_reason() -> Result<()> {
     // conformance 1, 3, 4, 5, 8, 9, 10, 11, 18
     let mut kernel = KernelHalf::with(router(ROLE))?;
     let good = emit(&advert());
@@ -140,7 +140,7 @@ fn each_fault_of_version_3_is_counted_by_its_reason() -> Result<()> {
 }
 
 #[test]
-fn each_fault_of_version_2_is_counted_by_its_reason() -> Result<()> {
+fn each_error_in_version_2_is_counted_by_its_reason() -> Result<()> {
     // conformance 1, 3, 4, 5, 6, 8, 9, 11, 17
     let mut kernel = KernelHalf::with(version_2())?;
     let good = emit(&advert_2());
@@ -182,7 +182,7 @@ fn the_password_of_version_2_must_be_ours() -> Result<()> {
 }
 
 #[test]
-fn version_2_demands_our_own_interval() -> Result<()> {
+fn version_2_accepts_only_our_own_interval() -> Result<()> {
     // RFC 3768 7.1 (conformance 12)
     let mut kernel = KernelHalf::with(Router { advert_interval: Interval::from_seconds(3).as_nanos(), ..version_2() })?;
     let three = emit(&AdvertFrame { interval: Interval::from_seconds(3), ..advert_2() });
@@ -192,8 +192,8 @@ fn version_2_demands_our_own_interval() -> Result<()> {
 }
 
 #[test]
-fn version_3_takes_any_interval() -> Result<()> {
-    // RFC 9568 6.4.2 (conformance 12): learned, not compared
+fn version_3_accepts_any_interval() -> Result<()> {
+    // RFC 9568 6.4.2 (conformance 12): the interval is learned, not compared.
     let mut kernel = KernelHalf::with(router(ROLE))?;
     for centiseconds in [1, 10, 0x0fff] {
         let interval = Interval::from_centiseconds(centiseconds);
@@ -204,7 +204,7 @@ fn version_3_takes_any_interval() -> Result<()> {
 }
 
 #[test]
-fn a_restricted_router_hears_its_allowed_sources_only() -> Result<()> {
+fn a_restricted_router_accepts_adverts_only_from_its_allowed_sources() -> Result<()> {
     let restricted = Router { flags: router(ROLE).flags | Router::RESTRICT_SOURCES, ..router(ROLE) };
     let mut kernel = KernelHalf::with(restricted)?;
     kernel.add(key(52, 0), Router { slot: 1, ..restricted }, [192, 0, 2, 4])?;
@@ -221,8 +221,9 @@ fn a_restricted_router_hears_its_allowed_sources_only() -> Result<()> {
 }
 
 #[test]
-fn what_is_not_ours_passes_and_is_counted_for_nobody() -> Result<()> {
-    // RFC 9568 7.1 (conformance 7, 16): the VRID must be configured on the interface. Another daemon may live here.
+fn adverts_that_are_not_ours_pass_and_are_counted_for_no_virtual_router() -> Result<()> {
+    // RFC 9568 7.1 (conformance 7, 16): the VRID must be configured on the interface. Another daemon may run
+    // here.
     let mut kernel = KernelHalf::with(router(ROLE))?;
     let good = emit(&advert());
     let unknown = AdvertFrame { vrid: Vrid::new(52).expect("not zero"), ..advert() };
@@ -261,7 +262,7 @@ fn what_is_not_ours_passes_and_is_counted_for_nobody() -> Result<()> {
 }
 
 #[test]
-fn a_vlan_is_a_network_of_its_own() -> Result<()> {
+fn a_vlan_is_a_separate_network() -> Result<()> {
     let mut kernel = KernelHalf::load()?;
     kernel.add(key(51, 7), router(ROLE), [192, 0, 2, 1])?;
     let good = emit(&advert());
@@ -273,9 +274,9 @@ fn a_vlan_is_a_network_of_its_own() -> Result<()> {
 }
 
 #[test]
-fn an_advert_cut_anywhere_is_never_taken() -> Result<()> {
+fn an_advert_that_is_cut_off_anywhere_is_never_accepted() -> Result<()> {
     // conformance 5, 16
-    // The kernel runs no test with less than an Ethernet header.
+    // BPF_PROG_TEST_RUN refuses less than an Ethernet header.
     let addresses = frames::addresses(3);
     for (router, template) in [(router(ROLE), advert()), (version_2(), advert_2())] {
         let mut kernel = KernelHalf::with(router)?;
@@ -293,7 +294,7 @@ fn an_advert_cut_anywhere_is_never_taken() -> Result<()> {
                 }
             }
         }
-        assert_eq!(kernel.heard(0).latest.received_at, 0);
+        assert_eq!(kernel.heard(0).latest.received_at, 0, "an advert was recorded");
     }
     Ok(())
 }

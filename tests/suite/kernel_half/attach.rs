@@ -1,4 +1,4 @@
-//! How the kernel half gets on interfaces and off again.
+//! Attaching the kernel half to interfaces, and detaching it.
 
 use anyhow::Result;
 use aya::programs::Program;
@@ -11,12 +11,13 @@ fn load() -> Result<Attachments> {
     Ok(Dataplane::load(capacity)?.attachments)
 }
 
-/// What `ip link` says of the interface.
+/// Returns what `ip link` prints about the interface.
 fn link(namespace: &Namespace, interface: &str) -> Result<String> {
     namespace.ip(&format!("-details link show dev {interface}"))
 }
 
-/// The kernel detaches a program some time after the last reference to its link has gone.
+/// Waits until the kernel has detached the program, which it does some time after the last reference to the link has
+/// gone.
 fn wait_until_detached(namespace: &Namespace, interface: &str) -> Result<()> {
     wait_until(&format!("no program is attached to {interface}"), || Ok(!link(namespace, interface)?.contains("xdp")))
 }
@@ -28,7 +29,7 @@ fn with_veth(role: &str) -> Result<Namespace> {
 }
 
 #[test]
-fn interfaces_without_a_driver_for_it_get_generic_mode_until_the_dataplane_goes() -> Result<()> {
+fn veth_and_loopback_get_generic_mode_until_the_dataplane_is_dropped() -> Result<()> {
     let namespace = with_veth("attach")?;
     for interface in ["lo", "lan"] {
         let dataplane = namespace.run(|| -> Result<_> {
@@ -37,7 +38,8 @@ fn interfaces_without_a_driver_for_it_get_generic_mode_until_the_dataplane_goes(
             assert_eq!(mode, XdpMode::Generic, "{interface}");
             Ok(dataplane)
         })??;
-        assert!(link(&namespace, interface)?.contains("xdpgeneric"), "{interface}");
+        let shown = link(&namespace, interface)?;
+        assert!(shown.contains("xdpgeneric"), "no program in generic mode: {shown}");
         drop(dataplane);
         wait_until_detached(&namespace, interface)?;
     }
@@ -45,7 +47,7 @@ fn interfaces_without_a_driver_for_it_get_generic_mode_until_the_dataplane_goes(
 }
 
 #[test]
-fn an_interface_whose_driver_can_gets_driver_mode() -> Result<()> {
+fn an_interface_whose_driver_supports_it_gets_driver_mode() -> Result<()> {
     let namespace = Namespace::new("driver")?;
     namespace.ip("tuntap add dev lan mode tap")?;
     let dataplane = namespace.run(|| -> Result<_> {
@@ -54,13 +56,13 @@ fn an_interface_whose_driver_can_gets_driver_mode() -> Result<()> {
         Ok(dataplane)
     })??;
     let shown = link(&namespace, "lan")?;
-    assert!(shown.contains("xdp") && !shown.contains("xdpgeneric"), "{shown}");
+    assert!(shown.contains("xdp") && !shown.contains("xdpgeneric"), "no program in driver mode: {shown}");
     drop(dataplane);
     wait_until_detached(&namespace, "lan")
 }
 
 #[test]
-fn a_taken_hook_is_an_error_that_names_interface_holder_and_remedy() -> Result<()> {
+fn the_error_of_a_taken_hook_names_the_interface_the_holder_and_the_remedy() -> Result<()> {
     let namespace = with_veth("taken")?;
     namespace.run(|| -> Result<()> {
         let lan = ifindex("lan")?;
@@ -75,7 +77,7 @@ fn a_taken_hook_is_an_error_that_names_interface_holder_and_remedy() -> Result<(
         let unseen = load()?.attach("lan", lan, None);
 
         let seen = seen.expect_err("the hook is taken");
-        assert!(matches!(seen, DataplaneError::HookTaken { .. }));
+        assert!(matches!(seen, DataplaneError::HookTaken { .. }), "another error: {seen}");
         assert_eq!(
             seen.to_string(),
             format!(
@@ -90,7 +92,7 @@ fn a_taken_hook_is_an_error_that_names_interface_holder_and_remedy() -> Result<(
 }
 
 #[test]
-fn the_hook_is_free_again_for_the_next_one() -> Result<()> {
+fn the_hook_is_free_again_after_the_dataplane_was_dropped() -> Result<()> {
     let namespace = with_veth("again")?;
     namespace.run(|| -> Result<()> {
         load()?.attach("lan", ifindex("lan")?, None)?;

@@ -1,4 +1,4 @@
-//! ARP that leaves this host with a virtual address as its sender, as the TC program treats it.
+//! What the TC program does with ARP that leaves this host with a virtual address as its sender.
 
 use super::fixture::{changed, dropped, passes};
 use anyhow::Result;
@@ -12,19 +12,19 @@ const VIP: [u8; 4] = [192, 0, 2, 1];
 const INTERFACE_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 3]);
 const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
 
-/// What the network stack says from the virtual address.
-fn said(operation: u16, mac: MacAddress) -> Arp {
+/// Returns the ARP packet that the network stack sends from the virtual address.
+fn stack_sends(operation: u16, mac: MacAddress) -> Arp {
     Arp { operation, sender_mac: mac, sender: VIP, target_mac: CLIENT_MAC, target: [192, 0, 2, 9] }
 }
 
 #[test]
-fn an_active_router_speaks_with_the_virtual_mac_only() -> Result<()> {
+fn an_active_router_sends_arp_only_with_the_virtual_mac() -> Result<()> {
     // RFC 9568 8.1.2 (conformance 56)
     let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
     let rewritten =
         |description, input, output| changed(description, input, Verdict::Pass, output, Counter::EgressArpRewritten);
     for operation in [arp::OPERATION_REQUEST, arp::OPERATION_REPLY] {
-        let from = |mac| frames::arp(&said(operation, mac));
+        let from = |mac| frames::arp(&stack_sends(operation, mac));
         let ours = from(virtual_mac());
         let mut half = ours.clone();
         half[6..12].copy_from_slice(&INTERFACE_MAC.0);
@@ -49,14 +49,14 @@ fn an_active_router_speaks_with_the_virtual_mac_only() -> Result<()> {
 }
 
 #[test]
-fn a_router_that_is_not_active_says_nothing_of_the_address() -> Result<()> {
+fn a_router_that_is_not_active_sends_no_arp_for_the_address() -> Result<()> {
     // RFC 9568 6.4.2 (conformance 28)
     for role in [Router::ROLE_INITIALIZE, Router::ROLE_BACKUP] {
         for flags in [Router::VIRTUAL_MAC | Router::ACCEPT, Router::ACCEPT] {
             let mut kernel = KernelHalf::with(Router { flags, ..router(role) })?;
             for mac in [virtual_mac(), INTERFACE_MAC] {
-                let request = frames::arp(&said(arp::OPERATION_REQUEST, mac));
-                let reply = frames::arp(&said(arp::OPERATION_REPLY, mac));
+                let request = frames::arp(&stack_sends(arp::OPERATION_REQUEST, mac));
+                let reply = frames::arp(&stack_sends(arp::OPERATION_REPLY, mac));
                 for fixture in [
                     dropped("a request", request.clone(), Counter::EgressArpDropped),
                     dropped("a reply", reply, Counter::EgressArpDropped),
@@ -72,21 +72,21 @@ fn a_router_that_is_not_active_says_nothing_of_the_address() -> Result<()> {
 }
 
 #[test]
-fn an_active_router_without_a_virtual_mac_speaks_as_it_is() -> Result<()> {
+fn arp_of_an_active_router_without_a_virtual_mac_is_unchanged() -> Result<()> {
     let own_mac = Router { flags: Router::ACCEPT, answer_mac: INTERFACE_MAC.0, ..router(Router::ROLE_ACTIVE) };
     let mut kernel = KernelHalf::with(own_mac)?;
     for mac in [INTERFACE_MAC, virtual_mac()] {
-        let reply = frames::arp(&said(arp::OPERATION_REPLY, mac));
+        let reply = frames::arp(&stack_sends(arp::OPERATION_REPLY, mac));
         passes("a reply", reply).check_egress(&mut kernel);
     }
     Ok(())
 }
 
 #[test]
-fn everything_else_leaves_untouched() -> Result<()> {
+fn everything_else_leaves_unchanged() -> Result<()> {
     for role in [Router::ROLE_INITIALIZE, Router::ROLE_BACKUP, Router::ROLE_ACTIVE] {
         let mut kernel = KernelHalf::with(router(role))?;
-        let ours = said(arp::OPERATION_REQUEST, INTERFACE_MAC);
+        let ours = stack_sends(arp::OPERATION_REQUEST, INTERFACE_MAC);
         let from_vip = frames::arp(&ours);
         let from_host = frames::arp(&Arp { sender: [192, 0, 2, 3], ..ours });
         for fixture in [
@@ -109,10 +109,10 @@ fn everything_else_leaves_untouched() -> Result<()> {
 }
 
 #[test]
-fn a_vlan_is_a_network_of_its_own() -> Result<()> {
+fn a_vlan_is_a_separate_network() -> Result<()> {
     let mut kernel = KernelHalf::load()?;
     kernel.add(key(51, 7), router(Router::ROLE_ACTIVE), VIP)?;
-    let from = |mac| frames::arp(&said(arp::OPERATION_REPLY, mac));
+    let from = |mac| frames::arp(&stack_sends(arp::OPERATION_REPLY, mac));
     changed(
         "on our VLAN",
         frames::tagged(&from(INTERFACE_MAC), 0x8100, 7),

@@ -1,13 +1,13 @@
-//! A fixture of the kernel half: a frame, and what must come of it.
+//! A fixture: a frame, and what must result from it.
 
 use anyhow::Result;
 use xvrrp_common::abi::Counter;
 
 use xvrrp_lab::kernel_half::{KernelHalf, Outcome, Verdict};
 
-/// A frame of VRID 51's virtual router in slot 0 counts here.
+/// Index of the counters of the virtual router in slot 0.
 pub const ROUTER: u32 = 1;
-/// What belongs to no virtual router of ours counts here.
+/// Index of the counters of frames that belong to no virtual router of ours.
 pub const NO_ROUTER: u32 = 0;
 
 #[derive(Debug)]
@@ -15,28 +15,28 @@ pub struct Fixture {
     pub description: &'static str,
     pub input: Vec<u8>,
     pub verdict: Verdict,
-    /// `None`: the frame as it came.
+    /// The frame afterwards; `None` if it is unchanged.
     pub output: Option<Vec<u8>>,
-    /// Everything that is counted, and nothing else.
+    /// All counters that are incremented.
     pub counted: Vec<(u32, Counter)>,
 }
 
-/// Passes, untouched and uncounted.
+/// Expects a frame to pass unchanged and uncounted.
 pub fn passes(description: &'static str, input: Vec<u8>) -> Fixture {
     becomes(description, input, Verdict::Pass, &[])
 }
 
-/// Passes, untouched and counted.
+/// Expects a frame to pass unchanged and counted.
 pub fn passes_counted(description: &'static str, input: Vec<u8>, index: u32, counter: Counter) -> Fixture {
     becomes(description, input, Verdict::Pass, &[(index, counter)])
 }
 
-/// Is dropped and counted for the virtual router in slot 0.
+/// Expects a frame to be dropped and counted for the virtual router in slot 0.
 pub fn dropped(description: &'static str, input: Vec<u8>, counter: Counter) -> Fixture {
     becomes(description, input, Verdict::Drop, &[(ROUTER, counter)])
 }
 
-/// Comes out changed and is counted for the virtual router in slot 0.
+/// Expects a frame to be changed and counted for the virtual router in slot 0.
 pub fn changed(
     description: &'static str,
     input: Vec<u8>,
@@ -52,14 +52,14 @@ fn becomes(description: &'static str, input: Vec<u8>, verdict: Verdict, counted:
 }
 
 impl Fixture {
-    /// Lets the frame arrive.
+    /// Checks what the XDP program does with the frame.
     #[track_caller]
     pub fn check_ingress(self, kernel: &mut KernelHalf) {
         let outcome = kernel.receive(&self.input);
         self.check(outcome);
     }
 
-    /// Lets the frame leave.
+    /// Checks what the program for egress does with the frame.
     #[track_caller]
     pub fn check_egress(self, kernel: &mut KernelHalf) {
         let outcome = kernel.send(&self.input);

@@ -1,4 +1,4 @@
-//! What the XDP program writes down of the adverts that it takes, and what it tells the agent.
+//! What the XDP program records of the adverts that it accepts, and what it reports to the agent.
 
 use super::fixture::{NO_ROUTER, ROUTER};
 use anyhow::Result;
@@ -21,7 +21,7 @@ fn now() -> Result<u64> {
 }
 
 #[test]
-fn the_latest_advert_is_written_down_whole() -> Result<()> {
+fn the_latest_advert_is_recorded_completely() -> Result<()> {
     for (role, version, interval) in [
         (Router::ROLE_INITIALIZE, Version::V3, Interval::from_centiseconds(20)),
         (Router::ROLE_BACKUP, Version::V3, Interval::from_centiseconds(20)),
@@ -33,7 +33,8 @@ fn the_latest_advert_is_written_down_whole() -> Result<()> {
         let before = now()?;
         kernel.receive(&emit(&AdvertFrame { version, interval, addresses: &addresses, ..from(7) }))?;
         let latest = kernel.heard(5).latest;
-        assert!((before..=now()?).contains(&latest.received_at));
+        let after = now()?;
+        assert!((before..=after).contains(&latest.received_at), "{} is not in {before}..={after}", latest.received_at);
         let expected = HeardAdvert {
             received_at: latest.received_at,
             interval: interval.as_nanos(),
@@ -55,7 +56,7 @@ fn the_latest_advert_is_written_down_whole() -> Result<()> {
 }
 
 #[test]
-fn a_backups_timer_is_restarted_as_the_rfc_says_and_never_in_another_role() -> Result<()> {
+fn a_backups_timer_is_restarted_as_the_rfc_demands_and_never_in_another_role() -> Result<()> {
     // RFC 9568 6.4.2 (conformance 34, 35)
     for (role, preempts, priority, restarts) in [
         (Router::ROLE_BACKUP, true, OURS - 1, false),
@@ -88,8 +89,8 @@ fn a_backups_timer_is_restarted_as_the_rfc_says_and_never_in_another_role() -> R
 }
 
 #[test]
-fn a_lower_priority_leaves_the_stamp_of_a_higher_one() -> Result<()> {
-    // RFC 9568 6.4.2: a lower-priority advert must not keep a preempting Backup asleep.
+fn a_lower_priority_does_not_change_the_stamp_of_a_higher_one() -> Result<()> {
+    // RFC 9568 6.4.2: adverts of a lower priority must not keep a preempting Backup from taking over.
     let mut kernel = KernelHalf::with(router(Router::ROLE_BACKUP))?;
     kernel.receive(&emit(&from(200)))?;
     let first = kernel.heard(0);
@@ -102,7 +103,7 @@ fn a_lower_priority_leaves_the_stamp_of_a_higher_one() -> Result<()> {
 }
 
 #[test]
-fn a_backup_is_told_of_what_changed_and_of_nothing_else() -> Result<()> {
+fn only_changed_adverts_are_reported_to_a_backup() -> Result<()> {
     let mut kernel = KernelHalf::with(Router { slot: 3, ..router(Router::ROLE_BACKUP) })?;
     let steady = from(200);
     let two = frames::addresses(2);
@@ -129,14 +130,14 @@ fn a_backup_is_told_of_what_changed_and_of_nothing_else() -> Result<()> {
 }
 
 #[test]
-fn a_release_is_told_each_time_and_counted_besides() -> Result<()> {
+fn a_release_is_reported_and_counted_each_time() -> Result<()> {
     // RFC 9568 6.4.2, 6.4.3
     for role in [Router::ROLE_BACKUP, Router::ROLE_ACTIVE] {
         let mut kernel = KernelHalf::with(router(role))?;
         for _ in 0..3 {
             let outcome = kernel.receive(&emit(&from(0)))?;
             assert_eq!(outcome.counted, [(ROUTER, Counter::AdvertAccepted), (ROUTER, Counter::AdvertRelease)]);
-            assert_eq!(outcome.events.len(), 1);
+            assert_eq!(outcome.events.len(), 1, "events in role {role}");
             assert_eq!(outcome.events[0].advert.priority, 0);
         }
     }
@@ -144,12 +145,12 @@ fn a_release_is_told_each_time_and_counted_besides() -> Result<()> {
 }
 
 #[test]
-fn an_active_router_is_told_of_every_advert() -> Result<()> {
-    // RFC 9568 6.4.3: each has a consequence.
+fn every_advert_is_reported_to_an_active_router() -> Result<()> {
+    // RFC 9568 6.4.3: an Active router acts on each advert.
     let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
     for priority in [OURS - 1, OURS - 1, OURS, OURS, OURS + 1, OURS + 1] {
         let outcome = kernel.receive(&emit(&from(priority)))?;
-        assert_eq!(outcome.events.len(), 1);
+        assert_eq!(outcome.events.len(), 1, "events at priority {priority}");
         assert_eq!(outcome.events[0].advert, kernel.heard(0).latest);
         assert_eq!(outcome.events[0].advert.priority, priority);
     }
@@ -157,7 +158,7 @@ fn an_active_router_is_told_of_every_advert() -> Result<()> {
 }
 
 #[test]
-fn a_router_without_a_role_is_told_nothing() -> Result<()> {
+fn no_advert_is_reported_to_a_router_without_a_role() -> Result<()> {
     let mut kernel = KernelHalf::with(router(Router::ROLE_INITIALIZE))?;
     for priority in [0, OURS, 255] {
         assert_eq!(kernel.receive(&emit(&from(priority)))?.events, []);
@@ -178,25 +179,25 @@ fn a_discarded_advert_leaves_no_trace() -> Result<()> {
 }
 
 #[test]
-fn a_full_ring_buffer_loses_events_but_not_what_was_heard() -> Result<()> {
+fn a_full_ring_buffer_loses_events_but_not_the_latest_advert() -> Result<()> {
     let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
     let frame = emit(&from(200));
-    // Without taking any: more than 128 KiB of events.
+    // These are more than 128 KiB of events, and none is read in the meantime.
     kernel.nanoseconds(&frame, 5_000)?;
     let before = kernel.heard(0).latest.received_at;
     let counted = kernel.count(ROUTER, Counter::EventLost)?;
-    assert!(counted > 0);
+    assert!(counted > 0, "no event was lost");
     assert_eq!(kernel.count(ROUTER, Counter::AdvertAccepted)?, 5_000);
     let outcome = kernel.receive(&frame)?;
     assert_eq!(outcome.counted, [(ROUTER, Counter::AdvertAccepted), (ROUTER, Counter::EventLost)]);
     assert_eq!(u64::try_from(outcome.events.len())?, 5_000 - counted);
-    assert!(kernel.heard(0).latest.received_at > before);
+    assert!(kernel.heard(0).latest.received_at > before, "the latest advert was not recorded");
     assert_eq!(kernel.receive(&frame)?.events.len(), 1, "there is room again");
     Ok(())
 }
 
 #[test]
-fn a_slot_that_the_maps_have_not_is_counted_for_nobody() -> Result<()> {
+fn a_slot_beyond_the_maps_is_counted_for_no_virtual_router() -> Result<()> {
     let beyond = Router { slot: 1_000, ..router(Router::ROLE_BACKUP) };
     let mut kernel = KernelHalf::with(beyond)?;
     for _ in 0..2 {

@@ -1,5 +1,5 @@
-//! IPv6 as the kernel half treats it: Neighbor Discovery for a virtual address, adverts, frames to the virtual MAC, and
-//! what leaves this host.
+//! What the kernel half does with IPv6: Neighbor Discovery for a virtual address, adverts, frames to the virtual MAC,
+//! and packets that leave this host.
 
 use super::fixture::{Fixture, NO_ROUTER, ROUTER, changed, dropped, passes, passes_counted};
 use anyhow::Result;
@@ -16,13 +16,14 @@ const CLIENT: [u8; 16] = global(9);
 const PEER: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 const UNSPECIFIED: [u8; 16] = [0; 16];
 const ALL_NODES: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-/// Of [`VIP`] (RFC 4291 2.7.1).
+/// The solicited-node group of [`VIP`] (RFC 4291 2.7.1).
 const SOLICITED_NODE: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 1];
 const SOLICITED_NODE_MAC: MacAddress = MacAddress([0x33, 0x33, 0xff, 0, 0, 1]);
 const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
 const INTERFACE_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 3]);
-/// The next headers of ICMPv6 and TCP.
+/// Next header.
 const ICMPV6: u8 = 58;
+/// Next header.
 const TCP: u8 = 6;
 
 const fn global(last: u8) -> [u8; 16] {
@@ -35,7 +36,7 @@ fn kernel(router: Router) -> Result<KernelHalf> {
     Ok(kernel)
 }
 
-/// A solicitation or advertisement (RFC 4861 4.3, 4.4) without options.
+/// Returns a solicitation or advertisement (RFC 4861 4.3, 4.4) without options.
 fn message(kind: u8, flags: u8, target: [u8; 16]) -> Vec<u8> {
     [&[kind, 0, 0, 0, flags, 0, 0, 0][..], &target].concat()
 }
@@ -49,7 +50,7 @@ fn solicitation_for(target: [u8; 16]) -> Vec<u8> {
     ipv6([SOLICITED_NODE_MAC, CLIENT_MAC], [CLIENT, SOLICITED_NODE], 255, ICMPV6, &message)
 }
 
-/// As Linux asks whether an address is free (RFC 4862 5.4.2, RFC 7527).
+/// Returns the solicitation by which Linux probes an address (RFC 4862 5.4.2, RFC 7527).
 fn probe(options: &[u8]) -> Vec<u8> {
     let message = [&message(135, 0, VIP)[..], options].concat();
     ipv6([SOLICITED_NODE_MAC, CLIENT_MAC], [UNSPECIFIED, SOLICITED_NODE], 255, ICMPV6, &message)
@@ -86,7 +87,7 @@ fn an_active_router_answers_solicitations_for_its_address() -> Result<()> {
     ] {
         let mut kernel = kernel(router)?;
         let asked = solicitation_for(VIP);
-        // A nonce (RFC 7527 4.1), after the link-layer address; the answer has no such option.
+        // A nonce (RFC 7527 4.1) after the link-layer address.
         let longer = {
             let message = with_option(&message(135, 0, VIP), 1, CLIENT_MAC);
             let message = [&message[..], &[14, 1, 1, 2, 3, 4, 5, 6]].concat();
@@ -114,7 +115,7 @@ fn an_active_router_answers_solicitations_for_its_address() -> Result<()> {
 }
 
 #[test]
-fn a_vlan_is_a_network_of_its_own() -> Result<()> {
+fn a_vlan_is_a_separate_network() -> Result<()> {
     let mut kernel = KernelHalf::load()?;
     kernel.add(key_ipv6(51, 7), router_ipv6(Router::ROLE_ACTIVE), VIP)?;
     let asked = solicitation_for(VIP);
@@ -140,7 +141,7 @@ fn a_solicitation_to_the_virtual_mac_is_admitted_and_answered() -> Result<()> {
 }
 
 #[test]
-fn a_router_that_is_not_active_or_whose_lease_has_ended_is_silent() -> Result<()> {
+fn a_router_that_is_not_active_or_whose_lease_has_ended_does_not_answer() -> Result<()> {
     // RFC 9568 6.4.2 (conformance 29)
     for role in [Router::ROLE_INITIALIZE, Router::ROLE_BACKUP, Router::ROLE_ACTIVE] {
         for router in [router_ipv6(role), without_virtual_mac(role)] {
@@ -160,7 +161,7 @@ fn a_router_that_is_not_active_or_whose_lease_has_ended_is_silent() -> Result<()
 }
 
 #[test]
-fn what_asks_nothing_of_us_passes_in_every_role() -> Result<()> {
+fn neighbor_discovery_that_is_no_solicitation_for_our_address_passes_in_every_role() -> Result<()> {
     for role in [Router::ROLE_INITIALIZE, Router::ROLE_BACKUP, Router::ROLE_ACTIVE] {
         let mut kernel = kernel(router_ipv6(role))?;
         let asked = solicitation_for(VIP);
@@ -170,7 +171,7 @@ fn what_asks_nothing_of_us_passes_in_every_role() -> Result<()> {
             passes("the announcement of an Active router with our virtual MAC", announcement),
             passes("on a VLAN", tagged(&asked, 0x8100, 7)),
             passes("behind two tags", tagged(&tagged(&asked, 0x8100, 0), 0x8100, 0)),
-            // RFC 4861 7.1.1: for the stack to discard.
+            // RFC 4861 7.1.1: the stack discards these.
             passes("with another hop limit", with_byte(&asked, 14 + 7, 254)),
             passes("with a wrong checksum", with_byte(&asked, 54 + 2, asked[54 + 2] ^ 1)),
             passes("with another code", with_byte(&asked, 54 + 1, 1)),
@@ -186,22 +187,22 @@ fn what_asks_nothing_of_us_passes_in_every_role() -> Result<()> {
             fixture.check_ingress(&mut kernel);
         }
         for end in 14..asked.len() {
-            passes("a cut solicitation", asked[..end].to_vec()).check_ingress(&mut kernel);
+            passes("a solicitation that is cut off", asked[..end].to_vec()).check_ingress(&mut kernel);
         }
     }
     Ok(())
 }
 
 #[test]
-fn a_claim_of_our_address_with_another_mac_is_counted_and_told() -> Result<()> {
+fn a_claim_of_our_address_with_another_mac_is_counted_and_reported() -> Result<()> {
     let announcement = icmpv6::unsolicited(CLIENT_MAC, VIP).expect("a frame").to_vec();
-    let speaking = {
+    let solicitation = {
         let message = with_option(&message(135, 0, global(7)), 1, CLIENT_MAC);
         ipv6([SOLICITED_NODE_MAC, CLIENT_MAC], [VIP, SOLICITED_NODE], 255, ICMPV6, &message)
     };
     for role in [Router::ROLE_INITIALIZE, Router::ROLE_BACKUP] {
         let mut kernel = kernel(router_ipv6(role))?;
-        for frame in [announcement.clone(), speaking.clone()] {
+        for frame in [announcement.clone(), solicitation.clone()] {
             passes_counted("a claim", frame, ROUTER, Counter::NdConflict).check_ingress(&mut kernel);
         }
     }
@@ -212,7 +213,7 @@ fn a_claim_of_our_address_with_another_mac_is_counted_and_told() -> Result<()> {
 }
 
 #[test]
-fn frames_to_the_virtual_mac_of_ipv6_are_let_in_by_the_role_of_its_own_virtual_router() -> Result<()> {
+fn the_role_over_ipv6_decides_whether_frames_to_the_virtual_mac_of_ipv6_are_admitted() -> Result<()> {
     // RFC 9568 7.3, 6.4.2, 6.4.3 (conformance 31, 41)
     for (role, other) in [(Router::ROLE_ACTIVE, Router::ROLE_BACKUP), (Router::ROLE_BACKUP, Router::ROLE_ACTIVE)] {
         let mut kernel = kernel(router_ipv6(role))?;
@@ -231,7 +232,7 @@ fn frames_to_the_virtual_mac_of_ipv6_are_let_in_by_the_role_of_its_own_virtual_r
 }
 
 #[test]
-fn accept_mode_lets_neighbor_discovery_in_and_nothing_else() -> Result<()> {
+fn without_accept_only_neighbor_discovery_reaches_the_address() -> Result<()> {
     // RFC 9568 6.1, 6.4.3 (conformance 42)
     let mut with_mac = kernel(Router { flags: Router::VIRTUAL_MAC, ..router_ipv6(Router::ROLE_ACTIVE) })?;
     let outcome = with_mac.receive(&tcp(virtual_mac_ipv6(), VIP))?;
@@ -267,15 +268,15 @@ fn advert(addresses: &[[u8; 16]]) -> AdvertFrame<'_, [u8; 16]> {
     }
 }
 
-/// The message of a frame, in another one.
-fn again(frame: &[u8], addresses: [[u8; 16]; 2], hop_limit: u8, change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+/// Returns the message of a frame, changed and with other addresses or another hop limit, in a new frame.
+fn resent(frame: &[u8], addresses: [[u8; 16]; 2], hop_limit: u8, change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
     let mut message = frame[54..].to_vec();
     change(&mut message);
     ipv6([MacAddress::VRRP_IPV6_MULTICAST, virtual_mac_ipv6()], addresses, hop_limit, 112, &message)
 }
 
 #[test]
-fn adverts_over_ipv6_are_consumed_and_noted() -> Result<()> {
+fn adverts_over_ipv6_are_consumed_and_recorded() -> Result<()> {
     // RFC 9568 5.1.2 (conformance 6)
     let mut kernel = kernel(router_ipv6(Router::ROLE_BACKUP))?;
     for count in [1, 2, 20, 63, 64, 90] {
@@ -294,7 +295,7 @@ fn adverts_over_ipv6_are_consumed_and_noted() -> Result<()> {
 }
 
 #[test]
-fn each_fault_over_ipv6_is_counted_by_its_reason() -> Result<()> {
+fn each_error_over_ipv6_is_counted_by_its_reason() -> Result<()> {
     // conformance 2, 15
     let mut kernel = kernel(router_ipv6(Router::ROLE_INITIALIZE))?;
     let both = [LINK_LOCAL_VIP, VIP];
@@ -302,15 +303,15 @@ fn each_fault_over_ipv6_is_counted_by_its_reason() -> Result<()> {
     let to_group = [PEER, GROUP_IPV6];
     let own = emit(&AdvertFrame { source: router_ipv6(0).primary, ..advert(&both) });
     let other = emit(&AdvertFrame { vrid: Vrid::new(52).expect("not zero"), ..advert(&both) });
-    let byte = |at: usize, value: u8| again(&good, to_group, 255, move |message| message[at] = value);
-    let elsewhere = again(&good, [PEER, ALL_NODES], 255, |_| ());
+    let byte = |at: usize, value: u8| resent(&good, to_group, 255, move |message| message[at] = value);
+    let elsewhere = resent(&good, [PEER, ALL_NODES], 255, |_| ());
     for fixture in [
         // RFC 9568 5.1.2.3
-        dropped("hop limit 254", again(&good, to_group, 254, |_| ()), Counter::AdvertTimeToLive),
+        dropped("hop limit 254", resent(&good, to_group, 254, |_| ()), Counter::AdvertTimeToLive),
         dropped("version 2", byte(0, 0x21), Counter::AdvertVersion),
         dropped("type 2", byte(0, 0x32), Counter::AdvertType),
         dropped("no address", byte(3, 0), Counter::AdvertNoAddress),
-        dropped("an address less", byte(3, 1), Counter::AdvertLength),
+        dropped("one address too few", byte(3, 1), Counter::AdvertLength),
         dropped("interval 0", byte(5, 0), Counter::AdvertIntervalZero),
         // RFC 9568 5.2.9, erratum 8300
         dropped("no link-local address first", byte(8, 0x20), Counter::AdvertFirstAddress),
@@ -325,13 +326,13 @@ fn each_fault_over_ipv6_is_counted_by_its_reason() -> Result<()> {
 }
 
 #[test]
-fn only_allowed_sources_are_heard_where_there_are_any() -> Result<()> {
+fn a_restricted_router_accepts_adverts_only_from_its_allowed_sources() -> Result<()> {
     let flags = Router::RESTRICT_SOURCES | Router::VIRTUAL_MAC;
     let mut kernel = kernel(Router { flags, ..router_ipv6(Router::ROLE_INITIALIZE) })?;
     let frame = emit(&advert(&[LINK_LOCAL_VIP]));
     dropped("a stranger", frame.clone(), Counter::AdvertForbiddenSource).check_ingress(&mut kernel);
     kernel.allow_source(key_ipv6(51, 0), PEER, 255)?;
-    dropped("a friend", frame, Counter::AdvertAccepted).check_ingress(&mut kernel);
+    dropped("an allowed source", frame, Counter::AdvertAccepted).check_ingress(&mut kernel);
     Ok(())
 }
 
@@ -344,16 +345,16 @@ fn an_advert_that_wins_ends_the_lease_and_one_that_loses_does_not() -> Result<()
         kernel.set_lease(0, until);
         let source = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
         let frame = emit(&AdvertFrame { source, priority: Priority::new(priority), ..advert(&[LINK_LOCAL_VIP]) });
-        assert_eq!(kernel.receive(&frame)?.events.len(), 1);
+        assert_eq!(kernel.receive(&frame)?.events.len(), 1, "events at priority {priority}");
         assert_eq!(kernel.lease(0) != until, wins, "priority {priority} from fe80::{last}");
     }
     Ok(())
 }
 
 #[test]
-fn this_hosts_neighbor_discovery_carries_the_virtual_mac_and_only_while_active() -> Result<()> {
+fn this_hosts_neighbor_discovery_carries_the_virtual_mac_and_leaves_only_while_active() -> Result<()> {
     // RFC 9568 8.2.2 (conformance 56)
-    let speaks = |mac: MacAddress| {
+    let solicits = |mac: MacAddress| {
         let message = with_option(&message(135, 0, CLIENT), 1, mac);
         ipv6([CLIENT_MAC, mac], [VIP, CLIENT], 255, ICMPV6, &message)
     };
@@ -371,7 +372,7 @@ fn this_hosts_neighbor_discovery_carries_the_virtual_mac_and_only_while_active()
     let mac = virtual_mac_ipv6();
     let mut active = kernel(router_ipv6(Router::ROLE_ACTIVE))?;
     for fixture in [
-        rewritten("a solicitation", speaks(INTERFACE_MAC), speaks(mac)),
+        rewritten("a solicitation", solicits(INTERFACE_MAC), solicits(mac)),
         rewritten("an advertisement", answers(INTERFACE_MAC), answers(mac)),
         rewritten("with a tag", tagged(&answers(INTERFACE_MAC), 0x8100, 0), tagged(&answers(mac), 0x8100, 0)),
         passes("an announcement of ours", icmpv6::unsolicited(mac, VIP).expect("a frame").to_vec()),

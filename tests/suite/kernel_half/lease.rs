@@ -1,4 +1,4 @@
-//! The lease in the kernel half: past its end a router is silent, whatever its role says.
+//! The lease in the kernel half: after its end, a router no longer serves, whatever its role.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn request() -> Vec<u8> {
     })
 }
 
-/// What this host's own stack sends for the virtual address.
+/// Returns the ARP request that this host's own stack sends from the virtual address.
 fn own_arp() -> Vec<u8> {
     frames::arp(&Arp {
         operation: arp::OPERATION_REQUEST,
@@ -40,7 +40,7 @@ fn now() -> u64 {
 }
 
 #[test]
-fn an_active_router_without_a_lease_is_silent() -> Result<()> {
+fn an_active_router_without_a_lease_neither_answers_nor_serves() -> Result<()> {
     let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
     for until in [Lease::ENDED, 1, now()] {
         kernel.set_lease(0, until);
@@ -55,7 +55,7 @@ fn an_active_router_without_a_lease_is_silent() -> Result<()> {
 }
 
 #[test]
-fn a_lease_serves_until_it_ends_and_not_longer() -> Result<()> {
+fn an_active_router_serves_until_the_end_of_its_lease_and_no_longer() -> Result<()> {
     let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
     let frame = frames::tcp(virtual_mac(), [203, 0, 113, 5]);
     let length = Duration::from_millis(200);
@@ -68,7 +68,7 @@ fn a_lease_serves_until_it_ends_and_not_longer() -> Result<()> {
         let verdict = kernel.receive(&frame)?.verdict;
         let after = now();
         match verdict {
-            // The tick counter stands for the clock, and is never further than the end of the lease.
+            // The tick counter, which is used instead of the clock, never allows more than the lease does.
             Verdict::Pass => {
                 assert!(before < until, "admitted {} ns after the end", before - until);
                 admitted += 1;
@@ -78,7 +78,7 @@ fn a_lease_serves_until_it_ends_and_not_longer() -> Result<()> {
                 break;
             }
         }
-        assert!(start.elapsed() < length * 20, "it never ends");
+        assert!(start.elapsed() < length * 20, "frames are still admitted after {:?}", start.elapsed());
         thread::sleep(Duration::from_micros(200));
     }
     assert!(admitted > 20, "only {admitted} frames were admitted");
@@ -87,7 +87,7 @@ fn a_lease_serves_until_it_ends_and_not_longer() -> Result<()> {
 }
 
 #[test]
-fn a_renewed_lease_goes_on_and_one_that_ended_is_not_remembered() -> Result<()> {
+fn a_renewed_lease_continues_and_an_ended_one_is_not_used_again() -> Result<()> {
     let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
     let frame = frames::tcp(virtual_mac(), [203, 0, 113, 5]);
     for seconds in [10, 20, 15] {
@@ -103,14 +103,14 @@ fn a_renewed_lease_goes_on_and_one_that_ended_is_not_remembered() -> Result<()> 
 }
 
 #[test]
-fn the_advert_that_wins_ends_the_lease_at_once() -> Result<()> {
-    // Ours: priority 100, 192.0.2.3. RFC 9568 6.4.3 (conformance 46)
+fn an_advert_that_wins_ends_the_lease_at_once() -> Result<()> {
+    // This router has priority 100 and 192.0.2.3. RFC 9568 6.4.3 (conformance 46)
     let from = |priority, source| emit(&AdvertFrame { priority: Priority::new(priority), source, ..advert() });
     let cases = [
         ("a lower priority", from(99, [192, 0, 2, 9]), false),
-        ("ours from a lower address", from(100, [192, 0, 2, 2]), false),
-        ("ours from a higher address", from(100, [192, 0, 2, 9]), true),
-        ("ours from an address that is higher as a number without sign", from(100, [200, 0, 2, 1]), true),
+        ("our priority from a lower address", from(100, [192, 0, 2, 2]), false),
+        ("our priority from a higher address", from(100, [192, 0, 2, 9]), true),
+        ("our priority from an address that is higher as an unsigned number", from(100, [200, 0, 2, 1]), true),
         ("a higher priority", from(101, [192, 0, 2, 2]), true),
         ("the owner", from(255, [192, 0, 2, 2]), true),
         ("a release", from(0, [192, 0, 2, 9]), false),
@@ -119,22 +119,22 @@ fn the_advert_that_wins_ends_the_lease_at_once() -> Result<()> {
         let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
         kernel.set_lease(0, now() + 10_000_000_000);
         let heard = kernel.receive(&frame)?;
-        assert_eq!(heard.events.len(), 1, "{name}: the agent is told");
-        assert_eq!(kernel.lease(0) == Lease::ENDED, wins, "{name}");
+        assert_eq!(heard.events.len(), 1, "{name}: events");
+        assert_eq!(kernel.lease(0) == Lease::ENDED, wins, "{name}: the lease has ended");
         let served = kernel.receive(&frames::tcp(virtual_mac(), [203, 0, 113, 5]))?.verdict == Verdict::Pass;
-        assert_eq!(served, !wins, "{name}");
+        assert_eq!(served, !wins, "{name}: the virtual MAC is served");
     }
     let mut backup = KernelHalf::with(router(Router::ROLE_BACKUP))?;
     backup.receive(&from(255, [192, 0, 2, 9]))?;
-    assert_eq!(backup.lease(0), Lease::UNLIMITED, "a Backup has none to lose");
+    assert_eq!(backup.lease(0), Lease::UNLIMITED, "the lease of a Backup has ended");
     let mut alone = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
     alone.receive(&from(255, [192, 0, 2, 9]))?;
-    assert_eq!(alone.lease(0), Lease::UNLIMITED, "nobody would give it another one");
+    assert_eq!(alone.lease(0), Lease::UNLIMITED, "a lease without an end has ended, and no agent would renew it");
     Ok(())
 }
 
 #[test]
-fn without_a_virtual_mac_packets_to_the_address_are_dropped_past_the_lease() -> Result<()> {
+fn without_a_virtual_mac_packets_to_the_address_are_dropped_after_the_lease() -> Result<()> {
     let flags = Router::ACCEPT | Router::PREEMPT;
     let mut kernel = KernelHalf::with(Router { flags, answer_mac: INTERFACE_MAC.0, ..router(Router::ROLE_ACTIVE) })?;
     let to_vip = frames::tcp(INTERFACE_MAC, VIP);
@@ -148,7 +148,7 @@ fn without_a_virtual_mac_packets_to_the_address_are_dropped_past_the_lease() -> 
     Ok(())
 }
 
-/// The loopback interface's own MAC: test runs take what is addressed to it for this host's.
+/// MAC of the loopback interface. In test runs, frames to it are addressed to this host.
 const HERE: MacAddress = MacAddress([0; 6]);
 const VIP_IPV6: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 const HOST_IPV6: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
@@ -165,13 +165,13 @@ fn solicitation() -> Vec<u8> {
 }
 
 #[test]
-fn past_the_lease_an_active_routers_address_is_served_on_no_other_interface() -> Result<()> {
+fn after_the_lease_an_active_routers_address_is_not_served_on_other_interfaces() -> Result<()> {
     let of = |role| -> Result<KernelHalf> {
         let mut kernel = KernelHalf::with(router(role))?;
         kernel.add(key_ipv6(51, 0), Router { slot: 1, ..router_ipv6(role) }, VIP_IPV6)?;
         Ok(kernel)
     };
-    // Linux answers this hardware type on Ethernet, too.
+    // On Ethernet, Linux answers ARP of this hardware type too.
     let mut request_802 = request();
     request_802[15] = 6;
     let ours = [frames::tcp(HERE, VIP), request(), request_802, tcp_ipv6(VIP_IPV6), solicitation()];
@@ -187,10 +187,10 @@ fn past_the_lease_an_active_routers_address_is_served_on_no_other_interface() ->
         }),
         tcp_ipv6(HOST_IPV6),
         arp::gratuitous(virtual_mac(), VIP).to_vec(),
-        // To another host, and here only because the interface takes everything.
+        // A frame to another host, which arrives because the interface is promiscuous.
         frames::tcp(MacAddress([2, 0, 0, 0, 0, 7]), VIP),
     ];
-    let lost = |kernel: &mut KernelHalf| (0..2).for_each(|slot| kernel.set_lease(slot, now()));
+    let end_leases = |kernel: &mut KernelHalf| (0..2).for_each(|slot| kernel.set_lease(slot, now()));
     for (role, alive) in [
         (Router::ROLE_ACTIVE, true),
         (Router::ROLE_ACTIVE, false),
@@ -199,7 +199,7 @@ fn past_the_lease_an_active_routers_address_is_served_on_no_other_interface() ->
     ] {
         let mut kernel = of(role)?;
         if !alive {
-            lost(&mut kernel);
+            end_leases(&mut kernel);
         }
         let fenced = role == Router::ROLE_ACTIVE && !alive;
         for (number, frame) in ours.iter().enumerate() {
@@ -223,7 +223,7 @@ fn past_the_lease_an_active_routers_address_is_served_on_no_other_interface() ->
 }
 
 #[test]
-fn what_is_for_the_addresses_of_a_router_that_retires_is_dropped_on_other_interfaces() -> Result<()> {
+fn packets_to_the_addresses_of_a_router_that_retires_are_dropped_on_other_interfaces() -> Result<()> {
     let retires = |role| Router { flags: router(role).flags | Router::RETIRES, ..router(role) };
     let mut kernel = KernelHalf::with(retires(Router::ROLE_BACKUP))?;
     for frame in [frames::tcp(HERE, VIP), request()] {
@@ -236,7 +236,7 @@ fn what_is_for_the_addresses_of_a_router_that_retires_is_dropped_on_other_interf
 }
 
 #[test]
-fn past_the_lease_an_active_routers_address_is_served_on_no_other_virtual_routers_interface() -> Result<()> {
+fn after_the_lease_an_active_routers_address_is_not_served_on_interfaces_of_other_virtual_routers() -> Result<()> {
     let mut kernel = KernelHalf::load()?;
     let mut there = key(51, 0);
     there.ifindex += 1;
@@ -252,12 +252,12 @@ fn past_the_lease_an_active_routers_address_is_served_on_no_other_virtual_router
         assert_eq!((outcome.verdict, outcome.counted), (Verdict::Drop, vec![(1, Counter::Fenced)]));
     }
     let own = kernel.receive(&frames::tcp(INTERFACE_MAC, [198, 51, 100, 1]))?;
-    assert_eq!(own.verdict, Verdict::Pass, "its own lease runs");
+    assert_eq!(own.verdict, Verdict::Pass, "the virtual router of this interface still has a lease");
     Ok(())
 }
 
 #[test]
-fn past_the_lease_packets_to_the_address_and_the_interfaces_own_mac_are_dropped() -> Result<()> {
+fn after_the_lease_packets_to_the_address_at_the_interfaces_own_mac_are_dropped() -> Result<()> {
     let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
     let to_vip = frames::tcp(INTERFACE_MAC, VIP);
     assert_eq!(kernel.receive(&to_vip)?.verdict, Verdict::Pass);
@@ -265,12 +265,12 @@ fn past_the_lease_packets_to_the_address_and_the_interfaces_own_mac_are_dropped(
     assert_eq!(kernel.receive(&to_vip)?.counted, [(1, Counter::Fenced)]);
     assert_eq!(kernel.receive(&frames::tcp(INTERFACE_MAC, [203, 0, 113, 5]))?.verdict, Verdict::Pass);
     kernel.set(key(51, 0), router(Router::ROLE_BACKUP))?;
-    assert_eq!(kernel.receive(&to_vip)?.verdict, Verdict::Pass, "to be forwarded, perhaps");
+    assert_eq!(kernel.receive(&to_vip)?.verdict, Verdict::Pass, "a Backup may forward it");
     Ok(())
 }
 
 #[test]
-fn an_address_of_several_virtual_routers_is_served_while_one_of_them_may() -> Result<()> {
+fn an_address_of_several_virtual_routers_is_served_while_one_of_them_has_a_lease() -> Result<()> {
     let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
     let mut there = key(51, 0);
     there.ifindex += 1;
@@ -286,16 +286,16 @@ fn an_address_of_several_virtual_routers_is_served_while_one_of_them_may() -> Re
     ] {
         kernel.set_lease(0, first);
         kernel.set_lease(1, second);
-        assert_eq!(kernel.receive_elsewhere(&to_vip)?.verdict, expected);
+        assert_eq!(kernel.receive_elsewhere(&to_vip)?.verdict, expected, "leases until {first} and {second}");
     }
     kernel.set(key(51, 0), router(Router::ROLE_BACKUP))?;
     kernel.set_lease(1, Lease::ENDED);
-    assert_eq!(kernel.receive_elsewhere(&to_vip)?.verdict, Verdict::Drop, "a Backup does not speak for it");
+    assert_eq!(kernel.receive_elsewhere(&to_vip)?.verdict, Verdict::Drop, "a Backup does not serve the address");
     Ok(())
 }
 
 #[test]
-fn the_advert_that_wins_closes_the_fence_at_once() -> Result<()> {
+fn an_advert_that_wins_closes_the_fence_at_once() -> Result<()> {
     let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
     kernel.set_lease(0, now() + 10_000_000_000);
     let to_vip = frames::tcp(HERE, VIP);

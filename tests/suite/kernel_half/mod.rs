@@ -1,5 +1,5 @@
-//! The kernel half by itself: frames in, and everything that comes of them out. `cargo xtask test --kernel` runs these tests
-//! under other kernels too.
+//! The kernel half without an agent: frames, and everything that must result from them. `cargo xtask test --kernel`
+//! runs these tests under other kernels too.
 
 mod advert;
 mod arp;

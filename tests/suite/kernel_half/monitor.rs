@@ -1,4 +1,4 @@
-//! What the kernel half shows to who watches.
+//! The frames that the kernel half captures for `xvrrp monitor`.
 
 use anyhow::{Result, bail, ensure};
 use xvrrp_common::abi::{Counter, Router, Sighting};
@@ -13,7 +13,7 @@ const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
 const VIP: [u8; 4] = [192, 0, 2, 1];
 const VIP_IPV6: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
-/// Of both families.
+/// Loads a kernel half with a virtual router in each family.
 fn kernel(role: u8) -> Result<(KernelHalf, Monitor)> {
     let mut kernel = KernelHalf::with(router(role))?;
     kernel.add(key_ipv6(51, 0), Router { slot: 1, ..router_ipv6(role) }, VIP_IPV6)?;
@@ -33,19 +33,19 @@ fn solicitation() -> Vec<u8> {
     ipv6([MacAddress([0x33, 0x33, 0xff, 0, 0, 1]), CLIENT_MAC], [client, VIP_IPV6], 255, 58, &message)
 }
 
-/// What is shown of the frame that arrives.
-fn shown(kernel: &mut KernelHalf, monitor: &mut Monitor, frame: &[u8]) -> Result<Vec<(Counter, Vec<u8>)>> {
+/// Runs a frame through the XDP program and returns what is captured of it, with the counter of each capture.
+fn captured(kernel: &mut KernelHalf, monitor: &mut Monitor, frame: &[u8]) -> Result<Vec<(Counter, Vec<u8>)>> {
     kernel.receive(frame)?;
     let (seen, lost) = monitor.read();
-    ensure!(lost == 0, "{lost} frames lost");
+    ensure!(lost == 0, "{lost} captures were lost");
     let before = seen.first().map_or(0, |sighting| sighting.at);
-    ensure!(seen.iter().all(|sighting| sighting.ifindex == IFINDEX && sighting.at >= before));
+    ensure!(seen.iter().all(|sighting| sighting.ifindex == IFINDEX && sighting.at >= before), "{seen:?}");
     ensure!(seen.iter().all(|sighting| sighting.length as usize == frame.len()), "{seen:?}");
     Ok(seen.iter().map(|sighting| (Counter::ALL[sighting.counter as usize], sighting.frame().to_vec())).collect())
 }
 
 #[test]
-fn what_is_judged_is_shown_as_it_arrived_with_the_counter_that_counted_it() -> Result<()> {
+fn a_judged_frame_is_captured_as_it_arrived_with_the_counter_that_counted_it() -> Result<()> {
     let valid = emit(&advert());
     let claim = arp_frame(&Arp {
         operation: arp::OPERATION_REPLY,
@@ -68,55 +68,58 @@ fn what_is_judged_is_shown_as_it_arrived_with_the_counter_that_counted_it() -> R
             (claim.clone(), Counter::ArpConflict),
         ];
         for (frame, counter) in cases.into_iter().chain(adverts) {
-            let seen = shown(&mut kernel, &mut monitor, &frame)?;
+            let seen = captured(&mut kernel, &mut monitor, &frame)?;
             ensure!(seen == [(counter, frame.clone())], "{counter:?} in role {role}: {seen:02x?}");
         }
-        // A gateway's ordinary traffic is nobody's business, whomever it is for.
+        // Ordinary traffic of a gateway is not captured, whatever its destination.
         for mac in [CLIENT_MAC, virtual_mac()] {
-            ensure!(shown(&mut kernel, &mut monitor, &tcp(mac, VIP))?.is_empty());
+            ensure!(captured(&mut kernel, &mut monitor, &tcp(mac, VIP))?.is_empty(), "TCP to {mac} was captured");
         }
     }
     Ok(())
 }
 
 #[test]
-fn nothing_is_shown_before_somebody_watches_nor_afterwards() -> Result<()> {
+fn nothing_is_captured_before_or_after_a_client_watches() -> Result<()> {
     let (mut kernel, mut monitor) = kernel(Router::ROLE_ACTIVE)?;
-    ensure!(shown(&mut kernel, &mut monitor, &request())?.is_empty());
+    ensure!(captured(&mut kernel, &mut monitor, &request())?.is_empty(), "a frame was captured before");
     for _ in 0..2 {
         monitor.begin()?;
-        // What the one before has left is not told.
-        ensure!(shown(&mut kernel, &mut monitor, &request())?.len() == 1);
+        let seen = captured(&mut kernel, &mut monitor, &request())?;
+        ensure!(seen.len() == 1, "{} captures: those that the previous client has left were not dropped", seen.len());
         kernel.receive(&request())?;
         monitor.end();
     }
     monitor.read();
-    ensure!(shown(&mut kernel, &mut monitor, &request())?.is_empty());
+    ensure!(captured(&mut kernel, &mut monitor, &request())?.is_empty(), "a frame was captured afterwards");
     Ok(())
 }
 
 #[test]
-fn of_a_long_frame_the_beginning_is_shown() -> Result<()> {
+fn only_the_beginning_of_a_long_frame_is_captured() -> Result<()> {
     let (mut kernel, mut monitor) = kernel(Router::ROLE_BACKUP)?;
     monitor.begin()?;
     let addresses: Vec<_> = (0..255).map(|last| [198, 51, 100, last]).collect();
     let frame = emit(&AdvertFrame { addresses: &addresses, ..advert() });
-    let [(counter, seen)] = &shown(&mut kernel, &mut monitor, &frame)?[..] else { bail!("not shown once") };
-    ensure!(*counter == Counter::AdvertAccepted);
+    let [(counter, seen)] = &captured(&mut kernel, &mut monitor, &frame)?[..] else {
+        bail!("not captured exactly once")
+    };
+    ensure!(*counter == Counter::AdvertAccepted, "{counter:?}");
     ensure!(*seen == frame[..Sighting::MOST_CAPTURED as usize], "{seen:02x?}");
     Ok(())
 }
 
 #[test]
-fn what_there_is_no_room_for_is_counted() -> Result<()> {
+fn frames_without_room_in_the_ring_buffer_are_counted() -> Result<()> {
     let (mut kernel, mut monitor) = kernel(Router::ROLE_BACKUP)?;
     monitor.begin()?;
     let wrong = with_ip_byte(&emit(&advert()), 8, 254);
     kernel.nanoseconds(&wrong, 10_000)?;
     let (seen, lost) = monitor.read();
-    ensure!((100..10_000).contains(&seen.len()), "{} seen", seen.len());
-    ensure!(seen.len() as u64 + lost == 10_000, "{} seen, {lost} lost", seen.len());
-    // Told once.
-    ensure!(shown(&mut kernel, &mut monitor, &wrong)?.len() == 1);
+    ensure!((100..10_000).contains(&seen.len()), "{} captures", seen.len());
+    ensure!(seen.len() as u64 + lost == 10_000, "{} captures, {lost} lost", seen.len());
+    // The loss is reported only once.
+    let seen = captured(&mut kernel, &mut monitor, &wrong)?;
+    ensure!(seen.len() == 1, "{} captures afterwards", seen.len());
     Ok(())
 }

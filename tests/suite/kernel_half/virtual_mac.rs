@@ -21,7 +21,7 @@ fn ipv6(destination: MacAddress) -> Vec<u8> {
 }
 
 #[test]
-fn an_active_router_takes_frames_to_its_virtual_mac_as_its_own() -> Result<()> {
+fn an_active_router_admits_frames_to_its_virtual_mac_as_its_own() -> Result<()> {
     // RFC 9568 6.4.3 (conformance 41)
     let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
     let admitted = |description, frame: Vec<u8>| {
@@ -61,7 +61,7 @@ fn a_router_that_is_not_active_discards_frames_to_its_virtual_mac() -> Result<()
 }
 
 #[test]
-fn other_macs_are_none_of_our_business() -> Result<()> {
+fn frames_to_other_macs_pass() -> Result<()> {
     for role in [Router::ROLE_INITIALIZE, Router::ROLE_BACKUP, Router::ROLE_ACTIVE] {
         let mut kernel = KernelHalf::with(router(role))?;
         let to = |mac| frames::tcp(mac, ELSEWHERE);
@@ -70,7 +70,7 @@ fn other_macs_are_none_of_our_business() -> Result<()> {
             passes("the interface's own MAC", to(INTERFACE_MAC)),
             passes("the interface's own MAC, for the virtual address", frames::tcp(INTERFACE_MAC, VIP)),
             passes("the virtual MAC of an unknown VRID", to(virtual_mac_of(52))),
-            passes("VRID 0, which there is not", to(MacAddress([0, 0, 0x5e, 0, 1, 0]))),
+            passes("VRID 0, which does not exist", to(MacAddress([0, 0, 0x5e, 0, 1, 0]))),
             passes("the virtual MAC of IPv6", to(MacAddress([0, 0, 0x5e, 0, 2, 51]))),
             passes("broadcast", to(MacAddress::BROADCAST)),
             passes("the virtual MAC on a VLAN", on_vlan),
@@ -85,7 +85,7 @@ fn other_macs_are_none_of_our_business() -> Result<()> {
 }
 
 #[test]
-fn a_vlan_is_a_network_of_its_own() -> Result<()> {
+fn a_vlan_is_a_separate_network() -> Result<()> {
     let mut kernel = KernelHalf::load()?;
     kernel.add(key(51, 7), router(Router::ROLE_ACTIVE), VIP)?;
     let frame = frames::tcp(virtual_mac(), ELSEWHERE);
@@ -101,13 +101,13 @@ fn a_vlan_is_a_network_of_its_own() -> Result<()> {
     }
     kernel.add(key(51, 8), router(Router::ROLE_BACKUP), [192, 0, 2, 9])?;
     let outcome = kernel.receive(&on_vlan(8))?;
-    assert_eq!(outcome.verdict, Verdict::Drop, "Active on one VLAN is Backup on another");
+    assert_eq!(outcome.verdict, Verdict::Drop, "the role on another VLAN");
     assert_eq!(kernel.receive(&on_vlan(7))?.verdict, Verdict::Pass);
     Ok(())
 }
 
 #[test]
-fn a_router_without_a_virtual_mac_leaves_it_to_others() -> Result<()> {
+fn a_router_without_a_virtual_mac_passes_frames_to_it() -> Result<()> {
     for role in [Router::ROLE_BACKUP, Router::ROLE_ACTIVE] {
         let flags = Router::ACCEPT | Router::PREEMPT;
         let mut kernel = KernelHalf::with(Router { flags, ..router(role) })?;
@@ -117,7 +117,7 @@ fn a_router_without_a_virtual_mac_leaves_it_to_others() -> Result<()> {
 }
 
 #[test]
-fn without_accept_an_active_router_forwards_but_takes_nothing_for_its_address() -> Result<()> {
+fn without_accept_an_active_router_forwards_but_drops_packets_to_its_address() -> Result<()> {
     // RFC 9568 6.4.3 (conformance 42), Accept_Mode
     let flags = Router::VIRTUAL_MAC;
     let mut kernel = KernelHalf::with(Router { flags, ..router(Router::ROLE_ACTIVE) })?;
@@ -137,7 +137,7 @@ fn without_accept_an_active_router_forwards_but_takes_nothing_for_its_address() 
 }
 
 #[test]
-fn without_accept_and_virtual_mac_the_destination_decides() -> Result<()> {
+fn without_accept_and_virtual_mac_only_packets_to_the_address_are_dropped() -> Result<()> {
     // RFC 9568 6.4.3 (conformance 32, 42), Accept_Mode
     let flags = Router::PREEMPT;
     let mut kernel = KernelHalf::with(Router { flags, ..router(Router::ROLE_ACTIVE) })?;

@@ -1,4 +1,4 @@
-//! What an agent could change on a host, to be compared before and after.
+//! Lists what an agent could change on a host, so that tests can compare it before and after.
 
 use anyhow::{Result, ensure};
 use aya::programs::SchedClassifier;
@@ -6,8 +6,8 @@ use aya::programs::tc::TcAttachType;
 
 use crate::{Namespace, PATIENCE, eventually};
 
-/// All that an agent could change on a host: addresses, routes, unicast filters, programs, qdiscs, packet sockets,
-/// promiscuity, settings.
+/// Lists everything that an agent could change on a host: addresses, routes, unicast filters, programs, qdiscs, packet
+/// sockets, promiscuity, settings.
 pub fn host_state(host: &Namespace) -> Result<String> {
     let shown = host.sh("
         ip -d -o link show
@@ -24,19 +24,20 @@ pub fn host_state(host: &Namespace) -> Result<String> {
     Ok(format!("{shown}TCX: {:?}", host.run(tcx_programs)?))
 }
 
-/// Waits until the host is as it was: the kernel detaches programs and frees links some time after the agent has let go of them.
+/// Waits until the host is in the state `before`. The kernel detaches programs and frees links some time after the
+/// agent has closed them.
 pub fn wait_for_host_state(host: &Namespace, before: &str) -> Result<()> {
     eventually(&format!("{} is as it was before", host.name()), PATIENCE, || {
         let now = host_state(host)?;
-        let beyond = |these: &str, those: &str| -> Vec<String> {
+        let only_in = |these: &str, those: &str| -> Vec<String> {
             these.lines().filter(|line| !those.lines().any(|other| other == *line)).map(str::to_owned).collect()
         };
-        ensure!(now == before, "{:#?} instead of {:#?}", beyond(&now, before), beyond(before, &now));
+        ensure!(now == before, "added: {:#?}, missing: {:#?}", only_in(&now, before), only_in(before, &now));
         Ok(())
     })
 }
 
-/// Of eth0. Debian 12's tc and bpftool do not know of TCX yet; kernels before 6.6 have none.
+/// Lists the TCX programs of eth0, which the tc and bpftool of Debian 12 do not show. Kernels before 6.6 have none.
 fn tcx_programs() -> Vec<String> {
     let directions = [TcAttachType::Ingress, TcAttachType::Egress];
     let programs = directions.map(|direction| SchedClassifier::query_tcx("eth0", direction));

@@ -1,4 +1,4 @@
-//! A file on a file system that does not answer.
+//! A file on a file system that never answers.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -16,18 +16,20 @@ use tempfile::TempDir;
 
 use crate::probe::Service;
 
-/// `FUSE_INIT` of linux/fuse.h.
+/// Opcode `FUSE_INIT` of linux/fuse.h.
 const INIT: u32 = 26;
-/// `struct fuse_in_header` and `struct fuse_out_header`.
+/// Length of `struct fuse_in_header`.
 const REQUEST_HEADER: usize = 40;
+/// Length of `struct fuse_out_header`.
 const REPLY_HEADER: u32 = 16;
-/// The version of the protocol that is spoken, which every kernel since 5.3 knows.
+/// The version of the protocol, which every kernel since 5.3 supports.
 const VERSION: [u32; 2] = [7, 31];
-/// How often to look for requests.
+/// Time between two looks for requests.
 const PACE: Duration = Duration::from_millis(1);
 
-/// Whoever looks at the file waits until this is dropped, and cannot be killed: drop it before whatever waits for its end. It is a FUSE file system of one file, whose server
-/// takes every request and answers none.
+/// A FUSE file system of one file, whose server takes every request and answers none. A process that looks at the file
+/// blocks until this is dropped and cannot be killed, so drop this before anything that waits for such a process to
+/// end.
 #[derive(Debug)]
 pub struct HungFile {
     server: Service,
@@ -65,7 +67,7 @@ impl HungFile {
 
 impl Drop for HungFile {
     fn drop(&mut self) {
-        // Its device is closed with it, by which everybody who waits has an error.
+        // The server closes the device, and everything that waits for an answer gets an error.
         self.server.finish();
         let _ = umount2(&self.path, MntFlags::MNT_DETACH);
     }
@@ -75,8 +77,8 @@ fn answer_init(device: &mut File) -> Result<()> {
     let mut request = vec![0; 1 << 16];
     let length = device.read(&mut request)?;
     let word = |at: usize| request.get(at..at + 4).and_then(|bytes| Some(u32::from_ne_bytes(bytes.try_into().ok()?)));
-    ensure!(length >= REQUEST_HEADER && word(4) == Some(INIT), "no FUSE_INIT");
-    // `struct fuse_init_out`: the version, and zeros for what is the kernel's choice then.
+    ensure!(length >= REQUEST_HEADER && word(4) == Some(INIT), "the first request is not FUSE_INIT");
+    // `struct fuse_init_out`: the version, and zeros where the kernel may choose.
     let body: Vec<u8> = VERSION.into_iter().chain([0; 14]).flat_map(u32::to_ne_bytes).collect();
     let length = REPLY_HEADER + u32::try_from(body.len())?;
     let reply = [&length.to_ne_bytes(), &0_u32.to_ne_bytes(), &request[8..16], &*body].concat();

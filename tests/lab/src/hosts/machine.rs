@@ -1,4 +1,4 @@
-//! A host with files of its own: this machine's, and what it changes of them goes nowhere.
+//! A host that sees the files of this machine and whose changes to them stay private.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use crate::PATIENCE;
 use crate::{Namespace, run};
 use crate::{agent_binary, workspace};
 
-/// A file system, a host name and a network that its commands have for themselves. `systemctl` and `journalctl` there are
-/// stand-ins: units are started, reloaded and stopped as they say. What was started ends with the namespace.
+/// A host with a file system, a host name and a network of its own. Its `systemctl` and `journalctl` are stand-ins,
+/// which start, reload and stop units as the unit files say. Everything that was started ends with the namespace.
 #[derive(Debug)]
 pub struct Machine {
     holder: Daemon,
@@ -32,12 +32,13 @@ impl Machine {
         Ok(Self { holder, _directory: directory })
     }
 
-    /// Copies a file of this machine to a path there.
+    /// Copies a file of this machine to a path on the host.
     pub fn copy(&self, from: &Path, to: &str) -> Result<()> {
         run(self.command(&format!("cat > {to}")).stdin(File::open(from)?)).map(drop)
     }
 
-    /// A shell script that will run in the root directory there, and end with its first command that fails.
+    /// Returns a command that runs a shell script in the root directory of the host. The script ends at its first
+    /// command that fails.
     pub fn command(&self, script: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--target={}", self.holder.pid()));
@@ -46,12 +47,14 @@ impl Machine {
     }
 }
 
-/// Makes a Debian package of the agent under test, with this version, and returns its path.
+/// Builds a Debian package of the agent under test with this version, and returns its path.
 pub fn make_package(version: &str, directory: &Path) -> Result<PathBuf> {
     let mut dist = Command::new(env!("CARGO"));
     dist.args(["xtask", "dist", "--package-version", version]);
     dist.arg("--binary").arg(agent_binary()?).arg("--output").arg(directory);
     run(dist.current_dir(workspace()))?;
     let mut packages = fs::read_dir(directory)?.flatten().map(|entry| entry.path());
-    packages.find(|path| path.to_string_lossy().contains(&format!("xvrrp_{version}_"))).context("no package")
+    packages
+        .find(|path| path.to_string_lossy().contains(&format!("xvrrp_{version}_")))
+        .with_context(|| format!("`cargo xtask dist` left no package in {}", directory.display()))
 }

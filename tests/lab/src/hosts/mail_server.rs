@@ -1,4 +1,4 @@
-//! A small mail server (RFC 5321) in a namespace, which records what it is sent.
+//! A small mail server (RFC 5321) in a namespace, which records the mail that it receives.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -18,19 +18,19 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use crate::Namespace;
 use crate::PATIENCE;
 
-/// How often it looks whether somebody wants to talk to it.
+/// Time between two looks for new connections.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// A mail that has come in.
+/// A mail that was received.
 #[derive(Clone, Debug, Default)]
 pub struct Mail {
-    /// Over TLS.
+    /// Whether it came over TLS.
     pub encrypted: bool,
-    /// `AUTH PLAIN`, as it came, in base64.
+    /// The argument of `AUTH PLAIN` as it was received, in base64.
     pub login: Option<String>,
     pub from: String,
     pub to: Vec<String>,
-    /// By their names.
+    /// The headers by their names.
     pub headers: BTreeMap<String, String>,
     pub body: String,
 }
@@ -41,18 +41,18 @@ impl Mail {
     }
 }
 
-/// What it does otherwise than it should.
+/// How the server behaves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Habits {
-    /// It offers STARTTLS, and AUTH behind that.
+    /// Offers STARTTLS, and AUTH once the connection is encrypted.
     pub encrypts: bool,
-    /// It refuses mail to this address for good.
+    /// Refuses mail to this address permanently (550).
     pub refuses: Option<&'static str>,
-    /// It refuses mail to this address for now.
+    /// Refuses mail to this address for now (450).
     pub puts_off: Option<&'static str>,
 }
 
-/// See the module. Nobody listens any more after it is dropped.
+/// The mail server. It stops accepting connections when this is dropped.
 #[derive(Debug)]
 pub struct MailServer {
     mails: Mutex<Receiver<Mail>>,
@@ -73,7 +73,7 @@ impl MailServer {
                 match listener.accept() {
                     Ok((client, _)) => {
                         let (tls, sender) = (Arc::clone(&tls), sender.clone());
-                        // It ends with its client.
+                        // The thread ends when the client disconnects.
                         thread::spawn(move || {
                             let _ = serve(client, habits, tls, &sender);
                         });
@@ -86,19 +86,23 @@ impl MailServer {
         Ok(Self { mails: Mutex::new(mails), ending, thread: Some(thread) })
     }
 
-    /// The certificate that it has, which nobody has signed but itself.
+    /// Returns the path of the server's self-signed certificate.
     pub fn certificate() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("src/hosts/mail_server/certificate.pem")
     }
 
-    /// The next mail.
+    /// Waits for the next mail.
     pub fn next(&self) -> Result<Mail> {
-        self.mails.lock().expect("nobody panics with it").recv_timeout(PATIENCE).context("no mail has come")
+        self.mails
+            .lock()
+            .expect("no thread panics while it holds the lock")
+            .recv_timeout(PATIENCE)
+            .with_context(|| format!("no mail has arrived within {PATIENCE:?}"))
     }
 
-    /// How many more mails have come.
+    /// Returns the mails that have arrived and were not returned yet, without waiting.
     pub fn more(&self) -> Vec<Mail> {
-        self.mails.lock().expect("nobody panics with it").try_iter().collect()
+        self.mails.lock().expect("no thread panics while it holds the lock").try_iter().collect()
     }
 }
 
@@ -131,7 +135,7 @@ fn serve(client: TcpStream, habits: Habits, tls: Arc<ServerConfig>, mails: &Send
     Ok(())
 }
 
-/// Whether the client wants to go on encrypted.
+/// Talks to the client and records its mails. Returns `true` if the client asks for TLS, `false` when it disconnects.
 fn converse<S: Read + Write>(
     client: &mut BufReader<S>,
     offer: &str,
@@ -193,7 +197,7 @@ fn read_text<S: Read>(client: &mut BufReader<S>, mail: &mut Mail) -> Result<()> 
             mail.headers.insert(name.to_owned(), value.to_owned());
         }
     }
-    // RFC 2045 6.7, of which ASCII needs this much.
+    // This much of RFC 2045 6.7 is enough for ASCII.
     let quoted = mail.headers.get("Content-Transfer-Encoding").is_some_and(|encoding| encoding == "quoted-printable");
     while let Some(line) = line(client)?.filter(|line| line != ".") {
         match line.strip_suffix('=').filter(|_| quoted) {

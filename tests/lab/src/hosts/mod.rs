@@ -1,4 +1,4 @@
-//! Hosts around the routers, and what a host has: files, scripts, a directory without room, its state.
+//! Hosts around the routers, and what tests need on a host: files, scripts, a full directory, its state.
 
 mod host_state;
 mod hung_file;

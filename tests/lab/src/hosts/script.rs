@@ -1,4 +1,4 @@
-//! Programs that a test brings along.
+//! Shell scripts that a test provides.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-/// Writes a shell script that everybody may run, and returns its path.
+/// Writes a shell script that every user may run, and returns its path.
 pub fn script(directory: &Path, name: &str, lines: &str) -> Result<PathBuf> {
     let path = directory.join(name);
     fs::write(&path, format!("#!/bin/sh\n{lines}\n"))?;

@@ -1,4 +1,4 @@
-//! A directory on a file system of its own that is soon full: as /run may be.
+//! A directory on a small file system of its own that a test can fill up, as /run may be.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -13,29 +13,29 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::probe::Service;
 
-/// Every one is called `xv-PID-NUMBER-run`.
+/// Each directory is called `xv-PID-NUMBER-run`.
 const PREFIX: &str = "xv-";
 const SUFFIX: &str = "-run";
-/// Below this directory.
+/// The parent of these directories.
 const PLACE: &str = "/tmp";
 
-/// How often the filler looks whether there is anything to take.
+/// Time between two attempts of the filler to take what has become free.
 const PACE: Duration = Duration::from_millis(1);
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// What there is no more of.
+/// What the file system has run out of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shortage {
     Space,
     Inodes,
 }
 
-/// Goes away with all that is in it when this is dropped.
+/// A directory that is removed with its content when this is dropped.
 #[derive(Debug)]
 pub struct TinyDirectory {
     path: PathBuf,
-    /// Takes whatever gets free.
+    /// Takes whatever becomes free.
     filler: Mutex<Option<Service>>,
 }
 
@@ -55,17 +55,18 @@ impl TinyDirectory {
         &self.path
     }
 
-    /// Uses up what is left, and what others give back from now on: what an agent has removed it cannot make again.
+    /// Uses up what is left, and from now on whatever becomes free. An agent that removes a file cannot create it
+    /// again.
     pub fn fill(&self, shortage: Shortage) -> Result<()> {
         let directory = self.place_of_filler();
         fs::create_dir(&directory)?;
         let mut taken = Taken { directory, shortage, files: 0 };
-        let full = taken.take().context("it has no end")?;
-        ensure!(full.kind() == io::ErrorKind::StorageFull, "{full}");
+        let full = taken.take().context("the file system never gets full")?;
+        ensure!(full.kind() == io::ErrorKind::StorageFull, "cannot fill the file system: {full}");
         let service = Service::start(move |stop| {
             while !stop.load(Ordering::Relaxed) {
                 thread::sleep(PACE);
-                // Full again, or on the way out.
+                // An error means that the file system is full again, or that this is about to be dropped.
                 let _ = taken.take();
             }
         });
@@ -79,7 +80,7 @@ impl TinyDirectory {
         Ok(fs::remove_dir_all(self.place_of_filler())?)
     }
 
-    /// Lets nobody write there, or lets everybody again.
+    /// Makes the file system read-only, or writable again.
     pub fn set_read_only(&self, read_only: bool) -> Result<()> {
         let flags = if read_only { MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY } else { MsFlags::MS_REMOUNT };
         Ok(mount(None::<&str>, &self.path, None::<&str>, flags, None::<&str>)?)
@@ -97,7 +98,7 @@ impl Drop for TinyDirectory {
     }
 }
 
-/// What the filler has.
+/// What the filler has taken.
 struct Taken {
     directory: PathBuf,
     shortage: Shortage,
@@ -105,7 +106,7 @@ struct Taken {
 }
 
 impl Taken {
-    /// Takes all that is left, and returns why there is no more.
+    /// Takes everything that is left, and returns the error that shows that there is no more.
     fn take(&mut self) -> Option<io::Error> {
         match self.shortage {
             Shortage::Inodes => (self.files..).find_map(|number| {
@@ -118,7 +119,7 @@ impl Taken {
                     Ok(big) => big,
                     Err(error) => return Some(error),
                 };
-                // A page at a time, so that none is left.
+                // One page at a time, so that none is left.
                 (0..).find_map(|_: u32| big.write_all(&[0; 4096]).err())
             }
         }
@@ -126,14 +127,14 @@ impl Taken {
 }
 
 fn remove(path: &Path) {
-    // Detached: a process that is about to end may have a file open there. It may not be mounted at all.
+    // Detached, since a process that is about to end may have a file open there. The mount may also have failed.
     let _ = umount2(path, MntFlags::MNT_DETACH);
     if let Err(error) = fs::remove_dir(path) {
         eprintln!("cannot remove {}: {error}", path.display());
     }
 }
 
-/// Removes what processes left that were killed.
+/// Removes the directories that killed test processes have left.
 pub(crate) fn sweep() {
     for entry in fs::read_dir(PLACE).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -150,14 +151,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_removed_from_a_full_directory_cannot_be_made_again() {
+    fn a_file_that_is_removed_from_a_full_directory_cannot_be_created_again() {
         let tiny = TinyDirectory::new().expect("a tmpfs");
         let file = tiny.path().join("file");
         fs::write(&file, "x").expect("there is room");
-        tiny.fill(Shortage::Inodes).expect("it gets full");
-        fs::remove_file(&file).expect("it is there");
-        let taken = || File::create(&file).map(|_| fs::remove_file(&file)).err().ok_or("it can be made");
-        crate::eventually("the room is taken", crate::PATIENCE, taken).expect("it is taken");
+        tiny.fill(Shortage::Inodes).expect("a full directory");
+        fs::remove_file(&file).expect("the file is there");
+        let taken = || File::create(&file).map(|_| fs::remove_file(&file)).err().ok_or("the file can be created");
+        crate::eventually("the filler takes the inode", crate::PATIENCE, taken).expect("no inode is left");
     }
 
     #[test]
@@ -165,16 +166,16 @@ mod tests {
         let tiny = TinyDirectory::new().expect("a tmpfs");
         let file = tiny.path().join("file");
         for shortage in [Shortage::Inodes, Shortage::Space] {
-            tiny.fill(shortage).expect("it gets full");
-            assert!(fs::write(&file, "x").is_err(), "{shortage:?}");
-            // The file was made if it is only space that is missing.
+            tiny.fill(shortage).expect("a full directory");
+            assert!(fs::write(&file, "x").is_err(), "there is room in spite of a shortage of {shortage:?}");
+            // If only space is missing, the file was created.
             let _ = fs::remove_file(&file);
-            tiny.empty().expect("it gets empty");
+            tiny.empty().expect("an empty directory");
             fs::write(&file, "x").expect("there is room");
-            fs::remove_file(&file).expect("it is there");
+            fs::remove_file(&file).expect("the file is there");
         }
         let path = tiny.path().to_owned();
         drop(tiny);
-        assert!(!path.exists());
+        assert!(!path.exists(), "{} is still there", path.display());
     }
 }

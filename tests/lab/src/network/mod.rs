@@ -1,4 +1,4 @@
-//! A laboratory of network namespaces: a switch, routers, a client and, if wanted, a server behind the routers.
+//! Labs of network namespaces: a switch, routers, a client and, if wanted, a server behind the routers.
 
 mod netns;
 mod segments;
@@ -14,15 +14,15 @@ pub use segments::{Segments, first_and_last};
 
 use crate::{PATIENCE, eventually};
 
-/// The virtual address of the client's side.
+/// The virtual address on the client's side.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// The same over IPv6.
+/// The virtual IPv6 address on the client's side.
 pub const VIP_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-/// The link-local address that a virtual router over IPv6 has as well.
+/// The link-local address that a virtual router over IPv6 has in addition.
 pub const LINK_LOCAL_VIP: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x33);
 /// The client's own address.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
-/// The virtual address of the server's side.
+/// The virtual address on the server's side.
 pub const UPSTREAM_VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// The server's own address.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 100);
@@ -38,7 +38,7 @@ pub fn ifindex(interface: &str) -> Result<IfIndex> {
     Ok(IfIndex::new(index))
 }
 
-/// See the module. Everything goes away when this is dropped.
+/// A lab. All of it is removed when this is dropped.
 #[derive(Debug)]
 pub struct Lab {
     switch: Namespace,
@@ -48,7 +48,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// One segment with this many routers and a client.
+    /// Creates one segment with this many routers and a client.
     pub fn new(routers: usize) -> Result<Self> {
         let switch = Namespace::new("switch")?;
         let client = Namespace::new("client")?;
@@ -62,7 +62,7 @@ impl Lab {
         lab.plug_in(&lab.client, "client", INTERFACE, "br0", CLIENT)?;
         for (index, router) in lab.routers.iter().enumerate() {
             lab.plug_in(router, &Self::port(index), INTERFACE, "br0", Self::address(index))?;
-            // With the address on two interfaces, or none, the host must not speak for it by itself.
+            // Packets may arrive on an interface by which the kernel would not reach their source.
             router.sysctl("net.ipv4.conf.all.rp_filter", "0")?;
             router.sysctl("net.ipv4.conf.default.rp_filter", "0")?;
         }
@@ -70,12 +70,13 @@ impl Lab {
         Ok(lab)
     }
 
-    /// With IPv6 too: the first router is fe80::2 and 2001:db8::2, the client ends in 64.
+    /// As [`Self::new`], with IPv6 too: the first router has fe80::2 and 2001:db8::2, the client fe80::64 and
+    /// 2001:db8::64.
     pub fn with_ipv6(routers: usize) -> Result<Self> {
         let lab = Self::new(routers)?;
         let hosts = lab.routers.iter().enumerate().map(|(index, router)| (router, host_number(index)));
         for (host, number) in hosts.chain([(&lab.client, 0x64)]) {
-            // No addresses but ours, and these at once.
+            // The kernel generates no address, and ours need no duplicate address detection.
             host.sysctl(&format!("net.ipv6.conf.{INTERFACE}.addr_gen_mode"), "1")?;
             host.sysctl("net.ipv6.conf.all.disable_ipv6", "0")?;
             for network in ["fe80", "2001:db8"] {
@@ -85,7 +86,7 @@ impl Lab {
         Ok(lab)
     }
 
-    /// As [`Self::new`], with a second segment behind the routers, which forward, and a server on it.
+    /// As [`Self::new`], with a second segment behind the routers, to which they forward, and a server on it.
     pub fn with_upstream(routers: usize) -> Result<Self> {
         let mut lab = Self::new(routers)?;
         lab.bridge("br1")?;
@@ -103,7 +104,7 @@ impl Lab {
         Ok(lab)
     }
 
-    /// As [`Self::new`]; each router has a second interface, with a cable of its own that leads to nobody else's.
+    /// As [`Self::new`], with a second interface on each router. Its cable connects to no other host.
     pub fn with_second_interfaces(routers: usize) -> Result<Self> {
         let lab = Self::new(routers)?;
         for (index, router) in lab.routers.iter().enumerate() {
@@ -117,37 +118,38 @@ impl Lab {
         Ok(lab)
     }
 
-    /// A router's own address on the client's side: 192.0.2.2 for the first.
+    /// Returns a router's own address on the client's side: 192.0.2.2 for the first.
     pub fn address(router: usize) -> Ipv4Addr {
         Ipv4Addr::new(192, 0, 2, host_number(router))
     }
 
-    /// A router's own address on the server's side.
+    /// Returns a router's own address on the server's side.
     pub fn upstream_address(router: usize) -> Ipv4Addr {
         Ipv4Addr::new(198, 51, 100, host_number(router))
     }
 
-    /// The switch's port for the router, on the client's side.
+    /// Returns the name of the switch port of a router on the client's side.
     pub fn port(router: usize) -> String {
         format!("p{router}")
     }
 
-    /// The other end of the router's second interface, which is in the switch and belongs to none of its bridges.
+    /// Returns the name of the other end of a router's second interface, which is in the switch but on none of its
+    /// bridges.
     pub fn second_port(router: usize) -> String {
         format!("s{router}")
     }
 
-    /// Pulls the router's cable out of the switch: no carrier on either end.
+    /// Pulls the router's cable out of the switch, so that neither end has a carrier.
     pub fn pull(&self, router: usize) -> Result<()> {
         self.switch.ip(&format!("link set {} down", Self::port(router))).map(drop)
     }
 
-    /// Puts it back.
+    /// Undoes [`Self::pull`].
     pub fn plug(&self, router: usize) -> Result<()> {
         self.switch.ip(&format!("link set {} up", Self::port(router))).map(drop)
     }
 
-    /// Cuts the router off behind its switch port: the carrier stays.
+    /// Takes the router's switch port off the bridge. The router keeps its carrier.
     pub fn isolate(&self, router: usize) -> Result<()> {
         self.switch.ip(&format!("link set {} nomaster", Self::port(router))).map(drop)
     }
@@ -157,7 +159,7 @@ impl Lab {
         self.switch.ip(&format!("link set {} master br0", Self::port(router))).map(drop)
     }
 
-    /// The switch, which sees what passes between all hosts.
+    /// Returns the switch, which sees the traffic between all hosts.
     pub fn switch(&self) -> &Namespace {
         &self.switch
     }
@@ -175,11 +177,11 @@ impl Lab {
         host.ip(&format!("link set {interface} up")).map(drop)
     }
 
-    /// The kernel takes note of a carrier a moment after it is there.
+    /// Waits until the interface is up on all hosts that have it: the kernel notices a carrier a moment later.
     fn wait_for_links(&self, interface: &str) -> Result<()> {
         let hosts = self.routers.iter().chain([&self.client]).chain(&self.server);
         for host in hosts {
-            // The client is on one side only, as the server is.
+            // The client and the server are on one side each and lack the other interface.
             eventually(&format!("{interface} of {} is up", host.name()), PATIENCE, || {
                 let links = host.ip("-o link show")?;
                 let link = links.lines().find(|line| line.contains(&format!(": {interface}@")));

@@ -1,4 +1,4 @@
-//! Network namespaces that go away with their guard, also when a test panics.
+//! Network namespaces that are removed with their guard, also when a test panics.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -20,14 +20,14 @@ use xvrrp_dataplane::{LinkProbe, Pins};
 
 use crate::turns::{self, Share};
 
-/// Every namespace of ours is called `xv-PID-NUMBER-ROLE`.
+/// Each namespace is called `xv-PID-NUMBER-ROLE`.
 const PREFIX: &str = "xv-";
 const DIRECTORY: &str = "/run/netns";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 static SWEEP: Once = Once::new();
 
-/// A network namespace of our own.
+/// A network namespace, which is removed when this is dropped.
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
@@ -35,7 +35,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes one with its loopback interface up. `role` is for the reader of a listing.
+    /// Creates a namespace whose loopback interface is up. `role` is for readers of a listing.
     pub fn new(role: &str) -> Result<Self> {
         ensure!(
             nix::unistd::geteuid().is_root(),
@@ -47,7 +47,7 @@ impl Namespace {
         let namespace = Self { name: format!("{PREFIX}{}-{number}-{role}", std::process::id()), _share: share };
         run(Command::new("ip").args(["netns", "add", &namespace.name]))?;
         namespace.ip("link set lo up")?;
-        // A segment without IPv6 chatter shows what we send, and nothing else.
+        // Without IPv6, the kernel sends nothing by itself on a segment.
         namespace.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
         namespace.sysctl("net.ipv6.conf.default.disable_ipv6", "1")?;
         Ok(namespace)
@@ -57,15 +57,15 @@ impl Namespace {
         &self.name
     }
 
-    /// Where an agent inside pins its kernel half, unless its configuration says otherwise.
+    /// Returns where an agent in this namespace pins its kernel half by default.
     pub fn pins(&self) -> Result<PathBuf> {
         pins(&self.name)
     }
 
-    /// Detaches the XDP program that an agent inside has pinned, as somebody could by hand.
+    /// Detaches the XDP program that an agent in this namespace has pinned, as an operator could by hand.
     pub fn detach_ingress(&self) -> Result<()> {
         let mut pins = fs::read_dir(self.pins()?)?.flatten().map(|entry| entry.path());
-        let ingress = pins.find(|path| path.to_string_lossy().contains("ingress-")).context("no link is pinned")?;
+        let ingress = pins.find(|path| path.to_string_lossy().contains("ingress-")).context("no XDP link is pinned")?;
         Ok(LinkProbe::open(&ingress)?.detach()?)
     }
 
@@ -73,7 +73,7 @@ impl Namespace {
         PathBuf::from(DIRECTORY).join(&self.name)
     }
 
-    /// Runs `work` inside, on a thread of its own: the caller's thread never leaves its namespace.
+    /// Runs `work` in this namespace, on a new thread. The thread of the caller stays in its own namespace.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         let handle = File::open(self.path()).with_context(|| format!("cannot open namespace {}", self.name))?;
         thread::scope(|scope| {
@@ -85,7 +85,7 @@ impl Namespace {
         })
     }
 
-    /// A command that will run inside. Unlike `ip netns exec` it leaves the mounts alone.
+    /// Returns a command that runs in this namespace. Unlike `ip netns exec`, it does not change the mounts.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
         let handle = File::open(self.path()).with_context(|| format!("cannot open namespace {}", self.name))?;
         let mut command = Command::new(program);
@@ -96,17 +96,17 @@ impl Namespace {
         Ok(command)
     }
 
-    /// Runs `ip` with these words; what it prints.
+    /// Runs `ip` with these words, and returns what it prints.
     pub fn ip(&self, words: &str) -> Result<String> {
         run(Command::new("ip").args(["-n", &self.name]).args(words.split_whitespace()))
     }
 
-    /// Runs a shell command inside; what it prints.
+    /// Runs a shell command in this namespace, and returns what it prints.
     pub fn sh(&self, line: &str) -> Result<String> {
         run(self.command("sh")?.args(["-c", line]))
     }
 
-    /// The MAC address of an interface.
+    /// Returns the MAC address of an interface.
     pub fn mac(&self, interface: &str) -> Result<MacAddress> {
         let link = self.ip(&format!("-o link show dev {interface}"))?;
         let mac = link.split_whitespace().skip_while(|&word| word != "link/ether").nth(1);
@@ -115,12 +115,13 @@ impl Namespace {
         Ok(MacAddress(*bytes.first_chunk().with_context(|| format!("a short MAC address: {mac}"))?))
     }
 
-    /// Lets the interface's driver poll for frames that reach it without a socket buffer, also with no program there: then
-    /// GRO is who might look at them.
+    /// Enables GRO, so that the driver of the interface polls for frames that arrive without a socket buffer. Otherwise
+    /// it does so only if an XDP program is attached to the interface.
     pub fn receive_at_driver(&self, interface: &str) -> Result<()> {
         self.sh(&format!("ethtool --offload {interface} gro on")).map(drop)
     }
 
+    /// Sets a sysctl, whose key has dots.
     pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
         let path = format!("/proc/sys/{}", key.replace('.', "/"));
         let value = value.to_owned();
@@ -136,11 +137,11 @@ impl Drop for Namespace {
     }
 }
 
-/// Ends every process that lives in the namespace, and removes it with what an agent has pinned for it.
+/// Kills every process in the namespace, and removes the namespace and what an agent has pinned for it.
 fn remove(name: &str) -> Result<()> {
     let pins = pins(name);
     for pid in inhabitants(name) {
-        // It may have ended by itself.
+        // An error means that the process has ended by itself.
         let _ = kill(pid, Signal::SIGKILL);
     }
     if let Ok(pins) = pins {
@@ -149,7 +150,7 @@ fn remove(name: &str) -> Result<()> {
     run(Command::new("ip").args(["netns", "del", name])).map(drop)
 }
 
-/// Where an agent in the namespace pins its kernel half.
+/// Returns where an agent in the namespace pins its kernel half by default.
 fn pins(name: &str) -> Result<PathBuf> {
     let namespace = File::open(Path::new(DIRECTORY).join(name))?;
     thread::scope(|scope| {
@@ -161,7 +162,7 @@ fn pins(name: &str) -> Result<PathBuf> {
     })
 }
 
-/// The processes whose main thread is in the namespace: daemons, and children of theirs that outlived them.
+/// Lists the processes whose main thread is in the namespace: daemons, and their children that outlived them.
 fn inhabitants(name: &str) -> Vec<Pid> {
     let inode = |path: PathBuf| fs::metadata(path).map(|metadata| metadata.ino()).ok();
     let (Some(namespace), Ok(processes)) = (inode(Path::new(DIRECTORY).join(name)), fs::read_dir("/proc")) else {
@@ -173,7 +174,7 @@ fn inhabitants(name: &str) -> Vec<Pid> {
         .collect()
 }
 
-/// Removes what test processes left that were killed. The first namespace of a process does it.
+/// Removes what killed test processes have left. The first namespace of a process does this.
 pub fn sweep() {
     crate::hosts::sweep();
     let Ok(entries) = fs::read_dir(DIRECTORY) else { return };
@@ -181,13 +182,16 @@ pub fn sweep() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
         if owner.is_some_and(|pid| !PathBuf::from(format!("/proc/{pid}")).exists()) {
-            // Another test process may be faster.
+            // An error means that another test process was faster.
             let _ = remove(&name);
         }
     }
 }
 
-/// Runs a command to its end; what it prints, or an error with what it complained of.
+/// Runs a command to its end, and returns what it prints to standard output.
+///
+/// # Errors
+/// The command fails. The error contains its standard error.
 pub fn run(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     if !output.status.success() {

@@ -8,26 +8,26 @@ use anyhow::Result;
 use super::{Lab, host_number};
 use crate::VirtualRouter;
 
-/// So many virtual routers, spread evenly over so many interfaces of each router: `eth0`, `eth1` and so on.
+/// Virtual routers that are spread evenly over the interfaces `eth0`, `eth1` and so on of each router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segments {
-    /// At most 255.
+    /// Number of virtual routers, at most 255.
     pub routers: u8,
     pub interfaces: u8,
 }
 
 impl Segments {
-    /// Each virtual router's interface and VRID, which no two share.
+    /// Lists the interface and the VRID of each virtual router. No two have the same VRID.
     pub fn each(self) -> impl Iterator<Item = (u8, u8)> {
         (1..=self.routers).map(move |vrid| ((vrid - 1) % self.interfaces, vrid))
     }
 
-    /// The virtual address of a virtual router.
+    /// Returns the virtual address of a virtual router.
     pub const fn vip(interface: u8, vrid: u8) -> Ipv4Addr {
         Ipv4Addr::new(10, interface, 64, vrid)
     }
 
-    /// Their configuration on one host. They are called `r1` and so on, by the VRID.
+    /// Returns the configuration of all virtual routers on one host. Their names are `r` and the VRID.
     pub fn configuration(self, priority: u8, interval: Duration) -> Vec<VirtualRouter> {
         let interval = format!("\"{}ms\"", interval.as_millis());
         let router = |(interface, vrid)| {
@@ -42,7 +42,7 @@ impl Segments {
     }
 }
 
-/// The first and the last of some; one, if there are no others.
+/// Returns the first and the last of the elements, or the only one.
 pub fn first_and_last<T: Copy + PartialEq>(all: &[T]) -> Vec<T> {
     let mut both: Vec<T> = all.first().into_iter().chain(all.last()).copied().collect();
     both.dedup();
@@ -50,8 +50,8 @@ pub fn first_and_last<T: Copy + PartialEq>(all: &[T]) -> Vec<T> {
 }
 
 impl Lab {
-    /// As [`Self::new`], with so many segments, each of which has all routers and the client. The client finds the
-    /// addresses of [`Segments::vip`] on each.
+    /// As [`Self::new`], with this many segments, each of which has all routers and the client. The client has routes
+    /// to the addresses of [`Segments::vip`] on each.
     pub fn with_segments(routers: usize, segments: u8) -> Result<Self> {
         let lab = Self::new(routers)?;
         lab.client.ip("route add 10.0.0.0/16 dev eth0")?;
@@ -71,7 +71,7 @@ impl Lab {
         Ok(lab)
     }
 
-    /// A router's own address on a segment.
+    /// Returns a router's own address on a segment.
     pub fn segment_address(segment: u8, router: usize) -> Ipv4Addr {
         match segment {
             0 => Self::address(router),
@@ -79,7 +79,7 @@ impl Lab {
         }
     }
 
-    /// The switch's port for the router on a segment.
+    /// Returns the name of the switch port of a router on a segment.
     pub fn segment_port(segment: u8, router: usize) -> String {
         match segment {
             0 => Self::port(router),

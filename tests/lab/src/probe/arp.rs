@@ -1,4 +1,4 @@
-//! ARP as a neighbor sees it.
+//! ARP as a host on the segment sees it.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -19,16 +19,16 @@ use super::service::Service;
 use crate::Namespace;
 use crate::traffic::packet_socket;
 
-/// An ARP packet that passed by.
+/// An ARP packet in its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArpFrame {
-    /// Of the Ethernet header.
+    /// Source of the Ethernet header.
     pub source: MacAddress,
     pub arp: Arp,
 }
 
 impl ArpFrame {
-    /// Whether its sender says that it has this address.
+    /// Whether the sender claims to have this address.
     pub fn claims(&self, address: Ipv4Addr) -> bool {
         self.arp.sender == address.octets()
     }
@@ -58,24 +58,24 @@ impl ArpWatch {
         Ok(Self { service, frames })
     }
 
-    /// Everything so far.
+    /// Returns the packets that were received so far.
     pub fn frames(&self) -> Vec<ArpFrame> {
         self.frames.lock().map(|frames| frames.clone()).unwrap_or_default()
     }
 
-    /// Ends the watch; everything that it saw.
+    /// Stops, and returns the packets that were received. Those that still wait in the socket are left out.
     pub fn finish(mut self) -> Vec<ArpFrame> {
         self.service.finish();
         self.frames()
     }
 }
 
-/// Asks once for an address, in the name of a host that is not there, and collects the answers of the next `within`.
+/// Asks once for an address, in the name of a host that does not exist, and returns the answers that arrive `within`.
 pub fn ask_for(namespace: &Namespace, interface: &str, address: Ipv4Addr, within: Duration) -> Result<Vec<ArpFrame>> {
-    /// Locally administered, and nobody's.
+    /// Locally administered; no host has it.
     const ASKER: MacAddress = MacAddress([0x02, 0x00, 0x00, 0x00, 0x00, 0xaa]);
     let socket = open(namespace, interface)?;
-    // Ours to receive answers to a MAC that is not the interface's.
+    // The answers go to a MAC that is not the interface's.
     let index = namespace.run(|| nix::net::if_::if_nametoindex(interface))??;
     let membership = libc::packet_mreq {
         mr_ifindex: i32::try_from(index)?,
@@ -94,7 +94,7 @@ pub fn ask_for(namespace: &Namespace, interface: &str, address: Ipv4Addr, within
         )
     };
     if result < 0 {
-        return Err(io::Error::last_os_error()).context("cannot listen to every frame");
+        return Err(io::Error::last_os_error()).context("cannot set promiscuous mode");
     }
     let request = Arp {
         operation: OPERATION_REQUEST,
@@ -109,12 +109,18 @@ pub fn ask_for(namespace: &Namespace, interface: &str, address: Ipv4Addr, within
     send(socket.as_raw_fd(), &frame, MsgFlags::empty())?;
     let deadline = Instant::now() + within;
     let mut answers = Vec::new();
-    while Instant::now() < deadline {
-        answers.extend(receive(&socket).filter(|frame| frame.claims(address) && !frame.arp.is_gratuitous()));
+    loop {
+        // Read before the frame: on a busy machine, answers that came in time may wait in the socket until then.
+        let is_over = Instant::now() >= deadline;
+        match receive(&socket) {
+            Some(frame) if frame.claims(address) && !frame.arp.is_gratuitous() => answers.push(frame),
+            None if is_over => return Ok(answers),
+            _ => {}
+        }
     }
-    Ok(answers)
 }
 
+/// Receives the next ARP packet. Returns `None` if none comes in time, and for a malformed one.
 fn receive(socket: &OwnedFd) -> Option<ArpFrame> {
     let mut buffer = [0; 128];
     let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()).ok()?;
@@ -126,7 +132,7 @@ fn receive(socket: &OwnedFd) -> Option<ArpFrame> {
     Some(ArpFrame { source: ethernet::source(frame).ok()?, arp })
 }
 
-/// A packet socket for ARP on one interface; it waits at most 20 ms.
+/// Opens a packet socket for ARP on one interface. A receive waits at most 20 ms.
 fn open(namespace: &Namespace, interface: &str) -> Result<OwnedFd> {
     packet_socket::open(namespace, interface, ethernet::TYPE_ARP, |socket| {
         Ok(setsockopt(socket, sockopt::ReceiveTimeout, &TimeVal::new(0, 20_000))?)

@@ -1,4 +1,4 @@
-//! Services on a host of the lab, which tell the client who served it.
+//! Echo services on a host of the lab. The answers over UDP say which host served.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
@@ -15,27 +15,28 @@ use nix::sys::socket::{
 use super::service::Service;
 use crate::Namespace;
 
-/// The port that the services listen at, in a namespace of their own.
+/// The port that the services listen on.
 pub const PORT: u16 = 7007;
-/// How often a service looks whether it should end.
+/// Time between two looks of a service at whether it should end.
 const TICK: Duration = Duration::from_millis(50);
-/// How long a client may be silent: longer than any failover.
+/// How long a client may be silent; longer than any failover.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// Answers each datagram, from the address that it came to, with the datagram and this host's number behind it.
+/// Answers each datagram with the datagram followed by this host's number. The answer comes from the address that was
+/// asked.
 #[derive(Debug)]
 pub struct UdpEcho(#[expect(dead_code, reason = "held, not used")] Service);
 
 impl UdpEcho {
     pub fn start(namespace: &Namespace, host: u8) -> Result<Self> {
-        // Over both families (ipv6(7)).
+        // Both families are served (ipv6(7)).
         let socket = namespace.run(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, PORT)))??;
         socket.set_read_timeout(Some(TICK))?;
-        // The answer must leave from the address that was asked, which is not the host's first one.
+        // The answer must leave from the address that was asked, which is not the primary address of the host.
         setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
         Ok(Self(Service::start(move |stop| {
             while !stop.load(Ordering::Relaxed) {
-                // A pause without packets, or an error that the next packet does not share.
+                // An error is a pause without packets, or affects a single packet.
                 let _ = answer(&socket, host);
             }
         })))
@@ -65,7 +66,7 @@ fn answer(socket: &UdpSocket, host: u8) -> Result<()> {
     Ok(())
 }
 
-/// Sends back what it receives over TCP, one connection after the other. Drop clients first: it waits for them.
+/// Sends back what it receives over TCP, one connection after the other. It waits for its client, so drop that first.
 #[derive(Debug)]
 pub struct TcpEcho(#[expect(dead_code, reason = "held, not used")] Service);
 
@@ -76,7 +77,7 @@ impl TcpEcho {
         Ok(Self(Service::start(move |stop| {
             while !stop.load(Ordering::Relaxed) {
                 match listener.accept() {
-                    // A client that went away is no concern of the service.
+                    // An error means that the client has gone.
                     Ok((stream, _)) => drop(echo(stream)),
                     Err(_) => thread::sleep(TICK),
                 }

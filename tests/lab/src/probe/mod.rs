@@ -1,4 +1,4 @@
-//! What a client sees: who answers at the virtual address, when, and with which MAC.
+//! What a client sees of the virtual address: which host answers, when, and with which MAC.
 
 mod arp;
 mod echo;

@@ -1,4 +1,4 @@
-//! A port of the switch, used from behind the switch's back.
+//! Sockets that send and receive on a port of the switch, past the bridge.
 
 use std::os::fd::OwnedFd;
 
@@ -9,23 +9,23 @@ use nix::sys::socket::{setsockopt, sockopt};
 use crate::Namespace;
 use crate::traffic::packet_socket;
 
-/// How the MAC addresses of the client start that is not there: locally administered, and nobody else's.
+/// First bytes of the MAC addresses of the simulated client. They are locally administered, and no host has them.
 pub const NOBODY: [u8; 2] = [0x02, 0xf0];
-/// Enough for more than a second of answers, should nobody come to fetch them.
+/// Receive buffer, enough for more than a second of answers that are not fetched.
 const BUFFER: usize = 4 << 20;
-/// `linux/if_packet.h`
+/// Defined in `linux/if_packet.h`.
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
 
-/// Which frames a port is opened for.
+/// The frames that a socket receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frames {
-    /// Those to the client that is not there.
+    /// Frames to the simulated client.
     ToNobody,
-    /// All others.
+    /// All other frames.
     ToAnybodyElse,
 }
 
-/// A packet socket that sends frames out of a port, and receives those that come in.
+/// Opens a packet socket that sends frames out of a port, and receives those that come in.
 pub fn open(switch: &Namespace, port: &str, frames: Frames) -> Result<OwnedFd> {
     packet_socket::open(switch, port, packet_socket::EVERYTHING, |socket| {
         let mut filter = filter(frames);
@@ -36,7 +36,7 @@ pub fn open(switch: &Namespace, port: &str, frames: Frames) -> Result<OwnedFd> {
     })
 }
 
-/// By the start of the destination (classic BPF).
+/// Returns the classic BPF program that selects frames by the first bytes of their destination.
 fn filter(frames: Frames) -> [libc::sock_filter; 4] {
     const LOAD_HALF: u16 = 0x28;
     const JUMP_IF_EQUAL: u16 = 0x15;

@@ -1,10 +1,10 @@
-//! Threads that work until nobody needs them any more.
+//! Threads that run until they are stopped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-/// A thread that ends with its guard.
+/// A thread that stops when this is dropped.
 #[derive(Debug)]
 pub struct Service {
     stop: Arc<AtomicBool>,
@@ -14,13 +14,13 @@ pub struct Service {
 impl Service {
     pub fn start(work: impl FnOnce(&AtomicBool) + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
+        let stopped = Arc::clone(&stop);
         Self {
             stop,
             thread: Some(thread::spawn(move || {
-                // What is being measured is not how busy the machine is. Where it is not permitted, it is measured too.
+                // A busy machine must not falsify what is measured. Where this is not permitted, it does.
                 let _ = xvrrp::process::realtime::schedule_fifo(1);
-                work(&told);
+                work(&stopped);
             })),
         }
     }
@@ -28,7 +28,7 @@ impl Service {
     pub fn finish(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A panic in it was printed when it happened.
+            // A panic of the thread was printed when it happened.
             let _ = thread.join();
         }
     }

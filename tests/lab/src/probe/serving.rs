@@ -1,13 +1,14 @@
-//! Who serves the virtual address, asked of every host by itself: whatever the switch has learned, and at the same moment.
+//! A sampler that asks every router, at the same moment, whether it serves the virtual address. What the switch has
+//! learned does not matter.
 //!
-//! Every millisecond each router gets, on its own switch port, an ARP request for the virtual address and a datagram to
-//! it, from a client that is not there; what comes back out of that port is that router's. The switch keeps what it has
-//! learned of the virtual MAC up to date by these answers, as it does by those to any client.
+//! Every millisecond, a simulated client sends an ARP request for the virtual address and a datagram to it out of each
+//! router's own switch port. An answer that comes in by that port is therefore that router's. The switch learns the
+//! place of the virtual MAC from these answers, as it does from answers to any client.
 //!
-//! Another sampler asks at each router's second interface, on a cable that leads to that router only: there no virtual MAC
-//! is, and the host answers for all of its addresses.
+//! Another sampler asks at each router's second interface, whose cable connects to no other host. There is no virtual
+//! MAC there, and the host answers for all of its addresses.
 
-mod seat;
+mod port_socket;
 mod timeline;
 
 use std::collections::VecDeque;
@@ -23,40 +24,40 @@ use xvrrp_common::wire::arp::{Arp, OPERATION_REPLY, OPERATION_REQUEST};
 use xvrrp_common::wire::checksum::Sum;
 use xvrrp_common::wire::ethernet;
 
-use self::seat::Seat;
+use self::port_socket::PortSocket;
 pub use self::timeline::{Asked, Gap, Hosts, Kind, Reign, Sample, ServingTimeline};
 use super::echo::PORT;
 use super::port::NOBODY;
 use super::service::Service;
 use crate::{INTERFACE, Lab, Namespace, UPSTREAM, VIP};
 
-/// How often everybody is asked.
+/// Time between two samples.
 pub const PACE: Duration = Duration::from_millis(1);
-/// An answer that comes later after the first request of its sample is no evidence of who served at that moment.
+/// An answer that comes later than this after the first request of its sample does not prove who served at that moment.
 const IN_TIME: Duration = Duration::from_millis(1);
-/// How long an answer may take at all.
+/// Answers that come later than this are ignored.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How often at the second interfaces.
+/// Time between two samples at the second interfaces.
 const PACE_BEHIND: Duration = Duration::from_millis(4);
-/// The client that is not there. A service on a router knows its MAC, see [`Serving::introduce`].
+/// Address of the simulated client. [`Serving::introduce`] makes its MAC known to a router.
 const ASKER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 250);
-/// The one behind the second interfaces.
+/// Address of the simulated client behind the second interfaces.
 const ASKER_BEHIND: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 250);
-/// Its MAC address; in the body of an ARP request it ends with the number of the sample.
+/// MAC address of the simulated client. In the body of an ARP request, it ends with the number of the sample.
 const ASKER_MAC: MacAddress = MacAddress([NOBODY[0], NOBODY[1], 0, 0, 0, 0]);
-/// The port of its datagrams.
+/// Source port of its datagrams.
 const ASKER_PORT: u16 = 7008;
 
-/// Where datagrams for the virtual address are sent to.
+/// The MAC address that datagrams for the virtual address are sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// The virtual MAC of this VRID (RFC 9568 7.3).
     VirtualMac(u8),
-    /// Each host's own MAC address, as it is when the sampler starts.
+    /// Each host's own MAC address at the start of the sampler.
     OwnMac,
 }
 
-/// The sampler. It ends with this.
+/// A running sampler. It stops when this is dropped.
 #[derive(Debug)]
 pub struct Serving {
     thread: Service,
@@ -65,7 +66,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Asks every router of the lab, which should run [`super::UdpEcho`].
+    /// Starts a sampler that asks every router of the lab. Each of them should run [`super::UdpEcho`].
     pub fn start(lab: &Lab, destination: Destination) -> Result<Self> {
         ensure!(lab.routers.len() <= Hosts::MOST, "at most {} routers", Hosts::MOST);
         let mut places = Vec::with_capacity(lab.routers.len());
@@ -77,21 +78,22 @@ impl Serving {
                 }
                 Destination::OwnMac => router.mac(INTERFACE)?,
             };
-            places.push(Place { seat: Seat::at(lab.switch(), &Lab::port(index))?, datagram: datagram(mac, ASKER) });
+            let socket = PortSocket::open(lab.switch(), &Lab::port(index))?;
+            places.push(Place { socket, datagram: datagram(mac, ASKER) });
         }
-        // Answers end in the switch, which otherwise would send them to everybody.
+        // Otherwise the switch would flood the answers to all ports.
         lab.switch().sh(&format!("bridge fdb replace {ASKER_MAC} dev br0 self local"))?;
         Ok(Self::run(places, ASKER, PACE))
     }
 
-    /// Asks every router of a lab with second interfaces at these.
+    /// Starts a sampler that asks every router at its second interface.
     pub fn start_behind(lab: &Lab) -> Result<Self> {
         ensure!(lab.routers.len() <= Hosts::MOST, "at most {} routers", Hosts::MOST);
         let mut places = Vec::with_capacity(lab.routers.len());
         for (index, router) in lab.routers.iter().enumerate() {
             introduce(router, ASKER_BEHIND, UPSTREAM)?;
             let datagram = datagram(router.mac(UPSTREAM)?, ASKER_BEHIND);
-            places.push(Place { seat: Seat::at(lab.switch(), &Lab::second_port(index))?, datagram });
+            places.push(Place { socket: PortSocket::open(lab.switch(), &Lab::second_port(index))?, datagram });
         }
         Ok(Self::run(places, ASKER_BEHIND, PACE_BEHIND))
     }
@@ -104,33 +106,33 @@ impl Serving {
         Self { thread, done, start }
     }
 
-    /// Lets a service on the router know where the client is. To be done anew whenever the router's interface was down,
-    /// has got another MAC address, or has had no address at all.
+    /// Enters the simulated client into the router's neighbor table, so that services on the router can answer it. This
+    /// is needed again whenever the router's interface was down, got another MAC address, or had no address at all.
     pub fn introduce(router: &Namespace) -> Result<()> {
         introduce(router, ASKER, INTERFACE)
     }
 
-    /// What is known for certain so far: the last samples, which may still be answered, are left out.
+    /// Returns the samples so far. The latest ones, to which answers may still come, are left out.
     pub fn so_far(&self) -> ServingTimeline {
         ServingTimeline::new(self.start, self.lock().clone())
     }
 
-    /// The same, and forgets it; of a sampler that runs for long.
+    /// Returns the samples so far, as [`Self::so_far`] does, and forgets them. For samplers that run long.
     pub fn take(&self) -> ServingTimeline {
         ServingTimeline::new(self.start, std::mem::take(&mut *self.lock()))
     }
 
-    /// Who answered the last request that is known of for certain; `None` before the first.
+    /// Returns the hosts that answered the last complete sample, or `None` before the first one.
     pub fn latest(&self, kind: Kind) -> Option<Hosts> {
         self.lock().last().map(|sample| sample.answering(kind))
     }
 
-    /// Waits until every sample that was asked before now is known for certain.
+    /// Waits until every sample that was taken before now is complete.
     pub fn settle() {
         thread::sleep(PATIENCE + 20 * PACE);
     }
 
-    /// Ends the sampler, after the last answers have had time to come.
+    /// Stops the sampler after the last answers have had time to arrive, and returns the samples.
     pub fn finish(mut self) -> ServingTimeline {
         Self::settle();
         self.thread.finish();
@@ -146,10 +148,10 @@ fn introduce(router: &Namespace, asker: Ipv4Addr, interface: &str) -> Result<()>
     router.ip(&format!("neigh replace {asker} lladdr {ASKER_MAC} nud permanent dev {interface}")).map(drop)
 }
 
-/// A router, as seen from its switch port.
+/// The switch port of a router.
 struct Place {
-    seat: Seat,
-    /// To be completed by the number of the sample.
+    socket: PortSocket,
+    /// Its last bytes take the number of the sample.
     datagram: Vec<u8>,
 }
 
@@ -157,7 +159,7 @@ struct Sampler {
     places: Vec<Place>,
     asker: Ipv4Addr,
     pace: Duration,
-    /// Asked and perhaps not answered yet; the oldest first.
+    /// The samples to which answers may still come, the oldest first.
     pending: VecDeque<Sample>,
     done: Arc<Mutex<Vec<Sample>>>,
 }
@@ -170,7 +172,7 @@ impl Sampler {
             thread::sleep(due.saturating_duration_since(Instant::now()));
             self.collect();
             self.ask(number);
-            // What was missed is left out, not made up for: each sample speaks of its own moment.
+            // Samples that are overdue are left out, since each must describe its own moment.
             let passed = start.elapsed().as_nanos() / self.pace.as_nanos();
             number = u32::try_from(passed).unwrap_or(u32::MAX).max(number) + 1;
         }
@@ -183,8 +185,8 @@ impl Sampler {
         for (host, place) in (0..).zip(&mut self.places) {
             let end = place.datagram.len() - size_of::<u64>();
             place.datagram[end..].copy_from_slice(&u64::from(number).to_be_bytes());
-            // A port that is down takes nothing.
-            if place.seat.send(&place.datagram).is_err() || place.seat.send(&request).is_err() {
+            // A port that is down refuses frames.
+            if place.socket.send(&place.datagram).is_err() || place.socket.send(&request).is_err() {
                 unreachable.insert(host);
             }
         }
@@ -194,25 +196,25 @@ impl Sampler {
 
     fn collect(&mut self) {
         for (host, place) in (0..).zip(&mut self.places) {
-            while let Some((at, kind, number)) = place.seat.receive(answer) {
+            while let Some((at, kind, number)) = place.socket.receive(answer) {
                 let sample = self.pending.iter_mut().rev().find(|sample| sample.number == number);
-                // One that comes later than anybody would wait for it counts for nothing.
+                // The sample is gone if the answer took longer than `PATIENCE`.
                 if let Some(sample) = sample {
                     let in_time = at.saturating_duration_since(sample.at) <= IN_TIME;
                     sample.answered(host, kind, in_time);
                 }
             }
         }
-        let certain = self.pending.iter().take_while(|sample| sample.at.elapsed() > PATIENCE).count();
-        if certain > 0
+        let complete = self.pending.iter().take_while(|sample| sample.at.elapsed() > PATIENCE).count();
+        if complete > 0
             && let Ok(mut done) = self.done.lock()
         {
-            done.extend(self.pending.drain(..certain));
+            done.extend(self.pending.drain(..complete));
         }
     }
 }
 
-/// An ARP request for the virtual address.
+/// Builds an ARP request for the virtual address.
 fn request(number: u32, asker: Ipv4Addr) -> Vec<u8> {
     let [a, b] = NOBODY;
     let [c, d, e, f] = number.to_be_bytes();
@@ -227,7 +229,7 @@ fn request(number: u32, asker: Ipv4Addr) -> Vec<u8> {
     [&MacAddress::BROADCAST.0[..], &ASKER_MAC.0, &ether_type, &request.emit()].concat()
 }
 
-/// A datagram to the virtual address, for the service there; the last eight bytes are free.
+/// Builds a datagram to the service at the virtual address. Its last eight bytes are free.
 fn datagram(destination: MacAddress, asker: Ipv4Addr) -> Vec<u8> {
     const LENGTH: u8 = 20 + 8 + 8;
     let ether_type = ethernet::TYPE_IPV4.to_be_bytes();
@@ -250,7 +252,7 @@ fn datagram(destination: MacAddress, asker: Ipv4Addr) -> Vec<u8> {
     frame
 }
 
-/// What a frame answers, and the number of the sample.
+/// Returns which request a frame answers, and the number of the sample.
 fn answer(frame: &[u8]) -> Option<(Kind, u32)> {
     const PAYLOAD: usize = ethernet::HEADER + 20 + 8;
     let ether_type = u16::from_be_bytes(*frame.get(12..)?.first_chunk()?);

@@ -1,4 +1,4 @@
-//! A client that talks over TCP.
+//! A client of the TCP echo service.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::echo::PORT;
 use crate::Namespace;
 
-/// As much as fits the buffers of a connection: sending it does not wait for its return.
+/// Fits into the buffers of a connection, so that all of it can be sent before it is read back.
 const CHUNK: usize = 16 << 10;
 
 /// A connection to a [`super::TcpEcho`].
@@ -17,7 +17,7 @@ const CHUNK: usize = 16 << 10;
 pub struct TcpConnection(TcpStream);
 
 impl TcpConnection {
-    /// `patience` is how long it waits, here and later, for anything to come back.
+    /// Connects. `patience` limits how long this call and later ones wait for the service.
     pub fn open(client: &Namespace, target: Ipv4Addr, patience: Duration) -> Result<Self> {
         let target = SocketAddr::from((target, PORT));
         let stream = client.run(|| TcpStream::connect_timeout(&target, patience))?;
@@ -27,7 +27,7 @@ impl TcpConnection {
         Ok(Self(stream))
     }
 
-    /// Sends so many bytes, and gets them back.
+    /// Sends this many bytes and receives them back.
     pub fn exchange(&mut self, length: usize) -> Result<()> {
         let mut returned = vec![0; CHUNK];
         for (number, start) in (0..length).step_by(CHUNK).enumerate() {

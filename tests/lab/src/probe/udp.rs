@@ -1,4 +1,4 @@
-//! Datagrams to the virtual address at a steady pace, and who answered which.
+//! A client that sends datagrams to the virtual address at a steady pace and records which host answered each.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -7,13 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::echo::PORT;
 use super::service::Service;
 use crate::{Namespace, eventually};
 
-/// A client that sends a numbered datagram every `interval`, each at its own moment however late the last one was.
+/// How long answers are waited for at the end.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
+
+/// A client that sends a numbered datagram every `interval`. A late datagram does not delay the later ones.
 #[derive(Debug)]
 pub struct UdpProbe {
     sender: Service,
@@ -26,7 +29,7 @@ pub struct UdpProbe {
 #[derive(Debug, Default)]
 struct Seen {
     sent: u64,
-    /// By number: when the answer came, and from which host.
+    /// When the answer to each datagram came, and from which host.
     answers: BTreeMap<u64, (Instant, u8)>,
 }
 
@@ -50,24 +53,29 @@ impl UdpProbe {
         Ok(Self { sender, receiver, seen, start, interval })
     }
 
-    /// Waits until a host has answered a datagram that was sent from now on.
+    /// Waits until a host has answered a datagram that is sent from now on.
     pub fn wait_for_answer_from(&self, host: u8, within: Duration) -> Result<()> {
         let from = self.lock().sent;
-        eventually(&format!("host {host} answers"), within, || {
+        eventually(&format!("host {host} answers the client"), within, || {
             let seen = self.lock();
             let answered = seen.answers.range(from..).any(|(_, (_, answering))| *answering == host);
-            if answered {
-                Ok(())
-            } else {
-                Err(seen.answers.last_key_value().map(|(number, (_, host))| (*number, *host)))
-            }
+            let latest = seen.answers.last_key_value().map(|(number, (_, host))| (number, host));
+            ensure!(answered, "{} sent, of which {from} before; latest answer (number, host): {latest:?}", seen.sent);
+            Ok(())
         })
     }
 
-    /// Ends the probe, after the last answers have had time to come.
+    /// Stops the probe after the last answers have had time to arrive.
     pub fn finish(mut self) -> Timeline {
         self.sender.finish();
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(LAST_ANSWERS);
+        let last = self.lock().sent.checked_sub(1);
+        // On a busy machine the last answers may take longer. If no host serves, there is no answer to the last
+        // datagram.
+        let deadline = Instant::now() + 10 * LAST_ANSWERS;
+        while last.is_some_and(|last| !self.lock().answers.contains_key(&last)) && Instant::now() < deadline {
+            thread::sleep(LAST_ANSWERS / 10);
+        }
         self.receiver.finish();
         let seen = std::mem::take(&mut *self.lock());
         Timeline { start: self.start, interval: self.interval, sent: seen.sent, answers: seen.answers }
@@ -92,7 +100,7 @@ fn send(
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        // Nobody may be there, and then the kernel says so: that is what is being measured.
+        // An error shows that no host serves the address, which is what is being measured.
         let _ = socket.send_to(&number.to_be_bytes(), target);
         if let Ok(mut seen) = seen.lock() {
             seen.sent = number + 1;
@@ -123,18 +131,18 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// How many datagrams were never answered.
+    /// Returns how many datagrams were never answered.
     pub fn lost(&self) -> u64 {
         self.sent - self.answers.len() as u64
     }
 
-    /// The longest time between one answer and the next, as the client lives through it: when the last one before
-    /// the gap came, and how long the gap was.
+    /// Returns the longest time between two answers, which is the longest outage that a client experiences: when the
+    /// answer before the gap came, and the length of the gap.
     pub fn longest_gap(&self) -> Option<(Instant, Duration)> {
         self.gaps().max_by_key(|(_, gap)| *gap)
     }
 
-    /// The longest of the gaps that end between `from` and `until`.
+    /// Returns the longest of the gaps that end between `from` and `until`.
     pub fn longest_gap_between(&self, from: Instant, until: Instant) -> Option<(Instant, Duration)> {
         let gaps = self.gaps().filter(|(before, gap)| (from..until).contains(&(*before + *gap)));
         gaps.max_by_key(|(_, gap)| *gap)
@@ -153,7 +161,7 @@ impl Timeline {
             .flatten()
     }
 
-    /// Who served from when to when, in the order of the datagrams: host, first and last answer.
+    /// Returns which host served from when to when, in the order of the datagrams: host, first and last answer.
     pub fn reigns(&self) -> Vec<(u8, Instant, Instant)> {
         let mut reigns: Vec<(u8, Instant, Instant)> = Vec::new();
         for &(at, host) in self.answers.values() {
@@ -165,17 +173,17 @@ impl Timeline {
         reigns
     }
 
-    /// The hosts that answered, one after the other.
+    /// Returns the hosts that answered, in order.
     pub fn hosts(&self) -> Vec<u8> {
         self.reigns().into_iter().map(|(host, _, _)| host).collect()
     }
 
-    /// The pace at which the client asked.
+    /// Returns the time between two datagrams.
     pub fn interval(&self) -> Duration {
         self.interval
     }
 
-    /// The first answer of a host.
+    /// Returns when the first answer of a host came.
     pub fn first_answer_of(&self, host: u8) -> Result<Instant> {
         let first = self.answers.values().find(|(_, answering)| *answering == host);
         first.map(|(at, _)| *at).with_context(|| format!("host {host} never answered"))

@@ -1,4 +1,4 @@
-//! A long-running program under test: its log, its signals, its end.
+//! A long-running program under test: its log, its signals and its end.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -13,10 +13,10 @@ use nix::unistd::Pid;
 
 use crate::wait::{eventually, has_given_up, wait_until_is};
 
-/// How long a daemon may take to end when it is no longer wanted.
+/// How long a daemon may take to end when its guard is dropped.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A child process; killed by its own id, and reaped, when this is dropped. A test that fails shows its log.
+/// A child process, which is ended and reaped when this is dropped. If the test fails, its log is printed.
 #[derive(Debug)]
 pub struct Daemon {
     name: String,
@@ -25,12 +25,12 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it with standard output and error going to a file in `directory`.
+    /// Starts a command. Its standard output and standard error go to a file in `directory`.
     pub fn start(name: &str, command: &mut Command, directory: &Path) -> Result<Self> {
         let log = directory.join(format!("{name}.log"));
         let out = File::options().create(true).append(true).open(&log)?;
         let child = command
-            // A group of its own: Ctrl-C is for us, who then end it in order.
+            // In a process group of its own, so that Ctrl-C reaches only the test, which then ends the daemon in order.
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
@@ -44,12 +44,12 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Everything it has printed so far.
+    /// Returns everything that it has printed so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// How many of its lines contain all of these words.
+    /// Returns how many lines of its log contain all of these words.
     pub fn count_lines(&self, words: &[&str]) -> usize {
         self.log().lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
     }
@@ -60,11 +60,15 @@ impl Daemon {
         eventually(&format!("{name} prints a line with {words:?}"), within, || {
             let log = self.log();
             let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
-            line.map(str::to_owned).ok_or_else(|| format!("process {:?}", self.child.try_wait()))
+            line.map(str::to_owned).with_context(|| match self.child.try_wait() {
+                Ok(None) => "no such line; it still runs".to_owned(),
+                ended => format!("no such line; it has ended: {ended:?}"),
+            })
         })
     }
 
-    /// Waits until so many of its lines contain all of these words: what has happened is in the log a little later.
+    /// Waits until exactly `count` lines of its log contain all of these words. What has happened is logged a little
+    /// later.
     pub fn wait_for_lines(&self, words: &[&str], count: usize) -> Result<()> {
         let what = format!("{} prints {count} lines with {words:?}", self.name);
         wait_until_is(&what, &count, || Ok(self.count_lines(words)))
@@ -78,7 +82,7 @@ impl Daemon {
         kill(pid, signal).with_context(|| format!("cannot send {signal} to {}", self.name))
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub fn wait(&mut self, within: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + within;
         while Instant::now() < deadline {
@@ -90,13 +94,13 @@ impl Daemon {
         bail!("{} did not end within {within:?}", self.name)
     }
 
-    /// Sends a signal and waits for the end.
+    /// Sends a signal and waits until it ends.
     pub fn stop(&mut self, signal: Signal, within: Duration) -> Result<ExitStatus> {
         self.signal(signal)?;
         self.wait(within)
     }
 
-    /// Whether it still runs.
+    /// Fails if it has ended.
     pub fn check_alive(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
@@ -107,7 +111,8 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended already, or be stopped. One that is asked to end takes its own children along.
+        // An error means that it has ended. SIGCONT comes first, since it may be stopped; SIGTERM comes before the
+        // kill, so that it can end its own children.
         let _ = self.signal(Signal::SIGCONT);
         let _ = self.stop(Signal::SIGTERM, GRACE);
         let _ = self.child.kill();

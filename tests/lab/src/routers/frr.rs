@@ -1,4 +1,4 @@
-//! FRR's zebra and vrrpd as a peer.
+//! FRR as a peer: its zebra and its vrrpd.
 
 use std::fmt::Write;
 use std::fs;
@@ -16,27 +16,27 @@ use crate::Namespace;
 use crate::{LINK_LOCAL_VIP, VIP, VIP_IPV6};
 use crate::{PATIENCE, eventually, wait_until_is};
 
-/// Where Debian has the daemons.
+/// Where Debian installs the daemons.
 const PROGRAMS: &str = "/usr/lib/frr";
-/// Whom the daemons run as.
+/// The user that the daemons run as.
 const USER: &str = "frr";
-/// Where the daemons leave a directory each, whatever they are told.
+/// Where each daemon leaves a directory, which no option prevents.
 const LEFT_BEHIND: &str = "/var/tmp/frr";
 
-/// One virtual router, in the words of FRR's manual.
+/// A virtual router. The names of the fields are those of FRR's manual.
 #[derive(Clone, Debug)]
 pub struct FrrConfig {
     pub version: u8,
     pub vrid: u8,
     pub priority: u8,
-    /// Milliseconds; version 2 takes thousands.
+    /// In milliseconds. In version 2, a multiple of 1000.
     pub advertisement_interval: u16,
     pub preempt: bool,
     pub addresses: Vec<(IpAddr, u8)>,
 }
 
 impl FrrConfig {
-    /// Version 3 every 100 ms with the lab's address.
+    /// Returns a virtual router of version 3 that advertises the lab's address every 100 ms.
     pub fn v3(vrid: u8, priority: u8) -> Self {
         Self {
             version: 3,
@@ -48,18 +48,19 @@ impl FrrConfig {
         }
     }
 
-    /// The same over IPv6.
+    /// Returns the same virtual router over IPv6.
     pub fn ipv6(vrid: u8, priority: u8) -> Self {
         Self { addresses: vec![(LINK_LOCAL_VIP.into(), 64), (VIP_IPV6.into(), 64)], ..Self::v3(vrid, priority) }
     }
 
-    /// The addresses of both: FRR has two virtual routers of them, which change role by themselves.
+    /// Returns a virtual router with the addresses of both families. FRR makes two virtual routers of it, whose roles
+    /// are independent.
     pub fn both(vrid: u8, priority: u8) -> Self {
         let addresses = [Self::v3(vrid, priority).addresses, Self::ipv6(vrid, priority).addresses].concat();
         Self { addresses, ..Self::v3(vrid, priority) }
     }
 
-    /// Version 2 every second with the lab's address.
+    /// Returns a virtual router of version 2 that advertises the lab's address every second.
     pub fn v2(vrid: u8, priority: u8) -> Self {
         Self { version: 2, advertisement_interval: 1000, ..Self::v3(vrid, priority) }
     }
@@ -86,16 +87,16 @@ impl FrrConfig {
     }
 }
 
-/// What differs between the two.
+/// What differs between the address families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Family {
-    /// In FRR's log.
+    /// Its name in FRR's log.
     name: &'static str,
-    /// In FRR's configuration.
+    /// Its keyword in FRR's configuration.
     keyword: &'static str,
     /// The device with the virtual MAC and the addresses.
     device: &'static str,
-    /// RFC 9568 7.3
+    /// The virtual MAC without the VRID (RFC 9568 7.3).
     virtual_mac: &'static str,
 }
 
@@ -108,7 +109,7 @@ impl Family {
     }
 }
 
-/// A running FRR with its files in a directory of its own, and its macvlan devices.
+/// A running FRR with its macvlan devices, and its files in a directory of its own.
 #[derive(Debug)]
 pub struct Frr {
     families: Vec<Family>,
@@ -118,7 +119,7 @@ pub struct Frr {
 }
 
 impl Frr {
-    /// Makes the macvlan devices, if they are not there, and starts both daemons.
+    /// Creates the macvlan devices if they do not exist, and starts both daemons.
     pub fn start(namespace: &Namespace, config: &FrrConfig) -> Result<Self> {
         let user = User::from_name(USER)?.context("there is no user frr: `cargo xtask setup` installs FRR")?;
         let directory = TempDir::with_prefix("xvrrp-lab-frr-")?;
@@ -128,12 +129,16 @@ impl Frr {
         add_devices(namespace, config)?;
         let zebra = launch(namespace, "zebra", Path::new("/dev/null"), directory.path())?;
         let socket = directory.path().join("zserv.api");
-        eventually("zebra listens", PATIENCE, || if socket.exists() { Ok(()) } else { Err(zebra.log()) })?;
+        eventually(
+            "zebra listens on its socket",
+            PATIENCE,
+            || if socket.exists() { Ok(()) } else { Err(zebra.log()) },
+        )?;
         let vrrpd = launch(namespace, "vrrpd", &file, directory.path())?;
         Ok(Self { families: config.families(), vrrpd, zebra, _directory: directory })
     }
 
-    /// Waits until its latest state, in each family, is `Master` or `Backup`.
+    /// Waits until its latest state in each family is `state`: `Master` or `Backup`.
     pub fn wait_for_state(&mut self, state: &str) -> Result<()> {
         eventually(&format!("FRR enters {state}"), PATIENCE, || {
             let log = self.vrrpd.log();
@@ -145,17 +150,17 @@ impl Frr {
         })
     }
 
-    /// Waits until the log says so many times that it has come into a state.
+    /// Waits until its log has exactly `count` transitions to a state.
     pub fn wait_for_transitions(&self, state: &str, count: usize) -> Result<()> {
-        wait_until_is(&format!("it has been {state} {count} times"), &count, || Ok(self.transitions(state)))
+        wait_until_is(&format!("FRR has entered {state} {count} times"), &count, || Ok(self.transitions(state)))
     }
 
-    /// How often it has entered a state.
+    /// Returns how many transitions to a state its log has.
     pub fn transitions(&self, state: &str) -> usize {
         self.vrrpd.count_lines(&[&format!("-> {state}")])
     }
 
-    /// Fails if it has found fault with an advert.
+    /// Fails if it has logged a complaint about an advert.
     pub fn ensure_understood(&self) -> Result<()> {
         let log = self.vrrpd.log();
         let complaint =
@@ -164,11 +169,11 @@ impl Frr {
         Ok(())
     }
 
-    /// Stops it as an operator would. The devices stay, protodown as on a Backup.
+    /// Stops it as an operator would. The macvlan devices stay, protodown as on a Backup.
     pub fn stop(&mut self) -> Result<()> {
         for daemon in [&mut self.vrrpd, &mut self.zebra] {
             let status = daemon.stop(Signal::SIGTERM, PATIENCE)?;
-            ensure!(status.success(), "FRR failed: {status}");
+            ensure!(status.success(), "an FRR daemon failed: {status}");
         }
         Ok(())
     }
@@ -187,15 +192,15 @@ fn launch(namespace: &Namespace, program: &str, config: &Path, directory: &Path)
     command.args(["--user", USER, "--group", USER, "--vty_port", "0", "--log", "stdout", "--log-level", "debug"]);
     command.arg("--config_file").arg(config).arg("--socket").arg(directory.join("zserv.api"));
     command.arg("--pid_file").arg(directory.join(format!("{program}.pid")));
-    // It only puts the name behind.
+    // The directory of that socket: the daemon appends the name.
     command.arg("--vty_socket").arg(directory);
     Daemon::start(program, &mut command, directory)
 }
 
-/// <https://docs.frrouting.org/en/latest/vrrp.html>, "System Configuration".
+/// Creates the macvlan devices as <https://docs.frrouting.org/en/latest/vrrp.html>, "System Configuration", describes.
 fn add_devices(namespace: &Namespace, config: &FrrConfig) -> Result<()> {
-    // On a Backup the addresses stay on the device, which is protodown, and the kernel would answer for them on the
-    // interface below it.
+    // On a Backup, the addresses stay on the device, which is protodown. The kernel would answer for them on the parent
+    // interface.
     namespace.sysctl("net.ipv4.conf.all.arp_ignore", "1")?;
     for family in config.families() {
         let Family { device, virtual_mac, .. } = family;
@@ -207,7 +212,7 @@ fn add_devices(namespace: &Namespace, config: &FrrConfig) -> Result<()> {
             "link add {device} link {INTERFACE} address {virtual_mac}:{vrid:02x} type macvlan mode bridge"
         ))?;
         if family == Family::IPV6 {
-            // The source of its adverts: must not come from the virtual MAC, which the others have too.
+            // The source address of its adverts. It must not be derived from the virtual MAC, which all routers share.
             let own = namespace.ip(&format!("-o -6 addr show dev {INTERFACE} scope link"))?;
             let own =
                 own.split_whitespace().find(|word| word.starts_with("fe80::")).context("no link-local address")?;

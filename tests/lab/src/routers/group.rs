@@ -1,4 +1,4 @@
-//! Routers of several implementations that share a virtual address.
+//! Groups of routers of several implementations that share virtual addresses.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -10,13 +10,13 @@ use crate::{
     Frr, FrrConfig, INTERFACE, Keepalived, KeepalivedConfig, Lab, Namespace, PATIENCE, VirtualRouter, Xvrrp, eventually,
 };
 
-/// Answers to one ARP request come in microseconds.
+/// How long answers to an ARP request are collected. They normally come within microseconds.
 const ANSWERS_WITHIN: Duration = Duration::from_millis(200);
 
-/// How often the client asks.
+/// Time between two datagrams of the client.
 const PACE: Duration = Duration::from_millis(10);
 
-/// What runs on a router.
+/// The program that runs on a router, with its configuration.
 #[derive(Clone, Debug)]
 pub enum Implementation {
     Xvrrp(VirtualRouter),
@@ -24,7 +24,7 @@ pub enum Implementation {
     Frr(FrrConfig),
 }
 
-/// What a router is to the virtual router.
+/// The role of a router.
 #[derive(Clone, Copy)]
 enum Role {
     Active,
@@ -79,7 +79,8 @@ impl Running {
     }
 }
 
-/// A lab whose routers run one implementation each, or nothing. Router 0 is the one with the highest priority.
+/// A lab whose routers run one implementation each, or nothing. Router 0 has the highest priority, the last router the
+/// lowest.
 #[derive(Debug)]
 pub struct Group {
     running: Vec<Option<Running>>,
@@ -89,7 +90,7 @@ pub struct Group {
     lab: Lab,
 }
 
-/// A service at the virtual addresses, and a client that uses it at each of them all the time.
+/// A service at the virtual addresses, and a client that uses it at each of them continuously.
 #[derive(Debug)]
 struct Traffic {
     probes: Vec<UdpProbe>,
@@ -97,20 +98,21 @@ struct Traffic {
 }
 
 impl Group {
-    /// `addresses` are what the client is to be served at, at most one of them over IPv4. Nothing runs yet.
+    /// Creates a group in which nothing runs yet. The client will be served at `addresses`, at most one of which is an
+    /// IPv4 address.
     pub fn new(lab: Lab, addresses: &[IpAddr], implementations: Vec<Implementation>) -> Result<Self> {
-        // The kernel ignores a change of a neighbor within a second of the last one; where MAC addresses differ,
-        // roles change faster here.
+        // Otherwise the kernel ignores a change of a neighbor's MAC within a second of the previous one. Roles change
+        // faster than that here, and not all implementations use the virtual MAC.
         lab.client.sysctl(&format!("net.ipv4.neigh.{INTERFACE}.locktime"), "0")?;
         let running = implementations.iter().map(|_| None).collect();
         Ok(Self { running, implementations, addresses: addresses.to_vec(), traffic: None, lab })
     }
 
-    /// Starts what belongs on a router.
+    /// Starts the implementation of a router.
     fn start(&mut self, router: usize) -> Result<()> {
         let (namespace, implementation) = (&self.lab.routers[router], &self.implementations[router]);
         match (&mut self.running[router], implementation) {
-            // It was killed.
+            // The agent was killed.
             (Some(Running::Xvrrp(agent)), Implementation::Xvrrp(config)) => {
                 agent.start_again(namespace, std::slice::from_ref(config))
             }
@@ -123,21 +125,23 @@ impl Group {
 
     /// Stops it as an operator would.
     fn stop(&mut self, router: usize) -> Result<()> {
-        let mut running = self.running[router].take().context("it does not run")?;
+        let mut running = self.running[router].take().with_context(|| format!("nothing runs on router {router}"))?;
         running.ensure_understood()?;
         running.stop()
     }
 
     fn wait_for(&mut self, router: usize, role: Role) -> Result<()> {
-        self.running[router].as_mut().context("it does not run")?.wait_for(role)
+        let running = self.running[router].as_mut();
+        running.with_context(|| format!("nothing runs on router {router}"))?.wait_for(role)
     }
 
-    /// Waits until this router is Active, those of `others` are Backup, and the client is served by one alone.
+    /// Waits until the router `active` is Active, those of `others` are Backups, and only the Active one serves the
+    /// client.
     fn settle(&mut self, active: usize, others: &[usize]) -> Result<()> {
         self.wait_for(active, Role::Active)?;
         others.iter().try_for_each(|&router| self.wait_for(router, Role::Backup))?;
         if let Some(address) = self.ipv4() {
-            eventually("one router answers for the address", PATIENCE, || {
+            eventually(&format!("exactly one router answers ARP for {address}"), PATIENCE, || {
                 let answers = ask_for(&self.lab.client, INTERFACE, address, ANSWERS_WITHIN)?;
                 ensure!(answers.len() == 1, "{answers:?}");
                 Ok(())
@@ -150,15 +154,16 @@ impl Group {
         self.ping()
     }
 
-    /// The routers come, the worst first, and leave and come back in every way, each time to the role that is theirs, while
-    /// a client is served all the time, but for at most `outage` in a row.
-    pub fn take_turns(&mut self, outage: Duration) -> Result<()> {
-        let worst = self.implementations.len() - 1;
-        let after = |router: usize| (router + 1..=worst).collect::<Vec<_>>();
-        for router in (0..=worst).rev() {
+    /// Starts the routers, the one with the lowest priority first. Then stops, cuts off and kills routers and brings
+    /// them back. Each time, all routers must get the roles that their priorities demand. Fails if the client is ever
+    /// without an answer for longer than `outage`.
+    pub fn change_roles(&mut self, outage: Duration) -> Result<()> {
+        let last = self.implementations.len() - 1;
+        let after = |router: usize| (router + 1..=last).collect::<Vec<_>>();
+        for router in (0..=last).rev() {
             self.start(router)?;
             self.settle(router, &after(router))?;
-            if router == worst {
+            if router == last {
                 self.start_traffic()?;
             }
         }
@@ -168,11 +173,11 @@ impl Group {
         self.start(0)?;
         self.settle(0, &after(0))?;
 
-        for router in 0..worst {
+        for router in 0..last {
             self.lab.pull(router)?;
             self.settle(router + 1, &after(router + 1))?;
         }
-        for router in (0..worst).rev() {
+        for router in (0..last).rev() {
             self.lab.plug(router)?;
             self.settle(router, &after(router))?;
         }
@@ -199,17 +204,18 @@ impl Group {
         if let Some(traffic) = self.traffic.take() {
             for (probe, address) in traffic.probes.into_iter().zip(&self.addresses) {
                 let seen = probe.finish();
-                let (_, gap) = seen.longest_gap().context("there are answers")?;
-                ensure!(gap < outage, "nobody answered at {address} for {gap:?}: {:?}", seen.reigns());
+                let (_, gap) =
+                    seen.longest_gap().with_context(|| format!("no router ever answered the client at {address}"))?;
+                ensure!(gap < outage, "no router answered at {address} for {gap:?}: {:?}", seen.reigns());
             }
         }
         Ok(())
     }
 
-    /// Each request is answered, once.
+    /// Waits until each of several pings to each address is answered exactly once.
     fn ping(&self) -> Result<()> {
         self.addresses.iter().try_for_each(|address| {
-            eventually(&format!("{address} answers"), PATIENCE, || {
+            eventually(&format!("{address} answers each ping once"), PATIENCE, || {
                 let report = self.lab.client.sh(&format!("ping -n -c 4 -i 0.05 -W 1 {address}"))?;
                 ensure!(report.contains(" 0% packet loss") && !report.contains("DUP"), "{report}");
                 Ok(())

@@ -13,28 +13,28 @@ use crate::Namespace;
 use crate::{INTERFACE, LINK_LOCAL_VIP, VIP, VIP_IPV6};
 use crate::{PATIENCE, eventually};
 
-/// What keepalived logs of an advert that it does not like, at the beginning of a sentence or not.
+/// Parts of the messages by which keepalived complains about adverts, without letters that may be upper or lower case.
 const COMPLAINTS: &[&str] =
     &["nvalid", "bad ", "ncorrect", "checksum", "ismatch", "rong", "not match", "xpected", "gnoring"];
 
-/// One `vrrp_instance`, in the words of keepalived.conf(5).
+/// A `vrrp_instance`. The names of the fields are those of keepalived.conf(5).
 #[derive(Clone, Debug)]
 pub struct KeepalivedConfig {
     pub version: u8,
     pub vrid: u8,
     pub priority: u8,
-    /// Seconds; version 3 takes hundredths.
+    /// In seconds. In version 3, a multiple of 0.01.
     pub advert_int: f64,
     pub auth_pass: Option<String>,
     pub use_vmac: bool,
-    /// With `use_vmac`: adverts do not use the virtual MAC.
+    /// Whether adverts are sent without the virtual MAC in spite of `use_vmac`.
     pub vmac_xmit_base: bool,
     pub nopreempt: bool,
     pub addresses: Vec<(IpAddr, u8)>,
 }
 
 impl KeepalivedConfig {
-    /// Version 3 every 100 ms with the lab's address.
+    /// Returns an instance of version 3 that advertises the lab's address every 100 ms.
     pub fn v3(vrid: u8, priority: u8) -> Self {
         Self {
             version: 3,
@@ -49,12 +49,12 @@ impl KeepalivedConfig {
         }
     }
 
-    /// The same over IPv6.
+    /// Returns the same instance over IPv6.
     pub fn ipv6(vrid: u8, priority: u8) -> Self {
         Self { addresses: vec![(LINK_LOCAL_VIP.into(), 64), (VIP_IPV6.into(), 64)], ..Self::v3(vrid, priority) }
     }
 
-    /// Version 2 every second with the lab's address.
+    /// Returns an instance of version 2 that advertises the lab's address every second.
     pub fn v2(vrid: u8, priority: u8) -> Self {
         Self { version: 2, advert_int: 1.0, ..Self::v3(vrid, priority) }
     }
@@ -94,16 +94,17 @@ pub struct Keepalived {
 }
 
 impl Keepalived {
+    /// Starts it with a log that has a line for each announcement.
     pub fn start(namespace: &Namespace, config: &KeepalivedConfig) -> Result<Self> {
         Self::launch(namespace, &config.text(), &["--log-detail"])
     }
 
-    /// The same; its log has no line for each announcement, as usual.
+    /// Starts it with its default log, which has no line for each announcement.
     pub fn start_quietly(namespace: &Namespace, config: &KeepalivedConfig) -> Result<Self> {
         Self::start_with(namespace, &config.text())
     }
 
-    /// Starts it with a configuration in its own words; its log has no line for each announcement.
+    /// Starts it with the text of a keepalived.conf. Its log has no line for each announcement.
     pub fn start_with(namespace: &Namespace, config: &str) -> Result<Self> {
         Self::launch(namespace, config, &[])
     }
@@ -125,16 +126,16 @@ impl Keepalived {
         self.wait_for_instance("", state)
     }
 
-    /// The same of one of several instances.
+    /// Waits until the latest state of an instance is `MASTER`, `BACKUP` or `FAULT`.
     pub fn wait_for_instance(&mut self, name: &str, state: &str) -> Result<()> {
-        eventually(&format!("keepalived enters {state}"), PATIENCE, || {
+        eventually(&format!("keepalived {name} enters {state}"), PATIENCE, || {
             let log = self.daemon.log();
             let latest = log.lines().rfind(|line| line.contains(" STATE") && line.contains(&format!("({name}")));
             if latest.is_some_and(|line| line.contains(&format!("{state} STATE"))) { Ok(()) } else { Err(log) }
         })
     }
 
-    /// Fails if it has found fault with an advert.
+    /// Fails if it has logged a complaint about an advert.
     pub fn ensure_understood(&self) -> Result<()> {
         let log = self.daemon.log();
         let complaint = log.lines().find(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)));

@@ -1,4 +1,4 @@
-//! Routers of the lab: xvrrp, and the programs that it must agree with.
+//! Routers of the lab: xvrrp, and the programs that it must interoperate with.
 
 mod daemon;
 mod frr;

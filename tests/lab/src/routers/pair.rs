@@ -1,4 +1,4 @@
-//! An Active router and its Backup.
+//! An Active router and its Backup, both xvrrp.
 
 use std::iter;
 
@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use crate::{Lab, PATIENCE, VirtualRouter, Xvrrp, eventually};
 
-/// Two agents on the first two routers of a lab: the first has priority 200 and is Active, the second has 100.
+/// Two agents on the first two routers of a lab. The first has priority 200 and is Active; the second has priority 100.
 #[derive(Debug)]
 pub struct Pair {
     pub agents: Vec<Xvrrp>,
@@ -14,12 +14,12 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// The states that both keep while nobody fails.
+    /// The states that the two agents keep while neither fails.
     pub const STATES: [&str; 2] = ["active", "backup"];
 
-    /// Returns when both have their states. `complete` adds to the virtual router `lan` with its priority; `keys` are more
-    /// lines of `[agent]`, for each of them. The second one starts when the first one is Active: on a busy machine it might
-    /// otherwise have the role first.
+    /// Starts both agents, and returns when they have their states. `complete` adds keys to the virtual router `lan`;
+    /// `keys` are more lines of `[agent]` for each agent. The second one starts when the first one is Active, because
+    /// on a busy machine it might otherwise become Active before the first one.
     pub fn start(lab: Lab, keys: [&str; 2], complete: impl Fn(VirtualRouter) -> VirtualRouter) -> Result<Self> {
         let mut agents = Vec::new();
         for (place, (priority, keys)) in lab.routers.iter().zip(iter::zip([200, 100], keys)) {
@@ -32,21 +32,23 @@ impl Pair {
         Ok(pair)
     }
 
-    /// Until the first one is Active and the second one knows it.
+    /// Waits until the first agent is Active, the second one is Backup and has heard the first one, and both have
+    /// logged their states.
     pub fn settle(&self) -> Result<()> {
         eventually("the Backup hears the Active router", PATIENCE, || {
             let (first, second) = (self.agents[0].state("lan")?, self.agents[1].virtual_router("lan")?);
             ensure!(first == Self::STATES[0], "the first one is {first}");
             ensure!(second["state"] == Self::STATES[1] && second["active"]["priority"] == 200, "{second}");
-            Ok(())
+            self.agents.iter().zip(Self::STATES).try_for_each(|(agent, state)| agent.ensure_logged("lan", state))
         })
     }
 
-    /// How many changes of state both have logged.
+    /// Returns how many changes of state the two agents have logged.
     pub fn changes(&self) -> usize {
         self.agents.iter().map(|agent| agent.daemon.count_lines(&["state changed"])).sum()
     }
 
+    /// Returns the logs of both agents.
     pub fn logs(&self) -> String {
         self.agents.iter().map(|agent| agent.daemon.log()).collect()
     }

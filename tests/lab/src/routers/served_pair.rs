@@ -1,4 +1,4 @@
-//! An Active router and its Backup with a service behind the virtual address, and a client that uses it.
+//! An Active router and its Backup, with a service at the virtual address and a client that uses it.
 
 use std::thread;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use anyhow::{Result, ensure};
 use crate::probe::{UdpEcho, UdpProbe};
 use crate::{Lab, PATIENCE, VIP, VirtualRouter, Xvrrp};
 
-/// How far the client's datagrams are apart.
+/// Time between two datagrams of the client.
 const PROBE: Duration = Duration::from_millis(1);
-/// More than the Active_Down_Interval at 100 ms: what has gone wrong by now shows.
+/// Longer than the Active_Down_Interval at 100 ms, so that a wrong takeover shows.
 const AFTERMATH: Duration = Duration::from_millis(600);
 
-/// The agents are on the first two routers of the lab. The Backup has the virtual router `lan` with priority 100.
+/// Two agents on the first two routers of the lab. The Backup has the virtual router `lan` with priority 100.
 #[derive(Debug)]
 pub struct ServedPair {
     pub active: Xvrrp,
@@ -24,17 +24,18 @@ pub struct ServedPair {
 }
 
 impl ServedPair {
-    /// `active` are the virtual routers of the first one, `lan` among them.
+    /// Starts both agents in a new lab. `active` are the virtual routers of the first one, `lan` among them.
     pub fn new(active: &[VirtualRouter]) -> Result<Self> {
         Self::in_lab(Lab::new(2)?, active)
     }
 
+    /// Starts both agents in this lab.
     pub fn in_lab(lab: Lab, active: &[VirtualRouter]) -> Result<Self> {
         let first = Xvrrp::start(&lab.routers[0], active)?;
         Self::with(lab, first)
     }
 
-    /// With a first agent that runs already.
+    /// Adds the Backup, the service and the client to an agent that runs already.
     pub fn with(lab: Lab, mut active: Xvrrp) -> Result<Self> {
         let echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
         active.wait_for_state("lan", "active")?;
@@ -45,15 +46,15 @@ impl ServedPair {
         Ok(Self { active, backup, probe, _echoes: echoes, lab })
     }
 
-    /// Fails unless the first router has answered every datagram, and the second one never became Active. The agents are
-    /// returned.
+    /// Fails unless the first router has answered every datagram and the second one never became Active. Returns the
+    /// agents and the lab.
     pub fn check_undisturbed(self) -> Result<(Xvrrp, Xvrrp, Lab)> {
         let Self { active, backup, probe, _echoes, lab } = self;
         thread::sleep(AFTERMATH);
         let seen = probe.finish();
         let (lost, hosts, gap) = (seen.lost(), seen.hosts(), seen.longest_gap().map(|(_, gap)| gap));
         let logs = || format!("{}\n{}", active.daemon.log(), backup.daemon.log());
-        // Answers may be late on a busy machine; none may be missing.
+        // On a busy machine, answers may be late, but none may be missing.
         ensure!(lost == 0 && hosts == [0], "{lost} lost, longest gap {gap:?}, answers from {hosts:?}\n{}", logs());
         ensure!(backup.transitions("lan", "active") == 0, "the Backup took over:\n{}", logs());
         Ok((active, backup, lab))

@@ -1,4 +1,4 @@
-//! One more interface of a host, with a virtual router of its own: what happens to it concerns nobody else.
+//! One more interface of a host with a virtual router of its own. Changes of it must not affect other virtual routers.
 
 use std::net::Ipv4Addr;
 
@@ -6,10 +6,10 @@ use anyhow::Result;
 
 use crate::{Namespace, VirtualRouter};
 
-/// Two primary addresses in turn; there is one at a time.
+/// The primary addresses. The interface has one of them at a time.
 const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 200, 0, 1), Ipv4Addr::new(10, 201, 0, 1)];
 
-/// The interface; its other end is on the same host.
+/// The interface. Its other end is on the same host.
 #[derive(Debug)]
 pub struct Side {
     present: usize,
@@ -17,7 +17,7 @@ pub struct Side {
 
 impl Side {
     pub const INTERFACE: &str = "side0";
-    /// Where its adverts come out.
+    /// The other end, where its adverts arrive.
     pub const OTHER_END: &str = "side1";
     /// The name of its virtual router.
     pub const NAME: &str = "side";
@@ -32,7 +32,7 @@ impl Side {
         Ok(Self { present: 0 })
     }
 
-    /// Its virtual router.
+    /// Returns the configuration of its virtual router.
     pub fn virtual_router() -> VirtualRouter {
         VirtualRouter::lan(200)
             .with("name", &format!("{:?}", Self::NAME))
@@ -41,12 +41,12 @@ impl Side {
             .with("addresses", "[\"10.202.0.1/32\"]")
     }
 
-    /// Its primary address.
+    /// Returns its primary address.
     pub const fn address(&self) -> Ipv4Addr {
         ADDRESSES[self.present]
     }
 
-    /// Gives it the other primary address: the new one comes before the old one goes.
+    /// Replaces its primary address. The new address is added before the old one is removed.
     pub fn change(&mut self, host: &Namespace) -> Result<()> {
         let [old, new] = [ADDRESSES[self.present], ADDRESSES[1 - self.present]];
         self.present = 1 - self.present;

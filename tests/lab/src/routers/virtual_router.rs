@@ -1,4 +1,4 @@
-//! Configuration for the agents of the lab.
+//! Configuration of the agents in the lab.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::{INTERFACE, LINK_LOCAL_VIP, VIP, VIP_IPV6};
 pub struct VirtualRouter(BTreeMap<&'static str, String>);
 
 impl VirtualRouter {
-    /// `lan`: the lab's address with VRID 51, version 3 every 100 ms.
+    /// Returns the virtual router `lan`: the lab's address, VRID 51, version 3, an advert every 100 ms.
     pub fn lan(priority: u8) -> Self {
         Self(BTreeMap::new())
             .with("name", "\"lan\"")
@@ -21,18 +21,18 @@ impl VirtualRouter {
             .with("addresses", &format!("[\"{VIP}/24\"]"))
     }
 
-    /// The same over IPv6.
+    /// Returns the virtual router `lan` over IPv6.
     pub fn lan_ipv6(priority: u8) -> Self {
         Self::lan(priority).with("addresses", &format!("[\"{LINK_LOCAL_VIP}/64\", \"{VIP_IPV6}/64\"]"))
     }
 
-    /// With the addresses of both.
+    /// Returns the virtual router `lan` with the addresses of both families.
     pub fn lan_of_both(priority: u8) -> Self {
         let addresses = format!("[\"{VIP}/24\", \"{LINK_LOCAL_VIP}/64\", \"{VIP_IPV6}/64\"]");
         Self::lan(priority).with("addresses", &addresses)
     }
 
-    /// Sets a key, also one that is set already. The value is TOML: strings have quotes.
+    /// Sets a key or replaces its value. The value is TOML, so strings have quotes.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: &str) -> Self {
         self.0.insert(key, value.to_owned());

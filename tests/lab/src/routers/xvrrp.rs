@@ -19,12 +19,12 @@ use crate::VirtualRouter;
 use crate::{Namespace, run, workspace};
 use crate::{PATIENCE, eventually};
 
-/// The agent's binary, as `cargo xtask` built it.
+/// Returns the path of the agent's binary, which `cargo xtask` has built.
 pub fn agent_binary() -> Result<PathBuf> {
     let built = env::var_os("XVRRP_AGENT").map(PathBuf::from);
     let default = workspace().join("target/debug/xvrrp");
     let binary = built.unwrap_or(default);
-    ensure!(binary.exists(), "{} is missing; run the tests by `cargo xtask test`", binary.display());
+    ensure!(binary.exists(), "{} is missing: run the tests by `cargo xtask test`, which builds it", binary.display());
     Ok(binary)
 }
 
@@ -32,7 +32,7 @@ pub fn agent_binary() -> Result<PathBuf> {
 #[derive(Debug)]
 pub struct Xvrrp {
     pub daemon: Daemon,
-    /// Shared with successors.
+    /// Shared with the agents that follow this one.
     directory: Arc<Scratch>,
     namespace: String,
 }
@@ -43,8 +43,8 @@ impl Xvrrp {
         Self::start_in(namespace, virtual_routers, Arc::new(Scratch::new()?), &How::default())
     }
 
-    /// Starts an agent in the namespace by a program that runs what its further arguments say, or by none; `keys` are more
-    /// lines of `[agent]`.
+    /// Starts an agent in the namespace. `wrapper` is the command line of a program that runs the agent, or empty.
+    /// `keys` are more lines of `[agent]`.
     pub fn start_by(
         namespace: &Namespace,
         virtual_routers: &[VirtualRouter],
@@ -54,37 +54,37 @@ impl Xvrrp {
         Self::start_in(namespace, virtual_routers, Arc::new(Scratch::new()?), &How { wrapper, keys, ..How::default() })
     }
 
-    /// Starts an agent in the namespace that has its control socket, and all that it keeps beside it, in a tiny directory.
+    /// Starts an agent in the namespace whose control socket, and the files beside it, are in a tiny directory.
     pub fn start_in_tiny_run(namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<Self> {
         let mut scratch = Scratch::new()?;
         scratch.run = Some(TinyDirectory::new()?);
         Self::start_in(namespace, virtual_routers, Arc::new(scratch), &How::default())
     }
 
-    /// That directory.
+    /// Returns the tiny directory of an agent that was started by [`Self::start_in_tiny_run`].
     pub fn tiny_run(&self) -> Result<&TinyDirectory> {
-        self.directory.run.as_ref().context("it has no tiny directory")
+        self.directory.run.as_ref().context("the agent was started without a tiny directory")
     }
 
-    /// Starts an agent in the namespace, with a mount namespace of its own and its pins below `bpffs`.
+    /// Starts an agent in the namespace and in a mount namespace of its own, with its pins below `bpffs`.
     pub fn start_unshared(namespace: &Namespace, virtual_routers: &[VirtualRouter], bpffs: &Path) -> Result<Self> {
         let keys = format!("bpffs = {bpffs:?}\n");
         Self::start_by(namespace, virtual_routers, &["unshare", "--mount"], &keys)
     }
 
-    /// Starts another agent after this one has ended, with the same directory: as after a crash.
+    /// Ends this agent, unless it has ended, and starts another one with the same directory, as after a crash.
     pub fn restart(self, namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<Self> {
         let Self { daemon, directory, .. } = self;
         drop(daemon);
         Self::start_in(namespace, virtual_routers, directory, &How::default())
     }
 
-    /// The same, for one that has ended already.
+    /// Starts another agent with the same directory after this one has ended.
     pub fn start_again(&mut self, namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<()> {
         self.start_again_with(namespace, virtual_routers, "")
     }
 
-    /// The same with more lines of `[agent]`.
+    /// Starts another agent with the same directory after this one has ended. `keys` are more lines of `[agent]`.
     pub fn start_again_with(
         &mut self,
         namespace: &Namespace,
@@ -101,7 +101,8 @@ impl Xvrrp {
         self.replace_by(namespace, virtual_routers, &[], "")
     }
 
-    /// The same by a program that runs what its further arguments say, or by none; `keys` are more lines of `[agent]`.
+    /// Starts another agent that takes over from this one. `wrapper` is the command line of a program that runs the
+    /// agent, or empty. `keys` are more lines of `[agent]`.
     pub fn replace_by(
         &self,
         namespace: &Namespace,
@@ -113,22 +114,23 @@ impl Xvrrp {
         Self::start_in(namespace, virtual_routers, Arc::clone(&self.directory), &how)
     }
 
-    /// Starts another agent with the same directory, whether this one has ended or not: as a supervisor that does not wait.
+    /// Starts another agent with the same directory, whether this one has ended or not, as an impatient supervisor
+    /// would.
     pub fn start_beside(&self, namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<Self> {
         Self::start_in(namespace, virtual_routers, Arc::clone(&self.directory), &How::default())
     }
 
-    /// Writes its configuration anew, for a reload.
+    /// Replaces its configuration file, for a reload.
     pub fn configure(&self, virtual_routers: &[VirtualRouter]) -> Result<()> {
         write_config(&self.directory, &self.namespace, virtual_routers, "")
     }
 
-    /// Has it reload. What it complains of is the error.
+    /// Makes it reload by `xvrrp reload`, and returns when the new agent answers. The error contains its complaint.
     pub fn reload(&self) -> Result<()> {
         run(std::process::Command::new(agent_binary()?).args(["reload", "--control"]).arg(self.control())).map(drop)
     }
 
-    /// Has it hand over a virtual router by `xvrrp handover`, with these options: its exit code, and what it said.
+    /// Runs `xvrrp handover` for a virtual router with these options, and returns its exit code and its output.
     pub fn hand_over(&self, name: &str, options: &[&str]) -> Result<(Option<i32>, String)> {
         let mut command = std::process::Command::new(agent_binary()?);
         let output = command.args(["handover", name, "--control"]).arg(self.control()).args(options).output()?;
@@ -157,19 +159,19 @@ impl Xvrrp {
         Ok(Self { daemon, directory, namespace: namespace.name().to_owned() })
     }
 
-    /// The agent's own account of itself.
+    /// Returns the status of the agent.
     pub fn status(&self) -> Result<Value> {
         let mut command = std::process::Command::new(agent_binary()?);
         command.args(["status", "--json", "--control"]).arg(self.control());
         Ok(serde_json::from_str(&run(&mut command)?)?)
     }
 
-    /// The account of one virtual router; of the first one, if it has both families.
+    /// Returns the status of one virtual router; that of the first family if it has both.
     pub fn virtual_router(&self, name: &str) -> Result<Value> {
         Ok(self.of_each_family(name)?.remove(0))
     }
 
-    /// The accounts of all that have the name, at least one.
+    /// Returns the status of a virtual router in each of its families, at least one.
     fn of_each_family(&self, name: &str) -> Result<Vec<Value>> {
         let status = self.status()?;
         let routers = status["virtual_routers"].as_array().context("status without virtual_routers")?;
@@ -178,40 +180,60 @@ impl Xvrrp {
         Ok(found)
     }
 
-    /// `active`, `backup`, `fault` or `init`.
+    /// Returns the state of a virtual router: `active`, `backup`, `fault` or `init`.
     pub fn state(&self, name: &str) -> Result<String> {
         Ok(self.virtual_router(name)?["state"].as_str().context("status without state")?.to_owned())
     }
 
-    /// What the kernel half counted for a virtual router, by the counter's name.
+    /// Returns a counter of the kernel half for a virtual router. It does not show whether the agent has acted on what
+    /// was counted.
     pub fn counter(&self, name: &str, counter: &str) -> Result<u64> {
         Ok(self.virtual_router(name)?["counters"][counter].as_u64().unwrap_or(0))
     }
 
-    /// Fails unless it has heard adverts and has found no fault with any.
+    /// Fails unless the virtual router has accepted adverts and has discarded none.
     pub fn ensure_understood(&self, name: &str) -> Result<()> {
         for virtual_router in self.of_each_family(name)? {
-            let counters = virtual_router["counters"].as_object().context("an object of counters")?;
-            ensure!(counters.contains_key("advert_accepted"), "{counters:?}");
+            let counters = virtual_router["counters"].as_object().context("status without counters")?;
+            ensure!(counters.contains_key("advert_accepted"), "{name} has accepted no advert: {counters:?}");
             let known = ["advert_accepted", "advert_release"];
             let wrong = counters.keys().find(|name| name.starts_with("advert_") && !known.contains(&name.as_str()));
-            ensure!(wrong.is_none(), "{counters:?}");
+            ensure!(wrong.is_none(), "{name} has discarded adverts: {counters:?}");
         }
         Ok(())
     }
 
-    /// Waits until it is `active`, `backup`, `fault` or `init`, in each of its families.
+    /// Waits until a virtual router is `active`, `backup`, `fault` or `init` in each of its families, and has logged
+    /// that.
     pub fn wait_for_state(&mut self, name: &str, state: &str) -> Result<()> {
         let what = format!("{name} in {} is {state}", self.namespace);
         eventually(&what, PATIENCE, || {
             self.daemon.check_alive()?;
             let now = self.of_each_family(name)?;
             ensure!(now.iter().all(|router| router["state"] == state), "it is {now:?}");
-            Ok(())
+            self.ensure_logged(name, state)
         })
     }
 
-    /// Waits until it has so many virtual routers, and all are in this state.
+    /// Fails unless this is the latest state that the virtual router has logged in each of its families. The log
+    /// follows the status: a test that counts lines waits for the log first.
+    pub fn ensure_logged(&self, name: &str, state: &str) -> Result<()> {
+        let log = self.daemon.log();
+        if log.is_empty() {
+            // Its wrapper has redirected the log: an agent logs its start before it answers.
+            return Ok(());
+        }
+        for router in self.of_each_family(name)? {
+            let family = router["family"].as_str().context("status without family")?;
+            let words = ["state changed", &format!("virtual_router={name} "), &format!("family={family} ")];
+            let latest = log.lines().rfind(|line| words.iter().all(|word| line.contains(word)));
+            let is_logged = latest.is_some_and(|line| line.contains(&format!("state={state} ")));
+            ensure!(is_logged, "{name} is {state} over {family}, which it has not logged; the latest line: {latest:?}");
+        }
+        Ok(())
+    }
+
+    /// Waits until it has `count` virtual routers and all of them are in this state.
     pub fn wait_until_all_are(&mut self, state: &str, count: usize) -> Result<()> {
         let what = format!("all {count} virtual routers of {} are {state}", self.namespace);
         eventually(&what, 2 * PATIENCE, || {
@@ -225,36 +247,37 @@ impl Xvrrp {
         })
     }
 
-    /// How many times the log says that any of its virtual routers has come into a state.
+    /// Returns how many transitions of any virtual router to a state its log has.
     pub fn all_transitions(&self, state: &str) -> usize {
         self.daemon.count_lines(&["state changed", &format!("state={state} ")])
     }
 
-    /// How many times the log says that a virtual router has come into a state.
+    /// Returns how many transitions of a virtual router to a state its log has.
     pub fn transitions(&self, name: &str, state: &str) -> usize {
         self.daemon.count_lines(&[&format!("virtual_router={name} "), &format!("state={state} ")])
     }
 
-    /// Waits until the log says so many times that a virtual router has come into a state.
+    /// Waits until its log has exactly `count` transitions of a virtual router to a state.
     pub fn wait_for_transitions(&self, name: &str, state: &str, count: usize) -> Result<()> {
         self.daemon.wait_for_lines(&[&format!("virtual_router={name} "), &format!("state={state} ")], count)
     }
 
-    /// Waits until the kernel half has counted this at least so often for a virtual router.
+    /// Waits until a counter of the kernel half for a virtual router is at least this high. This does not show that the
+    /// agent has acted on what was counted.
     pub fn wait_for_counter(&self, name: &str, counter: &str, least: u64) -> Result<()> {
-        eventually(&format!("{name} counts {least} {counter}"), PATIENCE, || {
+        eventually(&format!("{counter} of {name} in {} is at least {least}", self.namespace), PATIENCE, || {
             let count = self.counter(name, counter)?;
-            ensure!(count >= least, "{count}");
+            ensure!(count >= least, "it is {count}");
             Ok(())
         })
     }
 
-    /// Its configuration.
+    /// Returns the path of its configuration file.
     pub fn config(&self) -> PathBuf {
         self.directory.config()
     }
 
-    /// Its control socket.
+    /// Returns the path of its control socket.
     pub fn control(&self) -> PathBuf {
         self.directory.control()
     }
@@ -264,16 +287,16 @@ impl Xvrrp {
         self.daemon.stop(Signal::SIGTERM, PATIENCE)
     }
 
-    /// Ends it without a chance to clean up.
+    /// Kills it, so that it cannot clean up.
     pub fn kill(&mut self) -> Result<ExitStatus> {
         self.daemon.stop(Signal::SIGKILL, Duration::from_secs(5))
     }
 }
 
-/// What differs from start to start.
+/// What differs between the ways to start an agent.
 #[derive(Default)]
 struct How<'a> {
-    /// A program that runs the agent, with its own arguments.
+    /// The command line of a program that runs the agent, or empty.
     wrapper: &'a [&'a str],
     /// More keys of `[agent]`.
     keys: &'a str,
@@ -281,10 +304,10 @@ struct How<'a> {
     options: &'a [&'a str],
 }
 
-/// Where the files of an agent and its successors are.
+/// The directories for the files of an agent and its successors.
 #[derive(Debug)]
 struct Scratch {
-    /// Of its control socket, if not with the others.
+    /// The directory of its control socket, if that is not with the other files.
     run: Option<TinyDirectory>,
     files: TempDir,
 }

@@ -1,4 +1,5 @@
-//! When adverts passed a point of the lab, by the kernel's own clock readings: whoever is measured, the same way.
+//! Records when adverts passed a point of the lab, by the kernel's time stamps. It works the same for every
+//! implementation.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,25 +19,27 @@ use crate::Namespace;
 use crate::probe::Service;
 use crate::traffic::packet_socket;
 
-/// Where an untagged frame's IPv4 header has protocol and source, and the advert behind it its VRID (RFC 9568 5.1, 5.2.3).
+/// Offset of the IPv4 header's protocol in an untagged frame (RFC 9568 5.1).
 const PROTOCOL: usize = 14 + 9;
+/// Offset of the IPv4 header's source.
 const SOURCE: usize = 14 + 12;
+/// Offset of the VRID of an advert (RFC 9568 5.2.3).
 const VRID: usize = 14 + 20 + 1;
 /// VRRP's protocol number (RFC 9568 5.1.1.4).
 const VRRP: u8 = 112;
 
-/// An advert that passed.
+/// The record of an advert.
 #[derive(Clone, Copy, Debug)]
 struct Stamp {
     at: Instant,
-    /// Index of the interface among those that are tapped.
+    /// Index of the interface among the tapped ones.
     interface: usize,
     source: Ipv4Addr,
     vrid: u8,
 }
 
-/// A virtual router as its adverts show it: index of the interface among those that are tapped, VRID, and the router that
-/// should send them.
+/// A virtual router and the host that should advertise it: the index of the interface among the tapped ones, the VRID,
+/// and the source of the adverts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Advertiser {
     pub interface: usize,
@@ -44,7 +47,7 @@ pub struct Advertiser {
     pub source: Ipv4Addr,
 }
 
-/// Stamps every advert over IPv4 that an interface receives or sends.
+/// Records every advert over IPv4 that an interface receives or sends.
 #[derive(Debug)]
 pub struct AdvertTap {
     service: Service,
@@ -52,6 +55,7 @@ pub struct AdvertTap {
 }
 
 impl AdvertTap {
+    /// Taps one interface.
     pub fn start(namespace: &Namespace, interface: &str) -> Result<Self> {
         Self::start_on(namespace, &[interface.to_owned()])
     }
@@ -76,22 +80,22 @@ impl AdvertTap {
         Ok(Self { service, stamps })
     }
 
-    /// When the last advert from this source passed before `until`.
+    /// Returns when the last advert from this source before `until` passed.
     pub fn last_before(&self, source: Ipv4Addr, until: Instant) -> Result<Instant> {
         let stamps = self.lock();
         let mut ours = stamps.iter().filter(|stamp| stamp.source == source && stamp.at < until);
-        ours.next_back().map(|stamp| stamp.at).with_context(|| format!("no advert from {source} was seen"))
+        ours.next_back().map(|stamp| stamp.at).with_context(|| format!("no advert from {source} passed before"))
     }
 
-    /// When the first one passed after `from`.
+    /// Returns when the first advert from this source after `from` passed.
     pub fn first_after(&self, source: Ipv4Addr, from: Instant) -> Result<Instant> {
         let stamps = self.lock();
         let mut ours = stamps.iter().filter(|stamp| stamp.source == source && stamp.at > from);
-        ours.next().map(|stamp| stamp.at).with_context(|| format!("no advert from {source} was seen"))
+        ours.next().map(|stamp| stamp.at).with_context(|| format!("no advert from {source} passed afterwards"))
     }
 
-    /// How long no advert from this source passed, at the most, between two moments; from the first moment to the last
-    /// if there was none.
+    /// Returns the longest time between two moments in which no advert from this source passed: all of it if there was
+    /// none.
     pub fn longest_pause(&self, source: Ipv4Addr, from: Instant, until: Instant) -> Duration {
         let stamps = self.lock();
         let ours = stamps.iter().filter(|stamp| stamp.source == source && (from..until).contains(&stamp.at));
@@ -100,13 +104,13 @@ impl AdvertTap {
         moments.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     }
 
-    /// The longest time between two adverts of one of these that ends between two moments, or had not ended at the last
-    /// one. It counts from the advert before the first moment if that was seen.
+    /// Returns the longest time between two adverts of any of these virtual routers that ended between two moments, or
+    /// had not ended at the second one. It counts from the last advert before the first moment, if that was recorded.
     pub fn longest_gap(&self, of: &[Advertiser], from: Instant, until: Instant) -> Duration {
         let mut moments: BTreeMap<Advertiser, (Instant, Duration)> =
             of.iter().map(|advertiser| (*advertiser, (from, Duration::ZERO))).collect();
         let mut stamps: Vec<_> = self.lock().iter().filter(|stamp| stamp.at < until).copied().collect();
-        // Those of different interfaces were not fetched in order.
+        // Adverts on different interfaces were not fetched in order.
         stamps.sort_by_key(|stamp| stamp.at);
         for Stamp { at, interface, source, vrid } in stamps {
             let Some((last, longest)) = moments.get_mut(&Advertiser { interface, vrid, source }) else { continue };
@@ -118,12 +122,12 @@ impl AdvertTap {
         moments.into_values().map(|(last, longest)| longest.max(until - last)).max().unwrap_or_default()
     }
 
-    /// Forgets what it has seen.
+    /// Forgets all records.
     pub fn forget(&self) {
         self.lock().clear();
     }
 
-    /// Forgets what it has seen before a moment.
+    /// Forgets the records of before a moment.
     pub fn forget_before(&self, moment: Instant) {
         self.lock().retain(|stamp| stamp.at >= moment);
     }
@@ -139,15 +143,15 @@ impl Drop for AdvertTap {
     }
 }
 
-/// Waits for a frame on any of them, at most 20 ms.
+/// Waits at most 20 ms for a frame on any of the sockets.
 fn wait(sockets: &[OwnedFd]) {
     const LONGEST: TimeSpec = TimeSpec::from_duration(Duration::from_millis(20));
     let mut polled: Vec<_> = sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
-    // Whether something came or not is found out by who receives it.
+    // Whether a frame has come shows when it is received.
     let _ = ppoll(&mut polled, Some(LONGEST), None);
 }
 
-/// The next frame, if there is one; `None` if it is no advert.
+/// Receives the next frame, if there is one. Returns `None` if it is not an advert.
 fn receive(socket: &OwnedFd, interface: usize) -> nix::Result<Option<Stamp>> {
     let mut buffer = [0; 128];
     let mut control = nix::cmsg_space!(TimeSpec);
@@ -169,15 +173,15 @@ fn receive(socket: &OwnedFd, interface: usize) -> nix::Result<Option<Stamp>> {
     Ok(understand(&buffer[..length]))
 }
 
-/// The kernel stamps packets by the time of day; everything else here goes by the steady clock. Both are read now, a
-/// moment after the packet, so that a step of the time of day in between is all that could falsify the stamp.
+/// Converts the kernel's time stamp, which is in wall-clock time, to the monotonic clock. Both clocks are read now,
+/// shortly after the packet, so that only a step of the wall clock in between falsifies the result.
 fn on_our_clock(stamp: Duration) -> Instant {
-    let (time_of_day, now) = (SystemTime::now(), Instant::now());
-    let age = time_of_day.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(stamp);
+    let (wall_clock, now) = (SystemTime::now(), Instant::now());
+    let age = wall_clock.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(stamp);
     now - age
 }
 
-/// A packet socket for adverts, in both directions, with the kernel's time of each.
+/// Opens a packet socket for adverts in both directions, with the kernel's time stamps.
 fn open(namespace: &Namespace, interface: &str) -> Result<OwnedFd> {
     packet_socket::open(namespace, interface, packet_socket::EVERYTHING, |socket| {
         only_adverts(socket)?;
@@ -185,7 +189,7 @@ fn open(namespace: &Namespace, interface: &str) -> Result<OwnedFd> {
     })
 }
 
-/// The client's probes, thousands a second, need not wake us.
+/// Attaches a filter for adverts. Otherwise the client's probes, thousands a second, would wake the thread.
 fn only_adverts(fd: &OwnedFd) -> Result<()> {
     /// Instructions of linux/bpf_common.h: load a half-word, load a byte, jump if equal, return.
     const LOAD_HALF: u16 = 0x28;
@@ -209,7 +213,7 @@ mod tests {
     use crate::{Lab, PATIENCE, eventually};
 
     #[test]
-    fn an_advert_that_is_sent_to_a_port_is_stamped_with_the_moment_at_which_it_was_sent() {
+    fn an_advert_is_recorded_with_the_time_at_which_it_was_sent() {
         let lab = Lab::new(2).expect("a lab");
         let tap = AdvertTap::start(lab.switch(), "p1").expect("a tap");
         let before = Instant::now();
@@ -217,21 +221,24 @@ mod tests {
         let sender = open(&lab.routers[0], "eth0").expect("a socket");
         nix::sys::socket::send(sender.as_raw_fd(), &advert, MsgFlags::empty()).expect("it is sent");
         let after = Instant::now();
-        let at = eventually("the advert is stamped", PATIENCE, || {
+        let at = eventually("the advert is recorded", PATIENCE, || {
             tap.last_before(Ipv4Addr::new(192, 0, 2, 2), Instant::now())
         });
         let at = at.expect("a stamp");
         let margin = Duration::from_millis(1);
-        assert!(at + margin > before && at < after + margin, "{before:?} {at:?} {after:?}");
+        assert!(
+            at + margin > before && at < after + margin,
+            "sent between {before:?} and {after:?}, recorded at {at:?}"
+        );
     }
 
     #[test]
-    fn the_longest_gap_is_that_of_the_virtual_router_that_was_silent() {
+    fn the_longest_gap_is_that_of_the_virtual_router_that_missed_adverts() {
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         let source = Lab::address(0);
         let stamps = (0..10).flat_map(|number| {
-            // VRID 2 misses three of its adverts, and the other router's are no substitute.
+            // VRID 2 misses three of its adverts. Those of the other router do not count instead.
             let silent = (4..7).contains(&number);
             let second = if silent { Lab::address(1) } else { source };
             [(1, source), (2, second)].map(|(vrid, source)| Stamp { at: at(number * 10), interface: 0, source, vrid })
@@ -239,9 +246,9 @@ mod tests {
         let tap = AdvertTap { service: Service::start(|_| ()), stamps: Arc::new(Mutex::new(stamps.collect())) };
         let of = [1, 2].map(|vrid| Advertiser { interface: 0, vrid, source });
         let gap = |of: &[Advertiser], from, until| tap.longest_gap(of, at(from), at(until)).as_millis();
-        assert_eq!(gap(&of, 35, 95), 40, "from the one at 30 ms to the one at 70 ms");
+        assert_eq!(gap(&of, 35, 95), 40, "from the advert at 30 ms to the one at 70 ms");
         assert_eq!(gap(&of[..1], 35, 95), 10);
-        assert_eq!(gap(&of, 35, 65), 35, "not ended yet");
+        assert_eq!(gap(&of, 35, 65), 35, "the gap has not ended yet");
         assert_eq!(gap(&of, 75, 95), 10);
     }
 }

@@ -1,8 +1,7 @@
-//! Packets on the wire, as tshark understands them.
+//! Captures packets and dissects them with tshark.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
@@ -10,11 +9,12 @@ use tempfile::TempDir;
 
 use crate::{Daemon, Namespace, PATIENCE, eventually, run};
 
-/// Which checksum Wireshark expects of version 3 over IPv4.
+/// The option that makes Wireshark expect the checksum of version 3 over IPv4 with the pseudo-header.
 const PSEUDO_HEADER: &str = "vrrp.v3_checksum_as_in_v2:FALSE";
+/// The option that makes Wireshark expect the checksum of version 3 over IPv4 without the pseudo-header.
 const PLAIN: &str = "vrrp.v3_checksum_as_in_v2:TRUE";
 
-/// The same as [`Capture::read`], of a file that somebody else has written.
+/// Reads a capture file as [`Capture::read`] does.
 pub fn read(file: &Path, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
     dissect(file, PSEUDO_HEADER, filter, fields)
 }
@@ -30,7 +30,8 @@ fn dissect(file: &Path, checksum: &str, filter: &str, fields: &[&str]) -> Result
     Ok(text.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect())
 }
 
-/// A running capture. On a router, XDP takes packets before any capture sees them: capture at the switch or the client.
+/// A running capture. On a router, XDP takes packets before a capture sees them, so capture at the switch or the
+/// client.
 #[derive(Debug)]
 pub struct Capture {
     daemon: Daemon,
@@ -38,7 +39,7 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Starts and waits until packets are really being captured. `filter` is in the language of pcap-filter(7).
+    /// Starts a capture and waits until packets are being captured. `filter` is in the language of pcap-filter(7).
     pub fn start(namespace: &Namespace, interface: &str, filter: &str) -> Result<Self> {
         let directory = TempDir::with_prefix("xvrrp-lab-capture-")?;
         let mut command = namespace.command("tcpdump")?;
@@ -49,33 +50,32 @@ impl Capture {
         Ok(Self { daemon, directory })
     }
 
-    /// Waits until the file holds at least this many packets that tshark shows with `filter`.
+    /// Waits until the file contains at least `count` packets that match tshark's display filter.
     pub fn wait_for(&self, filter: &str, count: usize) -> Result<()> {
-        eventually(&format!("{count} packets with {filter}"), PATIENCE, || {
+        eventually(&format!("at least {count} packets that match {filter:?} are captured"), PATIENCE, || {
             let found = self.read(filter, &["frame.number"])?.len();
             ensure!(found >= count, "{found} packets");
-            std::thread::sleep(Duration::from_millis(50));
             Ok(())
         })
     }
 
-    /// Ends the capture; read it with [`Self::read`].
+    /// Stops the capture. Its packets can still be read with [`Self::read`].
     pub fn finish(&mut self) -> Result<()> {
         self.daemon.stop(Signal::SIGINT, PATIENCE).map(drop)
     }
 
-    /// The fields of every packet that tshark's display filter lets through. Checksums are verified.
+    /// Returns the fields of every packet that matches tshark's display filter. Checksums are verified.
     pub fn read(&self, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
         read(&self.file(), filter, fields)
     }
 
-    /// Every advert is well-formed: no dissector complains, and its checksums are right. In version 3 the one of the
-    /// message covers the pseudo-header (RFC 5798 5.2.8).
+    /// Fails unless there are adverts and all of them are well-formed: no dissector complains, and the checksums are
+    /// right. In version 3, the checksum of the message covers the pseudo-header (RFC 5798 5.2.8).
     pub fn check_adverts(&self) -> Result<()> {
         self.check(PSEUDO_HEADER)
     }
 
-    /// The same with the checksum of version 3 over the message only (RFC 9568 5.2.8).
+    /// As [`Self::check_adverts`], except that the checksum of version 3 covers only the message (RFC 9568 5.2.8).
     pub fn check_plain_adverts(&self) -> Result<()> {
         self.check(PLAIN)
     }

@@ -1,8 +1,8 @@
-//! Frames in a flood: as fast as one processor hands them over, or at a pace, and counted exactly.
+//! Sends floods of frames, as fast as one processor hands them over or at a given rate, and counts them exactly.
 //!
-//! On veth a frame that was handed over is at once received on the same processor, unless that processor has more waiting
-//! than `net.core.netdev_max_backlog`; then it is lost, and counted by the interface that sent it
-//! ([`dropped`]). What a receiver counts, and what was lost on the way, add up to what was handed over.
+//! On veth, the processor that hands over a frame also receives it. If more frames than `net.core.netdev_max_backlog`
+//! wait there, the frame is lost, and the interface that sent it counts that ([`dropped`]). The frames that a receiver
+//! counts and those that were lost add up to those that were handed over.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -14,14 +14,14 @@ use nix::libc;
 use crate::Namespace;
 use crate::traffic::packet_socket;
 
-/// How many frames one system call hands over.
+/// Number of frames that one system call hands over.
 const BATCH: usize = 64;
-/// A paced flood hands over what is due this often.
+/// How often a flood with a rate hands over the frames that are due.
 const TICK: Duration = Duration::from_millis(1);
-/// `linux/if_packet.h`
+/// Defined in `linux/if_packet.h`.
 const PACKET_QDISC_BYPASS: libc::c_int = 20;
 
-/// What was handed over.
+/// How many frames were handed over, and in what time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Handed {
     pub frames: u64,
@@ -29,13 +29,13 @@ pub struct Handed {
 }
 
 impl Handed {
-    /// Frames in a second.
+    /// Returns the number of frames per second.
     pub fn rate(&self) -> f64 {
         self.frames as f64 / self.took.as_secs_f64()
     }
 }
 
-/// Frames to be sent over and over, one after the other.
+/// Frames that are sent in order, over and over.
 #[derive(Clone, Debug)]
 pub struct Flood {
     frames: Vec<Vec<u8>>,
@@ -43,19 +43,19 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// As fast as it goes. At least one frame.
+    /// Creates a flood of at least one frame that is sent as fast as possible.
     pub fn of(frames: impl IntoIterator<Item = Vec<u8>>) -> Self {
         Self { frames: frames.into_iter().collect(), per_second: None }
     }
 
-    /// At this many frames a second, or fewer if it does not go as fast.
+    /// Limits the flood to this many frames per second.
     #[must_use]
     pub fn at(mut self, per_second: u32) -> Self {
         self.per_second = Some(per_second);
         self
     }
 
-    /// Sends out of an interface for so long.
+    /// Sends the flood out of an interface for `length`.
     pub fn send(&self, namespace: &Namespace, interface: &str, length: Duration) -> Result<Handed> {
         let mut sender = Sender::open(namespace, interface, &self.frames)?;
         let start = Instant::now();
@@ -77,17 +77,18 @@ impl Flood {
     }
 }
 
-/// How many frames an interface had to send and could not deliver: on veth, because the receiver's backlog was full.
+/// Returns how many frames an interface could not deliver: on veth, because the receiver's backlog was full.
 pub fn dropped(namespace: &Namespace, interface: &str) -> Result<u64> {
     let links = namespace.ip(&format!("-json -statistics link show dev {interface}"))?;
     let links: serde_json::Value = serde_json::from_str(&links)?;
     links[0]["stats64"]["tx"]["dropped"].as_u64().with_context(|| format!("no counter in {links}"))
 }
 
-/// A packet socket with its frames made ready.
+/// A packet socket with the messages for its system calls.
 struct Sender {
     socket: OwnedFd,
-    /// Points into `parts`, which point into the frames; a whole number of rounds, so that a batch may start anywhere.
+    /// They point to `_parts`, which point to `_frames`. The frames are repeated a whole number of times, so that a
+    /// batch may start anywhere.
     messages: Vec<libc::mmsghdr>,
     _parts: Vec<libc::iovec>,
     _frames: Vec<Vec<u8>>,
@@ -96,7 +97,7 @@ struct Sender {
 
 impl Sender {
     fn open(namespace: &Namespace, interface: &str, frames: &[Vec<u8>]) -> Result<Self> {
-        ensure!(!frames.is_empty(), "a flood of nothing");
+        ensure!(!frames.is_empty(), "a flood needs at least one frame");
         let bypass: libc::c_int = 1;
         let socket = packet_socket::open(namespace, interface, packet_socket::NOTHING, |socket| {
             packet_socket::set(socket, libc::SOL_PACKET, PACKET_QDISC_BYPASS, &bypass)
@@ -118,15 +119,15 @@ impl Sender {
         Ok(Self { socket, messages, _parts: parts, _frames: frames, next: 0 })
     }
 
-    /// Hands over at most so many frames; how many it were.
+    /// Hands over at most `most` frames, and returns their number.
     fn send(&mut self, most: usize) -> Result<u64> {
         let messages = &mut self.messages[self.next..];
         let count = libc::c_uint::try_from(messages.len().min(most))?;
-        // SAFETY: so many messages are there; what they point to lives in `self` and is not moved.
+        // SAFETY: `count` messages exist; what they point to lives in `self` and is not moved.
         let sent = unsafe { libc::sendmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
         let Ok(sent) = usize::try_from(sent) else {
             return match io::Error::last_os_error() {
-                // The first frame of this batch was not taken: the queue is full, or the buffer is.
+                // The first frame of this batch was refused because the queue or the buffer is full.
                 error if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR)) => Ok(0),
                 error => Err(error).context("cannot send"),
             };
@@ -143,14 +144,14 @@ mod tests {
     use super::*;
     use crate::{CLIENT, INTERFACE, Lab, PATIENCE, eventually};
 
-    /// Frames that the first router has received.
+    /// Returns how many frames the first router has received.
     fn received(lab: &Lab) -> Result<u64> {
         let links: serde_json::Value =
             serde_json::from_str(&lab.routers[0].ip(&format!("-json -statistics link show dev {INTERFACE}"))?)?;
         links[0]["stats64"]["rx"]["packets"].as_u64().context("no counter")
     }
 
-    /// To a MAC that nobody has.
+    /// Returns frames to a MAC that no host has.
     fn frames(count: u8) -> Vec<Vec<u8>> {
         let frame =
             |last| crate::traffic::frames::ipv4(MacAddress([2, 0, 0, 0, 1, last]), 64, 17, CLIENT.octets(), &[0; 8]);
@@ -162,7 +163,7 @@ mod tests {
         let port = Lab::port(0);
         let before = received(&lab)?;
         let handed = flood.send(lab.switch(), &port, Duration::from_millis(300))?;
-        eventually("every frame has arrived or was dropped", PATIENCE, || {
+        eventually("the frames that arrived and those that were dropped are all", PATIENCE, || {
             let (arrived, lost) = (received(&lab)? - before, dropped(lab.switch(), &port)?);
             ensure!(arrived + lost == handed.frames, "{arrived} arrived, {lost} were dropped, of {handed:?}");
             Ok(())
@@ -171,14 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_handed_over_has_arrived_or_was_dropped() -> Result<()> {
+    fn every_frame_that_is_handed_over_arrives_or_is_counted_as_dropped() -> Result<()> {
         let handed = assert_adds_up(&Flood::of(frames(100)))?;
         assert!(handed.rate() > 20_000.0, "{handed:?}");
         Ok(())
     }
 
     #[test]
-    fn a_pace_is_kept() -> Result<()> {
+    fn a_flood_keeps_to_its_rate() -> Result<()> {
         let handed = assert_adds_up(&Flood::of(frames(1)).at(2_000))?;
         assert!(handed.rate() < 2_100.0 && handed.rate() > 1_000.0, "{handed:?}");
         Ok(())

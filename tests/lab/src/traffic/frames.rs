@@ -1,4 +1,4 @@
-//! Frames for tests, and what can be done to them.
+//! Builds frames for tests, and changes them.
 
 use xvrrp_common::units::{Interval, MacAddress, Priority, Version, Vrid};
 use xvrrp_common::wire::arp::{self, Arp};
@@ -6,14 +6,14 @@ use xvrrp_common::wire::checksum::Sum;
 use xvrrp_common::wire::ipv6;
 use xvrrp_common::wire::vrrp::{AdvertFrame, IpAddress, MAX_FRAME};
 
-/// Where an untagged frame's IPv4 header starts.
+/// Offset of the IPv4 header in an untagged frame.
 pub const IP: usize = 14;
-/// Where an untagged advert without IP options starts.
+/// Offset of an advert in an untagged frame without IP options.
 pub const MESSAGE: usize = 34;
-/// The shortest frame on a wire, without its check sequence (IEEE 802.3 4.4.2).
+/// Minimum length of a frame on a wire, without its check sequence (IEEE 802.3 4.4.2).
 pub const SHORTEST: usize = 60;
 
-/// A peer's advert for VRID 51 with one address; change what differs and [`emit`] it.
+/// Returns a peer's advert for VRID 51 with one address. Tests change the fields that matter to them and [`emit`] it.
 pub fn advert() -> AdvertFrame<'static> {
     let vrid = Vrid::new(51).expect("not zero");
     AdvertFrame {
@@ -29,6 +29,7 @@ pub fn advert() -> AdvertFrame<'static> {
     }
 }
 
+/// Returns the frame of an advert.
 pub fn emit<A: IpAddress>(advert: &AdvertFrame<'_, A>) -> Vec<u8> {
     let mut frame = vec![0; MAX_FRAME];
     let length = advert.emit(&mut frame).expect("a frame of a valid advert");
@@ -36,7 +37,7 @@ pub fn emit<A: IpAddress>(advert: &AdvertFrame<'_, A>) -> Vec<u8> {
     frame
 }
 
-/// The advert addressed to one router.
+/// Returns the frame of an advert that is addressed to one router.
 pub fn emit_unicast<A: IpAddress>(advert: &AdvertFrame<'_, A>, destination: A, mac: MacAddress) -> Vec<u8> {
     let mut frame = [&mac.0[..], &advert.source_mac.0, &A::ETHER_TYPE.to_be_bytes(), &[0; MAX_FRAME]].concat();
     let length = advert.emit_packet(destination, &mut frame[IP..]).expect("a packet of a valid advert");
@@ -44,7 +45,7 @@ pub fn emit_unicast<A: IpAddress>(advert: &AdvertFrame<'_, A>, destination: A, m
     frame
 }
 
-/// An IPv6 packet in a frame; the checksum of ICMPv6 and VRRP in it is made right.
+/// Returns an IPv6 packet in a frame. If the payload is ICMPv6 or VRRP, its checksum is computed.
 pub fn ipv6(
     macs: [MacAddress; 2],
     [source, destination]: [[u8; 16]; 2],
@@ -67,24 +68,24 @@ pub fn ipv6(
     [&to.0[..], &from.0, &[0x86, 0xdd], &header, &payload].concat()
 }
 
-/// `count` different addresses.
+/// Returns `count` different addresses.
 pub fn addresses(count: u8) -> Vec<[u8; 4]> {
     (0..count).map(|last| [198, 51, 100, last]).collect()
 }
 
-/// An ARP packet in a frame from its sender, broadcast unless it is a reply.
+/// Returns an ARP packet in a frame from its sender, broadcast unless it is a reply.
 pub fn arp(arp: &Arp) -> Vec<u8> {
     let destination = if arp.operation == arp::OPERATION_REPLY { arp.target_mac } else { MacAddress::BROADCAST };
     [&destination.0[..], &arp.sender_mac.0, &[0x08, 0x06], &arp.emit()].concat()
 }
 
-/// The start of a TCP connection to this address.
+/// Returns the first packet of a TCP connection to this address.
 pub fn tcp(destination_mac: MacAddress, destination: [u8; 4]) -> Vec<u8> {
     let tcp = [0xc0, 0x00, 0x00, 0x50, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0x72, 0x10, 0, 0, 0, 0];
     ipv4(destination_mac, 64, 6, destination, &tcp)
 }
 
-/// An IPv4 packet from the host 192.0.2.9.
+/// Returns an IPv4 packet from the host 192.0.2.9 in a frame.
 pub fn ipv4(
     destination_mac: MacAddress,
     time_to_live: u8,
@@ -106,26 +107,26 @@ pub fn ipv4(
     frame
 }
 
-/// The frame with a VLAN tag.
+/// Returns the frame with a VLAN tag.
 pub fn tagged(frame: &[u8], tag_type: u16, tci: u16) -> Vec<u8> {
     [&frame[..12], &tag_type.to_be_bytes(), &tci.to_be_bytes(), &frame[12..]].concat()
 }
 
-/// The frame with this byte changed, and nothing else.
+/// Returns the frame with only this byte changed.
 pub fn with_byte(frame: &[u8], at: usize, value: u8) -> Vec<u8> {
     let mut frame = frame.to_vec();
     frame[at] = value;
     frame
 }
 
-/// The frame with this byte of the IPv4 header changed and the header's checksum right.
+/// Returns the frame with this byte of the IPv4 header changed and the checksum of the header updated.
 pub fn with_ip_byte(frame: &[u8], at: usize, value: u8) -> Vec<u8> {
     let mut frame = with_byte(frame, IP + at, value);
     fix_ip_checksum(&mut frame);
     frame
 }
 
-/// The advert with this byte of the message changed and the checksum, in the plain form, right.
+/// Returns the advert with this byte of the message changed and the checksum updated, in the plain form.
 pub fn with_message_byte(frame: &[u8], at: usize, value: u8) -> Vec<u8> {
     let mut frame = with_byte(frame, MESSAGE + at, value);
     frame[MESSAGE + 6..MESSAGE + 8].fill(0);
@@ -134,7 +135,7 @@ pub fn with_message_byte(frame: &[u8], at: usize, value: u8) -> Vec<u8> {
     frame
 }
 
-/// The frame with options in its IPv4 header; their length is a multiple of four.
+/// Returns the frame with options in its IPv4 header. Their length must be a multiple of four.
 pub fn with_ip_options(frame: &[u8], options: &[u8]) -> Vec<u8> {
     let mut frame = [&frame[..MESSAGE], options, &frame[MESSAGE..]].concat();
     frame[IP] = 0x40 | u8::try_from((20 + options.len()) / 4).expect("at most 40 bytes of options");
@@ -142,7 +143,7 @@ pub fn with_ip_options(frame: &[u8], options: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The frame with another total length in its IPv4 header.
+/// Changes the total length in the IPv4 header of a frame.
 pub fn set_total_length(frame: &mut [u8], change: impl Fn(usize) -> usize) {
     let length = usize::from(u16::from_be_bytes([frame[IP + 2], frame[IP + 3]]));
     let length = u16::try_from(change(length)).expect("a short packet");
@@ -150,7 +151,7 @@ pub fn set_total_length(frame: &mut [u8], change: impl Fn(usize) -> usize) {
     fix_ip_checksum(frame);
 }
 
-/// The frame as long as a wire demands.
+/// Returns the frame padded to the minimum length on a wire.
 pub fn padded(frame: &[u8]) -> Vec<u8> {
     let mut frame = frame.to_vec();
     frame.resize(SHORTEST.max(frame.len()), 0xee);

@@ -1,4 +1,4 @@
-//! Frames: made, sent in floods, captured and looked at.
+//! Builds frames, sends floods of them, and captures and dissects packets.
 
 mod advert_tap;
 pub mod capture;

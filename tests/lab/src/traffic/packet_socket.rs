@@ -1,4 +1,4 @@
-//! Packet sockets of a namespace: whole frames, in and out.
+//! Packet sockets in a namespace, which send and receive whole frames.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -8,13 +8,13 @@ use nix::libc;
 
 use crate::Namespace;
 
-/// Protocol of a socket that hears nothing.
+/// Protocol of a socket that receives nothing.
 pub const NOTHING: u16 = 0;
-/// Every frame, in both directions.
+/// Protocol of a socket that receives every frame, in both directions.
 pub const EVERYTHING: u16 = 3; // ETH_P_ALL of linux/if_ether.h
 
-/// A packet socket on the interface for frames of a protocol, an Ethernet type or one of the above. `prepare` sets its
-/// options before it hears anything.
+/// Opens a packet socket on the interface for frames of a protocol: an Ethernet type, [`NOTHING`] or [`EVERYTHING`].
+/// `prepare` sets its options before it can receive anything.
 pub fn open(
     namespace: &Namespace,
     interface: &str,
@@ -22,13 +22,13 @@ pub fn open(
     prepare: impl FnOnce(&OwnedFd) -> Result<()> + Send,
 ) -> Result<OwnedFd> {
     let opened = namespace.run(|| -> Result<OwnedFd> {
-        // Of no protocol yet: bind(2) says which.
+        // No protocol yet: bind(2) sets it.
         // SAFETY: socket(2) takes no pointers.
         let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
         if fd < 0 {
             return Err(io::Error::last_os_error().into());
         }
-        // SAFETY: just opened, and nobody else's.
+        // SAFETY: the descriptor was just opened and has no other owner.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
         prepare(&socket)?;
         bind(&socket, interface, protocol)?;
@@ -53,7 +53,7 @@ fn bind(socket: &OwnedFd, interface: &str, protocol: u16) -> Result<()> {
     if bound < 0 { Err(io::Error::last_os_error().into()) } else { Ok(()) }
 }
 
-/// An option of `SOL_SOCKET` or `SOL_PACKET`, as setsockopt(2) and packet(7) have it.
+/// Sets an option of `SOL_SOCKET` or `SOL_PACKET` (setsockopt(2), packet(7)).
 pub fn set<T>(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, value: &T) -> Result<()> {
     let length = libc::socklen_t::try_from(size_of::<T>())?;
     // SAFETY: the pointer and length describe `value`, which outlives the call, as does what it points to.

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::PACE;
 
-/// What a host was asked.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Where the virtual address is.
+    /// An ARP request for the virtual address.
     Arp,
-    /// For the service at the virtual address.
+    /// A datagram to the service at the virtual address.
     Udp,
 }
 
@@ -19,10 +19,10 @@ pub enum Kind {
 pub struct Hosts(u8);
 
 impl Hosts {
-    /// As many as it has room for.
+    /// Maximum number of routers.
     pub const MOST: usize = 8;
 
-    /// One host, below [`Self::MOST`].
+    /// Returns the set of one host, whose index is below [`Self::MOST`].
     pub const fn one(host: usize) -> Self {
         Self(1 << host)
     }
@@ -55,35 +55,36 @@ impl fmt::Debug for Hosts {
     }
 }
 
-/// Whether the sampler itself kept up.
+/// Whether the sampler kept its pace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
     InTime,
-    /// So slowly that the answers do not speak of one moment.
+    /// The requests took so long that the answers do not describe one moment.
     Late,
 }
 
-/// What everybody said at one moment.
+/// The answers of all routers at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// Milliseconds after the start at which it was due; some are left out if the sampler was late.
+    /// When it was due, in multiples of the pace after the start. If the sampler was late, numbers are left out.
     pub number: u32,
-    /// When the first request went out.
+    /// When the first request was sent.
     pub at: Instant,
     pub asked: Asked,
-    /// Could not be asked, since its port is down.
+    /// The routers that could not be asked because their ports were down.
     pub unreachable: Hosts,
-    /// Said in time that the address is theirs.
+    /// The routers that answered ARP in time.
     pub arp: Hosts,
-    /// Served a datagram in time.
+    /// The routers that answered the datagram in time.
     pub udp: Hosts,
-    /// The same, too late to be evidence of who served at this moment.
+    /// The routers that answered ARP too late to prove that they served at this moment.
     pub arp_late: Hosts,
+    /// The routers that answered the datagram too late to prove that they served at this moment.
     pub udp_late: Hosts,
 }
 
 impl Sample {
-    /// One that nobody has answered yet, of a sampler that keeps up.
+    /// Returns a sample without answers, of a sampler that kept its pace.
     pub fn unanswered(number: u32, at: Instant) -> Self {
         Self::new(number, at, Asked::InTime, Hosts::default())
     }
@@ -93,7 +94,7 @@ impl Sample {
         Self { number, at, asked, unreachable, arp, udp, arp_late, udp_late }
     }
 
-    /// A host has answered.
+    /// Records the answer of a host.
     pub fn answered(&mut self, host: usize, kind: Kind, in_time: bool) {
         let hosts = match (kind, in_time && self.asked == Asked::InTime) {
             (Kind::Arp, true) => &mut self.arp,
@@ -104,12 +105,12 @@ impl Sample {
         hosts.insert(host);
     }
 
-    /// Served in one way or the other, at this moment.
+    /// Returns the routers that certainly served at this moment, in either way.
     pub const fn serving(&self) -> Hosts {
         self.arp.or(self.udp)
     }
 
-    /// Answered what was asked at this moment, however late.
+    /// Returns the routers that answered, in time or late.
     pub const fn answering(&self, kind: Kind) -> Hosts {
         match kind {
             Kind::Arp => self.arp.or(self.arp_late),
@@ -117,13 +118,13 @@ impl Sample {
         }
     }
 
-    /// Whether it says nothing certain: neither that two served nor that they did not.
+    /// Whether the sample proves nothing: neither that two routers served nor that they did not.
     pub fn is_late(&self) -> bool {
         self.asked == Asked::Late || !self.arp_late.or(self.udp_late).is_empty()
     }
 }
 
-/// A time in which nobody answered.
+/// A period in which no router answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The last sample before it that was answered.
@@ -133,13 +134,13 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// As the client lives through it.
+    /// Returns the length of the outage that a client experiences.
     pub fn length(&self) -> Duration {
         self.until - self.from
     }
 }
 
-/// A time in which the same hosts answered.
+/// A period in which the same hosts answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reign {
     pub hosts: Hosts,
@@ -163,20 +164,20 @@ impl ServingTimeline {
         &self.samples
     }
 
-    /// The samples from one moment to another.
+    /// Returns the samples from one moment to another.
     #[must_use]
     pub fn between(&self, from: Instant, until: Instant) -> Self {
         let samples = self.samples.iter().filter(|sample| (from..until).contains(&sample.at));
         Self { start: self.start, samples: samples.copied().collect() }
     }
 
-    /// Those in which two hosts or more served.
+    /// Returns the samples in which two or more hosts served.
     pub fn served_twice(&self) -> Vec<Sample> {
         self.samples.iter().filter(|sample| sample.serving().len() > 1).copied().collect()
     }
 
-    /// How long nobody answered, each time that at least one sample in a row was answered by nobody; neither before the
-    /// first answer nor after the last.
+    /// Returns the periods between the first and the last answer in which no router answered, each with at least one
+    /// unanswered sample.
     pub fn gaps(&self, kind: Kind) -> Vec<Gap> {
         let answered = |sample: &Sample| !sample.answering(kind).is_empty();
         let mut gaps = Vec::new();
@@ -200,7 +201,7 @@ impl ServingTimeline {
         self.gaps(kind).into_iter().max_by_key(Gap::length)
     }
 
-    /// Since when one host, and always the same, has answered everything; `None` if that is not so at the end.
+    /// Returns since when the same single host has answered everything, or `None` if that is not the case at the end.
     pub fn sole_server_since(&self) -> Option<Instant> {
         let host = |sample: &Sample| {
             let [arp, udp] = [Kind::Arp, Kind::Udp].map(|kind| sample.answering(kind));
@@ -211,13 +212,13 @@ impl ServingTimeline {
         alone.last().map(|sample| sample.at)
     }
 
-    /// Who alone answered in one way, at the end and for at least so long before.
+    /// Returns the host that alone answered requests of this kind at the end, if it did so for at least this long.
     pub fn sole_server_for(&self, kind: Kind, long: Duration) -> Option<Hosts> {
         let last = self.reigns(kind).pop()?;
         (last.hosts.len() == 1 && last.until - last.from >= long).then_some(last.hosts)
     }
 
-    /// Who answered from when to when, nobody included.
+    /// Returns which hosts answered from when to when. Periods in which no host answered are included.
     pub fn reigns(&self, kind: Kind) -> Vec<Reign> {
         let mut reigns: Vec<Reign> = Vec::new();
         for sample in &self.samples {
@@ -230,7 +231,7 @@ impl ServingTimeline {
         reigns
     }
 
-    /// Who answered, one after the other, times in which nobody did left out.
+    /// Returns the hosts that answered, in order. Periods in which no host answered are left out.
     pub fn hosts(&self, kind: Kind) -> Vec<Hosts> {
         let mut hosts: Vec<_> = self.reigns(kind).into_iter().map(|reign| reign.hosts).collect();
         hosts.retain(|hosts| !hosts.is_empty());
@@ -238,27 +239,27 @@ impl ServingTimeline {
         hosts
     }
 
-    /// Of how many moments it should say something, and of how many it does for certain: neither left out nor late.
+    /// Returns how many samples were due, and how many of them prove something, being neither left out nor late.
     pub fn moments(&self) -> (u32, u32) {
         let (Some(first), Some(last)) = (self.samples.first(), self.samples.last()) else { return (0, 0) };
         let certain = (0..).zip(self.samples.iter().filter(|sample| !sample.is_late())).last();
         (last.number - first.number + 1, certain.map_or(0, |(count, _)| count + 1))
     }
 
-    /// The share of the moments of which it says something certain. From 0 to 1.
+    /// Returns the share of the samples that prove something, from 0 to 1.
     pub fn certainty(&self) -> f64 {
         let (due, certain) = self.moments();
         f64::from(certain) / f64::from(due.max(1))
     }
 
-    /// The longest time without a sample.
+    /// Returns by how much the longest time between two samples exceeds the pace.
     pub fn longest_pause(&self) -> Duration {
         let pauses = self.samples.windows(2).map(|pair| pair[1].at - pair[0].at);
         pauses.max().unwrap_or_default().saturating_sub(PACE)
     }
 }
 
-/// Who answered what and when, in milliseconds since the sampler's start.
+/// Writes which hosts answered what and when, in milliseconds since the start of the sampler.
 impl fmt::Debug for ServingTimeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |at: Instant| (at - self.start).as_secs_f64() * 1000.0;
@@ -282,7 +283,7 @@ impl fmt::Debug for ServingTimeline {
 mod tests {
     use super::*;
 
-    /// A sample for each character: the host that served, `b` for both, `.` for nobody, `l` for both but late.
+    /// Makes a sample of each character: the host that served, `b` for both, `.` for none, `l` for both but late.
     fn timeline(picture: &str) -> ServingTimeline {
         let start = Instant::now();
         let samples = picture.chars().zip(0..).map(|(who, number)| {
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn two_hosts_in_one_sample_are_found_unless_it_was_late() {
+    fn a_sample_in_which_two_hosts_served_is_found_unless_it_was_late() {
         let seen = timeline("000bb11l1");
         let numbers: Vec<_> = seen.served_twice().iter().map(|sample| sample.number).collect();
         assert_eq!(numbers, [3, 4]);
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_lasts_from_the_last_answer_to_the_next() {
+    fn a_gap_lasts_from_the_last_answer_before_it_to_the_first_one_after_it() {
         let seen = timeline("..00...11.1...");
         let gaps: Vec<_> = seen.gaps(Kind::Udp).iter().map(Gap::length).collect();
         assert_eq!(gaps, [4 * PACE, 2 * PACE]);
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_left_out_are_no_gap_but_cost_certainty() {
+    fn missing_samples_are_no_gap_but_reduce_the_certainty() {
         let mut seen = timeline("0000000000");
         seen.samples.drain(3..8);
         assert_eq!(seen.longest_gap(Kind::Udp), None);

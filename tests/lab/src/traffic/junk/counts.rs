@@ -1,4 +1,4 @@
-//! What an agent and its host have counted.
+//! Reads the counters of an agent and its host.
 
 use std::fs;
 
@@ -7,23 +7,23 @@ use serde_json::Value;
 
 use crate::Pair;
 
-/// By its name in the status.
+/// A counter.
 #[derive(Clone, Copy, Debug)]
 pub enum Counter {
-    /// Of the virtual router.
+    /// A counter of the virtual router, by its name in the status.
     Ours(&'static str),
-    /// Of what belongs to none.
+    /// A counter of frames that belong to no virtual router, by its name in the status.
     Foreign(&'static str),
-    /// The host's own, of datagrams that it had nobody for: the kernel half lets them pass and counts nothing.
+    /// The host's counter of datagrams to closed ports. The kernel half passes these without counting them.
     NoPort,
 }
 
 pub use Counter::{Foreign, NoPort, Ours};
 
-/// What only an Active router counts.
+/// The counters that only an Active router increments.
 pub const SERVED: &[Counter] = &[Ours("arp_answered"), Ours("virtual_mac_admitted")];
 
-/// Every reason for which an advert is thrown away, and the two that say it is somebody else's to judge.
+/// The counters of all reasons to discard an advert, and of the two reasons to pass one that is not ours.
 pub const DISCARDED: &[Counter] = &[
     Ours("advert_fragment"),
     Ours("advert_time_to_live"),
@@ -39,7 +39,7 @@ pub const DISCARDED: &[Counter] = &[
     Foreign("advert_length"),
 ];
 
-/// Of one router at one moment.
+/// The counters of one router at one moment.
 #[derive(Clone, Debug)]
 pub struct Counts {
     ours: Value,
@@ -48,6 +48,7 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Reads the counters now.
     pub fn look(pair: &Pair, router: usize) -> Result<Self> {
         let status = pair.agents[router].status()?;
         Ok(Self {
@@ -70,7 +71,7 @@ impl Counts {
     }
 }
 
-/// `NoPorts` of the network namespace that this is called in.
+/// Returns `NoPorts` of UDP in the network namespace of the caller.
 fn no_ports() -> Result<u64> {
     let snmp = fs::read_to_string("/proc/thread-self/net/snmp")?;
     let mut udp = snmp.lines().filter_map(|line| line.strip_prefix("Udp: ")).map(str::split_whitespace);

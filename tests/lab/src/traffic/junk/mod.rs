@@ -1,6 +1,6 @@
-//! What no virtual router wants, as frames for a flood, and where each of them must be counted.
+//! Kinds of frames that a virtual router must not act on, for floods, and the counters that must count them.
 //!
-//! What could be taken for an advert would win if it were believed.
+//! Frames that resemble adverts would win the election if they were accepted.
 
 mod counts;
 mod withstand;
@@ -18,23 +18,23 @@ pub use self::withstand::{CPU_SHARE, Target, Withstood};
 use crate::traffic::frames::{self, MESSAGE};
 use crate::{INTERFACE, Lab, Pair, VIP};
 
-/// So many different senders, where that could matter.
+/// Number of different senders, where their number could matter.
 const SENDERS: u16 = 4096;
-/// The virtual router that is to be harmed.
+/// VRID of the virtual router under attack.
 const VRID: Vrid = Vrid::new(51).expect("not zero");
-/// One that nobody has.
+/// A VRID that is not configured.
 const OTHER_VRID: Vrid = Vrid::new(52).expect("not zero");
 
 /// A kind of junk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Junk {
-    /// RFC 9568 5.1.1.3
+    /// Adverts with a TTL below 255 (RFC 9568 5.1.1.3).
     WrongTimeToLive,
-    /// RFC 9568 5.2.8
+    /// Adverts with a wrong checksum (RFC 9568 5.2.8).
     WrongChecksum,
-    /// RFC 9568 5.2.7, erratum 8301
+    /// Adverts with the interval 0 (RFC 9568 5.2.7, erratum 8301).
     IntervalZero,
-    /// RFC 9568 5.2.5, erratum 8299
+    /// Adverts with the address count 0 (RFC 9568 5.2.5, erratum 8299).
     CountZero,
     WithoutItsAddress,
     HalfAHeader,
@@ -42,9 +42,9 @@ pub enum Junk {
     UnknownVrid,
     ForbiddenSources,
     RandomBytes,
-    /// RFC 9568 6.4.2, 6.4.3
+    /// ARP requests for the virtual address (RFC 9568 6.4.2, 6.4.3).
     ArpForVip,
-    /// RFC 9568 6.4.2, 6.4.3
+    /// Datagrams to the virtual address (RFC 9568 6.4.2, 6.4.3).
     UdpToVip,
     UdpToRouter,
 }
@@ -84,12 +84,12 @@ impl Junk {
         }
     }
 
-    /// Whether somebody may ask who serves while it goes on: the questions are not what the flood consists of.
-    const fn leaves_room_for_questions(self) -> bool {
+    /// Whether a sampler can ask the routers during the flood: its requests must differ from the frames of the flood.
+    const fn allows_sampling(self) -> bool {
         !matches!(self, Self::ArpForVip | Self::UdpToVip)
     }
 
-    /// What the target must have counted it as.
+    /// Returns the counters in which the target must count the frames.
     const fn counters(self, target: Target) -> &'static [Counter] {
         match (self, target) {
             (Self::WrongTimeToLive, _) => &[Ours("advert_time_to_live")],
@@ -134,7 +134,7 @@ impl Junk {
     }
 }
 
-/// Starts the two routers which are to withstand it.
+/// Starts two routers to flood.
 pub fn pair(lab: Lab, interval: Duration) -> Result<Pair> {
     Pair::start(lab, [""; 2], |router| {
         router
@@ -143,7 +143,7 @@ pub fn pair(lab: Lab, interval: Duration) -> Result<Pair> {
     })
 }
 
-/// An advert of a router that is allowed to send some, and that would win.
+/// Returns an advert from an allowed source that would win the election.
 fn winning() -> AdvertFrame<'static> {
     AdvertFrame {
         source: [192, 0, 2, 9],
@@ -154,14 +154,14 @@ fn winning() -> AdvertFrame<'static> {
     }
 }
 
-/// The advert's IPv4 packet ends after so many bytes of its message.
+/// Cuts the IPv4 packet of an advert after `message` bytes of its message.
 fn cut(mut advert: Vec<u8>, message: usize) -> Vec<u8> {
     frames::set_total_length(&mut advert, |_| 20 + message);
     advert.truncate(MESSAGE + message);
     advert
 }
 
-/// A winning advert of a router that is not allowed to send any.
+/// Returns an advert from a source that is not allowed, which would otherwise win the election.
 fn stranger(number: u16) -> Vec<u8> {
     let [high, low] = number.to_be_bytes();
     frames::emit(&AdvertFrame { source: [192, 0, 1 - high / 16, low], ..winning() })
@@ -177,7 +177,7 @@ fn random_bytes() -> Vec<Vec<u8>> {
     let junk = (0..SENDERS).map(|number| {
         let length = usize::from(random() % 64);
         let mut payload: Vec<u8> = (0..length).map(|_| random()).collect();
-        // Every other one looks a little like an advert for the virtual router.
+        // Every other payload begins like an advert for the virtual router.
         if let Some(start) = payload.first_chunk_mut().filter(|_| number % 2 == 0) {
             *start = [0x31, VRID.get()];
         }
@@ -197,7 +197,7 @@ fn request(number: u16) -> Vec<u8> {
     })
 }
 
-/// To a port that nobody has opened.
+/// Returns a datagram to a port that is not open.
 fn datagram(destination_mac: MacAddress, destination: [u8; 4]) -> Vec<u8> {
     frames::ipv4(destination_mac, 64, 17, destination, &[0x13, 0x88, 0, 9, 0, 12, 0, 0, 0, 0, 0, 0])
 }

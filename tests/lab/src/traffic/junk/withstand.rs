@@ -1,7 +1,7 @@
-//! A flood of junk at one router of a pair, and what became of everybody.
+//! Floods one router of a pair with junk, and records how both routers behave.
 //!
-//! It leaves the router's own switch port as fast as one processor sends. On the way to the kernel half nothing is lost,
-//! unless the processor's backlog was full, which the port counts.
+//! The flood leaves the switch port of the router as fast as one processor can send. A frame is lost on the way to the
+//! kernel half only if the backlog of the processor is full, which the port counts.
 
 use std::fmt;
 use std::thread;
@@ -16,14 +16,14 @@ use crate::probe::{Destination, Hosts, Kind, Serving};
 use crate::traffic::flood::{Flood, Handed, dropped};
 use crate::{Lab, Pair};
 
-/// Of one processor, what an agent may take while a flood lasts.
+/// Limit of the processor time of an agent during a flood, as a share of one processor.
 pub const CPU_SHARE: f64 = 0.02;
-/// How long a frame may take from the port to the counter.
+/// How long frames may take from the port to the counter.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
-/// What has happened is in the log, once somebody has had the time to write it.
+/// How long an agent may take to log a change of state.
 const LOGGED: Duration = Duration::from_millis(100);
 
-/// Who is flooded.
+/// The router that is flooded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     Active,
@@ -40,7 +40,7 @@ impl Target {
         }
     }
 
-    /// Its place in the pair.
+    /// Returns its index in the pair.
     pub const fn router(self) -> usize {
         match self {
             Self::Active => 0,
@@ -49,36 +49,36 @@ impl Target {
     }
 }
 
-/// What became of a flood, and of the routers.
+/// What a flood and the routers did.
 #[derive(Clone, Copy, Debug)]
 pub struct Withstood {
     pub handed: Handed,
-    /// On the way, before the router.
+    /// Frames that were lost on the way to the router.
     pub lost: u64,
-    /// By the router, as what it was.
+    /// Frames that the router counted in the right counters.
     pub counted: u64,
-    /// Processor time of the Active router's agent and of the Backup's, of one processor.
+    /// Processor time of the Active router's agent and of the Backup's, as shares of one processor.
     pub shares: [f64; 2],
-    /// Changes of state, of both.
+    /// Changes of state of both agents.
     pub changes: usize,
-    /// What the Backup has answered or let in.
+    /// Frames that the Backup answered or admitted.
     pub served_by_backup: u64,
-    /// Moments at which both served; 0 where nobody was asked.
+    /// Samples in which both routers served; 0 if there was no sampler.
     pub served_twice: usize,
 }
 
 impl Withstood {
-    /// Nobody's role has changed, and the Backup has served nobody.
+    /// Whether neither role has changed and the Backup has not served.
     pub fn roles_held(&self) -> bool {
         self.changes == 0 && self.served_by_backup == 0 && self.served_twice == 0
     }
 
-    /// Every frame is accounted for.
+    /// Whether every frame was either counted or lost on the way.
     pub fn adds_up(&self) -> bool {
         self.counted + self.lost == self.handed.frames
     }
 
-    /// No agent was kept busy for more than this share of a processor.
+    /// Whether each agent used less than this share of a processor.
     pub fn was_cheap(&self, most: f64) -> bool {
         self.shares.iter().all(|share| *share < most)
     }
@@ -90,7 +90,7 @@ impl fmt::Display for Withstood {
         write!(
             f,
             "{} frames ({:.0}/s): {counted} counted, {lost} lost; the agents took {:.2} % and {:.2} %; {changes} changes of \
-             state, {served_by_backup} requests served by the Backup, {served_twice} moments with two servers",
+             state, {served_by_backup} requests served by the Backup, {served_twice} samples with two servers",
             handed.frames,
             handed.rate(),
             active * 100.0,
@@ -100,12 +100,12 @@ impl fmt::Display for Withstood {
 }
 
 impl Junk {
-    /// Floods one of the routers with it. They should run [`crate::probe::UdpEcho`]: they are asked who serves, unless what
-    /// they are flooded with are such questions.
+    /// Floods one of the routers. Both should run [`crate::probe::UdpEcho`], because a sampler asks them who serves,
+    /// unless the flood consists of such requests.
     pub fn flood(self, pair: &Pair, target: Target, length: Duration) -> Result<Withstood> {
         pair.settle()?;
         let flood = Flood::of(self.frames(&pair.lab, target)?);
-        let sampler = self.leaves_room_for_questions().then(|| Serving::start(&pair.lab, Destination::VirtualMac(51)));
+        let sampler = self.allows_sampling().then(|| Serving::start(&pair.lab, Destination::VirtualMac(51)));
         let sampler = sampler.transpose()?;
         let (router, switch) = (target.router(), pair.lab.switch());
         let port = Lab::port(router);
@@ -120,7 +120,7 @@ impl Junk {
         let took = start.elapsed();
 
         let used = used(pair)?;
-        // What the last system call has handed over may still be on its way.
+        // The frames of the last system call may still be on their way.
         let arrived = || -> Result<(u64, u64)> {
             let lost = dropped(switch, &port)? - lost_before;
             Ok((Counts::look(pair, router)?.sum(self.counters(target)) - before, lost))
@@ -134,8 +134,8 @@ impl Junk {
         let seen = sampler.map(Serving::finish);
         if let Some(seen) = &seen {
             let silent: Duration = seen.gaps(Kind::Arp).iter().map(|gap| gap.length()).sum();
-            ensure!(seen.hosts(Kind::Arp).contains(&Hosts::one(0)), "the Active router has answered nobody");
-            ensure!(silent < length / 2, "the Active router was silent for {silent:?}");
+            ensure!(seen.hosts(Kind::Arp).contains(&Hosts::one(0)), "the Active router never answered the sampler");
+            ensure!(silent < length / 2, "the Active router did not answer the sampler for {silent:?}");
         }
         thread::sleep(LOGGED);
         Ok(Withstood {
@@ -150,7 +150,7 @@ impl Junk {
     }
 }
 
-/// Processor time of each agent so far.
+/// Returns the processor time of each agent so far.
 fn used(pair: &Pair) -> Result<[Duration; 2]> {
     let used = |router: usize| -> Result<Duration> {
         let pid = Pid::from_raw(i32::try_from(pair.agents[router].daemon.pid())?);

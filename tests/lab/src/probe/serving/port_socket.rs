@@ -1,4 +1,4 @@
-//! The sampler's end of a router's cable.
+//! The socket of the sampler on a router's switch port.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,13 +13,13 @@ use crate::probe::port::{self, Frames};
 
 /// Sends frames to the router, and receives what it sends to the sampler's client.
 #[derive(Debug)]
-pub struct Seat {
+pub struct PortSocket {
     socket: OwnedFd,
     control: Vec<u8>,
 }
 
-impl Seat {
-    pub fn at(switch: &Namespace, port: &str) -> Result<Self> {
+impl PortSocket {
+    pub fn open(switch: &Namespace, port: &str) -> Result<Self> {
         let socket = port::open(switch, port, Frames::ToNobody)?;
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         Ok(Self { socket, control: nix::cmsg_space!(libc::timespec) })
@@ -27,13 +27,13 @@ impl Seat {
 
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         let flags = MsgFlags::MSG_DONTWAIT;
-        // The error of a port that was down meanwhile is told once, by the first call after it.
+        // If the port was down in the meantime, the first call returns that error and the second one succeeds.
         let sent = send(self.socket.as_raw_fd(), frame, flags).or_else(|_| send(self.socket.as_raw_fd(), frame, flags));
         Ok(sent.map(drop)?)
     }
 
-    /// The next frame that has come in and that `understand` makes something of, and when it came in; `None` once
-    /// there is no other.
+    /// Returns the time of arrival of the next frame that `understand` accepts, and what `understand` made of it.
+    /// Returns `None` once no frame is left.
     pub fn receive<A, B>(&mut self, understand: impl Fn(&[u8]) -> Option<(A, B)>) -> Option<(Instant, A, B)> {
         loop {
             let mut buffer = [0; 128];
@@ -61,11 +61,11 @@ impl Seat {
     }
 }
 
-/// The kernel's note of a frame's arrival, which is earlier than when somebody came to fetch it.
+/// Converts the kernel's time stamp of a frame, which is earlier than the moment at which the frame is fetched.
 fn moment(stamp: Option<Duration>) -> Instant {
     let now = Instant::now();
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // Nothing to subtract if the wall clock was set back.
+    // If the wall clock was set back, the age is unknown and counts as 0.
     let age = stamp.map_or(Duration::ZERO, |stamp| wall.saturating_sub(stamp));
     now.checked_sub(age).unwrap_or(now)
 }
