@@ -1,4 +1,5 @@
-//! Mail about changes of state: its text, and that neither a dead server nor flapping loses mail or causes a flood of it.
+//! Mail about changes of state: its text, and that neither a dead server nor flapping loses mail or causes a flood of
+//! it.
 
 use std::fs::{self, DirEntry};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -33,7 +33,8 @@ fn routers(priority: u8) -> Vec<VirtualRouter> {
 fn the_255_virtual_routers_of_an_interface_keep_their_roles() -> Result<()> {
     let _alone = alone();
     let lab = Lab::new(2)?;
-    // The limit of open files is below the number of virtual routers. It suffices because they share their IPv4 sockets.
+    // The limit of open files is below the number of virtual routers. It suffices because they share their IPv4
+    // sockets.
     let few_files = ["prlimit", "--nofile=128:600"];
     let mut active = Xvrrp::start_by(&lab.routers[0], &routers(200), &few_files, "")?;
     active.wait_until_all_are("active", COUNT)?;
@@ -76,8 +77,8 @@ impl Thirty {
     const SEGMENTS: Segments = Segments { routers: 30, interfaces: 1 };
     const INTERVAL: Duration = Duration::from_millis(100);
     const RUNS: usize = 3;
-    /// A program that starts does not have real-time scheduling yet. On a busy machine it may not run for three intervals.
-    /// A run in which an ordinary thread was late by this much does not count.
+    /// A program that starts does not have real-time scheduling yet. On a busy machine it may not run for three
+    /// intervals. A run in which an ordinary thread was late by this much does not count.
     const LATE: Duration = Duration::from_millis(50);
     /// How many runs may not count.
     const MAX_LATE: usize = 20;
@@ -123,7 +124,7 @@ impl Thirty {
         Ok(Self::status(&self.backup)?.iter().map(|router| router["adverts_sent"].clone()).collect())
     }
 
-    /// The virtual routers that have not resumed their role when the agent on the first host restarted last.
+    /// The virtual routers that did not resume their role when the agent on the first host last restarted.
     fn not_resumed(&self) -> Result<Vec<Value>> {
         Ok(Self::status(&self.active)?.into_iter().filter(|router| router["reason"] != "resumed").collect())
     }

@@ -1,5 +1,5 @@
-//! The Debian package is installed, upgraded without a failover, removed and purged. This happens on a host that has this
-//! machine's files, and whose changes are discarded.
+//! The Debian package is installed, upgraded without a failover, removed and purged. This happens on a host that has
+//! this machine's files, and whose changes are discarded.
 
 use anyhow::Result;
 use xvrrp_lab::{Lab, Machine, make_package, run};

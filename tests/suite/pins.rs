@@ -117,8 +117,8 @@ fn while_pins_cannot_be_restored_log_and_status_say_so() -> Result<()> {
     Ok(())
 }
 
-/// Runs `xvrrp COMMAND` on a configuration with these keys of `[agent]`, through a wrapper unless that is empty. Returns
-/// the exit code and the output.
+/// Runs `xvrrp COMMAND` on a configuration with these keys of `[agent]`, through a wrapper unless that is empty.
+/// Returns the exit code and the output.
 fn run_on(host: &Namespace, wrapper: &str, command: &str, keys: &str) -> Result<(Option<i32>, String)> {
     let directory = tempfile::tempdir()?;
     let config = directory.path().join("xvrrp.toml");
@@ -141,7 +141,8 @@ fn a_directory_that_cannot_hold_pins_is_an_error_in_the_configuration() -> Resul
         let (code, output) = run_on(host, "", command, "bpffs = \"/tmp\"")?;
         ensure!(code == Some(2) && output.contains(complaint), "{command}: {code:?} {output}");
     }
-    // Accepted: a BPF file system that is not mounted but can be, one whose directory does not exist yet, and the default.
+    // Accepted: a BPF file system that is not mounted but can be, one whose directory does not exist yet, and the
+    // default.
     let unmounted = "unshare --mount sh -c 'while umount /sys/fs/bpf 2>/dev/null; do :; done; exec \"$@\"' sh";
     for (wrapper, keys) in [(unmounted, ""), ("", "bpffs = \"/run/xvrrp-nowhere/bpf/xvrrp\""), ("", "")] {
         let (code, output) = run_on(host, wrapper, "check", keys)?;

@@ -217,8 +217,8 @@ fn a_log_that_is_not_read_delays_no_takeover() -> Result<()> {
     Ok(())
 }
 
-/// A thread of another process that is stopped until this is dropped. ptrace(2) requires that the thread that created it
-/// drops it.
+/// A thread of another process that is stopped until this is dropped. ptrace(2) requires that the thread that created
+/// it drops it.
 struct Frozen(libc::pid_t);
 
 impl Frozen {

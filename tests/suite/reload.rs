@@ -297,8 +297,8 @@ fn the_agent_notifies_the_service_manager_of_start_reload_and_stop() -> Result<(
     wait_for("STOPPING=1")
 }
 
-/// The management side of an agent, which is its first thread. ptrace(2) stops that thread and no other one until this is
-/// dropped.
+/// The management side of an agent, which is its first thread. ptrace(2) stops that thread and no other one until this
+/// is dropped.
 struct Halted(Pid);
 
 impl Halted {

@@ -34,8 +34,8 @@ fn an_immediate_restart_after_a_kill_resumes_the_active_role_without_losing_a_pa
     pair.check_undisturbed().map(drop)
 }
 
-/// Kills an agent whose control socket is in a tiny directory, and starts another one while `spoil` keeps that directory
-/// from being used.
+/// Kills an agent whose control socket is in a tiny directory, and starts another one while `spoil` keeps that
+/// directory from being used.
 fn check_resumes(
     spoil: impl Fn(&TinyDirectory) -> Result<()>,
     restore: impl Fn(&TinyDirectory) -> Result<()>,

@@ -56,8 +56,8 @@ fn a_claim_is_answered_at_once_logged_once_and_shown() -> Result<()> {
     let lab = Lab::new(2)?;
     let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(200).with("announce_count", "1")])?;
     agent.wait_for_state("lan", "active")?;
-    // Gratuitous ARP changes only entries that exist. By default, the kernel also ignores a change within a second of the
-    // previous one.
+    // Gratuitous ARP changes only entries that exist. By default, the kernel also ignores a change within a second of
+    // the previous one.
     lab.client.sysctl("net.ipv4.neigh.eth0.locktime", "0")?;
     ping(&lab, VIP)?;
     wait_for_virtual_mac(&lab)?;

@@ -15,8 +15,9 @@ const LENGTH: Duration = Duration::from_secs(5);
 /// Number of busy processes. With so many, a thread with ordinary scheduling does not run for longer than a lease of
 /// 30 ms in every round.
 const SPINNING: usize = 48;
-/// Number of rounds, of which one must show no change. An agent that yields to the load does so in every round. A kernel
-/// that cannot be preempted, or a hypervisor that does not run its guest, may hold up every process in one of them.
+/// Number of rounds, of which one must show no change. An agent that yields to the load does so in every round. A
+/// kernel that cannot be preempted, or a hypervisor that does not run its guest, may hold up every process in one of
+/// them.
 const ROUNDS: usize = 3;
 
 /// Fails if a state changes under the load at 10 ms adverts. `keys` are additional lines of `[agent]` for each router.

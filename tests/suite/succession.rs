@@ -99,8 +99,8 @@ fn an_agent_whose_successor_ends_before_it_advertises_continues() -> Result<()> 
     check_continues(pair)
 }
 
-/// Makes the agent leave its roles to a successor that then hangs: the successor holds the connection and the singleton,
-/// and does nothing.
+/// Makes the agent leave its roles to a successor that then hangs: the successor holds the connection and the
+/// singleton, and does nothing.
 fn hang_after_asking(host: &Namespace, agent: &Xvrrp) -> Result<(Incumbent, Singleton)> {
     host.run(|| -> Result<_> {
         let mut incumbent = Incumbent::ask(&agent.control(), Some(namespace_cookie()?))?;

@@ -34,7 +34,8 @@ fn wait_for_both(agent: &mut Xvrrp, state: &str) -> Result<()> {
     ["lan", "wan"].iter().try_for_each(|name| agent.wait_for_state(name, state))
 }
 
-/// Starts two agents, of which the first is Active and the second Backup. The first one's group has these additional keys.
+/// Starts two agents, of which the first is Active and the second Backup. The first one's group has these additional
+/// keys.
 fn pair(lab: &Lab, keys: &str) -> Result<[Xvrrp; 2]> {
     let mut first = agent(lab, 0, 200, &format!("{GROUP}{keys}"))?;
     wait_for_both(&mut first, "active")?;
@@ -43,8 +44,8 @@ fn pair(lab: &Lab, keys: &str) -> Result<[Xvrrp; 2]> {
     Ok([first, second])
 }
 
-/// Fails unless client and server reach each other. The gateway of each is the virtual address on its side, so one router
-/// must have both addresses.
+/// Fails unless client and server reach each other. The gateway of each is the virtual address on its side, so one
+/// router must have both addresses.
 fn ensure_forwarded(lab: &Lab) -> Result<()> {
     const HOST: u8 = 9;
     let _echo = UdpEcho::start(lab.server.as_ref().context("a lab with a server")?, HOST)?;

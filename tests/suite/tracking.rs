@@ -1,4 +1,5 @@
-//! Tracked checks of each kind, what their failure does, and that keepalived takes the same roles with the same weights.
+//! Tracked checks of each kind, what their failure does, and that keepalived takes the same roles with the same
+//! weights.
 
 use std::fmt::Write;
 use std::fs;

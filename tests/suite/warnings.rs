@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use xvrrp_lab::{Lab, PATIENCE, VirtualRouter, Xvrrp, eventually};
 
-/// Number of adverts after which a warning has not been repeated. A Backup reads the latest advert at least once in four.
+/// Number of adverts after which a warning has not been repeated. A Backup reads the latest advert at least once in
+/// four.
 const ADVERTS: u64 = 40;
 /// Time between two lines about discarded adverts.
 const DISCARDS: Duration = Duration::from_secs(10);
@@ -17,7 +18,8 @@ fn start(lab: &Lab, [first, second]: [VirtualRouter; 2]) -> Result<[Xvrrp; 2]> {
     Ok([first, Xvrrp::start(&lab.routers[1], &[second])?])
 }
 
-/// Fails unless the second agent logs this warning once about the adverts of the first one, and follows them all the same.
+/// Fails unless the second agent logs this warning once about the adverts of the first one, and follows them all the
+/// same.
 fn check_warned_once(routers: [VirtualRouter; 2], warning: &str) -> Result<()> {
     let lab = Lab::new(2)?;
     let [_active, mut backup] = start(&lab, routers)?;

@@ -170,13 +170,14 @@ fn the_plain_checksum_covers_the_message_only_and_auto_follows_a_peer_that_uses_
     Ok(())
 }
 
-/// Waits until the Backup's agent has handled so many adverts of the first router. The counters of the kernel half do not
-/// show that: the agent reads the latest advert only when its Active_Down_Timer expires. It then sets the timer again.
+/// Waits until the Backup's agent has handled so many adverts of the first router. The counters of the kernel half do
+/// not show that: the agent reads the latest advert only when its Active_Down_Timer expires. It then sets the timer
+/// again.
 fn wait_for_handled_adverts(backup: &Xvrrp, count: usize) -> Result<()> {
     let start = Instant::now();
     let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
-    // The earliest and the latest time at which the timer can expire, from the start. The status has the time until then,
-    // from a moment between the request and its answer.
+    // The earliest and the latest time at which the timer can expire, from the start. The status has the time until
+    // then, from a moment between the request and its answer.
     let expiry = || -> Result<[f64; 2]> {
         let requested = start.elapsed();
         let router = backup.virtual_router("lan")?;

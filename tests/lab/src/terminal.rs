@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use crate::{PATIENCE, Xvrrp, agent_binary, eventually};
 
-/// A terminal of 80 columns and 24 rows in which the command runs. script(1) provides it, and records what is drawn there.
-/// The command is killed when this is dropped.
+/// A terminal of 80 columns and 24 rows in which the command runs. script(1) provides it, and records what is drawn
+/// there. The command is killed when this is dropped.
 #[derive(Debug)]
 pub struct Terminal {
     script: Child,

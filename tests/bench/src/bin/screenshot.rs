@@ -1,7 +1,7 @@
 //! `cargo xtask screenshot`: draws the screen of `xvrrp status --watch`, which runs in a lab of two gateways.
 //!
-//! The two hosts have four virtual routers. The other host hands one of them over, so that there is a history. The picture
-//! is docs/pictures/status-watch.svg.
+//! The two hosts have four virtual routers. The other host hands one of them over, so that there is a history. The
+//! picture is docs/pictures/status-watch.svg.
 
 use std::fmt::Write as _;
 use std::fs;
