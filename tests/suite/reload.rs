@@ -127,6 +127,7 @@ fn the_result_of_a_check_holds_across_a_reload_until_the_check_has_a_new_one() -
     let mut active = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
     active.wait_for_state("lan", "active")?;
     backup.wait_for_state("lan", "backup")?;
+    wait_until("the check has failed", || Ok(backup.virtual_router("lan")?["priority"] == 50))?;
     fs::write(&hang, "")?;
     wait_until("the check hangs", || Ok(hangs.exists()))?;
     backup.reload()?;

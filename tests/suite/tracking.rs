@@ -38,6 +38,17 @@ fn exists(name: &str, path: &Path) -> String {
     format!("name = {name:?}\ntimeout = \"10s\"\nscript = [\"/usr/bin/test\", \"-e\", {path:?}]")
 }
 
+/// Waits until the status shows that the first check is a script that has failed.
+fn wait_for_failed_script(agent: &Xvrrp) -> Result<()> {
+    eventually("the status shows the failure", PATIENCE, || {
+        let status = agent.status()?;
+        let (check, tracked) = (&status["checks"][0], &status["virtual_routers"][0]["track"][0]);
+        ensure!(check["state"] == "down" && check["failure"] == "exit status: 1", "{status}");
+        ensure!(check["kind"] == "script" && tracked["state"] == "down", "{status}");
+        Ok(())
+    })
+}
+
 #[test]
 fn a_failed_check_of_any_kind_costs_the_role_and_its_recovery_restores_it() -> Result<()> {
     let lab = Lab::new(2)?;
@@ -89,13 +100,7 @@ fn a_failed_check_of_any_kind_costs_the_role_and_its_recovery_restores_it() -> R
 
     fs::remove_file(&flag)?;
     lose(&mut better, 50)?;
-    eventually("the status shows the failure", PATIENCE, || {
-        let status = better.status()?;
-        let (check, tracked) = (&status["checks"][0], &status["virtual_routers"][0]["track"][0]);
-        ensure!(check["state"] == "down" && check["failure"] == "exit status: 1", "{status}");
-        ensure!(check["kind"] == "script" && tracked["state"] == "down", "{status}");
-        Ok(())
-    })?;
+    wait_for_failed_script(&better)?;
     fs::write(&flag, "")?;
     regain(&mut better)?;
 
