@@ -1,4 +1,4 @@
-//! The lab itself, with two keepalived routers in it: what the other tests rely on.
+//! Properties of the lab that the other tests rely on, shown with keepalived routers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use xvrrp_lab::probe::{UdpEcho, UdpProbe};
 use xvrrp_lab::traffic::capture::Capture;
 use xvrrp_lab::{Keepalived, KeepalivedConfig, Lab, Namespace, PATIENCE, VIP, eventually, run, sweep, wait_until};
 
-/// No process can have it: it is above the kernel's largest PID_MAX_LIMIT.
-const NOBODY: u32 = 4_194_305;
+/// A process ID that no process can have: it is above the kernel's PID_MAX_LIMIT.
+const UNUSED_PID: u32 = 4_194_305;
 
 fn handle(name: &str) -> PathBuf {
     Path::new("/run/netns").join(name)
@@ -40,10 +40,11 @@ fn the_probe_sees_two_keepalived_routers_fail_over() -> Result<()> {
 
     let timeline = probe.finish();
     let (_, gap) = timeline.longest_gap().expect("there are answers");
-    // From the last advert to the end of Active_Down_Interval (361 ms) at least 261 ms pass.
+    // Active_Down_Interval is 361 ms. Adverts are 100 ms apart, so at least 261 ms of it are left when the cable is
+    // pulled.
     assert!(gap > Duration::from_millis(100) && gap < PATIENCE, "{gap:?}");
     let mut hosts = timeline.hosts();
-    // On the way back both may answer for a moment.
+    // When the first router takes the role back, both may answer for a moment.
     hosts.dedup();
     assert_eq!(hosts.first(), Some(&0));
     assert_eq!(hosts.last(), Some(&0));
@@ -58,11 +59,11 @@ fn an_isolated_router_keeps_its_carrier_and_a_pulled_one_loses_it() -> Result<()
     let is_up = || anyhow::Ok(lab.routers[0].ip("-o link show eth0")?.contains("LOWER_UP"));
     let reaches = || lab.client.sh("ping -n -c 1 -W 1 192.0.2.2").is_ok();
     let wait_for = |what, up, reached| wait_until(what, || Ok(is_up()? == up && reaches() == reached));
-    wait_for("all is well", true, true)?;
+    wait_for("the router has a carrier and is reachable", true, true)?;
     lab.isolate(0)?;
-    wait_for("the router has a carrier and is out of reach", true, false)?;
+    wait_for("the router has a carrier and is unreachable", true, false)?;
     lab.rejoin(0)?;
-    wait_for("it is back", true, true)?;
+    wait_for("the router is reachable again", true, true)?;
     lab.pull(0)?;
     wait_for("the carrier is gone", false, false)?;
     lab.plug(0)?;
@@ -79,7 +80,7 @@ fn nothing_is_left_of_a_lab_whose_test_panics() {
         names.extend([lab.routers[0].name(), lab.client.name(), lab.switch().name()].map(str::to_owned));
         pid = keepalived.daemon.pid();
         assert!(names.iter().all(|name| handle(name).exists()) && is_alive(&pid.to_string()));
-        panic!("as a failed assertion would");
+        panic!("like a failed assertion");
     }));
     assert!(panicked.is_err());
     assert_eq!(names.len(), 3);
@@ -88,13 +89,13 @@ fn nothing_is_left_of_a_lab_whose_test_panics() {
 }
 
 #[test]
-fn a_namespace_takes_along_whoever_still_lives_in_it() -> Result<()> {
-    let namespace = Namespace::new("home")?;
+fn removing_a_namespace_ends_the_processes_in_it() -> Result<()> {
+    let namespace = Namespace::new("occupied")?;
     let pid = namespace.sh("sleep 600 >/dev/null 2>&1 & echo $!")?;
     assert!(is_alive(pid.trim()));
     drop(namespace);
     eventually("the process is gone", PATIENCE, || {
-        // It is a zombie until its new parent takes note.
+        // It remains a zombie until its new parent reaps it.
         let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap_or_default();
         ensure!(status.is_empty() || status.contains("State:\tZ"), "{status}");
         Ok(())
@@ -102,11 +103,11 @@ fn a_namespace_takes_along_whoever_still_lives_in_it() -> Result<()> {
 }
 
 #[test]
-fn what_a_killed_test_left_is_swept_and_nothing_else() -> Result<()> {
-    let (dead, living) = (format!("xv-{NOBODY}-0-dead"), Namespace::new("living")?);
+fn a_sweep_removes_the_namespaces_of_killed_tests_and_no_others() -> Result<()> {
+    let (dead, living) = (format!("xv-{UNUSED_PID}-0-dead"), Namespace::new("living")?);
     run(Command::new("ip").args(["netns", "add", &dead]))?;
     sweep();
-    assert!(!handle(&dead).exists());
+    wait_until("the namespace of the killed test is gone", || Ok(!handle(&dead).exists()))?;
     assert!(handle(living.name()).exists());
     Ok(())
 }

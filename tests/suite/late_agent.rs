@@ -1,4 +1,4 @@
-//! An agent that gets no processor time: stopped by a signal for several Active_Down_Intervals, then let go on.
+//! An agent that gets no processor time: a signal stops it for several Active_Down_Intervals, and then it continues.
 
 use std::thread;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use xvrrp_lab::{Lab, PATIENCE, VirtualRouter, Xvrrp};
 
 /// More than eight Active_Down_Intervals of priority 100 at 100 ms adverts.
 const STOPPED: Duration = Duration::from_secs(3);
-/// Time for everything that a late agent could do wrong.
+/// Long enough for a late agent to do anything wrong that it is going to do.
 const SETTLED: Duration = Duration::from_secs(1);
 
 struct Pair {
@@ -27,7 +27,7 @@ fn settled_pair(lab: &Lab) -> Result<Pair> {
 }
 
 #[test]
-fn a_backup_that_slept_does_not_take_over_from_a_living_active_router() -> Result<()> {
+fn a_backup_that_was_stopped_does_not_take_over_from_a_living_active_router() -> Result<()> {
     let lab = Lab::new(2)?;
     let Pair { active, mut backup } = settled_pair(&lab)?;
     let mut capture = Capture::start(lab.switch(), "br0", "ip proto 112")?;
@@ -46,12 +46,12 @@ fn a_backup_that_slept_does_not_take_over_from_a_living_active_router() -> Resul
     active.wait_for_transitions("lan", "active", 1)?;
     capture.finish()?;
     let foreign = capture.read("vrrp && !(ip.src == 192.0.2.2)", &["ip.src", "vrrp.prio"])?;
-    assert!(foreign.is_empty(), "somebody else sent adverts: {foreign:?}");
+    assert!(foreign.is_empty(), "another router sent adverts: {foreign:?}");
     Ok(())
 }
 
 #[test]
-fn a_backup_that_slept_takes_over_if_the_active_router_died_meanwhile() -> Result<()> {
+fn a_backup_that_was_stopped_takes_over_if_the_active_router_died_meanwhile() -> Result<()> {
     let lab = Lab::new(2)?;
     let Pair { active: _active, mut backup } = settled_pair(&lab)?;
     backup.daemon.signal(Signal::SIGSTOP)?;
@@ -64,13 +64,13 @@ fn a_backup_that_slept_takes_over_if_the_active_router_died_meanwhile() -> Resul
 }
 
 #[test]
-fn an_active_router_that_slept_finds_one_active_router_again() -> Result<()> {
+fn after_an_active_router_was_stopped_one_router_is_active_again() -> Result<()> {
     let lab = Lab::new(2)?;
     let Pair { mut active, mut backup } = settled_pair(&lab)?;
     active.daemon.signal(Signal::SIGSTOP)?;
     backup.wait_for_state("lan", "active")?;
     active.daemon.signal(Signal::SIGCONT)?;
-    // It is the better one, so it is Active in the end, whatever it makes of its absence.
+    // The router with the higher priority becomes Active again, however it handles the time that it has missed.
     backup.wait_for_state("lan", "backup")?;
     active.wait_for_state("lan", "active")
 }

@@ -1,4 +1,5 @@
-//! Mail of changes of state: what it says, and that neither a dead server nor flapping loses it or makes it a flood.
+//! Mail about changes of state: its text, and that neither a dead server nor flapping loses mail or causes a flood of
+//! it.
 
 use std::fs::{self, DirEntry};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,7 +13,7 @@ use xvrrp_lab::{Habits, Lab, Mail, MailServer, PATIENCE, VirtualRouter, Xvrrp, a
 
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 2525);
 
-/// `[mail]` to that server, with these lines besides.
+/// A `[mail]` table for that server, with these additional lines.
 fn table(lines: &str) -> String {
     format!("[mail]\nserver = \"{SERVER}\"\nfrom = \"xvrrp@example.net\"\nto = [\"ops@example.net\"]\n{lines}\n")
 }
@@ -21,15 +22,15 @@ fn start(lab: &Lab, lines: &str) -> Result<Xvrrp> {
     Xvrrp::start_by(&lab.routers[0], &[VirtualRouter::lan(200)], &[], &table(lines))
 }
 
-/// What a subject says behind the name of the virtual router.
-fn said(mail: &Mail) -> &str {
+/// The part of the subject after the name of the virtual router.
+fn news(mail: &Mail) -> &str {
     mail.subject().split(" - ").nth(1).unwrap_or_default()
 }
 
 fn receive(server: &MailServer, expected: &[&str]) -> Result<()> {
     for expected in expected {
         let mail = server.next().with_context(|| format!("instead of {expected}"))?;
-        ensure!(said(&mail) == *expected, "{expected}: {mail:?}");
+        ensure!(news(&mail) == *expected, "{expected}: {mail:?}");
     }
     Ok(())
 }
@@ -71,14 +72,14 @@ fn changes_are_mailed_in_keepaliveds_words_encrypted_and_with_a_password() -> Re
         ensure!(mail.body.contains(part), "{part}: {mail:?}");
     }
     ensure!(agent.stop()?.success());
-    // What is not asked for is the end's, too.
+    // By default, the agent also mails that it stops.
     receive(&server, &["Stopping"])?;
     ensure!(agent.daemon.count_lines(&["mail"]) == 0, "{}", agent.daemon.log());
     Ok(())
 }
 
 #[test]
-fn nothing_is_sent_to_a_server_whose_certificate_nobody_has_signed_or_that_does_not_encrypt() -> Result<()> {
+fn nothing_is_sent_to_a_server_that_is_not_trusted_or_does_not_encrypt() -> Result<()> {
     for (encrypts, complaint) in [(true, "certificate"), (false, "STARTTLS")] {
         let lab = Lab::new(1)?;
         let server = MailServer::start(&lab.routers[0], SERVER, Habits { encrypts, ..Habits::default() })?;
@@ -94,7 +95,7 @@ fn spool(agent: &Xvrrp) -> PathBuf {
     agent.control().with_extension("mail")
 }
 
-/// The mails that wait.
+/// The mails that wait to be sent.
 fn waiting(spool: &Path) -> Result<Vec<PathBuf>> {
     let files = fs::read_dir(spool)?.collect::<std::io::Result<Vec<_>>>()?;
     let paths = files.iter().map(DirEntry::path);
@@ -102,7 +103,7 @@ fn waiting(spool: &Path) -> Result<Vec<PathBuf>> {
 }
 
 #[test]
-fn a_server_that_was_dead_gets_everything_over_a_reload_and_a_restart() -> Result<()> {
+fn mail_for_a_dead_server_survives_reloads_and_a_restart_and_is_sent_in_order() -> Result<()> {
     let lab = Lab::new(1)?;
     let plain = "tls = \"none\"\nlimit = 60";
     let mut agent = start(&lab, plain)?;
@@ -111,7 +112,7 @@ fn a_server_that_was_dead_gets_everything_over_a_reload_and_a_restart() -> Resul
     agent.reload()?;
     lab.pull(0)?;
     agent.wait_for_state("lan", "fault")?;
-    // The agent that is there then finds the same once more.
+    // The agent after this reload finds the same fault again and does not mail it a second time.
     agent.reload()?;
     agent.wait_for_state("lan", "fault")?;
     ensure!(agent.stop()?.success());
@@ -131,7 +132,7 @@ fn a_server_that_was_dead_gets_everything_over_a_reload_and_a_restart() -> Resul
             "Entering ACTIVE state",
         ],
     )?;
-    eventually("none is left", PATIENCE, || {
+    eventually("no mail waits any more", PATIENCE, || {
         let left = waiting(&spool)?;
         ensure!(left.is_empty(), "{left:?}");
         Ok(())
@@ -139,7 +140,7 @@ fn a_server_that_was_dead_gets_everything_over_a_reload_and_a_restart() -> Resul
 }
 
 #[test]
-fn a_server_that_comes_back_while_the_agent_runs_gets_what_it_has_missed() -> Result<()> {
+fn a_server_that_recovers_while_the_agent_runs_gets_the_mail_that_it_has_missed() -> Result<()> {
     let lab = Lab::new(1)?;
     let mut agent = start(&lab, "tls = \"none\"")?;
     agent.daemon.wait_for_line(&["WARN", "mail: not sent by 127.0.0.1:2525", "refused"], PATIENCE)?;
@@ -152,7 +153,7 @@ fn a_server_that_comes_back_while_the_agent_runs_gets_what_it_has_missed() -> Re
 }
 
 #[test]
-fn flapping_is_gathered_into_one_mail_that_ends_with_the_last_state() -> Result<()> {
+fn the_changes_of_a_flapping_router_are_collected_into_one_mail_that_ends_with_the_last_state() -> Result<()> {
     let lab = Lab::new(1)?;
     let server = MailServer::start(&lab.routers[0], SERVER, Habits::default())?;
     let mut agent = start(&lab, "tls = \"none\"\nlimit = 2\ngather = \"60s\"")?;
@@ -163,11 +164,12 @@ fn flapping_is_gathered_into_one_mail_that_ends_with_the_last_state() -> Result<
         lab.plug(0)?;
         agent.wait_for_state("lan", "active")?;
     }
-    // 12 s after the last change; the end is one, and waits for nothing.
+    // The stop is another change, and the agent sends the collected mail before it ends.
     ensure!(agent.stop()?.success());
     let mail = server.next()?;
-    ensure!(said(&mail).starts_with("10 changes in the last ") && said(&mail).ends_with(", now INIT"), "{mail:?}");
-    let listed: Vec<&str> = mail.body.lines().filter_map(|line| line.split_once("GMT  ")).map(|(_, it)| it).collect();
+    ensure!(news(&mail).starts_with("10 changes in the last ") && news(&mail).ends_with(", now INIT"), "{mail:?}");
+    let listed: Vec<&str> =
+        mail.body.lines().filter_map(|line| line.split_once("GMT  ")).map(|(_, change)| change).collect();
     let flap = [
         "active -> fault (interface_down), priority 200",
         "fault -> backup (interface_up), priority 200",
@@ -181,9 +183,9 @@ fn flapping_is_gathered_into_one_mail_that_ends_with_the_last_state() -> Result<
 }
 
 #[test]
-fn a_server_that_hangs_holds_up_neither_elections_nor_status_nor_the_end_for_long() -> Result<()> {
+fn a_server_that_hangs_delays_neither_elections_nor_status_and_delays_the_stop_only_briefly() -> Result<()> {
     let lab = Lab::new(1)?;
-    // The kernel lets clients in, and nobody ever says a word to them.
+    // The kernel accepts connections, and nothing ever answers on them.
     let hangs = lab.routers[0].run(|| TcpListener::bind(SERVER))??;
     let mut agent = start(&lab, "tls = \"none\"\ntimeout = \"60s\"")?;
     agent.wait_for_state("lan", "active")?;
@@ -200,36 +202,40 @@ fn a_server_that_hangs_holds_up_neither_elections_nor_status_nor_the_end_for_lon
 }
 
 #[test]
-fn a_recipient_who_is_refused_for_good_or_for_now_keeps_mail_from_nobody_else() -> Result<()> {
+fn a_recipient_that_is_refused_permanently_or_temporarily_does_not_affect_the_others() -> Result<()> {
     let lab = Lab::new(1)?;
     let habits = Habits { refuses: Some("gone@example.net"), puts_off: Some("late@example.net"), ..Habits::default() };
     let server = MailServer::start(&lab.routers[0], SERVER, habits)?;
     let keys = table("tls = \"none\"").replace("[\"ops", "[\"gone@example.net\", \"late@example.net\", \"ops");
     let router = VirtualRouter::lan(200).with("mail", "[\"active\"]");
     let mut agent = Xvrrp::start_by(&lab.routers[0], &[router], &[], &keys)?;
-    let mail = server.next()?;
-    ensure!(said(&mail) == "Entering ACTIVE state" && mail.to == ["ops@example.net"], "{mail:?}");
+    let ensure_sent_to_the_other = |mail: &Mail| {
+        ensure!(news(mail) == "Entering ACTIVE state" && mail.to == ["ops@example.net"], "{mail:?}");
+        Ok(())
+    };
+    ensure_sent_to_the_other(&server.next()?)?;
     agent.daemon.wait_for_line(&["ERROR", "permanently refuses mail to gone@example.net", "nobody here"], PATIENCE)?;
     agent.daemon.wait_for_line(&["WARN", "mail: not sent", "not now"], PATIENCE)?;
-    // It is tried again for the one that is left, and after 1 s once more.
+    // Long enough for two more attempts to reach the recipient that is left.
     thread::sleep(Duration::from_secs(2));
     ensure!(server.more().is_empty());
-    let waiting = waiting(&spool(&agent))?;
-    ensure!(waiting.len() == 1, "{waiting:?}");
-    let letter = fs::read_to_string(&waiting[0])?;
-    ensure!(letter.starts_with("late@example.net\n"), "{letter}");
+    eventually("the mail waits for the one recipient that is left", PATIENCE, || {
+        let waiting = waiting(&spool(&agent))?;
+        ensure!(waiting.len() == 1, "{waiting:?}");
+        let mail = fs::read_to_string(&waiting[0])?;
+        ensure!(mail.starts_with("late@example.net\n"), "{mail}");
+        Ok(())
+    })?;
     agent.daemon.wait_for_lines(&["gone@example.net"], 1)?;
-    // Nor does the letter that waits keep back the next one.
+    // The mail that waits does not delay the next one either.
     lab.pull(0)?;
     agent.wait_for_state("lan", "fault")?;
     lab.plug(0)?;
-    let mail = server.next()?;
-    ensure!(said(&mail) == "Entering ACTIVE state" && mail.to == ["ops@example.net"], "{mail:?}");
-    Ok(())
+    ensure_sent_to_the_other(&server.next()?)
 }
 
 #[test]
-fn a_password_that_everybody_may_read_is_refused_with_its_place() -> Result<()> {
+fn a_password_file_that_every_user_can_read_is_refused_with_file_and_line() -> Result<()> {
     let lab = Lab::new(1)?;
     let directory = tempfile::tempdir()?;
     let [file, password] = ["xvrrp.toml", "password"].map(|name| directory.path().join(name));

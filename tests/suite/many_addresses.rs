@@ -1,15 +1,16 @@
 //! A router with many virtual addresses, spread over several virtual routers.
 
 use anyhow::{Result, ensure};
-use xvrrp_lab::{Lab, PATIENCE, VirtualRouter, Xvrrp, eventually};
+use xvrrp_lab::{Lab, PATIENCE, VirtualRouter, Xvrrp, eventually, wait_until_is};
 
 const ROUTERS: usize = 3;
-/// More than are asked of the kernel at once.
+/// Number of addresses of each virtual router: more than the agent requests from the kernel at once.
 const ON_EACH: usize = 200;
-/// The operator's, in the subnet of the first virtual router's.
+/// An address that the operator has added, in the subnet of the first virtual router's addresses.
 const FOREIGN: &str = "10.0.1.250/24";
 
-/// The last one's addresses are primary ones, the others' secondary ones of one subnet each.
+/// Virtual routers with many addresses. Those of the last one are all primary addresses. Those of each other one are in
+/// one subnet, so all but the first are secondary addresses.
 fn virtual_routers() -> Vec<VirtualRouter> {
     let router = |number: usize| {
         let prefix_length = if number == ROUTERS { 32 } else { 24 };
@@ -28,20 +29,17 @@ fn addresses(lab: &Lab) -> Result<Vec<String>> {
 }
 
 #[test]
-fn every_address_is_installed_and_only_ours_are_removed() -> Result<()> {
+fn every_virtual_address_is_installed_and_no_foreign_address_is_removed() -> Result<()> {
     let lab = Lab::new(1)?;
     let own = addresses(&lab)?.len();
     let mut agent = Xvrrp::start(&lab.routers[0], &virtual_routers())?;
     let all = ROUTERS * ON_EACH;
-    eventually("every address is there", PATIENCE, || {
-        let there = addresses(&lab)?.len();
-        ensure!(there == own + all, "there are {there}");
-        Ok(())
-    })?;
+    wait_until_is("every address is installed", &(own + all), || Ok(addresses(&lab)?.len()))?;
     lab.routers[0].ip(&format!("addr add {FOREIGN} dev eth0"))?;
     agent.stop()?;
-    let left = addresses(&lab)?;
-    assert_eq!(left.len(), own + 1, "{left:?}");
-    assert!(left.contains(&FOREIGN.to_owned()), "{left:?}");
-    Ok(())
+    eventually("only the foreign address is left beside the host's own", PATIENCE, || {
+        let left = addresses(&lab)?;
+        ensure!(left.len() == own + 1 && left.contains(&FOREIGN.to_owned()), "{left:?}");
+        Ok(())
+    })
 }

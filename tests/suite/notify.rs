@@ -1,4 +1,4 @@
-//! Notify programs: told of every change, in order, and never waited for by the election.
+//! Notify programs run for every change of state, in order, and the election never waits for them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
-use xvrrp_lab::{Lab, PATIENCE, VirtualRouter, Xvrrp, eventually, pause};
+use xvrrp_lab::{Lab, PATIENCE, VirtualRouter, Xvrrp, eventually, pause, wait_until, wait_until_is};
 
-/// A program in a directory of its own.
+/// Writes a notify program that runs this shell script.
 fn program(directory: &TempDir, script: &str) -> Result<PathBuf> {
     xvrrp_lab::script(directory.path(), "notify", script)
 }
@@ -18,11 +18,11 @@ fn router(priority: u8, program: &Path) -> VirtualRouter {
 }
 
 #[test]
-fn every_change_is_told_in_order_in_keepaliveds_words() -> Result<()> {
+fn the_program_runs_for_every_change_in_order_with_keepaliveds_arguments() -> Result<()> {
     let lab = Lab::new(1)?;
     let directory = tempfile::tempdir()?;
-    let told = directory.path().join("told");
-    let script = format!("echo \"$@ $XVRRP_STATE $XVRRP_REASON $XVRRP_VRID $XVRRP_INTERFACE\" >> {}", told.display());
+    let calls = directory.path().join("calls");
+    let script = format!("echo \"$@ $XVRRP_STATE $XVRRP_REASON $XVRRP_VRID $XVRRP_INTERFACE\" >> {}", calls.display());
     let mut agent = Xvrrp::start(&lab.routers[0], &[router(200, &program(&directory, &script)?)])?;
     agent.wait_for_state("lan", "active")?;
     lab.pull(0)?;
@@ -38,18 +38,22 @@ INSTANCE lan BACKUP 200 backup interface_up 51 eth0
 INSTANCE lan MASTER 200 active active_down 51 eth0
 INSTANCE lan STOP 200 init shutdown 51 eth0
 ";
-    ensure!(fs::read_to_string(&told)? == expected, "{}", fs::read_to_string(&told)?);
-    Ok(())
+    wait_for_calls(&calls, expected)
 }
 
-/// What keepalived does first comes first, and systemctl is whatever stands first on the agent's PATH.
+/// Waits until the programs have recorded these calls. The agent does not wait for slow programs when it stops.
+fn wait_for_calls(file: &Path, expected: &str) -> Result<()> {
+    wait_until_is("every program has run", &expected.to_owned(), || Ok(fs::read_to_string(file)?))
+}
+
+/// The order is keepalived's. The agent runs the first systemctl on its PATH.
 #[test]
 fn services_and_programs_of_a_state_are_run_before_the_program_of_every_change() -> Result<()> {
     let lab = Lab::new(1)?;
     let directory = tempfile::tempdir()?;
-    let told = directory.path().join("told");
+    let calls = directory.path().join("calls");
     let write = |name: &str, line: &str| -> Result<String> {
-        let path = xvrrp_lab::script(directory.path(), name, &format!("echo \"{line}\" >> {}", told.display()))?;
+        let path = xvrrp_lab::script(directory.path(), name, &format!("echo \"{line}\" >> {}", calls.display()))?;
         Ok(format!("{path:?}"))
     };
     write("systemctl", "systemctl $*")?;
@@ -76,9 +80,7 @@ systemctl --no-ask-password stop -- nginx.service vpn.target
 notify_fault 0 fault interface_down 200
 notify INSTANCE lan FAULT 200
 ";
-    let told = fs::read_to_string(&told)?;
-    ensure!(told == expected, "{told}");
-    Ok(())
+    wait_for_calls(&calls, expected)
 }
 
 #[test]
@@ -102,7 +104,7 @@ fn a_program_that_fails_is_logged() -> Result<()> {
 }
 
 #[test]
-fn a_program_that_hangs_holds_up_neither_adverts_nor_status_nor_the_next_change() -> Result<()> {
+fn a_program_that_hangs_delays_neither_adverts_nor_status_nor_the_next_change() -> Result<()> {
     let lab = Lab::new(2)?;
     let directory = tempfile::tempdir()?;
     let hangs = program(&directory, "trap '' TERM; sleep 1000 & sleep 1000")?;
@@ -114,26 +116,24 @@ fn a_program_that_hangs_holds_up_neither_adverts_nor_status_nor_the_next_change(
     let before = sent()?;
     let start = Instant::now();
     pause(Duration::from_secs(2))?;
-    // Adverts go on at their pace, and the Backup has missed none for Active_Down_Interval.
+    // The router kept advertising, and the Backup never lacked an advert for Active_Down_Interval.
     let due = u64::try_from(start.elapsed().as_millis() / 100)?;
     let more = sent()? - before;
     ensure!(more > due / 2, "{more} adverts of {due}");
     ensure!(backup.transitions("lan", "active") == 0, "{}", backup.daemon.log());
-    // A change is carried out although the last one is still being told.
+    // The state changes although the program of the previous change still runs.
     lab.pull(0)?;
     backup.wait_for_state("lan", "active")?;
     active.wait_for_state("lan", "fault")?;
-    // And so is the end, after a short wait.
+    // The agent stops too, after a short wait for the program.
     ensure!(active.stop()?.success());
     active.daemon.wait_for_lines(&["WARN", "notify programs still run"], 1)?;
-    eventually("the address is gone", PATIENCE, || {
-        let addresses = lab.routers[0].ip("-4 -o address show dev eth0")?;
-        ensure!(!addresses.contains("192.0.2.1/"), "{addresses}");
-        Ok(())
+    wait_until("the address is removed", || {
+        Ok(!lab.routers[0].ip("-4 -o address show dev eth0")?.contains("192.0.2.1/"))
     })
 }
 
-/// Processes that have ended, and whose end this one has not seen.
+/// Counts the processes that have ended and that this parent has not reaped.
 fn zombies_of(parent: u32) -> Result<usize> {
     let mut zombies = 0;
     for entry in fs::read_dir("/proc")? {
@@ -148,10 +148,10 @@ fn zombies_of(parent: u32) -> Result<usize> {
 fn programs_that_run_across_reloads_leave_no_zombies_and_do_not_overlap() -> Result<()> {
     let lab = Lab::new(1)?;
     let directory = tempfile::tempdir()?;
-    let told = directory.path().join("told");
-    let line = |word: &str| format!("echo \"{word} $3\" >> {}", told.display());
+    let calls = directory.path().join("calls");
+    let line = |word: &str| format!("echo \"{word} $3\" >> {}", calls.display());
     let script = format!("{}\nsleep 1.5\n{}", line("begin"), line("end"));
-    // A check that hangs is killed at each reload, and leaves no zombie either.
+    // The script of a check hangs. Each reload kills it, which must leave no zombie either.
     let check =
         "\n[[check]]\nname = \"slow\"\ninterval = \"50ms\"\ntimeout = \"20s\"\nscript = [\"/bin/sleep\", \"15\"]\n";
     let router = router(200, &program(&directory, &script)?).with("track", "[{ check = \"slow\", weight = 5 }]");
@@ -162,9 +162,9 @@ fn programs_that_run_across_reloads_leave_no_zombies_and_do_not_overlap() -> Res
         pause(Duration::from_millis(100))?;
     }
     let expected = "begin BACKUP\nend BACKUP\nbegin MASTER\nend MASTER\n";
-    eventually("every change is told once, one after the other", PATIENCE, || {
-        let told = fs::read_to_string(&told)?;
-        ensure!(told == expected, "{told}");
+    eventually("the program has run once for each change, one run after the other", PATIENCE, || {
+        let calls = fs::read_to_string(&calls)?;
+        ensure!(calls == expected, "{calls}");
         let zombies = zombies_of(agent.daemon.pid())?;
         ensure!(zombies == 0, "{zombies} zombies");
         Ok(())

@@ -1,5 +1,5 @@
-//! The Debian package: installed, upgraded without a failover, removed and purged, on a host whose files are this machine's
-//! and whose changes go nowhere.
+//! The Debian package is installed, upgraded without a failover, removed and purged. This happens on a host that has
+//! this machine's files, and whose changes are discarded.
 
 use anyhow::Result;
 use xvrrp_lab::{Lab, Machine, make_package, run};

@@ -1,4 +1,4 @@
-//! Programs and maps stay pinned, whatever removes their names from the BPF file system.
+//! The agent pins programs and maps again if something removes them from the BPF file system.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use xvrrp_lab::{
     wait_until,
 };
 
-/// Several looks of the agent.
+/// Several times the interval at which the agent checks the pins.
 const SOON: Duration = Duration::from_secs(5);
 
 fn names(host: &Namespace) -> Result<Vec<String>> {
@@ -30,9 +30,9 @@ fn wait_for_names(host: &Namespace, expected: &[String]) -> Result<()> {
 }
 
 #[test]
-fn pins_that_are_removed_are_back_soon_and_a_start_after_a_crash_resumes_the_role() -> Result<()> {
+fn removed_pins_are_restored_soon_and_a_start_after_a_crash_resumes_the_role() -> Result<()> {
     let lab = Lab::new(2)?;
-    // Its two ends are interfaces for the fence alone.
+    // Neither end has a virtual router, so both get the fence.
     let _side = Side::new(&lab.routers[0])?;
     let mut pair = ServedPair::in_lab(lab, &[VirtualRouter::lan(200)])?;
     let host = &pair.lab.routers[0];
@@ -41,20 +41,20 @@ fn pins_that_are_removed_are_back_soon_and_a_start_after_a_crash_resumes_the_rol
         ensure!(names.iter().filter(|name| name.starts_with("fence-")).count() == 2, "{names:?}");
         Ok(names)
     })?;
-    // All of them, then one map alone, then one of the fence alone.
+    // All pins are removed, then only one map, then only one link of the fence.
     fs::remove_dir_all(host.pins()?)?;
     wait_for_names(host, &pinned).with_context(|| pair.active.daemon.log())?;
     fs::remove_file(host.pins()?.join(map::SLOTS))?;
     wait_for_names(host, &pinned).with_context(|| pair.active.daemon.log())?;
-    let fence = pinned.iter().find(|name| name.starts_with("fence-")).context("there are two")?;
+    let fence = pinned.iter().find(|name| name.starts_with("fence-")).context("no link of the fence")?;
     fs::remove_file(host.pins()?.join(fence))?;
     wait_for_names(host, &pinned).with_context(|| pair.active.daemon.log())?;
     let line = ["WARN", "had been removed from the BPF file system: pinned them again"];
     pair.active.daemon.wait_for_lines(&line, 2)?;
-    ensure!(pair.active.status()?["unpinned"].is_null());
+    wait_until("the status says that everything is pinned", || Ok(pair.active.status()?["unpinned"].is_null()))?;
 
     pair.active.kill()?;
-    ensure!(host.ip(&format!("link show dev {INTERFACE}"))?.contains("xdp"), "the fence has gone with the agent");
+    ensure!(host.ip(&format!("link show dev {INTERFACE}"))?.contains("xdp"), "the XDP program is gone with the agent");
     wait_for_names(host, &pinned)?;
     pair.active.start_again(host, &[VirtualRouter::lan(200)])?;
     pair.active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
@@ -66,25 +66,25 @@ fn pins_that_are_removed_are_back_soon_and_a_start_after_a_crash_resumes_the_rol
 }
 
 #[test]
-fn a_reload_right_after_pins_were_removed_finds_them_or_is_refused_and_is_no_failover() -> Result<()> {
+fn a_reload_right_after_pins_were_removed_succeeds_or_is_refused_and_causes_no_failover() -> Result<()> {
     let pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
     let host = &pair.lab.routers[0];
     fs::remove_dir_all(host.pins()?)?;
     if let Err(error) = pair.active.reload() {
-        let said = format!("{error:#}");
-        ensure!(said.contains("everything stays as it was") && said.contains("bpffs"), "{said}");
+        let message = format!("{error:#}");
+        ensure!(message.contains("everything stays as it was") && message.contains("bpffs"), "{message}");
     }
-    eventually("it reloads once the pins are back", SOON, || pair.active.reload())?;
+    eventually("the agent reloads once the pins are restored", SOON, || pair.active.reload())?;
     pair.check_undisturbed().map(drop)
 }
 
 #[test]
-fn where_pins_cannot_be_put_back_the_status_says_that_a_restart_is_a_failover_until_they_can() -> Result<()> {
+fn while_pins_cannot_be_restored_log_and_status_say_so() -> Result<()> {
     let lab = Lab::new(1)?;
     let directory = tempfile::tempdir()?;
     let file_system = directory.path().join("bpf");
     let base = file_system.join("xvrrp");
-    // In a mount namespace of its own, so that nobody else's pins are concerned.
+    // A mount namespace of its own keeps other tests' pins out of this.
     let mut agent = Xvrrp::start_unshared(&lab.routers[0], &[VirtualRouter::lan(200)], &base)?;
     agent.wait_for_state("lan", "active")?;
     let pid = agent.daemon.pid().to_string();
@@ -94,20 +94,20 @@ fn where_pins_cannot_be_put_back_the_status_says_that_a_restart_is_a_failover_un
     let shown = |path: &Path| path.display().to_string();
     let (place, base) = (shown(&file_system), shown(&base));
     inside(&format!("rm -r {base} && mount -o remount,ro {place}"))?;
-    let unpinned = eventually("the status says so", SOON, || {
+    let unpinned = eventually("the status says that pins are missing", SOON, || {
         let status = agent.status()?;
         status["unpinned"].as_str().map(str::to_owned).with_context(|| status.to_string())
     })
     .with_context(|| agent.daemon.log())?;
     ensure!(unpinned.contains(&base) && unpinned.contains("Read-only file system"), "{unpinned}");
-    // Once, however often it tries.
-    std::thread::sleep(3 * Duration::from_secs(1));
-    let lines = agent.daemon.count_lines(&["ERROR", "cannot be pinned again", "a restart of this agent is a failover"]);
-    ensure!(lines == 1, "{}", agent.daemon.log());
+    // However often the agent tries again, it logs this once.
+    std::thread::sleep(Duration::from_secs(3));
+    let line = ["ERROR", "cannot be pinned again", "a restart of this agent is a failover"];
+    agent.daemon.wait_for_lines(&line, 1).with_context(|| agent.daemon.log())?;
     ensure!(agent.state("lan")? == "active");
 
     inside(&format!("mount -o remount,rw {place}"))?;
-    eventually("they are pinned again", SOON, || {
+    eventually("the status says that everything is pinned", SOON, || {
         let status = agent.status()?;
         ensure!(status["unpinned"].is_null(), "{status}");
         Ok(())
@@ -117,8 +117,9 @@ fn where_pins_cannot_be_put_back_the_status_says_that_a_restart_is_a_failover_un
     Ok(())
 }
 
-/// What `xvrrp COMMAND` says about a configuration with these keys of `[agent]`, by a wrapper if there is one; and how it ends.
-fn said_of(host: &Namespace, wrapper: &str, command: &str, keys: &str) -> Result<(Option<i32>, String)> {
+/// Runs `xvrrp COMMAND` on a configuration with these keys of `[agent]`, through a wrapper unless that is empty.
+/// Returns the exit code and the output.
+fn run_on(host: &Namespace, wrapper: &str, command: &str, keys: &str) -> Result<(Option<i32>, String)> {
     let directory = tempfile::tempdir()?;
     let config = directory.path().join("xvrrp.toml");
     let control = directory.path().join("xvrrp.sock");
@@ -126,25 +127,26 @@ fn said_of(host: &Namespace, wrapper: &str, command: &str, keys: &str) -> Result
     let (agent, config) = (agent_binary()?, config.display());
     let line = format!("{wrapper} {} {command} {config}", agent.display());
     let output = host.command("sh")?.args(["-c", &line]).output()?;
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).replace(&config.to_string(), "FILE");
-    Ok((output.status.code(), said))
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).replace(&config.to_string(), "FILE");
+    Ok((output.status.code(), text))
 }
 
 #[test]
-fn a_directory_that_can_hold_no_pins_is_a_fault_of_the_configuration() -> Result<()> {
+fn a_directory_that_cannot_hold_pins_is_an_error_in_the_configuration() -> Result<()> {
     let lab = Lab::new(1)?;
     let host = &lab.routers[0];
     let complaint = "FILE:3: agent: bpffs: \"/tmp\": / is in no BPF file system, and not empty, so that none can be mounted \
                      there; give another agent.bpffs, such as /sys/fs/bpf/xvrrp";
     for command in ["check", "run --config"] {
-        let (code, said) = said_of(host, "", command, "bpffs = \"/tmp\"")?;
-        ensure!(code == Some(2) && said.contains(complaint), "{command}: {code:?} {said}");
+        let (code, output) = run_on(host, "", command, "bpffs = \"/tmp\"")?;
+        ensure!(code == Some(2) && output.contains(complaint), "{command}: {code:?} {output}");
     }
-    // None is mounted, but one can be; and one whose place is not even there.
+    // Accepted: a BPF file system that is not mounted but can be, one whose directory does not exist yet, and the
+    // default.
     let unmounted = "unshare --mount sh -c 'while umount /sys/fs/bpf 2>/dev/null; do :; done; exec \"$@\"' sh";
     for (wrapper, keys) in [(unmounted, ""), ("", "bpffs = \"/run/xvrrp-nowhere/bpf/xvrrp\""), ("", "")] {
-        let (code, said) = said_of(host, wrapper, "check", keys)?;
-        ensure!(code == Some(0), "{wrapper} {keys}: {code:?} {said}");
+        let (code, output) = run_on(host, wrapper, "check", keys)?;
+        ensure!(code == Some(0), "{wrapper} {keys}: {code:?} {output}");
     }
     Ok(())
 }

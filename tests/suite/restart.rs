@@ -1,4 +1,4 @@
-//! A restart of the agent, or its replacement, is no failover; and what a crash leaves is gone on with, or removed.
+//! A restart or a replacement of the agent causes no failover. The next agent reuses or removes what a crash has left.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use aya::maps::{Array, Map, MapData};
 use xvrrp_common::abi::{LAYOUT, Stamp, map};
 use xvrrp_lab::{
     Lab, Namespace, PATIENCE, ServedPair, Shortage, TinyDirectory, VIP, VirtualRouter, Xvrrp, agent_binary, eventually,
-    host_state, run, wait_for_host_state, wait_until,
+    host_state, run, wait_for_host_state, wait_until, wait_until_is,
 };
 
 fn router(priority: u8) -> VirtualRouter {
@@ -22,31 +22,33 @@ fn pair() -> Result<ServedPair> {
 }
 
 #[test]
-fn after_a_kill_an_immediate_restart_goes_on_as_active_without_losing_a_packet() -> Result<()> {
+fn an_immediate_restart_after_a_kill_resumes_the_active_role_without_losing_a_packet() -> Result<()> {
     let mut pair = pair()?;
-    for _ in 0..3 {
+    for restarts in 1..=3 {
         pair.active.kill()?;
         pair.active.start_again(&pair.lab.routers[0], &[router(200)])?;
-        pair.active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
+        // The log is that of all these agents.
+        pair.active.daemon.wait_for_lines(&["state=active", "reason=resumed"], restarts)?;
         thread::sleep(Duration::from_millis(500));
     }
     pair.check_undisturbed().map(drop)
 }
 
-/// Kills an agent that has its control socket in a tiny directory, and starts another one while that is unusable.
+/// Kills an agent whose control socket is in a tiny directory, and starts another one while `spoil` keeps that
+/// directory from being used.
 fn check_resumes(
-    ruin: impl Fn(&TinyDirectory) -> Result<()>,
-    mend: impl Fn(&TinyDirectory) -> Result<()>,
+    spoil: impl Fn(&TinyDirectory) -> Result<()>,
+    restore: impl Fn(&TinyDirectory) -> Result<()>,
 ) -> Result<()> {
     let lab = Lab::new(2)?;
     let agent = Xvrrp::start_in_tiny_run(&lab.routers[0], &[router(200)])?;
     let mut pair = ServedPair::with(lab, agent)?;
     pair.active.kill()?;
-    ruin(pair.active.tiny_run()?)?;
+    spoil(pair.active.tiny_run()?)?;
     pair.active.start_again(&pair.lab.routers[0], &[router(200)])?;
     pair.active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
     pair.active.daemon.wait_for_line(&["cannot open the control socket", "the agent runs without it"], PATIENCE)?;
-    mend(pair.active.tiny_run()?)?;
+    restore(pair.active.tiny_run()?)?;
     pair.active.daemon.wait_for_line(&["the control socket", "is there now"], PATIENCE)?;
     pair.active.wait_for_state("lan", "active")?;
     let (mut active, _backup, _lab) = pair.check_undisturbed()?;
@@ -55,9 +57,9 @@ fn check_resumes(
 }
 
 #[test]
-fn after_a_kill_a_role_is_resumed_without_room_for_files_in_run() -> Result<()> {
+fn a_killed_agents_role_is_resumed_although_run_has_no_room_for_files() -> Result<()> {
     let fill = |run: &TinyDirectory| -> Result<()> {
-        // Else the next agent could make its socket in the place of the dead one's.
+        // Without its removal, the socket of the dead agent would leave room for that of the next one.
         fs::remove_file(run.path().join("xvrrp.sock"))?;
         run.fill(Shortage::Inodes)
     };
@@ -65,7 +67,7 @@ fn after_a_kill_a_role_is_resumed_without_room_for_files_in_run() -> Result<()> 
 }
 
 #[test]
-fn after_a_kill_a_role_is_resumed_where_run_is_read_only() -> Result<()> {
+fn a_killed_agents_role_is_resumed_although_run_is_read_only() -> Result<()> {
     check_resumes(|run| run.set_read_only(true), |run| run.set_read_only(false))
 }
 
@@ -74,12 +76,12 @@ fn a_successor_takes_over_from_a_running_agent_without_losing_a_packet() -> Resu
     let mut pair = pair()?;
     for _ in 0..3 {
         let mut successor = pair.active.replace(&pair.lab.routers[0], &[router(200)])?;
-        ensure!(pair.active.daemon.wait(PATIENCE)?.success(), "the predecessor fails: {}", pair.active.daemon.log());
+        ensure!(pair.active.daemon.wait(PATIENCE)?.success(), "the predecessor failed: {}", pair.active.daemon.log());
         successor.wait_for_state("lan", "active")?;
         pair.active = successor;
         thread::sleep(Duration::from_millis(200));
     }
-    // The Backup's agent as well.
+    // The agent of the Backup is replaced too.
     let successor = pair.backup.replace(&pair.lab.routers[1], &[router(100)])?;
     ensure!(pair.backup.daemon.wait(PATIENCE)?.success());
     pair.backup = successor;
@@ -88,7 +90,7 @@ fn a_successor_takes_over_from_a_running_agent_without_losing_a_packet() -> Resu
 }
 
 #[test]
-fn replacing_nobody_is_an_ordinary_start() -> Result<()> {
+fn run_with_replace_starts_normally_if_no_agent_runs() -> Result<()> {
     let lab = Lab::new(1)?;
     let mut gone = Xvrrp::start(&lab.routers[0], &[router(200)])?;
     gone.wait_for_state("lan", "active")?;
@@ -98,23 +100,22 @@ fn replacing_nobody_is_an_ordinary_start() -> Result<()> {
 }
 
 #[test]
-fn a_restart_after_the_lease_listens_first_and_leaves_the_address_to_its_successor() -> Result<()> {
+fn an_agent_that_restarts_after_its_lease_becomes_backup_and_removes_the_address() -> Result<()> {
     let mut pair = pair()?;
     pair.active.kill()?;
     pair.backup.wait_for_state("lan", "active")?;
     pair.active.start_again(&pair.lab.routers[0], &[router(50)])?;
     let (restarted, lab) = (&mut pair.active, &pair.lab);
     restarted.wait_for_state("lan", "backup")?;
-    wait_until("the address is gone", || {
+    wait_until("the address is removed", || {
         Ok(!lab.routers[0].ip("-4 -o address show dev eth0")?.contains(&format!("{VIP}/")))
     })?;
     thread::sleep(Duration::from_millis(800));
-    // The log is the first one's too.
-    restarted.wait_for_transitions("lan", "active", 1)?;
-    Ok(())
+    // The log also has the transition of the killed agent.
+    restarted.wait_for_transitions("lan", "active", 1)
 }
 
-/// Changes what the maps that were left say of themselves.
+/// Changes the version and layout that are stored in the maps.
 fn restamp(host: &Namespace, change: impl FnOnce(&mut Stamp)) -> Result<()> {
     let stamp = MapData::from_pin(host.pins()?.join(map::STAMP))?;
     let mut stamp: Array<_, Stamp> = Map::Array(stamp).try_into()?;
@@ -124,7 +125,7 @@ fn restamp(host: &Namespace, change: impl FnOnce(&mut Stamp)) -> Result<()> {
 }
 
 #[test]
-fn an_older_version_of_the_same_layout_is_gone_on_with() -> Result<()> {
+fn maps_of_an_older_version_with_the_same_layout_are_reused() -> Result<()> {
     let mut pair = pair()?;
     let (active, host) = (&mut pair.active, &pair.lab.routers[0]);
     active.kill()?;
@@ -137,7 +138,7 @@ fn an_older_version_of_the_same_layout_is_gone_on_with() -> Result<()> {
 }
 
 #[test]
-fn another_layout_is_replaced_whole_and_the_log_says_so() -> Result<()> {
+fn maps_with_another_layout_are_replaced_and_the_log_says_so() -> Result<()> {
     let lab = Lab::new(1)?;
     let mut agent = Xvrrp::start(&lab.routers[0], &[router(200)])?;
     agent.wait_for_state("lan", "active")?;
@@ -171,7 +172,7 @@ fn maps_that_are_too_small_for_a_new_configuration_are_replaced() -> Result<()> 
 }
 
 #[test]
-fn a_changed_configuration_goes_on_with_what_stays_and_forgets_the_rest() -> Result<()> {
+fn a_restart_with_another_configuration_resumes_the_routers_that_stay_and_removes_the_others() -> Result<()> {
     let named = |name: &str, vrid: u8, last: u8| {
         router(200)
             .with("name", &format!("{name:?}"))
@@ -187,7 +188,7 @@ fn a_changed_configuration_goes_on_with_what_stays_and_forgets_the_rest() -> Res
     let mut agent = agent.restart(&lab.routers[0], &[third, second])?;
     agent.daemon.wait_for_line(&["virtual_router=second", "reason=resumed"], PATIENCE)?;
     agent.wait_for_state("third", "active")?;
-    ensure!(agent.counter("third", "arp_answered")? == 0, "the slot of the one that went is new");
+    ensure!(agent.counter("third", "arp_answered")? == 0, "a new virtual router has the counters of a removed one");
     eventually("the addresses are those of the new configuration", PATIENCE, || {
         let addresses = lab.routers[0].ip("-4 -o address show dev eth0")?;
         ensure!(!addresses.contains("192.0.2.201/"), "{addresses}");
@@ -197,7 +198,7 @@ fn a_changed_configuration_goes_on_with_what_stays_and_forgets_the_rest() -> Res
 }
 
 #[test]
-fn cleanup_removes_what_a_crash_left_and_nothing_of_a_running_agents() -> Result<()> {
+fn cleanup_is_refused_while_an_agent_runs_and_removes_what_a_crash_has_left() -> Result<()> {
     let lab = Lab::new(1)?;
     let host = &lab.routers[0];
     let before = host_state(host)?;
@@ -212,8 +213,8 @@ fn cleanup_removes_what_a_crash_left_and_nothing_of_a_running_agents() -> Result
     agent.wait_for_state("lan", "active")?;
 
     agent.kill()?;
-    ensure!(host.pins()?.exists(), "a crash leaves the fence up");
-    ensure!(host.ip("link show dev eth0")?.contains("xdp"), "a crash leaves the fence up");
+    ensure!(host.pins()?.exists(), "the crash has removed the pins");
+    ensure!(host.ip("link show dev eth0")?.contains("xdp"), "the crash has detached the kernel half");
     let removed = cleanup()?;
     for what in [
         "address 192.0.2.1/24 on eth0",
@@ -226,7 +227,7 @@ fn cleanup_removes_what_a_crash_left_and_nothing_of_a_running_agents() -> Result
     wait_for_host_state(host, &before)?;
     let pins = host.pins()?;
     wait_until("the pins are gone", || Ok(!pins.exists()))?;
-    // Others may have left something in namespaces that are gone.
+    // Other tests may have left something in namespaces that no longer exist.
     let left = cleanup()?;
     ensure!(
         left.lines().all(|line| line.contains("nothing was left") || line.contains("namespace that is gone")),
@@ -244,8 +245,7 @@ fn a_graceful_stop_leaves_no_pins() -> Result<()> {
     let names: Vec<_> = fs::read_dir(&pins)?.flatten().map(|entry| entry.file_name()).collect();
     ensure!(names.iter().any(|name| name.to_string_lossy().starts_with("ingress-")), "{names:?}");
     agent.stop()?;
-    wait_until("the pins are gone", || Ok(!pins.exists()))?;
-    Ok(())
+    wait_until("the pins are gone", || Ok(!pins.exists()))
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn a_bpf_file_system_is_mounted_where_there_is_none() -> Result<()> {
     let lab = Lab::new(1)?;
     let directory = tempfile::tempdir()?;
     let base = directory.path().join("bpf/xvrrp");
-    // In a mount namespace of its own, so that nothing stays mounted.
+    // A mount namespace of its own, so that nothing stays mounted.
     let agent = Xvrrp::start_unshared(&lab.routers[0], &[router(200)], &base)?;
     let mounts = || -> Result<String> { Ok(fs::read_to_string(format!("/proc/{}/mounts", agent.daemon.pid()))?) };
     let line = format!("bpf {} bpf", base.parent().unwrap_or(Path::new("/")).display());
@@ -262,15 +262,11 @@ fn a_bpf_file_system_is_mounted_where_there_is_none() -> Result<()> {
         ensure!(mounts.contains(&line), "{mounts}");
         Ok(())
     })?;
-    eventually("it is active", PATIENCE, || {
-        let state = agent.state("lan")?;
-        ensure!(state == "active", "{state}");
-        Ok(())
-    })
+    wait_until_is("the agent is Active", &"active".to_owned(), || agent.state("lan"))
 }
 
 #[test]
-fn a_kernel_half_that_was_detached_by_hand_is_attached_again_before_a_backup_takes_over() -> Result<()> {
+fn a_detached_kernel_half_is_attached_again_before_a_backup_takes_over() -> Result<()> {
     let mut pair = pair()?;
     let hosts = &pair.lab.routers;
     for (host, agent) in [(&hosts[1], &mut pair.backup), (&hosts[0], &mut pair.active)] {

@@ -1,6 +1,6 @@
-//! A busy machine is no dead router: nobody takes over from an Active router that is alive.
+//! On a busy machine, no Backup takes over from an Active router that is alive.
 //!
-//! `cargo xtask bench false` counts that for longer, and keepalived's changes beside it.
+//! `cargo xtask bench false` counts false takeovers for a longer time, and those of keepalived beside them.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,33 +10,32 @@ use xvrrp_lab::load::Load;
 use xvrrp_lab::traffic::AdvertTap;
 use xvrrp_lab::{Lab, Pair, alone};
 
-/// How long the machine is busy: some hundred Active_Down_Intervals.
+/// How long the machine is busy: more than a hundred Active_Down_Intervals.
 const LENGTH: Duration = Duration::from_secs(5);
-/// So many processes take every processor from a thread with ordinary scheduling for longer than a lease of 30 ms, in every
-/// round.
+/// Number of busy processes. With so many, a thread with ordinary scheduling does not run for longer than a lease of
+/// 30 ms in every round.
 const SPINNING: usize = 48;
-/// An agent that gives way to a load does so in every round. A kernel that is not preempted, or a host that does not run
-/// its guest, holds up everybody, and may do so in one.
+/// Number of rounds, of which one must show no change. An agent that yields to the load does so in every round. A
+/// kernel that cannot be preempted, or a hypervisor that does not run its guest, may hold up every process in one of
+/// them.
 const ROUNDS: usize = 3;
 
-/// Nobody's state changes under the load. 10 ms adverts; `keys` are more lines of `[agent]` for each router.
+/// Fails if a state changes under the load at 10 ms adverts. `keys` are additional lines of `[agent]` for each router.
 fn assert_no_change(keys: [&str; 2], load: impl Fn() -> Result<Load>) -> Result<()> {
-    // No other test could keep its time under this load.
+    // Other tests would fail under this load.
     let _alone = alone();
     let lab = Lab::new(2)?;
     let tap = AdvertTap::start(lab.switch(), &Lab::port(0))?;
     let pair = Pair::start(lab, keys, |router| router.with("advert_interval", "\"10ms\""))?;
     for _ in 0..ROUNDS {
         pair.settle()?;
-        let before = pair.changes();
+        let before = logged_changes(&pair);
         let load = load()?;
         let start = Instant::now();
         thread::sleep(LENGTH);
         let pause = tap.longest_pause(Lab::address(0), start, Instant::now());
         drop(load);
-        // What has happened is in the log, once somebody has had the time to write it.
-        thread::sleep(Duration::from_millis(100));
-        let changes = pair.changes() - before;
+        let changes = logged_changes(&pair) - before;
         println!("{changes} changes of state; adverts were up to {pause:?} apart");
         if changes == 0 {
             return Ok(());
@@ -45,17 +44,28 @@ fn assert_no_change(keys: [&str; 2], load: impl Fn() -> Result<Load>) -> Result<
     bail!("states have changed in each of {ROUNDS} rounds:\n{}", pair.logs())
 }
 
+/// Returns how many changes of state the agents have logged, once their logs no longer grow.
+fn logged_changes(pair: &Pair) -> usize {
+    loop {
+        let changes = pair.changes();
+        thread::sleep(Duration::from_millis(200));
+        if pair.changes() == changes {
+            return changes;
+        }
+    }
+}
+
 /// Lines of `[agent]`.
 const REAL_TIME: &str = "";
 const ORDINARY: &str = "realtime_priority = 0\n";
 
 #[test]
-fn nobody_takes_over_while_processes_compete_for_the_processors() -> Result<()> {
+fn no_router_takes_over_while_processes_compete_for_the_processors() -> Result<()> {
     assert_no_change([REAL_TIME; 2], || Load::spinning(SPINNING))
 }
 
 #[test]
 fn a_backup_without_real_time_scheduling_does_not_take_over_while_processes_compete() -> Result<()> {
-    // It comes late to its timer, and finds that it has heard the Active router in the meantime.
+    // The Backup handles its timer late, and finds that the Active router has advertised in the meantime.
     assert_no_change([REAL_TIME, ORDINARY], || Load::spinning(SPINNING))
 }

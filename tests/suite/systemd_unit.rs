@@ -1,4 +1,4 @@
-//! The systemd unit: it is well-formed, and the agent can do its work with what the unit leaves it.
+//! The systemd unit is well-formed, and the agent works with the capabilities that the unit grants.
 
 use std::fs;
 use std::process::Command;
@@ -15,7 +15,7 @@ fn unit() -> Result<String> {
 fn the_unit_is_well_formed_and_hardened() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("xvrrp.service");
-    // With a program that is there, and without a manual that is not.
+    // The unit names a program and a manual that are not installed here. The program is replaced, the manual left out.
     let program = agent_binary()?.canonicalize()?.display().to_string();
     let text: String = unit()?
         .lines()
@@ -23,8 +23,8 @@ fn the_unit_is_well_formed_and_hardened() -> Result<()> {
         .fold(String::new(), |text, line| text + &line.replace("/usr/bin/xvrrp", &program) + "\n");
     fs::write(&path, text)?;
     let verified = Command::new("systemd-analyze").arg("verify").arg(&path).output().context("systemd-analyze")?;
-    let said = String::from_utf8_lossy(&verified.stderr).into_owned();
-    ensure!(verified.status.success() && !said.contains("xvrrp.service"), "{said}");
+    let complaints = String::from_utf8_lossy(&verified.stderr).into_owned();
+    ensure!(verified.status.success() && !complaints.contains("xvrrp.service"), "{complaints}");
     let security = run(Command::new("systemd-analyze").args(["security", "--offline=true", "--no-pager"]).arg(&path))?;
     let score = security.lines().find(|line| line.contains("Overall exposure level")).context("no score")?;
     println!("{score}");
@@ -34,7 +34,7 @@ fn the_unit_is_well_formed_and_hardened() -> Result<()> {
 }
 
 #[test]
-fn the_agent_works_with_the_capabilities_that_the_unit_leaves_it() -> Result<()> {
+fn the_agent_works_with_the_capabilities_that_the_unit_grants() -> Result<()> {
     let unit = unit()?;
     let set = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).context("no bounding set")?;
     let set = set.split_whitespace().filter_map(|name| name.strip_prefix("CAP_"));
@@ -46,7 +46,7 @@ fn the_agent_works_with_the_capabilities_that_the_unit_leaves_it() -> Result<()>
     agent.reload()?;
     agent.wait_for_state("lan", "active")?;
     ensure!(agent.stop()?.success());
-    // Real-time scheduling and locked memory included.
+    // A warning would say that real-time scheduling or locked memory is missing.
     ensure!(agent.daemon.count_lines(&["WARN"]) == 0, "{}", agent.daemon.log());
     Ok(())
 }

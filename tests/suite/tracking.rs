@@ -1,4 +1,5 @@
-//! Tracked checks: what they look at, what a failure does, and that keepalived makes the same of the same weights.
+//! Tracked checks of each kind, what their failure does, and that keepalived takes the same roles with the same
+//! weights.
 
 use std::fmt::Write;
 use std::fs;
@@ -16,14 +17,14 @@ use xvrrp_lab::{
     wait_until,
 };
 
-/// Where scripts of any user can look.
+/// A directory that scripts of any user can read.
 fn directory() -> Result<TempDir> {
     let directory = tempfile::tempdir()?;
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
     Ok(directory)
 }
 
-/// An agent with these `[[check]]` tables, each of which has `keys` as well.
+/// Starts an agent with these `[[check]]` tables. Each table has the additional `keys`.
 fn start(namespace: &Namespace, router: VirtualRouter, checks: &[String], keys: &str) -> Result<Xvrrp> {
     let mut tables = String::new();
     for check in checks {
@@ -32,19 +33,30 @@ fn start(namespace: &Namespace, router: VirtualRouter, checks: &[String], keys: 
     Xvrrp::start_by(namespace, &[router], &[], &tables)
 }
 
-/// A check that passes as long as the file is there.
+/// A check that passes as long as the file exists.
 fn exists(name: &str, path: &Path) -> String {
     format!("name = {name:?}\ntimeout = \"10s\"\nscript = [\"/usr/bin/test\", \"-e\", {path:?}]")
 }
 
+/// Waits until the status shows that the first check is a script that has failed.
+fn wait_for_failed_script(agent: &Xvrrp) -> Result<()> {
+    eventually("the status shows the failure", PATIENCE, || {
+        let status = agent.status()?;
+        let (check, tracked) = (&status["checks"][0], &status["virtual_routers"][0]["track"][0]);
+        ensure!(check["state"] == "down" && check["failure"] == "exit status: 1", "{status}");
+        ensure!(check["kind"] == "script" && tracked["state"] == "down", "{status}");
+        Ok(())
+    })
+}
+
 #[test]
-fn what_fails_costs_the_role_and_what_recovers_brings_it_back() -> Result<()> {
+fn a_failed_check_of_any_kind_costs_the_role_and_its_recovery_restores_it() -> Result<()> {
     let lab = Lab::new(2)?;
     let router = &lab.routers[0];
     let directory = directory()?;
     let file = |name: &str| directory.path().join(name);
     let (flag, weight, pid_file) = (file("flag"), file("weight"), file("pid"));
-    // A name that no other process has.
+    // No other process has this name.
     let program = file(&format!("xvt{}", std::process::id()));
     fs::copy("/bin/sleep", &program)?;
     let service = || -> Result<Daemon> {
@@ -88,14 +100,11 @@ fn what_fails_costs_the_role_and_what_recovers_brings_it_back() -> Result<()> {
 
     fs::remove_file(&flag)?;
     lose(&mut better, 50)?;
-    let status = better.status()?;
-    let check = &status["checks"][0];
-    ensure!(check["state"] == "down" && check["failure"] == "exit status: 1" && check["kind"] == "script", "{status}");
-    ensure!(status["virtual_routers"][0]["track"][0]["state"] == "down", "{status}");
+    wait_for_failed_script(&better)?;
     fs::write(&flag, "")?;
     regain(&mut better)?;
 
-    // The other end's fault: no carrier.
+    // Without its other end, the interface has no carrier.
     router.ip("link set up1 down")?;
     lose(&mut better, 50)?;
     router.ip("link set up1 up")?;
@@ -119,13 +128,13 @@ fn what_fails_costs_the_role_and_what_recovers_brings_it_back() -> Result<()> {
 }
 
 #[test]
-fn without_a_weight_a_failure_is_a_fault_and_the_backup_does_not_wait_for_it() -> Result<()> {
+fn a_failure_of_a_check_without_a_weight_is_a_fault_and_releases_the_role() -> Result<()> {
     let lab = Lab::new(2)?;
     let directory = directory()?;
     let flag = directory.path().join("flag");
     let router = VirtualRouter::lan(200).with("track", "[\"script\"]");
     let mut better = start(&lab.routers[0], router, &[exists("script", &flag)], "rise = 3\nfall = 3")?;
-    // The first look counts at once.
+    // The first result counts at once, whatever `fall` says.
     better.wait_for_state("lan", "fault")?;
     let mut worse = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
     worse.wait_for_state("lan", "active")?;
@@ -137,11 +146,13 @@ fn without_a_weight_a_failure_is_a_fault_and_the_backup_does_not_wait_for_it() -
     worse.daemon.wait_for_line(&["state=active ", "reason=active_released"], PATIENCE)?;
     better.daemon.wait_for_line(&["WARN", "exit status: 1", "check=\"script\"", "state=\"down\""], PATIENCE)?;
     ensure!(better.virtual_router("lan")?["reason"] == "check_failed");
-    wait_until("the address is gone", || Ok(!lab.routers[0].ip("-4 -o address show dev eth0")?.contains("192.0.2.1/")))
+    wait_until("the address is removed", || {
+        Ok(!lab.routers[0].ip("-4 -o address show dev eth0")?.contains("192.0.2.1/"))
+    })
 }
 
 #[test]
-fn a_check_that_hangs_is_killed_with_its_children_and_holds_up_no_advert() -> Result<()> {
+fn a_check_that_hangs_is_killed_with_its_children_and_delays_no_advert() -> Result<()> {
     let lab = Lab::new(2)?;
     let directory = directory()?;
     let (flag, pid) = (directory.path().join("hang"), directory.path().join("pid"));
@@ -157,7 +168,7 @@ fn a_check_that_hangs_is_killed_with_its_children_and_holds_up_no_advert() -> Re
     fs::write(&flag, "")?;
     let child = || -> Result<PathBuf> { Ok(Path::new("/proc").join(fs::read_to_string(&pid)?.trim())) };
     let first = eventually("the script hangs", PATIENCE, child)?;
-    // While it hangs, adverts go out.
+    // The router advertises while the script hangs.
     let sent = || -> Result<u64> { Ok(better.virtual_router("lan")?["adverts_sent"].as_u64().unwrap_or(0)) };
     let before = sent()?;
     pause(Duration::from_millis(800))?;
@@ -166,18 +177,21 @@ fn a_check_that_hangs_is_killed_with_its_children_and_holds_up_no_advert() -> Re
     worse.wait_for_state("lan", "active")?;
     let gone = |process: &Path| {
         eventually("the script's child is gone", PATIENCE, || {
-            ensure!(!process.exists(), "{} is there", process.display());
+            ensure!(!process.exists(), "{} still runs", process.display());
             Ok(())
         })
     };
     gone(&first)?;
-    let status = better.status()?;
-    ensure!(status["checks"][0]["failure"] == "killed because it ran for 2s", "{status}");
+    eventually("the status shows why the check failed", PATIENCE, || {
+        let status = better.status()?;
+        ensure!(status["checks"][0]["failure"] == "killed because it ran for 2s", "{status}");
+        Ok(())
+    })?;
 
-    // What hangs while the agent ends, ends too.
-    let last = eventually("it hangs again", PATIENCE, || {
+    // The agent kills a script that still hangs when it stops.
+    let last = eventually("the script hangs again", PATIENCE, || {
         let last = child()?;
-        ensure!(last != first && last.exists());
+        ensure!(last != first && last.exists(), "{} is the child", last.display());
         Ok(last)
     })?;
     ensure!(better.stop()?.success());
@@ -185,7 +199,7 @@ fn a_check_that_hangs_is_killed_with_its_children_and_holds_up_no_advert() -> Re
 }
 
 #[test]
-fn files_that_never_end_or_never_answer_fail_their_checks_and_hold_up_nothing() -> Result<()> {
+fn endless_files_and_fifos_fail_their_checks_and_delay_nothing() -> Result<()> {
     let lab = Lab::new(1)?;
     let directory = directory()?;
     let file = |name: &str| directory.path().join(name);
@@ -212,7 +226,17 @@ fn files_that_never_end_or_never_answer_fail_their_checks_and_hold_up_nothing() 
     Ok(())
 }
 
-/// A thread in such a read delays execve(2) until the file system answers.
+/// Waits until the status says that the file of the only check cannot be read.
+fn wait_until_unreadable(agent: &Xvrrp) -> Result<()> {
+    eventually("the file cannot be read", PATIENCE, || {
+        let status = agent.status()?;
+        let failure = status["checks"][0]["failure"].as_str().unwrap_or_default();
+        ensure!(failure.contains("could not be read within"), "{status}");
+        Ok(())
+    })
+}
+
+/// A thread that waits for a file system delays execve(2) until the file system answers.
 #[test]
 fn a_reload_is_refused_while_a_file_system_does_not_answer_and_no_role_is_lost() -> Result<()> {
     let lab = Lab::new(2)?;
@@ -221,17 +245,12 @@ fn a_reload_is_refused_while_a_file_system_does_not_answer_and_no_role_is_lost()
     let track = "[{ check = \"hung\", weight = 1 }]";
     let agent = start(&lab.routers[0], VirtualRouter::lan(200).with("track", track), &checks, "")?;
     let mut pair = ServedPair::with(lab, agent)?;
-    // Declared after the agent, it goes before it: nobody could end a process that waits for it.
+    // Declared after the agent, it is dropped before the agent, which cannot end while it waits for the file.
     let hung = hung;
-    eventually("the file cannot be read", PATIENCE, || {
-        let status = pair.active.status()?;
-        let failure = status["checks"][0]["failure"].as_str().unwrap_or_default().to_owned();
-        ensure!(failure.contains("could not be read within"), "{status}");
-        Ok(())
-    })?;
-    let refused = pair.active.reload().err().context("it reloads")?;
+    wait_until_unreadable(&pair.active)?;
+    let refused = pair.active.reload().err().context("the agent has reloaded")?;
     ensure!(format!("{refused:#}").contains("is on a file system that does not answer"), "{refused:#}");
-    // A successor is another process, which waits for nobody's threads.
+    // A successor is another process, which does not wait for the threads of this one.
     let successor = pair.active.replace(&pair.lab.routers[0], &[VirtualRouter::lan(200)])?;
     let mut replaced = std::mem::replace(&mut pair.active, successor);
     let hung = hung;
@@ -244,36 +263,37 @@ fn a_reload_is_refused_while_a_file_system_does_not_answer_and_no_role_is_lost()
 }
 
 #[test]
-fn a_reload_goes_on_once_the_file_system_answers() -> Result<()> {
+fn a_reload_succeeds_once_the_file_system_answers() -> Result<()> {
     let lab = Lab::new(1)?;
     let hung = HungFile::new()?;
     let checks = [format!("name = \"hung\"\nfile = {:?}", hung.path())];
     let track = "[{ check = \"hung\", weight = 1 }]";
     let mut agent = start(&lab.routers[0], VirtualRouter::lan(200).with("track", track), &checks, "")?;
-    // As above.
+    // It must be dropped before the agent, as above.
     let hung = hung;
     agent.wait_for_state("lan", "active")?;
-    let refused = agent.reload().err().context("it reloads")?;
+    wait_until_unreadable(&agent)?;
+    let refused = agent.reload().err().context("the agent has reloaded")?;
     ensure!(format!("{refused:#}").contains("does not answer"), "{refused:#}");
     ensure!(agent.state("lan")? == "active");
     drop(hung);
-    agent.reload()?;
+    eventually("the agent reloads", PATIENCE, || agent.reload())?;
     agent.wait_for_state("lan", "active")?;
     ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
     Ok(())
 }
 
 #[test]
-fn a_script_of_another_user_has_that_users_home_and_groups() -> Result<()> {
+fn a_script_with_a_user_has_that_users_home_and_groups() -> Result<()> {
     let lab = Lab::new(1)?;
     let directory = directory()?;
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777))?;
-    let (told, group) = (directory.path().join("told"), directory.path().join("group"));
-    // In the agent's own view of the host, nobody belongs to one more group.
+    let (recorded, group) = (directory.path().join("recorded"), directory.path().join("group"));
+    // In the agent's mount namespace, the user `nobody` belongs to another group.
     fs::write(&group, format!("{}xvrrp-lab:x:4711:nobody\n", fs::read_to_string("/etc/group")?))?;
     let line = format!(
         "echo \"$HOME $USER $LOGNAME $SHELL $(id -u) $(id -g) $(id -G)\" > {0}.new; mv {0}.new {0}",
-        told.display()
+        recorded.display()
     );
     let tables =
         format!("\n[[check]]\nname = \"script\"\nuser = \"nobody\"\nscript = [\"/bin/sh\", \"-c\", {line:?}]\n");
@@ -285,12 +305,12 @@ fn a_script_of_another_user_has_that_users_home_and_groups() -> Result<()> {
     let nobody = User::from_name("nobody")?.context("no user nobody")?;
     let (home, shell, gid) = (nobody.dir.display(), nobody.shell.display(), nobody.gid);
     let expected = format!("{home} nobody nobody {shell} {} {gid} {gid} 4711\n", nobody.uid);
-    let told = fs::read_to_string(&told)?;
-    ensure!(told == expected, "{told:?} is not {expected:?}");
+    let recorded = fs::read_to_string(&recorded)?;
+    ensure!(recorded == expected, "{recorded:?} instead of {expected:?}");
     Ok(())
 }
 
-/// The same three checks for both daemons: of each host's own files `minus`, `plus` and `must`.
+/// Names and weights of three checks that both daemons have. Each check is of the file of that name on its own host.
 const WEIGHTS: [(&str, i16); 3] = [("minus", -20), ("plus", 20), ("must", 0)];
 
 fn keepalived_config(priority: u8, files: &Path) -> Result<String> {
@@ -319,8 +339,8 @@ fn xvrrp(namespace: &Namespace, priority: u8, files: &Path) -> Result<Xvrrp> {
     start(namespace, router, &checks, "")
 }
 
-/// keepalived and xvrrp with these priorities: who is Active after each change of their files.
-fn same_weights_same_roles(theirs: u8, ours: u8) -> Result<()> {
+/// Fails unless keepalived and xvrrp with these priorities have the expected states after each change of their files.
+fn check_same_weights(theirs: u8, ours: u8) -> Result<()> {
     let lab = Lab::new(2)?;
     let (their_files, our_files) = (directory()?, directory()?);
     let (t, o) = (their_files.path(), our_files.path());
@@ -330,37 +350,37 @@ fn same_weights_same_roles(theirs: u8, ours: u8) -> Result<()> {
     }
     let mut keepalived = Keepalived::start_with(&lab.routers[0], &keepalived_config(theirs, t)?)?;
     let mut agent = xvrrp(&lab.routers[1], ours, o)?;
-    let mut see = |(their_state, our_state): (&str, &str)| -> Result<()> {
+    let mut wait_for = |(their_state, our_state): (&str, &str)| -> Result<()> {
         agent.wait_for_state("lan", our_state)?;
         keepalived.wait_for_state(their_state)
     };
     let (better, worse) = if theirs > ours { (t, o) } else { (o, t) };
     let active =
         |is_better: bool| if is_better == (theirs > ours) { ("MASTER", "backup") } else { ("BACKUP", "active") };
-    // 110 and 100
-    see(active(true))?;
+    // Each comment has the priorities of the better and of the worse one. 110 and 100:
+    wait_for(active(true))?;
     // 90 and 100
     fs::remove_file(better.join("minus"))?;
-    see(active(false))?;
+    wait_for(active(false))?;
     // 90 and 80
     fs::remove_file(worse.join("minus"))?;
-    see(active(true))?;
+    wait_for(active(true))?;
     // 90 and 100
     fs::write(worse.join("plus"), "")?;
-    see(active(false))?;
+    wait_for(active(false))?;
     // 110 and 100
     fs::write(better.join("plus"), "")?;
-    see(active(true))?;
+    wait_for(active(true))?;
     fs::remove_file(better.join("must"))?;
-    see(if theirs > ours { ("FAULT", "active") } else { ("MASTER", "fault") })
+    wait_for(if theirs > ours { ("FAULT", "active") } else { ("MASTER", "fault") })
 }
 
 #[test]
 fn a_better_keepalived_with_the_same_weights_takes_the_same_roles() -> Result<()> {
-    same_weights_same_roles(110, 100)
+    check_same_weights(110, 100)
 }
 
 #[test]
 fn a_worse_keepalived_with_the_same_weights_takes_the_same_roles() -> Result<()> {
-    same_weights_same_roles(100, 110)
+    check_same_weights(100, 110)
 }

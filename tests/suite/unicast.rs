@@ -1,4 +1,4 @@
-//! Adverts by unicast: among xvrrp routers, with keepalived as the other one, and through a router.
+//! Unicast adverts among xvrrp routers, with keepalived, and through a router.
 
 use std::thread;
 use std::time::Duration;
@@ -14,13 +14,14 @@ fn ping(lab: &Lab, address: &str) -> Result<()> {
     eventually(&format!("the client reaches {address}"), PATIENCE, || lab.client.sh(&line)).map(drop)
 }
 
-/// The virtual router of the lab's router with this number, over both families.
+/// A virtual router over both families whose only peer is the lab's router with this number.
 fn of_both(priority: u8, peer: usize) -> [VirtualRouter; 1] {
     let peers = format!("[\"{}\", \"fe80::{:x}\"]", Lab::address(peer), peer + 2);
     [VirtualRouter::lan_of_both(priority).with("unicast_peers", &peers)]
 }
 
-fn in_both(agent: &Xvrrp, state: &str) -> Result<()> {
+/// Waits until the virtual router is in this state in both families.
+fn wait_for_both(agent: &Xvrrp, state: &str) -> Result<()> {
     eventually(&format!("both families are {state}"), PATIENCE, || {
         let status = agent.status()?;
         let routers = status["virtual_routers"].as_array().cloned().unwrap_or_default();
@@ -34,7 +35,7 @@ fn a_pair_without_multicast_fails_over_and_back() -> Result<()> {
     let lab = Lab::with_ipv6(2)?;
     let mut capture = Capture::start(lab.switch(), "br0", ADVERTS)?;
     let mut first = Xvrrp::start(&lab.routers[0], &of_both(200, 1))?;
-    in_both(&first, "active")?;
+    wait_for_both(&first, "active")?;
     let mut second = Xvrrp::start(&lab.routers[1], &of_both(100, 0))?;
     eventually("the Backup hears the Active router", PATIENCE, || {
         let status = second.virtual_router("lan")?;
@@ -50,15 +51,15 @@ fn a_pair_without_multicast_fails_over_and_back() -> Result<()> {
 
     ensure!(first.stop()?.success(), "the agent failed");
     second.daemon.wait_for_line(&["state=active ", "reason=active_released"], PATIENCE)?;
-    in_both(&second, "active")?;
+    wait_for_both(&second, "active")?;
     reach()?;
     let mut first = first.restart(&lab.routers[0], &of_both(200, 1))?;
-    in_both(&first, "active")?;
-    in_both(&second, "backup")?;
+    wait_for_both(&first, "active")?;
+    wait_for_both(&second, "backup")?;
     reach()?;
     first.kill()?;
     second.daemon.wait_for_line(&["state=active ", "reason=active_down"], PATIENCE)?;
-    in_both(&second, "active")?;
+    wait_for_both(&second, "active")?;
     reach()?;
 
     capture.finish()?;
@@ -73,8 +74,8 @@ fn a_pair_without_multicast_fails_over_and_back() -> Result<()> {
 }
 
 #[test]
-fn a_router_whose_peers_are_gone_goes_on_serving() -> Result<()> {
-    // Ten times as many adverts in a second as usual: the kernel keeps those that wait for the peer's MAC.
+fn a_router_whose_peers_are_gone_continues_to_serve() -> Result<()> {
+    // At this interval, many adverts wait in the kernel for the MAC of a peer.
     let lan = |priority, peer| {
         let peers = format!("[\"{}\", \"192.0.2.77\"]", Lab::address(peer));
         VirtualRouter::lan(priority).with("unicast_peers", &peers).with("advert_interval", "\"10ms\"")
@@ -86,7 +87,7 @@ fn a_router_whose_peers_are_gone_goes_on_serving() -> Result<()> {
     second.wait_for_state("lan", "backup")?;
     lab.isolate(1)?;
     lab.routers[0].ip(&format!("neigh flush dev {INTERFACE}"))?;
-    // Longer than the kernel asks for the peer's MAC.
+    // Longer than the kernel tries to resolve the MAC of the peer.
     thread::sleep(Duration::from_secs(5));
     first.wait_for_state("lan", "active")?;
     ensure!(first.daemon.count_lines(&["cannot send"]) == 0, "{}", first.daemon.log());
@@ -97,11 +98,11 @@ fn a_router_whose_peers_are_gone_goes_on_serving() -> Result<()> {
 }
 
 #[test]
-fn a_router_that_cannot_send_to_each_of_its_peers_serves_nobody() -> Result<()> {
+fn a_router_that_cannot_send_to_one_of_its_peers_does_not_serve() -> Result<()> {
     let lab = Lab::with_ipv6(1)?;
     let (router, elsewhere) = (&lab.routers[0], "2001:db8:b::9");
-    let lead = || router.ip(&format!("-6 route add {elsewhere}/128 via 2001:db8::64 dev {INTERFACE}"));
-    lead()?;
+    let add_route = || router.ip(&format!("-6 route add {elsewhere}/128 via 2001:db8::64 dev {INTERFACE}"));
+    add_route()?;
     let peers = format!("[\"2001:db8::3\", \"{elsewhere}\"]");
     let mut agent = Xvrrp::start(router, &[VirtualRouter::lan_ipv6(200).with("unicast_peers", &peers)])?;
     agent.wait_for_state("lan", "active")?;
@@ -109,20 +110,23 @@ fn a_router_that_cannot_send_to_each_of_its_peers_serves_nobody() -> Result<()> 
     router.ip(&format!("-6 route del {elsewhere}/128"))?;
     agent.daemon.wait_for_line(&["WARN", "virtual_router=lan", &format!("cannot send to {elsewhere}")], PATIENCE)?;
     agent.daemon.wait_for_line(&["reason=lease_expired"], PATIENCE)?;
-    // Nor while it tries again.
+    // It does not serve while it tries again either.
     let line = format!("ping -n -c 10 -i 0.1 -W 1 {VIP_IPV6}");
-    ensure!(lab.client.sh(&line).is_err(), "the client is served");
-    lead()?;
+    ensure!(lab.client.sh(&line).is_err(), "the router serves the client");
+    add_route()?;
     ping(&lab, &VIP_IPV6.to_string())
 }
 
-/// A pair of keepalived, on the first router, and xvrrp, on the second.
+/// A pair of keepalived on the first router and xvrrp on the second.
 struct Mixed {
-    /// Lines of a `vrrp_instance`, and the version.
+    /// Lines of keepalived's `vrrp_instance`.
     keepalived: &'static str,
+    /// The version of VRRP.
     version: u8,
     xvrrp: VirtualRouter,
+    /// A virtual address.
     address: &'static str,
+    /// The address from which keepalived sends.
     own: &'static str,
 }
 
@@ -171,7 +175,7 @@ impl Mixed {
         Keepalived::start_with(&lab.routers[0], &text)
     }
 
-    /// keepalived is the better one: it comes, leaves, comes back and dies.
+    /// Tests a keepalived with the higher priority, which starts, stops, starts again and dies.
     fn better(&self) -> Result<()> {
         let lab = Lab::with_ipv6(2)?;
         let mut ours = Xvrrp::start(&lab.routers[1], &[self.xvrrp.clone().with("priority", "100")])?;
@@ -200,7 +204,7 @@ impl Mixed {
         ours.ensure_understood("lan")
     }
 
-    /// keepalived is the worse one: xvrrp comes, leaves, comes back and dies.
+    /// Tests a keepalived with the lower priority: xvrrp starts, stops, starts again and dies.
     fn worse(&self) -> Result<()> {
         let lab = Lab::with_ipv6(2)?;
         let xvrrp = [self.xvrrp.clone().with("priority", "200")];
@@ -224,38 +228,38 @@ impl Mixed {
 }
 
 #[test]
-fn version_3_with_a_better_keepalived() -> Result<()> {
+fn roles_move_between_version_3_and_a_better_keepalived() -> Result<()> {
     Mixed::v3().better()
 }
 
 #[test]
-fn version_3_with_a_worse_keepalived() -> Result<()> {
+fn roles_move_between_version_3_and_a_worse_keepalived() -> Result<()> {
     Mixed::v3().worse()
 }
 
 #[test]
-fn version_2_and_a_password_with_a_better_keepalived() -> Result<()> {
+fn roles_move_between_version_2_with_a_password_and_a_better_keepalived() -> Result<()> {
     // RFC 2338 5.3.6
     Mixed::v2_with_a_password().better()
 }
 
 #[test]
-fn version_2_and_a_password_with_a_worse_keepalived() -> Result<()> {
+fn roles_move_between_version_2_with_a_password_and_a_worse_keepalived() -> Result<()> {
     // RFC 2338 5.3.6
     Mixed::v2_with_a_password().worse()
 }
 
 #[test]
-fn ipv6_with_a_better_keepalived() -> Result<()> {
+fn roles_move_over_ipv6_between_xvrrp_and_a_better_keepalived() -> Result<()> {
     Mixed::ipv6().better()
 }
 
 #[test]
-fn ipv6_with_a_worse_keepalived() -> Result<()> {
+fn roles_move_over_ipv6_between_xvrrp_and_a_worse_keepalived() -> Result<()> {
     Mixed::ipv6().worse()
 }
 
-/// Two hosts on networks of their own, and what routes between them.
+/// Two hosts in different networks, and the gateway between these.
 struct Apart {
     hosts: [Namespace; 2],
     _gateway: Namespace,
@@ -301,13 +305,13 @@ impl Apart {
 }
 
 #[test]
-fn routers_in_different_networks_hear_each_other_if_they_may() -> Result<()> {
+fn routers_in_different_networks_hear_each_other_if_min_ttl_allows_it() -> Result<()> {
     // RFC 9568 5.1.1.3, 5.1.2.3
     let apart = Apart::new()?;
     let mut first = apart.start(0, 200, ", min_ttl = 254")?;
-    in_both(&first, "active")?;
+    wait_for_both(&first, "active")?;
     let mut second = apart.start(1, 100, ", min_ttl = 254")?;
-    in_both(&second, "backup")?;
+    wait_for_both(&second, "backup")?;
     eventually("the Active router is known in both families", PATIENCE, || {
         let status = second.status()?;
         for (router, address) in [(0, "192.0.2.2"), (1, "2001:db8:a::2")] {
@@ -318,19 +322,18 @@ fn routers_in_different_networks_hear_each_other_if_they_may() -> Result<()> {
     ensure!(first.stop()?.success(), "the agent failed");
     second.daemon.wait_for_line(&["state=active ", "reason=active_released"], PATIENCE)?;
     let first = apart.start(0, 200, ", min_ttl = 254")?;
-    in_both(&first, "active")?;
-    in_both(&second, "backup")?;
+    wait_for_both(&first, "active")?;
+    wait_for_both(&second, "backup")?;
     drop(second);
 
-    // Without it, what has been routed is not heard.
+    // Without `min_ttl`, a router discards adverts that were routed.
     let deaf = apart.start(1, 100, "")?;
-    in_both(&deaf, "active")?;
-    deaf.wait_for_counter("lan", "advert_time_to_live", 1)?;
-    Ok(())
+    wait_for_both(&deaf, "active")?;
+    deaf.wait_for_counter("lan", "advert_time_to_live", 1)
 }
 
 #[test]
-fn another_primary_address_is_listened_at_and_sent_from() -> Result<()> {
+fn a_router_receives_and_sends_adverts_at_its_new_primary_address() -> Result<()> {
     let lan = |priority, peers| [VirtualRouter::lan(priority).with("unicast_peers", peers)];
     let lab = Lab::new(2)?;
     let mut first = Xvrrp::start(&lab.routers[0], &lan(200, "[\"192.0.2.3\", \"192.0.2.30\"]"))?;
@@ -350,7 +353,7 @@ fn another_primary_address_is_listened_at_and_sent_from() -> Result<()> {
     };
     renumber(1, "192.0.2.3", "192.0.2.30")?;
     second.daemon.wait_for_line(&["the primary address of eth0 is 192.0.2.30"], PATIENCE)?;
-    // Many times as long as one that is deaf would stay Backup.
+    // A router that no longer receives adverts would stay Backup for a fraction of this time.
     thread::sleep(Duration::from_secs(3));
     hears(&second, "192.0.2.2")?;
     renumber(0, "192.0.2.2", "192.0.2.20")?;

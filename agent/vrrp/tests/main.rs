@@ -1,5 +1,5 @@
-//! The protocol in virtual time: the state machine rule by rule, on segments that lose adverts, in every state that it can
-//! reach, and in elections that are recorded.
+//! Tests of the protocol in virtual time: the rules of the state machine one by one, elections on segments that lose
+//! adverts, a model of every reachable state, and recorded elections.
 
 mod conformance;
 mod golden;

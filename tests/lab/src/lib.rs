@@ -11,6 +11,7 @@ mod network;
 pub mod probe;
 pub mod random;
 mod routers;
+mod terminal;
 pub mod traffic;
 mod turns;
 pub mod usage;
@@ -30,6 +31,7 @@ pub use routers::{
     Daemon, Frr, FrrConfig, Group, Implementation, Keepalived, KeepalivedConfig, Pair, ServedPair, Side, VirtualRouter,
     Xvrrp, agent_binary,
 };
+pub use terminal::Terminal;
 pub use turns::{Alone, alone};
 pub use wait::{PATIENCE, eventually, interrupt_on_signals, is_interrupted, pause, wait_until, wait_until_is};
 

@@ -7,7 +7,7 @@ use super::bench::{Bench, HIGHER, LOWER, SECOND, config, millis, nanos, send};
 
 /// RFC 9568 6.4.3 (conformance 43).
 #[test]
-fn active_sends_an_advert_every_interval() {
+fn an_active_router_sends_an_advert_every_interval() {
     let mut bench = Bench::active(Config { advert_interval: millis(100), ..config() });
     let adverts = bench.wait(SECOND);
     assert_eq!(adverts, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(|n| (millis(100 * n), send(100))));
@@ -15,7 +15,7 @@ fn active_sends_an_advert_every_interval() {
 
 /// RFC 9568 6.4.3 (conformance 44).
 #[test]
-fn priority_0_is_answered_at_once_and_restarts_the_adver_timer() {
+fn an_active_router_answers_priority_0_at_once_and_restarts_its_adver_timer() {
     let mut bench = Bench::active(config());
     bench.wait(millis(700));
 
@@ -27,7 +27,7 @@ fn priority_0_is_answered_at_once_and_restarts_the_adver_timer() {
 
 /// RFC 9568 6.4.3 (conformance 45).
 #[test]
-fn a_higher_priority_makes_active_backup_and_its_interval_is_learned() {
+fn an_active_router_becomes_backup_at_a_higher_priority_and_learns_its_interval() {
     let mut bench = Bench::active(config());
     bench.wait(millis(300));
 
@@ -51,9 +51,9 @@ fn a_higher_priority_makes_active_backup_and_its_interval_is_learned() {
     assert_eq!(bench.takes_over_after(), nanos(360_937_500));
 }
 
-/// RFC 3768 6.4.3: the same without learning.
+/// RFC 3768 6.4.3.
 #[test]
-fn v2_active_steps_down_and_learns_nothing() {
+fn a_version_2_active_router_becomes_backup_and_learns_no_interval() {
     let mut bench = Bench::active(Config { version: Version::V2, ..config() });
     bench.hear_interval(101, LOWER, millis(100));
     assert_eq!(bench.takes_over_after(), nanos(3_609_375_000));
@@ -71,7 +71,7 @@ fn of_equal_priorities_the_higher_address_stays_active() {
     assert_eq!(higher.router.state(), State::Active);
 }
 
-/// RFC 9568 6.4.3 (conformance 46): octets compare as unsigned numbers and the first one counts most.
+/// RFC 9568 6.4.3 (conformance 46): octets compare as unsigned numbers, and the first one is the most significant.
 #[test]
 fn addresses_compare_as_unsigned_integers_in_network_order() {
     for (ours, theirs) in [("10.0.0.127", "10.0.0.128"), ("10.0.0.255", "10.0.1.0"), ("127.0.0.9", "192.0.0.1")] {
@@ -85,8 +85,9 @@ fn addresses_compare_as_unsigned_integers_in_network_order() {
     }
 }
 
-/// RFC 9568 6.4.3 (conformance 47): an advert at once asserts the Active state. RFC 3768 6.4.3 only discards. Version 2
-/// answers here too, as keepalived does: the sender would hear the same at the next interval anyway.
+/// RFC 9568 6.4.3 (conformance 47): the Active router sends an advert at once. RFC 3768 6.4.3 only has it discard the
+/// other advert. This router answers in version 2 too, as keepalived does. The sender would receive the next advert
+/// anyway.
 #[test]
 fn a_lower_priority_is_discarded_and_answered_at_once() {
     for version in [Version::V2, Version::V3] {
@@ -97,22 +98,22 @@ fn a_lower_priority_is_discarded_and_answered_at_once() {
 
         assert_eq!(bench.router.state(), State::Active);
         assert_eq!(bench.router.active_adver_interval(), SECOND);
-        // The answer is one more, not the next one early.
+        // The answer is an additional advert. It does not replace the next one.
         assert_eq!(bench.wait(SECOND), [(millis(300), send(100))]);
     }
 }
 
-/// RFC 9568 6.4.3: Preempt_Mode is a matter of the Backup.
+/// RFC 9568 6.4.3: Preempt_Mode applies only to a Backup.
 #[test]
-fn active_steps_down_for_a_higher_priority_with_preempt_off() {
+fn an_active_router_becomes_backup_at_a_higher_priority_with_preempt_off() {
     let mut bench = Bench::active(Config { preempt: false, ..config() });
     bench.hear(101, LOWER);
     assert_eq!(bench.router.state(), State::Backup);
 }
 
-/// RFC 9568 6.4.3 (conformance 48). The kernel half stops serving before priority 0 lets somebody else begin.
+/// RFC 9568 6.4.3 (conformance 48). The kernel half stops serving before priority 0 makes another router serve.
 #[test]
-fn shutdown_of_an_active_sends_priority_0() {
+fn an_active_router_sends_priority_0_at_its_shutdown() {
     let mut bench = Bench::active(config());
 
     let actions = bench.event(Event::Shutdown);
@@ -130,9 +131,9 @@ fn shutdown_of_an_active_sends_priority_0() {
     assert_eq!(bench.wait(Bench::backup(config()).router.active_down_interval()), []);
 }
 
-/// RFC 9568 6.4.1, 6.4.2 (conformance 49): announcements at the takeover; repeated as configured, in case that one is lost.
+/// RFC 9568 6.4.1, 6.4.2 (conformance 49): the takeover is announced. The announcement is repeated in case one is lost.
 #[test]
-fn announcements_repeat_as_configured() {
+fn announcements_are_repeated_as_configured() {
     let mut bench = Bench::backup(Config { announce_count: 3, announce_interval: millis(250), ..config() });
     let takeover = bench.router.active_down_interval();
 
@@ -152,9 +153,9 @@ fn the_virtual_addresses_are_announced_at_least_once() {
     assert_eq!(actions.iter().filter(|(_, action)| *action == Action::Announce).count(), 1);
 }
 
-/// RFC 9568 6.4.3: what was begun as Active ends with it.
+/// RFC 9568 6.4.3: the announcements of a takeover end with the Active state.
 #[test]
-fn each_takeover_announces_anew() {
+fn each_takeover_has_all_its_announcements() {
     let mut bench = Bench::active(Config { announce_count: 3, announce_interval: millis(250), ..config() });
     bench.hear(200, HIGHER);
     let takeover = bench.router.active_down_interval();
@@ -162,8 +163,8 @@ fn each_takeover_announces_anew() {
     assert_eq!(actions.iter().filter(|(_, action)| *action == Action::Announce).count(), 3);
 }
 
-/// RFC 9568 8.3.2 and erratum 8298: two owners are a wrong configuration, which the agent logs; until somebody mends it
-/// there is one Active all the same, by the tie-break of 6.4.3.
+/// RFC 9568 8.3.2 and erratum 8298: two owners are a wrong configuration, which the agent logs. Until it is corrected,
+/// the tie-break of 6.4.3 leaves one Active router.
 #[test]
 fn of_two_owners_the_higher_address_stays_active() {
     // conformance 58
@@ -178,9 +179,9 @@ fn of_two_owners_the_higher_address_stays_active() {
     assert_eq!(higher.router.state(), State::Active);
 }
 
-/// RFC 9568 6.4.3: nobody but an owner has a priority that an owner would step down for.
+/// RFC 9568 6.4.3: an owner becomes Backup only because of another owner.
 #[test]
-fn an_owner_stays_active_whatever_the_others_send() {
+fn an_owner_stays_active_whatever_other_routers_send() {
     let mut bench = Bench::active(Config { priority: Priority::OWNER, ..config() });
     assert_eq!(bench.hear(254, HIGHER), [send(255)]);
     assert_eq!(bench.hear(0, HIGHER), [send(255)]);

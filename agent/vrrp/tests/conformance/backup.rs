@@ -8,10 +8,10 @@ use super::bench::{Bench, HIGHER, LOWER, OURS, SECOND, config, millis, nanos, se
 /// Active_Down_Interval at priority 100 and one-second adverts.
 const ACTIVE_DOWN: Interval = nanos(3_609_375_000);
 
-/// RFC 9568 6.4.2: no answer to ARP (or Neighbor Solicitation) for a virtual address. The kernel half decides by the
-/// role that it was told; that comes before all else, and a Backup announces nothing.
+/// RFC 9568 6.4.2: a Backup does not answer ARP requests (or Neighbor Solicitations) for a virtual address. The kernel
+/// half decides that by the role in its maps, so the role is changed first.
 #[test]
-fn backup_gives_up_its_role_in_the_kernel_first_and_announces_nothing() {
+fn a_router_that_becomes_backup_changes_its_role_in_the_kernel_first_and_announces_nothing() {
     let mut bench = Bench::active(Config { announce_count: 5, ..config() });
 
     let actions = bench.hear(200, HIGHER);
@@ -26,7 +26,7 @@ fn backup_gives_up_its_role_in_the_kernel_first_and_announces_nothing() {
 
 /// RFC 9568 6.4.2 (conformance 33).
 #[test]
-fn priority_0_makes_backup_wait_only_skew() {
+fn after_priority_0_a_backup_waits_only_for_skew_time() {
     let mut bench = Bench::backup(config());
     bench.hear(200, HIGHER);
     bench.wait(SECOND);
@@ -38,9 +38,9 @@ fn priority_0_makes_backup_wait_only_skew() {
     assert_eq!(bench.router.reason(), Reason::ActiveReleased);
 }
 
-/// RFC 9568 6.4.2: the skew is the one of the interval learned, and priority 0 brings no other.
+/// RFC 9568 6.4.2: Skew_Time is computed from the learned interval, which priority 0 does not change.
 #[test]
-fn priority_0_leaves_the_learned_interval() {
+fn priority_0_does_not_change_the_learned_interval() {
     let mut bench = Bench::backup(config());
     bench.hear_interval(200, HIGHER, millis(100));
     bench.hear_interval(0, HIGHER, millis(40_000));
@@ -49,7 +49,7 @@ fn priority_0_leaves_the_learned_interval() {
 
 /// RFC 9568 6.4.2.
 #[test]
-fn backup_stays_if_another_active_follows_priority_0() {
+fn a_backup_stays_backup_if_another_active_router_follows_priority_0() {
     let mut bench = Bench::backup(config());
     bench.hear(0, HIGHER);
     bench.wait(millis(600));
@@ -58,7 +58,8 @@ fn backup_stays_if_another_active_follows_priority_0() {
     assert_eq!(bench.router.reason(), Reason::ActiveDown);
 }
 
-/// RFC 9568 6.4.2 (conformance 34). The address breaks no tie here: it does so between two that are Active (6.4.3).
+/// RFC 9568 6.4.2 (conformance 34). The address does not matter here. It breaks a tie between two Active routers
+/// (6.4.3).
 #[test]
 fn a_priority_that_is_at_least_ours_restarts_the_timer() {
     for (priority, source) in [(255, HIGHER), (200, LOWER), (101, LOWER), (100, HIGHER), (100, LOWER)] {
@@ -99,10 +100,10 @@ fn a_lower_priority_leaves_the_timer_alone_with_preempt_on() {
     assert_eq!(bench.router.reason(), Reason::Preempted);
 }
 
-/// RFC 9568 6.4.2, and the order in which traffic is taken over: the kernel half serves before anybody is told that it
-/// does; addresses, which may be many, come last.
+/// RFC 9568 6.4.2. The order of the actions matters: the kernel half serves before the router says so to others. The
+/// addresses come last because there may be many.
 #[test]
-fn backup_becomes_active_with_advert_and_announcements_once_the_timer_ends() {
+fn a_backup_becomes_active_with_advert_and_announcements_once_its_timer_expires() {
     // conformance 36
     let mut bench = Bench::backup(config());
     bench.wait(SECOND);
@@ -136,8 +137,8 @@ fn shutdown_of_a_backup_is_silent() {
     assert_eq!(bench.router.poll_timeout(), None);
 }
 
-/// RFC 9568 6.1: the router that owns the addresses always preempts, whatever Preempt_Mode says. It is Backup after
-/// another owner with a higher address was heard.
+/// RFC 9568 6.1: the router that owns the addresses always preempts, whatever Preempt_Mode says. It is Backup here
+/// because it has heard another owner with a higher address.
 #[test]
 fn an_owner_preempts_with_preempt_off() {
     let mut bench = Bench::active(Config {

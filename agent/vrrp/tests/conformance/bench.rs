@@ -1,4 +1,4 @@
-//! One virtual router on a bench: virtual time, adverts put in by hand, every action taken down.
+//! A test bench for one virtual router: it provides virtual time and adverts, and returns every action.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -7,7 +7,7 @@ use xvrrp_vrrp::{Action, Config, Event, ReceivedAdvert, State, VirtualRouter};
 
 pub const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 100));
 pub const LOWER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99));
-/// As a signed number it would be the lower one.
+/// As signed octets, it would be the lower address.
 pub const HIGHER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 200));
 
 pub const SECOND: Interval = Interval::from_seconds(1);
@@ -41,7 +41,7 @@ pub fn send(priority: u8) -> Action {
     Action::SendAdvert { priority: Priority::new(priority) }
 }
 
-/// The actions without the one that only tells of the change.
+/// Returns the actions without the one that only reports the change of state.
 pub fn without_transition(actions: Vec<Action>) -> Vec<Action> {
     actions.into_iter().filter(|action| !matches!(action, Action::Transition { .. })).collect()
 }
@@ -78,7 +78,7 @@ impl Bench {
         self.actions()
     }
 
-    /// An advert that arrives now, with an interval of one second.
+    /// Delivers an advert that arrives now, with an interval of one second.
     pub fn hear(&mut self, priority: u8, source: IpAddr) -> Vec<Action> {
         self.hear_interval(priority, source, SECOND)
     }
@@ -87,18 +87,18 @@ impl Bench {
         self.hear_late(priority, source, interval, self.now)
     }
 
-    /// An advert that arrived before the agent got round to it.
+    /// Delivers an advert that arrived before the agent handles it.
     pub fn hear_late(&mut self, priority: u8, source: IpAddr, interval: Interval, at: Instant) -> Vec<Action> {
         let priority = Priority::new(priority);
         self.event(Event::Advert(ReceivedAdvert { received_at: at, source, priority, interval }))
     }
 
-    /// The advert that was ordered last left at once.
+    /// Reports that the last advert was sent at once.
     pub fn sent_now(&mut self) {
         self.router.advert_sent(self.now);
     }
 
-    /// Lets time pass; every timer fires when it is due. Each action comes with the time passed until then.
+    /// Lets time pass. Every timer fires when it is due. Returns each action with the time that has passed until then.
     pub fn wait(&mut self, interval: Interval) -> Vec<(Interval, Action)> {
         let (start, end) = (self.now, self.now + interval);
         let mut actions = Vec::new();
@@ -111,14 +111,14 @@ impl Bench {
         actions
     }
 
-    /// Lets time pass without the agent noticing, which then finds its timers overdue.
+    /// Lets time pass while the agent does not run. After that, it finds its timers overdue.
     pub fn oversleep(&mut self, interval: Interval) -> Vec<Action> {
         self.now = self.now + interval;
         self.router.handle_timeout(self.now);
         self.actions()
     }
 
-    /// How long until it becomes Active if nothing more is heard.
+    /// Returns how long it takes until the router becomes Active if no further advert arrives.
     #[track_caller]
     pub fn takes_over_after(&mut self) -> Interval {
         assert_eq!(self.router.state(), State::Backup);
@@ -131,13 +131,12 @@ impl Bench {
     }
 
     fn fire_next(&mut self) -> Vec<Action> {
-        let deadline = self.router.poll_timeout().expect("a timer that runs");
-        // A nanosecond before, nothing is due.
+        let deadline = self.router.poll_timeout().expect("no timer runs");
         self.router.handle_timeout(deadline - NANOSECOND);
-        assert_eq!(self.actions(), [], "fired before its deadline");
+        assert_eq!(self.actions(), [], "a timer has fired before its deadline");
         self.now = deadline;
         self.router.handle_timeout(deadline);
-        assert!(self.router.poll_timeout().is_none_or(|next| next > deadline), "the timer stands still");
+        assert!(self.router.poll_timeout().is_none_or(|next| next > deadline), "the timer is still due");
         self.actions()
     }
 

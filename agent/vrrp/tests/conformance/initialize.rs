@@ -63,7 +63,7 @@ fn nothing_happens_before_startup() {
     assert_eq!(bench.router.state(), State::Initialize);
 }
 
-/// RFC 9568 6.4.1 is about Initialize alone.
+/// RFC 9568 6.4.1 covers only the state Initialize.
 #[test]
 fn a_second_startup_changes_nothing() {
     let mut bench = Bench::backup(config());
@@ -79,7 +79,7 @@ fn a_second_startup_changes_nothing() {
 
 /// RFC 9568 7.1 (conformance 18): a packet from ourselves never counts as a peer, whatever its priority.
 #[test]
-fn our_own_advert_is_not_heard() {
+fn our_own_adverts_are_ignored() {
     let mut bench = Bench::backup(config());
     let deadline = bench.router.poll_timeout();
     bench.wait(nanos(1_000));

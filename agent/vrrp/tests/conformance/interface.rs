@@ -1,5 +1,5 @@
-//! An interface that goes down and comes back: a fault, not a shutdown. No matter of the RFC, whose routers have
-//! interfaces that work; Initialize is the state in which it has nothing running.
+//! An interface that goes down is a fault, not a shutdown. This is not part of the RFC, whose routers have interfaces
+//! that work. The router waits in Initialize, the state of the RFC in which no timer runs.
 
 use xvrrp_common::units::Priority;
 use xvrrp_vrrp::{Action, Config, Event, Reason, State};
@@ -7,7 +7,7 @@ use xvrrp_vrrp::{Action, Config, Event, Reason, State};
 use super::bench::{Bench, SECOND, config, nanos, send};
 
 #[test]
-fn an_active_whose_interface_goes_down_sends_nothing() {
+fn an_active_router_whose_interface_goes_down_sends_nothing() {
     let mut bench = Bench::active(config());
 
     let actions = bench.event(Event::InterfaceDown);
@@ -51,7 +51,7 @@ fn a_backup_whose_interface_goes_down_does_not_take_over() {
 
 /// RFC 9568 6.4.1: as at any start, it listens for a full Active_Down_Interval first.
 #[test]
-fn it_starts_again_once_the_interface_is_up() {
+fn a_router_starts_again_once_its_interface_is_up() {
     let mut bench = Bench::active(config());
     bench.event(Event::InterfaceDown);
     bench.wait(SECOND);
@@ -65,7 +65,7 @@ fn it_starts_again_once_the_interface_is_up() {
 
 /// RFC 9568 6.4.1.
 #[test]
-fn an_owner_is_active_again_once_the_interface_is_up() {
+fn an_owner_is_active_again_once_its_interface_is_up() {
     let mut bench = Bench::active(Config { priority: Priority::OWNER, ..config() });
     bench.event(Event::InterfaceDown);
     assert!(bench.event(Event::InterfaceUp).contains(&send(255)));
@@ -73,7 +73,7 @@ fn an_owner_is_active_again_once_the_interface_is_up() {
 }
 
 #[test]
-fn started_on_an_interface_that_is_down_it_says_so_and_waits() {
+fn a_router_that_starts_on_an_interface_that_is_down_reports_that_and_waits() {
     let mut bench = Bench::new(config());
     assert_eq!(bench.event(Event::InterfaceDown), []);
 
@@ -87,7 +87,7 @@ fn started_on_an_interface_that_is_down_it_says_so_and_waits() {
 }
 
 #[test]
-fn an_interface_that_comes_up_starts_nothing_by_itself() {
+fn an_interface_that_comes_up_starts_no_router_that_is_not_running() {
     let mut bench = Bench::new(config());
     bench.event(Event::InterfaceDown);
     assert_eq!(bench.event(Event::InterfaceUp), []);
@@ -100,7 +100,7 @@ fn an_interface_that_comes_up_starts_nothing_by_itself() {
 }
 
 #[test]
-fn news_of_what_is_known_changes_nothing() {
+fn a_repeated_report_of_the_interfaces_state_changes_nothing() {
     let mut bench = Bench::backup(config());
     bench.wait(SECOND);
     let deadline = bench.router.poll_timeout();

@@ -1,5 +1,5 @@
-//! What has to be on the host and does not stay there: a fault that neither an interface nor a check has. It is not part of the
-//! RFC, which knows of a host that can serve or has failed.
+//! Addresses that do not stay on the host are a fault, apart from the faults of interfaces and checks. This is not part
+//! of the RFC, in which a host either can serve or has failed.
 
 use xvrrp_common::units::Priority;
 use xvrrp_vrrp::{Action, Checks, Config, Event, Reason, State};
@@ -7,7 +7,7 @@ use xvrrp_vrrp::{Action, Checks, Config, Event, Reason, State};
 use super::bench::{Bench, SECOND, config, millis, send, without_transition};
 
 #[test]
-fn an_active_that_cannot_keep_its_addresses_gives_up_its_role_as_at_a_shutdown() {
+fn an_active_router_that_cannot_keep_its_addresses_gives_up_its_role_as_at_a_shutdown() {
     let mut bench = Bench::active(config());
 
     let actions = bench.event(Event::Kept(false));
@@ -16,12 +16,12 @@ fn an_active_that_cannot_keep_its_addresses_gives_up_its_role_as_at_a_shutdown()
     assert_eq!(bench.router.reason(), Reason::AddressesNotKept);
     assert!(bench.router.reason().is_fault());
     assert_eq!(bench.router.poll_timeout(), None);
-    assert_eq!(bench.event(Event::Kept(false)), [], "it is known");
+    assert_eq!(bench.event(Event::Kept(false)), [], "a repeated report");
 }
 
 /// RFC 9568 6.4.1: as at any start, it listens for a full Active_Down_Interval first.
 #[test]
-fn when_it_is_to_try_again_it_starts_as_backup() {
+fn a_router_that_tries_again_to_keep_its_addresses_starts_as_backup() {
     for start in [Bench::active, Bench::backup] {
         let mut bench = start(config());
         bench.event(Event::Kept(false));
@@ -35,7 +35,7 @@ fn when_it_is_to_try_again_it_starts_as_backup() {
 }
 
 #[test]
-fn an_owner_is_active_again_when_it_is_to_try_again() {
+fn an_owner_that_tries_again_to_keep_its_addresses_is_active_at_once() {
     let mut bench = Bench::active(Config { priority: Priority::OWNER, ..config() });
     bench.event(Event::Kept(false));
     assert_eq!(bench.router.state(), State::Initialize);
@@ -43,7 +43,7 @@ fn an_owner_is_active_again_when_it_is_to_try_again() {
 }
 
 #[test]
-fn neither_the_interface_nor_checks_nor_partners_bring_it_back_before() {
+fn neither_the_interface_nor_checks_nor_partners_end_the_fault_of_lost_addresses() {
     let mut bench = Bench::active(config());
     bench.event(Event::Kept(false));
     for events in [
@@ -56,7 +56,7 @@ fn neither_the_interface_nor_checks_nor_partners_bring_it_back_before() {
         }
         assert_eq!((bench.router.state(), bench.router.reason()), (State::Initialize, Reason::AddressesNotKept));
     }
-    // Nor does it come back itself where one of these says no.
+    // A failed check keeps the router in Initialize, although it is to try again.
     bench.event(Event::Checks(Checks::Failed));
     bench.event(Event::Kept(true));
     assert_eq!(bench.router.state(), State::Initialize);

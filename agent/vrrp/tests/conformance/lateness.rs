@@ -1,4 +1,4 @@
-//! What an agent does that gets round to things late: the kernel half has noted when adverts arrived.
+//! An agent that handles adverts and timers late uses the times at which the kernel half has received the adverts.
 
 use xvrrp_common::units::{Instant, Interval};
 use xvrrp_vrrp::{Action, Config, Event, Reason, State};
@@ -14,7 +14,7 @@ fn restarted(at: Instant, interval: Interval) -> Event {
 
 /// RFC 9568 6.4.2: the timer is set when the advert is received.
 #[test]
-fn the_active_down_timer_counts_from_the_arrival() {
+fn the_active_down_timer_runs_from_the_arrival_of_the_advert() {
     let mut bench = Bench::backup(config());
     let arrival = bench.now + millis(100);
     bench.wait(millis(500));
@@ -24,7 +24,7 @@ fn the_active_down_timer_counts_from_the_arrival() {
 
 /// RFC 9568 6.4.2.
 #[test]
-fn the_kernels_stamp_restarts_the_active_down_timer_and_brings_the_interval() {
+fn the_kernels_stamp_restarts_the_active_down_timer_and_sets_the_interval() {
     let mut bench = Bench::backup(config());
     let arrival = bench.now + SECOND;
     bench.wait(millis(1_500));
@@ -36,7 +36,7 @@ fn the_kernels_stamp_restarts_the_active_down_timer_and_brings_the_interval() {
 }
 
 #[test]
-fn a_late_agent_does_not_take_over_from_an_active_whose_adverts_arrived() {
+fn a_late_agent_does_not_take_over_from_an_active_router_whose_adverts_arrived() {
     let mut bench = Bench::backup(config());
     bench.hear(200, HIGHER);
     let arrival = bench.now + Interval::from_seconds(59);
@@ -62,7 +62,7 @@ fn a_stamp_that_is_not_newer_changes_nothing() {
     }
 }
 
-/// RFC 9568 6.4.2: priority 0 arrived last, so skew it is.
+/// RFC 9568 6.4.2: priority 0 arrived last, so the Backup waits for Skew_Time.
 #[test]
 fn a_stamp_from_before_priority_0_does_not_undo_it() {
     let mut bench = Bench::backup(config());
@@ -73,9 +73,9 @@ fn a_stamp_from_before_priority_0_does_not_undo_it() {
     assert_eq!(bench.takes_over_after(), nanos(609_375_000));
 }
 
-/// RFC 9568 6.4.2: an advert arrived after priority 0, so there is an Active.
+/// RFC 9568 6.4.2: an advert arrived after priority 0, so there is an Active router.
 #[test]
-fn priority_0_that_is_told_late_does_not_undo_a_newer_stamp() {
+fn priority_0_that_is_reported_late_does_not_undo_a_newer_stamp() {
     let mut bench = Bench::backup(config());
     bench.wait(SECOND);
     bench.event(restarted(bench.now, SECOND));
@@ -84,7 +84,7 @@ fn priority_0_that_is_told_late_does_not_undo_a_newer_stamp() {
 }
 
 #[test]
-fn adverts_told_out_of_order_leave_the_newest_in_force() {
+fn of_adverts_reported_out_of_order_the_newest_counts() {
     let mut bench = Bench::backup(config());
     bench.wait(SECOND);
     bench.hear_interval(200, HIGHER, millis(100));
@@ -97,9 +97,9 @@ fn adverts_told_out_of_order_leave_the_newest_in_force() {
     assert_eq!(bench.router.active().map(|(source, _)| source), Some(HIGHER));
 }
 
-/// The stamp tells when, the event tells who: both count, in whatever order.
+/// The stamp has only the time, and the event has the sender. Both count, whichever comes first.
 #[test]
-fn an_event_older_than_the_stamp_still_tells_who_is_active() {
+fn an_event_older_than_the_stamp_still_identifies_the_active_router() {
     let mut bench = Bench::backup(Config { preempt_delay: Interval::from_seconds(10), ..config() });
     let first_heard_at = bench.now + SECOND;
     bench.wait(Interval::from_seconds(3));
@@ -118,9 +118,9 @@ fn an_event_older_than_the_stamp_still_tells_who_is_active() {
     assert_eq!(bench.now.since(first_heard_at), Interval::from_seconds(10));
 }
 
-/// A stamp that is given again before a timer fires says nothing new about why it fires.
+/// A stamp that is repeated before a timer fires does not change the reason for the takeover.
 #[test]
-fn a_repeated_stamp_does_not_hide_that_we_preempt() {
+fn a_repeated_stamp_does_not_hide_that_the_router_preempts() {
     let mut bench = Bench::backup(config());
     bench.hear(200, HIGHER);
     let stamp = restarted(bench.now, SECOND);
@@ -131,10 +131,10 @@ fn a_repeated_stamp_does_not_hide_that_we_preempt() {
     assert_eq!(bench.router.reason(), Reason::Preempted);
 }
 
-/// The kernel half tells of changes only, and may have to drop an event. So the election hands in the newest advert
-/// that it finds noted whenever it looks at the stamp.
+/// The kernel half reports only changes, and may have to drop an event. Whenever the election reads the stamp, it
+/// therefore passes the latest advert to the state machine too.
 #[test]
-fn the_newest_advert_may_be_told_as_often_as_one_likes() {
+fn a_repeated_report_of_the_latest_advert_changes_nothing() {
     for priority in [0, 99, 100, 200] {
         let mut bench = Bench::backup(config());
         bench.wait(SECOND);
@@ -150,7 +150,7 @@ fn the_newest_advert_may_be_told_as_often_as_one_likes() {
 }
 
 #[test]
-fn stamps_matter_to_a_backup_only() {
+fn stamps_do_not_affect_an_active_router() {
     let mut bench = Bench::active(config());
     let deadline = bench.router.poll_timeout();
     bench.wait(millis(500));
@@ -159,9 +159,9 @@ fn stamps_matter_to_a_backup_only() {
     assert_eq!(bench.router.active_adver_interval(), SECOND);
 }
 
-/// RFC 9568 6.4.3: Adver_Timer. Each advert is due at a distance from the last deadline, not from when it was sent.
+/// RFC 9568 6.4.3: each advert is due one interval after the previous deadline, not after the previous advert was sent.
 #[test]
-fn lateness_does_not_add_up() {
+fn lateness_does_not_accumulate() {
     let mut bench = Bench::active(config());
     let start = bench.now;
     bench.wait(millis(900));
@@ -169,9 +169,9 @@ fn lateness_does_not_add_up() {
     assert_eq!(bench.router.poll_timeout(), Some(start + Interval::from_seconds(2)));
 }
 
-/// A machine that was suspended, or an agent that was starved.
+/// The machine was suspended, or the agent was starved.
 #[test]
-fn adverts_missed_are_not_made_up_for() {
+fn missed_adverts_are_not_sent_afterwards() {
     let mut bench = Bench::active(Config { announce_count: 3, ..config() });
     let actions = bench.oversleep(Interval::from_seconds(200));
     assert_eq!(actions, [send(100), Action::Announce]);
@@ -189,9 +189,9 @@ fn an_overdue_takeover_happens_once() {
     assert_eq!(bench.router.poll_action(), None);
 }
 
-/// RFC 9568 6.4.3: what is to be answered at once has been answered by an advert that left since.
+/// RFC 9568 6.4.3: the first answer also answers the adverts that arrived before it was sent.
 #[test]
-fn adverts_that_piled_up_are_answered_once() {
+fn adverts_that_have_accumulated_are_answered_once() {
     let mut bench = Bench::active(config());
     let start = bench.now;
     bench.wait(millis(700));
@@ -201,14 +201,15 @@ fn adverts_that_piled_up_are_answered_once() {
         actions.extend(bench.hear_late(0, LOWER, millis(100), start + millis(n)));
     }
     assert_eq!(actions, [send(100)]);
-    // The next one that arrives is answered again.
+    // An advert that arrives later is answered again.
     bench.wait(millis(1));
     assert_eq!(bench.hear(99, LOWER), [send(100)]);
 }
 
-/// RFC 9568 6.4.3 puts us into Backup for one Active_Down_Interval from its arrival: a time that is over.
+/// RFC 9568 6.4.3: the advert would make the router Backup for one Active_Down_Interval from its arrival. That time has
+/// passed.
 #[test]
-fn active_ignores_a_higher_priority_that_is_told_an_active_down_interval_late() {
+fn an_active_router_ignores_a_higher_priority_that_is_reported_an_active_down_interval_late() {
     let mut bench = Bench::active(config());
     bench.wait(Interval::from_seconds(5));
     assert_eq!(bench.hear_late(200, HIGHER, SECOND, bench.now - ACTIVE_DOWN), []);
@@ -221,7 +222,7 @@ fn active_ignores_a_higher_priority_that_is_told_an_active_down_interval_late() 
 
 /// RFC 9568 6.4.3.
 #[test]
-fn active_that_steps_down_counts_from_the_arrival() {
+fn the_timer_of_an_active_router_that_becomes_backup_runs_from_the_arrival_of_the_advert() {
     let mut bench = Bench::active(config());
     bench.wait(Interval::from_seconds(5));
     bench.hear_late(200, HIGHER, SECOND, bench.now - SECOND);

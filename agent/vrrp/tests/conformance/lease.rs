@@ -1,5 +1,5 @@
-//! The lease: an Active router serves for three intervals from its last advert, on its own word, and is a Backup afterwards.
-//! No matter of the RFC; the others give it up one Skew_Time later (RFC 9568 6.1).
+//! The lease: an Active router serves for three intervals from its last advert, and is a Backup afterwards. It is not
+//! part of the RFC. Other routers take over at least one Skew_Time later (RFC 9568 6.1).
 
 use xvrrp_common::units::{Instant, Interval, Priority, Version};
 use xvrrp_vrrp::{Action, Config, Event, Reason, State};
@@ -7,21 +7,21 @@ use xvrrp_vrrp::{Action, Config, Event, Reason, State};
 use super::bench::{Bench, HIGHER, LOWER, NANOSECOND, OURS, SECOND, config, millis, nanos, send};
 
 const LEASE: Interval = Interval::from_seconds(3);
-/// At priority 100 and one-second adverts.
+/// Active_Down_Interval at priority 100 and one-second adverts.
 const ACTIVE_DOWN: Interval = nanos(3_609_375_000);
 
 fn leased() -> Config {
     Config { lease: true, ..config() }
 }
 
-/// Active, and its advert was sent at the moment at which it was decided.
+/// Returns an Active router whose first advert was sent without delay.
 fn active(config: Config) -> Bench {
     let mut bench = Bench::active(config);
     bench.sent_now();
     bench
 }
 
-/// On the lease that a predecessor has left, which runs for so long.
+/// Returns a router that resumes on the lease of a predecessor, which runs for this long, with its actions.
 fn resumed(config: Config, lease: Interval) -> (Bench, Vec<Action>) {
     let mut bench = Bench::new(config);
     let lease_until = bench.now + lease;
@@ -40,10 +40,10 @@ fn assert_lapsed(bench: &Bench, actions: &[Action]) {
     assert_eq!((bench.router.state(), bench.router.reason()), (State::Backup, Reason::LeaseExpired));
 }
 
-// How long it runs
+// Length of the lease
 
 #[test]
-fn an_advert_is_good_for_three_intervals_from_its_sending() {
+fn an_advert_grants_a_lease_of_three_intervals_from_its_sending() {
     for interval in [millis(10), millis(100), SECOND, Interval::MAX_ADVERT] {
         let mut bench = Bench::active(Config { advert_interval: interval, ..leased() });
         assert_eq!(bench.router.advert_sent(bench.now), Some(bench.now + interval.saturating_mul(3)));
@@ -62,9 +62,9 @@ fn the_lease_ends_before_any_backup_takes_over() {
     }
 }
 
-/// RFC 9568 6.4.3 has Active speak of its own interval; what it learned as a Backup is forgotten.
+/// RFC 9568 6.4.3: an Active router uses its own interval and forgets the one that it has learned as a Backup.
 #[test]
-fn the_lease_is_three_intervals_of_our_own_whatever_was_learned() {
+fn the_lease_is_three_of_the_routers_own_intervals_whatever_it_has_learned() {
     let mut bench = Bench::backup(leased());
     bench.hear_interval(200, HIGHER, millis(100));
     bench.takes_over_after();
@@ -73,7 +73,7 @@ fn the_lease_is_three_intervals_of_our_own_whatever_was_learned() {
 
 /// RFC 3768 6.1 has another Skew_Time, but the same three intervals.
 #[test]
-fn v2_the_lease_is_three_intervals_too() {
+fn the_lease_is_three_intervals_in_version_2_too() {
     let mut bench = active(Config { version: Version::V2, ..leased() });
     assert_eq!(bench.router.advert_sent(bench.now), Some(bench.now + LEASE));
     let actions = bench.oversleep(LEASE);
@@ -81,7 +81,7 @@ fn v2_the_lease_is_three_intervals_too() {
 }
 
 #[test]
-fn it_runs_up_to_its_last_nanosecond_and_not_at_its_end() {
+fn the_lease_runs_until_the_nanosecond_before_its_end() {
     let mut bench = active(leased());
     let sent_at = bench.now;
     assert!(!bench.router.lease_has_ended(sent_at + LEASE - NANOSECOND));
@@ -92,7 +92,7 @@ fn it_runs_up_to_its_last_nanosecond_and_not_at_its_end() {
 }
 
 #[test]
-fn adverts_that_are_sent_keep_it_for_ever() {
+fn adverts_that_are_sent_always_renew_the_lease() {
     let mut bench = active(leased());
     for _ in 0..100 {
         assert_eq!(bench.wait(SECOND), [(SECOND, send(100))]);
@@ -100,16 +100,16 @@ fn adverts_that_are_sent_keep_it_for_ever() {
     }
 }
 
-/// Such as on a network card that takes no frame: nobody hears of us.
+/// For example, the network card takes no frames, so no other router receives the adverts.
 #[test]
-fn adverts_that_are_not_sent_do_not_renew_it() {
+fn adverts_that_are_not_sent_do_not_renew_the_lease() {
     let mut bench = active(leased());
     assert_eq!(bench.wait(LEASE.saturating_sub(NANOSECOND)), [(SECOND, send(100)), (millis(2_000), send(100))]);
     let actions = bench.oversleep(NANOSECOND);
     assert_lapsed(&bench, &actions);
 }
 
-/// A router whose first advert cannot be sent tries for as long as a lease, without one.
+/// A router whose first advert cannot be sent has no lease. It tries again for as long as a lease would run.
 #[test]
 fn a_takeover_none_of_whose_adverts_is_sent_is_given_up_after_three_intervals() {
     let mut bench = Bench::active(leased());
@@ -118,9 +118,9 @@ fn a_takeover_none_of_whose_adverts_is_sent_is_given_up_after_three_intervals() 
     assert_lapsed(&bench, &actions);
 }
 
-/// Leases count from the sending, not from when the agent was told of it.
+/// A lease runs from the sending of the advert, not from the report of it.
 #[test]
-fn an_advert_told_late_is_good_from_its_sending() {
+fn an_advert_reported_late_grants_a_lease_from_its_sending() {
     let mut bench = active(leased());
     let sent_at = bench.now + SECOND;
     bench.now = bench.now + millis(2_500);
@@ -128,16 +128,17 @@ fn an_advert_told_late_is_good_from_its_sending() {
     assert!(bench.router.lease_has_ended(sent_at + LEASE));
 }
 
-/// That one may run for longer than ours: the configuration has changed. The others count by our adverts.
+/// After a change of the configuration, the predecessor's lease may be longer than ours. Other routers wait according
+/// to the interval in our adverts.
 #[test]
-fn the_first_advert_puts_our_lease_in_place_of_a_predecessors() {
+fn the_first_advert_replaces_the_lease_of_a_predecessor() {
     let (mut bench, _) = resumed(Config { advert_interval: millis(100), ..leased() }, LEASE);
     assert_eq!(bench.router.advert_sent(bench.now), Some(bench.now + millis(300)));
     assert!(bench.router.lease_has_ended(bench.now + millis(300)));
 }
 
 #[test]
-fn only_an_active_router_has_one() {
+fn only_an_active_router_has_a_lease() {
     let mut initialize = Bench::new(leased());
     assert_eq!(initialize.router.advert_sent(initialize.now), None);
     assert!(!initialize.router.lease_has_ended(initialize.now + LEASE));
@@ -147,24 +148,23 @@ fn only_an_active_router_has_one() {
     assert!(!backup.router.lease_has_ended(backup.now + LEASE));
 }
 
-/// The priority 0 of a shutdown makes nobody serve.
 #[test]
-fn a_release_that_is_sent_renews_nothing() {
+fn the_priority_0_of_a_shutdown_grants_no_lease() {
     let mut bench = active(leased());
     bench.event(Event::Shutdown);
     assert_eq!(bench.router.advert_sent(bench.now), None);
 }
 
-// Once it has ended, whatever comes next
+// The first event after the end of the lease
 
 #[test]
-fn a_timer_that_fires_after_the_lease_makes_a_backup_and_sends_nothing() {
+fn a_timer_that_fires_after_the_lease_makes_the_router_backup_and_sends_nothing() {
     let mut bench = active(leased());
     let actions = bench.oversleep(Interval::from_seconds(60));
     assert_lapsed(&bench, &actions);
 }
 
-/// RFC 9568 6.4.3 would answer it; but that answer claims what we may have lost.
+/// RFC 9568 6.4.3 requires an answer. But the answer would claim a role that the router may have lost.
 #[test]
 fn an_advert_with_a_lower_priority_is_not_answered_after_the_lease() {
     let mut bench = active(leased());
@@ -175,10 +175,10 @@ fn an_advert_with_a_lower_priority_is_not_answered_after_the_lease() {
 }
 
 #[test]
-fn an_advert_with_a_lower_priority_restarts_the_timer_after_the_lease_if_we_do_not_preempt() {
+fn an_advert_with_a_lower_priority_restarts_the_timer_after_the_lease_if_preempt_is_off() {
     let mut bench = active(Config { preempt: false, ..leased() });
     bench.now = bench.now + LEASE;
-    // Without preemption the kernel half has to be told of nothing new.
+    // Without preemption, the flag of the kernel half does not change.
     let actions = bench.hear(50, LOWER);
     assert_lapsed(&bench, &actions);
     assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
@@ -194,7 +194,7 @@ fn an_advert_that_wins_leaves_its_sender_active_after_the_lease() {
     assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
 }
 
-/// A tie that we would win (RFC 9568 6.4.3) is lost: we are Backup when we hear of it.
+/// An Active router would win this tie (RFC 9568 6.4.3). This router is already Backup when it handles the advert.
 #[test]
 fn an_advert_with_our_priority_and_a_lower_address_leaves_its_sender_active_after_the_lease() {
     let mut bench = active(leased());
@@ -204,9 +204,9 @@ fn an_advert_with_our_priority_and_a_lower_address_leaves_its_sender_active_afte
     assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
 }
 
-/// RFC 9568 6.4.2: whoever was Active after us has gone as well.
+/// RFC 9568 6.4.2: the router that took over has given up its role too.
 #[test]
-fn a_release_sets_the_timer_to_the_skew_after_the_lease_and_is_not_answered() {
+fn priority_0_after_the_lease_is_not_answered_and_sets_the_timer_to_skew_time() {
     let mut bench = active(leased());
     bench.now = bench.now + LEASE;
     let actions = bench.hear(0, HIGHER);
@@ -214,9 +214,9 @@ fn a_release_sets_the_timer_to_the_skew_after_the_lease_and_is_not_answered() {
     assert_eq!(bench.takes_over_after(), nanos(609_375_000));
 }
 
-/// The stamps come in before the deadline is looked at.
+/// The election passes on the stamp before it checks the deadline.
 #[test]
-fn a_stamp_makes_a_backup_after_the_lease_and_restarts_the_timer() {
+fn a_stamp_after_the_lease_makes_the_router_backup_and_restarts_the_timer() {
     let mut bench = active(leased());
     let heard_at = bench.now + millis(3_700);
     bench.now = bench.now + millis(4_000);
@@ -226,16 +226,16 @@ fn a_stamp_makes_a_backup_after_the_lease_and_restarts_the_timer() {
 }
 
 #[test]
-fn the_interface_coming_up_makes_a_backup_after_the_lease() {
+fn an_interface_that_comes_up_after_the_lease_makes_the_router_backup() {
     let mut bench = active(leased());
     bench.now = bench.now + LEASE;
     let actions = bench.event(Event::InterfaceUp);
     assert_lapsed(&bench, &actions);
 }
 
-/// Backup first: the addresses are removed once, and Initialize follows.
+/// The router becomes Backup first and removes the addresses once. Then it goes to Initialize.
 #[test]
-fn the_interface_going_down_after_the_lease_is_a_fault_of_a_backup() {
+fn an_interface_that_goes_down_after_the_lease_is_a_fault_of_a_backup() {
     let mut bench = active(leased());
     bench.now = bench.now + LEASE;
     let actions = bench.event(Event::InterfaceDown);
@@ -251,8 +251,8 @@ fn the_interface_going_down_after_the_lease_is_a_fault_of_a_backup() {
     );
 }
 
-/// RFC 9568 6.4.3 has an Active router send priority 0; a Backup has nothing to release (6.4.2), and its word would be taken
-/// for that of whoever is Active.
+/// RFC 9568 6.4.3: an Active router sends priority 0. A Backup has no role to give up (6.4.2), and other routers would
+/// take its priority 0 for that of the Active router.
 #[test]
 fn a_shutdown_after_the_lease_sends_no_priority_0() {
     let mut bench = active(leased());
@@ -271,16 +271,16 @@ fn a_shutdown_within_the_lease_sends_priority_0() {
 }
 
 #[test]
-fn a_lapsed_router_listens_for_active_down_interval_from_then_on() {
+fn after_its_lease_has_ended_a_router_listens_for_a_full_active_down_interval() {
     let mut bench = active(leased());
     bench.oversleep(Interval::from_seconds(10));
     assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
     assert_eq!(bench.router.reason(), Reason::ActiveDown);
 }
 
-/// They waited in the ring buffer, or in the kernel half's stamps.
+/// These adverts waited in the ring buffer, or in the kernel half's stamps.
 #[test]
-fn adverts_that_arrived_since_our_last_one_count_after_a_lapse() {
+fn adverts_that_arrived_after_the_routers_last_one_count_after_the_lease() {
     let mut bench = active(leased());
     let first = bench.now + millis(3_600);
     bench.now = bench.now + millis(5_000);
@@ -290,7 +290,7 @@ fn adverts_that_arrived_since_our_last_one_count_after_a_lapse() {
 }
 
 #[test]
-fn adverts_from_before_our_last_one_do_not_count_after_a_lapse() {
+fn adverts_that_arrived_before_the_routers_last_one_do_not_count_after_the_lease() {
     let mut bench = active(leased());
     let stale = bench.now - millis(1);
     bench.oversleep(millis(3_200));
@@ -299,7 +299,7 @@ fn adverts_from_before_our_last_one_do_not_count_after_a_lapse() {
 }
 
 #[test]
-fn what_was_learned_of_others_is_forgotten_with_a_lapse() {
+fn the_interval_learned_as_a_backup_is_forgotten_when_the_lease_ends() {
     let mut bench = Bench::backup(leased());
     bench.hear_interval(200, HIGHER, millis(100));
     bench.takes_over_after();
@@ -309,20 +309,21 @@ fn what_was_learned_of_others_is_forgotten_with_a_lapse() {
 }
 
 #[test]
-fn the_kernel_half_is_told_again_to_preempt_after_the_delay_if_the_lease_has_ended() {
+fn preempt_delay_applies_again_after_the_lease_has_ended() {
     let mut bench = Bench::backup(Config { preempt: true, preempt_delay: SECOND, ..leased() });
     bench.takes_over_after();
     bench.sent_now();
     let actions = bench.oversleep(LEASE);
     assert!(actions.starts_with(&[Action::SetRole(State::Backup)]));
     assert_eq!(bench.hear(50, LOWER), []);
-    // It lets the lower one be first, for as long as the delay.
+    // The router leaves the one with the lower priority alone until the delay has passed.
     assert_eq!(bench.router.poll_timeout(), Some(bench.now + SECOND));
 }
 
 // An owner, and a router without a lease
 
-/// It comes back by the Active_Down_Timer like any Backup, and nothing but an owner restarts that (RFC 9568 6.4.2).
+/// It takes over when the Active_Down_Timer expires, like any Backup. Only another owner restarts that timer (RFC 9568
+/// 6.4.2).
 #[test]
 fn an_owner_has_a_lease_too_and_takes_over_again() {
     let mut bench = active(Config { priority: Priority::OWNER, ..leased() });
@@ -346,7 +347,7 @@ fn without_a_lease_a_router_stays_active_however_late_it_is() {
 // A successor on the same host
 
 #[test]
-fn a_successor_within_the_lease_is_active_at_once_and_says_so() {
+fn a_successor_within_the_lease_is_active_at_once_and_advertises() {
     let (bench, actions) = resumed(leased(), millis(1));
     let at = bench.now;
     assert_eq!(
@@ -362,14 +363,14 @@ fn a_successor_within_the_lease_is_active_at_once_and_says_so() {
 }
 
 #[test]
-fn a_successor_whose_advert_is_sent_goes_on_for_three_intervals() {
+fn a_successor_whose_advert_is_sent_has_a_lease_of_three_intervals() {
     let (mut bench, _) = resumed(leased(), millis(1));
     assert_eq!(bench.router.advert_sent(bench.now), Some(bench.now + LEASE));
     assert_eq!(bench.oversleep(LEASE.saturating_sub(NANOSECOND)), [send(100)]);
 }
 
 #[test]
-fn a_successor_none_of_whose_adverts_is_sent_lapses_with_the_lease_of_its_predecessor() {
+fn a_successor_none_of_whose_adverts_is_sent_is_active_until_its_predecessors_lease_ends() {
     let (mut bench, _) = resumed(leased(), millis(700));
     assert!(!bench.router.lease_has_ended(bench.now + millis(699)));
     let actions = bench.oversleep(millis(700));
@@ -391,7 +392,8 @@ fn a_successor_after_the_lease_is_a_backup_and_removes_the_addresses() {
     assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
 }
 
-/// RFC 9568 6.4.1 has it Active at once; its predecessor's addresses go before it installs them again.
+/// RFC 9568 6.4.1: the owner is Active at once. The addresses of its predecessor are removed before it installs them
+/// again.
 #[test]
 fn an_owner_after_the_lease_starts_as_an_owner_does() {
     let (bench, actions) = resumed(Config { priority: Priority::OWNER, ..leased() }, Interval::ZERO);
@@ -420,13 +422,13 @@ fn a_successor_on_an_interface_that_is_down_is_in_initialize_and_removes_the_add
             Action::Transition { from: State::Initialize, to: State::Initialize, reason: Reason::InterfaceDown, at },
         ]
     );
-    // What is left of the lease is not taken up again: it is a Backup then (RFC 9568 6.4.1).
+    // The rest of the lease is not used: the router starts as Backup (RFC 9568 6.4.1).
     bench.event(Event::InterfaceUp);
     assert_eq!((bench.router.state(), bench.router.reason()), (State::Backup, Reason::InterfaceUp));
 }
 
 #[test]
-fn to_resume_what_runs_already_changes_nothing() {
+fn a_router_that_runs_already_ignores_resume() {
     for mut bench in [Bench::backup(leased()), active(leased())] {
         let before = bench.router.state();
         let lease_until: Instant = bench.now + LEASE;

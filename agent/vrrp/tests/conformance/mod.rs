@@ -1,4 +1,4 @@
-//! The state machine against RFC 9568 (version 2: RFC 3768), rule by rule, in virtual time.
+//! Tests of the state machine against the rules of RFC 9568 (version 2: RFC 3768), in virtual time.
 
 mod active;
 mod backup;

@@ -1,11 +1,12 @@
-//! Two families under one name: each is a virtual router of its own (RFC 9568 1.7), and what one becomes the other follows.
+//! A virtual router of two families consists of one for each family (RFC 9568 1.7). When one of them changes its role,
+//! the other one follows.
 
 use xvrrp_vrrp::{Action, Event, Reason, State};
 
 use super::bench::{Bench, HIGHER, SECOND, config, nanos, send, without_transition};
 
 #[test]
-fn a_backup_follows_the_other_family_in_the_order_of_every_takeover() {
+fn a_backup_follows_the_other_family_with_the_actions_of_any_takeover() {
     let mut bench = Bench::backup(config());
     let actions = bench.event(Event::PartnerActive);
     let expected = [Action::SetRole(State::Active), send(100), Action::Announce, Action::InstallAddresses];
@@ -14,7 +15,7 @@ fn a_backup_follows_the_other_family_in_the_order_of_every_takeover() {
 }
 
 #[test]
-fn an_active_follows_without_a_word_and_listens_for_a_full_active_down_interval() {
+fn an_active_router_follows_without_an_advert_and_listens_for_a_full_active_down_interval() {
     let mut bench = Bench::active(config());
     let actions = bench.event(Event::PartnerBackup);
     assert_eq!(without_transition(actions), [Action::SetRole(State::Backup), Action::RemoveAddresses]);
@@ -23,7 +24,7 @@ fn an_active_follows_without_a_word_and_listens_for_a_full_active_down_interval(
 }
 
 #[test]
-fn what_the_other_family_hears_puts_the_takeover_off() {
+fn an_advert_of_the_other_family_postpones_the_takeover() {
     let mut bench = Bench::backup(config());
     bench.wait(SECOND);
     let arrival = bench.now;
@@ -33,7 +34,7 @@ fn what_the_other_family_hears_puts_the_takeover_off() {
 }
 
 #[test]
-fn who_is_there_already_or_takes_no_part_does_nothing() {
+fn a_router_that_has_the_role_already_or_is_not_started_does_not_follow() {
     let mut active = Bench::active(config());
     assert_eq!(active.event(Event::PartnerActive), []);
     let mut backup = Bench::backup(config());

@@ -1,5 +1,5 @@
-//! keepalived's `preempt_delay`, which shifts one rule of RFC 9568 6.4.2 and no other: that a lower priority leaves the
-//! Active_Down_Timer alone.
+//! keepalived's `preempt_delay` postpones one rule of RFC 9568 6.4.2: that a lower priority does not restart the
+//! Active_Down_Timer.
 
 use xvrrp_common::units::Interval;
 use xvrrp_vrrp::{Action, Config, Event, Reason, State};
@@ -14,7 +14,7 @@ fn delayed() -> Config {
     Config { preempt_delay: DELAY, ..config() }
 }
 
-/// An Active with priority 99 advertises every second for so long.
+/// Lets an Active router with priority 99 advertise every second for this long.
 fn lower_active_for(bench: &mut Bench, seconds: u8) -> Vec<Action> {
     let mut actions = bench.hear(99, LOWER);
     for _ in 0..seconds {
@@ -25,7 +25,7 @@ fn lower_active_for(bench: &mut Bench, seconds: u8) -> Vec<Action> {
 }
 
 #[test]
-fn the_kernel_half_regards_lower_priorities_from_the_start() {
+fn lower_priorities_restart_the_timer_in_the_kernel_half_from_the_start() {
     let mut bench = Bench::new(delayed());
     let actions = bench.event(Event::Startup);
     assert_eq!(actions[..2], [Action::SetRole(State::Backup), Action::SetPreempt(false)]);
@@ -42,7 +42,7 @@ fn a_lower_priority_restarts_the_timer_until_the_delay_ends() {
 }
 
 #[test]
-fn after_the_delay_the_timer_ends_by_itself() {
+fn after_the_delay_a_lower_priority_no_longer_restarts_the_timer() {
     let mut bench = Bench::backup(delayed());
     bench.wait(SECOND);
     let first_heard_at = bench.now;
@@ -60,7 +60,7 @@ fn after_the_delay_the_timer_ends_by_itself() {
 }
 
 #[test]
-fn the_takeover_from_a_dead_active_is_not_delayed() {
+fn the_takeover_from_a_dead_active_router_is_not_delayed() {
     let mut bench = Bench::backup(delayed());
     lower_active_for(&mut bench, 2);
     assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
@@ -79,7 +79,7 @@ fn the_takeover_after_priority_0_is_not_delayed() {
 }
 
 #[test]
-fn a_priority_that_is_at_least_ours_begins_the_delay_anew() {
+fn a_priority_that_is_at_least_ours_restarts_the_delay() {
     for priority in [100, 200] {
         // While the delay runs.
         let mut bench = Bench::backup(delayed());
@@ -96,7 +96,7 @@ fn a_priority_that_is_at_least_ours_begins_the_delay_anew() {
 }
 
 #[test]
-fn leaving_backup_begins_the_delay_anew() {
+fn leaving_backup_restarts_the_delay() {
     let mut bench = Bench::backup(delayed());
     lower_active_for(&mut bench, 10);
     bench.takes_over_after();
@@ -109,7 +109,7 @@ fn leaving_backup_begins_the_delay_anew() {
 }
 
 #[test]
-fn another_lower_active_does_not_begin_the_delay_anew() {
+fn another_active_router_with_a_lower_priority_does_not_restart_the_delay() {
     let mut bench = Bench::backup(delayed());
     lower_active_for(&mut bench, 5);
     bench.hear(50, HIGHER);
@@ -118,14 +118,14 @@ fn another_lower_active_does_not_begin_the_delay_anew() {
 }
 
 #[test]
-fn without_preempt_there_is_nothing_to_delay() {
+fn without_preempt_the_delay_has_no_effect() {
     let mut bench = Bench::backup(Config { preempt: false, ..delayed() });
     assert_eq!(lower_active_for(&mut bench, 30), []);
     assert_eq!(bench.router.state(), State::Backup);
 }
 
 #[test]
-fn without_delay_the_kernel_half_is_told_nothing_new() {
+fn without_a_delay_the_flag_of_the_kernel_half_never_changes() {
     for preempt in [false, true] {
         let mut bench = Bench::new(Config { preempt, ..config() });
         let mut actions = bench.event(Event::Startup);

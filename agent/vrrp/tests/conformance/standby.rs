@@ -1,4 +1,5 @@
-//! A handover: priority 0, and from then on others are let be Active, whatever their priority.
+//! A handover gives up the role with priority 0. From then on, the router leaves other Active routers alone, whatever
+//! their priority.
 
 use xvrrp_common::units::{Interval, Priority};
 use xvrrp_vrrp::{Action, Config, Event, Reason, State};
@@ -8,7 +9,7 @@ use super::bench::{Bench, HIGHER, LOWER, SECOND, config, nanos, send, without_tr
 /// Active_Down_Interval at priority 100 and one-second adverts.
 const ACTIVE_DOWN: Interval = nanos(3_609_375_000);
 
-/// It was Active, and a router with priority 50 is now, which advertises every second.
+/// Returns a router that was Active and has handed over to one with priority 50, which advertises every second.
 fn handed_over(config: Config) -> Bench {
     let mut bench = Bench::active(config);
     bench.event(Event::StandBy(true));
@@ -36,11 +37,11 @@ fn the_role_is_given_up_with_priority_0() {
     ];
     assert_eq!(without_transition(actions), expected);
     assert_eq!((bench.router.reason(), bench.router.stands_by()), (Reason::HandedOver, true));
-    assert_eq!(bench.event(Event::StandBy(true)), [], "told twice");
+    assert_eq!(bench.event(Event::StandBy(true)), [], "a second handover");
 }
 
 #[test]
-fn a_lower_priority_is_let_be_for_as_long_as_it_is_heard() {
+fn a_lower_priority_is_left_alone_as_long_as_it_is_heard() {
     for preempt_delay in [Interval::ZERO, SECOND] {
         let mut bench = handed_over(Config { preempt_delay, ..config() });
         lower_active_for(&mut bench, 30);
@@ -50,7 +51,7 @@ fn a_lower_priority_is_let_be_for_as_long_as_it_is_heard() {
 }
 
 #[test]
-fn a_better_router_in_between_changes_nothing_of_that() {
+fn a_lower_priority_is_left_alone_after_a_higher_one_too() {
     let mut bench = handed_over(config());
     bench.hear(200, HIGHER);
     lower_active_for(&mut bench, 30);
@@ -58,17 +59,17 @@ fn a_better_router_in_between_changes_nothing_of_that() {
 }
 
 #[test]
-fn where_nobody_takes_over_the_role_comes_back_and_the_handover_has_ended() {
+fn if_no_other_router_takes_over_the_role_comes_back_and_the_handover_ends() {
     let mut bench = Bench::active(config());
     bench.event(Event::StandBy(true));
     assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
     assert_eq!((bench.router.reason(), bench.router.stands_by()), (Reason::ActiveDown, false));
-    // So the next lower priority has to yield again.
+    // The router preempts again from now on.
     assert!(bench.hear(200, HIGHER).contains(&Action::SetPreempt(true)));
 }
 
 #[test]
-fn the_role_comes_back_when_the_other_dies_or_gives_it_up() {
+fn the_role_comes_back_when_the_other_router_dies_or_gives_it_up() {
     let mut bench = handed_over(config());
     assert_eq!(bench.takes_over_after(), ACTIVE_DOWN);
     let mut bench = handed_over(config());
@@ -78,7 +79,7 @@ fn the_role_comes_back_when_the_other_dies_or_gives_it_up() {
 }
 
 #[test]
-fn a_takeover_clears_the_kernel_halfs_note_last() {
+fn a_takeover_clears_the_kernel_halfs_flag_after_it_has_set_the_role() {
     let mut bench = handed_over(config());
     let actions: Vec<_> = bench.wait(ACTIVE_DOWN).into_iter().map(|(_, action)| action).collect();
     assert_eq!(actions[0], Action::SetRole(State::Active));
@@ -86,7 +87,7 @@ fn a_takeover_clears_the_kernel_halfs_note_last() {
 }
 
 #[test]
-fn at_its_end_a_lower_priority_has_to_yield_without_a_delay() {
+fn after_the_handover_the_router_preempts_without_a_delay() {
     let mut bench = handed_over(Config { preempt_delay: Interval::from_seconds(60), ..config() });
     let last_regarded_at = bench.now;
     bench.wait(SECOND);
@@ -98,7 +99,7 @@ fn at_its_end_a_lower_priority_has_to_yield_without_a_delay() {
 }
 
 #[test]
-fn at_its_end_one_that_does_not_preempt_stays_backup() {
+fn after_the_handover_a_router_that_does_not_preempt_stays_backup() {
     let mut bench = handed_over(Config { preempt: false, ..config() });
     assert_eq!(bench.event(Event::StandBy(false)), [Action::SetStandBy(false)]);
     lower_active_for(&mut bench, 30);
@@ -106,7 +107,7 @@ fn at_its_end_one_that_does_not_preempt_stays_backup() {
 }
 
 #[test]
-fn it_outlasts_a_lost_carrier_and_another_priority() {
+fn a_handover_outlasts_a_lost_carrier_and_a_change_of_priority() {
     let mut bench = handed_over(config());
     bench.event(Event::InterfaceDown);
     bench.event(Event::InterfaceUp);
@@ -117,7 +118,7 @@ fn it_outlasts_a_lost_carrier_and_another_priority() {
 }
 
 #[test]
-fn a_successor_stands_by_from_the_start() {
+fn a_successor_continues_the_handover_from_its_start() {
     let mut bench = Bench::new(config());
     assert_eq!(bench.event(Event::StandBy(true)), [Action::SetStandBy(true)]);
     let actions = bench.event(Event::Startup);
@@ -127,7 +128,7 @@ fn a_successor_stands_by_from_the_start() {
 }
 
 #[test]
-fn an_owner_takes_no_notice() {
+fn an_owner_ignores_a_handover() {
     let mut bench = Bench::active(Config { priority: Priority::OWNER, ..config() });
     assert_eq!(bench.event(Event::StandBy(true)), []);
     assert_eq!((bench.router.state(), bench.router.stands_by()), (State::Active, false));

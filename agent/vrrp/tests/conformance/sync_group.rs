@@ -1,4 +1,4 @@
-//! Members of a sync group on one host: whatever happens, in whatever order, they are in one role once all is done.
+//! Members of a sync group on one host have the same role after any sequence of incidents.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use xvrrp_vrrp::{
 use super::bench::{Bench, HIGHER, LOWER, OURS, SECOND, config, millis, send, without_transition};
 
 #[test]
-fn an_active_whose_partner_has_lost_its_interface_gives_up_in_words() {
+fn an_active_router_whose_partner_has_lost_its_interface_gives_up_with_priority_0() {
     let mut bench = Bench::active(config());
     let actions = bench.event(Event::Partners(Checks::Failed));
     assert_eq!(without_transition(actions), [Action::SetRole(State::Initialize), send(0), Action::RemoveAddresses]);
@@ -22,7 +22,7 @@ fn an_active_whose_partner_has_lost_its_interface_gives_up_in_words() {
 }
 
 #[test]
-fn who_is_started_waits_for_partners_and_checks() {
+fn a_router_waits_for_partners_and_checks_before_it_starts() {
     let mut bench = Bench::new(config());
     bench.event(Event::Partners(Checks::Pending));
     bench.event(Event::Checks(Checks::Pending));
@@ -34,7 +34,7 @@ fn who_is_started_waits_for_partners_and_checks() {
 }
 
 #[test]
-fn partners_that_are_not_known_yet_take_no_role_away() {
+fn pending_partners_do_not_end_a_role() {
     let mut bench = Bench::active(config());
     assert_eq!(bench.event(Event::Partners(Checks::Pending)), []);
     let mut bench = Bench::new(config());
@@ -44,33 +44,33 @@ fn partners_that_are_not_known_yet_take_no_role_away() {
 }
 
 #[test]
-fn who_would_resume_without_a_partner_gives_up_in_words_instead() {
+fn a_router_that_would_resume_without_a_partner_gives_up_with_priority_0_instead() {
     let mut bench = Bench::new(config());
     bench.event(Event::Partners(Checks::Failed));
     let actions = bench.event(Event::Resume { lease_until: bench.now + SECOND });
     assert_eq!(without_transition(actions), [Action::SetRole(State::Initialize), send(0), Action::RemoveAddresses]);
 }
 
-/// What may happen to a host with a group.
+/// Something that may happen to a host with a group.
 #[derive(Clone, Debug)]
-pub enum Happening {
-    /// The interface of a member, and of all others that are on it.
+pub enum Incident {
+    /// The interface of a member, and of all other members on it, changes.
     Interface {
         member: usize,
         up: bool,
     },
-    /// The verdict, which is the same for all.
+    /// The checks have a result, which applies to all members.
     Track {
         priority: u8,
         checks: Checks,
     },
-    /// An advert, which the kernel half tells of.
+    /// The kernel half reports an advert.
     Heard {
         member: usize,
         priority: u8,
         higher: bool,
     },
-    /// An advert, which it only notes.
+    /// The kernel half stamps an advert without a report.
     Stamped {
         member: usize,
     },
@@ -81,36 +81,37 @@ pub enum Happening {
     Wait {
         interval: Interval,
     },
-    /// Nobody looks for so long.
+    /// The agent does not run for this long.
     Oversleep {
         interval: Interval,
     },
 }
 
-fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+fn incidents() -> impl Strategy<Value = Vec<Incident>> {
     let member = 0..4_usize;
     let checks = prop_oneof![Just(Checks::Pending), Just(Checks::Passed), Just(Checks::Passed), Just(Checks::Failed)];
     let one = prop_oneof![
-        2 => (member.clone(), any::<bool>()).prop_map(|(member, up)| Happening::Interface { member, up }),
-        2 => (1..=254_u8, checks).prop_map(|(priority, checks)| Happening::Track { priority, checks }),
+        2 => (member.clone(), any::<bool>()).prop_map(|(member, up)| Incident::Interface { member, up }),
+        2 => (1..=254_u8, checks).prop_map(|(priority, checks)| Incident::Track { priority, checks }),
         3 => (member.clone(), prop_oneof![Just(0), Just(100), 1..=255_u8], any::<bool>())
-            .prop_map(|(member, priority, higher)| Happening::Heard { member, priority, higher }),
-        2 => member.prop_map(|member| Happening::Stamped { member }),
-        1 => any::<bool>().prop_map(|on| Happening::StandBy { on }),
-        3 => (0..5_000_u64).prop_map(|time| Happening::Wait { interval: millis(time) }),
-        1 => (0..9_000_u64).prop_map(|time| Happening::Oversleep { interval: millis(time) }),
+            .prop_map(|(member, priority, higher)| Incident::Heard { member, priority, higher }),
+        2 => member.prop_map(|member| Incident::Stamped { member }),
+        1 => any::<bool>().prop_map(|on| Incident::StandBy { on }),
+        3 => (0..5_000_u64).prop_map(|time| Incident::Wait { interval: millis(time) }),
+        1 => (0..9_000_u64).prop_map(|time| Incident::Oversleep { interval: millis(time) }),
     ];
     prop::collection::vec(one, 0..60)
 }
 
-/// A host as `agent/src/election` makes it of its members, without a kernel half.
+/// A host that combines its members as `agent/src/election` does, without a kernel half.
 #[derive(Debug)]
 pub struct Host {
     pub members: Vec<VirtualRouter>,
-    /// Which interface each of them is on, and which of these are up.
+    /// The interface of each member.
     interfaces: Vec<usize>,
+    /// Whether each interface is up.
     pub up: Vec<bool>,
-    /// Adverts that were sent since somebody took them: of which member, with which priority.
+    /// Adverts that were sent and not yet delivered: the member and the priority.
     pub sent: Vec<(usize, Priority)>,
     entered: Vec<Option<(State, State)>>,
     pub restarted: Vec<Option<Instant>>,
@@ -129,7 +130,7 @@ impl Host {
             interfaces,
             now: Instant::from_nanos(1_000_000_000_000),
         };
-        host.tell_of_partners();
+        host.update_partners();
         for (member, resumes) in resumed.iter().enumerate().take(count) {
             let lease_until = host.now + SECOND;
             let event = if *resumes { Event::Resume { lease_until } } else { Event::Startup };
@@ -139,24 +140,24 @@ impl Host {
         host
     }
 
-    pub fn befall(&mut self, happening: &Happening) {
+    pub fn inject(&mut self, incident: &Incident) {
         let count = self.members.len();
-        match *happening {
-            Happening::Interface { member, up } => {
+        match *incident {
+            Incident::Interface { member, up } => {
                 let interface = self.interfaces[member % count];
                 self.up[interface] = up;
                 for member in (0..count).filter(|member| self.interfaces[*member] == interface) {
                     let event = if up { Event::InterfaceUp } else { Event::InterfaceDown };
                     self.members[member].handle_event(event, self.now);
                 }
-                self.tell_of_partners();
+                self.update_partners();
             }
-            Happening::Track { priority, checks } => {
+            Incident::Track { priority, checks } => {
                 for event in [Event::Priority(Priority::new(priority)), Event::Checks(checks)] {
                     self.members.iter_mut().for_each(|member| member.handle_event(event, self.now));
                 }
             }
-            Happening::Heard { member, priority, higher } => {
+            Incident::Heard { member, priority, higher } => {
                 let source: IpAddr = if higher { HIGHER } else { LOWER };
                 let advert = ReceivedAdvert {
                     received_at: self.now,
@@ -166,11 +167,11 @@ impl Host {
                 };
                 self.members[member % count].handle_event(Event::Advert(advert), self.now);
             }
-            Happening::Stamped { member } => self.restarted[member % count] = Some(self.now),
-            Happening::StandBy { on } => {
+            Incident::Stamped { member } => self.restarted[member % count] = Some(self.now),
+            Incident::StandBy { on } => {
                 self.members.iter_mut().for_each(|member| member.handle_event(Event::StandBy(on), self.now));
             }
-            Happening::Wait { interval } => {
+            Incident::Wait { interval } => {
                 let end = self.now + interval;
                 while let Some(next) = self.members.iter().filter_map(VirtualRouter::poll_timeout).min()
                     && next <= end
@@ -180,7 +181,7 @@ impl Host {
                 }
                 self.now = end;
             }
-            Happening::Oversleep { interval } => {
+            Incident::Oversleep { interval } => {
                 self.now = self.now + interval;
                 self.fire();
             }
@@ -200,7 +201,7 @@ impl Host {
         }
     }
 
-    fn tell_of_partners(&mut self) {
+    fn update_partners(&mut self) {
         for member in 0..self.members.len() {
             let partners = (0..self.members.len()).filter(|partner| *partner != member);
             let ability =
@@ -242,22 +243,22 @@ impl Host {
 }
 
 proptest! {
-    /// Members on the same interface and on others; as after a crash, some of them resume.
+    /// Members may share an interface. Some of them may resume, as after a crash.
     #[test]
-    fn members_are_always_in_one_role(
+    fn members_always_have_the_same_role(
         interfaces in prop::collection::vec(0..3_usize, 2..=4),
         resumed in prop::collection::vec(any::<bool>(), 4),
         preempt: bool,
         lease: bool,
-        happenings in happenings(),
+        incidents in incidents(),
     ) {
-        let interfaces = interfaces.iter().map(|it| it % interfaces.len()).collect();
+        let interfaces = interfaces.iter().map(|interface| interface % interfaces.len()).collect();
         let mut host = Host::start(&Config { preempt, lease, primary: OURS, ..config() }, interfaces, &resumed);
         prop_assert!(host.states().windows(2).all(|pair| pair[0] == pair[1]), "{:?} at the start", host.states());
-        for happening in &happenings {
-            host.befall(happening);
+        for incident in &incidents {
+            host.inject(incident);
             let states = host.states();
-            prop_assert!(states.windows(2).all(|pair| pair[0] == pair[1]), "{states:?} after {happening:?}");
+            prop_assert!(states.windows(2).all(|pair| pair[0] == pair[1]), "{states:?} after {incident:?}");
         }
     }
 }

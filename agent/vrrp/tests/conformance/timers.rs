@@ -1,4 +1,4 @@
-//! RFC 9568 6.1: skew, Active_Down_Interval, and whose interval they are made of.
+//! RFC 9568 6.1: Skew_Time and Active_Down_Interval, and the interval from which they are computed.
 
 use xvrrp_common::units::{Interval, Priority, Version};
 use xvrrp_vrrp::{Config, Event};
@@ -15,7 +15,7 @@ fn version_2(priority: u8) -> Config {
 
 /// RFC 9568 6.1 (conformance 19).
 #[test]
-fn v3_skew_is_256_minus_priority_parts_in_256_of_active_adver_interval() {
+fn in_version_3_skew_time_is_256_minus_priority_parts_in_256_of_active_adver_interval() {
     assert_eq!(Bench::backup(priority(100)).router.skew(), nanos(609_375_000));
     assert_eq!(Bench::backup(priority(254)).router.skew(), nanos(7_812_500));
     assert_eq!(Bench::backup(priority(1)).router.skew(), nanos(996_093_750));
@@ -27,7 +27,7 @@ fn v3_skew_is_256_minus_priority_parts_in_256_of_active_adver_interval() {
 
 /// RFC 3768 6.1 (conformance 20).
 #[test]
-fn v2_skew_is_256_minus_priority_parts_in_256_of_a_second() {
+fn in_version_2_skew_time_is_256_minus_priority_parts_in_256_of_a_second() {
     let bench = Bench::backup(Config { advert_interval: Interval::from_seconds(10), ..version_2(100) });
     assert_eq!(bench.router.skew(), nanos(609_375_000));
     assert_eq!(Bench::backup(version_2(254)).router.skew(), nanos(7_812_500));
@@ -35,7 +35,7 @@ fn v2_skew_is_256_minus_priority_parts_in_256_of_a_second() {
 
 /// RFC 9568 6.1, RFC 3768 6.1 (conformance 21).
 #[test]
-fn active_down_interval_is_three_active_adver_intervals_and_skew() {
+fn active_down_interval_is_three_active_adver_intervals_and_skew_time() {
     let mut bench = Bench::backup(Config { advert_interval: millis(100), ..priority(100) });
     assert_eq!(bench.router.active_down_interval(), nanos(360_937_500));
     assert_eq!(bench.takes_over_after(), nanos(360_937_500));
@@ -45,9 +45,10 @@ fn active_down_interval_is_three_active_adver_intervals_and_skew() {
     assert_eq!(bench.takes_over_after(), nanos(3_609_375_000));
 }
 
-/// RFC 9568 6.1 (conformance 22): Backups of different priorities must not take over at once, however short the interval.
+/// RFC 9568 6.1 (conformance 22): Backups with different priorities must not take over at the same time, however short
+/// the interval is.
 #[test]
-fn skew_is_not_rounded_at_10_ms_adverts() {
+fn skew_time_is_not_rounded_at_10_ms_adverts() {
     let takes_over_after = |priority: u8| {
         let ten_ms = Config { advert_interval: millis(10), priority: Priority::new(priority), ..config() };
         Bench::backup(ten_ms).takes_over_after()
@@ -59,7 +60,7 @@ fn skew_is_not_rounded_at_10_ms_adverts() {
 
 /// RFC 9568 6.1, 6.4.2 (conformance 23).
 #[test]
-fn backup_learns_active_adver_interval_from_the_adverts_it_hears() {
+fn a_backup_learns_active_adver_interval_from_the_adverts_that_it_hears() {
     let mut bench = Bench::backup(priority(100));
     assert_eq!(bench.router.active_adver_interval(), SECOND);
 
@@ -70,26 +71,26 @@ fn backup_learns_active_adver_interval_from_the_adverts_it_hears() {
     assert_eq!(bench.takes_over_after(), nanos(721_875_000));
 }
 
-/// RFC 9568 6.4.2: a lower priority is discarded, and nothing is learned from what is discarded.
+/// RFC 9568 6.4.2: an advert with a lower priority is discarded.
 #[test]
-fn backup_learns_nothing_from_an_advert_that_it_discards() {
+fn a_backup_learns_nothing_from_an_advert_that_it_discards() {
     let mut bench = Bench::backup(priority(100));
     bench.hear_interval(99, HIGHER, millis(10));
     assert_eq!(bench.router.active_adver_interval(), SECOND);
 }
 
-/// RFC 3768 6.1: Master_Down_Interval is made of our own Advertisement_Interval.
+/// RFC 3768 6.1: Master_Down_Interval is computed from the router's own Advertisement_Interval.
 #[test]
-fn v2_backup_learns_nothing() {
+fn a_version_2_backup_learns_no_interval() {
     let mut bench = Bench::backup(version_2(100));
     bench.hear_interval(200, HIGHER, millis(100));
     assert_eq!(bench.router.active_adver_interval(), SECOND);
     assert_eq!(bench.takes_over_after(), nanos(3_609_375_000));
 }
 
-/// RFC 9568 6.1 (conformance 24): Advertisement_Interval is that of our own adverts, whatever we had learned.
+/// RFC 9568 6.1 (conformance 24): a router sends its own adverts at Advertisement_Interval, whatever it has learned.
 #[test]
-fn active_advertises_at_its_own_interval() {
+fn an_active_router_advertises_at_its_own_interval() {
     let mut bench = Bench::backup(Config { advert_interval: millis(500), ..priority(100) });
     bench.hear_interval(200, HIGHER, millis(100));
     bench.takes_over_after();
@@ -99,9 +100,9 @@ fn active_advertises_at_its_own_interval() {
     assert_eq!(adverts, [(millis(500), send(100)), (SECOND, send(100))]);
 }
 
-/// RFC 9568 6.4.1: each start begins with our own interval again.
+/// RFC 9568 6.4.1: a start begins with the router's own interval.
 #[test]
-fn a_new_start_forgets_the_interval_learned_before() {
+fn a_new_start_forgets_the_learned_interval() {
     let mut bench = Bench::backup(priority(100));
     bench.hear_interval(200, HIGHER, millis(100));
     bench.event(Event::Shutdown);
@@ -109,7 +110,7 @@ fn a_new_start_forgets_the_interval_learned_before() {
     assert_eq!(bench.router.active_adver_interval(), SECOND);
 }
 
-/// RFC 9568 5.2.7 (conformance 25): 12 bits of centiseconds.
+/// RFC 9568 5.2.7 (conformance 25): the interval has 12 bits, in centiseconds.
 #[test]
 fn the_shortest_and_the_longest_interval_are_exact() {
     let mut bench = Bench::backup(Config { advert_interval: Interval::MIN_ADVERT, ..priority(254) });

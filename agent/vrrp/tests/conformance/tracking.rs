@@ -1,5 +1,5 @@
-//! Tracked checks: a priority that changes and a fault that no interface has. No matter of the RFC, whose priorities are
-//! fixed; what follows from a priority is what follows from it there.
+//! Tracked checks change the priority, or are a fault. They are not part of the RFC, whose priorities are fixed. The
+//! rules that depend on a priority are those of the RFC.
 
 use xvrrp_common::units::{Interval, Priority};
 use xvrrp_vrrp::{Action, Checks, Config, Event, Reason, State};
@@ -15,20 +15,20 @@ fn set(priority: u8) -> Action {
 }
 
 #[test]
-fn an_active_advertises_its_new_priority_at_once_and_from_then_on() {
+fn an_active_router_advertises_its_new_priority_at_once_and_from_then_on() {
     let mut bench = Bench::active(config());
     bench.wait(millis(300));
 
     assert_eq!(bench.event(priority(80)), [set(80), send(80)]);
     assert_eq!(bench.router.priority(), Priority::new(80));
-    // The Adver_Timer goes on as before.
+    // The Adver_Timer is not restarted.
     assert_eq!(bench.wait(SECOND), [(millis(700), send(80))]);
     assert_eq!(bench.event(priority(120)), [set(120), send(120)]);
 }
 
-/// RFC 9568 6.4.3: it is compared with what our priority is now.
+/// RFC 9568 6.4.3: adverts are compared with the current priority.
 #[test]
-fn an_active_yields_by_its_new_priority() {
+fn an_active_router_yields_according_to_its_new_priority() {
     let mut bench = Bench::active(config());
     assert_eq!(bench.hear(90, HIGHER), [send(100)]);
     bench.event(priority(80));
@@ -37,9 +37,9 @@ fn an_active_yields_by_its_new_priority() {
     assert_eq!((bench.router.state(), bench.router.reason()), (State::Backup, Reason::HigherPriority));
 }
 
-/// RFC 9568 6.1: Skew_Time follows the priority, and the timer that runs with it.
+/// RFC 9568 6.1: Skew_Time depends on the priority, and so does a timer that already runs.
 #[test]
-fn a_backups_timer_follows_its_skew() {
+fn the_running_timer_of_a_backup_follows_its_skew_time() {
     for (to, active_down) in [(200, nanos(3_218_750_000)), (1, nanos(3_996_093_750)), (254, nanos(3_007_812_500))] {
         let mut bench = Bench::backup(config());
         bench.hear(254, HIGHER);
@@ -54,7 +54,7 @@ fn a_backups_timer_follows_its_skew() {
 }
 
 #[test]
-fn a_role_that_was_given_up_is_taken_after_the_new_skew() {
+fn a_role_that_was_given_up_is_taken_over_after_the_new_skew_time() {
     let mut bench = Bench::backup(config());
     bench.hear(0, HIGHER);
     bench.wait(millis(100));
@@ -64,7 +64,7 @@ fn a_role_that_was_given_up_is_taken_after_the_new_skew() {
 }
 
 #[test]
-fn raised_above_the_active_it_preempts() {
+fn a_backup_raised_above_the_active_router_preempts() {
     let mut bench = Bench::backup(config());
     bench.hear(150, HIGHER);
     let heard_at = bench.now;
@@ -78,7 +78,7 @@ fn raised_above_the_active_it_preempts() {
 }
 
 #[test]
-fn lowered_below_the_active_it_stays_backup() {
+fn a_backup_lowered_below_the_active_router_stays_backup() {
     let mut bench = Bench::backup(config());
     bench.hear(90, HIGHER);
     bench.wait(SECOND);
@@ -93,7 +93,7 @@ fn lowered_below_the_active_it_stays_backup() {
 }
 
 #[test]
-fn without_preempt_a_raised_priority_changes_nobodys_role() {
+fn without_preempt_a_raised_priority_changes_no_role() {
     let mut bench = Bench::backup(Config { preempt: false, ..config() });
     bench.hear(150, HIGHER);
     bench.event(priority(200));
@@ -105,14 +105,14 @@ fn without_preempt_a_raised_priority_changes_nobodys_role() {
 }
 
 #[test]
-fn preempt_delay_counts_from_the_change() {
+fn preempt_delay_runs_from_the_change_of_priority() {
     let delay = Interval::from_seconds(5);
     let mut bench = Bench::backup(Config { preempt_delay: delay, ..config() });
     bench.hear(150, HIGHER);
     bench.wait(SECOND);
     bench.event(priority(200));
     let changed_at = bench.now;
-    let told = loop {
+    let delay_ended_at = loop {
         let actions = bench.wait(SECOND);
         if let [(after, Action::SetPreempt(true))] = actions[..] {
             break bench.now - SECOND + after;
@@ -120,19 +120,19 @@ fn preempt_delay_counts_from_the_change() {
         assert_eq!(actions, []);
         bench.hear(150, HIGHER);
     };
-    assert_eq!(told.since(changed_at), delay);
+    assert_eq!(delay_ended_at.since(changed_at), delay);
 
-    // It begins again with the next change, if that makes the other one better.
+    // The delay starts again when a change makes the other router the better one.
     assert_eq!(bench.event(priority(120)), [set(120), Action::SetPreempt(false)]);
 }
 
 #[test]
-fn what_was_heard_before_is_judged_by_the_new_priority_before_a_takeover() {
+fn an_advert_from_before_the_change_is_compared_with_the_new_priority_before_a_takeover() {
     let mut bench = Bench::backup(config());
     bench.hear(90, HIGHER);
     bench.wait(SECOND.saturating_mul(3));
     bench.event(priority(50));
-    // The kernel half has noted it without telling: to the priority of then it was nothing new.
+    // The kernel half has stored this advert without a report, because it brought no news at the priority of that time.
     let latest = bench.now;
     bench.wait(millis(500));
     bench.hear_late(90, HIGHER, SECOND, latest);
@@ -140,7 +140,7 @@ fn what_was_heard_before_is_judged_by_the_new_priority_before_a_takeover() {
 }
 
 #[test]
-fn only_priorities_that_fit_are_taken() {
+fn invalid_and_unchanged_priorities_are_ignored() {
     let mut bench = Bench::active(config());
     for wrong in [0, 100, 255] {
         assert_eq!(bench.event(priority(wrong)), [], "{wrong}");
@@ -151,7 +151,7 @@ fn only_priorities_that_fit_are_taken() {
 }
 
 #[test]
-fn a_priority_from_before_the_start_counts_from_the_start() {
+fn a_priority_set_before_the_start_counts_from_the_start() {
     let mut bench = Bench::new(config());
     assert_eq!(bench.event(priority(200)), [set(200)]);
     bench.event(Event::Startup);
@@ -159,7 +159,7 @@ fn a_priority_from_before_the_start_counts_from_the_start() {
 }
 
 #[test]
-fn an_active_that_failed_its_checks_gives_up_its_role_as_at_a_shutdown() {
+fn an_active_router_with_failed_checks_gives_up_its_role_as_at_a_shutdown() {
     let mut bench = Bench::active(config());
 
     let actions = bench.event(Event::Checks(Checks::Failed));
@@ -172,7 +172,7 @@ fn an_active_that_failed_its_checks_gives_up_its_role_as_at_a_shutdown() {
 
 /// RFC 9568 6.4.1: as at any start, it listens for a full Active_Down_Interval first.
 #[test]
-fn once_the_checks_pass_it_starts_again() {
+fn once_its_checks_pass_a_router_starts_again() {
     for start in [Bench::active, Bench::backup] {
         let mut bench = start(config());
         bench.event(Event::Checks(Checks::Failed));
@@ -186,7 +186,7 @@ fn once_the_checks_pass_it_starts_again() {
 }
 
 #[test]
-fn an_owner_is_active_again_once_the_checks_pass() {
+fn an_owner_is_active_again_once_its_checks_pass() {
     let mut bench = Bench::active(Config { priority: Priority::OWNER, ..config() });
     bench.event(Event::Checks(Checks::Failed));
     assert_eq!(bench.router.state(), State::Initialize);
@@ -194,7 +194,7 @@ fn an_owner_is_active_again_once_the_checks_pass() {
 }
 
 #[test]
-fn it_starts_with_the_first_results_and_not_before() {
+fn a_router_starts_only_when_its_checks_have_their_first_results() {
     let mut bench = Bench::new(config());
     bench.event(Event::Checks(Checks::Pending));
     assert_eq!(bench.event(Event::Startup), []);
@@ -211,9 +211,9 @@ fn it_starts_with_the_first_results_and_not_before() {
     assert_eq!(actions.last(), Some(&Action::Transition { from, to, reason, at: bench.now }));
 }
 
-/// As keepalived on a reload.
+/// keepalived does the same on a reload.
 #[test]
-fn a_successor_goes_on_before_it_has_results_but_not_with_bad_ones() {
+fn a_successor_resumes_while_its_checks_are_pending_but_not_if_they_have_failed() {
     for (checks, state) in [(Checks::Pending, State::Active), (Checks::Failed, State::Initialize)] {
         let mut bench = Bench::new(config());
         bench.event(Event::Checks(checks));
@@ -223,7 +223,7 @@ fn a_successor_goes_on_before_it_has_results_but_not_with_bad_ones() {
 }
 
 #[test]
-fn it_takes_both_an_interface_and_its_checks() {
+fn a_router_starts_again_only_if_both_its_interface_and_its_checks_allow_it() {
     let mut bench = Bench::active(config());
     bench.event(Event::InterfaceDown);
     assert_eq!(bench.event(Event::Checks(Checks::Failed)), []);
@@ -236,7 +236,7 @@ fn it_takes_both_an_interface_and_its_checks() {
 }
 
 #[test]
-fn news_of_checks_that_is_known_changes_nothing() {
+fn a_repeated_result_of_the_checks_changes_nothing() {
     let mut bench = Bench::active(config());
     assert_eq!(bench.event(Event::Checks(Checks::Passed)), []);
     bench.event(Event::Checks(Checks::Failed));

@@ -1,5 +1,5 @@
-//! Two hosts with the same sync group, each segment with faults of its own: as long as they hear each other on one of them, one
-//! of them serves all, or none.
+//! Two hosts with the same sync group. Each segment has its own faults. As long as the hosts hear each other on at
+//! least one segment, they are never both Active.
 
 use std::net::IpAddr;
 
@@ -8,11 +8,11 @@ use xvrrp_common::units::{Interval, Priority};
 use xvrrp_vrrp::{Checks, Config, Event, ReceivedAdvert, State, VirtualRouter};
 
 use super::bench::{HIGHER, OURS, SECOND, config, millis};
-use super::sync_group::{Happening, Host};
+use super::sync_group::{Host, Incident};
 
-/// Lets adverts be heard after a change of who hears whom.
+/// Time in which at least one advert of each router arrives.
 const AN_INTERVAL: Interval = millis(1_100);
-/// For any order of faults that are over: everybody's Active_Down_Interval, and once more.
+/// Time within which the roles settle once all faults have ended: more than two Active_Down_Intervals of any router.
 const SETTLED: Interval = Interval::from_seconds(12);
 
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ enum Fault {
         segment: usize,
         up: bool,
     },
-    /// In the middle of the segment: carriers stay.
+    /// The segment is cut in the middle. The interfaces keep their carriers.
     Cut {
         segment: usize,
         cut: bool,
@@ -31,7 +31,7 @@ enum Fault {
         host: usize,
         checks: Checks,
     },
-    /// None, but as the operator wants it.
+    /// No fault: an operator hands the role over, or takes it back.
     StandBy {
         host: usize,
         on: bool,
@@ -75,11 +75,11 @@ impl World {
         Self { hosts, configs, cut: vec![false; segments] }
     }
 
-    fn befall(&mut self, fault: &Fault) {
+    fn inject(&mut self, fault: &Fault) {
         match *fault {
             Fault::Carrier { host, segment, up } => {
                 let member = segment % self.cut.len();
-                self.hosts[host].befall(&Happening::Interface { member, up });
+                self.hosts[host].inject(&Incident::Interface { member, up });
             }
             Fault::Cut { segment, cut } => {
                 let segment = segment % self.cut.len();
@@ -87,9 +87,9 @@ impl World {
             }
             Fault::Check { host, checks } => {
                 let priority = self.configs[host].priority.get();
-                self.hosts[host].befall(&Happening::Track { priority, checks });
+                self.hosts[host].inject(&Incident::Track { priority, checks });
             }
-            Fault::StandBy { host, on } => self.hosts[host].befall(&Happening::StandBy { on }),
+            Fault::StandBy { host, on } => self.hosts[host].inject(&Incident::StandBy { on }),
         }
         self.deliver();
     }
@@ -98,7 +98,7 @@ impl World {
         !self.cut[segment] && self.hosts.iter().all(|host| host.up[segment])
     }
 
-    /// Adverts arrive at once, and are answered at once.
+    /// Delivers all adverts that were sent, and the answers to them.
     fn deliver(&mut self) {
         while let Some(from) = self.hosts.iter().position(|host| !host.sent.is_empty()) {
             let to = 1 - from;
@@ -137,7 +137,7 @@ impl World {
         self.hosts.iter_mut().for_each(|host| host.now = end);
     }
 
-    /// That of each host, which all its members have.
+    /// Returns the role of each host, which all its members have.
     fn roles(&self) -> [State; 2] {
         self.hosts.each_ref().map(|host| {
             let states = host.states();
@@ -156,7 +156,7 @@ proptest! {
     ) {
         let mut world = World::new(segments, preempt);
         for (fault, pause) in &faults {
-            world.befall(fault);
+            world.inject(fault);
             world.wait(AN_INTERVAL);
             world.wait(*pause);
             let hear = (0..segments).any(|segment| world.hear_each_other(segment));
@@ -164,11 +164,11 @@ proptest! {
             prop_assert!(!hear || roles != [State::Active; 2], "{roles:?} after {fault:?}");
         }
         for segment in 0..segments {
-            world.befall(&Fault::Cut { segment, cut: false });
+            world.inject(&Fault::Cut { segment, cut: false });
             for host in 0..2 {
-                world.befall(&Fault::Carrier { host, segment, up: true });
-                world.befall(&Fault::Check { host, checks: Checks::Passed });
-                world.befall(&Fault::StandBy { host, on: false });
+                world.inject(&Fault::Carrier { host, segment, up: true });
+                world.inject(&Fault::Check { host, checks: Checks::Passed });
+                world.inject(&Fault::StandBy { host, on: false });
             }
         }
         world.wait(SETTLED);

@@ -1,4 +1,4 @@
-//! The words that logs, status and notify scripts use.
+//! The names of states and reasons in logs, the status and notify programs.
 
 use xvrrp_vrrp::{Reason, State};
 
@@ -9,7 +9,7 @@ fn states_have_short_names() {
 }
 
 #[test]
-fn reasons_are_single_words_for_a_log_field() {
+fn reasons_have_names_without_spaces() {
     let names = [
         (Reason::NotStarted, "not_started"),
         (Reason::Shutdown, "shutdown"),

@@ -1,5 +1,5 @@
-//! Whole elections, recorded: what each agent was told and what it ordered, line by line in virtual time. A change of the
-//! protocol's behaviour shows as a difference of `traces/`, which is re-recorded by [`RECORD`].
+//! Recorded elections: the events of each agent and its actions, line by line in virtual time. A change of the
+//! protocol's behaviour shows as a difference in `traces/`, which [`RECORD`] records again.
 
 mod scenarios;
 mod trace;
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use similar::TextDiff;
 
-/// Writes all traces again.
+/// Command that records all traces again.
 const RECORD: &str = "cargo xtask golden";
-/// Set by that command.
+/// Environment variable that this command sets.
 const RECORDING: &str = "XVRRP_GOLDEN_RECORD";
 
 fn directory() -> PathBuf {
@@ -20,7 +20,7 @@ fn directory() -> PathBuf {
 }
 
 #[test]
-fn elections_go_as_recorded() {
+fn elections_proceed_as_recorded() {
     let mut differences = String::new();
     let mut names = BTreeSet::new();
     for scenario in scenarios::all() {
@@ -37,11 +37,11 @@ fn elections_go_as_recorded() {
         }
         assert!(names.insert(file), "two scenarios are called {}", scenario.name);
     }
-    assert!(differences.is_empty(), "\n{differences}\nif that is as it should be: {RECORD}");
+    assert!(differences.is_empty(), "\n{differences}\nif this change is intended, record it with `{RECORD}`");
 
     let recorded = fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let left: Vec<_> = recorded.filter(|name| !names.contains(name)).collect();
-    assert!(left.is_empty(), "no scenario has the trace {left:?} any more: remove it");
+    assert!(left.is_empty(), "there is no scenario for {left:?}: remove these traces");
 }
 
 #[test]

@@ -12,22 +12,22 @@ pub struct Scenario {
     pub name: &'static str,
     pub about: &'static str,
     pub routers: Vec<Config>,
-    /// When, to which router, what; in the order of time.
-    pub happenings: Vec<(Interval, usize, Happening)>,
+    /// Time, router and incident, in the order of time.
+    pub incidents: Vec<(Interval, usize, Incident)>,
     pub lasts: Interval,
 }
 
 #[derive(Clone, Copy)]
-pub enum Happening {
-    Befalls(Fault),
-    /// From now on its agent gets round to things this much late at most.
+pub enum Incident {
+    Fault(Fault),
+    /// From now on, the agent handles everything up to this much late.
     Late(Interval),
 }
 
-impl fmt::Display for Happening {
+impl fmt::Display for Incident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Befalls(fault) => write!(f, "{fault:?}"),
+            Self::Fault(fault) => write!(f, "{fault:?}"),
             Self::Late(most) => write!(f, "late by up to {} ms", most.as_nanos() / 1_000_000),
         }
     }
@@ -35,7 +35,7 @@ impl fmt::Display for Happening {
 
 use Fault::{Crash, Cut, HandOver, Kill, Mend, Plug, Start, Stop, TakeBack, Unplug};
 
-/// The routers, best address last.
+/// The routers, in ascending order of their addresses.
 const A: usize = 0;
 const B: usize = 1;
 const C: usize = 2;
@@ -107,8 +107,8 @@ pub fn all() -> Vec<Scenario> {
         )
         .at(0, A, Start)
         .at(0, B, Start)
-        .at(6_000, A, Happening::Late(Interval::from_seconds(13)))
-        .at(9_000, A, Happening::Late(Interval::ZERO)),
+        .at(6_000, A, Incident::Late(Interval::from_seconds(13)))
+        .at(9_000, A, Incident::Late(Interval::ZERO)),
         scenario(
             "resume",
             "the agent of the Active router is killed, and another goes on from its lease",
@@ -127,7 +127,7 @@ pub fn all() -> Vec<Scenario> {
         )
         .at(0, A, Start)
         .at(0, B, Start)
-        .at(6_000, B, Happening::Late(Interval::from_seconds(9))),
+        .at(6_000, B, Incident::Late(Interval::from_seconds(9))),
         started(
             "version-2",
             "the Active router dies, in version 2",
@@ -156,7 +156,7 @@ pub fn all() -> Vec<Scenario> {
     ]
 }
 
-/// Version 3, preempting, with adverts each second. The number makes the address.
+/// A router of version 3 that preempts and advertises every second. Its address ends in `number`.
 fn router(number: u8, priority: u8) -> Config {
     Config {
         vrid: Vrid::new(51).unwrap(),
@@ -177,24 +177,24 @@ fn three() -> Vec<Config> {
 }
 
 fn scenario(name: &'static str, about: &'static str, routers: Vec<Config>, seconds: u8) -> Scenario {
-    Scenario { name, about, routers, happenings: Vec::new(), lasts: Interval::from_seconds(seconds) }
+    Scenario { name, about, routers, incidents: Vec::new(), lasts: Interval::from_seconds(seconds) }
 }
 
-/// One where all routers start at once.
+/// A scenario in which all routers start at the same time.
 fn started(name: &'static str, about: &'static str, routers: Vec<Config>, seconds: u8) -> Scenario {
     let count = routers.len();
     (0..count).fold(scenario(name, about, routers, seconds), |scenario, router| scenario.at(0, router, Start))
 }
 
 impl Scenario {
-    fn at(mut self, millis: u64, router: usize, happening: impl Into<Happening>) -> Self {
-        self.happenings.push((Interval::from_millis(millis), router, happening.into()));
+    fn at(mut self, millis: u64, router: usize, incident: impl Into<Incident>) -> Self {
+        self.incidents.push((Interval::from_millis(millis), router, incident.into()));
         self
     }
 }
 
-impl From<Fault> for Happening {
+impl From<Fault> for Incident {
     fn from(fault: Fault) -> Self {
-        Self::Befalls(fault)
+        Self::Fault(fault)
     }
 }

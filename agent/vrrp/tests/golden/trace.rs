@@ -1,7 +1,7 @@
-//! A scenario's trace: JSON lines. The first says who takes part; each other one what befell a router, or what its agent was
-//! told, what it ordered, and when it next looks at its timers.
+//! The trace of a scenario, in JSON lines. The first lines have the scenario and its routers. Each further line has
+//! either an incident, or an event of an agent with its actions and the time when its next timer is due.
 //!
-//! Times are milliseconds with all their decimals, from the scenario's start.
+//! Times are in milliseconds from the start of the scenario, with all their decimals.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use xvrrp_common::units::{Instant, Interval};
 use xvrrp_vrrp::{Action, Config, Event};
 
-use super::scenarios::{Happening, Scenario};
+use super::scenarios::{Incident, Scenario};
 use crate::segment::host::{Input, Step};
 use crate::segment::simulator::{Segment, Weather};
 
@@ -21,27 +21,27 @@ pub fn of(scenario: &Scenario) -> String {
     for (index, config) in scenario.routers.iter().enumerate() {
         trace.line(&format!(r#""router":"{}",{}"#, name(index), settings(config)));
     }
-    for &(at, router, happening) in &scenario.happenings {
-        segment.run_until(trace.start + at, |segment| trace.take_down(segment));
+    for &(at, router, incident) in &scenario.incidents {
+        segment.run_until(trace.start + at, |segment| trace.record_new_steps(segment));
         trace.line(&format!(
             r#""ms":{},"router":"{}","happening":"{}""#,
             millis(at),
             name(router),
-            happening.to_string().to_lowercase()
+            incident.to_string().to_lowercase()
         ));
-        match happening {
-            Happening::Befalls(fault) => segment.befall(router, fault),
-            Happening::Late(lateness) => segment.lateness[router] = lateness,
+        match incident {
+            Incident::Fault(fault) => segment.inject(router, fault),
+            Incident::Late(lateness) => segment.lateness[router] = lateness,
         }
-        trace.take_down(&segment);
+        trace.record_new_steps(&segment);
     }
-    segment.run_until(trace.start + scenario.lasts, |segment| trace.take_down(segment));
+    segment.run_until(trace.start + scenario.lasts, |segment| trace.record_new_steps(segment));
     trace.lines
 }
 
 struct Trace {
     start: Instant,
-    /// How many steps of each host.
+    /// Number of steps of each host that are in the trace already.
     written: Vec<usize>,
     lines: String,
 }
@@ -51,8 +51,8 @@ impl Trace {
         writeln!(self.lines, "{{{fields}}}").unwrap();
     }
 
-    /// What has come about since the last time.
-    fn take_down(&mut self, segment: &Segment) {
+    /// Adds the steps since the last call.
+    fn record_new_steps(&mut self, segment: &Segment) {
         for (index, host) in segment.hosts.iter().enumerate() {
             for step in &host.steps[self.written[index]..] {
                 let fields = self.step(index, step);
@@ -140,12 +140,12 @@ fn describe(action: Action) -> String {
     }
 }
 
-/// The first router is `a`.
+/// Returns the name of a router: `a` for the first one.
 fn name(router: usize) -> char {
     char::from(b"abc"[router])
 }
 
-/// Routers have the addresses 192.0.2.1, 192.0.2.2 and so on.
+/// Returns the name of the router with this address: `a` for 192.0.2.1, `b` for 192.0.2.2 and so on.
 fn sender(address: IpAddr) -> char {
     match address {
         IpAddr::V4(address) => name(usize::from(address.octets()[3]) - 1),

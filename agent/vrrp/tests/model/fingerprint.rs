@@ -1,13 +1,13 @@
-//! States that differ only in what time it is are one state.
+//! Fingerprints of states. States that differ only in the current time have the same fingerprint.
 
 use std::hash::{Hash, Hasher};
 
-/// Instants lie above it, intervals below.
+/// Start of time. Instants are above half of this, intervals below.
 pub const EPOCH: u64 = 1 << 40;
-/// What never comes.
+/// An instant that never comes.
 const NEVER: u64 = u64::MAX;
 
-/// Takes every instant as a distance from now, and one that is past for longer than anything lasts as just that.
+/// Hashes every instant as its distance from now. All instants that are longer ago than `memory` are equal.
 #[derive(Debug)]
 pub struct Fingerprint {
     state: u128,
@@ -20,7 +20,7 @@ impl Fingerprint {
         Self { state: 0x6a09_e667_f3bc_c908_bb67_ae85_84ca_a73b, now: EPOCH, memory }
     }
 
-    /// What follows is of a host whose clock shows this.
+    /// Hashes a part of the state that uses a clock with this time.
     pub fn at(&mut self, now: u64, part: impl Hash) {
         self.now = now;
         part.hash(self);
@@ -51,7 +51,7 @@ impl Hasher for Fingerprint {
     }
 
     fn finish(&self) -> u64 {
-        #[expect(clippy::cast_possible_truncation, reason = "half of it is enough where this is asked for")]
+        #[expect(clippy::cast_possible_truncation, reason = "half of it is enough for a hash table")]
         let half = self.state as u64;
         half
     }

@@ -1,5 +1,5 @@
-//! A host: the kernel half, and the agent, which is the real state machine with a model of its hands. Between any two steps
-//! of the agent something else can happen, and it can be held up for any time.
+//! A host: the kernel half, and the agent, which is the real state machine with a model of the code around it.
+//! Something else can happen between any two steps of the agent, and the agent can be held up for any time.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,7 +10,7 @@ use xvrrp_vrrp::{Action, Config, Event, ReceivedAdvert, State, VirtualRouter};
 use super::fingerprint::EPOCH;
 use super::rules::{Lease, RATE, Router, Rules, Setting};
 
-/// So that both rates and Skew_Times are whole nanoseconds.
+/// Length of a tick in nanoseconds. With it, both rates and Skew_Times are whole nanoseconds.
 pub const TICK: u64 = 1 << 16;
 
 #[derive(Clone, Debug, Hash)]
@@ -18,15 +18,15 @@ pub struct Host {
     pub now: Instant,
     pub kernel: Kernel,
     pub agent: Option<Agent>,
-    /// Held up: it takes no step.
+    /// Whether the agent is held up and takes no step.
     pub hung: bool,
 }
 
-/// What is in the maps: it outlives the agent.
+/// The content of the maps, which outlives the agent.
 #[derive(Clone, Debug, Hash)]
 pub struct Kernel {
     pub role: State,
-    /// In nanoseconds, 0 for none.
+    /// End of the lease in nanoseconds. 0 means that there is none.
     pub lease: u64,
     preempt: bool,
     restarted: Option<(Instant, Interval)>,
@@ -34,37 +34,37 @@ pub struct Kernel {
     events: VecDeque<(Instant, Contents)>,
 }
 
-/// The sender and its priority; the interval is that of all.
+/// Sender and priority of an advert. All routers have the same interval.
 pub type Contents = (u8, u8);
 
 #[derive(Clone, Debug, Hash)]
 pub struct Agent {
     pub machine: VirtualRouter,
-    /// The lease last given.
+    /// The lease that the agent set last.
     lease: u64,
     at: Point,
     todo: VecDeque<Action>,
-    /// When to send the next of so many adverts without a lease.
+    /// When to send the next advert without a lease, and how many follow it.
     opening: Option<(Instant, u8)>,
 }
 
-/// Where in its program it is.
+/// The point of its program that the agent has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Point {
     Starting {
         resume: Option<Instant>,
     },
-    /// Waits, or carries out what there is to do.
+    /// It waits, or carries out actions.
     Ready,
-    /// Has found that a takeover is due.
+    /// It has found that a takeover is due.
     TakingOver {
         now: Instant,
     },
-    /// Has written that it is Active.
+    /// It has written the role Active.
     LookingAgain {
         now: Instant,
     },
-    /// Has read the clock.
+    /// It has read the clock.
     Sending {
         at: Instant,
         priority: Priority,
@@ -72,13 +72,13 @@ enum Point {
     Sent {
         at: Instant,
     },
-    /// Has read the clock again.
+    /// It has read the clock again.
     Renewing {
         at: Instant,
     },
 }
 
-/// Parameters of one router of the setting.
+/// Parameters of a router.
 #[derive(Clone, Debug)]
 pub struct Character {
     pub router: Router,
@@ -107,12 +107,12 @@ impl Character {
             primary: address(self.number),
             lease: self.rules.lease != Lease::Off,
             announce_count: 1,
-            // Never again: that is another matter.
+            // Announcements are not part of the model, so they are never repeated.
             announce_interval: Interval::from_nanos(u64::MAX),
         }
     }
 
-    /// How far its clock gets in a tick.
+    /// Returns how far its clock advances in a tick.
     fn tick(&self) -> Interval {
         Interval::from_nanos(TICK.strict_add_signed(TICK as i64 / RATE * self.router.fast))
     }
@@ -162,7 +162,7 @@ impl Host {
         self.now = self.now + character.tick();
     }
 
-    /// An advert arrives.
+    /// Handles an advert in the kernel half.
     pub fn hear(&mut self, character: &Character, contents: Contents) {
         let (rules, kernel, now) = (&character.rules, &mut self.kernel, self.now);
         let is_release = contents.1 == 0;
@@ -190,7 +190,7 @@ impl Host {
         self.agent.is_some()
     }
 
-    /// Whether there is something to do now that is not to be put off.
+    /// Whether the agent has something to do now.
     pub fn is_due(&self) -> bool {
         let Some(agent) = &self.agent else { return false };
         let deadline = agent.machine.poll_timeout().is_some_and(|deadline| deadline <= self.now)
@@ -215,13 +215,13 @@ impl Host {
         });
     }
 
-    /// What is left is left.
+    /// Kills the agent, which leaves the maps as they are.
     pub fn kill(&mut self) {
         self.agent = None;
         self.hung = false;
     }
 
-    /// Gracefully, once it has nothing else to do. Returns the advert that is sent.
+    /// Stops the agent gracefully when it has nothing else to do. Returns the priority of the advert that it sends.
     pub fn stop(&mut self) -> Option<Priority> {
         let mut agent = self.agent.take()?;
         agent.machine.handle_event(Event::Shutdown, self.now);
@@ -238,7 +238,7 @@ impl Host {
         self.agent.as_ref().is_some_and(|agent| agent.at == Point::Ready && agent.todo.is_empty())
     }
 
-    /// The agent takes a step. Returns the advert that is sent by it.
+    /// Lets the agent take a step. Returns the priority of the advert that it sends.
     pub fn step(&mut self, character: &Character) -> Option<Priority> {
         let Self { now, kernel, agent: Some(agent), .. } = self else { return None };
         agent.step(character, kernel, *now)
@@ -314,7 +314,7 @@ impl Agent {
         self.note_actions();
     }
 
-    /// Those that are about who serves.
+    /// Queues the actions that affect whether the host serves.
     fn note_actions(&mut self) {
         while let Some(action) = self.machine.poll_action() {
             if let Action::SetRole(state) = action
@@ -328,7 +328,7 @@ impl Agent {
         }
     }
 
-    /// Up to the next point at which being held up makes a difference.
+    /// Carries out actions up to the next point at which a delay makes a difference.
     fn act(&mut self, character: &Character, kernel: &mut Kernel, now: Instant) {
         while let Some(action) = self.todo.pop_front() {
             match action {
@@ -352,7 +352,7 @@ impl Agent {
         }
     }
 
-    /// Adverts go before, until all others have heard one.
+    /// Sends an advert without a lease, so that the other routers hear this one before it serves.
     fn open(&mut self, character: &Character, now: Instant) {
         let Some((_, left)) = self.opening.take() else { return };
         if self.machine.state() == State::Active {
@@ -366,7 +366,8 @@ impl Agent {
     }
 
     fn renew(&mut self, character: &Character, kernel: &mut Kernel, from: Instant) {
-        // The machine knows leases of three intervals only: another one is one of those from another moment.
+        // The state machine always grants three intervals. A lease of another length is one that runs from another
+        // moment.
         let from = match character.rules.lease {
             Lease::Ticks(ticks) => {
                 from + Interval::from_nanos(u64::from(ticks) * TICK) - character.interval.saturating_mul(3)

@@ -1,5 +1,5 @@
-//! The real state machine, with a model of the kernel half, of the agent's hands, of the wire and of the clocks, in every
-//! state that it can reach. `docs/timing.md` says what follows from it.
+//! Explores every reachable state of the real state machine, together with models of the kernel half, of the agent
+//! around the state machine, of the wire and of the clocks. `docs/timing.md` has the conclusions.
 
 mod bounds;
 mod broken;
@@ -15,9 +15,9 @@ mod world;
 use rules::{Faults, Router, Rules, Setting, Ticks};
 use search::{Outcome, explore};
 
-/// Skew_Time is a tick for priority 192, two for 128, three for 64.
+/// Advertisement interval. With it, Skew_Time is one tick for priority 192, two for 128 and three for 64.
 const INTERVAL: Ticks = 4;
-/// Larger than any search that has an end here.
+/// Limit for the number of states: larger than in any of these searches.
 const MOST_STATES: usize = 30_000_000;
 
 const HIGH: Router = Router::new(192);
@@ -36,13 +36,13 @@ fn setting<const N: usize>(routers: [Router; N], faults: Faults) -> Setting {
     }
 }
 
-/// Whether to take the minutes, and the gigabytes, that some searches need.
+/// Whether to run the searches that take minutes and gigabytes.
 fn thorough() -> bool {
     std::env::var_os("XVRRP_MODEL_THOROUGH").is_some()
 }
 
-/// In no state that can be reached have two served together for longer than so many ticks; and from each, if nothing goes
-/// wrong any more, there is one that serves, and for ever.
+/// Fails unless two routers serve together for exactly this many ticks at most in any reachable state, and unless from
+/// each state exactly one router serves in the end, permanently, if nothing else goes wrong.
 #[track_caller]
 fn assert_overlap(most: Ticks, setting: Setting) {
     let settles_within = settling_time(&setting);
@@ -50,24 +50,24 @@ fn assert_overlap(most: Ticks, setting: Setting) {
     report(&outcome);
     assert!(outcome.complete, "too many states");
     assert_eq!(outcome.overlap, most, "{}", outcome.trace);
-    assert!(outcome.settled_after <= settles_within, "settled after {} ticks only", outcome.settled_after);
+    assert!(outcome.settled_after <= settles_within, "settled only after {} ticks", outcome.settled_after);
 }
 
-/// It is found that two serve together for longer than so many ticks.
+/// Fails unless there is a reachable state in which two routers have served together for longer than this many ticks.
 #[track_caller]
-fn assert_found(more_than: Ticks, setting: Setting) {
+fn assert_overlap_exceeds(more_than: Ticks, setting: Setting) {
     let outcome = explore(setting, more_than, MOST_STATES);
     report(&outcome);
     assert!(outcome.overlap > more_than, "two never serve together for longer than {} ticks", outcome.overlap);
 }
 
-/// Of all that is on the way, the last arrives. Then Active_Down_Interval passes, and somebody preempts an interval later at
-/// most, or has been Active and lapses first.
+/// Returns the longest time within which the routers settle. First the last frame arrives. Then Active_Down_Interval
+/// passes, and a router preempts at most an interval later, or an Active router's lease ends first.
 fn settling_time(setting: &Setting) -> Ticks {
     2 * setting.delay + 2 * 4 * setting.interval
 }
 
-#[expect(clippy::print_stdout, reason = "for whoever asks with --nocapture")]
+#[expect(clippy::print_stdout, reason = "shown with --nocapture")]
 fn report(outcome: &Outcome) {
     let Outcome { states, took, overlap, settled_after, .. } = outcome;
     println!("{states} states in {took:.1?}: overlap {overlap} ticks, settled after {settled_after}");

@@ -1,22 +1,23 @@
-//! Rules that are not built: with them two never serve, not for one delay either, and with one advert in a row lost.
+//! Rules that are not implemented. With them, two routers never serve together, not even for one delay or after the
+//! loss of one advert.
 
 use super::rules::{Faults, Lease, Rules, Setting};
 use super::{HIGH, INTERVAL, MIDDLE, assert_overlap, setting, thorough};
 
-/// After a takeover two adverts leave, at a distance of more than the longest delay, before the one that brings the lease.
+/// After a takeover, two adverts that are further apart than the longest delay precede the one that grants the lease.
 const OPENING: Rules = Rules { opening: 1, ..Rules::BUILT };
-/// Two intervals: one advert in a row may be lost before a death.
+/// The lease is two intervals long, so one advert may be lost before a death.
 const SHORT_LEASE: Rules = Rules { lease: Lease::Ticks(2 * INTERVAL), ..OPENING };
 
 #[test]
-fn a_new_active_that_serves_once_it_was_heard_never_serves_beside_another() {
+fn a_new_active_router_that_serves_only_after_it_was_heard_never_serves_beside_another() {
     for (delay, losses_in_a_row) in [(1, 0), (1, 1)] {
         assert_overlap(0, Setting { rules: OPENING, delay, losses_in_a_row, ..setting([HIGH, MIDDLE], Faults::NONE) });
     }
 }
 
 #[test]
-fn with_a_lease_of_two_intervals_an_advert_lost_before_a_death_does_no_harm() {
+fn with_a_lease_of_two_intervals_two_routers_never_serve_after_an_advert_is_lost_before_a_death() {
     let routers = [HIGH.no_preempt(), HIGH.no_preempt()];
     let together = !thorough();
     let lossy = Setting {

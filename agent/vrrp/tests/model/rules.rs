@@ -1,19 +1,19 @@
-//! What is explored: who is on the segment, what can befall them, and which rule is broken on purpose.
+//! Settings of a search: the routers on the segment, their faults, and the rules that are broken on purpose.
 
-/// How many ticks an interval has. Skew_Time is whole ticks for priorities that are multiples of `256 / INTERVAL`.
+/// A time in ticks. Skew_Time is a whole number of ticks for priorities that are multiples of `256 / INTERVAL`.
 pub type Ticks = u32;
 
 #[derive(Clone, Debug)]
 pub struct Setting {
     pub routers: Vec<Router>,
-    /// Advertisement interval of all.
+    /// Advertisement interval of all routers.
     pub interval: Ticks,
-    /// A frame takes from none to this many, each its own time.
+    /// Longest delay of a frame. Each frame has its own delay.
     pub delay: Ticks,
-    /// How many adverts in a row can get lost between two routers.
+    /// Number of adverts in a row that can get lost between two routers.
     pub losses_in_a_row: u8,
     pub faults: Faults,
-    /// All agents start at once; otherwise each at any time.
+    /// Whether all agents start at the same time. Otherwise each can start at any time.
     pub together: bool,
     pub rules: Rules,
 }
@@ -22,11 +22,11 @@ pub struct Setting {
 pub struct Router {
     pub priority: u8,
     pub preempt: bool,
-    /// By how many parts of [`RATE`] its clock is fast.
+    /// By how many parts in [`RATE`] its clock is fast.
     pub fast: i64,
 }
 
-/// A clock can be fast or slow by multiples of one part of so many.
+/// A clock can be fast or slow by multiples of one part in this many.
 pub const RATE: i64 = 32;
 
 impl Router {
@@ -43,17 +43,17 @@ impl Router {
     }
 }
 
-/// How many of what can happen from the start to the end; [`u8::MAX`] is for ever.
+/// How often each fault can happen in all. [`UNLIMITED`] sets no limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Faults {
-    /// The agent is killed, or killed and started again, or stopped gracefully and started again.
+    /// The agent is killed or stops gracefully, and may be started again.
     pub deaths: u8,
-    /// The agent is held up, at any point, for any time.
+    /// The agent is held up at any point, for any time.
     pub hangs: u8,
     pub duplicates: u8,
 }
 
-pub const FOR_EVER: u8 = u8::MAX;
+pub const UNLIMITED: u8 = u8::MAX;
 
 impl Faults {
     pub const NONE: Self = Self { deaths: 0, hangs: 0, duplicates: 0 };
@@ -61,26 +61,26 @@ impl Faults {
     pub const A_HANG: Self = Self { hangs: 1, ..Self::NONE };
 }
 
-/// As the agent and its kernel half are built, unless a test says otherwise.
+/// Rules that the agent and its kernel half follow. A test can break any of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Three intervals long, unless this says how many ticks.
     pub lease: Lease,
     /// The kernel half ends the lease when it hears an advert that wins.
     pub fence: bool,
-    /// The lease counts from a moment before the advert is sent, not from when it is renewed.
+    /// The lease runs from a moment before the advert is sent, not from its renewal.
     pub lease_from_sending: bool,
-    /// No advert is sent after the lease, and none that may have been renews it.
+    /// The agent sends no advert after the lease has ended. An advert that may have been sent after that time does not
+    /// renew the lease.
     pub looks_at_clock: bool,
-    /// No lease is renewed that the kernel half has ended in between.
+    /// The agent does not renew a lease that the kernel half has ended in the meantime.
     pub compare_and_swap: bool,
     /// A Backup reads the kernel half's stamps before it takes over.
     pub stamps: bool,
     /// A successor is Active only while the lease runs.
     pub resume_within_lease: bool,
-    /// After a takeover, two adverts leave so long one after the other before one brings a lease; 0 for none.
+    /// If not 0: after a takeover, the router sends two adverts this far apart before the one that grants the lease.
     pub opening: Ticks,
-    /// How many events wait for the agent at most.
+    /// Maximum number of events that wait for the agent.
     pub ring: usize,
 }
 
@@ -92,6 +92,7 @@ pub enum Lease {
 }
 
 impl Rules {
+    /// The rules that are implemented.
     pub const BUILT: Self = Self {
         lease: Lease::ThreeIntervals,
         fence: true,

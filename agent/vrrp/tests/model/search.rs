@@ -1,4 +1,4 @@
-//! Every state that can be reached, nearest first, and the way to it.
+//! Searches all reachable states, nearest first, and records the way to each.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::rules::{Setting, Ticks};
 use super::world::{Model, Step, World};
 
-/// Fingerprints are mixed well enough already.
+/// Hasher for fingerprints, which are hashes already.
 #[derive(Debug, Default)]
 pub struct Mixed(u64);
 
@@ -31,17 +31,17 @@ type ByFingerprint<T> = HashMap<u128, T, BuildHasherDefault<Mixed>>;
 pub struct Outcome {
     pub states: usize,
     pub took: Duration,
-    /// The longest time for which two served together.
+    /// The longest time for which two routers served together.
     pub overlap: Ticks,
-    /// How that comes about.
+    /// The steps that lead to it.
     pub trace: String,
-    /// How long after the last fault it took at most until one served for ever.
+    /// The longest time from the last fault until exactly one router served permanently.
     pub settled_after: Ticks,
-    /// It was given up: too much overlap, or too many states.
+    /// Whether the search was completed. It stops early after too much overlap or too many states.
     pub complete: bool,
 }
 
-/// Searches on until two serve together for longer than `enough`.
+/// Searches all states, or until two routers serve together for longer than `enough`.
 pub fn explore(setting: Setting, enough: Ticks, most_states: usize) -> Outcome {
     let started = Instant::now();
     let model = Model::new(setting);
@@ -80,15 +80,15 @@ pub fn explore(setting: Setting, enough: Ticks, most_states: usize) -> Outcome {
     Outcome { states, took: started.elapsed(), overlap, trace, settled_after, complete }
 }
 
-/// What becomes of the states if nothing goes wrong any more.
+/// Finds out how each state settles if nothing else goes wrong.
 struct Settling {
     delay: Ticks,
-    /// After how many ticks it is settled.
+    /// After how many ticks each state is settled.
     known: ByFingerprint<Ticks>,
     longest: Ticks,
 }
 
-/// Where nothing ever settles.
+/// The time of a state that never settles.
 const NEVER: Ticks = Ticks::MAX;
 
 impl Settling {
@@ -105,13 +105,13 @@ impl Settling {
                 break after;
             }
             if let Some(&first) = on_way.get(&fingerprint) {
-                // From here on it goes round and round.
+                // From here on, the same states recur.
                 let settled = way[first..].iter().all(|&(_, ticks, good)| !ticks || good);
                 break if settled { 0 } else { NEVER };
             }
             let step = model.calm_step(&world, self.delay);
             on_way.insert(fingerprint, way.len());
-            way.push((fingerprint, step == Step::Tick, model.is_as_it_should_be(&world)));
+            way.push((fingerprint, step == Step::Tick, model.one_serves(&world)));
             world = model.take(&world, step);
             world.forget_overlaps();
             fingerprint = model.fingerprint(&world);

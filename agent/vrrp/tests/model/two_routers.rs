@@ -1,18 +1,18 @@
-//! Two routers on a segment that loses nothing. A new Active serves from its first advert on, so one that preempts, or two
-//! that take over at once, serve together until that advert has arrived: for one delay, and never longer.
+//! Two routers on a segment that loses nothing. A new Active router serves from its first advert on. If it preempts, or
+//! if both take over at the same time, both serve until that advert has arrived: for one delay at most.
 
-use super::rules::{FOR_EVER, Faults, Setting};
+use super::rules::{Faults, Setting, UNLIMITED};
 use super::{HIGH, LOW, MIDDLE, assert_overlap, setting, thorough};
 
 #[test]
-fn where_frames_take_no_time_two_never_serve() {
+fn without_delay_two_routers_never_serve() {
     for routers in [[HIGH, MIDDLE], [HIGH, HIGH], [HIGH.no_preempt(), LOW.no_preempt()]] {
         assert_overlap(0, setting(routers, Faults::NONE));
     }
 }
 
 #[test]
-fn two_serve_for_one_delay_at_most() {
+fn two_routers_serve_for_one_delay_at_most() {
     for routers in [[HIGH, MIDDLE], [HIGH, HIGH], [MIDDLE, LOW]] {
         for delay in [1, 2] {
             assert_overlap(delay, Setting { delay, ..setting(routers, Faults::NONE) });
@@ -20,32 +20,32 @@ fn two_serve_for_one_delay_at_most() {
     }
 }
 
-/// Killed at any point of its program, and stopped gracefully; started again at any time or never.
+/// The agent is killed at any point of its program, or stops gracefully. It is started again at any time, or never.
 #[test]
-fn whenever_an_agent_dies_two_never_serve() {
+fn whenever_an_agent_dies_two_routers_never_serve_without_delay() {
     assert_overlap(0, setting([HIGH, MIDDLE], Faults::A_DEATH));
 }
 
-/// Within its lease it goes on as if nothing had been.
+/// An agent that is started again within its lease resumes its role.
 #[test]
-fn whenever_an_agent_dies_two_serve_for_one_delay_at_most() {
+fn whenever_an_agent_dies_two_routers_serve_for_one_delay_at_most() {
     assert_overlap(1, Setting { delay: 1, ..setting([HIGH, MIDDLE], Faults::A_DEATH) });
 }
 
-/// At any point of its program, for any time.
+/// The agent hangs at any point of its program, for any time.
 #[test]
-fn whenever_an_agent_hangs_two_never_serve() {
+fn whenever_an_agent_hangs_two_routers_never_serve_without_delay() {
     assert_overlap(0, setting([HIGH, MIDDLE], Faults::A_HANG));
 }
 
 #[test]
-fn whenever_frames_are_duplicated_and_overtake_each_other_two_serve_for_one_delay_at_most() {
-    let faults = Faults { duplicates: FOR_EVER, ..Faults::NONE };
+fn if_frames_are_duplicated_and_overtake_each_other_two_routers_serve_for_one_delay_at_most() {
+    let faults = Faults { duplicates: UNLIMITED, ..Faults::NONE };
     assert_overlap(2, Setting { delay: 2, ..setting([HIGH, MIDDLE], faults) });
 }
 
 #[test]
-fn whatever_happens_to_agents_two_serve_for_one_delay_at_most() {
+fn whatever_happens_to_agents_two_routers_serve_for_one_delay_at_most() {
     if thorough() {
         let both = Faults { deaths: 1, hangs: 1, duplicates: 0 };
         assert_overlap(0, Setting { together: true, ..setting([HIGH, MIDDLE], both) });

@@ -1,22 +1,22 @@
-//! All there is: hosts, what is on the wire between them, and what can happen next.
+//! The whole state: hosts and the frames between them. Lists what can happen next.
 
 use xvrrp_common::units::Priority;
 
 use super::fingerprint::Fingerprint;
 use super::host::{Character, Contents, Host, TICK};
-use super::rules::{FOR_EVER, Setting, Ticks};
+use super::rules::{Setting, Ticks, UNLIMITED};
 
 #[derive(Clone, Debug)]
 pub struct World {
     pub hosts: Vec<Host>,
-    /// In order, so that equal sets are equal.
+    /// Sorted, so that equal sets of frames are equal.
     frames: Vec<Frame>,
-    /// How many adverts in a row got lost, from each to each.
+    /// Number of adverts in a row that got lost, for each pair of sender and receiver.
     lost: Vec<u8>,
     deaths: u8,
     hangs: u8,
     duplicates: u8,
-    /// For how long each has served beside each other one by now.
+    /// How long each pair of hosts has served together until now.
     overlaps: Vec<Ticks>,
 }
 
@@ -47,12 +47,12 @@ pub enum Step {
 pub struct Model {
     pub setting: Setting,
     pub characters: Vec<Character>,
-    /// How far back anything matters.
+    /// How long an instant of the past matters, in nanoseconds.
     memory: u64,
 }
 
 impl World {
-    /// For how long two have served together by now.
+    /// Returns the longest time for which a pair of hosts has served together until now.
     pub fn overlap(&self) -> Ticks {
         self.overlaps.iter().copied().max().unwrap_or_default()
     }
@@ -61,7 +61,7 @@ impl World {
         self.overlaps.fill(0);
     }
 
-    /// What is on the wire: to whom, from whom and with which priority.
+    /// Returns receiver, sender and priority of each frame on the wire.
     pub fn in_flight(&self) -> Vec<(u8, u8, u8)> {
         self.frames.iter().map(|frame| (frame.to, frame.contents.0, frame.contents.1)).collect()
     }
@@ -74,7 +74,7 @@ impl Model {
         Self { setting, characters, memory }
     }
 
-    /// Nobody is Active yet.
+    /// Returns the first state, in which no router is Active yet.
     pub fn beginning(&self) -> World {
         let count = self.characters.len();
         let mut hosts: Vec<_> = self.characters.iter().map(Host::new).collect();
@@ -111,10 +111,10 @@ impl Model {
         world.hosts.iter().zip(&self.characters).map(|(host, character)| host.serves(character))
     }
 
-    /// Everything that can happen, in any order.
+    /// Lists everything that can happen next.
     pub fn steps(&self, world: &World, steps: &mut Vec<Step>) {
         let Setting { faults, delay, losses_in_a_row, .. } = &self.setting;
-        let left = |limit: u8, used: u8| limit == FOR_EVER || used < limit;
+        let left = |limit: u8, used: u8| limit == UNLIMITED || used < limit;
         steps.clear();
         let mut tick = true;
         for (index, frame) in (0_u8..).zip(&world.frames) {
@@ -160,7 +160,7 @@ impl Model {
 
     pub fn take(&self, world: &World, step: Step) -> World {
         let mut world = world.clone();
-        let spend = |used: &mut u8, limit: u8| *used += u8::from(limit != FOR_EVER);
+        let spend = |used: &mut u8, limit: u8| *used += u8::from(limit != UNLIMITED);
         let faults = &self.setting.faults;
         match step {
             Step::Begin => {}
@@ -216,8 +216,8 @@ impl Model {
         world
     }
 
-    /// What happens next if nothing goes wrong any more: frames arrive after `delay`, and whoever is dead stays so, unless
-    /// all are.
+    /// Returns what happens next if nothing else goes wrong: frames arrive after `delay`. A dead agent is started only
+    /// if no agent runs.
     pub fn calm_step(&self, world: &World, delay: Ticks) -> Step {
         if let Some(index) =
             (0_u8..).zip(&world.frames).find_map(|(index, frame)| (frame.age >= delay).then_some(index))
@@ -238,8 +238,8 @@ impl Model {
         Step::Tick
     }
 
-    /// How many there have to be in the end.
-    pub fn is_as_it_should_be(&self, world: &World) -> bool {
+    /// Whether exactly one router serves, as it must be in the end.
+    pub fn one_serves(&self, world: &World) -> bool {
         self.serving(world).filter(|&serves| serves).count() == 1
     }
 

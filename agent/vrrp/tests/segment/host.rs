@@ -1,4 +1,4 @@
-//! A host on the segment: the kernel half that hears adverts as they arrive, and the agent that gets round to them.
+//! A host on the segment: a kernel half that receives adverts when they arrive, and an agent that handles them later.
 
 use std::collections::VecDeque;
 
@@ -8,30 +8,30 @@ use xvrrp_vrrp::{Action, Config, Event, ReceivedAdvert, State, VirtualRouter};
 #[derive(Debug)]
 pub struct Host {
     pub config: Config,
-    /// `None` while nothing runs here.
+    /// `None` while no agent runs.
     agent: Option<VirtualRouter>,
     kernel: Kernel,
-    /// The lease that the agent last gave.
+    /// The lease that the agent set last.
     lease: Option<Instant>,
     addresses_installed: bool,
-    /// The interface has a carrier.
+    /// Whether the interface has a carrier.
     pub carrier: bool,
-    /// Nothing gets through, and nobody here knows.
+    /// Whether frames get lost although the interface has a carrier.
     pub cut: bool,
     pub takeovers: u32,
-    /// Everything that the agent was told and ordered.
+    /// All events of the agent with its actions.
     #[allow(dead_code, reason = "for the recorded elections")]
     pub steps: Vec<Step>,
 }
 
-/// What an agent was told, and what came of it.
+/// An event of an agent with its actions.
 #[allow(dead_code, reason = "for the recorded elections")]
 #[derive(Debug)]
 pub struct Step {
     pub at: Instant,
     pub input: Input,
     pub actions: Vec<Action>,
-    /// When it next has to look, if nothing happens before.
+    /// When the next timer is due.
     pub next: Option<Instant>,
 }
 
@@ -42,7 +42,7 @@ pub enum Input {
     Timeout,
 }
 
-/// What the kernel half knows, and what it has queued for the agent.
+/// The state of the kernel half, and its queue of events for the agent.
 #[derive(Debug)]
 struct Kernel {
     role: State,
@@ -50,7 +50,7 @@ struct Kernel {
     restarted: Option<(Instant, Interval)>,
     latest: Option<ReceivedAdvert>,
     events: VecDeque<ReceivedAdvert>,
-    /// Until when the host may serve.
+    /// The time until which the host may serve.
     lease: Option<Instant>,
 }
 
@@ -73,7 +73,7 @@ impl Host {
         self.agent.is_some()
     }
 
-    /// Takes part in the election with all others of which this is true.
+    /// Whether it takes part in the election with all other reachable hosts.
     pub fn is_reachable(&self) -> bool {
         self.is_running() && self.carrier && !self.cut
     }
@@ -82,24 +82,24 @@ impl Host {
         self.kernel.role == State::Active
     }
 
-    /// Answers for the virtual addresses.
+    /// Whether it serves the virtual addresses.
     pub fn serves(&self, now: Instant) -> bool {
         self.is_active() && (!self.config.lease || self.kernel.lease.is_some_and(|until| now < until))
     }
 
-    /// When there is something for the agent to do.
+    /// Returns when the agent has something to do.
     pub fn due_at(&self, now: Instant) -> Option<Instant> {
         let agent = self.agent.as_ref()?;
         if self.kernel.events.is_empty() { agent.poll_timeout() } else { Some(now) }
     }
 
-    /// These return the priorities of the adverts that are sent, in order.
+    /// Starts an agent. Like the methods below, it returns the priorities of the adverts that are sent, in order.
     pub fn start(&mut self, now: Instant) -> Vec<Priority> {
         if self.is_running() {
             return Vec::new();
         }
         self.agent = Some(VirtualRouter::new(self.config.clone()));
-        // What a predecessor has left.
+        // A predecessor may have left a role with a lease.
         let resume = self.kernel.lease.filter(|_| self.carrier && self.config.lease && self.serves(now));
         if resume.is_none() {
             self.kernel = Kernel::new(&self.config);
@@ -110,16 +110,16 @@ impl Host {
         if !self.carrier {
             self.agent.as_mut().unwrap().handle_event(Event::InterfaceDown, now);
         }
-        self.tell(resume.map_or(Event::Startup, |lease_until| Event::Resume { lease_until }), now)
+        self.handle(resume.map_or(Event::Startup, |lease_until| Event::Resume { lease_until }), now)
     }
 
-    /// The agent is, and leaves everything as it is.
+    /// Kills the agent, which leaves everything as it is.
     pub fn kill(&mut self) {
         self.agent = None;
     }
 
     pub fn stop(&mut self, now: Instant) -> Vec<Priority> {
-        let sent = self.tell(Event::Shutdown, now);
+        let sent = self.handle(Event::Shutdown, now);
         self.crash();
         sent
     }
@@ -132,14 +132,14 @@ impl Host {
 
     pub fn set_carrier(&mut self, carrier: bool, now: Instant) -> Vec<Priority> {
         self.carrier = carrier;
-        self.tell(if carrier { Event::InterfaceUp } else { Event::InterfaceDown }, now)
+        self.handle(if carrier { Event::InterfaceUp } else { Event::InterfaceDown }, now)
     }
 
     pub fn stand_by(&mut self, on: bool, now: Instant) -> Vec<Priority> {
-        self.tell(Event::StandBy(on), now)
+        self.handle(Event::StandBy(on), now)
     }
 
-    /// Whether the agent is to be told of it.
+    /// Receives an advert. Returns whether the agent has to handle an event.
     pub fn receive(&mut self, advert: ReceivedAdvert) -> bool {
         // RFC 3768 7.1
         let mismatch = self.config.version == Version::V2 && advert.interval != self.config.advert_interval;
@@ -149,19 +149,19 @@ impl Host {
         self.is_running() && !self.kernel.events.is_empty()
     }
 
-    /// The agent gets round to what has come up: events first, then timers, before which it looks at what was heard.
-    pub fn attend(&mut self, now: Instant) -> Vec<Priority> {
+    /// Lets the agent handle everything that is due: events first, then timers. Before the timers, it reads the stamps.
+    pub fn catch_up(&mut self, now: Instant) -> Vec<Priority> {
         let mut sent = Vec::new();
         while let Some(advert) = self.kernel.events.pop_front() {
-            sent.extend(self.tell(Event::Advert(advert), now));
+            sent.extend(self.handle(Event::Advert(advert), now));
         }
         let is_due = self.agent.as_ref().and_then(VirtualRouter::poll_timeout).is_some_and(|due| due <= now);
         if is_due && self.kernel.role == State::Backup {
             if let Some((at, interval)) = self.kernel.restarted {
-                sent.extend(self.tell(Event::Restarted { at, interval }, now));
+                sent.extend(self.handle(Event::Restarted { at, interval }, now));
             }
             if let Some(latest) = self.kernel.latest {
-                sent.extend(self.tell(Event::Advert(latest), now));
+                sent.extend(self.handle(Event::Advert(latest), now));
             }
         }
         if let Some(agent) = &mut self.agent {
@@ -172,14 +172,14 @@ impl Host {
         sent
     }
 
-    fn tell(&mut self, event: Event, now: Instant) -> Vec<Priority> {
+    fn handle(&mut self, event: Event, now: Instant) -> Vec<Priority> {
         if let Some(agent) = &mut self.agent {
             agent.handle_event(event, now);
         }
         self.carry_out(Input::Event(event), now)
     }
 
-    /// Whatever the machine orders must make sense to hands that do not think.
+    /// Carries out the actions of the state machine. Fails if an action does not fit the state of the host.
     fn carry_out(&mut self, input: Input, now: Instant) -> Vec<Priority> {
         let mut sent = Vec::new();
         let mut actions = Vec::new();
@@ -193,7 +193,7 @@ impl Host {
                     self.kernel.role = role;
                 }
                 Action::SetPreempt(preempt) => {
-                    assert_ne!(self.kernel.preempt, preempt, "told what is so already");
+                    assert_ne!(self.kernel.preempt, preempt, "the flag has this value already");
                     self.kernel.preempt = preempt;
                 }
                 Action::SetStandBy(_) => {}
@@ -202,7 +202,7 @@ impl Host {
                     assert!(priority.is_release() != self.is_active(), "an advert as {}", self.kernel.role);
                     sent.push(priority);
                     let renewed = self.agent.as_mut().and_then(|agent| agent.advert_sent(now));
-                    // Unless the kernel half has ended it in between.
+                    // A lease that the kernel half has ended in the meantime is not renewed.
                     if self.kernel.lease == self.lease {
                         self.kernel.lease = renewed;
                     }
@@ -242,7 +242,8 @@ impl Kernel {
         }
     }
 
-    /// As the kernel half does it: everything is noted, but the agent is told of what is new, or of all if it is Active.
+    /// Does what the kernel half does: stores every advert, and reports the new ones, or all of them to an Active
+    /// router.
     fn hear(&mut self, advert: ReceivedAdvert, config: &Config) {
         let ours = config.priority;
         let contents = |advert: ReceivedAdvert| (advert.source, advert.priority, advert.interval);

@@ -1,5 +1,5 @@
-//! The promise that no other VRRP daemon gives: an agent that is late, by however much, takes nothing from an Active whose
-//! adverts reach the host.
+//! An agent that is late, by any amount, does not take over from an Active router whose adverts reach the host. No
+//! other VRRP daemon promises this.
 
 use proptest::prelude::*;
 use xvrrp_common::units::{Interval, Priority};
@@ -9,16 +9,16 @@ use super::scenario::{Preempt, intervals, proptest_config, routers};
 use super::simulator::{Fault, Segment, Weather};
 
 const LONG: Interval = Interval::from_seconds(60);
-/// The skew of the Backups is half an interval at least, in version 2 half a second.
+/// With this priority, Skew_Time is at least half an interval, and half a second in version 2.
 const HIGHEST_BACKUP_PRIORITY: u8 = 128;
 
 proptest! {
     #![proptest_config(proptest_config())]
 
-    /// RFC 9568 6.4.2 restarts the timer when an advert is received. Two adverts in a row may get lost and the others be
-    /// late by almost the skew, in any order: that is what Active_Down_Interval allows for (RFC 9568 6.1).
+    /// RFC 9568 6.4.2: the timer restarts when an advert is received. Two adverts in a row may be lost, and the others
+    /// may be late by almost Skew_Time, in any order. Active_Down_Interval allows for that (RFC 9568 6.1).
     #[test]
-    fn late_backups_never_take_over_from_a_living_active(
+    fn late_backups_never_take_over_from_a_living_active_router(
         configs in routers(Preempt::Mixed),
         interval in intervals(),
         most_late in prop::collection::vec((0..=5_000_u64).prop_map(Interval::from_millis), 5),
@@ -34,7 +34,7 @@ proptest! {
         let mut lateness = most_late;
         lateness.truncate(configs.len());
         lateness.resize(configs.len(), Interval::ZERO);
-        // The Active does its part.
+        // The Active router advertises on time.
         lateness[0] = Interval::ZERO;
         let weather = Weather {
             loss_percent,
@@ -48,14 +48,15 @@ proptest! {
     }
 }
 
-/// The first host has become Active; the others have started then.
+/// Returns a segment on which the first host is Active and the others have just started, with the first host's
+/// takeovers.
 fn with_an_active(configs: Vec<Config>, lateness: Vec<Interval>, weather: Weather, seed: u64) -> (Segment, u32) {
     let mut segment = Segment::new(configs, lateness, weather, seed);
-    segment.befall(0, Fault::Start);
+    segment.inject(0, Fault::Start);
     segment.run_until(segment.now + Interval::from_seconds(5), |_| {});
     assert!(segment.hosts[0].is_active());
     for host in 1..segment.hosts.len() {
-        segment.befall(host, Fault::Start);
+        segment.inject(host, Fault::Start);
     }
     let takeovers = segment.hosts[0].takeovers;
     (segment, takeovers)
@@ -64,7 +65,7 @@ fn with_an_active(configs: Vec<Config>, lateness: Vec<Interval>, weather: Weathe
 fn watch(mut segment: Segment, takeovers: u32) {
     segment.run_until(segment.now + LONG, |segment| {
         for host in &segment.hosts[1..] {
-            assert!(!host.is_active(), "{} took over from a living Active", host.config.primary);
+            assert!(!host.is_active(), "{} took over from a living Active router", host.config.primary);
         }
     });
     assert!(segment.hosts[0].is_active());

@@ -1,5 +1,5 @@
-//! Two to five routers on a segment that loses, delays, duplicates and reorders adverts, in virtual time: whatever
-//! happens, they settle on one Active.
+//! Two to five routers on a segment that loses, delays, duplicates and reorders adverts, in virtual time. Whatever
+//! happens, one of them is Active in the end.
 
 pub mod host;
 mod lateness;

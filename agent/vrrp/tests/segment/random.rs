@@ -1,9 +1,9 @@
-//! A reproducible source of chance.
+//! Reproducible random numbers.
 
 use xvrrp_common::units::Interval;
 
-/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014). Not a crate's: recorded elections
-/// rest on these very numbers.
+/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014). It is not taken from a
+/// crate because the recorded elections depend on exactly these numbers.
 #[derive(Debug)]
 pub struct Random(u64);
 
@@ -20,11 +20,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// Returns true with this probability.
     pub fn happens(&mut self, percent: u8) -> bool {
         self.next() % 100 < u64::from(percent)
     }
 
-    /// Up to and including `most`.
+    /// Returns an interval up to and including `most`.
     pub fn interval(&mut self, most: Interval) -> Interval {
         Interval::from_nanos(self.next() % (most.as_nanos() + 1))
     }

@@ -1,4 +1,4 @@
-//! What can be the case: who is on the segment, how they are configured, what befalls them.
+//! Random scenarios: the routers on a segment, their configuration, and their faults.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -9,7 +9,7 @@ use xvrrp_vrrp::Config;
 
 use super::simulator::{Fault, Weather};
 
-/// The same cases each time, unless `PROPTEST_RNG_SEED` or `PROPTEST_CASES` asks for others.
+/// Configures the same cases for each run, unless `PROPTEST_RNG_SEED` or `PROPTEST_CASES` asks for others.
 pub fn proptest_config() -> ProptestConfig {
     let mut config = ProptestConfig::default();
     config.failure_persistence = None;
@@ -20,18 +20,18 @@ pub fn proptest_config() -> ProptestConfig {
     config
 }
 
-/// How the routers of a segment treat an Active with a lower priority than theirs.
+/// Whether the routers of a segment preempt an Active router with a lower priority.
 #[derive(Clone, Copy, Debug)]
 pub enum Preempt {
     Always,
-    /// Some do, some do not, some after a delay.
+    /// Some do, some do not, and some do after a delay.
     Mixed,
 }
 
 pub fn priorities() -> impl Strategy<Value = Priority> {
     prop_oneof![
         4 => (1..=254_u8).prop_map(Priority::new),
-        // Ties, and an owner now and then.
+        // Ties, and sometimes an owner.
         2 => (100..=101_u8).prop_map(Priority::new),
         1 => Just(Priority::OWNER),
     ]
@@ -84,9 +84,9 @@ fn preemption(preempt: Preempt) -> BoxedStrategy<(bool, Interval)> {
 
 /// How long a storm lasts.
 pub const STORM: Interval = Interval::from_seconds(10);
-/// How long a trouble lasts that ends before the storm does.
-const MOST_TROUBLE: Interval = Interval::from_seconds(3);
-/// No frame of the storm is on its way for longer.
+/// Longest time that a fault lasts if it ends within the storm.
+const LONGEST_FAULT: Interval = Interval::from_seconds(3);
+/// Longest delay of a frame in a storm.
 pub const STORM_DELAY: Interval = Interval::from_millis(1_500);
 
 pub fn storms() -> impl Strategy<Value = Weather> {
@@ -99,11 +99,11 @@ pub fn storms() -> impl Strategy<Value = Weather> {
     })
 }
 
-/// What befalls whom (counted modulo the number of hosts), and when, in the order of time: every host starts, and then
-/// there is trouble, of which some lasts.
+/// Random faults with their times and hosts, in the order of time. Hosts are counted modulo their number. Every host
+/// starts first. Some of the faults last longer than the storm.
 pub fn faults() -> impl Strategy<Value = Vec<(Interval, usize, Fault)>> {
     let within = |most: Interval| (0..most.as_nanos()).prop_map(Interval::from_nanos);
-    let trouble = prop_oneof![
+    let fault = prop_oneof![
         Just((Fault::Stop, Fault::Start)),
         Just((Fault::Crash, Fault::Start)),
         Just((Fault::Kill, Fault::Start)),
@@ -113,12 +113,12 @@ pub fn faults() -> impl Strategy<Value = Vec<(Interval, usize, Fault)>> {
     ];
     let start = |host| (0..2_000_u64).prop_map(move |when| (Interval::from_millis(when), host, Fault::Start));
     let starts = [start(0), start(1), start(2), start(3), start(4)];
-    (starts, prop::collection::vec((0..60_usize, trouble, within(STORM), within(MOST_TROUBLE)), 0..=15)).prop_map(
-        |(starts, troubles)| {
+    (starts, prop::collection::vec((0..60_usize, fault, within(STORM), within(LONGEST_FAULT)), 0..=15)).prop_map(
+        |(starts, pairs)| {
             let mut faults = Vec::from(starts);
-            for (host, (begin, end), begins_at, lasts) in troubles {
+            for (host, (begin, end), begins_at, lasts) in pairs {
                 faults.push((begins_at, host, begin));
-                // An operator who has handed over wants the role back: else the best router would not be the Active one.
+                // Every handover ends within the storm. Otherwise the best router would not be Active after it.
                 let ends_at = match end {
                     Fault::TakeBack => (begins_at + lasts).min(STORM.saturating_sub(Interval::from_nanos(1))),
                     _ => begins_at + lasts,

@@ -1,4 +1,4 @@
-//! Who answers for the virtual addresses: one host, but while a new Active's first advert is on its way.
+//! At most one host serves the virtual addresses, except while the first advert of a new Active router is under way.
 
 use proptest::prelude::*;
 use xvrrp_common::units::{Instant, Interval, Priority};
@@ -10,7 +10,7 @@ const DELAY: Interval = Interval::from_millis(1);
 const LATENESS: Interval = Interval::from_millis(2);
 const LONG: Interval = Interval::from_seconds(20);
 
-/// Only the agent, whose kernel half stays.
+/// Faults of the agent only. Its kernel half keeps working.
 fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
         4 => Just(Fault::Start),
@@ -19,12 +19,14 @@ fn fault() -> impl Strategy<Value = Fault> {
     ]
 }
 
-/// For how long each pair has served at once.
+/// Times in which two hosts serve together.
 struct Together {
+    /// Since when each pair of hosts has served together, if it does now.
     since: Vec<Option<Instant>>,
 }
 
 impl Together {
+    /// Fails if a pair has served together for longer than one delay.
     fn watch(&mut self, segment: &Segment) {
         let (now, count) = (segment.now, segment.hosts.len());
         for (pair, since) in self.since.iter_mut().enumerate() {
@@ -42,10 +44,10 @@ impl Together {
 proptest! {
     #![proptest_config(proptest_config())]
 
-    /// With one interval for all: what one with another interval makes of the first advert that it has not heard yet is
-    /// a matter of RFC 9568 6.4.1.
+    /// All routers have the same interval. Until a router hears its first advert, it waits according to its own
+    /// interval (RFC 9568 6.4.1), which could be shorter than that of the Active router.
     #[test]
-    fn whatever_befalls_agents_two_serve_for_one_delay_at_most(
+    fn whatever_happens_to_agents_two_hosts_serve_together_for_one_delay_at_most(
         configs in routers(Preempt::Mixed),
         interval in intervals(),
         faults in prop::collection::vec((0..LONG.as_nanos(), 0..60_usize, fault()), 5..40),
@@ -54,7 +56,7 @@ proptest! {
         let mut configs = configs;
         for config in &mut configs {
             (config.lease, config.advert_interval) = (true, interval);
-            // An owner listens to nobody before it takes over (RFC 9568 6.4.1).
+            // An owner takes over without listening first (RFC 9568 6.4.1), so there is none.
             config.priority = config.priority.min(Priority::new(254));
         }
         let count = configs.len();
@@ -64,11 +66,11 @@ proptest! {
         let mut faults = faults;
         faults.sort_by_key(|(when, ..)| *when);
         for host in 0..count {
-            segment.befall(host, Fault::Start);
+            segment.inject(host, Fault::Start);
         }
         for (when, host, fault) in faults {
             segment.run_until(start + Interval::from_nanos(when), |segment| together.watch(segment));
-            segment.befall(host % count, fault);
+            segment.inject(host % count, fault);
             together.watch(&segment);
         }
         segment.run_until(start + LONG, |segment| together.watch(segment));

@@ -1,5 +1,5 @@
-//! Whatever has happened, and however the network has behaved: once it behaves again, one of those alive is Active, and
-//! it is the best one.
+//! Once the network behaves again, whatever has happened before, exactly one of the living routers is Active, and it is
+//! the best one.
 
 use proptest::prelude::*;
 use xvrrp_common::units::{Instant, Interval, Priority};
@@ -8,14 +8,14 @@ use xvrrp_vrrp::{Config, VirtualRouter};
 use super::scenario::{Preempt, STORM, STORM_DELAY, faults, intervals, proptest_config, routers, storms};
 use super::simulator::{Fault, Segment, Weather};
 
-/// Once the network behaves, a frame takes at most this long.
+/// Longest delay of a frame once the network behaves.
 const CALM_DELAY: Interval = Interval::from_millis(3);
-/// An agent takes at most this long to get round to something.
+/// Longest time until an agent handles an event or a timer.
 const LATENESS: Interval = Interval::from_millis(2);
-/// From one agent that sends to another one that acts on it.
+/// Longest time from the sending of an advert until another agent has handled it.
 const REACTION: Interval = Interval::from_millis(5);
 
-/// The longest Active_Down_Interval that can be: any router may have learned the interval of any other.
+/// Returns the longest possible Active_Down_Interval. Any router may have learned the interval of any other.
 fn longest_active_down_interval(configs: &[Config]) -> Interval {
     let longest_for = |priority| {
         configs.iter().map(move |config| {
@@ -26,29 +26,31 @@ fn longest_active_down_interval(configs: &[Config]) -> Interval {
     configs.iter().flat_map(|config| longest_for(config.priority)).max().unwrap_or_default()
 }
 
-/// How long routers that all preempt without delay take to settle, counted from the moment at which faults end and the
-/// network behaves.
+/// Returns how long routers that all preempt without a delay take to settle, from the moment at which faults end and
+/// the network behaves.
 ///
-/// 1. After `STORM_DELAY` nothing of the storm is on its way any more.
-/// 2. Among the routers with the best priority: one is Active, or their Active_Down_Timers run, and nothing restarts them
-///    but an Active with that priority. So one is Active after one Active_Down_Interval, having sent its advert.
-/// 3. It stays until one with the same priority and a higher address is heard, which then stays. Others with that
-///    priority, if their timers end before they hear of it, become Active within one reaction.
-/// 4. At the next advert of the one with the highest address among them, an interval later at most, every other Active
-///    steps down, and each Backup has learned that interval, by which it waits from now on.
-/// 5. A last advert of one that steps down may have taught a Backup too short an interval. The winner hears it as well and
-///    answers at once, before the Backup's timer ends (30 ms at least). Had the timer been short before, a takeover
-///    ends within two reactions: the intruder's advert and the winner's answer.
+/// 1. After `STORM_DELAY`, all frames of the storm have arrived.
+/// 2. Consider the routers with the highest priority. Either one of them is Active, or their Active_Down_Timers run and
+///    only an Active router with that priority restarts them. So one of them is Active, and has advertised, after one
+///    Active_Down_Interval.
+/// 3. It stays Active until it hears a router with the same priority and a higher address, which then stays Active.
+///    Others with that priority whose timers expire before they hear it become Active within one reaction.
+/// 4. The next advert of the one with the highest address among them follows at most one interval later. Every other
+///    Active router then becomes Backup, and each Backup has learned that interval, for which it waits from now on.
+/// 5. The last advert of a router that becomes Backup may have taught another Backup an interval that is too short. The
+///    winner hears that advert too and answers at once, before the timer of that Backup expires (at least 30 ms). If
+///    the timer was short before, a takeover ends within two reactions: the advert of that Backup and the winner's
+///    answer.
 ///
-/// Each of the steps 2 to 5 costs a reaction more than said; step 5 two.
+/// Each of the steps 2 to 4 takes one more reaction, and step 5 takes two more.
 fn settling_time(configs: &[Config]) -> Interval {
     let longest_interval = configs.iter().map(|config| config.advert_interval).max().unwrap_or_default();
     STORM_DELAY + longest_active_down_interval(configs) + longest_interval + REACTION.saturating_mul(6)
 }
 
-/// The same with `preempt_delay`: one Active_Down_Interval until somebody is Active, whom a waiting router notices at once
-/// or, having heard the same one before, when it next looks at what arrived, one Active_Down_Interval later. Then its
-/// delay passes, and once more the Active_Down_Interval.
+/// Returns the same with `preempt_delay`. After one Active_Down_Interval, a router is Active. A router with a delay
+/// notices that at once or, if it has heard the same router before, when it next reads the stamps, one
+/// Active_Down_Interval later. Then its delay passes, and another Active_Down_Interval.
 fn settling_time_with_delays(configs: &[Config]) -> Interval {
     let longest_delay = configs.iter().map(|config| config.preempt_delay).max().unwrap_or_default();
     settling_time(configs) + longest_active_down_interval(configs).saturating_mul(2) + longest_delay
@@ -58,12 +60,12 @@ fn segment(configs: &[Config], weather: Weather, seed: u64) -> Segment {
     Segment::new(configs.to_vec(), vec![LATENESS; configs.len()], weather, seed)
 }
 
-/// Faults and bad weather, and then a network that behaves. Some hosts may be down or cut off in the end.
+/// Runs the storm with its faults, after which the network behaves. Some hosts may be down or cut off in the end.
 fn weather_the_storm(segment: &mut Segment, faults: &[(Interval, usize, Fault)]) {
     let start = segment.now;
     for &(when, whom, fault) in faults {
         segment.run_until(start + when, |_| {});
-        segment.befall(whom % segment.hosts.len(), fault);
+        segment.inject(whom % segment.hosts.len(), fault);
     }
     segment.run_until(start + STORM, |_| {});
     segment.weather = Weather::calm(CALM_DELAY);
@@ -73,7 +75,8 @@ fn actives(segment: &Segment) -> Vec<usize> {
     (0..segment.hosts.len()).filter(|&n| segment.hosts[n].is_reachable() && segment.hosts[n].is_active()).collect()
 }
 
-/// From `settled_at` on, and for a few Active_Down_Intervals, one and the same router is Active; the one returned.
+/// Fails unless exactly one reachable router, always the same, is Active from `settled_at` on for a few
+/// Active_Down_Intervals. Returns that router, or none if no router is reachable.
 fn assert_settled(segment: &mut Segment, settled_at: Instant, configs: &[Config]) -> Option<usize> {
     segment.run_until(settled_at, |_| {});
     let settled = actives(segment);
@@ -84,11 +87,11 @@ fn assert_settled(segment: &mut Segment, settled_at: Instant, configs: &[Config]
     segment.run_until(watch_until, |segment| assert_eq!(actives(segment), settled, "at {:?}", segment.now));
 
     for host in segment.hosts.iter().filter(|host| !host.is_reachable()) {
-        // Whoever is cut off is alone on its part of the segment; without a carrier, or without an agent, nobody serves.
+        // A router that is cut off is alone on its part of the segment, so it is Active. One without a carrier is not.
         if host.is_running() {
             assert_eq!(host.is_active(), host.carrier);
         } else if host.config.lease {
-            // What a killed agent leaves behind ends with its lease.
+            // The role that a killed agent has left ends with its lease.
             assert!(!host.serves(segment.now));
         }
     }
@@ -97,13 +100,13 @@ fn assert_settled(segment: &mut Segment, settled_at: Instant, configs: &[Config]
 
 fn assert_best(segment: &Segment, active: Option<usize>) {
     let best = segment.hosts.iter().filter(|host| host.is_reachable()).map(|host| host.config.priority).max();
-    // Equal priorities do not preempt each other (RFC 9568 6.4.2): any of the best will do.
+    // Routers with equal priorities do not preempt each other (RFC 9568 6.4.2), so any of the best may be Active.
     assert_eq!(active.map(|active| segment.hosts[active].config.priority), best);
 }
 
-/// A network that never gets better: it loses up to two of one sender's adverts in a row, duplicates others, and delays
-/// them, each by its own time, for less than what Active_Down_Interval leaves beyond three intervals to a priority of 128
-/// or less. A third advert in a row that is lost is a dead Active to the protocol (RFC 9568 6.1).
+/// A storm that lasts. It loses up to two adverts in a row, duplicates others, and delays each of them for less than
+/// the Skew_Time of a priority of 128 or less. To the protocol, an Active router is dead if a third advert in a row is
+/// lost (RFC 9568 6.1).
 fn lasting_storm(interval: Interval, loss_percent: u8) -> Weather {
     let slack = Interval::from_nanos(interval.as_nanos() / 2);
     Weather {
@@ -115,12 +118,12 @@ fn lasting_storm(interval: Interval, loss_percent: u8) -> Weather {
     }
 }
 
-/// Of routers that share an interval and preempt without delay, in a lasting storm.
+/// Returns how long routers that share an interval and preempt without a delay take to settle in a storm that lasts.
 ///
 /// 1. The best one hears nothing that restarts its timer, and is Active after one Active_Down_Interval.
-/// 2. Every other Active hears it at its third advert at the latest, and steps down.
-/// 3. A Backup may miss two adverts of one that stepped down and two of the best one in a row, and so take over once; it
-///    hears the best one again within three adverts, whose gaps Active_Down_Interval bounds.
+/// 2. Every other Active router receives at least one of its first three adverts, and becomes Backup.
+/// 3. A Backup may miss in a row two adverts of a router that became Backup and two of the best one, and so take over
+///    once. It receives one of the next three adverts of the best one, which arrive within an Active_Down_Interval.
 fn settling_time_in_a_storm(configs: &[Config]) -> Interval {
     longest_active_down_interval(configs).saturating_mul(4) + REACTION.saturating_mul(6)
 }
@@ -130,7 +133,7 @@ proptest! {
 
     /// RFC 9568 6.1, 6.4.
     #[test]
-    fn in_a_storm_that_lasts_the_best_router_is_the_only_active_all_the_same(
+    fn even_in_a_storm_that_lasts_the_best_router_is_the_only_active_one(
         configs in routers(Preempt::Always),
         interval in intervals(),
         starts in prop::collection::vec(0..2_000_u64, 5),
@@ -140,7 +143,7 @@ proptest! {
         let mut configs = configs;
         for (config, rank) in configs.iter_mut().zip(1..) {
             config.advert_interval = interval;
-            // All different, and low enough for the slack.
+            // All priorities are different, and so low that Skew_Time exceeds the delays.
             config.priority = Priority::new(config.priority.get() % 25 * 5 + rank);
         }
         let mut segment = segment(&configs, lasting_storm(interval, loss_percent), seed);
@@ -149,7 +152,7 @@ proptest! {
         starts.sort();
         for (when, host) in starts {
             segment.run_until(start + when, |_| {});
-            segment.befall(host, Fault::Start);
+            segment.inject(host, Fault::Start);
         }
         let settled_at = segment.now + settling_time_in_a_storm(&configs);
         let active = assert_settled(&mut segment, settled_at, &configs);
@@ -158,7 +161,7 @@ proptest! {
 
     /// RFC 9568 6.4.
     #[test]
-    fn after_any_storm_the_best_router_alive_is_the_only_active(
+    fn after_any_storm_the_best_living_router_is_the_only_active_one(
         configs in routers(Preempt::Always),
         storm in storms(),
         faults in faults(),
@@ -171,9 +174,9 @@ proptest! {
         assert_best(&segment, active);
     }
 
-    /// RFC 9568 6.1 Preempt_Mode: who is Active then depends on what was before.
+    /// RFC 9568 6.1 Preempt_Mode: which router is Active depends on what happened in the storm.
     #[test]
-    fn after_any_storm_there_is_one_active_however_the_routers_preempt(
+    fn after_any_storm_exactly_one_router_is_active_however_the_routers_preempt(
         configs in routers(Preempt::Mixed),
         storm in storms(),
         faults in faults(),
@@ -185,9 +188,9 @@ proptest! {
         assert_settled(&mut segment, settled_at, &configs);
     }
 
-    /// RFC 9568 6.1 Preempt_Mode: `preempt_delay` delays, it does not prevent.
+    /// RFC 9568 6.1 Preempt_Mode: `preempt_delay` only postpones preemption.
     #[test]
-    fn after_the_longest_preempt_delay_the_best_router_alive_is_the_only_active(
+    fn after_the_longest_preempt_delay_the_best_living_router_is_the_only_active_one(
         configs in routers(Preempt::Always),
         delays in prop::collection::vec((1..=2_000_u64).prop_map(Interval::from_millis), 5),
         storm in storms(),
@@ -203,9 +206,9 @@ proptest! {
         assert_best(&segment, active);
     }
 
-    /// RFC 9568 6.4: on a network that behaves, with hosts that start one after the other and stay.
+    /// RFC 9568 6.4: the network behaves, and no host that has started fails.
     #[test]
-    fn without_faults_the_best_router_is_the_only_active(
+    fn without_faults_the_best_router_is_the_only_active_one(
         configs in routers(Preempt::Always),
         starts in prop::collection::vec(0..2_000_u64, 5),
         seed: u64,
@@ -216,7 +219,7 @@ proptest! {
         starts.sort();
         for (when, host) in starts {
             segment.run_until(start + when, |_| {});
-            segment.befall(host, Fault::Start);
+            segment.inject(host, Fault::Start);
         }
         let settled_at = segment.now + settling_time(&configs);
         let active = assert_settled(&mut segment, settled_at, &configs);

@@ -1,4 +1,4 @@
-//! The segment: hosts, the frames between them, and time that jumps from one happening to the next.
+//! The segment: hosts, the frames between them, and virtual time, which jumps from one event to the next.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,15 +10,16 @@ use xvrrp_vrrp::{Config, ReceivedAdvert};
 use super::host::Host;
 use super::random::Random;
 
-/// What becomes of frames on their way.
+/// How the segment treats frames.
 #[derive(Clone, Copy, Debug)]
 pub struct Weather {
     pub loss_percent: u8,
-    /// How many frames in a row one host can miss.
+    /// Number of frames in a row that one host can miss.
     pub most_losses_in_a_row: u32,
     pub duplicate_percent: u8,
     pub most_delay: Interval,
-    /// A frame reaches all hosts at the same moment, as a switch forwards it; otherwise each when it will.
+    /// Whether a frame reaches all hosts at the same moment, as through a switch. Otherwise each copy has its own
+    /// delay.
     pub simultaneous: bool,
 }
 
@@ -28,23 +29,23 @@ impl Weather {
     }
 }
 
-/// What may befall a host.
+/// Faults of a host, and their ends.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     Start,
-    /// Gracefully.
+    /// The agent stops gracefully.
     Stop,
-    /// The agent is gone, and leaves its role, its lease and its addresses behind.
+    /// The agent is killed, and leaves its role, its lease and its addresses behind.
     Kill,
-    /// The host is gone from one moment to the next.
+    /// The host fails without any warning.
     Crash,
     /// Frames get lost behind a switch.
     Cut,
     Mend,
-    /// The cable is pulled: the carrier is lost.
+    /// The cable is pulled, so the interface loses its carrier.
     Unplug,
     Plug,
-    /// An operator gives its role to others, and wants it back.
+    /// An operator hands its role over.
     HandOver,
     TakeBack,
 }
@@ -54,7 +55,7 @@ pub struct Segment {
     pub now: Instant,
     pub hosts: Vec<Host>,
     pub weather: Weather,
-    /// How late an agent gets round to things, at most.
+    /// The longest time after which each agent handles an event or a timer.
     pub lateness: Vec<Interval>,
     wake_at: Vec<Option<Instant>>,
     losses_in_a_row: Vec<u32>,
@@ -66,7 +67,7 @@ pub struct Segment {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Frame {
     arrives_at: Instant,
-    /// Makes the order of frames that arrive together a matter of the seed alone.
+    /// Gives frames that arrive at the same time an order that depends only on the seed.
     sequence: u64,
     to: usize,
     source: IpAddr,
@@ -90,7 +91,7 @@ impl Segment {
         }
     }
 
-    pub fn befall(&mut self, index: usize, fault: Fault) {
+    pub fn inject(&mut self, index: usize, fault: Fault) {
         let (now, host) = (self.now, &mut self.hosts[index]);
         let mut sent = Vec::new();
         match fault {
@@ -110,7 +111,7 @@ impl Segment {
         self.plan_to_wake(index);
     }
 
-    /// Lets time pass until `end`, with a look after every happening.
+    /// Lets time pass until `end`. Calls `look` after every event.
     pub fn run_until(&mut self, end: Instant, mut look: impl FnMut(&Self)) {
         loop {
             let wake = (0..self.hosts.len()).filter_map(|index| Some((self.wake_at[index]?, index))).min();
@@ -118,7 +119,7 @@ impl Segment {
             match (wake, arrival) {
                 (Some((at, index)), _) if at <= end && arrival.is_none_or(|arrival| at < arrival) => {
                     self.now = at;
-                    let sent = self.hosts[index].attend(at);
+                    let sent = self.hosts[index].catch_up(at);
                     self.send(index, &sent);
                     self.wake_at[index] = None;
                     self.plan_to_wake(index);

@@ -1,24 +1,19 @@
-//! `cargo xtask screenshot`: what `xvrrp status --watch` shows, drawn by the real program in a lab of two gateways.
+//! `cargo xtask screenshot`: draws the screen of `xvrrp status --watch`, which runs in a lab of two gateways.
 //!
-//! Four virtual routers of two hosts; the other host hands one over, so that there is a history. The screen goes into
-//! docs/pictures/status-watch.svg.
+//! The two hosts have four virtual routers. The other host hands one of them over, so that there is a history. The
+//! picture is docs/pictures/status-watch.svg.
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
-use std::num::NonZero;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use xvrrp_lab::{Lab, PATIENCE, VirtualRouter, Xvrrp, agent_binary, eventually, workspace};
+use xvrrp_lab::{Lab, PATIENCE, Terminal, VirtualRouter, Xvrrp, eventually, workspace};
 
-const ROWS: u16 = 24;
-const COLUMNS: u16 = 80;
-/// In pixels.
+const ROWS: u16 = Terminal::ROWS;
+const COLUMNS: u16 = Terminal::COLUMNS;
+/// Width and height of a character cell in pixels.
 const CELL: (f32, f32) = (8.4, 18.0);
+/// Width of the margin in pixels.
 const MARGIN: f32 = 14.0;
 
 fn main() -> Result<()> {
@@ -36,18 +31,17 @@ fn main() -> Result<()> {
     ensure!(status == Some(0), "{text}");
     agents[1].wait_for_state("lan", "active")?;
 
-    let directory = tempfile::tempdir()?;
-    let drawn = directory.path().join("screen");
-    let mut terminal = Terminal::start(&agents[1].control(), &drawn)?;
-    // Two documents more, for the rates between them.
+    let mut terminal = Terminal::watch_status(&agents[1])?;
+    // It takes two documents to compute a rate.
     let screen = eventually("the screen shows rates", PATIENCE, || {
-        let screen = screen(&fs::read(&drawn)?)?;
+        let screen = terminal.screen()?;
         let lines: Vec<String> = screen.rows(0, COLUMNS).collect();
         let measured = lines.get(2).is_some_and(|line| line.starts_with("* ACTIVE lan ") && !line.contains(" - "));
         ensure!(measured, "{lines:#?}");
         Ok(screen)
     })?;
-    terminal.quit()?;
+    terminal.press("q")?;
+    terminal.wait()?;
     for agent in &mut agents {
         agent.stop()?;
     }
@@ -68,42 +62,7 @@ fn virtual_routers(priorities: [u8; 4]) -> Vec<VirtualRouter> {
     names.iter().enumerate().map(router).collect()
 }
 
-/// The command in a terminal; script(1) records what is drawn there.
-struct Terminal(Child);
-
-impl Terminal {
-    fn start(control: &Path, drawn: &Path) -> Result<Self> {
-        let (agent, control) = (agent_binary()?, control.display());
-        let watch =
-            format!("stty rows {ROWS} cols {COLUMNS}; exec {} status --watch --control {control}", agent.display());
-        let mut script = Command::new("script");
-        script.args(["--quiet", "--flush", "--return", "--command", &watch]).arg(drawn);
-        Ok(Self(script.env("TERM", "xterm-256color").stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?))
-    }
-
-    fn quit(&mut self) -> Result<()> {
-        self.0.stdin.as_mut().context("stdin")?.write_all(b"q")?;
-        eventually("the command ends", PATIENCE, || self.0.try_wait()?.context("it runs")).map(drop)
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn screen(drawn: &[u8]) -> Result<vt100::Screen> {
-    let [rows, columns] = [ROWS, COLUMNS].map(NonZero::new);
-    let mut terminal = vt100::Parser::new(rows.context("rows")?, columns.context("columns")?, 0);
-    terminal.process(drawn);
-    Ok(terminal.screen().clone())
-}
-
-/// The screen as a picture: one text element for each run of cells that look alike.
+/// Draws the screen as an SVG picture, with one text element for each run of cells that look alike.
 fn svg(screen: &vt100::Screen) -> String {
     let (width, height) = (f32::from(COLUMNS) * CELL.0 + 2.0 * MARGIN, f32::from(ROWS) * CELL.1 + 2.0 * MARGIN);
     let mut svg = format!(
@@ -123,7 +82,7 @@ fn svg(screen: &vt100::Screen) -> String {
     svg + "</svg>\n"
 }
 
-/// How a cell looks.
+/// The look of a cell.
 #[derive(Clone, Copy, PartialEq)]
 struct Look {
     bold: bool,
@@ -143,7 +102,7 @@ fn draw(svg: &mut String, text: &str, (row, column): (u16, u16), Look { bold, re
     }
     let (x, y) = (MARGIN + f32::from(column) * CELL.0, MARGIN + f32::from(row) * CELL.1);
     let length = text.chars().count();
-    // As wide as its cells, whatever font the reader has.
+    // The text is as wide as its cells, whatever font the reader has.
     let width = length as f32 * CELL.0;
     let (mut fill, weight) = (if red { "#ff7b72" } else { "#d8dee9" }, if bold { " font-weight=\"bold\"" } else { "" });
     if inverse {
