@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use xvrrp_common::abi::{LAYOUT, Stamp, map};
+use xvrrp_lab::load::Load;
 use xvrrp_lab::{
     Lab, Namespace, PATIENCE, ServedPair, Shortage, TinyDirectory, VIP, VirtualRouter, Xvrrp, agent_binary, eventually,
     host_state, run, wait_for_host_state, wait_until, wait_until_is,
@@ -86,6 +87,20 @@ fn a_successor_takes_over_from_a_running_agent_without_losing_a_packet() -> Resu
     ensure!(pair.backup.daemon.wait(PATIENCE)?.success());
     pair.backup = successor;
     pair.backup.wait_for_state("lan", "backup")?;
+    pair.check_undisturbed().map(drop)
+}
+
+#[test]
+fn a_successor_takes_over_while_processes_compete_for_the_processors() -> Result<()> {
+    // Without a larger share of the processor, the successor takes longer than its predecessor waits for it.
+    let slow = |priority| router(priority).with("advert_interval", "\"1s\"");
+    let mut pair = ServedPair::new(&[slow(200)])?;
+    let load = Load::spinning(16)?;
+    let mut successor = pair.active.replace(&pair.lab.routers[0], &[slow(200)])?;
+    ensure!(pair.active.daemon.wait(PATIENCE)?.success(), "the predecessor failed: {}", pair.active.daemon.log());
+    drop(load);
+    successor.wait_for_state("lan", "active")?;
+    pair.active = successor;
     pair.check_undisturbed().map(drop)
 }
 

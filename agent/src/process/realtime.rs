@@ -21,6 +21,54 @@ pub fn schedule_behind_election(election_priority: u8) {
     let _ = election_priority.checked_sub(1).filter(|priority| *priority > 0).map(schedule_fifo);
 }
 
+/// Gives the calling thread a larger share of the processor until this is dropped. Real-time scheduling would be too
+/// much for work that takes tenths of a second of processor time, because the kernel also forwards packets in a thread
+/// with ordinary scheduling.
+#[derive(Debug)]
+pub struct Haste {
+    /// Nice value that the thread had before.
+    nice: libc::c_int,
+}
+
+impl Haste {
+    /// Nice value meanwhile: nine times the share of a thread with 0 (sched(7)).
+    const NICE: libc::c_int = -10;
+
+    /// Returns `None` if the election has ordinary scheduling, if the thread has a larger share or another policy, or
+    /// without `CAP_SYS_NICE`. Threads and processes that are started meanwhile have the nice value 0.
+    pub fn begin(election_priority: u8) -> Option<Self> {
+        // SAFETY: these calls take no pointers; thread 0 is the calling one.
+        let (policy, nice) = unsafe { (libc::sched_getscheduler(0), libc::getpriority(libc::PRIO_PROCESS, 0)) };
+        if election_priority == 0 || policy != libc::SCHED_OTHER || nice <= Self::NICE {
+            return None;
+        }
+        set_ordinary(libc::SCHED_RESET_ON_FORK).ok()?;
+        set_nice(Self::NICE).ok()?;
+        Some(Self { nice })
+    }
+}
+
+impl Drop for Haste {
+    fn drop(&mut self) {
+        // Neither fails for a thread that was permitted to begin.
+        let _ = set_nice(self.nice);
+        let _ = set_ordinary(0);
+    }
+}
+
+fn set_ordinary(flags: libc::c_int) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the pointer is to a value that outlives the call; thread 0 is the calling one.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER | flags, &raw const parameters) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn set_nice(nice: libc::c_int) -> io::Result<()> {
+    // SAFETY: setpriority(2) takes no pointers; 0 is the calling thread.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Keeps in memory whatever the process uses from now on, the program's code first of all: a takeover must not wait until
 /// the kernel has read a page from a disk. Needs `CAP_IPC_LOCK` or a sufficient `RLIMIT_MEMLOCK`.
 ///
@@ -68,4 +116,36 @@ unsafe extern "C" fn read_code(object: *mut libc::dl_phdr_info, _: libc::size_t,
         }
     }
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn nice() -> libc::c_int {
+        // SAFETY: getpriority(2) takes no pointers; 0 is the calling thread.
+        unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+    }
+
+    #[test]
+    fn haste_ends_with_its_guard_and_is_not_inherited() {
+        thread::spawn(|| {
+            let before = nice();
+            let Some(haste) = Haste::begin(50) else { return };
+            assert_eq!(nice(), Haste::NICE);
+            assert_eq!(thread::spawn(nice).join().unwrap(), 0);
+            drop(haste);
+            assert_eq!(nice(), before);
+            assert_eq!(thread::spawn(nice).join().unwrap(), before);
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn there_is_no_haste_if_the_election_has_ordinary_scheduling() {
+        assert!(Haste::begin(0).is_none());
+    }
 }

@@ -18,6 +18,7 @@ use crate::addresses::unicast_filters::UnicastFilters;
 use crate::control::{self, Incumbent, Server, Singleton, Successor};
 use crate::notify::log;
 use crate::process::clock;
+use crate::process::realtime::Haste;
 use crate::process::signals::{self, Signals};
 use crate::succession::reload::Reload;
 use crate::succession::{Files, InheritedState, take_over};
@@ -37,6 +38,8 @@ const DID_NOT_WAIT: &str = "the previous agent did not wait for this one: it has
 /// removed, unless the error says otherwise.
 pub async fn run(config: &Config, replace: bool, mut inherited: Option<InheritedState>) -> anyhow::Result<()> {
     clock::check()?;
+    // Ends when adverts are being sent and nobody waits for this agent any more.
+    let haste = Haste::begin(config.agent.realtime_priority);
     // This is the first file that is opened, for the reason given at `PacketSocket`.
     let socket = Arc::new(PacketSocket::open().context("cannot open a packet socket")?);
     let files = inherited.as_mut().map(InheritedState::take_files).unwrap_or_default();
@@ -66,7 +69,7 @@ pub async fn run(config: &Config, replace: bool, mut inherited: Option<Inherited
     let begun = replace || inherited.is_some();
     let host = Host { config, netlink: &netlink, pins: &pins };
     let mut held = Held { attachments: None, incumbent, begun };
-    let tools = Tools { socket: Arc::clone(&socket), files, links, signals };
+    let tools = Tools { socket: Arc::clone(&socket), files, links, signals, haste };
     let error = match host.serve(tools, inherited, &mut held).await {
         Ok(End::Stopped) => None,
         Ok(End::HandedOver(continuation, successor, signals)) => {
@@ -118,6 +121,7 @@ struct Tools {
     files: Files,
     links: LinkWatch,
     signals: Signals,
+    haste: Option<Haste>,
 }
 
 /// What has to be undone at the end, or left to a successor.
@@ -142,7 +146,7 @@ impl Host<'_> {
     /// Starts the service and runs it until it ends.
     async fn serve(&self, tools: Tools, inherited: Option<InheritedState>, held: &mut Held) -> anyhow::Result<End> {
         let Self { config, netlink, pins } = *self;
-        let Tools { socket, mut files, links, signals } = tools;
+        let Tools { socket, mut files, links, signals, haste } = tools;
         // Listed only now, because the previous agent may have changed the interfaces until now.
         let interfaces = netlink.interfaces().await?;
         let capacity = check::capacity(config)?;
@@ -185,6 +189,7 @@ impl Host<'_> {
             links,
             signals,
             reload,
+            haste,
         })
         .await?;
         let exit = service.run().await;

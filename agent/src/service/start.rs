@@ -36,6 +36,7 @@ use crate::notify::log::{self, Reporter};
 use crate::plan::waits::Waits;
 use crate::plan::{Plan, Plans};
 use crate::process::program::Children;
+use crate::process::realtime::Haste;
 use crate::process::signals::Signals;
 use crate::process::{clock, open_files, realtime};
 use crate::status::{Inspector, Sources};
@@ -73,6 +74,7 @@ pub struct Start<'a> {
     pub links: LinkWatch,
     pub signals: Signals,
     pub reload: Arc<Reload>,
+    pub haste: Option<Haste>,
 }
 
 /// Result of attaching the kernel half.
@@ -233,6 +235,7 @@ impl<'a> Start<'a> {
             incumbent.relieve().context("the previous agent did not wait until this one was ready")?;
         }
         *self.incumbent = None;
+        self.haste = None;
         Ok((attached, monitor, notifications))
     }
 

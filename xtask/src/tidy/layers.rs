@@ -52,7 +52,7 @@ mod tests {
         let files = [
             ("agent/src/lib.rs", "mod election; mod addresses; mod process; mod status;"),
             (ELECTION_FILE, election),
-            ("agent/src/addresses/mod.rs", "pub enum Request {} pub struct Handle;"),
+            ("agent/src/addresses/mod.rs", "pub enum AddressRequest {} pub struct AddressThread;"),
             ("agent/src/process/mod.rs", "pub mod clock;"),
             ("agent/src/process/clock.rs", "pub fn now() {}"),
             ("agent/src/status/mod.rs", "pub struct Inspector;"),
@@ -68,14 +68,14 @@ mod tests {
     #[test]
     fn forbidden_imports_of_the_election_lead_to_complaints() {
         assert_eq!(lines("\nuse crate::status::Inspector;"), [2]);
-        assert_eq!(lines("use crate::addresses::Request;\nfn f(_: crate::addresses::Handle) {}"), [1]);
+        assert_eq!(lines("use crate::addresses::AddressRequest;\nfn f(_: crate::addresses::AddressThread) {}"), [1]);
         assert_eq!(lines("\nuse tracing::info;\nfn f() { tracing::warn!(\"late\") }"), [2, 3]);
     }
 
     #[test]
     fn known_imports_of_the_election_are_allowed() {
         assert_eq!(
-            lines("use crate::addresses::Request; use crate::process::clock; fn f() { clock::now() }"),
+            lines("use crate::addresses::AddressRequest; use crate::process::clock; fn f() { clock::now() }"),
             Vec::<usize>::new()
         );
     }
