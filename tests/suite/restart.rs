@@ -95,7 +95,7 @@ fn a_successor_takes_over_while_processes_compete_for_the_processors() -> Result
     // Without a larger share of the processor, the successor takes longer than its predecessor waits for it.
     let slow = |priority| router(priority).with("advert_interval", "\"1s\"");
     let mut pair = ServedPair::new(&[slow(200)])?;
-    let load = Load::spinning(16)?;
+    let load = Load::spinning(40)?;
     let mut successor = pair.active.replace(&pair.lab.routers[0], &[slow(200)])?;
     ensure!(pair.active.daemon.wait(PATIENCE)?.success(), "the predecessor failed: {}", pair.active.daemon.log());
     drop(load);
