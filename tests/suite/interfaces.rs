@@ -97,7 +97,7 @@ fn a_virtual_router_waits_for_its_interface_and_follows_it_while_another_one_is_
 
     let absent = format!("interface {LATE} is not there");
     wait_for_reason(&mut agent, "late", &absent)?;
-    let warning = ["WARN", "virtual_router \"late\": interface: there is no \"eth5\" yet", "xvrrp.toml:"];
+    let warning = ["WARN", "virtual_router \"late\": interface: there is no interface \"eth5\" yet", "xvrrp.toml:"];
     agent.daemon.wait_for_lines(&warning, 1)?;
     agent.wait_for_transitions("late", "fault", 1)?;
 

@@ -22,12 +22,18 @@ fn pair() -> Result<ServedPair> {
     ServedPair::new(&[router(200)])
 }
 
+fn unhurried_pair() -> Result<ServedPair> {
+    let lab = Lab::new(2)?;
+    let active = Xvrrp::start(&lab.routers[0], &[VirtualRouter::unhurried_lan(200)])?;
+    ServedPair::with_unhurried(lab, active)
+}
+
 #[test]
 fn an_immediate_restart_after_a_kill_resumes_the_active_role_without_losing_a_packet() -> Result<()> {
-    let mut pair = pair()?;
+    let mut pair = unhurried_pair()?;
     for restarts in 1..=3 {
         pair.active.kill()?;
-        pair.active.start_again(&pair.lab.routers[0], &[router(200)])?;
+        pair.active.start_again(&pair.lab.routers[0], &[VirtualRouter::unhurried_lan(200)])?;
         // The log is that of all these agents.
         pair.active.daemon.wait_for_lines(&["state=active", "reason=resumed"], restarts)?;
         thread::sleep(Duration::from_millis(500));
@@ -42,11 +48,11 @@ fn check_resumes(
     restore: impl Fn(&TinyDirectory) -> Result<()>,
 ) -> Result<()> {
     let lab = Lab::new(2)?;
-    let agent = Xvrrp::start_in_tiny_run(&lab.routers[0], &[router(200)])?;
-    let mut pair = ServedPair::with(lab, agent)?;
+    let agent = Xvrrp::start_in_tiny_run(&lab.routers[0], &[VirtualRouter::unhurried_lan(200)])?;
+    let mut pair = ServedPair::with_unhurried(lab, agent)?;
     pair.active.kill()?;
     spoil(pair.active.tiny_run()?)?;
-    pair.active.start_again(&pair.lab.routers[0], &[router(200)])?;
+    pair.active.start_again(&pair.lab.routers[0], &[VirtualRouter::unhurried_lan(200)])?;
     pair.active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
     pair.active.daemon.wait_for_line(&["cannot open the control socket", "the agent runs without it"], PATIENCE)?;
     restore(pair.active.tiny_run()?)?;
@@ -93,10 +99,9 @@ fn a_successor_takes_over_from_a_running_agent_without_losing_a_packet() -> Resu
 #[test]
 fn a_successor_takes_over_while_processes_compete_for_the_processors() -> Result<()> {
     // Without a larger share of the processor, the successor takes longer than its predecessor waits for it.
-    let slow = |priority| router(priority).with("advert_interval", "\"1s\"");
-    let mut pair = ServedPair::new(&[slow(200)])?;
+    let mut pair = unhurried_pair()?;
     let load = Load::spinning(40)?;
-    let mut successor = pair.active.replace(&pair.lab.routers[0], &[slow(200)])?;
+    let mut successor = pair.active.replace(&pair.lab.routers[0], &[VirtualRouter::unhurried_lan(200)])?;
     ensure!(pair.active.daemon.wait(PATIENCE)?.success(), "the predecessor failed: {}", pair.active.daemon.log());
     drop(load);
     successor.wait_for_state("lan", "active")?;

@@ -330,6 +330,7 @@ fn an_agent_starts_although_its_interface_got_another_index_after_a_crash() -> R
 
 #[test]
 fn files_that_are_kept_open_over_a_reload_are_closed_after_it() -> Result<()> {
+    const RELOADS: usize = 5;
     let lab = Lab::with_ipv6(1)?;
     let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan_of_both(200)])?;
     agent.wait_for_state("lan", "active")?;
@@ -346,12 +347,14 @@ fn files_that_are_kept_open_over_a_reload_are_closed_after_it() -> Result<()> {
     };
     reload(&agent)?;
     let before = open(&agent)?;
-    for _ in 0..3 {
+    for _ in 0..RELOADS {
         reload(&agent)?;
     }
-    eventually("no more files are open than after one reload", PATIENCE, || {
+    // A file that is not closed costs one more with each reload. The agent may have been about to open some when the
+    // first reload was counted.
+    eventually("hardly more files are open than after one reload", PATIENCE, || {
         let after = open(&agent)?;
-        ensure!(after <= before, "{before} before, {after} after");
+        ensure!(after < before + RELOADS, "{before} before, {after} after");
         Ok(())
     })?;
     wait_until("a program is attached", || {

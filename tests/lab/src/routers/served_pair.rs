@@ -10,8 +10,8 @@ use crate::{Lab, PATIENCE, VIP, VirtualRouter, Xvrrp};
 
 /// Time between two datagrams of the client.
 const PROBE: Duration = Duration::from_millis(1);
-/// Longer than the Active_Down_Interval at 100 ms, so that a wrong takeover shows.
-const AFTERMATH: Duration = Duration::from_millis(600);
+/// Longer than the Active_Down_Interval, so that a wrong takeover shows: at 100 ms adverts, and at 1 s.
+const AFTERMATHS: [Duration; 2] = [Duration::from_millis(600), Duration::from_millis(4500)];
 
 /// Two agents on the first two routers of the lab. The Backup has the virtual router `lan` with priority 100.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ pub struct ServedPair {
     pub active: Xvrrp,
     pub backup: Xvrrp,
     pub probe: UdpProbe,
+    aftermath: Duration,
     _echoes: [UdpEcho; 2],
     pub lab: Lab,
 }
@@ -36,21 +37,30 @@ impl ServedPair {
     }
 
     /// Adds the Backup, the service and the client to an agent that runs already.
-    pub fn with(lab: Lab, mut active: Xvrrp) -> Result<Self> {
+    pub fn with(lab: Lab, active: Xvrrp) -> Result<Self> {
+        Self::beside(lab, active, VirtualRouter::lan(100), AFTERMATHS[0])
+    }
+
+    /// Does the same for an agent that has [`VirtualRouter::unhurried_lan`].
+    pub fn with_unhurried(lab: Lab, active: Xvrrp) -> Result<Self> {
+        Self::beside(lab, active, VirtualRouter::unhurried_lan(100), AFTERMATHS[1])
+    }
+
+    fn beside(lab: Lab, mut active: Xvrrp, backup: VirtualRouter, aftermath: Duration) -> Result<Self> {
         let echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
         active.wait_for_state("lan", "active")?;
-        let mut backup = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan(100)])?;
+        let mut backup = Xvrrp::start(&lab.routers[1], &[backup])?;
         backup.wait_for_state("lan", "backup")?;
         let probe = UdpProbe::start(&lab.client, VIP, PROBE)?;
         probe.wait_for_answer_from(0, PATIENCE)?;
-        Ok(Self { active, backup, probe, _echoes: echoes, lab })
+        Ok(Self { active, backup, probe, aftermath, _echoes: echoes, lab })
     }
 
     /// Fails unless the first router has answered every datagram and the second one never became Active. Returns the
     /// agents and the lab.
     pub fn check_undisturbed(self) -> Result<(Xvrrp, Xvrrp, Lab)> {
-        let Self { active, backup, probe, _echoes, lab } = self;
-        thread::sleep(AFTERMATH);
+        let Self { active, backup, probe, aftermath, _echoes, lab } = self;
+        thread::sleep(aftermath);
         let seen = probe.finish();
         let (lost, hosts, gap) = (seen.lost(), seen.hosts(), seen.longest_gap().map(|(_, gap)| gap));
         let logs = || format!("{}\n{}", active.daemon.log(), backup.daemon.log());

@@ -21,6 +21,12 @@ impl VirtualRouter {
             .with("addresses", &format!("[\"{VIP}/24\"]"))
     }
 
+    /// Returns the virtual router `lan` with adverts every second. Its lease is long enough for an agent to start again
+    /// within it on a busy machine.
+    pub fn unhurried_lan(priority: u8) -> Self {
+        Self::lan(priority).with("advert_interval", "\"1s\"")
+    }
+
     /// Returns the virtual router `lan` over IPv6.
     pub fn lan_ipv6(priority: u8) -> Self {
         Self::lan(priority).with("addresses", &format!("[\"{LINK_LOCAL_VIP}/64\", \"{VIP_IPV6}/64\"]"))
