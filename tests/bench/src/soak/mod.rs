@@ -86,7 +86,7 @@ pub fn run(options: &Options, mut report_episode: impl FnMut(&str)) -> Result<Re
         seen_behind: None,
         report: Report::default(),
     };
-    soak.world.wait_until_steady(STEADY, Instant::now() + 4 * BOUND)?;
+    soak.world.wait_until_steady(start, STEADY, Instant::now() + 4 * BOUND)?;
     soak.world.wait_until_in_order(false, STEADY, Instant::now() + ORDER)?;
     for number in options.first.. {
         if start.elapsed() >= options.length || is_interrupted() {
@@ -201,7 +201,7 @@ impl Soak {
             }
         }
         let last = Instant::now();
-        let since = self.world.wait_until_steady(STEADY, last + BOUND)?;
+        let since = self.world.wait_until_steady(last, STEADY, last + BOUND)?;
         self.report.recoveries.push(since.saturating_duration_since(last));
         self.world.wait_until_in_order(false, STEADY, Instant::now() + ORDER)?;
         pause(episode.rest)

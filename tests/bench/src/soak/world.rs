@@ -243,15 +243,15 @@ impl World {
         Ok(())
     }
 
-    /// Waits until one router alone has served, by ARP and by datagram, for `long`, which must have begun before the
-    /// deadline. Returns the time since which it has served.
-    pub fn wait_until_steady(&mut self, long: Duration, deadline: Instant) -> Result<Instant> {
+    /// Waits until one router alone has served, by ARP and by datagram, for `long` after `from`. It must have begun
+    /// before the deadline. Returns the time since which it has served.
+    pub fn wait_until_steady(&mut self, from: Instant, long: Duration, deadline: Instant) -> Result<Instant> {
         loop {
             self.check_agents()?;
             let seen = self.sampler.so_far();
             let (since, newest) = (seen.sole_server_since(), seen.samples().last().map(|sample| sample.at));
             if let (Some(since), Some(newest)) = (since, newest)
-                && newest - since >= long
+                && newest >= since.max(from) + long
             {
                 return Ok(since);
             }
