@@ -19,7 +19,10 @@ macro_rules! load {
     ($entry:expr, $field:ident) => {
         // SAFETY: the field lies within an entry of the map, which exists for as long as the program runs. The read is
         // volatile because the agent or another CPU may write the aligned word at any time, always as a whole.
-        unsafe { ptr::read_volatile((&raw const (*$entry).$field).cast::<u64>()) }
+        #[allow(clippy::cast_ptr_alignment, reason = "every field of an entry begins at a multiple of eight bytes")]
+        unsafe {
+            ptr::read_volatile((&raw const (*$entry).$field).cast::<u64>())
+        }
     };
 }
 

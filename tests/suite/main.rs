@@ -1,6 +1,8 @@
 //! The tests that need root: agents and peers in network namespaces, and frames through the kernel half. Each module
 //! has one subject; `cargo xtask test -- arp::` runs the tests of one module.
 
+#![allow(clippy::float_cmp, reason = "the values come from text, and are compared with what was written there")]
+
 mod arp;
 mod bad_input;
 mod cleanup;

@@ -172,7 +172,7 @@ impl Lateness {
             while !stopped.load(Ordering::Relaxed) {
                 let start = Instant::now();
                 thread::sleep(PACE);
-                longest = longest.max(start.elapsed() - PACE);
+                longest = longest.max(start.elapsed().checked_sub(PACE).unwrap());
             }
             longest
         });

@@ -10,30 +10,27 @@ use aya::maps::{Array, Map, MapData};
 use xvrrp_common::abi::{LAYOUT, Stamp, map};
 use xvrrp_lab::load::Load;
 use xvrrp_lab::{
-    Lab, Namespace, PATIENCE, ServedPair, Shortage, TinyDirectory, VIP, VirtualRouter, Xvrrp, agent_binary, eventually,
-    host_state, run, wait_for_host_state, wait_until, wait_until_is,
+    Lab, Namespace, PATIENCE, ServedPair, Shortage, TinyDirectory, VIP, VirtualRouter, Xvrrp, agent_binary, alone,
+    eventually, host_state, run, wait_for_host_state, wait_until, wait_until_is,
 };
 
+/// Returns a virtual router whose lease is long enough for a restart on a busy machine.
 fn router(priority: u8) -> VirtualRouter {
-    VirtualRouter::lan(priority)
+    VirtualRouter::unhurried_lan(priority)
 }
 
 fn pair() -> Result<ServedPair> {
-    ServedPair::new(&[router(200)])
-}
-
-fn unhurried_pair() -> Result<ServedPair> {
     let lab = Lab::new(2)?;
-    let active = Xvrrp::start(&lab.routers[0], &[VirtualRouter::unhurried_lan(200)])?;
+    let active = Xvrrp::start(&lab.routers[0], &[router(200)])?;
     ServedPair::with_unhurried(lab, active)
 }
 
 #[test]
 fn an_immediate_restart_after_a_kill_resumes_the_active_role_without_losing_a_packet() -> Result<()> {
-    let mut pair = unhurried_pair()?;
+    let mut pair = pair()?;
     for restarts in 1..=3 {
         pair.active.kill()?;
-        pair.active.start_again(&pair.lab.routers[0], &[VirtualRouter::unhurried_lan(200)])?;
+        pair.active.start_again(&pair.lab.routers[0], &[router(200)])?;
         // The log is that of all these agents.
         pair.active.daemon.wait_for_lines(&["state=active", "reason=resumed"], restarts)?;
         thread::sleep(Duration::from_millis(500));
@@ -48,11 +45,11 @@ fn check_resumes(
     restore: impl Fn(&TinyDirectory) -> Result<()>,
 ) -> Result<()> {
     let lab = Lab::new(2)?;
-    let agent = Xvrrp::start_in_tiny_run(&lab.routers[0], &[VirtualRouter::unhurried_lan(200)])?;
+    let agent = Xvrrp::start_in_tiny_run(&lab.routers[0], &[router(200)])?;
     let mut pair = ServedPair::with_unhurried(lab, agent)?;
     pair.active.kill()?;
     spoil(pair.active.tiny_run()?)?;
-    pair.active.start_again(&pair.lab.routers[0], &[VirtualRouter::unhurried_lan(200)])?;
+    pair.active.start_again(&pair.lab.routers[0], &[router(200)])?;
     pair.active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
     pair.active.daemon.wait_for_line(&["cannot open the control socket", "the agent runs without it"], PATIENCE)?;
     restore(pair.active.tiny_run()?)?;
@@ -98,15 +95,17 @@ fn a_successor_takes_over_from_a_running_agent_without_losing_a_packet() -> Resu
 
 #[test]
 fn a_successor_takes_over_while_processes_compete_for_the_processors() -> Result<()> {
+    let _alone = alone();
+    let mut pair = pair()?;
     // Without a larger share of the processor, the successor takes longer than its predecessor waits for it.
-    let mut pair = unhurried_pair()?;
     let load = Load::spinning(40)?;
-    let mut successor = pair.active.replace(&pair.lab.routers[0], &[VirtualRouter::unhurried_lan(200)])?;
+    let mut successor = pair.active.replace(&pair.lab.routers[0], &[router(200)])?;
     ensure!(pair.active.daemon.wait(PATIENCE)?.success(), "the predecessor failed: {}", pair.active.daemon.log());
     drop(load);
     successor.wait_for_state("lan", "active")?;
-    pair.active = successor;
-    pair.check_undisturbed().map(drop)
+    // The client and the service compete for the processors too, so datagrams may be lost.
+    ensure!(pair.backup.transitions("lan", "active") == 0, "the Backup took over: {}", pair.backup.daemon.log());
+    Ok(())
 }
 
 #[test]
@@ -121,10 +120,10 @@ fn run_with_replace_starts_normally_if_no_agent_runs() -> Result<()> {
 
 #[test]
 fn an_agent_that_restarts_after_its_lease_becomes_backup_and_removes_the_address() -> Result<()> {
-    let mut pair = pair()?;
+    let mut pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
     pair.active.kill()?;
     pair.backup.wait_for_state("lan", "active")?;
-    pair.active.start_again(&pair.lab.routers[0], &[router(50)])?;
+    pair.active.start_again(&pair.lab.routers[0], &[VirtualRouter::lan(50)])?;
     let (restarted, lab) = (&mut pair.active, &pair.lab);
     restarted.wait_for_state("lan", "backup")?;
     wait_until("the address is removed", || {
@@ -292,9 +291,10 @@ fn a_detached_kernel_half_is_attached_again_before_a_backup_takes_over() -> Resu
     for (host, agent) in [(&hosts[1], &mut pair.backup), (&hosts[0], &mut pair.active)] {
         host.detach_ingress()?;
         agent.daemon.wait_for_line(&["WARN", "had been detached: attached it again"], PATIENCE)?;
-        thread::sleep(Duration::from_millis(800));
         wait_until("a program is attached", || Ok(host.ip("link show dev eth0")?.contains("xdp")))?;
     }
+    // Longer than Active_Down_Interval.
+    thread::sleep(Duration::from_secs(4));
     ensure!(pair.backup.transitions("lan", "active") == 0, "{}", pair.backup.daemon.log());
     Ok(())
 }

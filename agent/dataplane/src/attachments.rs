@@ -73,6 +73,9 @@ impl Attachments {
     }
 
     /// Puts back the pins that something else has removed. The kernel half works without them, but ends with this process.
+    ///
+    /// # Errors
+    /// The BPF file system cannot be read or written.
     pub fn restore_pins(&mut self) -> Result<RestoredPins, DataplaneError> {
         let none = RestoredPins { count: 0, fence: false };
         let Some(pins) = &self.pins else { return Ok(none) };

@@ -152,7 +152,7 @@ impl Tables {
     /// Fails if the map cannot be read.
     pub fn addresses(&self) -> Result<BTreeMap<Slot, Vec<IpAddr>>, DataplaneError> {
         let mut addresses = BTreeMap::<_, Vec<_>>::new();
-        for entry in self.vips.map.iter() {
+        for entry in &self.vips.map {
             let (vip, Checked { value: slot, .. }) = entry?;
             // Not the key by which an address is found from other interfaces.
             if vip.ifindex != 0 {
@@ -234,8 +234,10 @@ impl Tables {
         self.slots.set_lease(slot, until);
     }
 
-    /// Moves the end of a lease from `from` to a later moment. Fails, with the end that it finds instead, if the kernel half has
-    /// ended the lease.
+    /// Moves the end of a lease from `from` to a later time.
+    ///
+    /// # Errors
+    /// The kernel half has ended the lease. The error is the end that was found instead.
     pub fn renew_lease(&self, slot: Slot, from: u64, until: u64) -> Result<(), u64> {
         self.slots.renew_lease(slot, from, until)
     }

@@ -206,7 +206,7 @@ fn render(tables: &[Table]) -> (String, Vec<Option<Part>>) {
             }
             match &entry.value {
                 Value::One(value, location) => {
-                    text.line(&commented(&format!("{} = {value}", entry.key), location.as_ref()), Some(part))
+                    text.line(&commented(&format!("{} = {value}", entry.key), location.as_ref()), Some(part));
                 }
                 Value::List(elements) => {
                     text.line(&format!("{} = [", entry.key), Some(part));

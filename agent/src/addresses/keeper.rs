@@ -547,7 +547,9 @@ impl Keeper {
                 self.due = self.due.min(until);
             }
         }
-        over.into_iter().for_each(|number| self.report_standing(number, None));
+        for number in over {
+            self.report_standing(number, None);
+        }
     }
 
     /// Reports to the election and to the status whether a virtual router has what it needs on the host.

@@ -25,7 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// Length of the first rest. It is doubled each time, up to [`LONGEST_REST`], if the last rest ended less than
 /// [`LONGEST_REST`] ago.
 const FIRST_REST: Duration = Duration::from_secs(10);
-const LONGEST_REST: Duration = Duration::from_secs(600);
+const LONGEST_REST: Duration = Duration::from_mins(10);
 
 /// Recent history of one address or filter entry that belongs on the host.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! `xvrrp cleanup`: removes from the host what a crashed agent has left, if no agent will be started again.
 
 use anyhow::Context;
+use std::collections::BTreeSet;
 use xvrrp_config::AgentConfig;
 use xvrrp_dataplane::Pins;
 use xvrrp_net::Netlink;
@@ -19,7 +20,7 @@ pub async fn run(config: &AgentConfig) -> anyhow::Result<Vec<String>> {
     let interfaces = netlink.interfaces().await?;
     let mut removed = Vec::new();
     // Addresses go first, while the kernel half still drops ARP for them.
-    let (addresses, failures) = netlink.remove_stale_addresses(&Default::default()).await?;
+    let (addresses, failures) = netlink.remove_stale_addresses(&BTreeSet::default()).await?;
     // If addresses remain, the kernel half stays as well.
     if let Some(failure) = failures.into_iter().next() {
         return Err(failure.into());

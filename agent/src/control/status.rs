@@ -286,6 +286,7 @@ mod empty_if_none {
         Some(XdpMode),
     }
 
+    #[allow(clippy::ref_option, reason = "serde passes a reference to the field")]
     pub fn serialize<S: Serializer>(mode: &Option<XdpMode>, serializer: S) -> Result<S::Ok, S::Error> {
         mode.map_or(Empty::None, Empty::Some).serialize(serializer)
     }

@@ -52,7 +52,7 @@ impl Entry {
     pub(super) fn take_role(&mut self, state: State, leased: bool, tables: &mut Tables) -> Result<(), DataplaneError> {
         match state {
             State::Active if self.lease == Lease::ENDED => {
-                self.set_lease(crate::process::clock::now().as_nanos(), tables)
+                self.set_lease(crate::process::clock::now().as_nanos(), tables);
             }
             State::Active => {}
             State::Initialize | State::Backup => self.set_lease(Lease::ENDED, tables),

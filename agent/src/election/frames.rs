@@ -65,7 +65,9 @@ pub struct Advertised<'a> {
 
 impl Advertised<'_> {
     /// Builds the advert with this priority: one frame for the multicast group, or a packet for each unicast peer.
-    /// Fails if an advert cannot carry what the configuration says.
+    ///
+    /// # Errors
+    /// An advert cannot carry what the configuration says.
     pub fn advert(&self, priority: Priority, checksum: ChecksumForm) -> io::Result<Vec<Vec<u8>>> {
         match Family::of(self.primary) {
             Family::Ipv4 => self.advert_of::<[u8; 4]>(priority, checksum),

@@ -54,8 +54,10 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Creates a virtual router that has not been started yet. Fails if an advert cannot carry what the configuration
-    /// says, which the configuration's check should have refused.
+    /// Creates a virtual router that has not been started yet.
+    ///
+    /// # Errors
+    /// An advert cannot carry what the configuration says, which the configuration's check should have refused.
     pub fn new(config: InstanceConfig) -> io::Result<Self> {
         let entry = Entry::new(config.key, config.kernel, config.resume);
         let mut instance = Self {

@@ -111,6 +111,9 @@ impl ElectionThread {
 
 /// Starts the election of `instances`. It sends requests to install and remove addresses to the address thread, and
 /// receives from that thread how they stand. With `realtime_priority` 0, the election thread has ordinary scheduling.
+///
+/// # Errors
+/// The thread cannot be started, or the kernel refuses a timer.
 pub fn spawn(
     tables: Tables,
     instances: PerRouter<Instance>,
@@ -251,7 +254,7 @@ impl Election {
             let Some(instance) = self.instances.get_mut(index) else { continue };
             match told {
                 KernelEvent::Advert(event) if instance.key() == event.router => {
-                    instance.heard(&event.advert, clock::now())
+                    instance.heard(&event.advert, clock::now());
                 }
                 KernelEvent::Advert(_) => {}
                 KernelEvent::Conflict(claim) => instance.contest(&claim, clock::now(), &self.outlets, &mut self.pace),

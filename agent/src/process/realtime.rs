@@ -87,6 +87,7 @@ pub fn lock_memory() -> io::Result<()> {
 }
 
 /// Touches the stack and the heap that a thread may need for a takeover, so that the kernel need not find pages for it then.
+#[allow(clippy::large_stack_arrays, reason = "it is there to be large")]
 pub fn touch_memory() {
     // More than any call of ours takes, and less than what makes malloc(3) return memory to the kernel.
     const STACK: usize = 128 << 10;

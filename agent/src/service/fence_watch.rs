@@ -97,7 +97,7 @@ async fn keep(
             match outcome {
                 Ok(()) => _ = failed.remove(&ifindex),
                 Err(error) if failed.insert(ifindex) => {
-                    tracing::warn!("{error}: if this agent dies, its host may keep serving through that interface")
+                    tracing::warn!("{error}: if this agent dies, its host may keep serving through that interface");
                 }
                 Err(_) => {}
             }

@@ -72,7 +72,7 @@ impl Monitors {
             let lines: String = lines.into_iter().map(|line| line + "\n").collect();
             // A client that was stopped (SIGSTOP) loses the monitor after a while, so that another one can have it.
             let sent = tokio::time::timeout(PATIENCE, client.send(lines.as_bytes())).await;
-            if !matches!(sent, Ok(Ok(_))) {
+            if !matches!(sent, Ok(Ok(()))) {
                 return;
             }
         }

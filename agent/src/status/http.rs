@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     /// Starts a server whose pages contain their number, and returns its address.
-    async fn start() -> SocketAddr {
+    fn start() -> SocketAddr {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
@@ -206,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_get_request_for_metrics_is_answered_with_the_page() {
-        let address = start().await;
+        let address = start();
         let page = ask(address, "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
         assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
         assert!(page.contains(&format!("\r\ncontent-type: {FORMAT}\r\n")), "{page}");
@@ -223,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_endless_request_is_refused() {
-        let address = start().await;
+        let address = start();
         let mut stream = connect(address).await;
         let endless = format!("GET /metrics HTTP/1.1\r\nx: {}", "y".repeat(2 * MAX_REQUEST));
         // The server may refuse it and close the connection before all of it is written.
@@ -235,7 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn frequent_requests_get_the_same_page_for_a_while() {
-        let address = start().await;
+        let address = start();
         let begin = Instant::now();
         let mut last = String::new();
         for _ in 0..50 {
@@ -247,7 +247,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_client_replaces_the_oldest_silent_one() {
-        let address = start().await;
+        let address = start();
         let mut silent = Vec::new();
         for _ in 0..4 * MAX_CLIENTS {
             let mut stream = connect(address).await;

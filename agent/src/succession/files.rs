@@ -9,6 +9,7 @@ use nix::unistd::dup;
 use serde::{Deserialize, Serialize};
 
 /// Descriptor numbers of [`Files`].
+#[allow(clippy::unsafe_derive_deserialize, reason = "the numbers come from this process itself, before its exec")]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Numbers {
     control: Option<RawFd>,

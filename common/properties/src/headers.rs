@@ -84,10 +84,10 @@ fn ipv4_header(bytes: &[u8], seen: Seen<'_>) {
     let watched = Watched::new(bytes);
     let decoded = ipv4::Header::decode(&watched, 0);
     // A header has at most 60 bytes, so more of them are never too few.
-    if decoded != Err(ipv4::Error::Truncated) {
-        assert_eq!(ipv4::Header::decode(padded(bytes).as_slice(), 0), decoded);
-    } else {
+    if decoded == Err(ipv4::Error::Truncated) {
         assert!(bytes.len() < 60);
+    } else {
+        assert_eq!(ipv4::Header::decode(padded(bytes).as_slice(), 0), decoded);
     }
     match decoded {
         Err(ipv4::Error::Truncated) => seen("truncated"),
@@ -95,7 +95,7 @@ fn ipv4_header(bytes: &[u8], seen: Seen<'_>) {
         Ok(header) => {
             assert!((ipv4::HEADER..=60).contains(&header.payload) && header.payload <= bytes.len());
             assert!(watched.end.get() <= header.payload, "the payload was read");
-            assert!(header.payload + header.payload_length <= usize::from(u16::MAX));
+            assert!(u16::try_from(header.payload + header.payload_length).is_ok());
             assert_eq!(ipv4::protocol(bytes, 0), Ok(header.protocol));
             assert_eq!(ipv4::destination(bytes, 0), Ok(header.destination));
             assert!(Sum::of(&bytes[..header.payload]).is_valid());

@@ -3,6 +3,8 @@
 //! Both the targets of cargo-fuzz and the ordinary test beside this library call these functions. Each of them panics
 //! if its decoder lacks a property, and otherwise reports the outcome to `seen`.
 
+#![allow(clippy::missing_panics_doc, reason = "every function panics if its property does not hold")]
+
 mod advert;
 mod headers;
 mod neighbor;

@@ -21,13 +21,19 @@ pub struct Truncated;
 /// A frame in any kind of memory.
 pub trait Packet {
     /// Reads the `N` bytes at `offset`.
+    ///
+    /// # Errors
+    /// The frame ends before them.
     fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Truncated>;
 }
 
 /// A frame whose bytes can be summed in place.
 pub trait Summed: Packet {
     /// Returns the ones' complement sum of the `length` bytes at `offset`. `length` is a multiple of four and less than
-    /// [`MAX_SUMMED`]; with a greater length, this fails with [`Truncated`].
+    /// [`MAX_SUMMED`].
+    ///
+    /// # Errors
+    /// The frame ends before them, or the length is too great.
     fn sum(&self, offset: usize, length: usize) -> Result<Sum, Truncated>;
 }
 

@@ -201,10 +201,10 @@ impl Host {
         };
         match (arrival, answerer) {
             (Arrival::Cable, Answerer::Nobody) => {
-                requests = Requests::Sent((0..senders).map(|sender| nobodys(&request(sender))).collect())
+                requests = Requests::Sent((0..senders).map(|sender| nobodys(&request(sender))).collect());
             }
             (Arrival::Driver, Answerer::Nobody) => {
-                attached.push(bare_xdp::attach(BareProgram::discard()?.fd(), asked, INTERFACE)?)
+                attached.push(bare_xdp::attach(BareProgram::discard()?.fd(), asked, INTERFACE)?);
             }
             (_, Answerer::Kernel) => {
                 asked.ip(&format!("addr add {}/32 dev {INTERFACE}", Ipv4Addr::from(VIP)))?;

@@ -36,7 +36,7 @@ const LOADS: [(&str, StartLoad); 4] = [
 ];
 
 fn run(options: &Options) -> Result<Findings> {
-    let busy = options.pick(Duration::from_secs(60), Duration::from_secs(2));
+    let busy = options.pick(Duration::from_mins(1), Duration::from_secs(2));
     let metronome = Metronome::start()?;
     let mut findings = Findings {
         how: format!(

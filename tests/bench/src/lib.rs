@@ -3,6 +3,13 @@
 //! Each subject of the bench is one file with a [`Subject`], which [`SUBJECTS`] lists. A subject measures and returns
 //! [`Findings`]. The other files print, judge and write them.
 
+#![allow(
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    clippy::unchecked_time_subtraction,
+    reason = "whatever fails here fails a test or a measurement, with a message that says why"
+)]
+
 mod arp;
 mod bare_xdp;
 mod false_takeover;

@@ -16,7 +16,7 @@ pub const SUBJECT: Subject = Subject { name: "scale", title: "processor and memo
 
 /// Time until all announcements are sent: keepalived sends a second round of them five seconds after the first.
 const SETTLE: Duration = Duration::from_secs(8);
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Number of interfaces, of virtual routers on each of them, and their advertisement interval.
 #[derive(Clone, Copy)]

@@ -122,7 +122,7 @@ impl Generator {
         let nonce = [14, 1, 1, 2, 3, 4, 5, 6];
         let flags = *self.one_of(&[0, 0x20, 0xe0]);
         let mut message = [&[kind, 0, 0, 0, flags, 0, 0, 0], &target[..]].concat();
-        for options in self.one_of(&[&[][..], &[0], &[0], &[1], &[0, 1]]).iter() {
+        for options in *self.one_of(&[&[][..], &[0], &[0], &[1], &[0, 1]]) {
             message.extend(if *options == 0 { &located[..] } else { &nonce });
         }
         let macs = [self.mac(), self.mac()];

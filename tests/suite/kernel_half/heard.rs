@@ -2,7 +2,7 @@
 
 use super::fixture::{NO_ROUTER, ROUTER};
 use anyhow::Result;
-use xvrrp_common::abi::{AdvertEvent, Counter, HeardAdvert, Router, ipv4_address};
+use xvrrp_common::abi::{AdvertEvent, Counter, Heard, HeardAdvert, Router, ipv4_address};
 use xvrrp_common::units::{Interval, Priority, Version};
 use xvrrp_common::wire::vrrp::{self, AdvertFrame};
 use xvrrp_lab::kernel_half::{KernelHalf, Verdict, key, router};
@@ -50,7 +50,7 @@ fn the_latest_advert_is_recorded_completely() -> Result<()> {
             reserved: [0; 2],
         };
         assert_eq!(latest, expected);
-        assert_eq!(kernel.heard(0), Default::default(), "another virtual router's entry");
+        assert_eq!(kernel.heard(0), Heard::default(), "another virtual router's entry");
     }
     Ok(())
 }

@@ -73,7 +73,7 @@ fn adverts_of_others_and_to_others_are_not_accepted() -> Result<()> {
         passes("to another address of ours", emit_unicast(&advert(), [192, 0, 2, 4], INTERFACE_MAC)),
         passes("to a virtual address", emit_unicast(&advert(), [192, 0, 2, 1], INTERFACE_MAC)),
         passes("of another VRID", to_us(&other_vrid)),
-        passes("without a VRID", near[..MESSAGE + 1].to_vec()),
+        passes("without a VRID", near[..=MESSAGE].to_vec()),
         passes("a later fragment", frames::with_ip_byte(&near, 7, 1)),
         passes("on another VLAN", frames::tagged(&near, 0x8100, 7)),
     ] {

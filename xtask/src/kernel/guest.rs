@@ -18,7 +18,7 @@ pub const QEMU: &str = "qemu-system-x86_64";
 /// Directory in the guest where it sees the host's programs.
 pub const PROGRAMS: &str = "/target";
 /// Time limit of the whole run, boot included. On two cores, a run takes one to two minutes.
-const DEADLINE: Duration = Duration::from_secs(600);
+const DEADLINE: Duration = Duration::from_mins(10);
 /// Number of network cards, which are all on one segment.
 const CARDS: u8 = 3;
 /// Last line that `scripts/guest-init` prints if all commands have succeeded.

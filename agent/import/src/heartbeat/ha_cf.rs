@@ -156,14 +156,7 @@ impl Cluster {
     pub fn checks(&self, report: &mut Report) -> Vec<Table> {
         let mut tables = Vec::new();
         for Located { value: host, location } in &self.pings {
-            if !self.ipfail {
-                report.add(
-                    location,
-                    "ping",
-                    "without ipfail, heartbeat does nothing when this node is lost; write a [[check]] if xvrrp should \
-                     react",
-                );
-            } else {
+            if self.ipfail {
                 let advice = format!(
                     "as with ipfail, a lost ping node lowers the priority by {}, and the other host takes over if it \
                      reaches more of them; with preempt = false it does not",
@@ -175,6 +168,13 @@ impl Cluster {
                 table.set("ping", host.as_str(), location);
                 table.choose("weight", PING_WEIGHT, advice);
                 tables.push(table);
+            } else {
+                report.add(
+                    location,
+                    "ping",
+                    "without ipfail, heartbeat does nothing when this node is lost; write a [[check]] if xvrrp should \
+                     react",
+                );
             }
         }
         tables

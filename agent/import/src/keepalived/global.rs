@@ -5,7 +5,10 @@ use super::super::location::{Located, Location};
 use super::super::names::sanitize;
 use super::super::report::Report;
 use super::announce::Announcements;
-use super::table::{Directives, Handling::*};
+use super::table::{
+    Directives,
+    Handling::{Advise, Ignore, Read},
+};
 use super::tree::Statement;
 
 /// Directives that apply to every virtual router.

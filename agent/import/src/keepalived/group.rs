@@ -7,7 +7,11 @@ use super::super::report::Report;
 use super::global::Global;
 use super::instance::Instance;
 use super::program::Programs;
-use super::table::{Directives, Handling::*, apply};
+use super::table::{
+    Directives,
+    Handling::{Advise, Read},
+    apply,
+};
 use super::track::{IN_GROUP, Tracked};
 use super::tree::Statement;
 

@@ -8,7 +8,10 @@ use super::address::{self, Address};
 use super::announce::Announcements;
 use super::peer;
 use super::program::Programs;
-use super::table::{Directives, Handling::*};
+use super::table::{
+    Directives,
+    Handling::{Advise, Ignore, Read},
+};
 use super::track::Tracked;
 use super::tree::Statement;
 

@@ -67,6 +67,7 @@ impl Reader<'_> {
     fn evaluate(&mut self, line: String, location: &Location) -> Result<Option<String>, ImportError> {
         let mut line = line;
         for _ in 0..MAX_REPLACEMENTS {
+            #[allow(clippy::assigning_clones, reason = "the new line is a part of the old one")]
             if let Some(condition) = line.strip_prefix('@') {
                 let (negated, condition) = condition.strip_prefix('^').map_or((false, condition), |rest| (true, rest));
                 let Some((id, rest)) = condition.split_once([' ', '\t']) else { return Ok(None) };

@@ -13,7 +13,7 @@ const PLAIN: &str = "keepalived does not encrypt mail; remove this if the server
 impl Global {
     /// Makes the table `[mail]`, if keepalived sends mail.
     pub fn mail(&self, instances: &[Instance], report: &mut Report) -> Option<Table> {
-        let wanted = instances.iter().filter_map(|instance| self.alert(instance)).next();
+        let wanted = instances.iter().find_map(|instance| self.alert(instance));
         let (Some(to), Some(wanted)) = (self.mail_to.first(), wanted) else {
             let unused =
                 self.mail_to.first().map(|to| (&to.location, "notification_email", "no vrrp_instance has smtp_alert"));

@@ -43,7 +43,11 @@ impl Instance {
         match &self.vmac {
             Some(location) => table.set("virtual_mac", true, location),
             None => {
-                table.choose("virtual_mac", false, "keepalived: no use_vmac; set it to true once all routers run xvrrp")
+                table.choose(
+                    "virtual_mac",
+                    false,
+                    "keepalived: no use_vmac; set it to true once all routers run xvrrp",
+                );
             }
         }
         self.write_password(version, global, &mut table, report);
@@ -51,7 +55,9 @@ impl Instance {
         self.announcements.write(&global.announcements, &mut table);
         let mut tracked = self.tracked.clone();
         if owner {
-            tracked.iter_mut().for_each(|tracked| tracked.weightless = Some(AS_OWNER));
+            for tracked in &mut tracked {
+                tracked.weightless = Some(AS_OWNER);
+            }
         }
         checks.write(&tracked, &mut table, report);
         if has_mail {
@@ -202,7 +208,7 @@ impl Instance {
                  them",
             ),
             _ => {
-                report.add(&kind.location, "auth_type", "is neither PASS nor AH, so keepalived ignores it; correct it")
+                report.add(&kind.location, "auth_type", "is neither PASS nor AH, so keepalived ignores it; correct it");
             }
         }
     }

@@ -8,7 +8,10 @@ use super::super::names::Names;
 use super::super::report::Report;
 use super::super::time::{duration, seconds};
 use super::global::Global;
-use super::table::{self, Directives, Handling::*};
+use super::table::{
+    self, Directives,
+    Handling::{Advise, Ignore, Read},
+};
 use super::tree::{Statement, command_words};
 
 const REVERSE: &str = "is left out: reverse has no counterpart; invert the result of the check, or the weight";

@@ -11,7 +11,7 @@ use xvrrp_vrrp::RouterState;
 use crate::notify::audience::StateChange;
 
 /// The period to which [`Limits::messages`] refers.
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 /// How many changes a message lists. If there are more, the oldest are only counted.
 const LISTED: usize = 100;
 
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use xvrrp_config::Occasion;
 
-    const LIMITS: Limits = Limits { messages: 2, gather: Duration::from_secs(300) };
+    const LIMITS: Limits = Limits { messages: 2, gather: Duration::from_mins(5) };
 
     fn change(state: RouterState) -> TimedChange {
         let change = StateChange { on: Occasion::Active, state, reason: "active_down".into(), priority: 100 };
@@ -161,7 +161,7 @@ mod tests {
         let mut batcher = exhausted(start);
         let mut messages = Vec::new();
         let mut now = start;
-        while now < start + Duration::from_secs(3600) {
+        while now < start + Duration::from_hours(1) {
             now += Duration::from_secs(1);
             let is_last = now.duration_since(start).as_secs() == 3600;
             batcher.add(change(if is_last { RouterState::Fault } else { RouterState::Active }), now);

@@ -19,7 +19,7 @@ use super::queue::{MailQueue, QueuedMessage};
 /// The pause after the first failure. It doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause after a failure.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// Maximum size of a password file in bytes. The password is the first line; comments may follow.
 const MAX_PASSWORD_FILE: u64 = 64 << 10;

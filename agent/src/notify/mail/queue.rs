@@ -14,7 +14,7 @@ use xvrrp_vrrp::RouterState;
 /// Maximum number of messages in the queue. If there are more, the oldest are dropped.
 const MAX_MESSAGES: usize = 1000;
 /// Maximum age of a message. Older ones are dropped.
-const MAX_AGE: Duration = Duration::from_secs(4 * 3600);
+const MAX_AGE: Duration = Duration::from_hours(4);
 
 /// Maximum size of a file in bytes, many times that of a message or of the memories.
 const MAX_FILE: u64 = 16 << 20;
@@ -234,7 +234,7 @@ mod tests {
     fn a_message_of_yesterday_is_dropped() {
         let (_directory, queue) = queue();
         queue.put(&message("today")).unwrap();
-        let yesterday = SystemTime::now() - Duration::from_secs(24 * 3600);
+        let yesterday = SystemTime::now() - Duration::from_hours(24);
         fs::write(queue.free_name(yesterday), "ops@example.net\nyesterday").unwrap();
         assert_eq!(texts(&queue), ["today"]);
         assert_eq!(queue.all().unwrap().len(), 1);

@@ -114,7 +114,7 @@ impl Character {
 
     /// Returns how far its clock advances in a tick.
     fn tick(&self) -> Interval {
-        Interval::from_nanos(TICK.strict_add_signed(TICK as i64 / RATE * self.router.fast))
+        Interval::from_nanos(TICK.strict_add_signed(TICK.cast_signed() / RATE * self.router.fast))
     }
 
     fn advert(&self, (received_at, (from, priority)): (Instant, Contents)) -> Event {

@@ -229,7 +229,7 @@ impl Model {
         if let Some(index) = find(|host| host.hung) {
             return Step::Wake(index);
         }
-        if let Some(index) = find(|host| host.is_due()) {
+        if let Some(index) = find(Host::is_due) {
             return Step::Agent(index);
         }
         if !world.hosts.iter().any(Host::is_running) {

@@ -80,7 +80,7 @@ fn actives(segment: &Segment) -> Vec<usize> {
 fn assert_settled(segment: &mut Segment, settled_at: Instant, configs: &[Config]) -> Option<usize> {
     segment.run_until(settled_at, |_| {});
     let settled = actives(segment);
-    let anybody = segment.hosts.iter().any(|host| host.is_reachable());
+    let anybody = segment.hosts.iter().any(super::host::Host::is_reachable);
     assert_eq!(settled.len(), usize::from(anybody), "Active: {settled:?}");
 
     let watch_until = settled_at + longest_active_down_interval(configs).saturating_mul(3);

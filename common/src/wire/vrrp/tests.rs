@@ -11,7 +11,7 @@ const SOURCE: [u8; 4] = [192, 0, 2, 2];
 const IP: usize = 14;
 const MESSAGE: usize = 34;
 
-fn frame<'a>(version: Version, addresses: &'a [[u8; 4]]) -> AdvertFrame<'a> {
+fn frame(version: Version, addresses: &[[u8; 4]]) -> AdvertFrame<'_> {
     let vrid = Vrid::new(51).unwrap();
     AdvertFrame {
         source_mac: MacAddress::virtual_ipv4(vrid),
@@ -225,7 +225,7 @@ fn the_vrid_is_found_only_inside_the_payload() {
     assert_eq!(vrid(packet.as_slice(), &ip), Some(51));
     // Ethernet padding after a payload of one byte is not a VRID.
     assert_eq!(vrid(packet.as_slice(), &ipv4::Header { payload_length: 1, ..ip }), None);
-    assert_eq!(vrid(&packet[..MESSAGE + 1], &ip), None);
+    assert_eq!(vrid(&packet[..=MESSAGE], &ip), None);
 }
 
 #[test]

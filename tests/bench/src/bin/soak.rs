@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 
 fn options() -> Result<Options> {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos();
-    let mut options = Options { length: Duration::from_secs(120), seed: u64::from(seed), first: 0, wall_clock: false };
+    let mut options = Options { length: Duration::from_mins(2), seed: u64::from(seed), first: 0, wall_clock: false };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut number = || args.next().and_then(|number| number.parse::<u64>().ok()).context(USAGE);

@@ -208,7 +208,7 @@ impl Fault {
             Self::Impair(Impairment::Duplicate { .. }) => Self::Impair(Impairment::Duplicate { percent, later: time }),
             Self::Impair(Impairment::Reorder { .. }) => Self::Impair(Impairment::Reorder { within: time }),
             Self::WallClock(_) => {
-                let by = i64::try_from(chance.up_to(Duration::from_secs(3600)).as_millis()).unwrap_or_default();
+                let by = i64::try_from(chance.up_to(Duration::from_hours(1)).as_millis()).unwrap_or_default();
                 Self::WallClock(if chance.happens(50) { by } else { -by })
             }
             other => other,

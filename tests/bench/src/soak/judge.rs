@@ -185,7 +185,9 @@ mod tests {
         fn verdict(&mut self, hosts: &[usize], from: u64, until: u64) -> Option<u64> {
             let samples = (from..until).map(|number| {
                 let mut sample = Sample::unanswered(u32::try_from(number).expect("small"), self.at(number));
-                hosts.iter().for_each(|&host| sample.answered(host, Kind::Udp, true));
+                for &host in hosts {
+                    sample.answered(host, Kind::Udp, true);
+                }
                 sample
             });
             let samples: Vec<_> = samples.collect();
@@ -204,7 +206,9 @@ mod tests {
     fn both_clients_are_judged_alike() {
         let mut trial = Trial::new();
         let mut twice = Sample::unanswered(0, trial.at(0));
-        [0, 1].into_iter().for_each(|host| twice.answered(host, Kind::Udp, true));
+        for host in [0, 1] {
+            twice.answered(host, Kind::Udp, true);
+        }
         for client in [Client::Segment, Client::Behind] {
             assert!(trial.judge.judge_samples(client, &[twice]).is_some());
         }

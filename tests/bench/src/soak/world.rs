@@ -64,7 +64,7 @@ impl World {
     /// Returns the number of changes of role that the agents have logged, except those of [`Side`](xvrrp_lab::Side). A
     /// successor that continues a role has not changed it.
     pub fn role_changes(&self) -> usize {
-        self.places.iter().map(|place| place.role_changes()).sum()
+        self.places.iter().map(Place::role_changes).sum()
     }
 
     /// Fails unless every agent that should be running is running and none has logged a panic.

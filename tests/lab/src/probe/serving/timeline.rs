@@ -294,7 +294,9 @@ mod tests {
                 'b' | 'l' => &[0, 1],
                 _ => &[],
             };
-            hosts.iter().for_each(|&host| sample.answered(host, Kind::Udp, who != 'l'));
+            for &host in hosts {
+                sample.answered(host, Kind::Udp, who != 'l');
+            }
             sample
         });
         ServingTimeline::new(start, samples.collect())

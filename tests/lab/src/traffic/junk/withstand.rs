@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use super::Junk;
 use super::counts::{Counts, SERVED};
-use crate::probe::{Destination, Hosts, Kind, Serving};
+use crate::probe::{Destination, Gap, Hosts, Kind, Serving};
 use crate::traffic::flood::{Flood, Handed, dropped};
 use crate::{Lab, Pair};
 
@@ -133,7 +133,7 @@ impl Junk {
         let served_by_backup = Counts::look(pair, Target::Backup.router())?.sum(SERVED) - served_before;
         let seen = sampler.map(Serving::finish);
         if let Some(seen) = &seen {
-            let silent: Duration = seen.gaps(Kind::Arp).iter().map(|gap| gap.length()).sum();
+            let silent: Duration = seen.gaps(Kind::Arp).iter().map(Gap::length).sum();
             ensure!(seen.hosts(Kind::Arp).contains(&Hosts::one(0)), "the Active router never answered the sampler");
             ensure!(silent < length / 2, "the Active router did not answer the sampler for {silent:?}");
         }
