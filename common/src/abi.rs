@@ -8,7 +8,7 @@
 //! | [`map::ROUTERS`] | hash | [`RouterKey`] | `u32`: the [`Router::slot`] | agent |
 //! | [`map::VIPS`] | hash | [`VipKey`] | [`Checked`]: the [`Router::slot`] | agent |
 //! | [`map::ALLOWED_SOURCES`] | hash | [`SourceKey`] | [`Checked`]: the minimum TTL or hop limit, 1 to 255 | agent |
-//! | [`map::SLOTS`] | array, mmapable | [`Router::slot`] | [`Slot`] | agent; the kernel half ends leases |
+//! | [`map::SLOTS`] | array, mmapable | [`Router::slot`] | [`SlotEntry`] | agent; the kernel half ends leases |
 //! | [`map::HEARD`] | array, mmapable | [`Router::slot`] | [`Heard`] | kernel half |
 //! | [`map::COUNTERS`] | per-CPU array | 0: no router of ours; else [`Router::slot`] + 1 | [`Counters`] | kernel half |
 //! | [`map::EVENTS`] | ring buffer | | [`AdvertEvent`] | kernel half |

@@ -34,7 +34,7 @@ pub fn record(entry: *mut Heard, advert: &HeardAdvert, restarts_timer: bool) -> 
 }
 
 /// Returns whether the agent may be notified of another claim now. If so, the next claim has to wait for
-/// [`Claim::PAUSE`].
+/// [`ConflictEvent::PAUSE`].
 #[inline(always)]
 pub fn claim_is_due(entry: *mut Heard) -> bool {
     let now = clock::now();

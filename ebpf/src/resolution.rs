@@ -85,7 +85,7 @@ fn is_conflict(router: &Router, mac: MacAddress) -> bool {
     (active || router.has(abi::Router::VIRTUAL_MAC)) && mac != router.answer_mac()
 }
 
-/// Notifies the agent of a conflicting claim while this host is Active, at most once in [`Claim::PAUSE`]. The agent
+/// Notifies the agent of a conflicting claim while this host is Active, at most once in [`ConflictEvent::PAUSE`]. The agent
 /// announces the address again and logs the claim.
 #[inline(always)]
 fn report_conflict(router: &Router, address: Address, mac: MacAddress) {

@@ -340,7 +340,6 @@ fn count(counters: &BTreeMap<String, u64>, of: &[Counter]) -> f64 {
 }
 
 /// Converts a count, exactly up to 2^53.
-#[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]
 fn exact(count: u64) -> f64 {
     count as f64
 }

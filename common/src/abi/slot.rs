@@ -40,7 +40,7 @@ pub const fn digest([place, high, low]: [u64; 3]) -> u32 {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SlotEntry {
-    /// MapKey of the virtual router; all zero while the slot is free.
+    /// Key of the virtual router; all zero while the slot is free.
     pub key: RouterKey,
     /// Role, flags and priority.
     pub state: StateWord,

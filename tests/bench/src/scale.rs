@@ -144,7 +144,6 @@ fn parts(memory: Memory) -> [(&'static str, Share); 4] {
     ]
 }
 
-#[expect(clippy::cast_precision_loss, reason = "far below 2^53 bytes")]
 fn megabytes(bytes: usize) -> Result<Samples> {
     Samples::once(bytes as f64 / 1e6)
 }
@@ -195,7 +194,6 @@ fn measure(program: Program, size: Size, options: &Options) -> Result<Taken> {
         parts,
         maps: Samples::of(maps)?,
         adverts: Samples::of(adverts)?,
-        #[expect(clippy::cast_precision_loss, reason = "some thousands at most")]
         changes: Samples::once(changes as f64)?,
         at_the_end,
     })

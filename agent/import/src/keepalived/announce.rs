@@ -42,7 +42,6 @@ impl Announcements {
     }
 
     /// Reports a refresh. keepalived does not refresh by default, and xvrrp never does.
-    #[expect(clippy::unused_self, reason = "the other directives need it")]
     pub fn set_refresh(&mut self, it: &Statement, report: &mut Report) {
         if it.number(0..=u32::MAX, report).is_some_and(|seconds| seconds > 0) {
             let advice = "announcements are not refreshed: the kernel half answers every ARP request, and every \

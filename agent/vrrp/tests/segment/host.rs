@@ -20,12 +20,10 @@ pub struct Host {
     pub cut: bool,
     pub takeovers: u32,
     /// All events of the agent with its actions.
-    #[allow(dead_code, reason = "for the recorded elections")]
     pub steps: Vec<Step>,
 }
 
 /// An event of an agent with its actions.
-#[allow(dead_code, reason = "for the recorded elections")]
 #[derive(Debug)]
 pub struct Step {
     pub at: Instant,
@@ -35,7 +33,6 @@ pub struct Step {
     pub next: Option<Instant>,
 }
 
-#[allow(dead_code, reason = "for the recorded elections")]
 #[derive(Debug)]
 pub enum Input {
     Event(Event),
