@@ -1,4 +1,4 @@
-//! The xvrrp agent: elects, tells the kernel half its role, announces and installs the virtual addresses.
+//! The xvrrp agent: runs the election, writes the role for the kernel half, announces and installs the virtual addresses.
 //!
 //! Start with [`service`] (start, run and stop), [`election`] (the real-time loop) and the crate `xvrrp-vrrp` (the protocol).
 

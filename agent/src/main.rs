@@ -17,7 +17,7 @@ const EXIT_USAGE: u8 = 2;
 const EXIT_INCOMPLETE: u8 = 3;
 
 fn main() -> ExitCode {
-    // By a thread of its own: who reads the log slowly, or not at all, holds up nothing, and loses lines.
+    // A separate thread writes the log, so that a slow reader delays nothing. Lines may be lost.
     let (log, _guard) = signals::without(|| {
         NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).finish(log_queue::Receiver(std::io::stderr()))
     });

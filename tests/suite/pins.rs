@@ -135,8 +135,8 @@ fn run_on(host: &Namespace, wrapper: &str, command: &str, keys: &str) -> Result<
 fn a_directory_that_cannot_hold_pins_is_an_error_in_the_configuration() -> Result<()> {
     let lab = Lab::new(1)?;
     let host = &lab.routers[0];
-    let complaint = "FILE:3: agent: bpffs: \"/tmp\": / is in no BPF file system, and not empty, so that none can be mounted \
-                     there; give another agent.bpffs, such as /sys/fs/bpf/xvrrp";
+    let complaint = "FILE:3: agent: bpffs: \"/tmp\": / is not in a BPF file system, and one cannot be mounted \
+                     there because the directory is not empty; give another agent.bpffs, such as /sys/fs/bpf/xvrrp";
     for command in ["check", "run --config"] {
         let (code, output) = run_on(host, "", command, "bpffs = \"/tmp\"")?;
         ensure!(code == Some(2) && output.contains(complaint), "{command}: {code:?} {output}");

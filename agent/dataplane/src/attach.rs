@@ -104,7 +104,7 @@ pub(super) fn fence(
     attached.map_err(|error| failed(chain(&error)))
 }
 
-/// Where TC programs are no links: a qdisc to hang them on, without a predecessor's.
+/// Creates the clsact qdisc, for kernels without TCX, and removes a predecessor's program from it.
 fn make_room(interface: &str, direction: TcAttachType, program: &str) -> Result<(), String> {
     match tc::qdisc_add_clsact(interface) {
         Ok(()) => {}
@@ -129,7 +129,7 @@ fn is_taken(error: &ProgramError) -> bool {
     matches!(io_error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST))
 }
 
-/// Where the holder came between our look and our attempt.
+/// Name of a program that took the hook after it had been found free.
 const OTHER: &str = "another program";
 
 impl DataplaneError {

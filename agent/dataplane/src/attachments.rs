@@ -98,7 +98,7 @@ impl Attachments {
             link_probe::pin(map, &path).map_err(|source| DataplaneError::Pins { path, source })?;
         }
         let is_fence = |name: &&OsString| name.to_string_lossy().starts_with(FENCE);
-        // One that came and went since the last look went with others, as a rule.
+        // A pin that appeared and vanished since the last check usually vanished together with others.
         let fence = count > 0 || self.seen.difference(&there).any(|name| is_fence(&name));
         self.seen = if count > 0 { look()? } else { there };
         Ok(RestoredPins { count, fence })
@@ -216,7 +216,7 @@ impl Attachments {
         std::mem::forget(self);
     }
 
-    /// Passes what the kernel half logs on to our own log, as long as it is polled; to be had once.
+    /// Passes what the kernel half logs on to our own log, as long as it is polled; can be taken once.
     ///
     /// # Errors
     ///
@@ -225,7 +225,7 @@ impl Attachments {
         kernel_log::forward(&mut self.ebpf)
     }
 
-    /// The frames that the kernel half sees; to be had once.
+    /// The frames that the kernel half sees; can be taken once.
     ///
     /// # Errors
     ///

@@ -51,10 +51,10 @@ pub enum DataplaneError {
         /// The system's error.
         source: io::Error,
     },
-    /// The path is in no BPF file system, and none can be mounted there.
+    /// The path is not in a BPF file system, and one cannot be mounted there.
     #[error(
-        "{path} is in no BPF file system, and not empty, so that none can be mounted there; give another agent.bpffs, such as \
-         /sys/fs/bpf/xvrrp"
+        "{path} is not in a BPF file system, and one cannot be mounted there because the directory is not empty; give \
+         another agent.bpffs, such as /sys/fs/bpf/xvrrp"
     )]
     NoBpfFileSystem {
         /// The directory or file.
@@ -72,7 +72,7 @@ pub enum DataplaneError {
         source: io::Error,
     },
     /// The XDP program cannot be attached, in neither mode.
-    #[error("cannot attach to {interface}, in generic mode neither: {}", chain(.source))]
+    #[error("cannot attach to {interface}, not even in generic mode: {}", chain(.source))]
     Attach {
         /// The interface's name.
         interface: String,

@@ -1,4 +1,4 @@
-//! What the kernel half tells of its own accord.
+//! Events that the kernel half reports.
 
 use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};

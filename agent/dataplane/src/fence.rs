@@ -43,7 +43,7 @@ impl Fence {
         Ok(Self { program: ManuallyDrop::new(opened?), pins, interfaces: BTreeMap::new() })
     }
 
-    /// Returns whether it is on the interface, as far as that can be told.
+    /// Returns whether it is on the interface, as far as is known.
     pub fn is_attached(&self, ifindex: IfIndex) -> bool {
         match self.interfaces.get(&ifindex) {
             Some(Held::Pinned(pin)) => LinkProbe::open(pin).is_ok_and(|link| link.ifindex() == Some(ifindex)),

@@ -9,10 +9,10 @@ use tokio::io::unix::AsyncFd;
 
 use super::DataplaneError;
 
-/// aya-log's ring buffer, of so many bytes. A page of it holds some ten lines, and there is hardly ever one.
+/// Size of aya-log's ring buffer, in bytes. A page holds some ten lines, and lines are rare.
 pub(super) const MAP: &str = "AYA_LOGS";
 
-/// Passes the kernel half's log on to ours, for ever.
+/// Copies the log of the kernel half to the agent's until the process ends.
 pub(super) fn forward(ebpf: &mut Ebpf) -> Result<impl Future<Output = io::Result<()>> + Send + use<>, DataplaneError> {
     let logger = EbpfLogger::init(ebpf)?;
     Ok(async move {

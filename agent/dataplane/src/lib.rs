@@ -1,7 +1,7 @@
 //! The agent's side of the kernel half: loads it, attaches it, writes its maps and reads what it heard and counted.
 //!
-//! The only user of aya. Programs, links and maps are pinned ([`Pins`]), so that they outlive the process: a dead agent's
-//! kernel half goes on hearing adverts, and serves until the lease ends.
+//! The only user of aya. Programs, links and maps are pinned ([`Pins`]), so that they outlive the process: the kernel half
+//! of a dead agent keeps receiving adverts, and serves until the lease ends.
 
 #![warn(missing_docs)]
 
@@ -112,7 +112,7 @@ fn page_size() -> u32 {
     sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| size.try_into().ok()).unwrap_or(1 << 16)
 }
 
-/// Gives back the memory that [`OBJECT`] takes, half a megabyte: it is read from the file again should it be needed again.
+/// Releases the memory of [`OBJECT`], half a megabyte. The kernel reads the pages from the file if they are needed again.
 fn release_object() {
     let page = page_size() as usize;
     // Whole pages of nothing else.

@@ -1,4 +1,4 @@
-//! A pinned BPF link, asked and detached by bpf(2) itself: aya knows neither for a link that it did not make.
+//! Queries and detaches a pinned BPF link by bpf(2), because aya does neither for a link that it did not create.
 
 use std::ffi::CString;
 use std::io;

@@ -13,7 +13,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 use super::{DataplaneError, Slot};
 
-/// An array whose entries are `T`, which any bytes make a valid one of.
+/// An array whose entries are `T`, for which any bytes are valid.
 #[derive(Debug)]
 struct Mapped<T> {
     entries: NonNull<T>,
@@ -66,7 +66,7 @@ impl HeardTable {
         Mapped::new(name, map).map(Self)
     }
 
-    /// The entry as two reads in a row found it; empty for a slot that there is not.
+    /// The entry as two reads in a row found it; empty if the slot does not exist.
     pub(super) fn read(&self, slot: Slot) -> Heard {
         let Some(entry) = self.0.entry(slot.get()) else {
             return Heard::default();
@@ -139,7 +139,7 @@ impl SlotTable {
         self.0.count
     }
 
-    /// Everything in the slot; empty for a slot that there is not.
+    /// Everything in the slot; empty if the slot does not exist.
     pub(super) fn read(&self, slot: Slot) -> SlotEntry {
         // SAFETY: the entry is mapped as long as `self` lives, aligned, and any bytes make a `SlotEntry`. The kernel half writes
         // nothing but the lease, by whole words.

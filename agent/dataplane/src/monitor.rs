@@ -15,8 +15,8 @@ use super::DataplaneError;
 /// How many frames are read at once: about what the buffer holds.
 const MOST: usize = 512;
 
-/// Has the kernel half show what it sees, for as long as somebody wants to know. Its maps are not pinned: a successor's programs
-/// have their own, and start without anybody who watches.
+/// Makes the kernel half copy the frames that it sees while a client monitors them. Its maps are not pinned: the programs of
+/// a successor have maps of their own, and start without a client.
 pub struct Monitor {
     buffer: MapData,
     /// The buffer, while somebody watches: it is some hundred kilobytes of our memory.
@@ -44,7 +44,7 @@ impl Monitor {
         }
         let buffer = self.buffer.fd().as_fd().try_clone_to_owned().map_err(MapError::from)?;
         let mut shown = RingBuf::try_from(Map::from_map_data(MapData::from_fd(buffer)?)?)?;
-        // What came after the last one had enough.
+        // Discards frames that arrived after the previous client had left.
         for _ in 0..MOST {
             if shown.next().is_none() {
                 break;

@@ -1,8 +1,8 @@
-//! Whether the network namespace is gone whose pins stand in a directory.
+//! Finds out whether the network namespace is gone to which the pins in a directory belong.
 //!
-//! Nothing but its cookie is known of a namespace, and no system call finds one by its cookie; that no agent runs there, or
-//! that its interfaces are gone, proves nothing. So a map stands beside the others whose only entry names the namespace's
-//! loopback interface. The kernel takes an entry out of such a map (`BPF_MAP_TYPE_DEVMAP`) when its interface is
+//! A namespace is known only by its cookie, and no system call finds it by that. The absence of an agent or of interfaces
+//! does not prove that it is gone. So there is a map beside the others whose only entry names the loopback interface of the
+//! namespace. The kernel takes an entry out of such a map (`BPF_MAP_TYPE_DEVMAP`) when its interface is
 //! unregistered, and nobody can unregister a loopback interface but the kernel, at the end of the namespace.
 
 use std::io;

@@ -90,8 +90,8 @@ impl Pins {
         Ok(())
     }
 
-    /// Why there can be no pins below `base`, as far as that can be told without changing anything. That no BPF file system is
-    /// mounted is no obstacle: one will be, unless it would hide something.
+    /// Returns why there can be no pins below `base`, as far as is known without changing anything. A missing BPF file system is
+    /// not an obstacle, because the agent mounts one, unless that would hide files.
     pub fn obstacle(base: &Path) -> Option<DataplaneError> {
         let parent = base.parent().unwrap_or(base);
         let hides = !is_bpf_file_system(parent).ok()? && has_entries(parent).ok()?;
@@ -257,7 +257,7 @@ fn remove_directory(directory: &Path) -> io::Result<()> {
 
 /// Removes the pin of a map, or of a link, which is detached.
 pub(super) fn unpin(path: &Path) -> io::Result<()> {
-    // By itself the kernel would get round to it later, and the hook be taken until then.
+    // Otherwise the kernel would detach it later, and the hook would stay taken until then.
     if let Ok(link) = LinkProbe::open(path) {
         // A map is nowhere attached.
         let _ = link.detach();

@@ -37,7 +37,7 @@ pub struct Tables {
     settings: SettingsEntry,
     /// The virtual routers that the kernel half knows, with their slots.
     known: BTreeMap<RouterKey, Slot>,
-    /// Those of them on account of which packets are looked up by their destination.
+    /// Those without a virtual MAC. Because of them, the destination of every packet is looked up.
     without_virtual_mac: BTreeSet<RouterKey>,
     slots: SlotTable,
     heard: HeardTable,
@@ -175,7 +175,7 @@ impl Tables {
         Ok(sources)
     }
 
-    /// Lets a virtual router with [`Router::RESTRICT_SOURCES`] hear this source, where the TTL or hop limit is not below
+    /// Allows this source for a virtual router with [`Router::RESTRICT_SOURCES`], where the TTL or hop limit is not below
     /// `least_ttl`.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Reports when an address or an entry of a unicast filter has been taken off an interface, by whomever.
+//! Reports deletions of addresses and of entries in unicast filters, whoever made them.
 
 use std::fmt;
 use std::os::fd::AsRawFd;

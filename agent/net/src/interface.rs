@@ -23,7 +23,7 @@ pub struct Interface {
     pub loopback: bool,
     /// Whether it takes frames to another unicast address than its own.
     pub kind: InterfaceKind,
-    /// What arrives on it is another interface's: it is a port of a bridge, a bond or a team.
+    /// Its frames are delivered to another interface: it is a port of a bridge, a bond or a team.
     pub port: bool,
     /// The interface that it is a VLAN of, by index.
     pub vlan_of: Option<IfIndex>,
@@ -48,7 +48,7 @@ pub enum InterfaceKind {
 }
 
 impl Interface {
-    /// As a notification would tell it.
+    /// Returns the state in the form of a notification.
     pub fn link(&self) -> LinkChange {
         LinkChange { ifindex: self.ifindex, running: self.running, mac: Some(self.mac) }
     }

@@ -58,7 +58,7 @@ impl LinkMonitor {
 
 impl Drop for LinkMonitor {
     fn drop(&mut self) {
-        // Otherwise it would go on, and log every message that nobody takes.
+        // Otherwise it would keep running, and log every message that is not read.
         self.connection.abort();
     }
 }

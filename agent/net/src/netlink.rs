@@ -17,7 +17,7 @@ use super::error::{NetError, has_errno};
 use super::interface::{Interface, interface};
 use super::promote;
 
-/// Whether the kernel keeps that mark. One that does not cannot tell ours from another's of the same value.
+/// Whether the kernel keeps that mark. If it does not, an equal address of another owner looks like ours.
 pub static MARKS_LAST: LazyLock<bool> = LazyLock::new(|| {
     let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
     let mut numbers =
@@ -42,7 +42,7 @@ pub struct FoundAddress {
 /// How many requests the kernel gets before its answers are read: few enough for all answers to have room.
 const IN_FLIGHT: usize = 64;
 
-/// Whether an address was put on the interface, or stood there already and is not ours to take away.
+/// Whether an address was added, or existed before and must not be removed by this agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressOutcome {
     /// It was put there.

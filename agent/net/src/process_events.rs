@@ -1,4 +1,4 @@
-//! The kernel's process connector: tells of processes that come, go and change their name.
+//! The kernel's process connector: reports processes that start, end and change their name.
 //!
 //! There is one for the whole machine (linux/cn_proc.h): it can be had in the first network namespace only, with
 //! CAP_NET_ADMIN, and tells those in the first process namespace only.
@@ -22,7 +22,7 @@ const DONE: u16 = 3;
 /// What happened to a process; threads are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessEvent {
-    /// We are heard, and will be told everything from now on.
+    /// The subscription is active: all later events are delivered.
     Listening,
     /// There is a new one, or one runs another program or has another name.
     Changed(u32),

@@ -1,7 +1,7 @@
 //! The lines of the log that wait for its thread.
 //!
-//! A thread of its own writes the log, so that a slow reader holds up nothing. When the process becomes another program, that
-//! thread ends, and lines that still wait are lost: among them, as a rule, the reason.
+//! A separate thread writes the log, so that a slow reader delays nothing. When the process becomes another program, that
+//! thread ends. Lines that still wait are lost, usually including the reason for the change.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -28,7 +28,7 @@ pub struct LinkWatch {
     reports: LinkReports,
 }
 
-/// What the election has been, or will be, told of links.
+/// Link changes that were or will be reported to the election.
 #[derive(Clone, Debug, Default)]
 pub struct LinkReports(Arc<Mutex<State>>);
 

@@ -23,7 +23,7 @@ pub(super) struct Backup {
     pub(super) outlook: Reason,
     /// The arrival from which the timer counts.
     pub(super) timed_from: Instant,
-    /// The arrival of the newest advert that we were told of, whether it set the timer or not.
+    /// Arrival of the newest advert that was reported, whether it set the timer or not.
     pub(super) heard_at: Instant,
     /// Where that one came from; `None` if it gave up the role.
     pub(super) active: Option<(IpAddr, Priority)>,
@@ -86,7 +86,7 @@ impl Active {
         announces
     }
 
-    /// One of them did not get out: there will be another.
+    /// Repeats an announcement that could not be sent.
     pub(super) fn announcement_failed(&mut self) {
         self.announcements_left = self.announcements_left.saturating_add(1);
     }

@@ -19,7 +19,7 @@ use super::preempt::Preemption;
 use super::timers::Intervals;
 pub use standing::Standing;
 
-/// How an Active router gives up its role in words.
+/// Actions by which an Active router gives up its role.
 const RELEASE: [Action; 2] = [Action::SendAdvert { priority: Priority::RELEASE }, Action::RemoveAddresses];
 
 /// A virtual router as this host sees it.
@@ -41,7 +41,7 @@ pub struct VirtualRouter {
     /// The configured one, as tracked checks have changed it.
     priority: Priority,
     intervals: Intervals,
-    /// What the kernel half was last told by [`Action::SetPreempt`].
+    /// Value of the last [`Action::SetPreempt`].
     told_preempt: bool,
     actions: VecDeque<Action>,
 }
@@ -138,7 +138,7 @@ impl VirtualRouter {
             Event::Partners(_) if self.interface_up && self.checks != Checks::Failed && self.kept => {
                 self.start(Reason::PartnersReady, now);
             }
-            // Its own cause, instead of another's.
+            // Reports this router's own cause instead of its partner's.
             Event::InterfaceDown
                 if matches!(self.reason, Reason::ChecksPending | Reason::PartnerPending | Reason::PartnerFault) =>
             {
@@ -188,7 +188,7 @@ impl VirtualRouter {
         if able && self.partners == Checks::Failed {
             self.enter(Phase::Initialize, Reason::PartnerFault, now, &RELEASE);
         } else if able {
-            // As keepalived on a reload: first results that are not there yet take no role away.
+            // As in keepalived, a role is kept while the first results of checks are pending.
             self.become_active(Reason::Resumed, lease_until, now);
         } else {
             self.actions.push_back(Action::RemoveAddresses);
@@ -342,7 +342,7 @@ impl VirtualRouter {
             }
         } else if theirs > ours {
             let intervals = self.intervals.learned(advert.interval);
-            // Told so late that a Backup would have given its sender up by now: had it lived on, there would be more.
+            // The report is so late that a living sender would have sent more adverts by now.
             if advert.received_at + intervals.active_down() <= now {
                 return;
             }
@@ -356,7 +356,7 @@ impl VirtualRouter {
                 &[Action::RemoveAddresses],
             );
         } else if !answered {
-            // RFC 3768 only discards it. An advert more does no harm there, and ends the other's error sooner.
+            // RFC 3768 only discards it. One more advert does no harm there, and ends the other router's error sooner.
             self.send_advert(now);
         }
     }
@@ -440,8 +440,8 @@ impl VirtualRouter {
     }
 }
 
-/// What it will do, for a search through all that can happen: what it only tells (since when, and why) counts as little as
-/// the configuration, which never changes.
+/// Hashes what the router will do, for a search through all that can happen. Fields that are only reported (since when, and
+/// why) are left out, and so is the configuration, which never changes.
 impl Hash for VirtualRouter {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let Self { config: _, since: _, reason: _, phase, started, interface_up, checks, kept, partners, .. } = self;

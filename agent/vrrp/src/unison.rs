@@ -3,7 +3,7 @@
 //!
 //! - What restarts the timer of one restarts those of all: pass each [`Event::Restarted`] to all of them. So none takes over
 //!   while an Active router is heard on one of them.
-//! - A change of one to Active or Backup is made by the others: [`follow`].
+//! - If one becomes Active or Backup, the others do too: [`follow`].
 //! - One that has no usable interface keeps the others from taking part: [`others`].
 
 use super::action::State;
