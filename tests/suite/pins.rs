@@ -34,7 +34,8 @@ fn removed_pins_are_restored_soon_and_a_start_after_a_crash_resumes_the_role() -
     let lab = Lab::new(2)?;
     // Neither end has a virtual router, so both get the fence.
     let _side = Side::new(&lab.routers[0])?;
-    let mut pair = ServedPair::in_lab(lab, &[VirtualRouter::lan(200)])?;
+    let active = Xvrrp::start(&lab.routers[0], &[VirtualRouter::unhurried_lan(200)])?;
+    let mut pair = ServedPair::with_unhurried(lab, active)?;
     let host = &pair.lab.routers[0];
     let pinned = eventually("the fence is on both ends", PATIENCE, || {
         let names = names(host)?;
@@ -56,7 +57,7 @@ fn removed_pins_are_restored_soon_and_a_start_after_a_crash_resumes_the_role() -
     pair.active.kill()?;
     ensure!(host.ip(&format!("link show dev {INTERFACE}"))?.contains("xdp"), "the XDP program is gone with the agent");
     wait_for_names(host, &pinned)?;
-    pair.active.start_again(host, &[VirtualRouter::lan(200)])?;
+    pair.active.start_again(host, &[VirtualRouter::unhurried_lan(200)])?;
     pair.active.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
     let (mut active, _backup, lab) = pair.check_undisturbed()?;
     ensure!(active.stop()?.success(), "{}", active.daemon.log());

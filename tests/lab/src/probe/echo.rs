@@ -22,6 +22,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long a client may be silent; longer than any failover.
 const IDLE: Duration = Duration::from_secs(20);
 
+/// Receive buffer of a service and its client, in bytes.
+pub(super) const BUFFER: usize = 8 << 20;
+
 /// Answers each datagram with the datagram followed by this host's number. The answer comes from the address that was
 /// asked.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ impl UdpEcho {
         // Both families are served (ipv6(7)).
         let socket = namespace.run(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, PORT)))??;
         socket.set_read_timeout(Some(TICK))?;
+        // The default has room for 170 datagrams: fewer than arrive while a busy machine does not run this thread.
+        setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
         // The answer must leave from the address that was asked, which is not the primary address of the host.
         setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
         Ok(Self(Service::start(move |stop| {

@@ -8,8 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{setsockopt, sockopt};
 
-use super::echo::PORT;
+use super::echo::{BUFFER, PORT};
 use super::service::Service;
 use crate::{Namespace, eventually};
 
@@ -39,6 +40,7 @@ impl UdpProbe {
         let unspecified: IpAddr =
             if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = client.run(|| UdpSocket::bind((unspecified, 0)))??;
+        setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
         let seen = Arc::new(Mutex::new(Seen::default()));
         let start = Instant::now();
