@@ -14,7 +14,7 @@
 //! | [`map::EVENTS`] | ring buffer | | [`AdvertEvent`] | kernel half |
 //! | [`map::SETTINGS`] | array of one, mmapable | 0 | [`Settings`] | agent; the kernel half ends the lease of all |
 //! | [`map::STAMP`] | array of one | 0 | [`Stamp`] | agent |
-//! | [`map::MONITOR`] | ring buffer | | [`Sighting`] | kernel half |
+//! | [`map::MONITOR`] | ring buffer | | [`CapturedFrame`] | kernel half |
 //! | [`map::MONITORED`] | array of one | 0 | [`Monitored`] | agent; the kernel half counts lost frames |
 //!
 //! The kernel does not overwrite an element of a hash map. An update links a new element and frees the old one, whose
@@ -157,13 +157,13 @@ pub struct SourceKey {
 
 impl VipKey {
     /// Makes a key that finds an address from any interface. An address that several virtual routers have, on different
-    /// interfaces, has one key for each of them: `nth` counts them from 0 and is less than [`Self::MOST_SHARED`].
+    /// interfaces, has one key for each of them: `nth` counts them from 0 and is less than [`Self::MAX_SHARED`].
     pub const fn anywhere(family: u8, address: Address, nth: u16) -> Self {
         Self { ifindex: 0, vlan: nth, family, reserved: 0, address }
     }
 
     /// Number of virtual routers with the same address that are found from other interfaces.
-    pub const MOST_SHARED: u16 = 8;
+    pub const MAX_SHARED: u16 = 8;
 }
 
 /// A key of a hash map. It has no padding, so equal keys consist of equal bytes.
@@ -334,7 +334,7 @@ pub struct Monitored {
 /// A frame as it arrived, for `xvrrp monitor`: an advert, or ARP or Neighbor Discovery that names a virtual address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Sighting {
+pub struct CapturedFrame {
     /// Time of the capture, on the boot-time clock in nanoseconds.
     pub at: u64,
     /// Interface that the frame arrived on.
@@ -346,12 +346,12 @@ pub struct Sighting {
     /// Number of bytes that were captured.
     pub captured: u32,
     /// The captured bytes, from the first one of the frame.
-    pub bytes: [u8; Self::MOST_CAPTURED as usize],
+    pub bytes: [u8; Self::MAX_CAPTURED as usize],
 }
 
-impl Sighting {
+impl CapturedFrame {
     /// Largest possible [`Self::captured`].
-    pub const MOST_CAPTURED: u32 = 512;
+    pub const MAX_CAPTURED: u32 = 512;
 
     /// Returns the frame, or its beginning.
     pub fn frame(&self) -> &[u8] {
@@ -398,7 +398,7 @@ const _: () = {
     assert!(size_of::<ConflictEvent>() == 32);
     assert!(size_of::<Settings>() == 32);
     assert!(size_of::<Monitored>() == 16);
-    assert!(size_of::<Sighting>() == 536);
+    assert!(size_of::<CapturedFrame>() == 536);
     assert!(size_of::<Stamp>() == 32);
     assert!(Counter::ALL.len() <= MAX_COUNTERS);
 };

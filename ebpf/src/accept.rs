@@ -9,7 +9,7 @@ use crate::cursor::Frame;
 use crate::fence;
 use crate::lease;
 use crate::maps::{self, CounterIndex, count};
-use crate::verdict::Verdict;
+use crate::verdict::XdpVerdict;
 
 /// Rule by which a packet is judged. It depends on the MAC that the packet was addressed to.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ pub enum Rule {
 
 /// Drops a packet that this host must not accept (conformance 32, 42).
 #[inline(always)]
-pub fn handle(frame: &Frame, header: &ethernet::Header, family: Family, rule: Rule) -> Result<Verdict, Truncated> {
+pub fn handle(frame: &Frame, header: &ethernet::Header, family: Family, rule: Rule) -> Result<XdpVerdict, Truncated> {
     let past_lease = !lease::all_surely_run();
     let look_up = match rule {
         Rule::Everything => false,
@@ -33,7 +33,7 @@ pub fn handle(frame: &Frame, header: &ethernet::Header, family: Family, rule: Ru
         Rule::BySettings => maps::look_up_destinations(),
     };
     if !past_lease && !look_up {
-        return Ok(Verdict::Pass);
+        return Ok(XdpVerdict::Pass);
     }
     let destination = match family {
         Family::Ipv4 => ipv4_address(ipv4::destination(frame, header.payload)?),
@@ -55,9 +55,9 @@ pub fn handle(frame: &Frame, header: &ethernet::Header, family: Family, rule: Ru
         };
         if !accepted {
             count(CounterIndex::of(&router), counter);
-            return Ok(Verdict::Drop);
+            return Ok(XdpVerdict::Drop);
         }
     }
     let fenced = past_lease && fence::forbids(family, &destination);
-    Ok(if fenced { Verdict::Drop } else { Verdict::Pass })
+    Ok(if fenced { XdpVerdict::Drop } else { XdpVerdict::Pass })
 }

@@ -8,16 +8,16 @@ use xvrrp_common::wire::{ethernet, ipv4, ipv6};
 
 use crate::clock;
 use crate::cursor::Frame;
-use crate::heard::{self, Change};
+use crate::heard::{self, AdvertChange};
 use crate::lease;
 use crate::maps::{self, CounterIndex, count, notify};
 use crate::monitor;
-use crate::router::Router;
-use crate::verdict::Verdict;
+use crate::router::RouterView;
+use crate::verdict::XdpVerdict;
 
 /// Handles an IPv4 packet that carries VRRP.
 #[inline(always)]
-pub fn handle_ipv4(frame: &Frame, header: &ethernet::Header) -> Verdict {
+pub fn handle_ipv4(frame: &Frame, header: &ethernet::Header) -> XdpVerdict {
     match ipv4::Header::decode(frame, header.payload) {
         // The VRID is in the first fragment only.
         Ok(ip) if ip.fragment == ipv4::Fragment::Later => unknown(frame, &ip, Counter::AdvertFragment),
@@ -29,7 +29,7 @@ pub fn handle_ipv4(frame: &Frame, header: &ethernet::Header) -> Verdict {
 
 /// Handles an IPv6 packet that carries VRRP.
 #[inline(always)]
-pub fn handle_ipv6(frame: &Frame, header: &ethernet::Header) -> Verdict {
+pub fn handle_ipv6(frame: &Frame, header: &ethernet::Header) -> XdpVerdict {
     match ipv6::Header::decode(frame, header.payload) {
         Ok(ip) => handle(frame, header.vlan, &ip),
         Err(ipv6::Error::Truncated) => foreign(frame, Counter::AdvertLength),
@@ -41,7 +41,7 @@ pub fn handle_ipv6(frame: &Frame, header: &ethernet::Header) -> Verdict {
 /// another daemon on this interface.
 // conformance 7
 #[inline(always)]
-fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> Verdict {
+fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> XdpVerdict {
     let Some(vrid) = vrrp::vrid(frame, ip) else {
         return unknown(frame, ip, Counter::AdvertLength);
     };
@@ -52,12 +52,12 @@ fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> Verdict {
     let (generation, fixed) = (router.generation(), router.fixed());
     let unicast = router.has(abi::Router::UNICAST) && ip.destination().widen() == fixed.primary;
     if !is_to_group(ip) && !unicast {
-        return Verdict::Pass;
+        return XdpVerdict::Pass;
     }
     let judged = judge(frame, ip, &key, &router, fixed);
     // The configuration has changed in the meantime. To a Backup this is the same as a lost advert.
     if router.generation() != generation {
-        return Verdict::Drop;
+        return XdpVerdict::Drop;
     }
     let counter = match judged {
         Ok(advert) => {
@@ -71,7 +71,7 @@ fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> Verdict {
         }
     };
     monitor::show(frame, counter);
-    Verdict::Drop
+    XdpVerdict::Drop
 }
 
 #[inline(always)]
@@ -81,16 +81,16 @@ fn is_to_group<C: Carrier>(ip: &C) -> bool {
 
 /// Passes an advert that belongs to no virtual router of ours. Counts it, unless it is unicast between other daemons.
 #[inline(always)]
-fn unknown<C: Carrier>(frame: &Frame, ip: &C, counter: Counter) -> Verdict {
-    if is_to_group(ip) { foreign(frame, counter) } else { Verdict::Pass }
+fn unknown<C: Carrier>(frame: &Frame, ip: &C, counter: Counter) -> XdpVerdict {
+    if is_to_group(ip) { foreign(frame, counter) } else { XdpVerdict::Pass }
 }
 
 /// Counts and passes an advert that belongs to no virtual router of ours.
 #[inline(always)]
-fn foreign(frame: &Frame, counter: Counter) -> Verdict {
+fn foreign(frame: &Frame, counter: Counter) -> XdpVerdict {
     count(CounterIndex::NO_ROUTER, counter);
     monitor::show(frame, counter);
-    Verdict::Pass
+    XdpVerdict::Pass
 }
 
 #[inline(always)]
@@ -98,7 +98,7 @@ fn judge<C: Carrier>(
     frame: &Frame,
     ip: &C,
     key: &RouterKey,
-    router: &Router,
+    router: &RouterView,
     fixed: &Fixed,
 ) -> Result<vrrp::Advert, Discard> {
     if router.has(abi::Router::UNICAST) && is_to_group(ip) {
@@ -115,7 +115,7 @@ fn judge<C: Carrier>(
 }
 
 #[inline(always)]
-fn policy<A: IpAddress>(router: &Router, fixed: &Fixed) -> Policy<A> {
+fn policy<A: IpAddress>(router: &RouterView, fixed: &Fixed) -> Policy<A> {
     Policy {
         checksums: match router.state().checksum {
             abi::Router::CHECKSUM_PSEUDO_HEADER => Checksums::Only(ChecksumForm::PseudoHeader),
@@ -133,7 +133,7 @@ fn policy<A: IpAddress>(router: &Router, fixed: &Fixed) -> Policy<A> {
 
 /// Records a valid advert of a virtual router of ours, and notifies the agent if it must act.
 #[inline(always)]
-fn take(key: &RouterKey, router: &Router, source: Address, advert: &vrrp::Advert) {
+fn take(key: &RouterKey, router: &RouterView, source: Address, advert: &vrrp::Advert) {
     let index = CounterIndex::of(router);
     count(index, Counter::AdvertAccepted);
     if advert.priority.is_release() {
@@ -179,7 +179,7 @@ fn take(key: &RouterKey, router: &Router, source: Address, advert: &vrrp::Advert
 /// primary IPvX address of the sender is greater than the local primary IPvX address (based on an unsigned integer
 /// comparison of the IPvX addresses in network byte order)" (conformance 46).
 #[inline(always)]
-fn wins(router: &Router, source: Address, advert: &vrrp::Advert) -> bool {
+fn wins(router: &RouterView, source: Address, advert: &vrrp::Advert) -> bool {
     let (theirs, ours) = (advert.priority.get(), router.state().priority);
     theirs > ours || theirs == ours && u128::from_be_bytes(source) > u128::from_be_bytes(router.fixed().primary)
 }
@@ -188,7 +188,7 @@ fn wins(router: &Router, source: Address, advert: &vrrp::Advert) -> bool {
 /// the Priority in the ADVERTISEMENT is greater than or equal to the local Priority" (conformance 34, 35). If the
 /// priority is 0, the agent sets the timer to Skew_Time instead.
 #[inline(always)]
-fn restarts_timer(router: &Router, advert: &vrrp::Advert) -> bool {
+fn restarts_timer(router: &RouterView, advert: &vrrp::Advert) -> bool {
     router.role() == abi::Router::ROLE_BACKUP
         && !advert.priority.is_release()
         && (advert.priority.get() >= router.state().priority || !router.has(abi::Router::PREEMPT))
@@ -197,10 +197,10 @@ fn restarts_timer(router: &Router, advert: &vrrp::Advert) -> bool {
 /// Returns whether the agent must be notified now. An Active router answers or yields to every advert (RFC 9568 6.4.3).
 /// The agent of a Backup needs to know only of an advert that gives up the role or differs from the one before.
 #[inline(always)]
-fn is_news(router: &Router, advert: &vrrp::Advert, change: Change) -> bool {
+fn is_news(router: &RouterView, advert: &vrrp::Advert, change: AdvertChange) -> bool {
     match router.role() {
         abi::Router::ROLE_ACTIVE => true,
-        abi::Router::ROLE_BACKUP => advert.priority.is_release() || change == Change::Different,
+        abi::Router::ROLE_BACKUP => advert.priority.is_release() || change == AdvertChange::Different,
         _ => false,
     }
 }

@@ -8,11 +8,11 @@ use xvrrp_common::wire::{Truncated, ethernet};
 use crate::cursor::Frame;
 use crate::fence;
 use crate::lease;
-use crate::resolution::{self, Message};
-use crate::verdict::Verdict;
+use crate::resolution::{self, ResolutionMessage};
+use crate::verdict::XdpVerdict;
 
 /// An ARP packet and its Ethernet header.
-struct Packet<'a> {
+struct Request<'a> {
     arp: Arp,
     header: &'a ethernet::Header,
 }
@@ -20,14 +20,14 @@ struct Packet<'a> {
 /// Handles a frame that carries ARP.
 // conformance 28
 #[inline(always)]
-pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, Truncated> {
+pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<XdpVerdict, Truncated> {
     let Some(arp) = Arp::decode(frame, header.payload)? else {
-        return Ok(Verdict::Pass);
+        return Ok(XdpVerdict::Pass);
     };
-    resolution::handle(frame, header.vlan, &Packet { arp, header })
+    resolution::handle(frame, header.vlan, &Request { arp, header })
 }
 
-impl Message for Packet<'_> {
+impl ResolutionMessage for Request<'_> {
     const FAMILY: Family = Family::Ipv4;
     const CONFLICT: Counter = Counter::ArpConflict;
     const SUPPRESSED: Counter = Counter::ArpSuppressed;
@@ -45,8 +45,12 @@ impl Message for Packet<'_> {
 
     /// Applies the fence: Linux answers ARP on one interface for the addresses of all of them.
     #[inline(always)]
-    fn elsewhere(wanted: &Address) -> Verdict {
-        if !lease::all_surely_run() && fence::forbids(Self::FAMILY, wanted) { Verdict::Drop } else { Verdict::Pass }
+    fn elsewhere(wanted: &Address) -> XdpVerdict {
+        if !lease::all_surely_run() && fence::forbids(Self::FAMILY, wanted) {
+            XdpVerdict::Drop
+        } else {
+            XdpVerdict::Pass
+        }
     }
 
     #[inline(always)]

@@ -60,7 +60,7 @@ fn ipv6_address(packet: &Network) -> Result<Address, Truncated> {
 #[inline(never)]
 pub fn forbids(family: Family, address: &Address) -> bool {
     let mut ended = None;
-    for nth in 0..VipKey::MOST_SHARED {
+    for nth in 0..VipKey::MAX_SHARED {
         let Some(router) = maps::router_of_vip_anywhere(family, *address, nth) else { break };
         if lease::runs(&router) {
             return false;

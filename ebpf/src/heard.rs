@@ -9,7 +9,7 @@ use crate::clock;
 
 /// Difference between an advert and the one before it, apart from their times of arrival.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum AdvertChange {
     Same,
     Different,
 }
@@ -17,7 +17,7 @@ pub enum Change {
 /// Records an advert, and whether it restarts a Backup's timer. The last write is a full barrier: on every processor,
 /// everything that is read afterwards is read after the entry was written.
 #[inline(always)]
-pub fn record(entry: *mut Heard, advert: &HeardAdvert, restarts_timer: bool) -> Change {
+pub fn record(entry: *mut Heard, advert: &HeardAdvert, restarts_timer: bool) -> AdvertChange {
     // SAFETY: `entry` points into the map, which exists for as long as the program runs. The writes are volatile
     // because the agent reads at the same time and relies on the order of the fields. If two CPUs record an advert at
     // once, `latest` may be a mixture of both until the next advert replaces it.
@@ -49,7 +49,7 @@ pub fn claim_is_due(entry: *mut Heard) -> bool {
 }
 
 #[inline(always)]
-fn compare(before: &HeardAdvert, advert: &HeardAdvert) -> Change {
+fn compare(before: &HeardAdvert, advert: &HeardAdvert) -> AdvertChange {
     let same = HeardAdvert { received_at: before.received_at, ..*advert } == *before;
-    if same { Change::Same } else { Change::Different }
+    if same { AdvertChange::Same } else { AdvertChange::Different }
 }

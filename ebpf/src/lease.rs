@@ -9,12 +9,12 @@ use xvrrp_common::abi::{self, Lease};
 use crate::barrier;
 use crate::clock::now;
 use crate::maps;
-use crate::router::Router;
+use crate::router::RouterView;
 
 /// Returns whether this host may answer for the virtual router: it is Active, and its lease has not ended. Reads the
 /// clock.
 #[inline(always)]
-pub fn runs(router: &Router) -> bool {
+pub fn runs(router: &RouterView) -> bool {
     is_active(router) && now() < until(router.lease())
 }
 
@@ -22,7 +22,7 @@ pub fn runs(router: &Router) -> bool {
 /// has ended while the role is still Active, because the agent is dead or late, or the agent has given up the role and
 /// is removing the addresses.
 #[inline(always)]
-pub fn has_ended(router: &Router) -> bool {
+pub fn has_ended(router: &RouterView) -> bool {
     router.has(abi::Router::RETIRES) || is_active(router) && now() >= until(router.lease())
 }
 
@@ -32,7 +32,7 @@ pub fn has_ended(router: &Router) -> bool {
 /// because the processors are held up, frames are admitted for that much longer. Requests for the address are not
 /// answered even then, because [`runs`] reads the clock.
 #[inline(always)]
-pub fn surely_runs(router: &Router) -> bool {
+pub fn surely_runs(router: &RouterView) -> bool {
     is_active(router) && surely_lasts(router.lease())
 }
 
@@ -45,7 +45,7 @@ pub fn all_surely_run() -> bool {
 }
 
 #[inline(always)]
-fn is_active(router: &Router) -> bool {
+fn is_active(router: &RouterView) -> bool {
     router.role() == abi::Router::ROLE_ACTIVE
 }
 
@@ -84,7 +84,7 @@ fn look_at_clock(lease: *mut Lease, until: u64, ticks: u64) -> bool {
 /// Ends the lease because another router has won. This host stops serving before the agent notices. An unlimited lease
 /// is left alone, because nothing would renew it.
 #[inline(always)]
-pub fn end(router: &Router) {
+pub fn end(router: &RouterView) {
     let lease = router.lease();
     if until(lease) == Lease::UNLIMITED {
         return;

@@ -31,7 +31,7 @@ use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use cursor::{Frame, Network, Skb};
-use verdict::{TcVerdict, Verdict};
+use verdict::{TcVerdict, XdpVerdict};
 use xvrrp_common::units::Family;
 use xvrrp_common::wire::{Truncated, ethernet, icmpv6, ipv4, ipv6, vrrp};
 
@@ -41,9 +41,9 @@ use xvrrp_common::wire::{Truncated, ethernet, icmpv6, ipv4, ipv6, vrrp};
 #[inline(always)]
 pub fn xvrrp_ingress(context: XdpContext) -> u32 {
     match ingress(&mut Frame::new(&context)) {
-        Ok(Verdict::Pass) | Err(Truncated) => xdp_action::XDP_PASS,
-        Ok(Verdict::Drop) => xdp_action::XDP_DROP,
-        Ok(Verdict::Transmit) => xdp_action::XDP_TX,
+        Ok(XdpVerdict::Pass) | Err(Truncated) => xdp_action::XDP_PASS,
+        Ok(XdpVerdict::Drop) => xdp_action::XDP_DROP,
+        Ok(XdpVerdict::Transmit) => xdp_action::XDP_TX,
     }
 }
 
@@ -67,14 +67,14 @@ pub fn xvrrp_fence(context: TcContext) -> i32 {
 }
 
 #[inline(always)]
-fn ingress(frame: &mut Frame) -> Result<Verdict, Truncated> {
+fn ingress(frame: &mut Frame) -> Result<XdpVerdict, Truncated> {
     let destination = ethernet::destination(frame)?;
     let header = ethernet::Header::decode(frame)?;
     let mut accept = accept::Rule::BySettings;
     if let Some((family, vrid)) = destination.virtual_router() {
         match vmac::admit(frame, &header, family, vrid)? {
-            vmac::Admission::NotOurs => return Ok(Verdict::Pass),
-            vmac::Admission::Refused => return Ok(Verdict::Drop),
+            vmac::Admission::NotOurs => return Ok(XdpVerdict::Pass),
+            vmac::Admission::Refused => return Ok(XdpVerdict::Drop),
             vmac::Admission::Admitted(rule) => accept = rule,
         }
     }
@@ -95,7 +95,7 @@ fn ingress(frame: &mut Frame) -> Result<Verdict, Truncated> {
             _ => accept::handle(frame, &header, Family::Ipv6, accept),
         },
         ethernet::TYPE_ARP => arp::handle(frame, &header),
-        _ => Ok(Verdict::Pass),
+        _ => Ok(XdpVerdict::Pass),
     }
 }
 

@@ -12,7 +12,7 @@ use xvrrp_common::abi::{
 };
 use xvrrp_common::units::Family;
 
-use crate::router::Router;
+use crate::router::RouterView;
 
 /// Size of a map in the object. The agent replaces it when it loads the maps.
 const PLACEHOLDER: u32 = 1;
@@ -48,7 +48,7 @@ impl CounterIndex {
     pub const NO_ROUTER: Self = Self(0);
 
     #[inline(always)]
-    pub fn of(router: &Router) -> Self {
+    pub fn of(router: &RouterView) -> Self {
         Self(router.slot().wrapping_add(1))
     }
 }
@@ -132,7 +132,7 @@ pub fn report_missing_slot(slot: u32) {
 }
 
 #[inline(always)]
-pub fn router(key: RouterKey) -> Option<Router> {
+pub fn router(key: RouterKey) -> Option<RouterView> {
     let found = ROUTERS.get_ptr(InWords::new(key).key())?;
     // SAFETY: the element lies within the map, which exists for as long as the program runs. The read is volatile
     // because the element may be reused at any time.
@@ -146,13 +146,13 @@ pub fn router(key: RouterKey) -> Option<Router> {
 
 /// Returns the virtual router that has the slot.
 #[inline(always)]
-fn router_in(slot: u32) -> Option<Router> {
-    Some(Router::new(SLOTS.get_ptr_mut(slot)?, slot))
+fn router_in(slot: u32) -> Option<RouterView> {
+    Some(RouterView::new(SLOTS.get_ptr_mut(slot)?, slot))
 }
 
 /// Finds the virtual router on this interface that an address belongs to.
 #[inline(always)]
-pub fn router_of_vip(ifindex: u32, vlan: u16, family: Family, address: Address) -> Option<Router> {
+pub fn router_of_vip(ifindex: u32, vlan: u16, family: Family, address: Address) -> Option<RouterView> {
     let family = family as u8;
     let key = InWords::new(VipKey { ifindex, vlan, family, reserved: 0, address });
     let router = router_in(key.check(VIPS.get_ptr(key.key()))?)?;
@@ -162,7 +162,7 @@ pub fn router_of_vip(ifindex: u32, vlan: u16, family: Family, address: Address) 
 
 /// Finds the `nth` of the virtual routers on any interface that have an address, counted from 0.
 #[inline(always)]
-pub fn router_of_vip_anywhere(family: Family, address: Address, nth: u16) -> Option<Router> {
+pub fn router_of_vip_anywhere(family: Family, address: Address, nth: u16) -> Option<RouterView> {
     let key = InWords::new(VipKey::anywhere(family as u8, address, nth));
     let router = router_in(key.check(VIPS.get_ptr(key.key()))?)?;
     (router.key().family == family as u8).then_some(router)
@@ -176,7 +176,7 @@ pub fn allowed_source(router: RouterKey, address: Address) -> Option<u8> {
 }
 
 #[inline(always)]
-pub fn heard(router: &Router) -> Option<*mut Heard> {
+pub fn heard(router: &RouterView) -> Option<*mut Heard> {
     HEARD.get_ptr_mut(router.slot())
 }
 

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::bpf_xdp_load_bytes;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, RingBuf};
 use aya_ebpf::programs::XdpContext;
-use xvrrp_common::abi::{Counter, Monitored, Sighting};
+use xvrrp_common::abi::{CapturedFrame, Counter, Monitored};
 
 use crate::clock;
 use crate::cursor::Frame;
@@ -40,7 +40,7 @@ fn show_to_monitor(context: *mut xdp_md, counter: u32) {
     if CAN_SHOW.load() == 0 {
         return;
     }
-    let Some(mut entry) = MONITOR.reserve::<Sighting>(0) else {
+    let Some(mut entry) = MONITOR.reserve::<CapturedFrame>(0) else {
         if let Some(monitored) = MONITORED.get_ptr_mut(0) {
             // SAFETY: the entry lies within the map, which exists for as long as the program runs. If two CPUs count at
             // once, one of the counts may be lost.
@@ -50,19 +50,19 @@ fn show_to_monitor(context: *mut xdp_md, counter: u32) {
     };
     let context = XdpContext::new(context);
     let frame = Frame::new(&context);
-    let (length, sighting) = (frame.length(), entry.as_mut_ptr());
+    let (length, copy) = (frame.length(), entry.as_mut_ptr());
     // No frame has length 0. The verifier does not know that, so the arithmetic excludes 0 from the result.
-    let most = Sighting::MOST_CAPTURED;
+    let most = CapturedFrame::MAX_CAPTURED;
     let captured = if length > most { most } else { (length.wrapping_sub(1) & (most - 1)) + 1 };
     // SAFETY: the entry is ours until it is submitted, and it has room for `captured` bytes. The rest keeps its old
     // content, which nobody reads.
     unsafe {
-        (*sighting).at = clock::now();
-        (*sighting).ifindex = frame.ifindex();
-        (*sighting).counter = counter;
-        (*sighting).length = length;
-        (*sighting).captured = captured;
-        bpf_xdp_load_bytes(context.ctx, 0, (&raw mut (*sighting).bytes).cast(), captured);
+        (*copy).at = clock::now();
+        (*copy).ifindex = frame.ifindex();
+        (*copy).counter = counter;
+        (*copy).length = length;
+        (*copy).captured = captured;
+        bpf_xdp_load_bytes(context.ctx, 0, (&raw mut (*copy).bytes).cast(), captured);
     }
     // The agent polls, so it need not be woken.
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));

@@ -6,11 +6,11 @@ use xvrrp_common::wire::icmpv6::{self, Advertisement, Kind, Neighbor};
 use xvrrp_common::wire::{Truncated, ethernet, ipv6};
 
 use crate::cursor::Frame;
-use crate::resolution::{self, Message};
-use crate::verdict::Verdict;
+use crate::resolution::{self, ResolutionMessage};
+use crate::verdict::XdpVerdict;
 
 /// A Neighbor Discovery message and its headers.
-struct Packet<'a> {
+struct Solicitation<'a> {
     neighbor: Neighbor,
     ip: ipv6::Header,
     header: &'a ethernet::Header,
@@ -19,17 +19,17 @@ struct Packet<'a> {
 /// Handles a frame that carries a Neighbor Solicitation or Advertisement.
 // conformance 29, 39
 #[inline(always)]
-pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<Verdict, Truncated> {
+pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<XdpVerdict, Truncated> {
     let Ok(ip) = ipv6::Header::decode(frame, header.payload) else {
-        return Ok(Verdict::Pass);
+        return Ok(XdpVerdict::Pass);
     };
     let Some(neighbor) = Neighbor::decode(frame, &ip)? else {
-        return Ok(Verdict::Pass);
+        return Ok(XdpVerdict::Pass);
     };
-    resolution::handle(frame, header.vlan, &Packet { neighbor, ip, header })
+    resolution::handle(frame, header.vlan, &Solicitation { neighbor, ip, header })
 }
 
-impl Message for Packet<'_> {
+impl ResolutionMessage for Solicitation<'_> {
     const FAMILY: Family = Family::Ipv6;
     const CONFLICT: Counter = Counter::NdConflict;
     const SUPPRESSED: Counter = Counter::NdSuppressed;
@@ -47,8 +47,8 @@ impl Message for Packet<'_> {
 
     /// Passes the solicitation: Linux answers only for the addresses of the interface that it arrived on.
     #[inline(always)]
-    fn elsewhere(_: &Address) -> Verdict {
-        Verdict::Pass
+    fn elsewhere(_: &Address) -> XdpVerdict {
+        XdpVerdict::Pass
     }
 
     /// Verifies the checksum. RFC 4861 7.1.1: "A node MUST silently discard any received Neighbor Solicitation messages

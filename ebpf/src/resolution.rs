@@ -10,11 +10,11 @@ use crate::heard;
 use crate::lease;
 use crate::maps::{self, CounterIndex, count};
 use crate::monitor;
-use crate::router::Router;
-use crate::verdict::Verdict;
+use crate::router::RouterView;
+use crate::verdict::XdpVerdict;
 
 /// An ARP or Neighbor Discovery message that has arrived.
-pub trait Message {
+pub trait ResolutionMessage {
     const FAMILY: Family;
     /// Counter of messages that claim a virtual address for another MAC.
     const CONFLICT: Counter;
@@ -30,7 +30,7 @@ pub trait Message {
     fn wanted(&self) -> Option<Address>;
 
     /// Decides what happens to a request for an address that no virtual router on this interface has.
-    fn elsewhere(wanted: &Address) -> Verdict;
+    fn elsewhere(wanted: &Address) -> XdpVerdict;
 
     /// Returns whether the request is valid, so that it may be answered.
     fn is_valid(&self, frame: &Frame) -> Result<bool, Truncated>;
@@ -41,7 +41,7 @@ pub trait Message {
 
 /// Handles a message that has arrived with this VLAN identifier.
 #[inline(always)]
-pub fn handle<M: Message>(frame: &mut Frame, vlan: u16, message: &M) -> Result<Verdict, Truncated> {
+pub fn handle<M: ResolutionMessage>(frame: &mut Frame, vlan: u16, message: &M) -> Result<XdpVerdict, Truncated> {
     let ifindex = frame.ifindex();
     if let Some((address, mac)) = message.claim()
         && let Some(router) = maps::router_of_vip(ifindex, vlan, M::FAMILY, address)
@@ -50,17 +50,17 @@ pub fn handle<M: Message>(frame: &mut Frame, vlan: u16, message: &M) -> Result<V
         count(CounterIndex::of(&router), M::CONFLICT);
         report_conflict(&router, address, mac);
         monitor::show(frame, M::CONFLICT);
-        return Ok(Verdict::Pass);
+        return Ok(XdpVerdict::Pass);
     }
     // An announcement asks for nothing. The neighbor cache of this host learns from it in any role.
     let Some(wanted) = message.wanted() else {
-        return Ok(Verdict::Pass);
+        return Ok(XdpVerdict::Pass);
     };
     let Some(router) = maps::router_of_vip(ifindex, vlan, M::FAMILY, wanted) else {
         return Ok(M::elsewhere(&wanted));
     };
     if !message.is_valid(frame)? {
-        return Ok(Verdict::Pass);
+        return Ok(XdpVerdict::Pass);
     }
     // RFC 9568 6.4.2: "It MUST NOT respond to ARP requests for the IPv4 address(es) associated with the Virtual
     // Router", and "It MUST NOT respond to ND Neighbor Solicitation messages for the IPv6 address(es) associated with
@@ -69,18 +69,18 @@ pub fn handle<M: Message>(frame: &mut Frame, vlan: u16, message: &M) -> Result<V
     if !lease::runs(&router) {
         count(CounterIndex::of(&router), M::SUPPRESSED);
         monitor::show(frame, M::SUPPRESSED);
-        return Ok(Verdict::Drop);
+        return Ok(XdpVerdict::Drop);
     }
     monitor::show(frame, M::ANSWERED);
     message.answer(frame, router.answer_mac())?;
     count(CounterIndex::of(&router), M::ANSWERED);
-    Ok(Verdict::Transmit)
+    Ok(XdpVerdict::Transmit)
 }
 
 /// Returns whether a claim is neither ours nor the Active router's. A Backup without a virtual MAC cannot know, because
 /// the Active router answers with a MAC of its own; it returns false.
 #[inline(always)]
-fn is_conflict(router: &Router, mac: MacAddress) -> bool {
+fn is_conflict(router: &RouterView, mac: MacAddress) -> bool {
     let active = router.role() == abi::Router::ROLE_ACTIVE;
     (active || router.has(abi::Router::VIRTUAL_MAC)) && mac != router.answer_mac()
 }
@@ -88,7 +88,7 @@ fn is_conflict(router: &Router, mac: MacAddress) -> bool {
 /// Notifies the agent of a conflicting claim while this host is Active, at most once in [`ConflictEvent::PAUSE`]. The agent
 /// announces the address again and logs the claim.
 #[inline(always)]
-fn report_conflict(router: &Router, address: Address, mac: MacAddress) {
+fn report_conflict(router: &RouterView, address: Address, mac: MacAddress) {
     let active = router.role() == abi::Router::ROLE_ACTIVE;
     if active && maps::heard(router).is_some_and(heard::claim_is_due) {
         // If the ring buffer is full, the claim is reported when it is repeated.

@@ -7,7 +7,7 @@ use xvrrp_common::units::MacAddress;
 
 /// A virtual router that was looked up, with its state at the time of the look-up.
 #[derive(Clone, Copy)]
-pub struct Router {
+pub struct RouterView {
     /// Entry of the map, which exists for as long as the program runs.
     entry: *mut SlotEntry,
     slot: u32,
@@ -26,7 +26,7 @@ macro_rules! load {
     };
 }
 
-impl Router {
+impl RouterView {
     #[inline(always)]
     pub fn new(entry: *mut SlotEntry, slot: u32) -> Self {
         Self { entry, slot, state: StateWord::from_word(load!(entry, state)) }
@@ -59,7 +59,7 @@ impl Router {
         self.state.role
     }
 
-    /// Returns whether a flag of [`Router::flags`](xvrrp_common::abi::Router::flags) is set.
+    /// Returns whether a flag of [`RouterView::flags`](xvrrp_common::abi::RouterView::flags) is set.
     #[inline(always)]
     pub fn has(&self, flag: u8) -> bool {
         self.state.flags & flag != 0

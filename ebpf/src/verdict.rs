@@ -1,7 +1,7 @@
 //! What a program decides about a frame.
 
 /// What becomes of a frame that arrived.
-pub enum Verdict {
+pub enum XdpVerdict {
     Pass,
     Drop,
     /// Back to where it came from.

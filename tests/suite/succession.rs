@@ -238,7 +238,7 @@ fn an_agent_that_cannot_create_its_control_socket_after_a_reload_continues_and_c
     // The log is in that directory too, so only the environment that the previous agent passes on shows a reload.
     let environment = format!("/proc/{}/environ", pair.active.daemon.pid());
     wait_until("the agent has reloaded", || {
-        Ok(String::from_utf8_lossy(&fs::read(&environment)?).contains("XVRRP_BEQUEST="))
+        Ok(String::from_utf8_lossy(&fs::read(&environment)?).contains("XVRRP_INHERITED="))
     })?;
     thread::sleep(Duration::from_secs(2));
     drop(full);

@@ -9,7 +9,7 @@ use crate::build;
 use crate::process::{cargo, check, output, workspace};
 
 /// Option that limits the length of inputs. Longer inputs reach nothing new, and make the corpus big.
-const MOST_BYTES: &str = "-max_len=160";
+const MAX_BYTES: &str = "-max_len=160";
 
 /// Runs these targets, or all of them, for this number of seconds each. With `keep`, adds the inputs that were found to
 /// the committed corpus, which is reduced to the smallest inputs that reach as much code.
@@ -28,11 +28,11 @@ pub fn run(seconds: u32, keep: bool, targets: &[String]) -> Result<()> {
         make(found)?;
         make(committed)?;
         println!("xtask fuzz: runs {target} for {seconds} s; new inputs go to {}", found.display());
-        fuzz(target, &[found, committed], &[&format!("-max_total_time={seconds}"), MOST_BYTES])?;
+        fuzz(target, &[found, committed], &[&format!("-max_total_time={seconds}"), MAX_BYTES])?;
         if keep {
             let smallest = &build::target_directory().join("fuzz/smallest").join(target);
             make_empty(smallest)?;
-            fuzz(target, &[smallest, found, committed], &["-merge=1", MOST_BYTES])?;
+            fuzz(target, &[smallest, found, committed], &["-merge=1", MAX_BYTES])?;
             replace(committed, smallest)?;
         }
     }

@@ -25,10 +25,10 @@ const MAX_WORDS: usize = 64;
 
 /// The checks by name, including those with errors: a `track` that refers to one of them is not an error itself.
 #[derive(Debug, Default)]
-pub(super) struct Names(HashMap<String, Named>);
+pub(super) struct Names(HashMap<String, NamedTable>);
 
 #[derive(Clone, Copy, Debug)]
-struct Named {
+struct NamedTable {
     index: CheckIndex,
     line: usize,
     weight: i16,
@@ -78,11 +78,11 @@ fn read_name(section: &mut Section, index: CheckIndex, weight: i16, names: &mut 
     let name = section.identifier(&keys::NAME)?;
     let name = section.required(&keys::NAME, name)?;
     let line = section.line_of(&keys::NAME);
-    if let Some(Named { line: first, .. }) = names.0.get(name) {
+    if let Some(NamedTable { line: first, .. }) = names.0.get(name) {
         let message = format!("{} is already taken on line {first}; choose another", quote(name));
         return Err(section.report(&keys::NAME, line, message));
     }
-    names.0.insert(name.to_owned(), Named { index, line, weight });
+    names.0.insert(name.to_owned(), NamedTable { index, line, weight });
     Ok(name.to_owned())
 }
 

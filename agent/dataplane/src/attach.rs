@@ -177,12 +177,12 @@ pub fn strips_vlan_tags(interface: &str) -> bool {
     const ETH_FLAG_RXVLAN: u32 = 1 << 8;
     /// `struct ethtool_value` of linux/ethtool.h.
     #[repr(C)]
-    struct Value {
+    struct EthtoolValue {
         command: u32,
         data: u32,
     }
 
-    let mut flags = Value { command: ETHTOOL_GFLAGS, data: 0 };
+    let mut flags = EthtoolValue { command: ETHTOOL_GFLAGS, data: 0 };
     // SAFETY: what the command demands.
     let known = unsafe { ethtool(interface, &mut flags) };
     known.is_some() && flags.data & ETH_FLAG_RXVLAN != 0

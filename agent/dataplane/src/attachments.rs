@@ -26,7 +26,7 @@ pub struct Attachments {
     pins: Option<Pins>,
     /// The pinned maps, by the names of their pins. None without pins.
     maps: Vec<(&'static str, OwnedFd)>,
-    interfaces: BTreeMap<IfIndex, Attached>,
+    interfaces: BTreeMap<IfIndex, InterfaceAttachment>,
     /// The pins that were there when they were looked at last.
     seen: BTreeSet<OsString>,
 }
@@ -42,7 +42,7 @@ pub struct RestoredPins {
 
 /// An interface that both programs are attached to.
 #[derive(Debug)]
-struct Attached {
+struct InterfaceAttachment {
     interface: String,
     /// None of them without pins, or where the kernel knows no links: then aya keeps what there is.
     links: Vec<Link>,
@@ -132,7 +132,7 @@ impl Attachments {
                 return Err(error);
             }
         };
-        self.interfaces.insert(ifindex, Attached { interface: interface.to_owned(), links, filter });
+        self.interfaces.insert(ifindex, InterfaceAttachment { interface: interface.to_owned(), links, filter });
         Ok(mode)
     }
 
@@ -182,7 +182,7 @@ impl Attachments {
     /// The interfaces where one of the programs is no longer attached, with their names. Somebody has detached it by
     /// hand, or the interface is gone.
     pub fn detached(&self) -> Vec<(IfIndex, String)> {
-        let lost = |attached: &&Attached| !attached.links.iter().all(Link::is_attached);
+        let lost = |attached: &&InterfaceAttachment| !attached.links.iter().all(Link::is_attached);
         let interfaces = self.interfaces.iter().filter(|(_, attached)| lost(attached));
         interfaces.map(|(ifindex, attached)| (*ifindex, attached.interface.clone())).collect()
     }

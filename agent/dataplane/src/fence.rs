@@ -19,12 +19,12 @@ pub struct Fence {
     /// Its links, where they are not pinned, stay when it goes: see [`Self::retain`].
     program: ManuallyDrop<SchedClassifier>,
     pins: Pins,
-    interfaces: BTreeMap<IfIndex, Held>,
+    interfaces: BTreeMap<IfIndex, HeldFence>,
 }
 
 /// What holds the program to an interface.
 #[derive(Debug)]
-enum Held {
+enum HeldFence {
     /// By its pin alone: a descriptor for each would be too many on a host with a thousand interfaces.
     Pinned(PathBuf),
     /// Where the kernel knows no links of TC programs.
@@ -46,8 +46,8 @@ impl Fence {
     /// Returns whether it is on the interface, as far as is known.
     pub fn is_attached(&self, ifindex: IfIndex) -> bool {
         match self.interfaces.get(&ifindex) {
-            Some(Held::Pinned(pin)) => LinkProbe::open(pin).is_ok_and(|link| link.ifindex() == Some(ifindex)),
-            Some(Held::Kept(_)) => true,
+            Some(HeldFence::Pinned(pin)) => LinkProbe::open(pin).is_ok_and(|link| link.ifindex() == Some(ifindex)),
+            Some(HeldFence::Kept(_)) => true,
             None => false,
         }
     }
@@ -63,14 +63,14 @@ impl Fence {
             && let Ok(id) = self.program.attach_to_link(link)
         {
             drop(self.program.take_link(id)?);
-            Held::Pinned(pin)
+            HeldFence::Pinned(pin)
         } else {
             let id = attach::fence(&mut self.program, interface)?;
             if attach::has_tcx() {
                 drop(Link::pin(&pin, self.program.take_link(id)?.try_into()?)?);
-                Held::Pinned(pin)
+                HeldFence::Pinned(pin)
             } else {
-                Held::Kept(id)
+                HeldFence::Kept(id)
             }
         };
         self.interfaces.insert(ifindex, held);
@@ -80,7 +80,7 @@ impl Fence {
     /// Takes it off all interfaces but these, a predecessor's too.
     pub fn retain(&mut self, wanted: &BTreeSet<IfIndex>) {
         for (_, held) in self.interfaces.extract_if(.., |ifindex, _| !wanted.contains(ifindex)) {
-            if let Held::Kept(id) = held {
+            if let HeldFence::Kept(id) = held {
                 // Fails where the interface is gone.
                 let _ = self.program.detach(id);
             }

@@ -7,13 +7,13 @@ use aya::Ebpf;
 use aya::maps::{Array, Map, MapData, MapError, RingBuf};
 use aya::programs::ProgramType;
 use aya::sys::{BpfHelper, is_helper_supported};
-use xvrrp_common::abi::{Monitored, Sighting, map};
+use xvrrp_common::abi::{CapturedFrame, Monitored, map};
 use zerocopy::FromBytes;
 
 use super::DataplaneError;
 
 /// How many frames are read at once: about what the buffer holds.
-const MOST: usize = 512;
+const MAX_READ: usize = 512;
 
 /// Makes the kernel half copy the frames that it sees while a client monitors them. Its maps are not pinned: the programs of
 /// a successor have maps of their own, and start without a client.
@@ -45,7 +45,7 @@ impl Monitor {
         let buffer = self.buffer.fd().as_fd().try_clone_to_owned().map_err(MapError::from)?;
         let mut shown = RingBuf::try_from(Map::from_map_data(MapData::from_fd(buffer)?)?)?;
         // Discards frames that arrived after the previous client had left.
-        for _ in 0..MOST {
+        for _ in 0..MAX_READ {
             if shown.next().is_none() {
                 break;
             }
@@ -63,12 +63,12 @@ impl Monitor {
     }
 
     /// What was seen since the last time, and how many frames more there was no room for.
-    pub fn read(&mut self) -> (Vec<Sighting>, u64) {
+    pub fn read(&mut self) -> (Vec<CapturedFrame>, u64) {
         let mut seen = Vec::new();
         // In a flood there is no end of them.
-        for _ in 0..MOST {
+        for _ in 0..MAX_READ {
             let Some(item) = self.shown.as_mut().and_then(RingBuf::next) else { break };
-            seen.extend(Sighting::read_from_bytes(&item));
+            seen.extend(CapturedFrame::read_from_bytes(&item));
         }
         let lost = self.monitored.get(&0, 0).map_or(self.told, |monitored| monitored.lost);
         let news = lost.saturating_sub(self.told);

@@ -16,7 +16,7 @@ use super::mapped::{HeardTable, SettingsEntry, SlotTable};
 use super::{CounterReader, DataplaneError, Events, Pins, Slot};
 
 /// The kernel's longest tick in nanoseconds (`CONFIG_HZ_100`).
-const MOST_TICK: i64 = 10_000_000;
+const MAX_TICK: i64 = 10_000_000;
 
 /// What the maps keep; all the rest is removed.
 #[derive(Clone, Debug)]
@@ -132,7 +132,7 @@ impl Tables {
 
     fn set_settings(&mut self) {
         // What the coarse clocks can tell apart is the kernel's tick.
-        let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(MOST_TICK, |tick| tick.tv_nsec());
+        let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(MAX_TICK, |tick| tick.tv_nsec());
         self.settings.set(!self.without_virtual_mac.is_empty(), u32::try_from(tick).unwrap_or_default());
     }
 

@@ -53,19 +53,19 @@ pub struct Record {
     boot: String,
     /// Cookie of the network namespace to which the record belongs.
     namespace: u64,
-    opened: Vec<Entry>,
+    opened: Vec<FilterEntry>,
 }
 
 /// Content of the file.
 #[derive(Debug, Serialize, Deserialize)]
-struct Text {
+struct RecordText {
     boot: String,
     namespace: u64,
-    opened: Vec<Entry>,
+    opened: Vec<FilterEntry>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Entry {
+struct FilterEntry {
     interface: String,
     /// Index of the interface, because a renamed interface keeps its filter entries. 0 in the record of an earlier
     /// version.
@@ -111,13 +111,13 @@ impl UnicastFilters {
         wanted: &[(&Interface, MacAddress)],
         interfaces: &[Interface],
     ) -> Result<(), FilterError> {
-        let entry = |&(Interface { name, ifindex, .. }, mac): &(&Interface, MacAddress)| Entry {
+        let entry = |&(Interface { name, ifindex, .. }, mac): &(&Interface, MacAddress)| FilterEntry {
             interface: name.clone(),
             ifindex: ifindex.get(),
             mac: mac.0,
         };
         let left = self.record.opened.clone();
-        let wanted_ones: Vec<Entry> = wanted.iter().map(entry).collect();
+        let wanted_ones: Vec<FilterEntry> = wanted.iter().map(entry).collect();
         for unwanted in left.iter().filter(|entry| !wanted_ones.contains(entry)) {
             self.close(unwanted, interfaces).await?;
             self.record.opened.retain(|entry| entry != unwanted);
@@ -162,7 +162,7 @@ impl UnicastFilters {
         outcome.and_then(|()| self.record.remove())
     }
 
-    async fn close(&self, entry: &Entry, interfaces: &[Interface]) -> Result<(), FilterError> {
+    async fn close(&self, entry: &FilterEntry, interfaces: &[Interface]) -> Result<(), FilterError> {
         // The filter of an interface that is gone is gone too.
         let is_it = |it: &&Interface| match entry.ifindex {
             0 => it.name == entry.interface,
@@ -189,9 +189,11 @@ impl Record {
         let path = control.with_file_name(format!("{RECORD}-{namespace}.{EXTENSION}"));
         let old_record = control.with_file_name(format!("{RECORD}.{EXTENSION}"));
         let mut record = Self { path, old_record: None, boot, namespace, opened: Vec::new() };
-        match read(&record.path)?.map(|bytes| serde_json::from_slice::<Text>(&bytes)) {
+        match read(&record.path)?.map(|bytes| serde_json::from_slice::<RecordText>(&bytes)) {
             None => {}
-            Some(Ok(Text { boot, namespace, opened })) if (&boot, namespace) == (&record.boot, record.namespace) => {
+            Some(Ok(RecordText { boot, namespace, opened }))
+                if (&boot, namespace) == (&record.boot, record.namespace) =>
+            {
                 record.opened = opened;
                 return Ok(record);
             }
@@ -225,7 +227,7 @@ impl Record {
     /// # Errors
     /// The record cannot be written. The entry exists nevertheless.
     pub fn claim(&mut self, interface: &str, ifindex: IfIndex, mac: MacAddress) -> Result<(), FilterError> {
-        let entry = Entry { interface: interface.to_owned(), ifindex: ifindex.get(), mac: mac.0 };
+        let entry = FilterEntry { interface: interface.to_owned(), ifindex: ifindex.get(), mac: mac.0 };
         if self.opened.contains(&entry) {
             return Ok(());
         }
@@ -235,7 +237,7 @@ impl Record {
 
     fn write(&mut self) -> Result<(), FilterError> {
         let Self { path, boot, namespace, opened, .. } = &*self;
-        let text = Text { boot: boot.clone(), namespace: *namespace, opened: opened.clone() };
+        let text = RecordText { boot: boot.clone(), namespace: *namespace, opened: opened.clone() };
         // Renaming is atomic: a crash leaves either the old record or the new one.
         let new = path.with_extension("new");
         serde_json::to_vec(&text)
@@ -250,7 +252,7 @@ impl Record {
         self.remove_old_record()?;
         // A record of another boot or namespace must not be removed by this agent.
         let is_foreign = read(&self.path)?.is_some_and(|bytes| {
-            serde_json::from_slice::<Text>(&bytes)
+            serde_json::from_slice::<RecordText>(&bytes)
                 .is_ok_and(|text| (&text.boot, text.namespace) != (&self.boot, self.namespace))
         });
         if is_foreign { Ok(()) } else { remove(&self.path) }
@@ -328,7 +330,7 @@ mod tests {
         let old_record = directory.path().join("unicast-filters.json");
         fs::write(&old_record, r#"[{"interface":"eth0","mac":[0,0,94,0,1,51]}]"#).unwrap();
         let mut record = find(&control, 1, "a");
-        assert_eq!(record.opened, [Entry { interface: "eth0".into(), ifindex: 0, mac: MAC.0 }]);
+        assert_eq!(record.opened, [FilterEntry { interface: "eth0".into(), ifindex: 0, mac: MAC.0 }]);
         record.write().unwrap();
         assert!(!old_record.exists());
         assert_eq!(find(&control, 1, "a").opened.len(), 1);

@@ -143,7 +143,7 @@ fn write_events(out: &mut String, router: &VirtualRouterStatus) -> fmt::Result {
         writeln!(out, "  announces   {} frames wait for their turn", router.announcements_waiting)?;
     }
     if let Some(AddressConflict { address, mac, ago_ms }) = &router.conflict {
-        writeln!(out, "  RIVAL       {mac} claimed {address} {} ago", span(*ago_ms))?;
+        writeln!(out, "  CONFLICT    {mac} claimed {address} {} ago", span(*ago_ms))?;
     }
     if !router.counters.is_empty() {
         writeln!(out, "  counted     {}", list(&router.counters))?;
@@ -278,7 +278,7 @@ lan: BACKUP for 12 s (startup)
   adverts     0 sent
   NOT KEPT    192.0.2.1 on eth0 is taken off as often as it is put back
   put back    3 addresses, 1 filter entries that were removed
-  RIVAL       02:00:00:00:00:09 claimed 192.0.2.1 1500.0 ms ago
+  CONFLICT    02:00:00:00:00:09 claimed 192.0.2.1 1500.0 ms ago
   counted     advert_accepted 120
               arp_suppressed 2
 

@@ -1,11 +1,11 @@
 //! The control socket. A request is one JSON line, and an answer is one JSON document.
 
 mod client;
-mod hand_over;
 pub mod monitor;
 mod server;
 mod singleton;
 pub mod status;
+mod successor;
 #[cfg(test)]
 mod tests;
 
@@ -16,10 +16,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::client::{ask, ask_for, follow, status};
-pub use self::hand_over::{Incumbent, Successor};
 pub use self::server::{Client, Server};
 pub use self::singleton::Singleton;
 use self::status::AgentStatus;
+pub use self::successor::{Incumbent, Successor};
 
 /// Longest request that the agent reads, in bytes.
 const MAX_REQUEST: u64 = 4096;
@@ -41,7 +41,8 @@ pub enum Request {
     Status,
     /// Leave roles, addresses and pins to the agent that asks, and end once that agent reports that it runs
     /// ([`Successor::comes_up`]). If it hangs up before that, continue.
-    HandOver {
+    #[serde(rename = "hand_over")]
+    Succeed {
         /// Cookie of the network namespace of the agent that asks. An agent of another namespace may have the same
         /// control socket.
         #[serde(default)]
@@ -61,8 +62,9 @@ pub enum Request {
 #[serde(untagged)]
 pub enum Answer {
     Status(AgentStatus),
-    HandingOver {
-        handing_over: bool,
+    Succession {
+        #[serde(rename = "handing_over")]
+        accepted: bool,
     },
     Monitoring {
         monitoring: bool,
@@ -99,7 +101,7 @@ pub enum ControlError {
     #[error("the agent at {path} refused: {error}")]
     Refused { path: PathBuf, error: String },
     #[error(
-        "the agent at {0} closed the connection without an answer: it was stopping, reloading or handing over to \
+        "the agent at {0} closed the connection without an answer: it was stopping, reloading or leaving its roles to \
          another agent, and may or may not have carried out the request; look at `xvrrp status`, and try again"
     )]
     HungUp(PathBuf),

@@ -152,7 +152,7 @@ impl Client {
         self.0.write_all(bytes).await
     }
 
-    /// Returns the connection to the successor, if this client has asked the agent to hand over.
+    /// Returns the connection to the successor, if this client has asked to succeed this agent.
     pub fn into_successor(self) -> Successor {
         Successor::new(self.0)
     }

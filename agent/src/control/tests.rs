@@ -95,7 +95,7 @@ async fn a_predecessor_learns_whether_its_successor_runs() {
             if relieves { incumbent.relieve().unwrap() } else { drop(incumbent) }
         });
         let client = server.accept().await.unwrap();
-        let answer = async |_| Answer::HandingOver { handing_over: true };
+        let answer = async |_| Answer::Succession { accepted: true };
         let successor = client.serve(answer).await.unwrap().into_successor();
         assert_eq!(successor.comes_up().await.is_ok(), relieves);
         asking.await.unwrap();
@@ -113,7 +113,7 @@ async fn a_successor_learns_whether_its_predecessor_still_waits() {
         incumbent
     });
     let client = server.accept().await.unwrap();
-    let answer = async |_| Answer::HandingOver { handing_over: true };
+    let answer = async |_| Answer::Succession { accepted: true };
     let successor = client.serve(answer).await.unwrap().into_successor();
     successor.pass(&singleton).unwrap();
     let mut incumbent = asking.await.unwrap();
@@ -141,7 +141,7 @@ async fn a_client_whose_agent_ends_before_it_answers_gets_an_error_that_says_wha
         let error = asking.await.unwrap().unwrap_err();
         assert!(matches!(error, ControlError::HungUp(_)), "{error}");
         let error = error.to_string();
-        assert!(error.contains("handing over") && error.contains("try again"), "{error}");
+        assert!(error.contains("leaving its roles") && error.contains("try again"), "{error}");
     }
 }
 

@@ -12,7 +12,7 @@ use xvrrp_dataplane::{DataplaneError, Slot, Tables};
 use xvrrp_net::UnicastSocket;
 use xvrrp_vrrp::{Action, Checks, Event, ReceivedAdvert, State, VirtualRouter};
 
-use super::announcing::{Owed, Pace, TURN, Urgency};
+use super::announcement_pace::{Owed, Pace, TURN, Urgency};
 use super::checksum::{Form, Sample};
 use super::comparison::Comparison;
 use super::config::{InstanceConfig, PROBLEM_PAUSE, cannot_send};

@@ -7,7 +7,7 @@
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
-mod announcing;
+mod announcement_pace;
 mod checksum;
 mod comparison;
 mod config;
@@ -33,7 +33,7 @@ use crate::addresses::{AddressReport, AddressRequest};
 use crate::identity::{PerRouter, RouterIndex};
 use crate::process::clock;
 use crate::process::realtime;
-use announcing::{Pace, TURN, Urgency};
+use announcement_pace::{Pace, TURN, Urgency};
 pub use config::InstanceConfig;
 pub use frames::Advertised;
 pub use instance::Instance;
@@ -66,7 +66,7 @@ pub enum Command {
     /// Give up every role, then end the thread.
     Stop,
     /// End the thread, and leave roles, leases and addresses to a successor.
-    HandOver,
+    Succession,
 }
 
 /// Why the election ended without being asked to.
@@ -88,7 +88,7 @@ pub enum Ending {
     /// Every role was given up.
     Stopped,
     /// Roles, leases and addresses are left to a successor.
-    HandedOver,
+    Succeeded,
 }
 
 /// The running election.
@@ -159,7 +159,7 @@ impl Election {
     ) -> Result<Ending, ElectionError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let outcome = runtime.block_on(self.run(commands, address_reports));
-        if let Ok(Ending::HandedOver) = outcome {
+        if let Ok(Ending::Succeeded) = outcome {
             self.outlets.request(AddressRequest::Leave);
             return outcome;
         }
@@ -212,7 +212,7 @@ impl Election {
                         let _ = reply.send(());
                     }
                     Some(Command::Stop) | None => return Ok(Ending::Stopped),
-                    Some(Command::HandOver) => {
+                    Some(Command::Succession) => {
                         self.drain_events(events.get_mut(), &by_slot)?;
                         for index in self.instances.indices() {
                             if let Some(instance) = self.instances.get_mut(index) {
@@ -220,7 +220,7 @@ impl Election {
                             }
                             self.act(index)?;
                         }
-                        return Ok(Ending::HandedOver);
+                        return Ok(Ending::Succeeded);
                     }
                 },
                 address_report = address_reports.recv() => match address_report {

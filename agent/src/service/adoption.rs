@@ -101,7 +101,7 @@ fn vips_anywhere(plans: &[Plan<'_>]) -> impl Iterator<Item = (VipKey, Slot)> {
         move |(plan, address)| {
             let (family, address) = (plan.key.family, abi::address(address));
             let nth = shared.entry((family, address)).or_default();
-            let key = (*nth < VipKey::MOST_SHARED).then(|| VipKey::anywhere(family, address, *nth))?;
+            let key = (*nth < VipKey::MAX_SHARED).then(|| VipKey::anywhere(family, address, *nth))?;
             *nth += 1;
             Some((key, plan.slot))
         },

@@ -67,56 +67,56 @@ pub async fn run(config: &Config, replace: bool, mut inherited: Option<Inherited
     };
     // From here on, whatever a predecessor has left on the host belongs to this agent.
     let begun = replace || inherited.is_some();
-    let host = Host { config, netlink: &netlink, pins: &pins };
-    let mut held = Held { attachments: None, incumbent, begun };
-    let tools = Tools { socket: Arc::clone(&socket), files, links, signals, haste };
-    let error = match host.serve(tools, inherited, &mut held).await {
+    let environment = Environment { config, netlink: &netlink, pins: &pins };
+    let mut installed = Installed { attachments: None, incumbent, begun };
+    let opened = Opened { socket: Arc::clone(&socket), files, links, signals, haste };
+    let error = match environment.serve(opened, inherited, &mut installed).await {
         Ok(End::Stopped) => None,
-        Ok(End::HandedOver(continuation, successor, signals)) => {
-            held.leave();
+        Ok(End::Succeeded(continuation, successor, signals)) => {
+            installed.leave();
             match wait_for(successor, &singleton, signals).await {
                 Waited::Runs => {
-                    tracing::info!("handed over to a successor");
+                    tracing::info!("left everything to a successor");
                     return Ok(());
                 }
-                Waited::Stopped => return host.undo().await,
+                Waited::Stopped => return environment.undo().await,
                 Waited::Failed(note) => Some(become_next(continuation, &singleton, Some(note))),
             }
         }
         Ok(End::Reload(continuation)) => {
-            held.leave();
+            installed.leave();
             Some(become_next(continuation, &singleton, None))
         }
-        Err(error) => match &held.incumbent {
+        Err(error) => match &installed.incumbent {
             // Nobody is left to whom anything could be left.
             Some(incumbent) if !incumbent.is_waiting() && incumbent.has_ended() => Some(error),
             Some(incumbent) => {
                 // A waiting agent continues as soon as it finds that this one has ended.
                 let fate = if incumbent.is_waiting() { CONTINUES } else { DID_NOT_WAIT };
-                held.leave();
+                installed.leave();
                 // The order matters, and so does dropping both before the packet socket, which is slow to close.
                 drop(singleton);
-                drop(held);
+                drop(installed);
                 return Err(error.context(fate));
             }
             None => Some(error),
         },
     };
-    let undone = if held.begun { host.undo().await } else { Ok(()) };
-    drop(held);
+    let undone = if installed.begun { environment.undo().await } else { Ok(()) };
+    drop(installed);
     error.map_or(Ok(()), Err).and(undone)
 }
 
 /// The host that the agent works on, with the configuration for it.
 #[derive(Clone, Copy)]
-struct Host<'a> {
+struct Environment<'a> {
     config: &'a Config,
     netlink: &'a Netlink,
     pins: &'a Pins,
 }
 
 /// Files and sockets that are opened before anything that belongs to a predecessor is touched.
-struct Tools {
+struct Opened {
     socket: Arc<PacketSocket>,
     files: Files,
     links: LinkWatch,
@@ -125,7 +125,7 @@ struct Tools {
 }
 
 /// What has to be undone at the end, or left to a successor.
-struct Held {
+struct Installed {
     attachments: Option<Attachments>,
     /// The agent that this one takes over from, until it is relieved.
     incumbent: Option<Incumbent>,
@@ -133,7 +133,7 @@ struct Held {
     begun: bool,
 }
 
-impl Held {
+impl Installed {
     /// Leaves the kernel half attached, for a successor.
     fn leave(&mut self) {
         if let Some(attachments) = self.attachments.take() {
@@ -142,11 +142,16 @@ impl Held {
     }
 }
 
-impl Host<'_> {
+impl Environment<'_> {
     /// Starts the service and runs it until it ends.
-    async fn serve(&self, tools: Tools, inherited: Option<InheritedState>, held: &mut Held) -> anyhow::Result<End> {
+    async fn serve(
+        &self,
+        opened: Opened,
+        inherited: Option<InheritedState>,
+        installed: &mut Installed,
+    ) -> anyhow::Result<End> {
         let Self { config, netlink, pins } = *self;
-        let Tools { socket, mut files, links, signals, haste } = tools;
+        let Opened { socket, mut files, links, signals, haste } = opened;
         // Listed only now, because the previous agent may have changed the interfaces until now.
         let interfaces = netlink.interfaces().await?;
         let capacity = check::capacity(config)?;
@@ -159,7 +164,7 @@ impl Host<'_> {
             None if start::may_resume(inherited.as_ref(), &predecessor) => Server::open_or_retry(path),
             None => Server::open(path).await?,
         };
-        held.begun = true;
+        installed.begun = true;
         let reload = Arc::new(Reload::new(config).context("cannot determine how this process was started")?);
         let filters = UnicastFilters::recover(netlink.clone(), path, pins.exist())?;
         if let Predecessor::Incompatible(_) = predecessor {
@@ -169,7 +174,7 @@ impl Host<'_> {
         }
         // Checked before anything that belongs to the previous agent is touched. That agent may have been stopped, in
         // which case it has removed everything from the host.
-        if held.incumbent.as_ref().is_some_and(|incumbent| !incumbent.is_waiting()) {
+        if installed.incumbent.as_ref().is_some_and(|incumbent| !incumbent.is_waiting()) {
             bail!("this agent was not ready in time");
         }
         let mut service = Service::start(Start {
@@ -183,8 +188,8 @@ impl Host<'_> {
             predecessor,
             inherited,
             files,
-            incumbent: &mut held.incumbent,
-            attachments: &mut held.attachments,
+            incumbent: &mut installed.incumbent,
+            attachments: &mut installed.attachments,
             server: Arc::new(server),
             links,
             signals,

@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use xvrrp_config::Text;
 use xvrrp_dataplane::namespace_cookie;
 
+use super::handover::Handovers;
 use super::monitors::{Monitors, Watch};
-use super::standby::Switch;
 use crate::control::{Answer, Client, Request, Server};
 use crate::status::{Inspector, http, prometheus};
 use crate::succession::departure::{Departure, ExitRequest};
@@ -22,14 +22,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct RequestHandler {
     pub inspector: Arc<Inspector>,
-    pub switch: Switch,
+    pub handovers: Handovers,
     pub monitors: Monitors,
     pub departure: Departure,
 }
 
 /// What the agent does after it has answered a client.
 enum FollowUp {
-    HandOver,
+    Succession,
     Reload(Text),
     Monitor(Watch),
 }
@@ -78,7 +78,7 @@ impl RequestHandler {
         // Nothing more is done for a client that has hung up.
         let (Some(client), Some(follow_up)) = (client, follow_up) else { return };
         match follow_up {
-            FollowUp::HandOver => self.departure.request(ExitRequest::HandOver(client.into_successor())),
+            FollowUp::Succession => self.departure.request(ExitRequest::Succession(client.into_successor())),
             FollowUp::Reload(text) => self.departure.request(ExitRequest::Reload(text)),
             FollowUp::Monitor(watch) => self.monitors.stream(watch, client).await,
         }
@@ -88,19 +88,19 @@ impl RequestHandler {
     async fn answer(&self, request: Request) -> Result<(Answer, Option<FollowUp>), String> {
         Ok(match request {
             Request::Status => (Answer::Status(self.inspector.status().await), None),
-            Request::StandBy { name, on } => (self.switch.set(&name, on), None),
+            Request::StandBy { name, on } => (self.handovers.set(&name, on), None),
             Request::Monitor => {
                 let watch = self.monitors.open()?;
                 (Answer::Monitoring { monitoring: true }, Some(FollowUp::Monitor(watch)))
             }
-            Request::HandOver { namespace } => {
+            Request::Succeed { namespace } => {
                 if namespace.is_some_and(|namespace| !is_here(namespace)) {
                     let refusal = "it belongs to another network namespace but has the same agent.control; give each \
                                    agent its own path";
                     return Err(refusal.to_owned());
                 }
                 self.departure.settle().await?;
-                (Answer::HandingOver { handing_over: true }, Some(FollowUp::HandOver))
+                (Answer::Succession { accepted: true }, Some(FollowUp::Succession))
             }
             Request::Reload => {
                 let text = self.departure.check_reload().await?;

@@ -30,10 +30,10 @@ pub struct LinkWatch {
 
 /// Link changes that were or will be reported to the election.
 #[derive(Clone, Debug, Default)]
-pub struct LinkReports(Arc<Mutex<State>>);
+pub struct LinkReports(Arc<Mutex<LinkState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct LinkState {
     /// The election; `None` before it runs.
     election: Option<mpsc::UnboundedSender<Command>>,
     /// The changes before it ran.
@@ -165,12 +165,12 @@ impl LinkReports {
     }
 
     /// Held while a command is sent, so that the election hears of everything in its order.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LinkState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl LinkState {
     fn report(&mut self, change: LinkChange) {
         let LinkChange { ifindex, running, mac } = change;
         let Some(election) = &self.election else { return self.early.push(change) };

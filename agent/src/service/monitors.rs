@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use xvrrp_common::abi::{Counter, Sighting};
+use xvrrp_common::abi::{CapturedFrame, Counter};
 use xvrrp_common::units::IfIndex;
 use xvrrp_dataplane::Monitor;
 
@@ -65,7 +65,7 @@ impl Monitors {
             }
             let (seen, lost) = watch.0.read();
             let lost = (lost > 0).then_some(MonitorLine::Lost { lost });
-            let lines = seen.iter().map(|sighting| self.line(sighting)).chain(lost);
+            let lines = seen.iter().map(|frame| self.line(frame)).chain(lost);
             let Ok(lines) = lines.map(|line| serde_json::to_string(&line)).collect::<Result<Vec<_>, _>>() else {
                 return;
             };
@@ -78,16 +78,16 @@ impl Monitors {
         }
     }
 
-    fn line(&self, sighting: &Sighting) -> MonitorLine {
-        let ago = clock::now().as_nanos().saturating_sub(sighting.at);
-        let interface = self.interfaces.get(&IfIndex::new(sighting.ifindex));
-        let counter = Counter::ALL.get(sighting.counter as usize);
+    fn line(&self, frame: &CapturedFrame) -> MonitorLine {
+        let ago = clock::now().as_nanos().saturating_sub(frame.at);
+        let interface = self.interfaces.get(&IfIndex::new(frame.ifindex));
+        let counter = Counter::ALL.get(frame.counter as usize);
         MonitorLine::Frame {
             at: unix_time() - Duration::from_nanos(ago).as_secs_f64(),
-            interface: interface.cloned().unwrap_or_else(|| format!("interface {}", sighting.ifindex)),
+            interface: interface.cloned().unwrap_or_else(|| format!("interface {}", frame.ifindex)),
             verdict: counter.map_or("unknown", |counter| counter.name()).to_owned(),
-            length: sighting.length,
-            frame: hexadecimal(sighting.frame()),
+            length: frame.length,
+            frame: hexadecimal(frame.frame()),
         }
     }
 }

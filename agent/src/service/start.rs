@@ -20,10 +20,10 @@ use super::attachment_watch::AttachmentWatch;
 use super::clients::{self, RequestHandler};
 use super::equipment::{self, Sockets};
 use super::fence_watch::FenceWatch;
+use super::handover::Handovers;
 use super::interface_watch::InterfaceWatch;
 use super::links::LinkWatch;
 use super::monitors::Monitors;
-use super::standby::Switch;
 use super::threads::Threads;
 use super::{Service, check, supervisor};
 use crate::addresses::unicast_filters::UnicastFilters;
@@ -134,7 +134,7 @@ impl<'a> Service<'a> {
         let departure = Departure { reload: start.reload, addresses: threads.addresses.requests.downgrade(), requests };
         let handler = RequestHandler {
             inspector: Arc::new(inspector),
-            switch: Switch::new(&plans.ready, commands.clone()),
+            handovers: Handovers::new(&plans.ready, commands.clone()),
             monitors: Monitors::new(monitor, &plans.ready),
             departure: departure.clone(),
         };

@@ -26,7 +26,7 @@ pub enum End {
     /// Every role was given up.
     Stopped,
     /// Roles, leases and addresses are left to another process, or to this one if that process ends too soon.
-    HandedOver(Continuation, Successor, Signals),
+    Succeeded(Continuation, Successor, Signals),
     /// Roles, leases and addresses are left to the agent that this process becomes.
     Reload(Continuation),
 }
@@ -50,7 +50,7 @@ impl Service<'_> {
         let checks = self.tracker.outcomes();
         if let Some(exit) = &mut exit {
             self.prepare(exit).await;
-            self.threads.command(Command::HandOver);
+            self.threads.command(Command::Succession);
         } else {
             self.tracker.stop().await;
             self.close_clients().await;
@@ -67,13 +67,13 @@ impl Service<'_> {
         let Self { threads, notifications, .. } = self;
         let accounts = Arc::clone(&threads.addresses.accounts);
         let ending = threads.join(take_fence_off).await?;
-        let (Ending::HandedOver, Some(exit)) = (ending, exit) else {
+        let (Ending::Succeeded, Some(exit)) = (ending, exit) else {
             notifications.finish().await;
             return Ok(End::Stopped);
         };
         let (configuration, renewed) = match &exit {
             ExitRequest::Reload(text) => (text.clone(), true),
-            ExitRequest::Restart | ExitRequest::HandOver(_) => (self.config.text.clone(), false),
+            ExitRequest::Restart | ExitRequest::Succession(_) => (self.config.text.clone(), false),
         };
         let rests = self.plans.ready.iter().zip(&*accounts).map(|(plan, account)| Rests {
             name: plan.config.name.clone(),
@@ -93,8 +93,8 @@ impl Service<'_> {
         let mut files = keep_open(&self.socket, &self.memberships);
         let reload = self.departure.reload;
         Ok(match exit {
-            ExitRequest::HandOver(successor) => {
-                End::HandedOver(Continuation { reload, state, files }, successor, self.signals)
+            ExitRequest::Succession(successor) => {
+                End::Succeeded(Continuation { reload, state, files }, successor, self.signals)
             }
             ExitRequest::Reload(_) | ExitRequest::Restart => {
                 files.control = self.server.leave();

@@ -56,7 +56,7 @@ impl Threads {
     /// Ends both threads because the start has failed. With `leaves`, the predecessor still waits, and roles and
     /// addresses are left to it.
     pub fn give_up(self, leaves: bool) {
-        self.command(if leaves { Command::HandOver } else { Command::Stop });
+        self.command(if leaves { Command::Succession } else { Command::Stop });
         let _ = self.election.join();
         self.addresses.join();
     }

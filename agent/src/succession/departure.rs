@@ -26,7 +26,7 @@ const UNREAD: &str = "a file that the agent reads (of a check, or its configurat
 #[derive(Debug)]
 pub enum ExitRequest {
     /// Leave everything to the process that asks.
-    HandOver(Successor),
+    Succession(Successor),
     /// Reload with this configuration, which has been checked.
     Reload(Text),
     /// Reload with the running configuration, because the interfaces have changed.

@@ -62,10 +62,10 @@ pub struct Rests {
 }
 
 impl InheritedState {
-    const NAME: &CStr = c"xvrrp-bequest";
+    const NAME: &CStr = c"xvrrp-inherited";
     /// Environment variable that holds the descriptor number of the state, for the program that this process becomes or
     /// starts.
-    pub(super) const INHERITED: &str = "XVRRP_BEQUEST";
+    pub(super) const INHERITED: &str = "XVRRP_INHERITED";
     /// Largest size of the state in bytes: room for the largest configuration with every byte escaped.
     const LONGEST: u64 = 1 << 30;
 

@@ -1,4 +1,4 @@
-//! Succession of agents: reload, handing over to another process, and the last adverts of removed virtual routers.
+//! Succession of agents: reload, succession by another process, and the last adverts of removed virtual routers.
 
 pub mod departure;
 pub mod farewell;

@@ -1,8 +1,8 @@
 //! The state machine: one section of the RFC after the other, each with its events in the RFC's order.
 
+mod handover;
 mod lease;
 mod priority;
-mod standby;
 mod standing;
 
 use alloc::collections::VecDeque;
@@ -48,7 +48,7 @@ pub struct VirtualRouter {
 
 impl VirtualRouter {
     /// Room for the actions of one event; nothing is allocated as long as they are fetched after each.
-    const MOST_ACTIONS: usize = 8;
+    const MAX_ACTIONS: usize = 8;
 
     /// In Initialize, until [`Event::Startup`].
     pub fn new(config: Config) -> Self {
@@ -65,7 +65,7 @@ impl VirtualRouter {
             priority: config.priority,
             intervals: Intervals::new(config.version, config.priority, config.advert_interval),
             told_preempt: config.preempt,
-            actions: VecDeque::with_capacity(Self::MOST_ACTIONS),
+            actions: VecDeque::with_capacity(Self::MAX_ACTIONS),
             config,
         }
     }

@@ -21,7 +21,7 @@ pub const HOW: &str = "a takeover is measured as by `outage`, with adverts every
 
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Between the medians of a Backup that is short of memory and of one that is not, in milliseconds.
-const MOST: f64 = 1.0;
+const MAX_EXCESS_MS: f64 = 1.0;
 /// What the Backup and the load together can use, in bytes, beside what the kernel cannot take back from the Backup.
 const ROOM: u64 = 64 << 20;
 
@@ -55,13 +55,13 @@ pub fn add_takeovers(findings: &mut Findings, metronome: &Metronome, options: &O
     let excesses = |seen: &(Vec<Takeover>, _)| Ok::<_, anyhow::Error>(Takeovers::of(&seen.0)?.excesses);
     let faults = |seen: &(_, Vec<u32>)| Samples::of(seen.1.iter().map(|count| f64::from(*count)));
     let (usual, late) = (excesses(unloaded)?, excesses(short)?);
-    let met = late.median() <= usual.median() + MOST;
+    let met = late.median() <= usual.median() + MAX_EXCESS_MS;
     findings.rows.push(
         Row::new("takeover while memory is short: excess", "ms")
             .figure("xvrrp", late)
             .figure("nothing locked", excesses(unlocked)?)
             .beside("unloaded", usual)
-            .target(format!("xvrrp's median at most {MOST} ms above unloaded"), met),
+            .target(format!("xvrrp's median at most {MAX_EXCESS_MS} ms above unloaded"), met),
     );
     let waits = faults(short)?;
     let none = waits.max() <= 0.0;

@@ -1,7 +1,7 @@
 //! The frames that the kernel half captures for `xvrrp monitor`.
 
 use anyhow::{Result, bail, ensure};
-use xvrrp_common::abi::{Counter, Router, Sighting};
+use xvrrp_common::abi::{CapturedFrame, Counter, Router};
 use xvrrp_common::units::MacAddress;
 use xvrrp_common::wire::arp::{self, Arp};
 use xvrrp_common::wire::vrrp::AdvertFrame;
@@ -38,10 +38,10 @@ fn captured(kernel: &mut KernelHalf, monitor: &mut Monitor, frame: &[u8]) -> Res
     kernel.receive(frame)?;
     let (seen, lost) = monitor.read();
     ensure!(lost == 0, "{lost} captures were lost");
-    let before = seen.first().map_or(0, |sighting| sighting.at);
-    ensure!(seen.iter().all(|sighting| sighting.ifindex == IFINDEX && sighting.at >= before), "{seen:?}");
-    ensure!(seen.iter().all(|sighting| sighting.length as usize == frame.len()), "{seen:?}");
-    Ok(seen.iter().map(|sighting| (Counter::ALL[sighting.counter as usize], sighting.frame().to_vec())).collect())
+    let before = seen.first().map_or(0, |frame| frame.at);
+    ensure!(seen.iter().all(|frame| frame.ifindex == IFINDEX && frame.at >= before), "{seen:?}");
+    ensure!(seen.iter().all(|copy| copy.length as usize == frame.len()), "{seen:?}");
+    Ok(seen.iter().map(|frame| (Counter::ALL[frame.counter as usize], frame.frame().to_vec())).collect())
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn only_the_beginning_of_a_long_frame_is_captured() -> Result<()> {
         bail!("not captured exactly once")
     };
     ensure!(*counter == Counter::AdvertAccepted, "{counter:?}");
-    ensure!(*seen == frame[..Sighting::MOST_CAPTURED as usize], "{seen:02x?}");
+    ensure!(*seen == frame[..CapturedFrame::MAX_CAPTURED as usize], "{seen:02x?}");
     Ok(())
 }
 

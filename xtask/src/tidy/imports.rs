@@ -62,7 +62,7 @@ pub fn of(sources: &[(String, String)]) -> Result<Imports> {
     let mut imports = Imports::new();
     for (index, file) in files.iter().enumerate() {
         for named in file.named.iter().filter(|named| !named.reexported) {
-            let Some((target, name)) = resolver.resolve(index, &named.words, MOST_STEPS) else { continue };
+            let Some((target, name)) = resolver.resolve(index, &named.words, MAX_STEPS) else { continue };
             let Some(target) = files.get(target).filter(|target| !file.belongs_to(target)) else { continue };
             let from = imports.entry(file.path.to_owned()).or_default();
             let new = || Import { line: named.line, names: BTreeSet::new() };
@@ -91,7 +91,7 @@ fn module_of(path: &str, roots: &BTreeSet<&str>) -> Option<Module> {
 }
 
 /// Largest number of re-exports that are followed. Names with more of them are re-exported in a circle.
-const MOST_STEPS: usize = 16;
+const MAX_STEPS: usize = 16;
 
 struct Resolver<'a> {
     files: &'a [Source<'a>],

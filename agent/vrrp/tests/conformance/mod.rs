@@ -3,6 +3,7 @@
 mod active;
 mod backup;
 mod bench;
+mod handover;
 mod initialize;
 mod interface;
 mod keeping;
@@ -10,7 +11,6 @@ mod lateness;
 mod lease;
 mod pair;
 mod preempt_delay;
-mod standby;
 mod sync_group;
 mod timers;
 mod tracking;

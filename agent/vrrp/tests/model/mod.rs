@@ -18,7 +18,7 @@ use search::{Outcome, explore};
 /// Advertisement interval. With it, Skew_Time is one tick for priority 192, two for 128 and three for 64.
 const INTERVAL: Ticks = 4;
 /// Limit for the number of states: larger than in any of these searches.
-const MOST_STATES: usize = 30_000_000;
+const MAX_STATES: usize = 30_000_000;
 
 const HIGH: Router = Router::new(192);
 const MIDDLE: Router = Router::new(128);
@@ -46,7 +46,7 @@ fn thorough() -> bool {
 #[track_caller]
 fn assert_overlap(most: Ticks, setting: Setting) {
     let settles_within = settling_time(&setting);
-    let outcome = explore(setting, Ticks::MAX, MOST_STATES);
+    let outcome = explore(setting, Ticks::MAX, MAX_STATES);
     report(&outcome);
     assert!(outcome.complete, "too many states");
     assert_eq!(outcome.overlap, most, "{}", outcome.trace);
@@ -56,7 +56,7 @@ fn assert_overlap(most: Ticks, setting: Setting) {
 /// Fails unless there is a reachable state in which two routers have served together for longer than this many ticks.
 #[track_caller]
 fn assert_overlap_exceeds(more_than: Ticks, setting: Setting) {
-    let outcome = explore(setting, more_than, MOST_STATES);
+    let outcome = explore(setting, more_than, MAX_STATES);
     report(&outcome);
     assert!(outcome.overlap > more_than, "two never serve together for longer than {} ticks", outcome.overlap);
 }

@@ -30,7 +30,7 @@ const QUICK_INTERVALS: [u64; 1] = [100];
 /// Largest number of adverts a second for each processor, of all virtual routers together. Both hosts, the switch and
 /// the clients share the processors. On two processors with other load and nothing done, adverts were up to 1.13
 /// intervals apart at 12,750 adverts a second, and up to 1.25 at 25,500, which is more than a restart is allowed.
-const MOST_ADVERTS: u64 = 7000;
+const MAX_ADVERTS: u64 = 7000;
 
 /// One combination.
 #[derive(Clone, Copy, Debug)]
@@ -65,12 +65,12 @@ pub fn cells(quick: bool) -> Result<(Vec<Cell>, Option<String>)> {
         intervals.iter().map(move |&milliseconds| Cell { place, interval: Duration::from_millis(milliseconds) })
     });
     let processors = thread::available_parallelism()?.get();
-    let most = MOST_ADVERTS * u64::try_from(processors)?;
+    let most = MAX_ADVERTS * u64::try_from(processors)?;
     let (cells, left_out): (Vec<_>, Vec<_>) = all.partition(|cell| cell.adverts_a_second() <= most);
     let note = (!left_out.is_empty()).then(|| {
         let names: Vec<_> = left_out.iter().map(Cell::to_string).collect();
         format!(
-            "These combinations are left out, because they need more than {most} adverts a second ({MOST_ADVERTS} for \
+            "These combinations are left out, because they need more than {most} adverts a second ({MAX_ADVERTS} for \
              each of {processors} processors): {}.",
             names.join("; ")
         )

@@ -131,7 +131,7 @@ impl Judge {
 
     fn judge(&mut self, client: Client, sample: &Sample) -> Option<Violation> {
         let serving = sample.serving();
-        let together = (0..Hosts::MOST).filter(|&host| serving.contains(host) && !self.is_apart(host, sample.at));
+        let together = (0..Hosts::MAX).filter(|&host| serving.contains(host) && !self.is_apart(host, sample.at));
         if together.count() < 2 {
             self.twice_since[client as usize] = None;
             return None;

@@ -25,7 +25,7 @@ pub struct Episode {
     pub rest: Duration,
 }
 
-const MOST_FAULTS: usize = 6;
+const MAX_FAULTS: usize = 6;
 const SPREAD: Duration = Duration::from_millis(1500);
 const SHORTEST: Duration = Duration::from_millis(4);
 const LONGEST: Duration = Duration::from_millis(2500);
@@ -43,7 +43,7 @@ impl Episode {
         let mut chance = Random::new(Random::new(seed).number().wrapping_add(number));
         let mut faults: Vec<Planned> = Vec::new();
         let gentle = chance.happens(GENTLE);
-        for _ in 0..=chance.below(MOST_FAULTS) {
+        for _ in 0..=chance.below(MAX_FAULTS) {
             let planned = Planned::any(&mut chance, routers, with_wall_clock);
             if gentle && !planned.fault.keeps_roles() {
                 continue;

@@ -68,7 +68,7 @@ pub struct Serving {
 impl Serving {
     /// Starts a sampler that asks every router of the lab. Each of them should run [`super::UdpEcho`].
     pub fn start(lab: &Lab, destination: Destination) -> Result<Self> {
-        ensure!(lab.routers.len() <= Hosts::MOST, "at most {} routers", Hosts::MOST);
+        ensure!(lab.routers.len() <= Hosts::MAX, "at most {} routers", Hosts::MAX);
         let mut places = Vec::with_capacity(lab.routers.len());
         for (index, router) in lab.routers.iter().enumerate() {
             Self::introduce(router)?;
@@ -88,7 +88,7 @@ impl Serving {
 
     /// Starts a sampler that asks every router at its second interface.
     pub fn start_behind(lab: &Lab) -> Result<Self> {
-        ensure!(lab.routers.len() <= Hosts::MOST, "at most {} routers", Hosts::MOST);
+        ensure!(lab.routers.len() <= Hosts::MAX, "at most {} routers", Hosts::MAX);
         let mut places = Vec::with_capacity(lab.routers.len());
         for (index, router) in lab.routers.iter().enumerate() {
             introduce(router, ASKER_BEHIND, UPSTREAM)?;

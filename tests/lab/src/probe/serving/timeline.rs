@@ -20,9 +20,9 @@ pub struct Hosts(u8);
 
 impl Hosts {
     /// Maximum number of routers.
-    pub const MOST: usize = 8;
+    pub const MAX: usize = 8;
 
-    /// Returns the set of one host, whose index is below [`Self::MOST`].
+    /// Returns the set of one host, whose index is below [`Self::MAX`].
     pub const fn one(host: usize) -> Self {
         Self(1 << host)
     }
@@ -51,7 +51,7 @@ impl Hosts {
 
 impl fmt::Debug for Hosts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries((0..Self::MOST).filter(|&host| self.contains(host))).finish()
+        f.debug_set().entries((0..Self::MAX).filter(|&host| self.contains(host))).finish()
     }
 }
 

@@ -12,28 +12,28 @@ use crate::plan::Plan;
 
 /// Puts virtual routers into standby and takes them out of it.
 #[derive(Debug)]
-pub struct Switch {
-    routers: BTreeMap<String, Switched>,
+pub struct Handovers {
+    routers: BTreeMap<String, Handed>,
     election: mpsc::UnboundedSender<Command>,
 }
 
 /// A virtual router with all of its families.
 #[derive(Debug)]
-struct Switched {
+struct Handed {
     /// Numbers of the families in the election.
     numbers: Vec<RouterIndex>,
     owner: bool,
     preempt: bool,
 }
 
-impl Switch {
-    /// Creates the switch for these virtual routers.
+impl Handovers {
+    /// Creates this for these virtual routers.
     pub fn new(plans: &[Plan<'_>], election: mpsc::UnboundedSender<Command>) -> Self {
         let mut routers = BTreeMap::new();
         for Plan { index, config, .. } in plans {
             let VirtualRouterConfig { name, priority, preempt, .. } = config;
-            let switched = || Switched { numbers: Vec::new(), owner: priority.is_owner(), preempt: *preempt };
-            routers.entry(name.clone()).or_insert_with(switched).numbers.push(*index);
+            let handed = || Handed { numbers: Vec::new(), owner: priority.is_owner(), preempt: *preempt };
+            routers.entry(name.clone()).or_insert_with(handed).numbers.push(*index);
         }
         Self { routers, election }
     }

@@ -18,7 +18,7 @@ pub(super) const TURN: usize = 32;
 /// Maximum number of frames per second that an interface sends, apart from those of a takeover.
 const RATE: u64 = 5_000;
 /// How many frames an interface can save up or owe: as many as it may send in a second.
-const MOST_SAVED: u64 = RATE;
+const MAX_SAVED: u64 = RATE;
 /// Price of a frame, in nanoseconds.
 const COST: u64 = 1_000_000_000 / RATE;
 
@@ -115,7 +115,7 @@ struct Budget {
 
 impl Budget {
     fn grant(&mut self, wanted: usize, urgency: Urgency, now: Instant) -> usize {
-        let most = Interval::from_nanos(MOST_SAVED * COST);
+        let most = Interval::from_nanos(MAX_SAVED * COST);
         self.paid_until = self.paid_until.max(now - most);
         let affordable = now.since(self.paid_until).as_nanos() / COST;
         let granted = match urgency {

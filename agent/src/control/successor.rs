@@ -73,13 +73,13 @@ pub struct Incumbent {
 }
 
 impl Incumbent {
-    /// Asks the agent at `path` to hand over. `namespace` is the cookie of this network namespace.
+    /// Asks the agent at `path` to leave its roles to this one. `namespace` is the cookie of this network namespace.
     ///
     /// # Errors
     /// There is no agent, or it refuses or does not answer properly.
     pub fn ask(path: &Path, namespace: Option<u64>) -> Result<Self, ControlError> {
         // Reading is not buffered, because the data after the answer carries a descriptor.
-        let (answer, stream) = exchange(path, &Request::HandOver { namespace }, 1)?;
+        let (answer, stream) = exchange(path, &Request::Succeed { namespace }, 1)?;
         accepted(path, answer)?;
         Ok(Self { stream: stream.into_inner(), waits: false })
     }
