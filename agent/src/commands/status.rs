@@ -168,10 +168,11 @@ mod tests {
     use std::net::IpAddr;
 
     use xvrrp_dataplane::XdpMode;
-    use xvrrp_vrrp::RouterState;
+    use xvrrp_vrrp::{Reason, RouterState};
 
     use super::*;
     use crate::control::status::{HeardRouter, HistoryEntry, SCHEMA, SyncGroupStatus};
+    use crate::plan::cause::Cause;
 
     #[expect(clippy::too_many_lines, reason = "a value for every field")]
     fn example() -> AgentStatus {
@@ -195,7 +196,7 @@ mod tests {
                 interface: "eth0".to_owned(),
                 xdp_mode: Some(XdpMode::Driver),
                 state: RouterState::Backup,
-                reason: "startup".to_owned(),
+                reason: Cause::Election(Reason::Startup),
                 since: 1.5,
                 in_state_ms: 12_345.0,
                 priority: 80,
@@ -228,7 +229,7 @@ mod tests {
                     at: 1.5,
                     ago_ms: 12_345.0,
                     state: RouterState::Backup,
-                    reason: "startup".to_owned(),
+                    reason: Cause::Election(Reason::Startup),
                 }],
                 notify_failures: 0,
                 restored: RestoredCounts { addresses: 3, filter_entries: 1 },

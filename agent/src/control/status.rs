@@ -9,6 +9,8 @@ use xvrrp_common::units::{Family, Interval};
 use xvrrp_dataplane::XdpMode;
 use xvrrp_vrrp::RouterState;
 
+use crate::plan::cause::Cause;
+
 /// The version of the document. It changes if a field is removed or changes its meaning. `docs/status.md` is the
 /// reference, `docs/status.schema.json` the JSON Schema.
 pub const SCHEMA: u32 = 1;
@@ -68,7 +70,8 @@ pub struct VirtualRouterStatus {
     #[cfg_attr(test, schemars(with = "String", extend("enum" = RouterState::ALL)))]
     pub state: RouterState,
     /// Why it is in this state.
-    pub reason: String,
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub reason: Cause,
     /// When it entered this state, in seconds since 1970.
     pub since: f64,
     /// How long it has been in this state.
@@ -172,7 +175,8 @@ pub struct HistoryEntry {
     #[cfg_attr(test, schemars(with = "String", extend("enum" = RouterState::ALL)))]
     pub state: RouterState,
     /// Why the state changed.
-    pub reason: String,
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub reason: Cause,
 }
 
 /// A check, as a virtual router tracks it.

@@ -1,5 +1,6 @@
 //! Derives from the configuration and the host's interfaces what each virtual router consists of. Changes nothing.
 
+pub mod cause;
 pub mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use xvrrp_net::{Interface, InterfaceKind, MARKS_LAST};
 
 use crate::addresses::{Placement, RestLeft};
 use crate::identity::{Place, RouterIndex};
+use crate::plan::cause::Cause;
 
 /// Plan of one virtual router: what the configuration says about one address family.
 #[derive(Debug)]
@@ -52,9 +54,33 @@ pub struct Waiting<'a> {
     pub place: Place,
     pub family: Family,
     pub config: &'a VirtualRouterConfig,
-    pub reason: String,
-    /// True if setting it up has failed, which may be tried again.
-    pub failed: bool,
+    pub hindrance: Hindrance,
+}
+
+/// Why a virtual router waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hindrance {
+    /// Its interface lacks something.
+    Obstacle(Obstacle),
+    /// Setting it up has failed with this message. That may be tried again.
+    Failed(String),
+}
+
+impl Hindrance {
+    /// Describes why a virtual router on this interface waits.
+    pub fn describe(&self, interface: &str) -> String {
+        match self {
+            Self::Obstacle(obstacle) => obstacle.reason(interface),
+            Self::Failed(message) => message.clone(),
+        }
+    }
+}
+
+impl Waiting<'_> {
+    /// Returns why it is in fault, for logs, status and notifications.
+    pub fn cause(&self) -> Cause {
+        Cause::Host(self.hindrance.describe(&self.config.interface))
+    }
 }
 
 /// All virtual routers of a configuration.
@@ -85,8 +111,8 @@ impl<'a> Plans<'a> {
                     plans.ready.push(Plan::new(place, index, router, family, interface, primary));
                 }
                 Err(obstacle) => {
-                    let reason = obstacle.reason(&router.interface);
-                    plans.waiting.push(Waiting { place, family, config: router, reason, failed: false });
+                    let hindrance = Hindrance::Obstacle(obstacle);
+                    plans.waiting.push(Waiting { place, family, config: router, hindrance });
                 }
             }
         }
@@ -108,7 +134,8 @@ impl<'a> Plans<'a> {
                 }
                 Err(error) => {
                     let Plan { place, family, config, .. } = plan;
-                    self.waiting.push(Waiting { place, family, config, reason: format!("{error:#}"), failed: true });
+                    let hindrance = Hindrance::Failed(format!("{error:#}"));
+                    self.waiting.push(Waiting { place, family, config, hindrance });
                 }
             }
         }

@@ -34,7 +34,7 @@ use crate::identity::{PerRouter, RouterIndex};
 use crate::notify::Notifications;
 use crate::notify::log::{self, Reporter};
 use crate::plan::waits::Waits;
-use crate::plan::{Plan, Plans};
+use crate::plan::{Hindrance, Plan, Plans};
 use crate::process::program::Children;
 use crate::process::realtime::Haste;
 use crate::process::signals::Signals;
@@ -250,8 +250,12 @@ impl<'a> Start<'a> {
             memberships.extend(equipment::memberships(plan, &mut joined_by)?);
             Ok(sockets)
         });
-        match plans.waiting.iter().find(|waiting| waiting.failed) {
-            Some(failed) if self.inherited.is_none() => Err(anyhow!("{}", failed.reason)),
+        let failure = plans.waiting.iter().find_map(|waiting| match &waiting.hindrance {
+            Hindrance::Failed(message) => Some(message),
+            Hindrance::Obstacle(_) => None,
+        });
+        match failure {
+            Some(message) if self.inherited.is_none() => Err(anyhow!("{message}")),
             _ => Ok((sockets, memberships)),
         }
     }

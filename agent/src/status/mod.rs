@@ -23,6 +23,7 @@ use crate::control::status::{
 };
 use crate::election::{Command, RouterStatus, Timers};
 use crate::identity::{AudienceId, PerRouter, Place, RouterIndex};
+use crate::plan::cause::Cause;
 use crate::plan::waits::Waits;
 use crate::plan::{self, Plans};
 use crate::process::clock::{self, unix_time};
@@ -100,7 +101,7 @@ enum RouterSource {
     /// The election, where it has this number.
     Election { index: RouterIndex, primary: IpAddr, slot: Slot },
     /// Nowhere: it waits for something on the host, and its status is constant.
-    Waiting { status: RouterStatus, reason: String, since: f64 },
+    Waiting { status: RouterStatus, reason: Cause, since: f64 },
 }
 
 impl Inspector {
@@ -229,7 +230,7 @@ impl Inspector {
             interface: info.interface.clone(),
             xdp_mode: info.xdp_mode,
             state: RouterState::new(elected.state, elected.reason),
-            reason: elected.reason.to_string(),
+            reason: Cause::Election(elected.reason),
             since: unix_time() - milliseconds(elected.in_state_for) / 1000.0,
             in_state_ms: milliseconds(elected.in_state_for),
             priority: elected.priority.get(),
