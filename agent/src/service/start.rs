@@ -11,8 +11,9 @@ use anyhow::{Context, anyhow};
 use nix::net::if_::if_nametoindex;
 use tokio::sync::mpsc;
 use xvrrp_common::units::IfIndex;
+use xvrrp_common::xdp::XdpMode;
 use xvrrp_config::Config;
-use xvrrp_dataplane::{Attachments, Capacity, CounterReader, Dataplane, Monitor, Pins, Predecessor, Tables, XdpMode};
+use xvrrp_dataplane::{Attachments, Capacity, CounterReader, Dataplane, Monitor, Pins, Predecessor, Tables};
 use xvrrp_net::{Interface, Memberships, Netlink, PacketSocket};
 
 use super::adoption::adopt;
