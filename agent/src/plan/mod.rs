@@ -20,6 +20,7 @@ use xvrrp_net::{Interface, InterfaceKind, MARKS_LAST};
 use crate::addresses::{Placement, RestLeft};
 use crate::identity::{Place, RouterIndex};
 use crate::plan::cause::Cause;
+use crate::tracking::{self, Verdict};
 
 /// Plan of one virtual router: what the configuration says about one address family.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct Plan<'a> {
     pub stands_by: bool,
     /// True if the predecessor sent the plain form of the checksum ([`abi::Router::SENDS_PLAIN`]).
     pub sends_plain: bool,
+    /// Verdict of the tracked checks to start with.
+    pub verdict: Verdict,
     /// Source address of the adverts.
     pub primary: IpAddr,
     /// MAC address at which the virtual addresses are reached.
@@ -269,6 +272,7 @@ impl<'a> Plan<'a> {
             resume: None,
             stands_by: false,
             sends_plain: false,
+            verdict: tracking::initial(config, &[]),
             key: RouterKey { ifindex, vlan: 0, family: family as u8, vrid },
             primary,
             mac: if config.virtual_mac { MacAddress::of_virtual_router(family, config.vrid) } else { interface.mac },
@@ -294,7 +298,7 @@ impl<'a> Plan<'a> {
                 | flag(self.sends_plain && config.checksum == Checksum::Auto, abi::Router::SENDS_PLAIN)
                 | flag(self.allowed_sources().next().is_some(), abi::Router::RESTRICT_SOURCES)
                 | flag(!config.unicast_peers.is_empty(), abi::Router::UNICAST),
-            priority: config.priority.get(),
+            priority: self.verdict.priority.get(),
             version: config.version as u8,
             checksum: match config.checksum {
                 Checksum::Auto => abi::Router::CHECKSUM_AUTO,
@@ -336,7 +340,7 @@ impl<'a> Plan<'a> {
 
     /// Returns the configuration of the state machine.
     pub fn machine(&self) -> xvrrp_vrrp::Config {
-        machine(self.config, self.primary)
+        xvrrp_vrrp::Config { priority: self.verdict.priority, ..machine(self.config, self.primary) }
     }
 
     /// Returns Accept_Mode. The address owner always accepts (RFC 9568 6.1, 6.4.3, conformance 42).

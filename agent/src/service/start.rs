@@ -189,6 +189,11 @@ impl<'a> Start<'a> {
         let mut plans = Plans::new(self.config, self.interfaces);
         let (sockets, memberships) = self.equip(&mut plans)?;
         let mut tables = self.open_tables()?;
+        let inherited = self.inherited.clone().unwrap_or_default();
+        let outcomes = tracking::inherited(&self.config.checks, &inherited.checks);
+        for plan in &mut plans.ready {
+            plan.verdict = tracking::initial(plan.config, &outcomes);
+        }
         let (removed, retained) = adopt(&mut plans.ready, &mut tables, clock::now())?;
         // The programs of a predecessor stay attached for now. If there are none, this agent's programs have to be
         // attached before it sends any advert.
@@ -198,12 +203,10 @@ impl<'a> Start<'a> {
             None => plans.ifindices().into_iter().filter(|ifindex| !self.pins.are_attached(*ifindex)).collect(),
         };
         let counters = Arc::new(tables.take_counters()?);
-        let inherited = self.inherited.clone().unwrap_or_default();
-        let outcomes = tracking::inherited(&self.config.checks, &inherited.checks);
         let placements: PerRouter<_> = plans.ready.iter().map(|plan| placement(plan, &inherited)).collect();
         let resting = placements.enumerate().filter(|(_, placement)| placement.rest.is_on()).map(|(index, _)| index);
         let resting: BTreeSet<RouterIndex> = resting.collect();
-        let instances = equipment::instances(&plans, sockets, &held, &resting, &outcomes)?;
+        let instances = equipment::instances(&plans, sockets, &held, &resting)?;
         let threads = Threads::start(tables, instances, placements, self.config.agent.realtime_priority).await?;
         self.links.reports().connect(threads.election.commands.clone(), held);
         std::mem::take(&mut self.files).close_kept();
