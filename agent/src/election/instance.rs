@@ -17,7 +17,7 @@ use super::checksum::{Form, Sample};
 use super::comparison::Comparison;
 use super::config::{InstanceConfig, PROBLEM_PAUSE, cannot_send};
 use super::entry::Entry;
-use super::frames::{Advertised, Announcements};
+use super::frames::{Advertised, Announcements, Portion};
 use super::report::{Outlets, Report, RouterProblem, Transition};
 use super::status::{Conflict, LatestAdvert, RouterStatus, Timers};
 use crate::addresses::AddressRequest;
@@ -226,7 +226,7 @@ impl Instance {
         }
         if pace.grant(self.ifindex(), 1, Urgency::Routine, now) > 0 {
             let answer = Announcements::new(self.entry.mac(), &[address]);
-            self.note_send(answer.send(0, 1, &self.config.sender).map_err(cannot_send));
+            self.note_send(answer.send(Portion::new(0, 1), &self.config.sender).map_err(cannot_send));
         }
         self.second_answer = Some(now + Interval::from_nanos(abi::ConflictEvent::PAUSE));
         let conflict = Conflict { mac: MacAddress(claim.mac), address, at: now };
@@ -410,9 +410,9 @@ impl Instance {
         let (count, now) = (self.announcements.count(), clock::now());
         let mut granted = pace.grant(self.ifindex(), self.owed.of(urgency).min(most), urgency, now);
         while granted > 0 {
-            let (start, taken) = self.owed.take(urgency, granted, count);
-            granted = if taken > 0 { granted - taken } else { 0 };
-            let outcome = self.announcements.send(start, taken, &self.config.sender).map_err(cannot_send);
+            let portion = self.owed.take(urgency, granted, count);
+            granted = if portion.count() > 0 { granted - portion.count() } else { 0 };
+            let outcome = self.announcements.send(portion, &self.config.sender).map_err(cannot_send);
             // Without a lease, the kernel half has dropped all of them.
             let failed = outcome.is_err() || !self.entry.lease_runs(clock::now(), tables);
             if failed && self.owed.fail() {
