@@ -1,4 +1,4 @@
-//! Definitions that the kernel half and the agent share: units, wire formats and map layouts.
+//! Definitions that the kernel half and the agent share: units, wire formats, map layouts and XDP modes.
 //!
 //! The crate does no I/O, reads no clock and allocates nothing, so that all of it compiles for the BPF target too.
 
@@ -12,3 +12,4 @@ extern crate alloc;
 pub mod abi;
 pub mod units;
 pub mod wire;
+pub mod xdp;

@@ -12,9 +12,11 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{User, mkfifo};
 use tempfile::TempDir;
+use xvrrp_config::AgentConfig;
+use xvrrp_dataplane::{Pins, Tables};
 use xvrrp_lab::{
     Daemon, HungFile, Keepalived, Lab, Namespace, PATIENCE, ServedPair, VirtualRouter, Xvrrp, eventually, pause,
-    wait_until,
+    wait_until, wait_until_is,
 };
 
 /// A directory that scripts of any user can read.
@@ -280,6 +282,29 @@ fn a_reload_succeeds_once_the_file_system_answers() -> Result<()> {
     eventually("the agent reloads", PATIENCE, || agent.reload())?;
     agent.wait_for_state("lan", "active")?;
     ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn a_priority_that_a_check_has_changed_is_in_the_maps_after_a_reload() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = directory()?;
+    let router = &lab.routers[0];
+    let check = exists("flag", &directory.path().join("flag"));
+    let track = "[{ check = \"flag\", weight = -20 }]";
+    let mut agent = start(router, VirtualRouter::lan(200).with("track", track), &[check], "")?;
+    agent.wait_for_state("lan", "active")?;
+    let in_maps = || {
+        router.run(|| -> Result<_> {
+            let tables = Tables::open(&Pins::below(Path::new(AgentConfig::DEFAULT_BPFFS))?)?;
+            Ok(tables.routers().values().next().context("no virtual router")?.priority)
+        })?
+    };
+    wait_until_is("the check changes the priority", &180, in_maps)?;
+    agent.reload()?;
+    agent.daemon.wait_for_line(&["state=active", "reason=resumed"], PATIENCE)?;
+    let (status, in_maps) = (agent.virtual_router("lan")?, in_maps()?);
+    ensure!(status["priority"] == 180 && in_maps == 180, "{in_maps} in the maps, and {status}");
     Ok(())
 }
 

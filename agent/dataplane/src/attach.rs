@@ -1,7 +1,7 @@
 //! Where the programs are attached, and how.
 
 use std::os::fd::AsRawFd;
-use std::{fmt, ptr};
+use std::ptr;
 
 use aya::programs::tc::{
     self, NlOptions, SchedClassifier, SchedClassifierLinkId, TcAttachOptions, TcAttachType, TcError,
@@ -11,47 +11,18 @@ use aya::programs::{LinkOrder, ProgramError, ProgramInfo, Xdp, XdpMode as AyaMod
 use aya::sys::SyscallError;
 use aya::util::KernelVersion;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use serde::{Deserialize, Serialize};
 use xvrrp_common::abi::program;
 use xvrrp_common::units::IfIndex;
+use xvrrp_common::xdp::{XdpMode, XdpProgram};
 
 use super::error::{DataplaneError, chain};
-
-/// How XDP is attached to an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum XdpMode {
-    /// In the interface's driver, before the kernel makes a packet of it.
-    Driver,
-    /// In the network stack.
-    Generic,
-}
-
-impl XdpMode {
-    /// Returns the word for logs, JSON and metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Driver => "driver",
-            Self::Generic => "generic",
-        }
-    }
-}
-
-impl fmt::Display for XdpMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// An XDP program that is on an interface already: its kernel-wide number and its mode.
-pub type Occupant = (u32, &'static str);
 
 /// Attaches the XDP program in the best mode that does the job.
 pub(super) fn ingress(
     program: &mut Xdp,
     interface: &str,
     ifindex: IfIndex,
-    occupant: Option<Occupant>,
+    occupant: Option<XdpProgram>,
 ) -> Result<(XdpMode, XdpLinkId), DataplaneError> {
     if let Some(occupant) = occupant {
         return Err(DataplaneError::hook_taken(interface, occupant));
@@ -134,7 +105,7 @@ const OTHER: &str = "another program";
 
 impl DataplaneError {
     /// Another program is on the interface.
-    pub fn hook_taken(interface: &str, occupant: Occupant) -> Self {
+    pub fn hook_taken(interface: &str, occupant: XdpProgram) -> Self {
         taken(interface, describe(occupant))
     }
 }
@@ -144,7 +115,7 @@ fn taken(interface: &str, holder: String) -> DataplaneError {
 }
 
 /// The name needs `CAP_SYS_ADMIN`; without it the number has to do.
-fn describe((id, mode): Occupant) -> String {
+fn describe(XdpProgram { id, mode }: XdpProgram) -> String {
     let info = loaded_programs().filter_map(Result::ok).find(|info| info.id() == id);
     match info.as_ref().and_then(ProgramInfo::name_as_str) {
         Some(name) if !name.is_empty() => format!("program \"{name}\" (id {id}, {mode} mode)"),

@@ -12,8 +12,9 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{Program, SchedClassifier, Xdp};
 use xvrrp_common::abi::{map, program};
 use xvrrp_common::units::IfIndex;
+use xvrrp_common::xdp::{XdpMode, XdpProgram};
 
-use super::attach::{self, Occupant, XdpMode};
+use super::attach;
 use super::fence::Fence;
 use super::link::{Link, adopt};
 use super::link_probe;
@@ -114,7 +115,7 @@ impl Attachments {
         &mut self,
         interface: &str,
         ifindex: IfIndex,
-        occupant: Option<Occupant>,
+        occupant: Option<XdpProgram>,
     ) -> Result<XdpMode, DataplaneError> {
         let (mode, ingress) = self.attach_ingress(interface, ifindex, occupant)?;
         let mut links: Vec<_> = ingress.into_iter().collect();
@@ -140,7 +141,7 @@ impl Attachments {
         &mut self,
         interface: &str,
         ifindex: IfIndex,
-        occupant: Option<Occupant>,
+        occupant: Option<XdpProgram>,
     ) -> Result<(XdpMode, Option<Link>), DataplaneError> {
         let pin = self.pins.as_ref().map(|pins| pins.link(INGRESS, ifindex));
         let program = ingress(&mut self.ebpf)?;
@@ -148,7 +149,7 @@ impl Attachments {
             && let Some(link) = adopt::<XdpLink>(pin)
             && let Ok(id) = program.attach_to_link(link)
         {
-            let mode = if matches!(occupant, Some((_, "driver"))) { XdpMode::Driver } else { XdpMode::Generic };
+            let mode = occupant.map_or(XdpMode::Generic, |ours| ours.mode);
             drop(program.take_link(id)?);
             return Ok((mode, Some(Link::open(pin, false)?)));
         }

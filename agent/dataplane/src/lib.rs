@@ -30,7 +30,7 @@ use nix::sys::mman::{MmapAdvise, madvise};
 use nix::unistd::{SysconfVar, sysconf};
 use xvrrp_common::abi::{LAYOUT, Stamp, constant, map};
 
-pub use attach::{Occupant, XdpMode, strips_vlan_tags};
+pub use attach::strips_vlan_tags;
 pub use attachments::{Attachments, RestoredPins};
 pub use capacity::Capacity;
 pub use counters::CounterReader;

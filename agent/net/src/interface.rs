@@ -5,6 +5,7 @@ use netlink_packet_route::link::{
     LinkXdp, MacVlanMode,
 };
 use xvrrp_common::units::{IfIndex, MacAddress};
+use xvrrp_common::xdp::{XdpMode, XdpProgram};
 
 use super::address::InterfaceAddress;
 
@@ -31,8 +32,8 @@ pub struct Interface {
     pub running: bool,
     /// Addresses, in the kernel's order.
     pub addresses: Vec<InterfaceAddress>,
-    /// The XDP program that is attached, by its kernel-wide number, and in which mode.
-    pub xdp: Option<(u32, &'static str)>,
+    /// The XDP program that is attached.
+    pub xdp: Option<XdpProgram>,
 }
 
 /// What decides whether an interface takes frames to another unicast address than its own.
@@ -143,11 +144,11 @@ fn kind(message: &LinkMessage) -> InterfaceKind {
     }
 }
 
-fn xdp_program(attributes: &[LinkXdp]) -> Option<(u32, &'static str)> {
+fn xdp_program(attributes: &[LinkXdp]) -> Option<XdpProgram> {
     attributes.iter().find_map(|attribute| match *attribute {
-        LinkXdp::DrvProgId(id) => Some((id, "driver")),
-        LinkXdp::SkbProgId(id) => Some((id, "generic")),
-        LinkXdp::HwProgId(id) => Some((id, "hardware")),
+        LinkXdp::DrvProgId(id) => Some(XdpProgram { id, mode: XdpMode::Driver }),
+        LinkXdp::SkbProgId(id) => Some(XdpProgram { id, mode: XdpMode::Generic }),
+        LinkXdp::HwProgId(id) => Some(XdpProgram { id, mode: XdpMode::Hardware }),
         _ => None,
     })
 }

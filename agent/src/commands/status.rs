@@ -41,7 +41,7 @@ fn write_agent(out: &mut String, status: &AgentStatus) -> fmt::Result {
         writeln!(out, "\nchecks")?;
     }
     for CheckStatus { name, kind, target, state, value, in_state_ms, failure } in &status.checks {
-        let state = value.map_or_else(|| state.clone(), |value| value.to_string());
+        let state = value.map_or_else(|| state.to_string(), |value| value.to_string());
         writeln!(out, "  {name}: {state} for {} ({kind} {target})", span(*in_state_ms))?;
         if let Some(failure) = failure {
             writeln!(out, "              {failure}")?;
@@ -89,7 +89,7 @@ fn write_configuration(out: &mut String, router: &VirtualRouterStatus) -> fmt::R
 fn write_tracks(out: &mut String, tracks: &[TrackStatus]) -> fmt::Result {
     for (index, TrackStatus { check, weight, state, value }) in tracks.iter().enumerate() {
         let label = if index == 0 { "tracks" } else { "" };
-        let state = value.map_or_else(|| state.clone(), |value| value.to_string());
+        let state = value.map_or_else(|| state.to_string(), |value| value.to_string());
         let weight = if *weight == 0 { String::new() } else { format!(", weight {weight}") };
         writeln!(out, "  {label:<11} {check}: {state}{weight}")?;
     }
@@ -167,11 +167,13 @@ fn list(counters: &BTreeMap<String, u64>) -> String {
 mod tests {
     use std::net::IpAddr;
 
-    use xvrrp_dataplane::XdpMode;
-    use xvrrp_vrrp::RouterState;
+    use xvrrp_common::xdp::XdpMode;
+    use xvrrp_vrrp::{Reason, RouterState};
 
     use super::*;
     use crate::control::status::{HeardRouter, HistoryEntry, SCHEMA, SyncGroupStatus};
+    use crate::plan::cause::Cause;
+    use crate::tracking::CheckState;
 
     #[expect(clippy::too_many_lines, reason = "a value for every field")]
     fn example() -> AgentStatus {
@@ -195,14 +197,14 @@ mod tests {
                 interface: "eth0".to_owned(),
                 xdp_mode: Some(XdpMode::Driver),
                 state: RouterState::Backup,
-                reason: "startup".to_owned(),
+                reason: Cause::Election(Reason::Startup),
                 since: 1.5,
                 in_state_ms: 12_345.0,
                 priority: 80,
                 configured_priority: 100,
                 track: vec![
-                    TrackStatus { check: "nginx".to_owned(), weight: 0, state: "up".to_owned(), value: None },
-                    TrackStatus { check: "uplink".to_owned(), weight: -20, state: "down".to_owned(), value: None },
+                    TrackStatus { check: "nginx".to_owned(), weight: 0, state: CheckState::Up, value: None },
+                    TrackStatus { check: "uplink".to_owned(), weight: -20, state: CheckState::Down, value: None },
                 ],
                 active: Some(ActiveRouter { address: IpAddr::from([192, 0, 2, 2]), priority: 200, this_host: false }),
                 handed_over: true,
@@ -228,7 +230,7 @@ mod tests {
                     at: 1.5,
                     ago_ms: 12_345.0,
                     state: RouterState::Backup,
-                    reason: "startup".to_owned(),
+                    reason: Cause::Election(Reason::Startup),
                 }],
                 notify_failures: 0,
                 restored: RestoredCounts { addresses: 3, filter_entries: 1 },
@@ -244,7 +246,7 @@ mod tests {
                 name: "uplink".to_owned(),
                 kind: "interface".to_owned(),
                 target: "eth1".to_owned(),
-                state: "down".to_owned(),
+                state: CheckState::Down,
                 value: None,
                 in_state_ms: 2_500.0,
                 failure: Some("eth1 is down or has no carrier".to_owned()),

@@ -6,8 +6,11 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use xvrrp_common::abi::{Counter, Counters};
 use xvrrp_common::units::{Family, Interval};
-use xvrrp_dataplane::XdpMode;
+use xvrrp_common::xdp::XdpMode;
 use xvrrp_vrrp::RouterState;
+
+use crate::plan::cause::Cause;
+use crate::tracking::CheckState;
 
 /// The version of the document. It changes if a field is removed or changes its meaning. `docs/status.md` is the
 /// reference, `docs/status.schema.json` the JSON Schema.
@@ -68,7 +71,8 @@ pub struct VirtualRouterStatus {
     #[cfg_attr(test, schemars(with = "String", extend("enum" = RouterState::ALL)))]
     pub state: RouterState,
     /// Why it is in this state.
-    pub reason: String,
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub reason: Cause,
     /// When it entered this state, in seconds since 1970.
     pub since: f64,
     /// How long it has been in this state.
@@ -172,7 +176,8 @@ pub struct HistoryEntry {
     #[cfg_attr(test, schemars(with = "String", extend("enum" = RouterState::ALL)))]
     pub state: RouterState,
     /// Why the state changed.
-    pub reason: String,
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub reason: Cause,
 }
 
 /// A check, as a virtual router tracks it.
@@ -184,8 +189,8 @@ pub struct TrackStatus {
     /// Its weight. 0: its failure is a fault.
     pub weight: i16,
     /// `pending`, `up`, `down`, or `value` with a number that multiplies the weight.
-    #[cfg_attr(test, schemars(extend("enum" = ["pending", "up", "down", "value"])))]
-    pub state: String,
+    #[cfg_attr(test, schemars(with = "String", extend("enum" = CheckState::ALL)))]
+    pub state: CheckState,
     /// The number, if `state` is `value`.
     pub value: Option<i32>,
 }
@@ -202,8 +207,8 @@ pub struct CheckStatus {
     /// What is checked.
     pub target: String,
     /// `pending`, `up`, `down`, or `value` with a number that multiplies the weight.
-    #[cfg_attr(test, schemars(extend("enum" = ["pending", "up", "down", "value"])))]
-    pub state: String,
+    #[cfg_attr(test, schemars(with = "String", extend("enum" = CheckState::ALL)))]
+    pub state: CheckState,
     /// The number, if `state` is `value`.
     pub value: Option<i32>,
     /// How long it has been in this state.
@@ -276,7 +281,7 @@ pub fn milliseconds(interval: Interval) -> f64 {
 /// Serializes an XDP mode, or an empty string if there is none.
 mod empty_if_none {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use xvrrp_dataplane::XdpMode;
+    use xvrrp_common::xdp::XdpMode;
 
     #[derive(Serialize, Deserialize)]
     enum Empty {
@@ -323,6 +328,21 @@ mod tests {
             documented == now,
             "{path} is out of date; `XVRRP_WRITE_SCHEMA=1 cargo test -p xvrrp --lib schema` writes it"
         );
+    }
+
+    #[test]
+    fn families_and_xdp_modes_are_read_back_from_their_words() {
+        for family in [Family::Ipv4, Family::Ipv6] {
+            let json = serde_json::to_value(family).unwrap();
+            assert_eq!(json, family.to_string());
+            assert_eq!(serde_json::from_value::<Family>(json).unwrap(), family);
+        }
+        assert_eq!(XdpMode::ALL.len(), XdpMode::Hardware as usize + 1, "a mode is missing from the list");
+        for mode in XdpMode::ALL.map(Some).into_iter().chain([None]) {
+            let json = empty_if_none::serialize(&mode, serde_json::value::Serializer).unwrap();
+            assert_eq!(json, mode.map_or("", XdpMode::name));
+            assert_eq!(empty_if_none::deserialize(json).unwrap(), mode);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use xvrrp_common::units::{IfIndex, Instant, Interval};
 
+use super::frames::Portion;
 use crate::identity::RouterIndex;
 
 /// Maximum number of frames that one round sends: well under a millisecond of work.
@@ -76,8 +77,8 @@ impl Owed {
         self.takeover + self.routine
     }
 
-    /// Takes up to `frames` announcements of consecutive addresses. Returns the position of the first and their number.
-    pub(super) fn take(&mut self, urgency: Urgency, frames: usize, count: usize) -> (usize, usize) {
+    /// Takes up to `frames` announcements of consecutive addresses. The virtual router has `count` addresses.
+    pub(super) fn take(&mut self, urgency: Urgency, frames: usize, count: usize) -> Portion {
         let start = self.next;
         let taken = frames.min(self.of(urgency)).min(count.saturating_sub(start));
         match urgency {
@@ -85,7 +86,7 @@ impl Owed {
             Urgency::Routine => self.routine -= taken,
         }
         self.next = if start + taken >= count { 0 } else { start + taken };
-        (start, taken)
+        Portion::new(start, taken)
     }
 
     /// Records that the virtual router has left that queue, because it is its turn.
@@ -286,11 +287,11 @@ mod tests {
     fn addresses_are_announced_in_their_order_round_and_round() {
         let mut owed = Owed::default();
         owed.take_over(5);
-        assert_eq!(owed.take(Takeover, 3, 5), (0, 3));
+        assert_eq!(owed.take(Takeover, 3, 5), Portion::new(0, 3));
         owed.ensure(5);
-        assert_eq!(owed.take(Routine, 9, 5), (3, 2));
-        assert_eq!(owed.take(Takeover, 9, 5), (0, 2));
-        assert_eq!(owed.take(Routine, 9, 5), (2, 3));
+        assert_eq!(owed.take(Routine, 9, 5), Portion::new(3, 2));
+        assert_eq!(owed.take(Takeover, 9, 5), Portion::new(0, 2));
+        assert_eq!(owed.take(Routine, 9, 5), Portion::new(2, 3));
         assert_eq!((owed.of(Takeover), owed.of(Routine)), (0, 0));
     }
 }

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use xvrrp_common::abi;
 use xvrrp_common::units::{Instant, Interval, Priority, Version};
 
-use super::config::{InstanceConfig, PROBLEM_PAUSE};
+use super::config::PROBLEM_PAUSE;
 use super::frames::address_sum;
 use super::report::RouterProblem;
 
 /// Remembers what was reported, so that nothing is reported twice in a row.
 #[derive(Debug)]
 pub(super) struct Comparison {
+    address_count: usize,
     address_sum: u16,
     last: Option<RouterProblem>,
     told: Option<Instant>,
@@ -19,7 +20,7 @@ pub(super) struct Comparison {
 
 impl Comparison {
     pub(super) fn new(addresses: &[IpAddr]) -> Self {
-        Self { address_sum: address_sum(addresses), last: None, told: None }
+        Self { address_count: addresses.len(), address_sum: address_sum(addresses), last: None, told: None }
     }
 
     /// Returns a difference that the administrator should be notified of (RFC 9568 7.1), if it is new. `other_checksum`
@@ -27,7 +28,7 @@ impl Comparison {
     // conformance 12, 13, 14, 58
     pub(super) fn compare(
         &mut self,
-        config: &InstanceConfig,
+        machine: &xvrrp_vrrp::Config,
         advert: &abi::HeardAdvert,
         router: IpAddr,
         other_checksum: bool,
@@ -35,15 +36,15 @@ impl Comparison {
     ) -> Option<RouterProblem> {
         let priority = Priority::new(advert.priority);
         let theirs = Interval::from_nanos(advert.interval);
-        let ours = config.machine.advert_interval;
+        let ours = machine.advert_interval;
         let count = advert.address_count;
-        let problem = if config.machine.priority.is_owner() && !priority.is_release() {
+        let problem = if machine.priority.is_owner() && !priority.is_release() {
             Some(RouterProblem::OwnerContested { router, priority })
-        } else if usize::from(count) != config.addresses.len() || advert.address_sum != self.address_sum {
+        } else if usize::from(count) != self.address_count || advert.address_sum != self.address_sum {
             Some(RouterProblem::AddressesDiffer { router, count })
         } else if theirs != ours {
             Some(RouterProblem::IntervalsDiffer { router, theirs, ours })
-        } else if other_checksum && config.machine.version == Version::V3 {
+        } else if other_checksum && machine.version == Version::V3 {
             Some(RouterProblem::ChecksumsDiffer { router })
         } else {
             None

@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use xvrrp_common::abi::{self, RouterKey};
-use xvrrp_common::units::{Instant, Interval};
+use xvrrp_common::units::Interval;
 use xvrrp_net::{InterfaceSender, UnicastSocket};
 use xvrrp_vrrp::Checks;
 
@@ -16,7 +15,7 @@ use crate::identity::RouterIndex;
 /// Minimum time between two reports of problems.
 pub(super) const PROBLEM_PAUSE: Interval = Interval::from_millis(10_000);
 
-/// The parts and the initial state of a virtual router.
+/// The parts and the initial state of a virtual router, apart from those of its state machine and its entry in the maps.
 #[derive(Debug)]
 pub struct InstanceConfig {
     /// Its number in the election.
@@ -25,19 +24,11 @@ pub struct InstanceConfig {
     pub partners: Arc<[RouterIndex]>,
     /// Whether another partner is configured that cannot take part in the election.
     pub partner_absent: bool,
-    pub key: RouterKey,
-    /// Its entry in the maps, in the role [`abi::Router::ROLE_INITIALIZE`], or Active with [`Self::resume`].
-    pub kernel: abi::Router,
-    pub machine: xvrrp_vrrp::Config,
     /// The virtual addresses, of the primary address's family.
     pub addresses: Vec<IpAddr>,
     pub sender: InterfaceSender,
     /// Unicast peers. If there are any, adverts go to them instead of to the multicast group.
     pub peers: Vec<UnicastSocket>,
-    /// The end of the lease on which it resumes the Active role, if it does.
-    pub resume: Option<Instant>,
-    /// Whether it leaves the role to others from the start.
-    pub stands_by: bool,
     /// Whether the interface is up and has a carrier at the start.
     pub running: bool,
     /// Whether it starts only with the first report about its interface.

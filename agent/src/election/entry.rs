@@ -5,8 +5,10 @@ use xvrrp_common::units::{Instant, MacAddress, Priority};
 use xvrrp_dataplane::{DataplaneError, Slot, Tables};
 use xvrrp_vrrp::State;
 
+/// Copy of a virtual router's entry in the maps, as the agent last wrote it. Every write replaces the whole entry, so the
+/// copy also has the priority, the version and other values that are only read from the state machine.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub struct Entry {
     key: RouterKey,
     router: Router,
     /// The lease when the agent last wrote or read it.
@@ -14,9 +16,19 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Describes the entry that the maps have at the start. `resume` is the end of the lease, if a role is resumed.
-    pub(super) fn new(key: RouterKey, router: Router, resume: Option<Instant>) -> Self {
+    /// Describes the entry that the maps have at the start: in the role [`Router::ROLE_INITIALIZE`], or in
+    /// [`Router::ROLE_ACTIVE`] if the role is resumed. `resume` is the end of the lease then.
+    pub fn new(key: RouterKey, router: Router, resume: Option<Instant>) -> Self {
         Self { key, router, lease: resume.map_or(Lease::ENDED, Instant::as_nanos) }
+    }
+
+    pub(super) fn key(&self) -> RouterKey {
+        self.key
+    }
+
+    /// Returns the end of the lease, unless that has ended.
+    pub(super) fn resumed_lease(&self) -> Option<Instant> {
+        (self.lease != Lease::ENDED).then(|| Instant::from_nanos(self.lease))
     }
 
     pub(super) fn slot(&self) -> Slot {

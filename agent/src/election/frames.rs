@@ -35,18 +35,38 @@ impl Announcements {
         }
     }
 
-    /// Sends `count` of them from `start` on, or as many as there are, and returns the first failure.
-    pub(super) fn send(&self, start: usize, count: usize, sender: &InterfaceSender) -> io::Result<()> {
+    /// Sends those of a portion, and returns the first failure.
+    pub(super) fn send(&self, portion: Portion, sender: &InterfaceSender) -> io::Result<()> {
         match self {
-            Self::Arp(frames) => sender.send_all(part(frames, start, count)),
-            Self::Neighbor(frames) => sender.send_all(part(frames, start, count)),
+            Self::Arp(frames) => sender.send_all(portion.of(frames)),
+            Self::Neighbor(frames) => sender.send_all(portion.of(frames)),
         }
     }
 }
 
-fn part<T>(frames: &[T], start: usize, count: usize) -> &[T] {
-    let rest = frames.get(start..).unwrap_or_default();
-    rest.get(..count).unwrap_or(rest)
+/// Consecutive announcements among those of one virtual router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Portion {
+    start: usize,
+    count: usize,
+}
+
+impl Portion {
+    /// `count` announcements after the first `start` ones.
+    pub(super) fn new(start: usize, count: usize) -> Self {
+        Self { start, count }
+    }
+
+    /// Returns the number of announcements.
+    pub(super) fn count(self) -> usize {
+        self.count
+    }
+
+    /// Returns the frames of this portion, or as many of them as there are.
+    fn of<T>(self, frames: &[T]) -> &[T] {
+        let rest = frames.get(self.start..).unwrap_or_default();
+        rest.get(..self.count).unwrap_or(rest)
+    }
 }
 
 /// The content of a virtual router's adverts, and their destinations.

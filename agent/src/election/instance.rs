@@ -17,7 +17,7 @@ use super::checksum::{Form, Sample};
 use super::comparison::Comparison;
 use super::config::{InstanceConfig, PROBLEM_PAUSE, cannot_send};
 use super::entry::Entry;
-use super::frames::{Advertised, Announcements};
+use super::frames::{Advertised, Announcements, Portion};
 use super::report::{Outlets, Report, RouterProblem, Transition};
 use super::status::{Conflict, LatestAdvert, RouterStatus, Timers};
 use crate::addresses::AddressRequest;
@@ -45,8 +45,8 @@ pub struct Instance {
     conflict: Option<Conflict>,
     /// When to announce every address because of the latest claim.
     second_answer: Option<Instant>,
-    /// Whether everything that it needs stays on this host.
-    kept: bool,
+    /// The end of the lease on which it resumes the Active role when it is started, if it does.
+    resume: Option<Instant>,
     /// Whether its addresses, or those that a predecessor may have left, are still being removed.
     removes: bool,
     /// The last change of state, until [`Self::take_entered`] takes it.
@@ -54,27 +54,27 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Creates a virtual router that has not been started yet.
+    /// Creates a virtual router that has not been started yet. `entry` is its entry in the maps.
     ///
     /// # Errors
     /// An advert cannot carry what the configuration says, which the configuration's check should have refused.
-    pub fn new(config: InstanceConfig) -> io::Result<Self> {
-        let entry = Entry::new(config.key, config.kernel, config.resume);
+    pub fn new(config: InstanceConfig, machine: xvrrp_vrrp::Config, entry: Entry) -> io::Result<Self> {
+        let stands_by = entry.has(abi::Router::STANDS_BY);
         let mut instance = Self {
-            machine: VirtualRouter::new(config.machine.clone()),
+            machine: VirtualRouter::new(machine),
             advert: Vec::new(),
             release: Vec::new(),
             announcements: Announcements::new(entry.mac(), &config.addresses),
             owed: Owed::default(),
             unannounced: false,
-            checksum: Form::new(initial_form(&config.kernel)),
+            checksum: Form::new(initial_form(&entry)),
             comparison: Comparison::new(&config.addresses),
             send_error_told: None,
             pending_problem: None,
             adverts_sent: 0,
             conflict: None,
             second_answer: None,
-            kept: config.kept,
+            resume: entry.resumed_lease(),
             removes: entry.has(abi::Router::RETIRES),
             entered: None,
             entry,
@@ -85,8 +85,8 @@ impl Instance {
             instance.machine.handle_event(Event::InterfaceDown, Instant::default());
         }
         instance.machine.handle_event(Event::Checks(instance.config.checks), Instant::default());
-        instance.machine.handle_event(Event::Kept(instance.kept), Instant::default());
-        instance.machine.handle_event(Event::StandBy(instance.config.stands_by), Instant::default());
+        instance.machine.handle_event(Event::Kept(instance.config.kept), Instant::default());
+        instance.machine.handle_event(Event::StandBy(stands_by), Instant::default());
         Ok(instance)
     }
 
@@ -101,12 +101,12 @@ impl Instance {
 
     /// Records whether everything that it needs stays on this host.
     pub(super) fn set_kept(&mut self, kept: bool, now: Instant) {
-        self.kept = kept;
+        self.config.kept = kept;
         self.machine.handle_event(Event::Kept(kept), now);
     }
 
     pub(super) fn key(&self) -> RouterKey {
-        self.config.key
+        self.entry.key()
     }
 
     pub(super) fn slot(&self) -> Slot {
@@ -145,7 +145,7 @@ impl Instance {
         if self.config.held {
             return;
         }
-        let event = self.config.resume.map_or(Event::Startup, |lease_until| Event::Resume { lease_until });
+        let event = self.resume.map_or(Event::Startup, |lease_until| Event::Resume { lease_until });
         self.machine.handle_event(event, now);
     }
 
@@ -156,7 +156,7 @@ impl Instance {
     /// Returns what the interface and the host let it do, for its partners.
     pub(super) fn ability(&self) -> Checks {
         match self.config {
-            _ if !self.kept => Checks::Failed,
+            InstanceConfig { kept: false, .. } => Checks::Failed,
             InstanceConfig { held: true, .. } => Checks::Pending,
             InstanceConfig { running: false, .. } => Checks::Failed,
             _ => Checks::Passed,
@@ -198,7 +198,7 @@ impl Instance {
 
     /// Handles an advert that the kernel half has reported or noted.
     pub(super) fn heard(&mut self, advert: &abi::HeardAdvert, now: Instant) {
-        let source = abi::ip_address(self.config.key.family, advert.source);
+        let source = abi::ip_address(self.entry.key().family, advert.source);
         self.machine.handle_event(
             Event::Advert(ReceivedAdvert {
                 received_at: Instant::from_nanos(advert.received_at),
@@ -211,7 +211,7 @@ impl Instance {
         self.follow_checksum(advert, source);
         let loses = self.machine.state() == State::Active && !Priority::new(advert.priority).is_release();
         let other_checksum = loses && form(advert.checksum) != self.checksum.sent();
-        let problem = self.comparison.compare(&self.config, advert, source, other_checksum, now);
+        let problem = self.comparison.compare(self.machine.config(), advert, source, other_checksum, now);
         self.pending_problem = problem.or(self.pending_problem);
     }
 
@@ -226,7 +226,7 @@ impl Instance {
         }
         if pace.grant(self.ifindex(), 1, Urgency::Routine, now) > 0 {
             let answer = Announcements::new(self.entry.mac(), &[address]);
-            self.note_send(answer.send(0, 1, &self.config.sender).map_err(cannot_send));
+            self.note_send(answer.send(Portion::new(0, 1), &self.config.sender).map_err(cannot_send));
         }
         self.second_answer = Some(now + Interval::from_nanos(abi::ConflictEvent::PAUSE));
         let conflict = Conflict { mac: MacAddress(claim.mac), address, at: now };
@@ -275,7 +275,7 @@ impl Instance {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::SetRole(state) => {
-                    self.entry.take_role(state, self.config.machine.lease, tables)?;
+                    self.entry.take_role(state, self.machine.config().lease, tables)?;
                     self.owed.clear();
                     self.unannounced = state == State::Active;
                     if state == State::Active {
@@ -326,7 +326,7 @@ impl Instance {
     pub(super) fn status(&self, now: Instant, tables: &Tables) -> RouterStatus {
         let latest = tables.heard(self.entry.slot()).latest;
         let heard = (latest.received_at > 0).then(|| LatestAdvert {
-            address: abi::ip_address(self.config.key.family, latest.source),
+            address: abi::ip_address(self.entry.key().family, latest.source),
             priority: Priority::new(latest.priority),
             at: Instant::from_nanos(latest.received_at),
         });
@@ -410,9 +410,9 @@ impl Instance {
         let (count, now) = (self.announcements.count(), clock::now());
         let mut granted = pace.grant(self.ifindex(), self.owed.of(urgency).min(most), urgency, now);
         while granted > 0 {
-            let (start, taken) = self.owed.take(urgency, granted, count);
-            granted = if taken > 0 { granted - taken } else { 0 };
-            let outcome = self.announcements.send(start, taken, &self.config.sender).map_err(cannot_send);
+            let portion = self.owed.take(urgency, granted, count);
+            granted = if portion.count() > 0 { granted - portion.count() } else { 0 };
+            let outcome = self.announcements.send(portion, &self.config.sender).map_err(cannot_send);
             // Without a lease, the kernel half has dropped all of them.
             let failed = outcome.is_err() || !self.entry.lease_runs(clock::now(), tables);
             if failed && self.owed.fail() {
@@ -428,7 +428,7 @@ impl Instance {
     }
 
     pub(super) fn ifindex(&self) -> IfIndex {
-        IfIndex::new(self.config.key.ifindex)
+        IfIndex::new(self.entry.key().ifindex)
     }
 
     fn note_send(&mut self, sent: Result<(), RouterProblem>) {
@@ -442,7 +442,7 @@ impl Instance {
     }
 
     fn learns_checksum(&self) -> bool {
-        self.entry.checksum() == abi::Router::CHECKSUM_AUTO && self.config.machine.version == Version::V3
+        self.entry.checksum() == abi::Router::CHECKSUM_AUTO && self.machine.config().version == Version::V3
     }
 
     /// Learns the form of the checksum from an advert that the state machine has already handled.
@@ -460,7 +460,8 @@ impl Instance {
 
     // conformance 50, 51, 54
     fn build_adverts(&mut self) -> io::Result<()> {
-        let InstanceConfig { addresses, machine, peers, .. } = &self.config;
+        let InstanceConfig { addresses, peers, .. } = &self.config;
+        let machine = self.machine.config();
         let advertised = Advertised {
             mac: self.entry.mac(),
             primary: machine.primary,
@@ -478,8 +479,8 @@ impl Instance {
 }
 
 /// Returns the form of the checksum that adverts have until another one is learned.
-fn initial_form(kernel: &abi::Router) -> ChecksumForm {
-    let plain = kernel.checksum == abi::Router::CHECKSUM_PLAIN || kernel.flags & abi::Router::SENDS_PLAIN != 0;
+fn initial_form(entry: &Entry) -> ChecksumForm {
+    let plain = entry.checksum() == abi::Router::CHECKSUM_PLAIN || entry.has(abi::Router::SENDS_PLAIN);
     if plain { ChecksumForm::Plain } else { ChecksumForm::PseudoHeader }
 }
 

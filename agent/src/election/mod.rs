@@ -35,6 +35,7 @@ use crate::process::clock;
 use crate::process::realtime;
 use announcement_pace::{Pace, TURN, Urgency};
 pub use config::InstanceConfig;
+pub use entry::Entry;
 pub use frames::Advertised;
 pub use instance::Instance;
 use report::Outlets;

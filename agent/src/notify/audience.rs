@@ -7,6 +7,7 @@ use xvrrp_vrrp::RouterState;
 
 use crate::identity::AudienceId;
 use crate::plan::Plans;
+use crate::plan::cause::Cause;
 
 /// A virtual router or a sync group, with the programs and services to notify of its changes.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub struct StateChange {
     /// The new state.
     pub state: RouterState,
     /// Why the state changed.
-    pub reason: String,
+    pub reason: Cause,
     /// The advertised priority.
     pub priority: u8,
 }

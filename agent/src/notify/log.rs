@@ -32,7 +32,7 @@ pub fn waits(waiting: &[Waiting<'_>], logged: &[Waits]) -> Vec<Waits> {
     let now = unix_time();
     let wait = |waiting: &Waiting<'_>| {
         let name = waiting.config.name.clone();
-        let mut waits = Waits { name, family: waiting.family.to_string(), reason: waiting.reason.clone(), since: now };
+        let mut waits = Waits { name, family: waiting.family, reason: waiting.cause(), since: now };
         let before = logged.iter().find(|logged| logged.is_of(&waits));
         if before.is_none_or(|before| before.reason != waits.reason) {
             let (Waits { name, family, reason, .. }, vrid, state) =

@@ -19,6 +19,7 @@ use crate::notify::audience::StateChange;
 use crate::notify::mail::Mailer;
 use crate::notify::programs::{LastNotified, Notifier};
 use crate::notify::sync_group::SyncGroups;
+use crate::plan::cause::Cause;
 use crate::plan::{Plans, Waiting};
 use crate::process::program::{Children, RunningProgram};
 use crate::status::history::History;
@@ -67,7 +68,7 @@ impl Notifications {
 
     /// Reports that a virtual router waits for something on the host. `is_new`: it did not wait for that before.
     pub fn waits(&mut self, waiting: &Waiting<'_>, is_new: bool) {
-        let (reason, priority) = (waiting.reason.clone(), waiting.config.priority.get());
+        let (reason, priority) = (waiting.cause(), waiting.config.priority.get());
         let change = StateChange { on: Occasion::Fault, state: RouterState::Fault, reason, priority };
         self.report(waiting.place, change, is_new);
     }
@@ -111,5 +112,5 @@ fn change(transition: &Transition) -> StateChange {
         RouterState::Fault => Occasion::Fault,
         RouterState::Init => Occasion::Stop,
     };
-    StateChange { on, state, reason: reason.to_string(), priority: priority.get() }
+    StateChange { on, state, reason: Cause::Election(reason), priority: priority.get() }
 }

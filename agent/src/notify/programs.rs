@@ -219,7 +219,7 @@ impl Audience {
         command
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .env("XVRRP_STATE", state.name())
-            .env("XVRRP_REASON", reason)
+            .env("XVRRP_REASON", reason.to_string())
             .env("XVRRP_PRIORITY", priority.to_string());
         let timeout = self.notify.timeout.into();
         let outcome = program::run(&mut command, timeout, Orphan::Left, children, purpose).await;

@@ -8,6 +8,7 @@ use xvrrp_vrrp::RouterState;
 use crate::identity::Place;
 use crate::notify::audience::StateChange;
 use crate::plan::Plans;
+use crate::plan::cause::Cause;
 
 /// The states of all sync groups and their members.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ struct GroupState {
     /// The state of the group that was reported last.
     reported: Option<RouterState>,
     /// The reason of the first member that has changed since then.
-    cause: Option<String>,
+    cause: Option<Cause>,
     /// Whether a member has entered a new state since then, rather than continued in one.
     is_new: bool,
 }
@@ -48,11 +49,11 @@ impl SyncGroups {
         let (index, group) = self.0.iter_mut().enumerate().find(|(_, group)| group.states.contains_key(&place))?;
         group.states.insert(place, Some(change.state));
         group.is_new |= is_new;
-        group.cause.get_or_insert_with(|| change.reason.clone());
+        let reason = group.cause.take().unwrap_or_else(|| change.reason.clone());
         if group.states.values().any(|state| *state != Some(change.state)) {
+            group.cause = Some(reason);
             return None;
         }
-        let reason = group.cause.take().unwrap_or_default();
         let is_new = std::mem::take(&mut group.is_new);
         let changed = group.reported.replace(change.state) != Some(change.state);
         changed.then(|| (GroupIndex::new(index), StateChange { reason, ..change.clone() }, is_new))
@@ -69,16 +70,17 @@ impl GroupState {
 mod tests {
     use super::*;
     use xvrrp_config::Occasion;
+    use xvrrp_vrrp::Reason;
 
-    fn change(state: RouterState, reason: &str) -> StateChange {
-        StateChange { on: Occasion::Any, state, reason: reason.to_owned(), priority: 100 }
+    fn change(state: RouterState, reason: Reason) -> StateChange {
+        StateChange { on: Occasion::Any, state, reason: Cause::Election(reason), priority: 100 }
     }
 
     fn group(members: &[usize]) -> SyncGroups {
         SyncGroups(vec![GroupState::new(members.iter().copied().map(Place::new))])
     }
 
-    fn record(groups: &mut SyncGroups, place: usize, state: RouterState, reason: &str) -> Option<String> {
+    fn record(groups: &mut SyncGroups, place: usize, state: RouterState, reason: Reason) -> Option<String> {
         groups
             .record(Place::new(place), &change(state, reason), true)
             .map(|(_, change, _)| format!("{} {}", change.state, change.reason))
@@ -87,23 +89,28 @@ mod tests {
     #[test]
     fn a_group_changes_with_its_last_member_and_for_the_reason_of_its_first() {
         let mut groups = group(&[0, 2]);
-        assert_eq!(record(&mut groups, 0, RouterState::Backup, "startup"), None);
-        assert_eq!(record(&mut groups, 1, RouterState::Active, "active_down"), None, "no member");
-        assert_eq!(record(&mut groups, 2, RouterState::Backup, "startup").as_deref(), Some("backup startup"));
-        assert_eq!(record(&mut groups, 2, RouterState::Fault, "interface_down"), None);
-        let changed = record(&mut groups, 0, RouterState::Fault, "partner_fault");
+        assert_eq!(record(&mut groups, 0, RouterState::Backup, Reason::Startup), None);
+        assert_eq!(record(&mut groups, 1, RouterState::Active, Reason::ActiveDown), None, "no member");
+        assert_eq!(record(&mut groups, 2, RouterState::Backup, Reason::Startup).as_deref(), Some("backup startup"));
+        assert_eq!(record(&mut groups, 2, RouterState::Fault, Reason::InterfaceDown), None);
+        let changed = record(&mut groups, 0, RouterState::Fault, Reason::PartnerFault);
         assert_eq!(changed.as_deref(), Some("fault interface_down"));
-        assert_eq!(record(&mut groups, 0, RouterState::Fault, "check_failed"), None, "it has been reported");
+        assert_eq!(record(&mut groups, 0, RouterState::Fault, Reason::CheckFailed), None, "it has been reported");
     }
 
     #[test]
     fn a_group_that_resumes_its_state_has_no_news_to_report() {
         let mut groups = group(&[0, 1]);
         let mut resumed = |member| {
-            groups.record(Place::new(member), &change(RouterState::Active, "resumed"), false).map(|(.., is_new)| is_new)
+            groups
+                .record(Place::new(member), &change(RouterState::Active, Reason::Resumed), false)
+                .map(|(.., is_new)| is_new)
         };
         assert_eq!((resumed(0), resumed(1)), (None, Some(false)));
-        assert_eq!(record(&mut groups, 1, RouterState::Backup, "higher_priority"), None);
-        assert_eq!(record(&mut groups, 0, RouterState::Backup, "partner").as_deref(), Some("backup higher_priority"));
+        assert_eq!(record(&mut groups, 1, RouterState::Backup, Reason::HigherPriority), None);
+        assert_eq!(
+            record(&mut groups, 0, RouterState::Backup, Reason::Partner).as_deref(),
+            Some("backup higher_priority")
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! Derives from the configuration and the host's interfaces what each virtual router consists of. Changes nothing.
 
+pub mod cause;
 pub mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,8 @@ use xvrrp_net::{Interface, InterfaceKind, MARKS_LAST};
 
 use crate::addresses::{Placement, RestLeft};
 use crate::identity::{Place, RouterIndex};
+use crate::plan::cause::Cause;
+use crate::tracking::{self, Verdict};
 
 /// Plan of one virtual router: what the configuration says about one address family.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct Plan<'a> {
     pub stands_by: bool,
     /// True if the predecessor sent the plain form of the checksum ([`abi::Router::SENDS_PLAIN`]).
     pub sends_plain: bool,
+    /// Verdict of the tracked checks to start with.
+    pub verdict: Verdict,
     /// Source address of the adverts.
     pub primary: IpAddr,
     /// MAC address at which the virtual addresses are reached.
@@ -52,9 +57,33 @@ pub struct Waiting<'a> {
     pub place: Place,
     pub family: Family,
     pub config: &'a VirtualRouterConfig,
-    pub reason: String,
-    /// True if setting it up has failed, which may be tried again.
-    pub failed: bool,
+    pub hindrance: Hindrance,
+}
+
+/// Why a virtual router waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hindrance {
+    /// Its interface lacks something.
+    Obstacle(Obstacle),
+    /// Setting it up has failed with this message. That may be tried again.
+    Failed(String),
+}
+
+impl Hindrance {
+    /// Describes why a virtual router on this interface waits.
+    pub fn describe(&self, interface: &str) -> String {
+        match self {
+            Self::Obstacle(obstacle) => obstacle.reason(interface),
+            Self::Failed(message) => message.clone(),
+        }
+    }
+}
+
+impl Waiting<'_> {
+    /// Returns why it is in fault, for logs, status and notifications.
+    pub fn cause(&self) -> Cause {
+        Cause::Host(self.hindrance.describe(&self.config.interface))
+    }
 }
 
 /// All virtual routers of a configuration.
@@ -85,8 +114,8 @@ impl<'a> Plans<'a> {
                     plans.ready.push(Plan::new(place, index, router, family, interface, primary));
                 }
                 Err(obstacle) => {
-                    let reason = obstacle.reason(&router.interface);
-                    plans.waiting.push(Waiting { place, family, config: router, reason, failed: false });
+                    let hindrance = Hindrance::Obstacle(obstacle);
+                    plans.waiting.push(Waiting { place, family, config: router, hindrance });
                 }
             }
         }
@@ -108,7 +137,8 @@ impl<'a> Plans<'a> {
                 }
                 Err(error) => {
                     let Plan { place, family, config, .. } = plan;
-                    self.waiting.push(Waiting { place, family, config, reason: format!("{error:#}"), failed: true });
+                    let hindrance = Hindrance::Failed(format!("{error:#}"));
+                    self.waiting.push(Waiting { place, family, config, hindrance });
                 }
             }
         }
@@ -242,6 +272,7 @@ impl<'a> Plan<'a> {
             resume: None,
             stands_by: false,
             sends_plain: false,
+            verdict: tracking::initial(config, &[]),
             key: RouterKey { ifindex, vlan: 0, family: family as u8, vrid },
             primary,
             mac: if config.virtual_mac { MacAddress::of_virtual_router(family, config.vrid) } else { interface.mac },
@@ -267,7 +298,7 @@ impl<'a> Plan<'a> {
                 | flag(self.sends_plain && config.checksum == Checksum::Auto, abi::Router::SENDS_PLAIN)
                 | flag(self.allowed_sources().next().is_some(), abi::Router::RESTRICT_SOURCES)
                 | flag(!config.unicast_peers.is_empty(), abi::Router::UNICAST),
-            priority: config.priority.get(),
+            priority: self.verdict.priority.get(),
             version: config.version as u8,
             checksum: match config.checksum {
                 Checksum::Auto => abi::Router::CHECKSUM_AUTO,
@@ -309,7 +340,7 @@ impl<'a> Plan<'a> {
 
     /// Returns the configuration of the state machine.
     pub fn machine(&self) -> xvrrp_vrrp::Config {
-        machine(self.config, self.primary)
+        xvrrp_vrrp::Config { priority: self.verdict.priority, ..machine(self.config, self.primary) }
     }
 
     /// Returns Accept_Mode. The address owner always accepts (RFC 9568 6.1, 6.4.3, conformance 42).

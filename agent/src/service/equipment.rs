@@ -5,14 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use xvrrp_common::abi;
 use xvrrp_common::units::{Family, IfIndex};
 use xvrrp_net::{Interface, InterfaceSender, Memberships, PacketSocket, UnicastSocket};
 
-use crate::election::{Instance, InstanceConfig};
+use crate::election::{Entry, Instance, InstanceConfig};
 use crate::identity::{PerRouter, RouterIndex};
 use crate::plan::{Plan, Plans};
-use crate::tracking::{self, Outcome, Verdict};
 
 /// Sockets that one virtual router sends with.
 #[derive(Debug)]
@@ -95,28 +93,23 @@ pub fn instances(
     sockets: Vec<Sockets>,
     held: &BTreeSet<IfIndex>,
     resting: &BTreeSet<RouterIndex>,
-    outcomes: &[Outcome],
 ) -> anyhow::Result<PerRouter<Instance>> {
     let instance = |((plan, partners), Sockets { frames, peers }): ((&Plan<'_>, _), Sockets)| {
         let Interface { ifindex, running, .. } = plan.interface;
-        let Verdict { priority, checks } = tracking::initial(plan.config, outcomes);
-        let instance = Instance::new(InstanceConfig {
+        let config = InstanceConfig {
             index: plan.index,
-            key: plan.key,
-            kernel: abi::Router { priority: priority.get(), ..plan.kernel() },
-            machine: xvrrp_vrrp::Config { priority, ..plan.machine() },
             partners,
             partner_absent: plans.lacks_partner(plan),
             addresses: plan.addresses().map(|vip| vip.address).collect(),
             sender: frames,
             peers,
-            resume: plan.resume,
-            stands_by: plan.stands_by,
             running: *running,
             held: held.contains(ifindex),
             kept: !resting.contains(&plan.index),
-            checks,
-        });
+            checks: plan.verdict.checks,
+        };
+        let entry = Entry::new(plan.key, plan.kernel(), plan.resume);
+        let instance = Instance::new(config, plan.machine(), entry);
         instance.with_context(|| format!("virtual_router \"{}\": cannot build its advert", plan.config.name))
     };
     plans.ready.iter().zip(plans.partners()).zip(sockets).map(instance).collect()

@@ -14,7 +14,7 @@ use xvrrp_common::units::{Family, IfIndex};
 use xvrrp_config::Config;
 use xvrrp_net::{Interface, LinkChange, LinkNews};
 
-use crate::plan::Plans;
+use crate::plan::{Hindrance, Plans};
 
 /// Time over which changes are collected, because they come in groups: an interface, its addresses, its carrier.
 const GROUP: Duration = Duration::from_millis(200);
@@ -55,8 +55,8 @@ struct Binding {
     name: String,
     family: Family,
     interface: String,
-    /// Index of the interface and primary address, or the reason why the virtual router waits.
-    to: Result<(IfIndex, IpAddr), String>,
+    /// Index of the interface and primary address, or why the virtual router waits.
+    to: Result<(IfIndex, IpAddr), Hindrance>,
 }
 
 impl InterfaceWatch {
@@ -64,7 +64,7 @@ impl InterfaceWatch {
     pub fn new(plans: &Plans<'_>) -> Self {
         let bindings = bindings(plans);
         let now = Instant::now();
-        let (earliest, due) = if plans.waiting.iter().any(|waiting| waiting.failed) {
+        let (earliest, due) = if plans.waiting.iter().any(|waiting| matches!(waiting.hindrance, Hindrance::Failed(_))) {
             (now + RETRY, Some(now + RETRY))
         } else {
             (now + PAUSE, None)
@@ -130,7 +130,7 @@ impl InterfaceWatch {
                     format!("the primary address of {interface} is {now}, no longer {primary}")
                 }
                 (Err(_), Ok(_)) => format!("interface {interface} is ready"),
-                (before, Err(reason)) if before.as_ref().err() != Some(reason) => reason.clone(),
+                (before, Err(hindrance)) if before.as_ref().err() != Some(hindrance) => hindrance.describe(interface),
                 _ => return None,
             },
         );
@@ -157,7 +157,7 @@ fn bindings(plans: &Plans<'_>) -> Vec<Binding> {
     let waiting = plans
         .waiting
         .iter()
-        .map(|waiting| (waiting.place, waiting.config, waiting.family, Err(waiting.reason.clone())));
+        .map(|waiting| (waiting.place, waiting.config, waiting.family, Err(waiting.hindrance.clone())));
     let mut all: Vec<_> = ready.chain(waiting).collect();
     all.sort_by_key(|(place, ..)| *place);
     let binding = |(_, config, family, to): (_, &xvrrp_config::VirtualRouterConfig, _, _)| Binding {

@@ -11,8 +11,9 @@ use anyhow::{Context, anyhow};
 use nix::net::if_::if_nametoindex;
 use tokio::sync::mpsc;
 use xvrrp_common::units::IfIndex;
+use xvrrp_common::xdp::XdpMode;
 use xvrrp_config::Config;
-use xvrrp_dataplane::{Attachments, Capacity, CounterReader, Dataplane, Monitor, Pins, Predecessor, Tables, XdpMode};
+use xvrrp_dataplane::{Attachments, Capacity, CounterReader, Dataplane, Monitor, Pins, Predecessor, Tables};
 use xvrrp_net::{Interface, Memberships, Netlink, PacketSocket};
 
 use super::adoption::adopt;
@@ -34,7 +35,7 @@ use crate::identity::{PerRouter, RouterIndex};
 use crate::notify::Notifications;
 use crate::notify::log::{self, Reporter};
 use crate::plan::waits::Waits;
-use crate::plan::{Plan, Plans};
+use crate::plan::{Hindrance, Plan, Plans};
 use crate::process::program::Children;
 use crate::process::realtime::Haste;
 use crate::process::signals::Signals;
@@ -188,6 +189,11 @@ impl<'a> Start<'a> {
         let mut plans = Plans::new(self.config, self.interfaces);
         let (sockets, memberships) = self.equip(&mut plans)?;
         let mut tables = self.open_tables()?;
+        let inherited = self.inherited.clone().unwrap_or_default();
+        let outcomes = tracking::inherited(&self.config.checks, &inherited.checks);
+        for plan in &mut plans.ready {
+            plan.verdict = tracking::initial(plan.config, &outcomes);
+        }
         let (removed, retained) = adopt(&mut plans.ready, &mut tables, clock::now())?;
         // The programs of a predecessor stay attached for now. If there are none, this agent's programs have to be
         // attached before it sends any advert.
@@ -197,12 +203,10 @@ impl<'a> Start<'a> {
             None => plans.ifindices().into_iter().filter(|ifindex| !self.pins.are_attached(*ifindex)).collect(),
         };
         let counters = Arc::new(tables.take_counters()?);
-        let inherited = self.inherited.clone().unwrap_or_default();
-        let outcomes = tracking::inherited(&self.config.checks, &inherited.checks);
         let placements: PerRouter<_> = plans.ready.iter().map(|plan| placement(plan, &inherited)).collect();
         let resting = placements.enumerate().filter(|(_, placement)| placement.rest.is_on()).map(|(index, _)| index);
         let resting: BTreeSet<RouterIndex> = resting.collect();
-        let instances = equipment::instances(&plans, sockets, &held, &resting, &outcomes)?;
+        let instances = equipment::instances(&plans, sockets, &held, &resting)?;
         let threads = Threads::start(tables, instances, placements, self.config.agent.realtime_priority).await?;
         self.links.reports().connect(threads.election.commands.clone(), held);
         std::mem::take(&mut self.files).close_kept();
@@ -250,8 +254,12 @@ impl<'a> Start<'a> {
             memberships.extend(equipment::memberships(plan, &mut joined_by)?);
             Ok(sockets)
         });
-        match plans.waiting.iter().find(|waiting| waiting.failed) {
-            Some(failed) if self.inherited.is_none() => Err(anyhow!("{}", failed.reason)),
+        let failure = plans.waiting.iter().find_map(|waiting| match &waiting.hindrance {
+            Hindrance::Failed(message) => Some(message),
+            Hindrance::Obstacle(_) => None,
+        });
+        match failure {
+            Some(message) if self.inherited.is_none() => Err(anyhow!("{message}")),
             _ => Ok((sockets, memberships)),
         }
     }

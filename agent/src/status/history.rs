@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use xvrrp_vrrp::RouterState;
 
 use crate::identity::Place;
+use crate::plan::cause::Cause;
 use crate::process::clock::unix_time;
 
 /// How many changes of each virtual router are kept: the latest ones.
@@ -31,7 +32,7 @@ pub struct PastChange {
     /// The new state.
     pub state: RouterState,
     /// Why the state changed.
-    pub reason: String,
+    pub reason: Cause,
 }
 
 impl History {
@@ -41,7 +42,7 @@ impl History {
     }
 
     /// Records that the virtual router at this place has just entered a state. Does nothing if there is no such place.
-    pub fn record(&self, place: Place, state: RouterState, reason: &str) {
+    pub fn record(&self, place: Place, state: RouterState, reason: &Cause) {
         let Some(mut changes) = self.of(place) else { return };
         if let Some((count, _)) = changes.counts.iter_mut().zip(RouterState::ALL).find(|(_, of)| *of == state) {
             *count += 1;
@@ -49,7 +50,7 @@ impl History {
         if changes.latest.len() == KEPT {
             changes.latest.pop_front();
         }
-        changes.latest.push_back(PastChange { at: unix_time(), state, reason: reason.to_owned() });
+        changes.latest.push_back(PastChange { at: unix_time(), state, reason: reason.clone() });
     }
 
     /// Returns how often the virtual router at this place has entered each state.
@@ -75,15 +76,16 @@ mod tests {
     #[test]
     fn only_the_latest_changes_are_kept_but_all_are_counted() {
         let history = History::new(2);
+        let cause = |number: usize| Cause::Host(number.to_string());
         for number in 0..=KEPT {
-            history.record(Place::new(1), RouterState::Backup, &number.to_string());
+            history.record(Place::new(1), RouterState::Backup, &cause(number));
         }
         let kept: Vec<_> = history.latest(Place::new(1)).into_iter().map(|change| change.reason).collect();
-        assert_eq!(kept, (1..=KEPT).map(|number| number.to_string()).collect::<Vec<_>>());
+        assert_eq!(kept, (1..=KEPT).map(cause).collect::<Vec<_>>());
         assert_eq!(history.counts(Place::new(1))[&RouterState::Backup], KEPT as u64 + 1);
         assert_eq!(history.counts(Place::new(1))[&RouterState::Active], 0);
         assert_eq!(history.latest(Place::new(0)), []);
-        history.record(Place::new(2), RouterState::Backup, "there is no such router");
+        history.record(Place::new(2), RouterState::Backup, &cause(0));
         assert_eq!(history.latest(Place::new(2)), []);
         assert!(history.counts(Place::new(2)).is_empty());
     }

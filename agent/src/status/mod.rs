@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot, watch};
 use xvrrp_common::abi::Counters;
 use xvrrp_common::units::{Family, IfIndex, Interval, MacAddress};
+use xvrrp_common::xdp::XdpMode;
 use xvrrp_config::{CheckConfig, CheckKind, Config, GroupIndex, SyncGroupConfig, Tracked, VirtualRouterConfig};
-use xvrrp_dataplane::{CounterReader, DataplaneError, Slot, XdpMode};
+use xvrrp_dataplane::{CounterReader, DataplaneError, Slot};
 use xvrrp_vrrp::RouterState;
 
 use crate::addresses;
@@ -23,11 +24,12 @@ use crate::control::status::{
 };
 use crate::election::{Command, RouterStatus, Timers};
 use crate::identity::{AudienceId, PerRouter, Place, RouterIndex};
+use crate::plan::cause::Cause;
 use crate::plan::waits::Waits;
 use crate::plan::{self, Plans};
 use crate::process::clock::{self, unix_time};
 use crate::status::history::{History, PastChange};
-use crate::tracking::{CheckState, Outcome};
+use crate::tracking::CheckResult;
 
 /// Collects the status.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ pub struct Sources {
     /// Counters of the kernel half.
     pub counters: Arc<CounterReader>,
     /// States of the checks, in the order of the configuration.
-    pub checks: watch::Receiver<Vec<CheckState>>,
+    pub checks: watch::Receiver<Vec<CheckResult>>,
     /// Failed notify programs of each audience, from
     /// [`Notifier::failures`](crate::notify::programs::Notifier::failures).
     pub notify_failures: BTreeMap<AudienceId, Arc<AtomicU64>>,
@@ -100,7 +102,7 @@ enum RouterSource {
     /// The election, where it has this number.
     Election { index: RouterIndex, primary: IpAddr, slot: Slot },
     /// Nowhere: it waits for something on the host, and its status is constant.
-    Waiting { status: RouterStatus, reason: String, since: f64 },
+    Waiting { status: RouterStatus, reason: Cause, since: f64 },
 }
 
 impl Inspector {
@@ -194,7 +196,7 @@ impl Inspector {
         place: Place,
         info: &RouterInfo,
         elected: &PerRouter<RouterStatus>,
-        checks: &[CheckState],
+        checks: &[CheckResult],
     ) -> Option<VirtualRouterStatus> {
         match &info.source {
             RouterSource::Election { index, primary, slot } => Some(VirtualRouterStatus {
@@ -218,7 +220,7 @@ impl Inspector {
         place: Place,
         info: &RouterInfo,
         (elected, primary): (&RouterStatus, Option<IpAddr>),
-        checks: &[CheckState],
+        checks: &[CheckResult],
     ) -> VirtualRouterStatus {
         VirtualRouterStatus {
             name: info.name.clone(),
@@ -229,7 +231,7 @@ impl Inspector {
             interface: info.interface.clone(),
             xdp_mode: info.xdp_mode,
             state: RouterState::new(elected.state, elected.reason),
-            reason: elected.reason.to_string(),
+            reason: Cause::Election(elected.reason),
             since: unix_time() - milliseconds(elected.in_state_for) / 1000.0,
             in_state_ms: milliseconds(elected.in_state_for),
             priority: elected.priority.get(),
@@ -266,9 +268,10 @@ impl Inspector {
         }
     }
 
-    fn track(&self, Tracked { check, weight }: Tracked, checks: &[CheckState]) -> Option<TrackStatus> {
-        let (state, value) = outcome(check.of(checks)?.outcome);
-        Some(TrackStatus { check: check.of(&self.checks)?.name.clone(), weight, state: state.to_owned(), value })
+    fn track(&self, Tracked { check, weight }: Tracked, checks: &[CheckResult]) -> Option<TrackStatus> {
+        let outcome = check.of(checks)?.outcome;
+        let name = check.of(&self.checks)?.name.clone();
+        Some(TrackStatus { check: name, weight, state: outcome.state(), value: outcome.value() })
     }
 }
 
@@ -337,25 +340,15 @@ fn timer_status(advert_interval: Interval, timers: &Timers) -> TimerStatus {
     }
 }
 
-fn check_status((info, check): (&CheckInfo, &CheckState)) -> CheckStatus {
-    let (state, value) = outcome(check.outcome);
+fn check_status((info, check): (&CheckInfo, &CheckResult)) -> CheckStatus {
     CheckStatus {
         name: info.name.clone(),
         kind: info.kind.to_owned(),
         target: info.target.clone(),
-        state: state.to_owned(),
-        value,
+        state: check.outcome.state(),
+        value: check.outcome.value(),
         in_state_ms: milliseconds(clock::now().since(check.since)),
         failure: check.failure.clone(),
-    }
-}
-
-fn outcome(outcome: Outcome) -> (&'static str, Option<i32>) {
-    match outcome {
-        Outcome::Pending => ("pending", None),
-        Outcome::Up => ("up", None),
-        Outcome::Down => ("down", None),
-        Outcome::Value(value) => ("value", Some(value)),
     }
 }
 

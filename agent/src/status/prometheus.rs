@@ -12,10 +12,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 use xvrrp_common::abi::Counter;
-use xvrrp_dataplane::XdpMode;
+use xvrrp_common::xdp::XdpMode;
 use xvrrp_vrrp::RouterState;
 
 use crate::control::status::{AgentStatus, CheckStatus, RestoredCounts, TimerStatus, VirtualRouterStatus};
+use crate::tracking::CheckState;
 
 /// A metric of a virtual router that the kernel half counts.
 struct CounterMetric {
@@ -223,7 +224,7 @@ fn encode_agent(status: &AgentStatus, encoder: &mut DescriptorEncoder) -> fmt::R
 }
 
 fn encode_checks(status: &AgentStatus, encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let up = status.checks.iter().filter_map(|check| Some((about(check), up(&check.state)?)));
+    let up = status.checks.iter().filter_map(|check| Some((about(check), up(check.state)?)));
     gauge("xvrrp_check_up", "Whether a check is up; absent before its first look, and for a file with a number")
         .encode(encoder, up)?;
     let values = status.checks.iter().filter_map(|check| Some((about(check), f64::from(check.value?))));
@@ -249,11 +250,11 @@ fn about(CheckStatus { name, kind, .. }: &CheckStatus) -> Labels<'_> {
     Labels::default().with("check", name).with("kind", kind)
 }
 
-fn up(state: &str) -> Option<f64> {
+fn up(state: CheckState) -> Option<f64> {
     match state {
-        "up" => Some(1.0),
-        "down" => Some(0.0),
-        _ => None,
+        CheckState::Up => Some(1.0),
+        CheckState::Down => Some(0.0),
+        CheckState::Pending | CheckState::Value => None,
     }
 }
 

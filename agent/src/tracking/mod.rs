@@ -20,7 +20,7 @@ use xvrrp_config::{CheckConfig, CheckIndex, Config, Tracked, VirtualRouterConfig
 use crate::identity::{PerRouter, RouterIndex};
 use crate::process::clock;
 use crate::process::program::Children;
-pub use outcome::Outcome;
+pub use outcome::{CheckState, Outcome};
 use outcome::{Observation, RiseFall};
 use probe::Probe;
 pub use verdict::Verdict;
@@ -33,7 +33,7 @@ pub struct Tracker {
     observations: mpsc::UnboundedReceiver<(CheckIndex, Observation)>,
     /// Updates that [`Self::next`] has not returned yet.
     updates: VecDeque<VerdictUpdate>,
-    states: watch::Sender<Vec<CheckState>>,
+    states: watch::Sender<Vec<CheckResult>>,
     tasks: JoinSet<()>,
 }
 
@@ -46,9 +46,9 @@ pub struct VerdictUpdate {
     pub verdict: Verdict,
 }
 
-/// The state of a check, for the status.
+/// The latest result of a check, for the status.
 #[derive(Clone, Debug)]
-pub struct CheckState {
+pub struct CheckResult {
     /// Its outcome, after rise and fall.
     pub outcome: Outcome,
     /// Since when it has that outcome, on the boot-time clock.
@@ -129,7 +129,7 @@ impl Tracker {
             track: router.track.clone(),
             verdict: initial(router, outcomes),
         };
-        let state = |&outcome: &Outcome| CheckState { outcome, since: clock::now(), failure: None };
+        let state = |&outcome: &Outcome| CheckResult { outcome, since: clock::now(), failure: None };
         Self {
             checks: checks.iter().zip(outcomes).map(check).collect(),
             routers: routers.map(router).collect(),
@@ -152,7 +152,7 @@ impl Tracker {
     }
 
     /// Returns a view of the checks' current states, in the order of the configuration.
-    pub fn states(&self) -> watch::Receiver<Vec<CheckState>> {
+    pub fn states(&self) -> watch::Receiver<Vec<CheckResult>> {
         self.states.subscribe()
     }
 
@@ -236,9 +236,9 @@ async fn run(
 
 fn log(check: &str, outcome: Outcome, observation: &Observation) {
     match (outcome, observation) {
-        (_, Observation::Failed(reason)) => tracing::warn!(check, state = "down", "{reason}"),
+        (_, Observation::Failed(reason)) => tracing::warn!(check, state = CheckState::Down.name(), "{reason}"),
         (Outcome::Value(value), _) => tracing::info!(check, value, "check changed"),
-        _ => tracing::info!(check, state = "up", "check changed"),
+        _ => tracing::info!(check, state = CheckState::Up.name(), "check changed"),
     }
 }
 

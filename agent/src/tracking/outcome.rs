@@ -1,5 +1,7 @@
 //! Turns what single looks find into the outcome of a check, by the rules of rise and fall.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What one look finds.
@@ -24,6 +26,61 @@ pub enum Outcome {
     Down,
     /// It is a number that multiplies the weight.
     Value(i32),
+}
+
+impl Outcome {
+    /// Returns the state, without the number.
+    pub fn state(self) -> CheckState {
+        match self {
+            Self::Pending => CheckState::Pending,
+            Self::Up => CheckState::Up,
+            Self::Down => CheckState::Down,
+            Self::Value(_) => CheckState::Value,
+        }
+    }
+
+    /// Returns the number that multiplies the weight, if it is one.
+    pub fn value(self) -> Option<i32> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Pending | Self::Up | Self::Down => None,
+        }
+    }
+}
+
+/// The state of a check in the words of logs and status: an [`Outcome`] without its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckState {
+    /// The check has not looked yet.
+    Pending,
+    /// It passes.
+    Up,
+    /// It fails.
+    Down,
+    /// It is a number.
+    Value,
+}
+
+impl CheckState {
+    /// All states.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Up, Self::Down, Self::Value];
+
+    /// Returns the word for logs and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Value => "value",
+        }
+    }
+}
+
+impl fmt::Display for CheckState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// Derives an [`Outcome`] from observations, as keepalived does for a script. The first observation counts at once.
@@ -86,6 +143,17 @@ mod tests {
             if filter.outcome() == Outcome::Up { '+' } else { '-' }
         };
         observed.chars().map(outcome).collect()
+    }
+
+    #[test]
+    fn every_state_is_read_back_from_its_word() {
+        assert_eq!(CheckState::ALL.len(), CheckState::Value as usize + 1, "a state is missing from the list");
+        for state in CheckState::ALL {
+            let json = serde_json::to_value(state).unwrap();
+            assert_eq!(json, state.name());
+            assert_eq!(state.to_string(), state.name());
+            assert_eq!(serde_json::from_value::<CheckState>(json).unwrap(), state);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
 use xvrrp_common::units::{Instant, Priority};
 
 /// Something to do. Actions are carried out in the order in which they come.
@@ -62,7 +63,8 @@ impl fmt::Display for State {
 }
 
 /// Why a virtual router is in its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Initialize: not started yet.
     NotStarted,
@@ -113,15 +115,41 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All reasons, in the order of their states.
+    pub const ALL: [Self; 23] = [
+        Self::NotStarted,
+        Self::Shutdown,
+        Self::InterfaceDown,
+        Self::ChecksPending,
+        Self::CheckFailed,
+        Self::AddressesNotKept,
+        Self::PartnerPending,
+        Self::PartnerFault,
+        Self::Startup,
+        Self::InterfaceUp,
+        Self::ChecksPassed,
+        Self::Retry,
+        Self::PartnersReady,
+        Self::LeaseExpired,
+        Self::HandedOver,
+        Self::HigherPriority,
+        Self::HigherAddress,
+        Self::Partner,
+        Self::Owner,
+        Self::Resumed,
+        Self::ActiveDown,
+        Self::ActiveReleased,
+        Self::Preempted,
+    ];
+
     /// Returns whether a virtual router in Initialize has to stay there because something is broken.
     pub fn is_fault(self) -> bool {
         matches!(self, Self::InterfaceDown | Self::CheckFailed | Self::AddressesNotKept | Self::PartnerFault)
     }
-}
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+    /// Returns the word for logs, JSON and notify programs.
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::NotStarted => "not_started",
             Self::Shutdown => "shutdown",
             Self::InterfaceDown => "interface_down",
@@ -145,6 +173,30 @@ impl fmt::Display for Reason {
             Self::ActiveDown => "active_down",
             Self::ActiveReleased => "active_released",
             Self::Preempted => "preempted",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_is_read_back_from_its_word() {
+        assert_eq!(Reason::ALL.len(), Reason::Preempted as usize + 1, "a reason is missing from the list");
+        for reason in Reason::ALL {
+            let json = serde_json::to_value(reason).unwrap();
+            assert_eq!(json, reason.name());
+            assert_eq!(reason.to_string(), reason.name());
+            assert_eq!(serde_json::from_value::<Reason>(json).unwrap(), reason);
+        }
     }
 }

@@ -50,3 +50,21 @@ impl fmt::Display for RouterState {
         f.pad(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn every_state_is_read_back_from_its_word() {
+        assert_eq!(RouterState::ALL.len(), RouterState::Init as usize + 1, "a state is missing from the list");
+        for state in RouterState::ALL {
+            let json = serde_json::to_value(state).unwrap();
+            assert_eq!(json, state.name());
+            assert_eq!(state.to_string(), state.name());
+            assert_eq!(serde_json::from_value::<RouterState>(json).unwrap(), state);
+        }
+    }
+}

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use aya::programs::Program;
 use xvrrp_common::abi::program;
-use xvrrp_dataplane::{Attachments, Capacity, Dataplane, DataplaneError, XdpMode};
+use xvrrp_common::xdp::{XdpMode, XdpProgram};
+use xvrrp_dataplane::{Attachments, Capacity, Dataplane, DataplaneError};
 use xvrrp_lab::{Namespace, PATIENCE, eventually, ifindex, wait_until};
 
 fn load() -> Result<Attachments> {
@@ -73,7 +74,7 @@ fn the_error_of_a_taken_hook_names_the_interface_the_holder_and_the_remedy() -> 
         };
         let id = ingress.info()?.id();
 
-        let seen = load()?.attach("lan", lan, Some((id, "generic")));
+        let seen = load()?.attach("lan", lan, Some(XdpProgram { id, mode: XdpMode::Generic }));
         let unseen = load()?.attach("lan", lan, None);
 
         let seen = seen.expect_err("the hook is taken");

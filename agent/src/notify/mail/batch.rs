@@ -108,12 +108,15 @@ impl Batcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::cause::Cause;
     use xvrrp_config::Occasion;
+    use xvrrp_vrrp::Reason;
 
     const LIMITS: Limits = Limits { messages: 2, gather: Duration::from_mins(5) };
 
     fn change(state: RouterState) -> TimedChange {
-        let change = StateChange { on: Occasion::Active, state, reason: "active_down".into(), priority: 100 };
+        let change =
+            StateChange { on: Occasion::Active, state, reason: Cause::Election(Reason::ActiveDown), priority: 100 };
         TimedChange { at: SystemTime::UNIX_EPOCH, from: None, change }
     }
 

@@ -6,6 +6,7 @@ use xvrrp_common::units::{Instant, Interval, Priority};
 
 use super::VirtualRouter;
 use crate::action::{Reason, State};
+use crate::config::Config;
 use crate::phase::Phase;
 
 /// What the sender of an advert is to us, in the state that the advert left us in.
@@ -32,6 +33,11 @@ impl VirtualRouter {
             }
             Phase::Backup(_) => Standing::Followed,
         }
+    }
+
+    /// Returns the configuration that it was created with.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Returns the state that the virtual router is in.

@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use xvrrp_common::units::Family;
+use xvrrp_vrrp::Reason;
 
 use super::*;
 use crate::control::status::{RestoredCounts, SCHEMA, TimerStatus};
+use crate::plan::cause::Cause;
 
 fn router(name: &str, state: RouterState) -> VirtualRouterStatus {
-    let history = |ago_ms, state, reason: &str| HistoryEntry { at: 1.5, ago_ms, state, reason: reason.to_owned() };
+    let history = |ago_ms, state, reason| HistoryEntry { at: 1.5, ago_ms, state, reason: Cause::Election(reason) };
     VirtualRouterStatus {
         name: name.to_owned(),
         family: Family::Ipv4,
@@ -17,7 +19,7 @@ fn router(name: &str, state: RouterState) -> VirtualRouterStatus {
         version: 3,
         interface: "eth0".to_owned(),
         state,
-        reason: "preempted".to_owned(),
+        reason: Cause::Election(Reason::Preempted),
         in_state_ms: 65_000.0,
         priority: 200,
         active: Some(ActiveRouter {
@@ -38,8 +40,8 @@ fn router(name: &str, state: RouterState) -> VirtualRouterStatus {
         addresses: (1..=3).map(|last| format!("192.0.2.{last}/24")).collect(),
         adverts_sent: 100,
         history: vec![
-            history(900_000.0, RouterState::Backup, "startup"),
-            history(65_000.0, RouterState::Active, "preempted"),
+            history(900_000.0, RouterState::Backup, Reason::Startup),
+            history(65_000.0, RouterState::Active, Reason::Preempted),
         ],
         counters: BTreeMap::from([
             ("advert_accepted".to_owned(), 120),

@@ -1,0 +1,44 @@
+//! XDP programs on an interface.
+
+use core::fmt;
+
+/// How XDP is attached to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
+pub enum XdpMode {
+    /// In the interface's driver, before the kernel makes a packet of a frame.
+    Driver,
+    /// In the network stack.
+    Generic,
+    /// On the card. xvrrp never attaches its own program there.
+    Hardware,
+}
+
+impl XdpMode {
+    /// All modes.
+    pub const ALL: [Self; 3] = [Self::Driver, Self::Generic, Self::Hardware];
+
+    /// Returns the word for logs, JSON and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Driver => "driver",
+            Self::Generic => "generic",
+            Self::Hardware => "hardware",
+        }
+    }
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// An XDP program that is attached to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XdpProgram {
+    /// The kernel's number of the program.
+    pub id: u32,
+    /// How the program is attached.
+    pub mode: XdpMode,
+}
