@@ -50,7 +50,27 @@ pub enum Predecessor {
     /// Maps that this agent can use, made by an agent of this version.
     Compatible(String),
     /// Maps that this agent cannot use, and why.
-    Incompatible(String),
+    Incompatible(Incompatibility),
+}
+
+/// Why this agent cannot use the maps of a predecessor. Displays as a clause about the predecessor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Incompatibility {
+    /// The map with the layout's number is missing.
+    #[error("it is incomplete")]
+    Incomplete,
+    /// The maps have a layout with this number.
+    #[error("its maps have layout {0}, ours {LAYOUT}")]
+    Layout(u32),
+    /// The map with this name is missing.
+    #[error("it has no map {0}")]
+    NoMap(&'static str),
+    /// The keys or values of the map with this name have another size.
+    #[error("its map {0} has another form")]
+    Form(&'static str),
+    /// The map with this name has too few entries for the configuration.
+    #[error("its map {0} is too small for this configuration")]
+    Capacity(&'static str),
 }
 
 impl Pins {
@@ -126,19 +146,19 @@ impl Pins {
         }
     }
 
-    fn compatible_version(&self, capacity: Capacity) -> Result<String, String> {
-        let layout = self.stamp().ok_or("it is incomplete")?;
+    fn compatible_version(&self, capacity: Capacity) -> Result<String, Incompatibility> {
+        let layout = self.stamp().ok_or(Incompatibility::Incomplete)?;
         if layout.layout != LAYOUT {
-            return Err(format!("its maps have layout {}, ours {LAYOUT}", layout.layout));
+            return Err(Incompatibility::Layout(layout.layout));
         }
         for (name, key, value, entries) in forms(capacity) {
-            let info = MapInfo::from_pin(self.map(name)).map_err(|_| format!("it has no map {name}"))?;
+            let info = MapInfo::from_pin(self.map(name)).map_err(|_| Incompatibility::NoMap(name))?;
             let fits = info.key_size() as usize == key && info.value_size() as usize == value;
             if !fits {
-                return Err(format!("its map {name} has another form"));
+                return Err(Incompatibility::Form(name));
             }
             if info.max_entries() < entries {
-                return Err(format!("its map {name} is too small for this configuration"));
+                return Err(Incompatibility::Capacity(name));
             }
         }
         let version = layout.version.split(|&byte| byte == 0).next().unwrap_or_default();

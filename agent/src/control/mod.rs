@@ -19,7 +19,7 @@ pub use self::client::{ask, ask_for, follow, status};
 pub use self::server::{Client, Server};
 pub use self::singleton::Singleton;
 use self::status::AgentStatus;
-pub use self::successor::{Incumbent, Successor};
+pub use self::successor::{Incumbent, Successor, SuccessorError};
 
 /// Longest request that the agent reads, in bytes.
 const MAX_REQUEST: u64 = 4096;

@@ -18,7 +18,7 @@ use xvrrp_net::{Interface, Memberships, Netlink, PacketSocket};
 use super::adoption::adopt;
 use super::attachment_watch::AttachmentWatch;
 use super::clients::{self, RequestHandler};
-use super::equipment::{self, Sockets};
+use super::equipment::{self, EquipmentError, Sockets};
 use super::fence_watch::FenceWatch;
 use super::handover::Handovers;
 use super::interface_watch::InterfaceWatch;
@@ -248,7 +248,7 @@ impl<'a> Start<'a> {
         let sockets = plans.equip(|plan| {
             let sockets = Sockets::open(plan, &self.socket)?;
             memberships.extend(equipment::memberships(plan, &mut joined_by)?);
-            Ok(sockets)
+            Ok::<_, EquipmentError>(sockets)
         });
         match plans.waiting.iter().find(|waiting| waiting.failed) {
             Some(failed) if self.inherited.is_none() => Err(anyhow!("{}", failed.reason)),

@@ -8,7 +8,7 @@ use xvrrp_net::{Memberships, PacketSocket};
 use super::{Service, supervisor};
 use crate::addresses;
 use crate::control::Successor;
-use crate::election::{Command, Ending};
+use crate::election::{Command, ElectionError, Ending};
 use crate::process::log_queue;
 use crate::process::signals::Signals;
 use crate::succession::departure::ExitRequest;
@@ -46,7 +46,7 @@ impl Service<'_> {
     ///
     /// # Errors
     /// The error with which the election has ended.
-    pub async fn stop(mut self, mut exit: Option<ExitRequest>) -> anyhow::Result<End> {
+    pub async fn stop(mut self, mut exit: Option<ExitRequest>) -> Result<End, ElectionError> {
         let checks = self.tracker.outcomes();
         if let Some(exit) = &mut exit {
             self.prepare(exit).await;
