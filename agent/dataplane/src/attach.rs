@@ -191,7 +191,6 @@ pub fn strips_vlan_tags(interface: &str) -> bool {
 /// Asks the interface's driver; `None` if it does not answer.
 ///
 /// # Safety
-///
 /// `command` begins with the number of a command of linux/ethtool.h, and has the structure that this one reads and writes.
 unsafe fn ethtool<T>(interface: &str, command: &mut T) -> Option<()> {
     const SIOCETHTOOL: libc::Ioctl = 0x8946;

@@ -77,8 +77,7 @@ impl Pins {
     /// Returns the pins of the calling thread's network namespace, below `base`. Touches nothing: there may be none.
     ///
     /// # Errors
-    ///
-    /// Fails if the kernel does not name the namespace (before Linux 5.14).
+    /// The kernel does not name the namespace (before Linux 5.14).
     pub fn below(base: &Path) -> Result<Self, DataplaneError> {
         let cookie = namespace_cookie().map_err(|source| DataplaneError::Pins { path: base.to_owned(), source })?;
         Ok(Self { base: base.to_owned(), directory: base.join(format!("netns-{cookie}")) })
@@ -232,8 +231,7 @@ impl Pins {
     /// Removes every pin of this namespace, and with them what nobody has open: programs are detached, maps freed.
     ///
     /// # Errors
-    ///
-    /// Fails if a pin cannot be removed.
+    /// A pin cannot be removed.
     pub fn remove(&self) -> Result<(), DataplaneError> {
         let failed = |source| DataplaneError::Pins { path: self.directory.clone(), source };
         match remove_directory(&self.directory) {
@@ -302,8 +300,7 @@ fn forms(capacity: Capacity) -> [(&'static str, usize, usize, u32); 7] {
 /// Names a network namespace, unlike its inode, for as long as the kernel runs (`SO_NETNS_COOKIE`, Linux 5.14).
 ///
 /// # Errors
-///
-/// Fails before Linux 5.14.
+/// The kernel does not name the namespace (before Linux 5.14).
 pub fn namespace_cookie() -> io::Result<u64> {
     let any = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     let mut cookie = 0_u64;

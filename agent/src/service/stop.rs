@@ -45,7 +45,7 @@ impl Service<'_> {
     /// With an `exit` the roles are left to a successor. Without one the election has ended already.
     ///
     /// # Errors
-    /// The error with which the election has ended.
+    /// The election has ended with this error.
     pub async fn stop(mut self, mut exit: Option<ExitRequest>) -> Result<End, ElectionError> {
         let checks = self.tracker.outcomes();
         if let Some(exit) = &mut exit {

@@ -117,7 +117,7 @@ impl Reload {
     /// leaves. The program runs in the network namespace of this agent.
     ///
     /// # Errors
-    /// What the program objects to, or why it could not be run.
+    /// The program objects to something, cannot be run, or does not answer within 3 s.
     pub async fn check(&self, state: &InheritedState) -> Result<(), ReloadError> {
         let _one = self.checking.lock().await;
         let failed = |failure| ReloadError::Check { program: self.program.clone(), failure };
