@@ -10,7 +10,7 @@ mod placement;
 mod report;
 mod router;
 mod tolerance;
-pub mod unicast_filters;
+pub(crate) mod unicast_filters;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -57,6 +57,7 @@ pub enum AddressRequest {
 /// Handle of the address thread.
 #[derive(Debug)]
 pub struct AddressThread {
+    /// Queue of the thread. The thread ends when the last sender is dropped.
     pub requests: mpsc::UnboundedSender<AddressRequest>,
     /// Accounts in the order of the virtual routers' numbers.
     pub accounts: Arc<PerRouter<Account>>,

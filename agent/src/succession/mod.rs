@@ -8,4 +8,4 @@ pub mod reload;
 pub mod take_over;
 
 pub use self::files::Files;
-pub use self::inherited_state::{InheritedState, Rests, UnreadableState};
+pub use self::inherited_state::{InheritedState, Rests};
