@@ -59,7 +59,7 @@ impl RouterView {
         self.state.role
     }
 
-    /// Returns whether a flag of [`RouterView::flags`](xvrrp_common::abi::RouterView::flags) is set.
+    /// Returns whether a flag of [`Router::flags`](xvrrp_common::abi::Router::flags) is set.
     #[inline(always)]
     pub fn has(&self, flag: u8) -> bool {
         self.state.flags & flag != 0

@@ -30,29 +30,65 @@ impl fmt::Display for Vip {
     }
 }
 
-/// Parses a virtual address. The error says what is wrong with the text and what is expected.
-pub(super) fn parse_vip(text: &str, version: Version) -> Result<Vip, String> {
+/// Why a text is not an address of the kind that is needed. Displays as what is wrong and what is expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AddressError {
+    #[error("{0} is not an IP address; expected one such as \"192.0.2.1/24\" or \"2001:db8::1/64\"")]
+    NoVip(Quoted),
+    #[error("{0} is not an IP address; expected one such as \"192.0.2.2\" or \"fe80::2\"")]
+    NoAddress(Quoted),
+    #[error("{0} is an IPv6 address, but version 2 is IPv4 only (RFC 3768); expected an IPv4 address")]
+    Ipv6InVersion2(Quoted),
+    #[error(
+        "{text} has no valid prefix length; expected one from 1 to {most}, as in \"{address}/{usual}\"",
+        most = most_prefix_length(*address),
+        usual = if address.is_ipv6() { 64 } else { 24 }
+    )]
+    PrefixLength { text: Quoted, address: IpAddr },
+    #[error("{text} has a prefix length; expected a single address, \"{address}\"")]
+    Prefix { text: Quoted, address: String },
+    /// The address is of this kind instead.
+    #[error("{0} is {1}; expected a unicast address")]
+    NotUnicast(Quoted, &'static str),
+    #[error(
+        "{0} is not link-local, but adverts over IPv6 come from link-local addresses (RFC 9568 5.1.2.1); expected one \
+         such as \"fe80::2\""
+    )]
+    NotLinkLocal(Quoted),
+    /// The address is of this kind, and another one of the same network would do.
+    #[error("\"{vip}\" is {kind}; expected the address of a host, such as \"{example}\"")]
+    NotOfHost { vip: Vip, kind: &'static str, example: Vip },
+}
+
+/// Text of the configuration, as messages show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Quoted(String);
+
+impl fmt::Display for Quoted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&quote(&self.0))
+    }
+}
+
+/// Parses a virtual address.
+pub(super) fn parse_vip(text: &str, version: Version) -> Result<Vip, AddressError> {
+    let quoted = || Quoted(text.to_owned());
     let (address, prefix_length) = match text.split_once('/') {
         Some((address, prefix_length)) => (address, Some(prefix_length)),
         None => (text, None),
     };
-    let shown = quote(text);
-    let address: IpAddr = address.parse().map_err(|_| {
-        format!("{shown} is not an IP address; expected one such as \"192.0.2.1/24\" or \"2001:db8::1/64\"")
-    })?;
+    let address: IpAddr = address.parse().map_err(|_| AddressError::NoVip(quoted()))?;
     if address.is_ipv6() && version == Version::V2 {
-        return Err(format!(
-            "{shown} is an IPv6 address, but version 2 is IPv4 only (RFC 3768); expected an IPv4 address"
-        ));
+        return Err(AddressError::Ipv6InVersion2(quoted()));
     }
-    let (most, usual) = if address.is_ipv6() { (128, 64) } else { (32, 24) };
+    let most = most_prefix_length(address);
     let prefix_length = match prefix_length {
         None => most,
-        Some(digits) => parse_prefix_length(digits, most).ok_or_else(|| {
-            format!("{shown} has no valid prefix length; expected one from 1 to {most}, as in \"{address}/{usual}\"")
-        })?,
+        Some(digits) => {
+            parse_prefix_length(digits, most).ok_or_else(|| AddressError::PrefixLength { text: quoted(), address })?
+        }
     };
-    check_unicast(address).map_err(|kind| format!("{shown} is {kind}; expected a unicast address"))?;
+    check_unicast(address).map_err(|kind| AddressError::NotUnicast(quoted(), kind))?;
     match address {
         IpAddr::V4(address) => check_host_part(address, prefix_length)?,
         IpAddr::V6(address) => check_interface_identifier(address, prefix_length)?,
@@ -60,30 +96,30 @@ pub(super) fn parse_vip(text: &str, version: Version) -> Result<Vip, String> {
     Ok(Vip { address, prefix_length })
 }
 
-/// Parses the source of adverts on the link. The error says what is wrong with the text and what is expected.
-pub(super) fn parse_source(text: &str) -> Result<IpAddr, String> {
+/// Parses the source of adverts on the link.
+pub(super) fn parse_source(text: &str) -> Result<IpAddr, AddressError> {
     let address = parse_peer(text)?;
-    if let IpAddr::V6(address) = address
-        && !address.is_unicast_link_local()
-    {
-        let rule = "adverts over IPv6 come from link-local addresses (RFC 9568 5.1.2.1)";
-        return Err(format!("{} is not link-local, but {rule}; expected one such as \"fe80::2\"", quote(text)));
+    match address {
+        IpAddr::V6(v6) if !v6.is_unicast_link_local() => Err(AddressError::NotLinkLocal(Quoted(text.to_owned()))),
+        _ => Ok(address),
     }
+}
+
+/// Parses the address of a router, which need not be on the link.
+pub(super) fn parse_peer(text: &str) -> Result<IpAddr, AddressError> {
+    let quoted = || Quoted(text.to_owned());
+    let address: IpAddr = text.parse().map_err(|_| match text.split_once('/') {
+        Some((address, _)) if address.parse::<IpAddr>().is_ok() => {
+            AddressError::Prefix { text: quoted(), address: address.to_owned() }
+        }
+        _ => AddressError::NoAddress(quoted()),
+    })?;
+    check_unicast(address).map_err(|kind| AddressError::NotUnicast(quoted(), kind))?;
     Ok(address)
 }
 
-/// Parses the address of a router, which need not be on the link. The error says what is wrong with the text and what
-/// is expected.
-pub(super) fn parse_peer(text: &str) -> Result<IpAddr, String> {
-    let shown = quote(text);
-    let address: IpAddr = text.parse().map_err(|_| match text.split_once('/') {
-        Some((address, _)) if address.parse::<IpAddr>().is_ok() => {
-            format!("{shown} has a prefix length; expected a single address, \"{address}\"")
-        }
-        _ => format!("{shown} is not an IP address; expected one such as \"192.0.2.2\" or \"fe80::2\""),
-    })?;
-    check_unicast(address).map_err(|kind| format!("{shown} is {kind}; expected a unicast address"))?;
-    Ok(address)
+fn most_prefix_length(address: IpAddr) -> u8 {
+    if address.is_ipv6() { 128 } else { 32 }
 }
 
 fn parse_prefix_length(digits: &str, most: u8) -> Option<u8> {
@@ -110,22 +146,24 @@ fn check_unicast(address: IpAddr) -> Result<(), &'static str> {
 
 /// Rejects an interface identifier of zero, which addresses all routers of the network (RFC 4291 2.6.1), except in
 /// networks of two addresses (RFC 6164 5).
-fn check_interface_identifier(address: Ipv6Addr, prefix_length: u8) -> Result<(), String> {
+fn check_interface_identifier(address: Ipv6Addr, prefix_length: u8) -> Result<(), AddressError> {
     let host_bits = 128 - u32::from(prefix_length);
     let host_mask = u128::MAX.checked_shr(128 - host_bits).unwrap_or(0);
     if host_bits < 2 || address.to_bits() & host_mask != 0 {
         return Ok(());
     }
     let example = Ipv6Addr::from_bits(address.to_bits() + 1);
-    Err(format!(
-        "\"{address}/{prefix_length}\" is the anycast address of the routers of its network (RFC 4291 2.6.1); \
-         expected the address of a host, such as \"{example}/{prefix_length}\""
+    Err(not_of_host(
+        address,
+        "the anycast address of the routers of its network (RFC 4291 2.6.1)",
+        example,
+        prefix_length,
     ))
 }
 
 /// Rejects the addresses of the network itself and of its broadcast. Networks of two addresses have neither (RFC
 /// 3021), nor have single addresses.
-fn check_host_part(address: Ipv4Addr, prefix_length: u8) -> Result<(), String> {
+fn check_host_part(address: Ipv4Addr, prefix_length: u8) -> Result<(), AddressError> {
     let host_bits = 32 - u32::from(prefix_length);
     if host_bits < 2 {
         return Ok(());
@@ -138,16 +176,19 @@ fn check_host_part(address: Ipv4Addr, prefix_length: u8) -> Result<(), String> {
         _ => return Ok(()),
     };
     let example = Ipv4Addr::from_bits(network + 1);
-    Err(format!(
-        "\"{address}/{prefix_length}\" is {kind}; expected the address of a host, such as \"{example}/{prefix_length}\""
-    ))
+    Err(not_of_host(address, kind, example, prefix_length))
+}
+
+fn not_of_host<A: Into<IpAddr>>(address: A, kind: &'static str, example: A, prefix_length: u8) -> AddressError {
+    let [vip, example] = [address.into(), example.into()].map(|address| Vip { address, prefix_length });
+    AddressError::NotOfHost { vip, kind, example }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn vip(text: &str) -> Result<String, String> {
+    fn vip(text: &str) -> Result<String, AddressError> {
         parse_vip(text, Version::V3).map(|vip| vip.to_string())
     }
 

@@ -35,8 +35,7 @@ impl Default for AgentConfig {
 /// Checks that pins can be made below [`AgentConfig::bpffs`]. `obstacle` returns why they cannot, or `None`.
 ///
 /// # Errors
-///
-/// Returns the obstacle, with the line of `bpffs`.
+/// There is an obstacle. The error has it with the line of `bpffs`.
 pub fn check_bpffs<E: Display>(config: &Config, obstacle: impl Fn(&Path) -> Option<E>) -> Result<(), ConfigError> {
     let mut problems = Problems::default();
     let AgentConfig { bpffs, bpffs_line, .. } = &config.agent;

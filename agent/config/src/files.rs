@@ -92,8 +92,7 @@ impl std::fmt::Display for Size {
 /// Reads a whole file of at most `limit` bytes.
 ///
 /// # Errors
-///
-/// Fails if the file cannot be read, is not a regular file, or is longer than `limit`.
+/// The file cannot be read, is not a regular file, or is longer than `limit`.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let bytes = read_beginning(path, limit.saturating_add(1))?;
     if bytes.len() as u64 > limit {
@@ -105,8 +104,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
 /// Reads a whole file of at most `limit` bytes as text.
 ///
 /// # Errors
-///
-/// Fails as [`read`] does, and if the file is not UTF-8 text.
+/// The file cannot be read, is not a regular file, is longer than `limit`, or is not UTF-8 text.
 pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
     let not_text = |error| io::Error::new(ErrorKind::InvalidData, error);
     let fault = |error| FileError { path: path.to_owned(), fault: Fault::Other(not_text(error)) };
@@ -116,8 +114,7 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
 /// Reads a file up to its end, or its first `length` bytes.
 ///
 /// # Errors
-///
-/// Fails if the file cannot be read or is not a regular file.
+/// The file cannot be read or is not a regular file.
 pub fn read_beginning(path: &Path, length: u64) -> Result<Vec<u8>, FileError> {
     let _asking = Asking::begin();
     let mut bytes = Vec::new();

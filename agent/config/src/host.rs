@@ -135,8 +135,7 @@ impl<'a> Survey<'a> {
     /// Returns the address that a virtual router sends its adverts of this family from.
     ///
     /// # Errors
-    ///
-    /// Returns why the virtual router cannot take part in elections.
+    /// The virtual router cannot take part in elections, for the reason that the error names.
     pub fn primary(&self, router: &VirtualRouterConfig, family: Family) -> Result<IpAddr, Obstacle> {
         let Facts { interface, primaries: [ipv4, link_local, ipv6] } =
             self.0.get(router.interface.as_str()).ok_or(Obstacle::Absent)?;
@@ -203,8 +202,7 @@ impl<'a> Survey<'a> {
 /// user.
 ///
 /// # Errors
-///
-/// Returns everything that needs a change of the configuration.
+/// Something is missing on this host. The error lists everything that needs a change of the configuration.
 pub fn check(
     config: &Config,
     survey: &Survey<'_>,

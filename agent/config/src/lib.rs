@@ -52,8 +52,7 @@ const MAX_FILE_SIZE: u64 = 64 << 20;
 /// Reads and checks a file.
 ///
 /// # Errors
-///
-/// Returns everything that is wrong with the file.
+/// The file cannot be read, or the configuration is wrong. The error lists everything that is wrong.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let mut problems = Problems::default();
     let outcome = read(path, &mut problems).and_then(|text| read_tables(path, &text, &mut problems));
@@ -63,8 +62,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// Reads the text of a file without checking it.
 ///
 /// # Errors
-///
-/// Fails if the file cannot be read or is not UTF-8 text.
+/// The file cannot be read or is not UTF-8 text.
 pub fn read_text(path: &Path) -> Result<Text, ConfigError> {
     let mut problems = Problems::default();
     let outcome = read(path, &mut problems).map(Text);
@@ -74,8 +72,7 @@ pub fn read_text(path: &Path) -> Result<Text, ConfigError> {
 /// Checks the text of a file. Messages show `path` as its path.
 ///
 /// # Errors
-///
-/// Returns everything that is wrong with the text.
+/// The configuration is wrong. The error lists everything that is wrong.
 pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let mut problems = Problems::default();
     let outcome = read_tables(path, text, &mut problems);

@@ -28,8 +28,7 @@ const OCCASIONS: [(&str, Occasion); 4] =
 /// path and with whether the file holds a secret.
 ///
 /// # Errors
-///
-/// Returns every file with a fault.
+/// A file has a fault. The error lists all such files.
 pub fn check_files(config: &Config, fault: impl Fn(&Path, bool) -> Option<String>) -> Result<(), ConfigError> {
     let mut problems = Problems::default();
     let mut outcome = Ok(());

@@ -47,7 +47,7 @@ fn read_one<'i>(section: &mut Section<'_, 'i>, element: Found<'_, 'i>) -> Result
         }
         _ => return Err(section.reject_type(&keys::UNICAST_PEERS, element)),
     };
-    let address = parse_peer(&address).map_err(|message| section.report(&keys::UNICAST_PEERS, line, message))?;
+    let address = parse_peer(&address).map_err(|error| section.report(&keys::UNICAST_PEERS, line, error))?;
     Ok(UnicastPeer { address, min_ttl: min_ttl.unwrap_or(HOP_LIMIT) })
 }
 

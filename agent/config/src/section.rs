@@ -189,18 +189,18 @@ impl<'a, 'i> Section<'a, 'i> {
     }
 
     /// Parses the strings of a list. Returns them with their lines, or reports each one that is wrong.
-    pub fn each<T>(
+    pub fn each<T, E: Display>(
         &mut self,
         key: &Key,
         elements: Vec<Found>,
-        parse: impl Fn(&str) -> Result<T, String>,
+        parse: impl Fn(&str) -> Result<T, E>,
     ) -> Result<Vec<(T, usize)>, Reported> {
         all(elements.into_iter().map(|Found { value, line }| {
-            let parsed = match value {
-                DeValue::String(text) => parse(text),
-                _ => Err(format!("found {}; expected an address in quotes", describe(value))),
+            let DeValue::String(text) = value else {
+                let found = describe(value);
+                return Err(self.report(key, line, format_args!("found {found}; expected an address in quotes")));
             };
-            parsed.map(|element| (element, line)).map_err(|message| self.report(key, line, message))
+            parse(text).map(|element| (element, line)).map_err(|error| self.report(key, line, error))
         }))
     }
 

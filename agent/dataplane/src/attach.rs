@@ -54,7 +54,7 @@ pub(super) fn egress(
 ) -> Result<SchedClassifierLinkId, DataplaneError> {
     let failed = |reason: String| DataplaneError::AttachEgress { interface: interface.to_owned(), reason };
     if !has_tcx() {
-        make_room(interface, TcAttachType::Egress, program::EGRESS).map_err(failed)?;
+        make_room(interface, TcAttachType::Egress, program::EGRESS).map_err(|error| failed(chain(&error)))?;
     }
     classifier.attach(interface, TcAttachType::Egress).map_err(|error| failed(chain(&error)))
 }
@@ -68,7 +68,7 @@ pub(super) fn fence(
     let options = if has_tcx() {
         TcAttachOptions::TcxOrder(LinkOrder::first())
     } else {
-        make_room(interface, TcAttachType::Ingress, program::FENCE).map_err(failed)?;
+        make_room(interface, TcAttachType::Ingress, program::FENCE).map_err(|error| failed(chain(&error)))?;
         TcAttachOptions::Netlink(NlOptions::default())
     };
     let attached = classifier.attach_with_options(interface, TcAttachType::Ingress, options);
@@ -76,12 +76,12 @@ pub(super) fn fence(
 }
 
 /// Creates the clsact qdisc, for kernels without TCX, and removes a predecessor's program from it.
-fn make_room(interface: &str, direction: TcAttachType, program: &str) -> Result<(), String> {
+fn make_room(interface: &str, direction: TcAttachType, program: &str) -> Result<(), TcError> {
     match tc::qdisc_add_clsact(interface) {
         Ok(()) => {}
         // There is one already: it stays when an agent ends.
         Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
-        Err(error) => return Err(chain(&error)),
+        Err(error) => return Err(error),
     }
     // Such a filter outlives the process that made it. None of ours there is no error.
     let _ = tc::qdisc_detach_program(interface, direction, program);
@@ -162,7 +162,6 @@ pub fn strips_vlan_tags(interface: &str) -> bool {
 /// Asks the interface's driver; `None` if it does not answer.
 ///
 /// # Safety
-///
 /// `command` begins with the number of a command of linux/ethtool.h, and has the structure that this one reads and writes.
 unsafe fn ethtool<T>(interface: &str, command: &mut T) -> Option<()> {
     const SIOCETHTOOL: libc::Ioctl = 0x8946;

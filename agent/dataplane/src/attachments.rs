@@ -109,8 +109,7 @@ impl Attachments {
     /// works, else generic mode. Another's program, the `occupant` of the hook, is an error that names it.
     ///
     /// # Errors
-    ///
-    /// Fails if another program holds the hook, or the kernel refuses to attach or to pin one of ours.
+    /// Another program holds the hook, or the kernel refuses to attach or to pin one of ours.
     pub fn attach(
         &mut self,
         interface: &str,
@@ -202,8 +201,7 @@ impl Attachments {
     /// None without pins.
     ///
     /// # Errors
-    ///
-    /// Fails if the program cannot be pinned and opened again.
+    /// The program cannot be pinned and opened again.
     pub fn open_fence(&mut self) -> Result<Option<Fence>, DataplaneError> {
         let Some(pins) = &self.pins else { return Ok(None) };
         Fence::new(fence(&mut self.ebpf)?, pins.clone()).map(Some)
@@ -220,8 +218,7 @@ impl Attachments {
     /// Passes what the kernel half logs on to our own log, as long as it is polled; can be taken once.
     ///
     /// # Errors
-    ///
-    /// Fails if the log's map is missing or was taken before.
+    /// The log's map is missing or was taken before.
     pub fn forward_log(&mut self) -> Result<impl Future<Output = io::Result<()>> + Send + use<>, DataplaneError> {
         kernel_log::forward(&mut self.ebpf)
     }
@@ -229,8 +226,7 @@ impl Attachments {
     /// The frames that the kernel half sees; can be taken once.
     ///
     /// # Errors
-    ///
-    /// Fails if the monitor's maps are missing or were taken before.
+    /// The monitor's maps are missing or were taken before.
     pub fn take_monitor(&mut self) -> Result<Monitor, DataplaneError> {
         Monitor::take(&mut self.ebpf)
     }

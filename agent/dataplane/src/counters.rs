@@ -41,8 +41,7 @@ impl CounterReader {
     /// Returns the counts of the virtual router in this slot, of all CPUs together.
     ///
     /// # Errors
-    ///
-    /// Fails if the slot is beyond the map's end.
+    /// The slot is beyond the map's end.
     pub fn of_router(&self, slot: Slot) -> Result<Counters, DataplaneError> {
         self.read(Self::index(slot))
     }
@@ -50,8 +49,7 @@ impl CounterReader {
     /// Returns the counts of frames that belong to no virtual router of ours, of all CPUs together.
     ///
     /// # Errors
-    ///
-    /// Fails if the map cannot be read.
+    /// The map cannot be read.
     pub fn of_no_router(&self) -> Result<Counters, DataplaneError> {
         self.read(Self::NO_ROUTER)
     }

@@ -55,8 +55,7 @@ impl Fence {
     /// Attaches it to an interface, in place of a predecessor's without a gap. Waits for the kernel, some 10 ms.
     ///
     /// # Errors
-    ///
-    /// Fails if the kernel refuses to attach or to pin the program.
+    /// The kernel refuses to attach or to pin the program.
     pub fn attach(&mut self, interface: &str, ifindex: IfIndex) -> Result<(), DataplaneError> {
         let pin = self.pins.link(FENCE, ifindex);
         let held = if let Some(link) = adopt::<SchedClassifierLink>(&pin)

@@ -39,7 +39,7 @@ pub use events::{Events, KernelEvent};
 pub use fence::Fence;
 pub use link_probe::LinkProbe;
 pub use monitor::Monitor;
-pub use pins::{Pins, Predecessor, namespace_cookie};
+pub use pins::{Incompatibility, Pins, Predecessor, namespace_cookie};
 pub use slot::Slot;
 pub use tables::{Retained, Tables, wait_for_readers};
 
@@ -59,8 +59,7 @@ impl Dataplane {
     /// Loads programs and maps that end with this process; nothing is attached yet.
     ///
     /// # Errors
-    ///
-    /// Fails if the kernel refuses a map or a program.
+    /// The kernel refuses a map or a program.
     pub fn load(capacity: Capacity) -> Result<Self, DataplaneError> {
         Self::load_with(capacity, None)
     }
@@ -70,8 +69,7 @@ impl Dataplane {
     /// been removed.
     ///
     /// # Errors
-    ///
-    /// Fails if the kernel refuses a map or a program, or nothing can be pinned.
+    /// The kernel refuses a map or a program, or nothing can be pinned.
     pub fn open(capacity: Capacity, pins: &Pins) -> Result<Self, DataplaneError> {
         pins.create()?;
         Self::load_with(capacity.with_room(), Some(pins.clone()))

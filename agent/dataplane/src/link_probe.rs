@@ -78,8 +78,7 @@ impl LinkProbe {
     /// Opens a link by its pin.
     ///
     /// # Errors
-    ///
-    /// Fails if nothing is pinned there.
+    /// Nothing is pinned there.
     pub fn open(pin: &Path) -> io::Result<Self> {
         get(pin).map(Self)
     }
@@ -87,8 +86,7 @@ impl LinkProbe {
     /// Takes the program off its interface, now; the pin stays. Fails on a map.
     ///
     /// # Errors
-    ///
-    /// Fails if what is pinned is no link, or the kernel does not detach it.
+    /// What is pinned is no link, or the kernel does not detach it.
     pub fn detach(&self) -> io::Result<()> {
         bpf(&LinkDetach { link_fd: self.0.as_raw_fd() }).map(drop)
     }

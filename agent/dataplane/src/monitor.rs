@@ -36,8 +36,7 @@ impl Monitor {
     /// Starts copying frames.
     ///
     /// # Errors
-    ///
-    /// Fails if the kernel is too old, or its ring buffer cannot be mapped.
+    /// The kernel is too old, or its ring buffer cannot be mapped.
     pub fn begin(&mut self) -> Result<(), DataplaneError> {
         if !can_show() {
             return Err(DataplaneError::CannotShow);

@@ -50,15 +50,34 @@ pub enum Predecessor {
     /// Maps that this agent can use, made by an agent of this version.
     Compatible(String),
     /// Maps that this agent cannot use, and why.
-    Incompatible(String),
+    Incompatible(Incompatibility),
+}
+
+/// Why this agent cannot use the maps of a predecessor. Displays as a clause about the predecessor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Incompatibility {
+    /// The map with the layout's number is missing.
+    #[error("it is incomplete")]
+    Incomplete,
+    /// The maps have a layout with this number.
+    #[error("its maps have layout {0}, ours {LAYOUT}")]
+    Layout(u32),
+    /// The map with this name is missing.
+    #[error("it has no map {0}")]
+    NoMap(&'static str),
+    /// The keys or values of the map with this name have another size.
+    #[error("its map {0} has another form")]
+    Form(&'static str),
+    /// The map with this name has too few entries for the configuration.
+    #[error("its map {0} is too small for this configuration")]
+    Capacity(&'static str),
 }
 
 impl Pins {
     /// Returns the pins of the calling thread's network namespace, below `base`. Touches nothing: there may be none.
     ///
     /// # Errors
-    ///
-    /// Fails if the kernel does not name the namespace (before Linux 5.14).
+    /// The kernel does not name the namespace (before Linux 5.14).
     pub fn below(base: &Path) -> Result<Self, DataplaneError> {
         let cookie = namespace_cookie().map_err(|source| DataplaneError::Pins { path: base.to_owned(), source })?;
         Ok(Self { base: base.to_owned(), directory: base.join(format!("netns-{cookie}")) })
@@ -126,19 +145,19 @@ impl Pins {
         }
     }
 
-    fn compatible_version(&self, capacity: Capacity) -> Result<String, String> {
-        let layout = self.stamp().ok_or("it is incomplete")?;
+    fn compatible_version(&self, capacity: Capacity) -> Result<String, Incompatibility> {
+        let layout = self.stamp().ok_or(Incompatibility::Incomplete)?;
         if layout.layout != LAYOUT {
-            return Err(format!("its maps have layout {}, ours {LAYOUT}", layout.layout));
+            return Err(Incompatibility::Layout(layout.layout));
         }
         for (name, key, value, entries) in forms(capacity) {
-            let info = MapInfo::from_pin(self.map(name)).map_err(|_| format!("it has no map {name}"))?;
+            let info = MapInfo::from_pin(self.map(name)).map_err(|_| Incompatibility::NoMap(name))?;
             let fits = info.key_size() as usize == key && info.value_size() as usize == value;
             if !fits {
-                return Err(format!("its map {name} has another form"));
+                return Err(Incompatibility::Form(name));
             }
             if info.max_entries() < entries {
-                return Err(format!("its map {name} is too small for this configuration"));
+                return Err(Incompatibility::Capacity(name));
             }
         }
         let version = layout.version.split(|&byte| byte == 0).next().unwrap_or_default();
@@ -212,8 +231,7 @@ impl Pins {
     /// Removes every pin of this namespace, and with them what nobody has open: programs are detached, maps freed.
     ///
     /// # Errors
-    ///
-    /// Fails if a pin cannot be removed.
+    /// A pin cannot be removed.
     pub fn remove(&self) -> Result<(), DataplaneError> {
         let failed = |source| DataplaneError::Pins { path: self.directory.clone(), source };
         match remove_directory(&self.directory) {
@@ -282,8 +300,7 @@ fn forms(capacity: Capacity) -> [(&'static str, usize, usize, u32); 7] {
 /// Names a network namespace, unlike its inode, for as long as the kernel runs (`SO_NETNS_COOKIE`, Linux 5.14).
 ///
 /// # Errors
-///
-/// Fails before Linux 5.14.
+/// The kernel does not name the namespace (before Linux 5.14).
 pub fn namespace_cookie() -> io::Result<u64> {
     let any = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     let mut cookie = 0_u64;

@@ -59,8 +59,7 @@ impl Tables {
     /// The maps that a predecessor has left, and that are known to fit.
     ///
     /// # Errors
-    ///
-    /// Fails if a map is missing or cannot be opened.
+    /// A map is missing or cannot be opened.
     pub fn open(pins: &Pins) -> Result<Self, DataplaneError> {
         Self::of(|name| Ok(Map::from_map_data(MapData::from_pin(pins.map(name))?)?))
     }
@@ -106,8 +105,7 @@ impl Tables {
     /// caller reads afterwards: `take` in `ebpf/src/advert.rs` counts on that.
     ///
     /// # Errors
-    ///
-    /// Fails if the maps have no room for it.
+    /// The maps have no room for another virtual router.
     pub fn set_router(&mut self, key: RouterKey, router: &Router) -> Result<(), DataplaneError> {
         if router.role == Router::ROLE_ACTIVE {
             self.end_lease_of_all();
@@ -139,8 +137,7 @@ impl Tables {
     /// Says to which virtual router an address belongs, by its slot.
     ///
     /// # Errors
-    ///
-    /// Fails if the map has no room for it.
+    /// The map has no room for another address.
     pub fn add_vip(&mut self, vip: VipKey, slot: Slot) -> Result<(), DataplaneError> {
         self.vips.set(vip, Checked { value: slot.get(), digest: digest(zerocopy::transmute!(vip)) })
     }
@@ -148,8 +145,7 @@ impl Tables {
     /// The addresses of the virtual router in each slot, in no order.
     ///
     /// # Errors
-    ///
-    /// Fails if the map cannot be read.
+    /// The map cannot be read.
     pub fn addresses(&self) -> Result<BTreeMap<Slot, Vec<IpAddr>>, DataplaneError> {
         let mut addresses = BTreeMap::<_, Vec<_>>::new();
         for entry in &self.vips.map {
@@ -165,8 +161,7 @@ impl Tables {
     /// The sources that each virtual router hears which does not hear everybody, in no order.
     ///
     /// # Errors
-    ///
-    /// Fails if the map cannot be read.
+    /// The map cannot be read.
     pub fn sources(&self) -> Result<BTreeMap<RouterKey, Vec<IpAddr>>, DataplaneError> {
         let mut sources = BTreeMap::<_, Vec<_>>::new();
         for SourceKey { router, address } in self.allowed_sources.keys()? {
@@ -179,8 +174,7 @@ impl Tables {
     /// `least_ttl`.
     ///
     /// # Errors
-    ///
-    /// Fails if the map has no room for it.
+    /// The map has no room for another source.
     pub fn allow_source(&mut self, source: SourceKey, least_ttl: u8) -> Result<(), DataplaneError> {
         let value = Checked { value: u32::from(least_ttl), digest: digest(zerocopy::transmute!(source)) };
         self.allowed_sources.set(source, value)
@@ -189,8 +183,7 @@ impl Tables {
     /// Returns whether these can be added before anything is removed.
     ///
     /// # Errors
-    ///
-    /// Fails if a map cannot be read.
+    /// A map cannot be read.
     pub fn have_room(&self, Retained { routers, vips, sources }: &Retained) -> Result<bool, DataplaneError> {
         let new = routers.iter().filter(|key| !self.known.contains_key(key)).count();
         Ok(new + self.known.len() <= self.routers.room
@@ -201,8 +194,7 @@ impl Tables {
     /// Makes the kernel half forget all but these.
     ///
     /// # Errors
-    ///
-    /// Fails if a map cannot be read or written.
+    /// A map cannot be read or written.
     pub fn retain(&mut self, Retained { routers, vips, sources }: &Retained) -> Result<(), DataplaneError> {
         self.vips.retain(vips)?;
         self.allowed_sources.retain(sources)?;
@@ -267,8 +259,7 @@ impl Tables {
     /// Makes a slot ready for a virtual router that did not have it.
     ///
     /// # Errors
-    ///
-    /// Fails if the slot's counters cannot be cleared.
+    /// The slot's counters cannot be cleared.
     pub fn clear_slot(&mut self, slot: Slot) -> Result<(), DataplaneError> {
         self.heard.clear(slot);
         self.set_lease(slot, Lease::ENDED);
@@ -278,8 +269,7 @@ impl Tables {
     /// Takes the events, which can be waited for. They can be taken once.
     ///
     /// # Errors
-    ///
-    /// Fails if they were taken before, or cannot be mapped into memory.
+    /// The events were taken before, or cannot be mapped into memory.
     pub fn take_events(&mut self) -> Result<Events, DataplaneError> {
         Events::new(self.events.take().ok_or(DataplaneError::Missing(map::EVENTS))?)
     }
@@ -287,8 +277,7 @@ impl Tables {
     /// Takes the counters, which can be read from any thread. They can be taken once.
     ///
     /// # Errors
-    ///
-    /// Fails if they were taken before.
+    /// The counters were taken before.
     pub fn take_counters(&mut self) -> Result<CounterReader, DataplaneError> {
         self.counters.take().ok_or(DataplaneError::Missing(map::COUNTERS))
     }

@@ -40,8 +40,7 @@ pub struct Import {
 /// Imports the configuration in a file, with the files that it includes or that belong to it.
 ///
 /// # Errors
-///
-/// Fails if one of the files cannot be read, or is not in the format.
+/// One of the files cannot be read, or is not in the format.
 pub fn import(path: &Path, options: &Options) -> Result<Import, ImportError> {
     let format = match options.format {
         Some(format) => format,

@@ -41,8 +41,7 @@ impl DeletionMonitor {
     /// Opens the subscription and drives it on the current tokio runtime.
     ///
     /// # Errors
-    ///
-    /// Fails if the kernel gives no netlink socket.
+    /// The kernel gives no netlink socket.
     pub fn open() -> Result<Self, NetError> {
         let (mut connection, _, messages) = rtnetlink::new_multicast_connection(GROUPS).map_err(NetError::Open)?;
         let_deletions_in_only(connection.socket_mut().socket_ref()).map_err(NetError::Open)?;

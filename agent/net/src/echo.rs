@@ -25,8 +25,7 @@ impl Echo {
     /// Needs `CAP_NET_RAW`.
     ///
     /// # Errors
-    ///
-    /// Fails if no ICMP socket to the target can be opened.
+    /// No ICMP socket to the target can be opened.
     pub fn open(target: IpAddr) -> io::Result<Self> {
         let (domain, protocol) = match target {
             IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
@@ -46,8 +45,7 @@ impl Echo {
     /// Sends a request and waits for its answer, without a time limit.
     ///
     /// # Errors
-    ///
-    /// Fails if the request cannot be sent or the socket cannot be read.
+    /// The request cannot be sent or the socket cannot be read.
     pub async fn ask(&mut self) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let request = self.message(if self.v6 { 128 } else { 8 });

@@ -8,8 +8,7 @@ use socket2::{Domain, Socket, Type};
 /// Returns whether the interface is up and has a carrier, in the network namespace of the calling thread.
 ///
 /// # Errors
-///
-/// Fails if there is no such interface.
+/// There is no such interface.
 pub fn interface_is_running(name: &str) -> io::Result<bool> {
     let socket = Socket::new(Domain::UNIX, Type::DGRAM.cloexec(), None)?;
     // SAFETY: zeros are a valid `ifreq`.

@@ -37,8 +37,7 @@ impl LinkMonitor {
     /// Opens the subscription and drives it on the current tokio runtime.
     ///
     /// # Errors
-    ///
-    /// Fails if the kernel gives no netlink socket.
+    /// The kernel gives no netlink socket.
     pub fn open() -> Result<Self, NetError> {
         let (connection, _, messages) = rtnetlink::new_multicast_connection(GROUPS).map_err(NetError::Open)?;
         let connection = tokio::spawn(connection);

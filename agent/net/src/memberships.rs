@@ -23,8 +23,7 @@ impl Memberships {
     /// Joins the group of the adverts on the interface with this index, since more than one may have the same address.
     ///
     /// # Errors
-    ///
-    /// Fails if the interface cannot join the group.
+    /// The interface cannot join the group.
     pub fn ipv4(ifindex: IfIndex) -> io::Result<Self> {
         let socket = unbound(AddressFamily::Inet)?;
         let interface = InterfaceIndexOrAddress::Index(ifindex.get());
@@ -36,8 +35,7 @@ impl Memberships {
     /// conformance 40), which the interface would join by itself only once it has the address.
     ///
     /// # Errors
-    ///
-    /// Fails if the interface cannot join one of the groups.
+    /// The interface cannot join one of the groups.
     pub fn ipv6(ifindex: IfIndex, adverts: bool, addresses: impl IntoIterator<Item = IpAddr>) -> io::Result<Self> {
         let socket = unbound(AddressFamily::Inet6)?;
         if adverts {

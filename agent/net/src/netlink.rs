@@ -61,8 +61,7 @@ impl Netlink {
     /// Opens the connection and drives it on the current tokio runtime.
     ///
     /// # Errors
-    ///
-    /// Fails if the kernel gives no netlink socket.
+    /// The kernel gives no netlink socket.
     pub fn open() -> Result<Self, NetError> {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(NetError::Open)?;
         tokio::spawn(connection);
@@ -72,8 +71,7 @@ impl Netlink {
     /// Lists all interfaces with their addresses.
     ///
     /// # Errors
-    ///
-    /// Fails if the kernel does not list interfaces or addresses.
+    /// The kernel does not list interfaces or addresses.
     pub async fn interfaces(&self) -> Result<Vec<Interface>, NetError> {
         let links: Vec<LinkMessage> = (self.handle.link().get().execute().try_collect().await)
             .map_err(|source| NetError::List { what: "interfaces", source })?;
@@ -132,8 +130,7 @@ impl Netlink {
     /// Lists all addresses that are on interfaces, in the kernel's order.
     ///
     /// # Errors
-    ///
-    /// Fails if the kernel does not list them.
+    /// The kernel does not list them.
     pub async fn addresses(&self) -> Result<Vec<FoundAddress>, NetError> {
         let found = |message: AddressMessage| {
             Some(FoundAddress {
@@ -164,8 +161,7 @@ impl Netlink {
     /// why.
     ///
     /// # Errors
-    ///
-    /// Fails if the kernel does not list addresses.
+    /// The kernel does not list addresses.
     pub async fn remove_addresses(
         &self,
         added: &BTreeMap<Placed, &str>,
@@ -191,8 +187,7 @@ impl Netlink {
     /// (interface index, address). Goes on after a failure; returns what was removed, as `address/prefix`, and every failure.
     ///
     /// # Errors
-    ///
-    /// Fails if the kernel does not list addresses or interfaces.
+    /// The kernel does not list addresses or interfaces.
     pub async fn remove_stale_addresses(
         &self,
         keep: &BTreeSet<(IfIndex, IpAddr)>,
@@ -233,8 +228,7 @@ impl Netlink {
     /// else lets them through already.
     ///
     /// # Errors
-    ///
-    /// Fails if the kernel refuses the entry.
+    /// The kernel refuses the entry.
     pub async fn open_unicast_filter(
         &self,
         interface: &str,
@@ -267,8 +261,7 @@ impl Netlink {
     /// Undoes [`Self::open_unicast_filter`]; that it is closed already, or the interface gone, is no error.
     ///
     /// # Errors
-    ///
-    /// Fails if the kernel refuses to remove the entry.
+    /// The kernel refuses to remove the entry.
     pub async fn close_unicast_filter(
         &self,
         interface: &str,

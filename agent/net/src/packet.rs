@@ -42,8 +42,7 @@ impl PacketSocket {
     /// Needs `CAP_NET_RAW`.
     ///
     /// # Errors
-    ///
-    /// Fails without `CAP_NET_RAW` or `CAP_NET_ADMIN`.
+    /// The process lacks `CAP_NET_RAW` or `CAP_NET_ADMIN`.
     pub fn open() -> io::Result<Self> {
         // SAFETY: socket(2) takes no pointers.
         let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) };
@@ -61,8 +60,7 @@ impl PacketSocket {
     /// A sender for the interface with this index.
     ///
     /// # Errors
-    ///
-    /// Fails if the kernel has no such index.
+    /// The kernel has no such index.
     pub fn on(self: &Arc<Self>, ifindex: IfIndex) -> io::Result<InterfaceSender> {
         let address = libc::sockaddr_ll {
             sll_family: FAMILY,
@@ -87,8 +85,7 @@ impl InterfaceSender {
     /// Queues the frame; never waits.
     ///
     /// # Errors
-    ///
-    /// Fails if the interface is down, or its queue is full.
+    /// The interface is down, or its queue is full.
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         let part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
         let message = self.message(&raw const part);
@@ -100,8 +97,7 @@ impl InterfaceSender {
     /// Queues the frames, in this order; never waits. Goes on after a failure, and returns the first.
     ///
     /// # Errors
-    ///
-    /// Fails with the first failure; the frames after it are sent all the same.
+    /// A frame cannot be sent. The frames after it are sent all the same, and the error is the first one.
     pub fn send_all<const LENGTH: usize>(&self, mut frames: &[[u8; LENGTH]]) -> io::Result<()> {
         let mut outcome = Ok(());
         while !frames.is_empty() {

@@ -42,8 +42,7 @@ impl ProcessEvents {
     /// Subscribes to the kernel's process events, which takes `CAP_NET_ADMIN`.
     ///
     /// # Errors
-    ///
-    /// Fails without `CAP_NET_ADMIN`.
+    /// The process lacks `CAP_NET_ADMIN`.
     pub fn open() -> io::Result<Self> {
         let mut socket = TokioSocket::new(NETLINK_CONNECTOR)?;
         socket.socket_mut().bind(&SocketAddr::new(0, CONNECTOR))?;
@@ -54,8 +53,7 @@ impl ProcessEvents {
     /// The next event that says something; an error ends the subscription.
     ///
     /// # Errors
-    ///
-    /// Fails if the socket cannot be read.
+    /// The socket cannot be read.
     pub async fn next(&mut self) -> io::Result<ProcessEvent> {
         loop {
             self.buffer.clear();

@@ -36,8 +36,7 @@ impl UnicastSocket {
     /// Opens a socket to `peer`, by this interface and no other. Needs `CAP_NET_RAW` and `CAP_NET_ADMIN`.
     ///
     /// # Errors
-    ///
-    /// Fails if no raw socket to the peer can be opened on the interface.
+    /// No raw socket to the peer can be opened on the interface.
     pub fn open(interface: &str, ifindex: IfIndex, peer: IpAddr) -> io::Result<Self> {
         let (family, to) = match peer {
             IpAddr::V4(peer) => (AddressFamily::Inet, To::Ipv4(ipv4(peer))),
@@ -63,8 +62,7 @@ impl UnicastSocket {
     /// Hands the packet to the kernel; never waits.
     ///
     /// # Errors
-    ///
-    /// Fails if there is no route to the peer, or the interface is down.
+    /// There is no route to the peer, or the interface is down.
     pub fn send(&self, packet: &[u8]) -> io::Result<()> {
         let to: &dyn SockaddrLike = match &self.to {
             To::Ipv4(to) => to,

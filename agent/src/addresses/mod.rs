@@ -10,7 +10,7 @@ mod placement;
 mod report;
 mod router;
 mod tolerance;
-pub mod unicast_filters;
+pub(crate) mod unicast_filters;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -25,7 +25,8 @@ use xvrrp_net::{DeletionMonitor, NetError, Netlink};
 
 use crate::addresses::unicast_filters::Record;
 use crate::identity::{PerRouter, RouterIndex};
-use crate::process::{realtime, runtime_thread};
+use crate::process::realtime;
+use crate::process::runtime_thread::{self, StartError};
 use keeper::Keeper;
 pub use placement::Placement;
 pub use report::{Account, AddressReport};
@@ -56,6 +57,7 @@ pub enum AddressRequest {
 /// Handle of the address thread.
 #[derive(Debug)]
 pub struct AddressThread {
+    /// Queue of the thread. The thread ends when the last sender is dropped.
     pub requests: mpsc::UnboundedSender<AddressRequest>,
     /// Accounts in the order of the virtual routers' numbers.
     pub accounts: Arc<PerRouter<Account>>,
@@ -100,7 +102,7 @@ impl AddressThread {
 pub fn spawn(
     placements: PerRouter<Placement>,
     realtime_priority: u8,
-) -> anyhow::Result<(AddressThread, mpsc::UnboundedReceiver<AddressReport>)> {
+) -> Result<(AddressThread, mpsc::UnboundedReceiver<AddressReport>), StartError<NetError>> {
     let (sender, requests) = mpsc::unbounded_channel();
     let (reports, report_receiver) = mpsc::unbounded_channel();
     let accounts: Arc<PerRouter<Account>> = Arc::new(placements.iter().map(Account::new).collect());
@@ -148,12 +150,12 @@ fn report_clean(placements: &PerRouter<Placement>, reports: &mpsc::UnboundedSend
 ///
 /// # Errors
 /// The addresses cannot be listed, or one of them cannot be removed. All others are removed even then.
-pub async fn remove_stale(netlink: &Netlink, keep: &BTreeSet<(IfIndex, IpAddr)>) -> anyhow::Result<()> {
+pub async fn remove_stale(netlink: &Netlink, keep: &BTreeSet<(IfIndex, IpAddr)>) -> Result<(), NetError> {
     let (removed, failures) = netlink.remove_stale_addresses(keep).await?;
     for address in removed {
         tracing::warn!("removed {address}, which an earlier agent had left");
     }
-    failures.into_iter().next().map_or(Ok(()), |failure| Err(failure.into()))
+    failures.into_iter().next().map_or(Ok(()), Err)
 }
 
 /// Serves requests until `Leave`, or until every sender is gone.

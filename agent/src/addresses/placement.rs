@@ -11,7 +11,9 @@ use super::tolerance::RestLeft;
 pub struct Placement {
     /// Name of the virtual router, for the log.
     pub name: String,
+    /// Name of the interface, for the log.
     pub interface: String,
+    /// Interface that the addresses are installed on.
     pub ifindex: IfIndex,
     /// Addresses with their prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,

@@ -11,15 +11,25 @@ use crate::identity::RouterIndex;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressReport {
     /// Whether everything that it needs on the host stays there, as far as is known.
-    Kept { router: RouterIndex, kept: bool },
+    Kept {
+        /// Number of the virtual router.
+        router: RouterIndex,
+        /// False if the virtual router has to give up its role.
+        kept: bool,
+    },
     /// Its addresses have been removed as requested.
-    Removed { router: RouterIndex },
+    Removed {
+        /// Number of the virtual router.
+        router: RouterIndex,
+    },
 }
 
 /// Counts of what was put back for one virtual router, for the status.
 #[derive(Debug, Default)]
 pub struct Account {
+    /// How many times an address was put back.
     pub addresses: AtomicU64,
+    /// How many times an entry of a unicast filter was put back.
     pub filters: AtomicU64,
     /// The rest of the virtual router: whether it has given up its role, why, and for how long.
     pub rest: Mutex<RestLeft>,

@@ -153,7 +153,7 @@ impl UnicastFilters {
     /// Closes all open entries.
     ///
     /// # Errors
-    /// The first failure. All entries are tried even then.
+    /// An entry or the record cannot be removed. All entries are tried even then, and the error is the first one.
     pub async fn close_all(&mut self, interfaces: &[Interface]) -> Result<(), FilterError> {
         let mut outcome = Ok(());
         for entry in std::mem::take(&mut self.record.opened) {

@@ -19,7 +19,7 @@ pub use self::client::{ask, ask_for, follow, status};
 pub use self::server::{Client, Server};
 pub use self::singleton::Singleton;
 use self::status::AgentStatus;
-pub use self::successor::{Incumbent, Successor};
+pub use self::successor::{Incumbent, Successor, SuccessorError};
 
 /// Longest request that the agent reads, in bytes.
 const MAX_REQUEST: u64 = 4096;
@@ -49,7 +49,12 @@ pub enum Request {
         namespace: Option<u64>,
     },
     /// Leave the role of the virtual router with this name to others, or stop doing so.
-    StandBy { name: String, on: bool },
+    StandBy {
+        /// Name of the virtual router.
+        name: String,
+        /// Whether the role is left to others from now on.
+        on: bool,
+    },
     /// Send the frames that the kernel half captures as lines ([`MonitorLine`](monitor::MonitorLine)), until the client
     /// hangs up.
     Monitor,
@@ -61,25 +66,35 @@ pub enum Request {
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
+    /// Answer to [`Request::Status`].
     Status(AgentStatus),
+    /// Answer to [`Request::Succeed`].
     Succession {
+        /// Always true. A refusal is [`Self::Refused`].
         #[serde(rename = "handing_over")]
         accepted: bool,
     },
+    /// Answer to [`Request::Monitor`].
     Monitoring {
+        /// Always true. A refusal is [`Self::Refused`].
         monitoring: bool,
     },
+    /// Answer to [`Request::StandBy`].
     StandingBy {
+        /// Whether the role is left to others from now on, as requested.
         standing_by: bool,
         /// Whether this router preempts a router of lower priority from now on.
         preempts: bool,
     },
+    /// Answer to [`Request::Reload`].
     Reloading {
         /// Start time of the agent that reloads ([`AgentStatus::started`]), in seconds since 1970. The next agent has
         /// another one.
         started: f64,
     },
+    /// Answer to a request that the agent does not carry out.
     Refused {
+        /// The reason, as the operator reads it.
         error: String,
     },
 }
@@ -87,24 +102,51 @@ pub enum Answer {
 /// Failure to use the control socket or to claim the singleton.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
+    /// Another agent holds the singleton of this network namespace.
     #[error(
         "another xvrrp agent runs in this network namespace; stop it first, or take over from it with \
          `xvrrp run --replace`"
     )]
     AgentRuns,
+    /// Another agent, of whichever network namespace, has the control socket at this path.
     #[error("another xvrrp agent answers at {0}; stop it first, or set another agent.control")]
     SocketTaken(PathBuf),
+    /// A socket cannot be created.
     #[error("cannot open the control socket {path}: {source}")]
-    Open { path: PathBuf, source: io::Error },
+    Open {
+        /// Path of the socket, or the name of the abstract one after `@`.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Nothing listens on the control socket.
     #[error("no agent answers at {path}: {source}; is `xvrrp run` running, and is this its agent.control?")]
-    NoAgent { path: PathBuf, source: io::Error },
+    NoAgent {
+        /// Path of the control socket.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The agent does not carry out the request.
     #[error("the agent at {path} refused: {error}")]
-    Refused { path: PathBuf, error: String },
+    Refused {
+        /// Path of the control socket.
+        path: PathBuf,
+        /// The agent's reason.
+        error: String,
+    },
+    /// The connection to the control socket at this path ended before the answer.
     #[error(
         "the agent at {0} closed the connection without an answer: it was stopping, reloading or leaving its roles to \
          another agent, and may or may not have carried out the request; look at `xvrrp status`, and try again"
     )]
     HungUp(PathBuf),
+    /// The answer cannot be read.
     #[error("the agent at {path} did not answer as expected: {source}")]
-    Answer { path: PathBuf, source: io::Error },
+    Answer {
+        /// Path of the control socket.
+        path: PathBuf,
+        /// What went wrong with the connection or the document.
+        source: io::Error,
+    },
 }

@@ -13,6 +13,7 @@ pub enum MonitorLine {
     Frame {
         /// Time of arrival in seconds since 1970.
         at: f64,
+        /// Name of the interface that the frame arrived on.
         interface: String,
         /// Name of the counter that counted the frame.
         verdict: String,
@@ -22,7 +23,10 @@ pub enum MonitorLine {
         frame: String,
     },
     /// Number of frames that found no room in the buffer.
-    Lost { lost: u64 },
+    Lost {
+        /// The number, since the previous line of this kind.
+        lost: u64,
+    },
 }
 
 /// Writes bytes in hexadecimal.

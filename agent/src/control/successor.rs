@@ -24,6 +24,17 @@ const PASSED: &[u8] = b"\n";
 /// Line with which a successor reports that it advertises in its predecessor's place.
 const RUNNING: &str = "running";
 
+/// The successor does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum SuccessorError {
+    /// The successor has hung up, or has sent something else.
+    #[error("the successor ended before it advertised")]
+    Ended,
+    /// The successor is silent.
+    #[error("the successor did not report within {:?} that it advertises", Successor::PATIENCE)]
+    Late,
+}
+
 /// The agent that takes over from this one.
 #[derive(Debug)]
 pub struct Successor(UnixStream);
@@ -53,13 +64,13 @@ impl Successor {
     ///
     /// # Errors
     /// The successor has ended, or it does not report within 3 s.
-    pub async fn comes_up(self) -> Result<(), String> {
+    pub async fn comes_up(self) -> Result<(), SuccessorError> {
         let mut line = String::new();
         let mut reader = tokio::io::BufReader::new(self.0.take(MAX_REQUEST));
         match tokio::time::timeout(Self::PATIENCE, reader.read_line(&mut line)).await {
             Ok(Ok(_)) if line.trim_end() == RUNNING => Ok(()),
-            Ok(_) => Err("the successor ended before it advertised".to_owned()),
-            Err(_) => Err(format!("the successor did not report within {:?} that it advertises", Self::PATIENCE)),
+            Ok(_) => Err(SuccessorError::Ended),
+            Err(_) => Err(SuccessorError::Late),
         }
     }
 }

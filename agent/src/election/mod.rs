@@ -34,9 +34,9 @@ use crate::identity::{PerRouter, RouterIndex};
 use crate::process::clock;
 use crate::process::realtime;
 use announcement_pace::{Pace, TURN, Urgency};
-pub use config::InstanceConfig;
-pub use entry::Entry;
-pub use frames::Advertised;
+pub(crate) use config::InstanceConfig;
+pub(crate) use entry::Entry;
+pub(crate) use frames::Advertised;
 pub use instance::Instance;
 use report::Outlets;
 pub use report::{Report, RouterProblem, Transition};
@@ -53,11 +53,30 @@ const RENEWAL_PAUSE: Interval = Interval::from_millis(1);
 #[derive(Debug)]
 pub enum Command {
     /// An interface has gained or lost its carrier, or its own MAC address has changed.
-    Interface { ifindex: IfIndex, running: bool, mac: Option<MacAddress> },
+    Interface {
+        /// The interface.
+        ifindex: IfIndex,
+        /// Whether it is up and has a carrier.
+        running: bool,
+        /// Its own MAC address, or `None` if it is gone.
+        mac: Option<MacAddress>,
+    },
     /// The tracked checks have a new verdict on a virtual router.
-    Track { router: RouterIndex, priority: Priority, checks: xvrrp_vrrp::Checks },
+    Track {
+        /// Number of the virtual router.
+        router: RouterIndex,
+        /// Priority that the virtual router advertises from now on.
+        priority: Priority,
+        /// Whether the checks without a weight let this host serve.
+        checks: xvrrp_vrrp::Checks,
+    },
     /// These virtual routers leave their role to others from now on, or no longer do.
-    StandBy { routers: Vec<RouterIndex>, on: bool },
+    StandBy {
+        /// Numbers of the virtual routers.
+        routers: Vec<RouterIndex>,
+        /// Whether they leave the role to others.
+        on: bool,
+    },
     /// Return the status of each virtual router.
     Status(oneshot::Sender<PerRouter<RouterStatus>>),
     /// Remove all but these from the maps of the kernel half: the addresses of the others are off the host.
@@ -73,12 +92,16 @@ pub enum Command {
 /// Why the election ended without being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum ElectionError {
+    /// The kernel refuses the timer, or the runtime of the thread.
     #[error("the election thread cannot wait for events: {0}")]
     Wait(#[from] io::Error),
+    /// The maps or the ring buffer of the kernel half cannot be used.
     #[error(transparent)]
     Dataplane(#[from] DataplaneError),
+    /// The thread has panicked.
     #[error("the election thread panicked; its message is in the log above")]
     Panicked,
+    /// The address thread has ended before the election.
     #[error("the address thread has ended, so virtual addresses neither come nor go; the lines above say why")]
     AddressesEnded,
 }
@@ -95,7 +118,9 @@ pub enum Ending {
 /// The running election.
 #[derive(Debug)]
 pub struct ElectionThread {
+    /// Queue of requests to the election. Sending fails once the election has ended.
     pub commands: mpsc::UnboundedSender<Command>,
+    /// Queue of its reports, which is closed when the election ends, for whatever reason.
     pub reports: mpsc::UnboundedReceiver<Report>,
     thread: JoinHandle<(Tables, Result<Ending, ElectionError>)>,
 }

@@ -8,10 +8,13 @@ use xvrrp_vrrp::{Reason, State, VirtualRouter};
 /// The status of a virtual router in the election.
 #[derive(Clone, Debug)]
 pub struct RouterStatus {
+    /// State of the state machine (RFC 9568 6.3).
     pub state: State,
     /// Why it is in this state.
     pub reason: Reason,
+    /// Time since the last change of state.
     pub in_state_for: Interval,
+    /// Priority that it advertises: the configured one, changed by the tracked checks.
     pub priority: Priority,
     /// Address and priority of the Active router, if it is known.
     pub active: Option<(IpAddr, Priority)>,
@@ -19,7 +22,9 @@ pub struct RouterStatus {
     pub stands_by: bool,
     /// The latest advert of any other router.
     pub heard: Option<LatestAdvert>,
+    /// Timers of the state machine.
     pub timers: Timers,
+    /// Number of adverts that were sent since the agent started. An advert to several unicast peers counts once.
     pub adverts_sent: u64,
     /// Number of gratuitous ARP messages and unsolicited Neighbor Advertisements that wait to be sent.
     pub announcements_waiting: usize,
@@ -56,24 +61,33 @@ impl RouterStatus {
 /// A valid advert of another router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LatestAdvert {
+    /// Source of the advert.
     pub address: IpAddr,
+    /// Priority in the advert.
     pub priority: Priority,
+    /// Time at which the kernel half received it.
     pub at: Instant,
 }
 
 /// The claim of another host, in ARP, to one of our addresses while we are Active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conflict {
+    /// MAC address of the other host.
     pub mac: MacAddress,
+    /// Address that it claims.
     pub address: IpAddr,
+    /// Time at which the election learnt of it.
     pub at: Instant,
 }
 
 /// The timers of a virtual router (RFC 9568 6.1).
 #[derive(Clone, Copy, Debug)]
 pub struct Timers {
+    /// Active_Adver_Interval: the interval in the adverts of the Active router.
     pub active_adver_interval: Interval,
+    /// Skew_Time.
     pub skew: Interval,
+    /// Active_Down_Interval: how long a Backup waits for an advert before it takes over.
     pub active_down_interval: Interval,
     /// Time until the next deadline that the agent knows: the Adver_Timer's, or the earliest for the Active_Down_Timer.
     pub next: Option<Interval>,

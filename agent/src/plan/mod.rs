@@ -4,6 +4,7 @@ pub mod cause;
 pub mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::fs;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -125,8 +126,8 @@ impl<'a> Plans<'a> {
 
 impl<'a> Plans<'a> {
     /// Calls `equip` for each virtual router that is ready and returns the results. A virtual router for which this
-    /// fails waits.
-    pub fn equip<T>(&mut self, mut equip: impl FnMut(&Plan<'a>) -> anyhow::Result<T>) -> Vec<T> {
+    /// fails waits, with the error as the reason.
+    pub fn equip<T, E: Error>(&mut self, mut equip: impl FnMut(&Plan<'a>) -> Result<T, E>) -> Vec<T> {
         let mut equipment = Vec::with_capacity(self.ready.len());
         for mut plan in std::mem::take(&mut self.ready) {
             match equip(&plan) {
@@ -137,7 +138,7 @@ impl<'a> Plans<'a> {
                 }
                 Err(error) => {
                     let Plan { place, family, config, .. } = plan;
-                    let hindrance = Hindrance::Failed(format!("{error:#}"));
+                    let hindrance = Hindrance::Failed(error.to_string());
                     self.waiting.push(Waiting { place, family, config, hindrance });
                 }
             }

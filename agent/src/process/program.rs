@@ -121,7 +121,7 @@ impl Children {
     /// timeout. Returns `None` if it had already ended and been waited for.
     ///
     /// # Errors
-    /// The error of waitpid(2), or the runtime cannot handle SIGCHLD.
+    /// waitpid(2) fails, or the runtime cannot handle SIGCHLD.
     pub async fn adopt(&self, running: RunningProgram) -> io::Result<Option<ProgramEnd>> {
         // Installed before the first `waitpid`, so that no end is missed.
         let mut ends = signal(SignalKind::child())?;

@@ -6,7 +6,7 @@ use std::{io, ptr, slice};
 /// ordinary scheduling. Needs `CAP_SYS_NICE`.
 ///
 /// # Errors
-/// The error of sched_setscheduler(2): `EPERM` without the capability, `EINVAL` for another priority.
+/// sched_setscheduler(2) fails: with `EPERM` without the capability, with `EINVAL` for another priority.
 pub fn schedule_fifo(priority: u8) -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: i32::from(priority) };
     // SAFETY: the pointer is to a value that outlives the call; thread 0 is the calling one.
@@ -73,7 +73,7 @@ fn set_nice(nice: libc::c_int) -> io::Result<()> {
 /// the kernel has read a page from a disk. Needs `CAP_IPC_LOCK` or a sufficient `RLIMIT_MEMLOCK`.
 ///
 /// # Errors
-/// Why the memory cannot be locked. The agent works without that, but a takeover may be late while memory is short.
+/// The memory cannot be locked. The agent works without that, but a takeover may be late while memory is short.
 pub fn lock_memory() -> io::Result<()> {
     // MCL_ONFAULT: without it each thread's whole stack would be made resident at once.
     // SAFETY: mlockall(2) takes no pointers.

@@ -1,12 +1,27 @@
 //! Starts threads that have a runtime of their own and serve the election.
 
+use std::error::Error;
+use std::io;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-use anyhow::Context;
 use tokio::runtime;
 
 use super::realtime;
+
+/// Why a thread does not serve. `E` is the error of opening what it needs.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError<E: Error + 'static> {
+    /// The operating system refuses the thread, or what its runtime needs.
+    #[error(transparent)]
+    Refused(io::Error),
+    /// The thread cannot open what it needs.
+    #[error(transparent)]
+    Open(E),
+    /// The thread panicked before it had opened what it needs.
+    #[error("the thread has ended")]
+    Ended(#[source] mpsc::RecvError),
+}
 
 /// Starts a thread that first opens what it needs and then serves with it. Returns once that is open.
 ///
@@ -15,18 +30,18 @@ use super::realtime;
 ///
 /// # Errors
 /// The thread or its runtime cannot be started, or `open` fails.
-pub fn spawn<T, E: Into<anyhow::Error>>(
+pub fn spawn<T, E: Error + Send + 'static>(
     name: &str,
     election_priority: u8,
     open: impl FnOnce() -> Result<T, E> + Send + 'static,
     serve: impl AsyncFnOnce(T) + Send + 'static,
-) -> anyhow::Result<JoinHandle<()>> {
+) -> Result<JoinHandle<()>, StartError<E>> {
     let (opened, ready) = mpsc::channel();
     let run = move || {
         realtime::schedule_behind_election(election_priority);
         let runtime = match runtime::Builder::new_current_thread().enable_io().enable_time().build() {
             Ok(runtime) => runtime,
-            Err(error) => return drop(opened.send(Err(error.into()))),
+            Err(error) => return drop(opened.send(Err(StartError::Refused(error)))),
         };
         runtime.block_on(async {
             // Sending cannot fail, because the receiver waits until something has been sent.
@@ -35,19 +50,17 @@ pub fn spawn<T, E: Into<anyhow::Error>>(
                     let _ = opened.send(Ok(()));
                     serve(resources).await;
                 }
-                Err(error) => drop(opened.send(Err(error.into()))),
+                Err(error) => drop(opened.send(Err(StartError::Open(error)))),
             }
         });
     };
-    let thread = thread::Builder::new().name(name.to_owned()).spawn(run)?;
-    ready.recv().context("the thread has ended")??;
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(run).map_err(StartError::Refused)?;
+    ready.recv().map_err(StartError::Ended)??;
     Ok(thread)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     #[test]

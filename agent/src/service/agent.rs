@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use xvrrp_config::Config;
@@ -15,13 +16,14 @@ use super::links::LinkWatch;
 use super::{Continuation, End, Service, Start, check, start};
 use crate::addresses::remove_stale;
 use crate::addresses::unicast_filters::UnicastFilters;
-use crate::control::{self, Incumbent, Server, Singleton, Successor};
+use crate::control::{self, ControlError, Incumbent, Server, Singleton, Successor};
 use crate::notify::log;
 use crate::process::clock;
 use crate::process::realtime::Haste;
 use crate::process::signals::{self, Signals};
 use crate::succession::reload::Reload;
-use crate::succession::{Files, InheritedState, take_over};
+use crate::succession::take_over::take_over;
+use crate::succession::{Files, InheritedState};
 
 /// Part of the error message when the previous agent waits for its successor and this start has failed.
 const CONTINUES: &str = "the previous agent continues";
@@ -56,15 +58,8 @@ pub async fn run(config: &Config, replace: bool, mut inherited: Option<Inherited
         check::warnings(config, &netlink).await?.iter().for_each(|warning| tracing::warn!("{warning}"));
     }
     let pins = Pins::below(&config.agent.bpffs)?;
-    let (singleton, incumbent) = if replace {
-        take_over::take_over(&config.agent.control, async || {
-            check::check_remains(config)?;
-            check::check_hooks(config, &netlink).await
-        })
-        .await?
-    } else {
-        (Singleton::claim(control::ENDING)?, None)
-    };
+    let (singleton, incumbent) =
+        if replace { replace_running(config, &netlink).await? } else { (Singleton::claim(control::ENDING)?, None) };
     // From here on, whatever a predecessor has left on the host belongs to this agent.
     let begun = replace || inherited.is_some();
     let environment = Environment { config, netlink: &netlink, pins: &pins };
@@ -105,6 +100,19 @@ pub async fn run(config: &Config, replace: bool, mut inherited: Option<Inherited
     let undone = if installed.begun { environment.undo().await } else { Ok(()) };
     drop(installed);
     error.map_or(Ok(()), Err).and(undone)
+}
+
+/// Takes over from the running agent, if there is one. Checks before whether this process can continue with what that
+/// agent will leave.
+async fn replace_running(config: &Config, netlink: &Netlink) -> anyhow::Result<(Singleton, Option<Incumbent>)> {
+    match Singleton::claim(Duration::ZERO) {
+        Err(ControlError::AgentRuns) => {}
+        claimed => return Ok((claimed?, None)),
+    }
+    check::check_replacement(config, netlink)
+        .await
+        .context("did not take over from the running agent, which continues")?;
+    Ok(take_over(&config.agent.control)?)
 }
 
 /// The host that the agent works on, with the configuration for it.
@@ -198,7 +206,7 @@ impl Environment<'_> {
         })
         .await?;
         let exit = service.run().await;
-        service.stop(exit).await
+        Ok(service.stop(exit).await?)
     }
 
     /// Removes from the host what this agent and its predecessors have installed there.

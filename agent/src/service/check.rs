@@ -41,15 +41,20 @@ pub async fn check_succession(config: &Config, control: &Path, same_configuratio
     if config.agent.control != control {
         bail!("{}: agent: control: cannot be changed by a reload; {RESTART}", config.file.display());
     }
-    check_remains(config)?;
-    if same_configuration { Ok(()) } else { check_hooks(config, &Netlink::open()?).await }
+    if same_configuration { check_remains(config) } else { check_replacement(config, &Netlink::open()?).await }
 }
 
 /// Advice for a change that only a restart can apply.
 const RESTART: &str = "stop the agent and start it again, which is a failover";
 
+/// Checks whether an agent with this configuration can take the place of the running agent.
+pub(super) async fn check_replacement(config: &Config, netlink: &Netlink) -> anyhow::Result<()> {
+    check_remains(config)?;
+    check_hooks(config, netlink).await
+}
+
 /// Checks whether an agent with this configuration can reuse the programs and maps of the running agent.
-pub(super) fn check_remains(config: &Config) -> anyhow::Result<()> {
+fn check_remains(config: &Config) -> anyhow::Result<()> {
     let file = config.file.display();
     match Pins::below(&config.agent.bpffs)?.predecessor(capacity(config)?) {
         Predecessor::Compatible(_) => Ok(()),
@@ -61,7 +66,7 @@ pub(super) fn check_remains(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Checks whether the XDP hooks are free, except those that an agent's programs are attached to already.
-pub(super) async fn check_hooks(config: &Config, netlink: &Netlink) -> anyhow::Result<()> {
+async fn check_hooks(config: &Config, netlink: &Netlink) -> anyhow::Result<()> {
     let pins = Pins::below(&config.agent.bpffs)?;
     let interfaces = netlink.interfaces().await?;
     for Interface { name, ifindex, xdp, .. } in Plans::new(config, &interfaces).interfaces() {

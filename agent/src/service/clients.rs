@@ -10,10 +10,10 @@ use xvrrp_config::Text;
 use xvrrp_dataplane::namespace_cookie;
 
 use super::handover::Handovers;
-use super::monitors::{Monitors, Watch};
+use super::monitors::{Monitors, Watch, WatchError};
 use crate::control::{Answer, Client, Request, Server};
 use crate::status::{Inspector, http, prometheus};
-use crate::succession::departure::{Departure, ExitRequest};
+use crate::succession::departure::{Departure, DepartureError, ExitRequest};
 
 /// Pause after a failure to accept a client, for example because too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -32,6 +32,17 @@ enum FollowUp {
     Succession,
     Reload(Text),
     Monitor(Watch),
+}
+
+/// Why the agent refuses a request. Displays as the client reads it ([`Answer::Refused`]).
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("it belongs to another network namespace but has the same agent.control; give each agent its own path")]
+    OtherNamespace,
+    #[error(transparent)]
+    Monitor(#[from] WatchError),
+    #[error(transparent)]
+    Departure(#[from] DepartureError),
 }
 
 /// Starts tasks that answer clients until they are aborted. Returns these tasks.
@@ -70,7 +81,8 @@ impl RequestHandler {
         let client = client
             .serve(async |request| {
                 let answered = self.answer(request).await;
-                let (answer, next) = answered.unwrap_or_else(|error| (Answer::Refused { error }, None));
+                let (answer, next) =
+                    answered.unwrap_or_else(|refusal| (Answer::Refused { error: refusal.to_string() }, None));
                 follow_up = next;
                 answer
             })
@@ -85,7 +97,7 @@ impl RequestHandler {
     }
 
     /// Returns the answer and what the agent does after it, or the reason why it refuses the request.
-    async fn answer(&self, request: Request) -> Result<(Answer, Option<FollowUp>), String> {
+    async fn answer(&self, request: Request) -> Result<(Answer, Option<FollowUp>), Refusal> {
         Ok(match request {
             Request::Status => (Answer::Status(self.inspector.status().await), None),
             Request::StandBy { name, on } => (self.handovers.set(&name, on), None),
@@ -95,9 +107,7 @@ impl RequestHandler {
             }
             Request::Succeed { namespace } => {
                 if namespace.is_some_and(|namespace| !is_here(namespace)) {
-                    let refusal = "it belongs to another network namespace but has the same agent.control; give each \
-                                   agent its own path";
-                    return Err(refusal.to_owned());
+                    return Err(Refusal::OtherNamespace);
                 }
                 self.departure.settle().await?;
                 (Answer::Succession { accepted: true }, Some(FollowUp::Succession))

@@ -1,6 +1,7 @@
 //! Opens what each virtual router needs on its interface: sockets to send with and multicast groups to receive from.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,6 +12,18 @@ use xvrrp_net::{Interface, InterfaceSender, Memberships, PacketSocket, UnicastSo
 use crate::election::{Entry, Instance, InstanceConfig};
 use crate::identity::{PerRouter, RouterIndex};
 use crate::plan::{Plan, Plans};
+
+/// The kernel refuses what a virtual router needs. Displays with the kernel's error, because it is also the reason, in
+/// one line, why the virtual router waits.
+#[derive(Debug, thiserror::Error)]
+pub enum EquipmentError {
+    #[error("cannot send on {interface}: {error}")]
+    Send { interface: String, error: io::Error },
+    #[error("cannot send to {peer} on {interface}: {error}")]
+    SendTo { peer: IpAddr, interface: String, error: io::Error },
+    #[error("cannot join multicast groups on {interface}: {error}")]
+    Join { interface: String, error: io::Error },
+}
 
 /// Sockets that one virtual router sends with.
 #[derive(Debug)]
@@ -25,12 +38,14 @@ impl Sockets {
     ///
     /// # Errors
     /// The interface is gone, or the kernel refuses a socket.
-    pub fn open(plan: &Plan<'_>, socket: &Arc<PacketSocket>) -> anyhow::Result<Self> {
+    pub fn open(plan: &Plan<'_>, socket: &Arc<PacketSocket>) -> Result<Self, EquipmentError> {
         let Interface { name, ifindex, .. } = plan.interface;
-        let frames = socket.on(*ifindex).with_context(|| format!("cannot send on {name}"))?;
+        let frames = socket.on(*ifindex);
+        let frames = frames.map_err(|error| EquipmentError::Send { interface: name.clone(), error })?;
         let peers = plan.unicast_peers().map(|peer| {
-            let to = peer.address;
-            UnicastSocket::open(name, *ifindex, to).with_context(|| format!("cannot send to {to} on {name}"))
+            let peer = peer.address;
+            let failed = |error| EquipmentError::SendTo { peer, interface: name.clone(), error };
+            UnicastSocket::open(name, *ifindex, peer).map_err(failed)
         });
         Ok(Self { frames, peers: peers.collect::<Result<_, _>>()? })
     }
@@ -64,7 +79,7 @@ fn joins(plan: &Plan<'_>, joined_by: &BTreeSet<IfIndex>) -> bool {
 ///
 /// # Errors
 /// The kernel refuses to join a group.
-pub fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<IfIndex>) -> anyhow::Result<Option<Memberships>> {
+pub fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<IfIndex>) -> Result<Option<Memberships>, EquipmentError> {
     if !joins(plan, joined_by) {
         return Ok(None);
     }
@@ -74,7 +89,7 @@ pub fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<IfIndex>) -> anyhow
         IpAddr::V4(_) => Memberships::ipv4(*ifindex),
         IpAddr::V6(_) => Memberships::ipv6(*ifindex, !unicast, plan.addresses().map(|vip| vip.address)),
     };
-    let joined = joined.with_context(|| format!("cannot join multicast groups on {name}"))?;
+    let joined = joined.map_err(|error| EquipmentError::Join { interface: name.clone(), error })?;
     if plan.family == Family::Ipv4 {
         joined_by.insert(*ifindex);
     }

@@ -14,7 +14,7 @@ use xvrrp_common::units::{Family, IfIndex};
 use xvrrp_config::Config;
 use xvrrp_net::{Interface, LinkChange, LinkNews};
 
-use crate::plan::{Hindrance, Plans};
+use crate::plan::{Hindrance, Plan, Plans};
 
 /// Time over which changes are collected, because they come in groups: an interface, its addresses, its carrier.
 const GROUP: Duration = Duration::from_millis(200);
@@ -55,8 +55,18 @@ struct Binding {
     name: String,
     family: Family,
     interface: String,
-    /// Index of the interface and primary address, or why the virtual router waits.
-    to: Result<(IfIndex, IpAddr), Hindrance>,
+    to: Target,
+}
+
+/// What a virtual router is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Target {
+    Interface {
+        ifindex: IfIndex,
+        primary: IpAddr,
+    },
+    /// The virtual router waits, for this reason.
+    None(Hindrance),
 }
 
 impl InterfaceWatch {
@@ -123,18 +133,20 @@ impl InterfaceWatch {
         let (mut bare, change) = (
             false,
             match (&before.to, to) {
-                (Ok((ifindex, _)), Ok((now, _))) if ifindex != now || self.gone.contains(now) => {
+                (Target::Interface { ifindex, .. }, Target::Interface { ifindex: now, .. })
+                    if ifindex != now || self.gone.contains(now) =>
+                {
                     format!("interface {interface} has been replaced")
                 }
-                (Ok((_, primary)), Ok((_, now))) if primary != now => {
+                (Target::Interface { primary, .. }, Target::Interface { primary: now, .. }) if primary != now => {
                     format!("the primary address of {interface} is {now}, no longer {primary}")
                 }
-                (Err(_), Ok(_)) => format!("interface {interface} is ready"),
-                (before, Err(hindrance)) if before.as_ref().err() != Some(hindrance) => hindrance.describe(interface),
+                (Target::None(_), Target::Interface { .. }) => format!("interface {interface} is ready"),
+                (before, Target::None(hindrance)) if before != to => hindrance.describe(interface),
                 _ => return None,
             },
         );
-        if let (Ok((ifindex, _)), Err(_)) = (&before.to, to)
+        if let (Target::Interface { ifindex, .. }, Target::None(_)) = (&before.to, to)
             && let Some(interface) = is_there(*ifindex)
         {
             // An interface that is down puts its virtual routers into fault anyway, and may have its addresses again as
@@ -150,14 +162,12 @@ impl InterfaceWatch {
 
 /// Returns the bindings of all virtual routers, in the order of the configuration.
 fn bindings(plans: &Plans<'_>) -> Vec<Binding> {
-    let ready = plans
-        .ready
-        .iter()
-        .map(|plan| (plan.place, plan.config, plan.family, Ok((plan.interface.ifindex, plan.primary))));
+    let bound = |plan: &Plan<'_>| Target::Interface { ifindex: plan.interface.ifindex, primary: plan.primary };
+    let ready = plans.ready.iter().map(|plan| (plan.place, plan.config, plan.family, bound(plan)));
     let waiting = plans
         .waiting
         .iter()
-        .map(|waiting| (waiting.place, waiting.config, waiting.family, Err(waiting.hindrance.clone())));
+        .map(|waiting| (waiting.place, waiting.config, waiting.family, Target::None(waiting.hindrance.clone())));
     let mut all: Vec<_> = ready.chain(waiting).collect();
     all.sort_by_key(|(place, ..)| *place);
     let binding = |(_, config, family, to): (_, &xvrrp_config::VirtualRouterConfig, _, _)| Binding {

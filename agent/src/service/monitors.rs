@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use xvrrp_common::abi::{CapturedFrame, Counter};
 use xvrrp_common::units::IfIndex;
-use xvrrp_dataplane::Monitor;
+use xvrrp_dataplane::{DataplaneError, Monitor};
 
 use crate::control::Client;
 use crate::control::monitor::{MonitorLine, hexadecimal};
@@ -31,6 +31,17 @@ pub struct Monitors {
 #[derive(Debug)]
 pub struct Watch(OwnedMutexGuard<Monitor>);
 
+/// Why a client cannot monitor. Displays as the client reads it.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// Another client monitors already.
+    #[error("another `xvrrp monitor` runs; end that one first")]
+    Taken,
+    /// The kernel half cannot start capturing.
+    #[error("cannot start monitoring: {0}")]
+    Begin(#[source] DataplaneError),
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
         self.0.end();
@@ -48,10 +59,10 @@ impl Monitors {
     ///
     /// # Errors
     /// Another client monitors already, or the kernel half cannot start capturing.
-    pub fn open(&self) -> Result<Watch, String> {
+    pub fn open(&self) -> Result<Watch, WatchError> {
         let monitor = Arc::clone(&self.monitor).try_lock_owned();
-        let mut watch = Watch(monitor.map_err(|_| "another `xvrrp monitor` runs; end that one first".to_owned())?);
-        watch.0.begin().map_err(|error| format!("cannot start monitoring: {error}"))?;
+        let mut watch = Watch(monitor.map_err(|_| WatchError::Taken)?);
+        watch.0.begin().map_err(WatchError::Begin)?;
         Ok(watch)
     }
 

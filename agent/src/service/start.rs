@@ -19,7 +19,7 @@ use xvrrp_net::{Interface, Memberships, Netlink, PacketSocket};
 use super::adoption::adopt;
 use super::attachment_watch::AttachmentWatch;
 use super::clients::{self, RequestHandler};
-use super::equipment::{self, Sockets};
+use super::equipment::{self, EquipmentError, Sockets};
 use super::fence_watch::FenceWatch;
 use super::handover::Handovers;
 use super::interface_watch::InterfaceWatch;
@@ -252,7 +252,7 @@ impl<'a> Start<'a> {
         let sockets = plans.equip(|plan| {
             let sockets = Sockets::open(plan, &self.socket)?;
             memberships.extend(equipment::memberships(plan, &mut joined_by)?);
-            Ok(sockets)
+            Ok::<_, EquipmentError>(sockets)
         });
         let failure = plans.waiting.iter().find_map(|waiting| match &waiting.hindrance {
             Hindrance::Failed(message) => Some(message),

@@ -8,7 +8,7 @@ use xvrrp_net::{Memberships, PacketSocket};
 use super::{Service, supervisor};
 use crate::addresses;
 use crate::control::Successor;
-use crate::election::{Command, Ending};
+use crate::election::{Command, ElectionError, Ending};
 use crate::process::log_queue;
 use crate::process::signals::Signals;
 use crate::succession::departure::ExitRequest;
@@ -45,8 +45,8 @@ impl Service<'_> {
     /// With an `exit` the roles are left to a successor. Without one the election has ended already.
     ///
     /// # Errors
-    /// The error with which the election has ended.
-    pub async fn stop(mut self, mut exit: Option<ExitRequest>) -> anyhow::Result<End> {
+    /// The election has ended with this error.
+    pub async fn stop(mut self, mut exit: Option<ExitRequest>) -> Result<End, ElectionError> {
         let checks = self.tracker.outcomes();
         if let Some(exit) = &mut exit {
             self.prepare(exit).await;

@@ -70,7 +70,7 @@ impl Threads {
     /// election thread and before that of the address thread.
     ///
     /// # Errors
-    /// The error with which the election has ended.
+    /// The election has ended with this error.
     pub async fn join(self, before_addresses: impl Future<Output = ()>) -> Result<Ending, election::ElectionError> {
         // The election thread returns the maps, which are therefore closed last.
         let (_tables, outcome) = self.election.join();

@@ -10,7 +10,7 @@ use xvrrp_config::{Text, files};
 use crate::addresses;
 use crate::control::Successor;
 use crate::succession::InheritedState;
-use crate::succession::reload::Reload;
+use crate::succession::reload::{Reload, ReloadError};
 
 /// Longest wait of a successor for addresses that are being installed or removed.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -18,9 +18,24 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How often to look whether a file system still has to answer.
 const LOOK: Duration = Duration::from_millis(1);
 
-const UNREAD: &str = "a file that the agent reads (of a check, or its configuration) is on a file system that does not answer, and \
-                      the agent could not become another program before it does; mend or unmount the file system, or take over \
-                      with `xvrrp run --replace`";
+/// Why this agent does not leave everything to a successor. Displays as the answer to the client that asks, and in the
+/// log.
+#[derive(Debug, thiserror::Error)]
+pub enum DepartureError {
+    /// The address thread has not finished what it was asked to do.
+    #[error("addresses are still being put on interfaces or removed from them; try again later")]
+    Unsettled,
+    /// A thread of this process waits for a file system.
+    #[error(
+        "a file that the agent reads (of a check, or its configuration) is on a file system that does not answer, and \
+         the agent could not become another program before it does; mend or unmount the file system, or take over \
+         with `xvrrp run --replace`"
+    )]
+    FileSystem,
+    /// The next agent could not use the configuration.
+    #[error(transparent)]
+    Reload(#[from] ReloadError),
+}
 
 /// A request that ends this agent and leaves everything to a successor.
 #[derive(Debug)]
@@ -48,30 +63,27 @@ impl Departure {
     ///
     /// # Errors
     /// Addresses are still being installed or removed after a second.
-    pub async fn settle(&self) -> Result<(), String> {
-        if addresses::settle(&self.addresses, SETTLE).await {
-            return Ok(());
-        }
-        Err("addresses are still being put on interfaces or removed from them; try again later".to_owned())
+    pub async fn settle(&self) -> Result<(), DepartureError> {
+        if addresses::settle(&self.addresses, SETTLE).await { Ok(()) } else { Err(DepartureError::Unsettled) }
     }
 
     /// Checks whether a reload is possible with the configuration file as it is now. Returns the text of the file.
     ///
     /// # Errors
     /// The file cannot be read, the configuration cannot be used, or addresses are still being installed or removed.
-    pub async fn check_reload(&self) -> Result<Text, String> {
+    pub async fn check_reload(&self) -> Result<Text, DepartureError> {
         let text = self.reload.read_configuration().await?;
         self.check(text.clone(), true).await?;
         Ok(text)
     }
 
-    async fn check(&self, configuration: Text, renewed: bool) -> Result<(), String> {
+    async fn check(&self, configuration: Text, renewed: bool) -> Result<(), DepartureError> {
         let state = InheritedState { configuration: Some(configuration), renewed, ..InheritedState::default() };
         self.reload.check(&state).await?;
         // Before adverts cease. A read that begins between now and then is not noticed. A successor in another process does
         // not need this.
         if !files_settle(SETTLE).await {
-            return Err(UNREAD.to_owned());
+            return Err(DepartureError::FileSystem);
         }
         self.settle().await
     }

@@ -5,11 +5,11 @@
 //! therefore assembled from the maps that the predecessor has left.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use tokio::sync::mpsc;
 use xvrrp_common::abi::{self, Router, RouterKey};
 use xvrrp_common::units::{IfIndex, Interval, MacAddress, Priority, Version, Vrid};
@@ -59,6 +59,18 @@ impl Farewell {
     }
 }
 
+/// Why the advert that gives up a role cannot be sent.
+#[derive(Debug, thiserror::Error)]
+enum FarewellError {
+    #[error("the maps hold an unknown version of VRRP")]
+    Version,
+    #[error("the maps hold VRID 0")]
+    Vrid,
+    /// The advert cannot be built, or the kernel refuses to send it.
+    #[error(transparent)]
+    Send(#[from] io::Error),
+}
+
 /// Sends one advert with priority 0 for each of the virtual routers.
 ///
 /// An advert that cannot be sent is logged. The other routers then take over after Active_Down_Interval instead of
@@ -74,14 +86,14 @@ fn send(removed: Vec<Removed>, interfaces: &[Interface], socket: &Arc<PacketSock
             Err(error) => tracing::warn!(
                 interface = %interface.name,
                 vrid,
-                "no longer configured, but the advert that gives up the role cannot be sent: {error:#}",
+                "no longer configured, but the advert that gives up the role cannot be sent: {error}",
             ),
         }
     }
 }
 
 impl Removed {
-    fn send(mut self, interface: &Interface, socket: &Arc<PacketSocket>) -> anyhow::Result<()> {
+    fn send(mut self, interface: &Interface, socket: &Arc<PacketSocket>) -> Result<(), FarewellError> {
         let Self { key, router, .. } = self;
         // The maps do not keep the order of the addresses. Over IPv6 the first one in an advert must be link-local
         // (RFC 9568 5.2.9).
@@ -90,8 +102,8 @@ impl Removed {
         let advertised = Advertised {
             mac: MacAddress(router.answer_mac),
             primary: abi::ip_address(key.family, router.primary),
-            version: Version::from_wire(router.version).context("the maps hold an unknown version of VRRP")?,
-            vrid: Vrid::new(key.vrid).context("the maps hold VRID 0")?,
+            version: Version::from_wire(router.version).ok_or(FarewellError::Version)?,
+            vrid: Vrid::new(key.vrid).ok_or(FarewellError::Vrid)?,
             interval: Interval::from_nanos(router.advert_interval),
             password: (router.auth_type != 0).then_some(router.auth_data),
             addresses: &self.addresses,

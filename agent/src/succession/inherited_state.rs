@@ -7,12 +7,12 @@ use std::io::{self, Write};
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 
-use anyhow::Context;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::close;
 use serde::{Deserialize, Serialize};
 use xvrrp_common::units::Family;
-use xvrrp_config::{Text, files};
+use xvrrp_config::Text;
+use xvrrp_config::files::{self, FileError};
 
 use super::files::{Files, Numbers};
 use crate::addresses::RestLeft;
@@ -53,6 +53,11 @@ pub struct InheritedState {
     pub files: Numbers,
 }
 
+/// The state that the previous agent left cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the state that the previous agent left")]
+pub struct UnreadableState(#[source] FileError);
+
 /// Rest of one virtual router, which has given up its role or recently had.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rests {
@@ -75,7 +80,7 @@ impl InheritedState {
     ///
     /// # Errors
     /// The state cannot be read.
-    pub fn inherited() -> anyhow::Result<Option<Self>> {
+    pub fn inherited() -> Result<Option<Self>, UnreadableState> {
         let Some(number) = std::env::var(Self::INHERITED).ok().and_then(|number| number.parse::<RawFd>().ok()) else {
             return Ok(None);
         };
@@ -85,7 +90,7 @@ impl InheritedState {
         if !target.to_string_lossy().contains(&*Self::NAME.to_string_lossy()) {
             return Ok(None);
         }
-        let text = files::read(&path, Self::LONGEST).context("cannot read the state that the previous agent left")?;
+        let text = files::read(&path, Self::LONGEST).map_err(UnreadableState)?;
         // Without this, every agent would leave one more open file to the next.
         let _ = close(number);
         Ok(Some(serde_json::from_slice(&text).unwrap_or_else(|error| {

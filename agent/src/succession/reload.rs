@@ -12,19 +12,55 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::unistd::execve;
 use tokio::sync::Mutex;
-use xvrrp_config::{Config, Text};
+use xvrrp_config::{Config, ConfigError, Text};
 
 use super::{Files, InheritedState};
 use crate::control::Singleton;
 
 /// Longest time that a check may take.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why the agent does not reload. Displays as the answer to `xvrrp reload`, and in the log.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The configuration file cannot be read.
+    #[error(transparent)]
+    Configuration(#[from] ConfigError),
+    /// The file system of the configuration file does not answer.
+    #[error("{}: could not be read within {PATIENCE:?}", .0.display())]
+    Unread(PathBuf),
+    /// The check of the configuration found this.
+    #[error("{0}")]
+    Objection(String),
+    /// The program that should check the configuration does not do so.
+    #[error("{} check: {failure}", program.display())]
+    Check {
+        /// The installed program.
+        program: PathBuf,
+        /// What prevents the check.
+        failure: CheckFailure,
+    },
+}
+
+/// What prevents the check of a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckFailure {
+    /// The program cannot be run, or the state cannot be passed to it.
+    #[error(transparent)]
+    Run(#[from] io::Error),
+    /// The program does not end.
+    #[error("no answer within {PATIENCE:?}")]
+    Late,
+    /// The program failed and did not say why.
+    #[error("{0}")]
+    Silent(ExitStatus),
+}
 
 /// How this process was started, which is also how it starts the next agent.
 #[derive(Debug)]
@@ -68,12 +104,12 @@ impl Reload {
     ///
     /// # Errors
     /// The file cannot be read, or not within 3 s.
-    pub async fn read_configuration(&self) -> Result<Text, String> {
+    pub async fn read_configuration(&self) -> Result<Text, ReloadError> {
         let file = self.file.clone();
         let read = tokio::task::spawn_blocking(move || xvrrp_config::read_text(&file));
         match tokio::time::timeout(PATIENCE, read).await {
-            Ok(Ok(read)) => read.map_err(|error| error.to_string()),
-            _ => Err(format!("{}: could not be read within {PATIENCE:?}", self.file.display())),
+            Ok(Ok(read)) => Ok(read?),
+            _ => Err(ReloadError::Unread(self.file.clone())),
         }
     }
 
@@ -81,21 +117,21 @@ impl Reload {
     /// leaves. The program runs in the network namespace of this agent.
     ///
     /// # Errors
-    /// What the program objects to, or why it could not be run.
-    pub async fn check(&self, state: &InheritedState) -> Result<(), String> {
+    /// The program objects to something, cannot be run, or does not answer within 3 s.
+    pub async fn check(&self, state: &InheritedState) -> Result<(), ReloadError> {
         let _one = self.checking.lock().await;
-        let failed = |what: &dyn std::fmt::Display| format!("{} check: {what}", self.program.display());
+        let failed = |failure| ReloadError::Check { program: self.program.clone(), failure };
         let mut check = tokio::process::Command::new(&self.program);
         check.arg("check").arg("--from").arg(&self.control).arg(&self.file);
         check.stdout(Stdio::null()).kill_on_drop(true);
-        check.stdin(state.write().map_err(|error| failed(&error))?).env(InheritedState::INHERITED, "0");
+        check.stdin(state.write().map_err(|error| failed(error.into()))?).env(InheritedState::INHERITED, "0");
         match tokio::time::timeout(PATIENCE, check.output()).await {
-            Err(_) => Err(failed(&format!("no answer within {PATIENCE:?}"))),
-            Ok(Err(error)) => Err(failed(&error)),
+            Err(_) => Err(failed(CheckFailure::Late)),
+            Ok(Err(error)) => Err(failed(error.into())),
             Ok(Ok(output)) if output.status.success() => Ok(()),
             Ok(Ok(output)) => match String::from_utf8_lossy(&output.stderr).trim() {
-                "" => Err(failed(&output.status)),
-                complaint => Err(complaint.to_owned()),
+                "" => Err(failed(CheckFailure::Silent(output.status))),
+                objection => Err(ReloadError::Objection(objection.to_owned())),
             },
         }
     }

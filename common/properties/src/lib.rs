@@ -3,6 +3,7 @@
 //! Both the targets of cargo-fuzz and the ordinary test beside this library call these functions. Each of them panics
 //! if its decoder lacks a property, and otherwise reports the outcome to `seen`.
 
+#![warn(missing_docs)]
 #![allow(clippy::missing_panics_doc, reason = "every function panics if its property does not hold")]
 
 mod advert;
@@ -25,11 +26,15 @@ pub type Seen<'a> = &'a mut dyn FnMut(&'static str);
 /// A decoder with the name of its target and corpus, and every outcome that the corpus must bring about.
 #[derive(Debug)]
 pub struct Target {
+    /// Name of the decoder, which is also that of its file in `fuzz/fuzz_targets`.
     pub name: &'static str,
+    /// Checks the properties for one input. Panics if one does not hold.
     pub check: fn(&[u8], Seen<'_>),
+    /// Every outcome that the corpus must bring about.
     pub outcomes: &'static [&'static str],
 }
 
+/// All decoders.
 pub const TARGETS: &[Target] = &[
     Target {
         name: "advert",

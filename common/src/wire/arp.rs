@@ -57,8 +57,7 @@ impl Arp {
     /// Decodes the packet at `offset`. Returns `None` if it does not resolve IPv4 over Ethernet.
     ///
     /// # Errors
-    ///
-    /// Fails if the frame ends before the packet does.
+    /// The frame ends before the packet does.
     #[inline(always)]
     pub fn decode<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Option<Self>, Truncated> {
         let bytes = packet.read::<LENGTH>(offset)?;

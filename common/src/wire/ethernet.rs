@@ -54,8 +54,7 @@ impl Header {
     /// Decodes the header of a frame.
     ///
     /// # Errors
-    ///
-    /// Fails if the frame ends before its payload.
+    /// The frame ends before its payload.
     #[inline(always)]
     pub fn decode<P: Packet + ?Sized>(packet: &P) -> Result<Self, Truncated> {
         let ether_type = u16::from_be_bytes(packet.read(TYPE_OFFSET)?);
@@ -74,8 +73,7 @@ impl Header {
 /// Reads the destination.
 ///
 /// # Errors
-///
-/// Fails if the frame is too short for it.
+/// The frame ends before that.
 #[inline(always)]
 pub fn destination<P: Packet + ?Sized>(packet: &P) -> Result<MacAddress, Truncated> {
     packet.read(0).map(MacAddress)
@@ -84,8 +82,7 @@ pub fn destination<P: Packet + ?Sized>(packet: &P) -> Result<MacAddress, Truncat
 /// Reads the source.
 ///
 /// # Errors
-///
-/// Fails if the frame is too short for it.
+/// The frame ends before that.
 #[inline(always)]
 pub fn source<P: Packet + ?Sized>(packet: &P) -> Result<MacAddress, Truncated> {
     packet.read(SOURCE_OFFSET).map(MacAddress)

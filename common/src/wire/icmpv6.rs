@@ -72,8 +72,7 @@ const OVERRIDE: u8 = 0x20;
 /// most messages.
 ///
 /// # Errors
-///
-/// Fails if the frame ends before the message's type.
+/// The frame ends before the message's type.
 #[inline(always)]
 pub fn is_neighbor<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<bool, Truncated> {
     let [kind] = packet.read(offset)?;
@@ -85,8 +84,7 @@ impl Neighbor {
     /// be discarded. [`is_valid`] verifies the checksum.
     ///
     /// # Errors
-    ///
-    /// Fails if the frame ends before the message does.
+    /// The frame ends before the message does.
     #[inline(always)]
     pub fn decode<P: Packet + ?Sized>(packet: &P, ip: &ipv6::Header) -> Result<Option<Self>, Truncated> {
         let [kind, code] = packet.read(ip.payload)?;
@@ -134,8 +132,7 @@ impl Neighbor {
 /// the unit of options (RFC 4861 4.6).
 ///
 /// # Errors
-///
-/// Fails if the frame ends before the message does.
+/// The frame ends before the message does.
 #[inline(always)]
 pub fn is_valid<P: Summed + ?Sized>(packet: &P, ip: &ipv6::Header) -> Result<bool, Truncated> {
     if !ip.payload_length.is_multiple_of(OPTION) {

@@ -82,8 +82,7 @@ const DESTINATION_OFFSET: usize = 16;
 /// Reads the protocol of the packet at `offset`. Nothing else is read of most packets.
 ///
 /// # Errors
-///
-/// Fails if the frame is too short for it.
+/// The frame ends before that.
 #[inline(always)]
 pub fn protocol<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<u8, Truncated> {
     let [protocol] = packet.read(offset + PROTOCOL_OFFSET)?;
@@ -93,8 +92,7 @@ pub fn protocol<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<u8, Tru
 /// Reads the destination of the packet at `offset`.
 ///
 /// # Errors
-///
-/// Fails if the frame is too short for it.
+/// The frame ends before that.
 #[inline(always)]
 pub fn destination<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<[u8; 4], Truncated> {
     packet.read(offset + DESTINATION_OFFSET)
@@ -106,8 +104,7 @@ impl Header {
     /// verify it.
     ///
     /// # Errors
-    ///
-    /// Fails if the frame ends before the header does, or the header is inconsistent.
+    /// The frame ends before the header does, or the header is inconsistent.
     #[inline(always)]
     pub fn decode<P: Summed + ?Sized>(packet: &P, offset: usize) -> Result<Self, Error> {
         let bytes = packet.read::<HEADER>(offset)?;

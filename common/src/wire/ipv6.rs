@@ -78,8 +78,7 @@ const DESTINATION_OFFSET: usize = 24;
 /// Reads the next header of the packet at `offset`. Nothing else is read of most packets.
 ///
 /// # Errors
-///
-/// Fails if the frame is too short for it.
+/// The frame ends before that.
 #[inline(always)]
 pub fn next_header<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<u8, Truncated> {
     let [next_header] = packet.read(offset + NEXT_HEADER_OFFSET)?;
@@ -89,8 +88,7 @@ pub fn next_header<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<u8, 
 /// Reads the destination of the packet at `offset`.
 ///
 /// # Errors
-///
-/// Fails if the frame is too short for it.
+/// The frame ends before that.
 #[inline(always)]
 pub fn destination<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<[u8; 16], Truncated> {
     packet.read(offset + DESTINATION_OFFSET)
@@ -112,8 +110,7 @@ impl Header {
     /// Decodes the header of the packet at `offset`.
     ///
     /// # Errors
-    ///
-    /// Fails if the frame ends before the header does, or the version is not 6.
+    /// The frame ends before the header does, or the version is not 6.
     #[inline(always)]
     pub fn decode<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Self, Error> {
         let [version_class, _, _, _, l0, l1, next_header, hop_limit] = packet.read(offset)?;

@@ -23,7 +23,7 @@ pub trait Packet {
     /// Reads the `N` bytes at `offset`.
     ///
     /// # Errors
-    /// The frame ends before them.
+    /// The frame ends before these bytes do.
     fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], Truncated>;
 }
 
@@ -33,7 +33,7 @@ pub trait Summed: Packet {
     /// [`MAX_SUMMED`].
     ///
     /// # Errors
-    /// The frame ends before them, or the length is too great.
+    /// The frame ends before these bytes do, or the length is too great.
     fn sum(&self, offset: usize, length: usize) -> Result<Sum, Truncated>;
 }
 

@@ -7,10 +7,14 @@
 //! the messages, line by line, with FILE for the path of the configuration and INTERFACES for the host's interfaces
 //! ```
 
+#![warn(missing_docs)]
+
 /// A configuration and its messages.
 #[derive(Debug)]
 pub struct Case {
+    /// What is wrong.
     pub title: &'static str,
+    /// Text of the configuration file.
     pub configuration: String,
     /// The exact messages, without a newline at the end.
     pub messages: String,

@@ -259,7 +259,6 @@ fn address<T>(pointer: *const T) -> Result<u64> {
 /// Makes the system call bpf(2).
 ///
 /// # Safety
-///
 /// Addresses in the attributes must be valid for what the command does with them.
 unsafe fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_int> {
     // SAFETY: pointer and size describe `attributes`. The caller guarantees that the addresses in it are valid.

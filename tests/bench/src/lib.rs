@@ -3,6 +3,7 @@
 //! Each subject of the bench is one file with a [`Subject`], which [`SUBJECTS`] lists. A subject measures and returns
 //! [`Findings`]. The other files print, judge and write them.
 
+#![warn(missing_docs)]
 #![allow(
     clippy::missing_errors_doc,
     clippy::missing_panics_doc,
@@ -67,7 +68,9 @@ pub const SUBJECTS: &[Subject] = &[
 pub struct Subject {
     /// Word for the command line.
     pub name: &'static str,
+    /// Heading in the report.
     pub title: &'static str,
+    /// Measures the subject.
     pub run: fn(&Options) -> Result<Findings>,
 }
 

@@ -13,10 +13,15 @@ use xvrrp_lab::{agent_binary, run};
 pub struct Machine {
     /// Date and time in UTC.
     pub date: String,
+    /// Name and release of the kernel, and the architecture.
     pub kernel: String,
+    /// Model of the processor.
     pub cpu: String,
+    /// Number of processors that this process may use.
     pub cores: usize,
+    /// Name and version of the agent, as `--version` prints them.
     pub xvrrp: String,
+    /// Name and version of keepalived, as `--version` prints them.
     pub keepalived: String,
     /// Load average of the last minute before the bench.
     pub load: String,
@@ -64,6 +69,7 @@ impl Machine {
         ]
     }
 
+    /// Returns the facts as a JSON object.
     pub fn json(&self) -> Value {
         json!({
             "date": self.date,

@@ -8,15 +8,19 @@ use super::samples::{Samples, number};
 /// A plot.
 #[derive(Clone, Debug)]
 pub struct Plot {
+    /// Heading.
     pub title: String,
     /// Label of the axis of values, with the unit, such as `ms after the deadline`.
     pub axis: String,
+    /// Whether the axis of values is logarithmic.
     pub logarithmic: bool,
     /// Value at which a line is drawn, such as a target, and its label.
     pub mark: Option<(f64, String)>,
+    /// What is drawn.
     pub body: Body,
 }
 
+/// The samples of a plot, with the way in which they are drawn.
 #[derive(Clone, Debug)]
 pub enum Body {
     /// A dot for each sample, and a stroke for the median.
@@ -30,22 +34,28 @@ pub enum Body {
 /// A few programs that are drawn one below the other, with a common name on the left.
 #[derive(Clone, Debug)]
 pub struct Group {
+    /// The common name.
     pub name: String,
+    /// Programs with their samples.
     pub series: Vec<(String, Samples)>,
 }
 
 /// The line of one program.
 #[derive(Clone, Debug)]
 pub struct Line {
+    /// Name of the program.
     pub program: String,
+    /// Points of the line: the value on the horizontal axis, and that on the vertical one.
     pub points: Vec<(f64, f64)>,
 }
 
 impl Group {
+    /// Creates a group without programs.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), series: Vec::new() }
     }
 
+    /// Adds a program.
     #[must_use]
     pub fn with(mut self, program: impl Into<String>, samples: Samples) -> Self {
         self.series.push((program.into(), samples));
@@ -75,6 +85,7 @@ const STYLE: &str = "\
 .xp .s2{fill:#3fb950;stroke:#3fb950}.xp .s3{fill:#bc8cff;stroke:#bc8cff}}";
 
 impl Plot {
+    /// Draws the plot as an SVG image, in the colours of the reader's light or dark theme.
     pub fn svg(&self) -> String {
         match &self.body {
             Body::Dots(groups) => self.rows(groups, dots),

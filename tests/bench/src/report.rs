@@ -11,9 +11,11 @@ use super::samples::Samples;
 /// All findings of one run of the bench.
 #[derive(Debug)]
 pub struct Report {
+    /// Machine that the figures are from.
     pub machine: Machine,
     /// Whether the run was quick. Its figures mean nothing then, and targets are not judged.
     pub quick: bool,
+    /// Subjects, in the order in which they were measured.
     pub sections: Vec<Section>,
 }
 
@@ -22,7 +24,9 @@ pub struct Report {
 pub struct Section {
     /// Name of the subject, as on the command line.
     pub name: &'static str,
+    /// Heading of the section.
     pub title: &'static str,
+    /// Time that the measurement took.
     pub took: Duration,
     /// Findings, or the error because of which there are none.
     pub findings: Result<Findings, String>,
@@ -33,27 +37,35 @@ pub struct Section {
 pub struct Findings {
     /// Description in a few sentences: what was measured, how, and with which resolution.
     pub how: String,
+    /// Figures, in the order in which they are printed.
     pub rows: Vec<Row>,
     /// Notes for the reader: what cannot be compared, and what disturbs the measurement.
     pub notes: Vec<String>,
+    /// Plots that illustrate the rows.
     pub plots: Vec<Plot>,
 }
 
 /// One quantity, measured for one or more programs.
 #[derive(Clone, Debug)]
 pub struct Row {
+    /// Description of the quantity.
     pub what: String,
+    /// Unit of all samples of the row.
     pub unit: &'static str,
+    /// Samples of each program.
     pub figures: Vec<Figure>,
     /// Figure that the others are compared with. A ratio is that of the medians.
     pub reference: Option<Figure>,
+    /// Target of the row, if it has one.
     pub target: Option<Target>,
 }
 
 /// The samples of one program or variant.
 #[derive(Clone, Debug)]
 pub struct Figure {
+    /// Name of the program, with the variant if there are several.
     pub program: String,
+    /// Samples in the unit of the row.
     pub samples: Samples,
 }
 
@@ -62,12 +74,16 @@ pub struct Figure {
 pub struct Target {
     /// Description, such as `median at most 1 ms`.
     pub what: String,
+    /// Whether it is met.
     pub outcome: Outcome,
 }
 
+/// Whether a target is met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// The figures meet the target.
     Met,
+    /// The figures do not meet the target, so the bench fails.
     Missed,
     /// Not comparable, for this reason.
     NotComparable(String),
@@ -81,6 +97,7 @@ impl Row {
         Self { what: what.into(), unit, figures: Vec::new(), reference: None, target: None }
     }
 
+    /// Adds the samples of a program.
     #[must_use]
     pub fn figure(mut self, program: impl Into<String>, samples: Samples) -> Self {
         self.figures.push(Figure { program: program.into(), samples });
@@ -94,6 +111,7 @@ impl Row {
         self
     }
 
+    /// Sets the target and whether it is met.
     #[must_use]
     pub fn target(mut self, what: impl Into<String>, met: bool) -> Self {
         let outcome = if met { Outcome::Met } else { Outcome::Missed };
@@ -101,6 +119,7 @@ impl Row {
         self
     }
 
+    /// Sets a target that cannot be judged, with the reason.
     #[must_use]
     pub fn not_comparable(mut self, what: impl Into<String>, reason: impl Into<String>) -> Self {
         self.target = Some(Target { what: what.into(), outcome: Outcome::NotComparable(reason.into()) });
@@ -127,6 +146,7 @@ impl Target {
 }
 
 impl Section {
+    /// Returns the rows. There are none if the subject could not be measured.
     pub fn rows(&self) -> &[Row] {
         self.findings.as_ref().map_or(&[], |findings| &findings.rows)
     }
@@ -147,6 +167,7 @@ impl Report {
         rows.filter_map(|(section, row)| Some((section, row, row.target.as_ref()?)))
     }
 
+    /// Returns the number of targets that are not met.
     pub fn missed(&self) -> usize {
         self.targets().filter(|(_, _, target)| target.outcome == Outcome::Missed).count()
     }

@@ -31,10 +31,12 @@ impl Samples {
         Self::of(durations.into_iter().map(|duration| duration.as_secs_f64() * 1e3))
     }
 
+    /// Returns the number of samples, which is at least 1.
     pub fn count(&self) -> usize {
         self.values.len()
     }
 
+    /// Returns the least value.
     pub fn min(&self) -> f64 {
         self.values[0]
     }
@@ -49,6 +51,7 @@ impl Samples {
         self.values[(self.values.len() * 99).div_ceil(100) - 1]
     }
 
+    /// Returns the greatest value.
     pub fn max(&self) -> f64 {
         self.values[self.values.len() - 1]
     }

@@ -19,6 +19,7 @@ const VRID: u8 = 51;
 /// The program that runs on both routers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
+    /// With a virtual MAC or without, as [`Setup::virtual_mac`] says.
     Xvrrp,
     /// Without a virtual MAC, which is its default.
     Keepalived,
@@ -38,8 +39,10 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// All faults.
     pub const ALL: [Self; 4] = [Self::Kill, Self::Stop, Self::Pull, Self::Isolate];
 
+    /// Returns the name that reports use.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill -9",
@@ -53,13 +56,16 @@ impl Fault {
 /// The configuration of both routers.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
+    /// Program on both routers.
     pub program: Program,
     /// From 10 ms to 1 s.
     pub interval: Duration,
+    /// Whether the virtual addresses have the virtual MAC instead of that of the interface.
     pub virtual_mac: bool,
 }
 
 impl Setup {
+    /// Returns xvrrp with a virtual MAC.
     pub fn xvrrp(interval: Duration) -> Self {
         Self { program: Program::Xvrrp, interval, virtual_mac: true }
     }
@@ -84,6 +90,7 @@ pub struct Outcome {
     /// Samples in which two hosts served while the segment was whole, that is, while each router's adverts reached the
     /// other. After an isolation, the segment counts as whole again once the Active router has had time for an advert.
     pub served_twice: Vec<Sample>,
+    /// All samples, from before the fault until after it was undone.
     pub seen: ServingTimeline,
 }
 
@@ -98,6 +105,7 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// Creates a lab and starts both routers in it.
     pub fn start(setup: Setup) -> Result<Self> {
         let lab = Lab::new(2)?;
         let echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];

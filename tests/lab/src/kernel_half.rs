@@ -26,19 +26,26 @@ const ROUTERS: u32 = 8;
 /// What the program decided about a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// XDP_PASS: the network stack gets the frame.
     Pass,
+    /// XDP_DROP.
     Drop,
+    /// XDP_TX: the frame is sent back on the interface.
     Transmit,
 }
 
 /// Everything that resulted from a frame.
 #[derive(Debug)]
 pub struct Outcome {
+    /// Decision of the program.
     pub verdict: Verdict,
+    /// The frame as the program has left it.
     pub frame: Vec<u8>,
     /// The counters that were incremented, each with the index at which [`CounterReader`] reads it.
     pub counted: Vec<(u32, Counter)>,
+    /// Adverts that the ring buffer has reported.
     pub events: Vec<AdvertEvent>,
+    /// Claims of a virtual address that the ring buffer has reported.
     pub claims: Vec<ConflictEvent>,
 }
 
@@ -79,10 +86,12 @@ pub fn virtual_mac_ipv6() -> MacAddress {
     MacAddress::virtual_ipv6(Vrid::new(51).expect("not zero"))
 }
 
+/// Returns the key of a virtual router over IPv6 on [`IFINDEX`]. `vlan` is 0 without a tag.
 pub fn key_ipv6(vrid: u8, vlan: u16) -> RouterKey {
     RouterKey { family: FAMILY_IPV6, ..key(vrid, vlan) }
 }
 
+/// Returns the key of a virtual router over IPv4 on [`IFINDEX`]. `vlan` is 0 without a tag.
 pub fn key(vrid: u8, vlan: u16) -> RouterKey {
     RouterKey { ifindex: IFINDEX, vlan, family: FAMILY_IPV4, vrid }
 }
@@ -102,6 +111,7 @@ pub struct KernelHalf {
 }
 
 impl KernelHalf {
+    /// Loads the programs, with room for as many virtual routers as most tests need.
     pub fn load() -> Result<Self> {
         Self::with_room(ROUTERS)
     }
@@ -159,14 +169,17 @@ impl KernelHalf {
         self.renew_lease_of_all();
     }
 
+    /// Returns the end of a lease in nanoseconds of `CLOCK_BOOTTIME`.
     pub fn lease(&self, slot: u32) -> u64 {
         self.tables.lease(Slot::new(slot))
     }
 
+    /// Allows a source of adverts, with this minimum TTL or hop limit.
     pub fn allow_source(&mut self, router: RouterKey, source: impl IpAddress, least_ttl: u8) -> Result<()> {
         Ok(self.tables.allow_source(SourceKey { router, address: source.widen() }, least_ttl)?)
     }
 
+    /// Returns what the kernel half has stored about the latest advert.
     pub fn heard(&self, slot: u32) -> Heard {
         self.tables.heard(Slot::new(slot))
     }

@@ -1,6 +1,7 @@
 //! The lab of tests and bench: routers, hosts and segments in network namespaces, the traffic between them, and the
 //! kernel half without an agent.
 
+#![warn(missing_docs)]
 #![allow(
     clippy::missing_errors_doc,
     clippy::missing_panics_doc,

@@ -7,9 +7,11 @@ use anyhow::{Context, Result};
 /// A mapping of a process, from /proc/PID/smaps.
 #[derive(Debug)]
 pub struct Mapping {
+    /// First address.
     pub start: usize,
-    /// In bytes, as is `resident`.
+    /// Length in bytes.
     pub length: usize,
+    /// Bytes that are in memory.
     pub resident: usize,
     /// Whether the process has locked it: what is resident then stays so.
     pub locked: bool,
@@ -56,7 +58,9 @@ fn last(mappings: &mut [Mapping]) -> Result<&mut Mapping> {
 /// Resident and locked bytes of some mappings. Pages that processes share count in full for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
+    /// Bytes that are in memory.
     pub resident: usize,
+    /// Bytes that are in memory and locked.
     pub locked: usize,
 }
 
@@ -74,6 +78,7 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Reads the memory of the process with this id.
     pub fn of(pid: u32) -> Result<Self> {
         let program = fs::read_link(format!("/proc/{pid}/exe"))?;
         let mut memory = Self::default();

@@ -42,6 +42,7 @@ pub struct Metronome {
 }
 
 impl Metronome {
+    /// Starts a thread on each processor that this process may use.
     pub fn start() -> Result<Self> {
         let delays = Arc::new(Mutex::new(Vec::new()));
         let allowed = sched_getaffinity(Pid::this())?;

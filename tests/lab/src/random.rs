@@ -7,10 +7,12 @@ use std::time::Duration;
 pub struct Random(u64);
 
 impl Random {
+    /// Creates a generator. The same seed leads to the same numbers.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
+    /// Returns the next number. All numbers are equally likely.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

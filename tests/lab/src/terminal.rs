@@ -19,7 +19,9 @@ pub struct Terminal {
 }
 
 impl Terminal {
+    /// Height in characters.
     pub const ROWS: u16 = 24;
+    /// Width in characters.
     pub const COLUMNS: u16 = 80;
 
     /// Starts `xvrrp status --watch` for this agent.

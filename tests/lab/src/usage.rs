@@ -23,6 +23,7 @@ pub struct Reading {
 }
 
 impl Usage {
+    /// Finds the process with this id and the children of its threads.
     pub fn of(pid: u32) -> Result<Self> {
         let mut pids = vec![pid];
         for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -32,6 +33,7 @@ impl Usage {
         Ok(Self { pids })
     }
 
+    /// Reads the processor time that they have used so far.
     pub fn read(&self) -> Result<Reading> {
         let ticks: u64 = self.pids.iter().map(|pid| ticks(*pid)).sum::<Result<u64>>()?;
         let a_second = sysconf(SysconfVar::CLK_TCK)?.context("no CLK_TCK")?;

@@ -1,4 +1,5 @@
-//! Checks what the real-time loop, the election, may import, and that it logs nothing.
+//! Checks what the real-time loop, the election, may import, and that it logs nothing. Also checks which rooms of the
+//! agent return errors that only `main` prints.
 
 use anyhow::Result;
 
@@ -19,6 +20,10 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("agent/src/process/realtime.rs", &[]),
 ];
 
+const AGENT: &str = "agent/src/";
+/// Rooms of the agent that use anyhow. Only `main` handles their errors, by printing them.
+const USE_ANYHOW: &[&str] = &["agent/src/commands/", "agent/src/main.rs", "agent/src/service/"];
+
 /// Checks sources, given as (path in the workspace, text), and their imports.
 pub fn check(sources: &[(String, String)], imports: &Imports) -> Result<Vec<Complaint>> {
     let mut complaints = Vec::new();
@@ -33,11 +38,18 @@ pub fn check(sources: &[(String, String)], imports: &Imports) -> Result<Vec<Comp
             }
         }
     }
-    for (path, text) in sources.iter().filter(|(path, _)| path.starts_with(ELECTION)) {
-        for named in paths::of(&[], text)?.iter().filter(|named| named.words.first().is_some_and(|it| it == "tracing"))
-        {
-            let what = "the election must not log, because a log that blocks would delay adverts".to_owned();
-            complaints.push(Complaint { path: path.clone(), line: named.line, what });
+    for (path, text) in sources.iter().filter(|(path, _)| path.starts_with(AGENT)) {
+        let named = paths::of(&[], text)?;
+        let mut complain = |name: &str, what: &str| {
+            for named in named.iter().filter(|named| named.words.first().is_some_and(|first| first == name)) {
+                complaints.push(Complaint { path: path.clone(), line: named.line, what: what.to_owned() });
+            }
+        };
+        if path.starts_with(ELECTION) {
+            complain("tracing", "the election must not log, because a log that blocks would delay adverts");
+        }
+        if !USE_ANYHOW.iter().any(|room| path.starts_with(room)) {
+            complain("anyhow", "this room must return an error type of its own (thiserror), which callers can handle");
         }
     }
     Ok(complaints)
@@ -49,15 +61,20 @@ mod tests {
     use super::*;
 
     fn lines(election: &str) -> Vec<usize> {
-        let files = [
+        complaints(&[(ELECTION_FILE, election)])
+    }
+
+    /// Returns the lines of the complaints about these files and the rest of a small agent.
+    fn complaints(files: &[(&str, &str)]) -> Vec<usize> {
+        let others = [
             ("agent/src/lib.rs", "mod election; mod addresses; mod process; mod status;"),
-            (ELECTION_FILE, election),
             ("agent/src/addresses/mod.rs", "pub enum AddressRequest {} pub struct AddressThread;"),
             ("agent/src/process/mod.rs", "pub mod clock;"),
             ("agent/src/process/clock.rs", "pub fn now() {}"),
             ("agent/src/status/mod.rs", "pub struct Inspector;"),
         ];
-        let sources: Vec<_> = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+        let sources: Vec<_> =
+            files.iter().chain(&others).map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
         let imports = imports::of(&sources).expect("the snippets are Rust");
         let complaints = check(&sources, &imports).expect("the snippets are Rust");
         complaints.into_iter().map(|complaint| complaint.line).collect()
@@ -70,6 +87,20 @@ mod tests {
         assert_eq!(lines("\nuse crate::status::Inspector;"), [2]);
         assert_eq!(lines("use crate::addresses::AddressRequest;\nfn f(_: crate::addresses::AddressThread) {}"), [1]);
         assert_eq!(lines("\nuse tracing::info;\nfn f() { tracing::warn!(\"late\") }"), [2, 3]);
+    }
+
+    #[test]
+    fn anyhow_is_for_the_service_the_commands_and_main() {
+        for (path, expected) in [
+            ("agent/src/commands/status.rs", &[][..]),
+            ("agent/src/main.rs", &[]),
+            ("agent/src/service/start.rs", &[]),
+            ("agent/src/plan/mod.rs", &[1, 2]),
+            ("agent/src/succession/reload.rs", &[1, 2]),
+        ] {
+            let text = "use anyhow::Context;\nfn f() -> anyhow::Result<()> { Ok(()) }";
+            assert_eq!(complaints(&[(path, text)]), expected, "{path}");
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Reader<'_> {
         let directory = path.parent().unwrap_or(Path::new(""));
         for (index, line) in text.lines().enumerate() {
             let location = first.at(index + 1);
-            let line = without_comment(line).map_err(|message| ImportError::at(&location, message))?;
+            let line = without_comment(line).map_err(|error| ImportError::at(&location, error))?;
             let Some(line) = self.evaluate(line, &location)? else { continue };
             match included(&line) {
                 Some(pattern) => self.include(pattern, directory, &location, depth)?,
@@ -90,7 +90,7 @@ impl Reader<'_> {
             }
             match self.replace(&line) {
                 Some(replaced) => {
-                    line = without_comment(&replaced).map_err(|message| ImportError::at(location, message))?;
+                    line = without_comment(&replaced).map_err(|error| ImportError::at(location, error))?;
                 }
                 None => {
                     if line.contains("${_") {
@@ -170,9 +170,14 @@ impl Reader<'_> {
     }
 }
 
+/// A quoted string does not end on its line.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a quoted string does not end on its line; add the second \"")]
+struct OpenQuote;
+
 /// Removes the comment and surrounding white space. A comment begins with a `!` or `#` that is not in double quotes and
 /// does not follow a backslash.
-fn without_comment(line: &str) -> Result<String, String> {
+fn without_comment(line: &str) -> Result<String, OpenQuote> {
     let mut result = String::new();
     let mut quoted = false;
     let mut chars = line.trim().chars();
@@ -194,7 +199,7 @@ fn without_comment(line: &str) -> Result<String, String> {
         }
     }
     if quoted {
-        return Err("a quoted string does not end on its line; add the second \"".to_owned());
+        return Err(OpenQuote);
     }
     Ok(result.trim_end().to_owned())
 }
@@ -231,7 +236,7 @@ mod tests {
         ] {
             assert_eq!(without_comment(line).as_deref(), Ok(expected), "{line}");
         }
-        assert!(without_comment("script \"/bin/a").is_err());
+        assert_eq!(without_comment("script \"/bin/a"), Err(OpenQuote));
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn show(terminal: &mut DefaultTerminal, first: AgentStatus, answers: &Receiver<S
         }
         match answers.try_recv() {
             Ok(answer) => {
-                view.update(answer.map_err(|error| error.to_string()));
+                view.update(answer);
                 changed = true;
             }
             Err(TryRecvError::Empty) => {}

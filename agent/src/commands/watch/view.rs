@@ -12,6 +12,7 @@ use xvrrp_vrrp::RouterState;
 
 use super::rates::{CounterSnapshot, Rates};
 use crate::commands::status::span;
+use crate::control::ControlError;
 use crate::control::status::{ActiveRouter, AgentStatus, HistoryEntry, VirtualRouterStatus};
 
 /// How many virtual routers Page Up and Page Down skip.
@@ -56,7 +57,7 @@ impl View {
     }
 
     /// Takes the agent's latest status, or the reason why there is none.
-    pub fn update(&mut self, answer: Result<AgentStatus, String>) {
+    pub fn update(&mut self, answer: Result<AgentStatus, ControlError>) {
         match answer {
             Ok(status) => {
                 let snapshot = CounterSnapshot::new(&status, Instant::now());
@@ -65,7 +66,7 @@ impl View {
                 self.status = Some(status);
                 self.failure = None;
             }
-            Err(error) => self.failure = Some(error),
+            Err(error) => self.failure = Some(error.to_string()),
         }
         self.select(0);
     }

@@ -134,8 +134,7 @@ impl Advert {
     /// afterwards.
     ///
     /// # Errors
-    ///
-    /// Fails with the reason why the advert must be discarded.
+    /// The advert must be discarded, for the reason that the error names.
     #[inline(always)]
     pub fn decode<P: Summed + ?Sized, C: Carrier>(
         packet: &P,

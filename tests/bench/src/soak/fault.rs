@@ -134,6 +134,7 @@ impl Fault {
         FREQUENCIES.iter().map(|(_, fault)| fault.kind())
     }
 
+    /// Returns whether the fault impairs adverts on a cable.
     pub const fn is_impairment(self) -> bool {
         matches!(self, Self::Impair(_))
     }

@@ -49,9 +49,12 @@ pub fn may_end_a_lease(delay: Duration, interval: Duration) -> bool {
 /// Reason why two routers may serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Excuse {
+    /// This router and the others do not hear each other.
     Apart {
+        /// Index of the router in the lab.
         router: usize,
     },
+    /// Adverts are late or lost.
     Impaired {
         /// Longest delay of an advert.
         latest: Duration,
@@ -68,7 +71,9 @@ struct Window {
 /// A sample in which two routers served without an excuse.
 #[derive(Clone, Debug)]
 pub struct Violation {
+    /// Client that the routers served.
     pub client: Client,
+    /// The first sample that is not excused.
     pub sample: Sample,
     /// Time since which two routers have served without interruption.
     pub since: Instant,
@@ -86,6 +91,7 @@ impl fmt::Display for Violation {
     }
 }
 
+/// Decides whether two routers may serve in a sample.
 #[derive(Debug)]
 pub struct Judge {
     /// Advertisement interval.
@@ -95,10 +101,12 @@ pub struct Judge {
     windows: Vec<Window>,
     /// Times since which two routers have served each client without interruption.
     twice_since: [Option<Instant>; 2],
+    /// Number of samples in which two routers served with an excuse.
     pub excused: u32,
 }
 
 impl Judge {
+    /// Creates a judge without excuses, for virtual routers with this advertisement interval.
     pub fn new(interval: Duration, slack: Duration) -> Self {
         Self { interval, slack, windows: Vec::new(), twice_since: [None; 2], excused: 0 }
     }

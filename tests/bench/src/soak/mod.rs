@@ -46,7 +46,9 @@ const SHOWN_LINES: usize = 80;
 /// Options of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
+    /// Time after which no further episode begins.
     pub length: Duration,
+    /// Seed of the faults. The same seed leads to the same ones.
     pub seed: u64,
     /// Number of the first episode. Earlier ones are left out.
     pub first: u64,
@@ -57,7 +59,9 @@ pub struct Options {
 /// Result of a run without a violation.
 #[derive(Debug, Default)]
 pub struct Report {
+    /// Number of episodes.
     pub episodes: u64,
+    /// Number of faults of each kind.
     pub faults: BTreeMap<&'static str, u32>,
     /// Number of samples that were due.
     pub moments: u64,

@@ -10,9 +10,11 @@ use xvrrp_lab::random::Random;
 pub struct Planned {
     /// Time from the start of the episode to the fault.
     pub after: Duration,
+    /// Time until the fault is undone.
     pub lasting: Duration,
     /// Index of the router in the lab.
     pub router: usize,
+    /// The fault.
     pub fault: Fault,
 }
 
@@ -20,6 +22,7 @@ pub struct Planned {
 /// serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Episode {
+    /// The faults, at most six.
     pub faults: Vec<Planned>,
     /// Time before the next episode.
     pub rest: Duration,

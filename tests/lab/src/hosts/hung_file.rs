@@ -38,6 +38,7 @@ pub struct HungFile {
 }
 
 impl HungFile {
+    /// Mounts a file system with one file, and hangs from then on.
     pub fn new() -> Result<Self> {
         let directory = TempDir::with_prefix("xvrrp-lab-")?;
         let path = directory.path().join("hung");
@@ -60,6 +61,7 @@ impl HungFile {
         answered.map(|()| this)
     }
 
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -21,6 +21,7 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// Starts a machine with this host name in the network namespace.
     pub fn start(namespace: &Namespace, name: &str) -> Result<Self> {
         let directory = TempDir::with_prefix("xvrrp-lab-machine-")?;
         let parts = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/hosts/machine");

@@ -28,14 +28,18 @@ pub struct Mail {
     pub encrypted: bool,
     /// The argument of `AUTH PLAIN` as it was received, in base64.
     pub login: Option<String>,
+    /// Sender of the envelope.
     pub from: String,
+    /// Recipients of the envelope.
     pub to: Vec<String>,
     /// The headers by their names.
     pub headers: BTreeMap<String, String>,
+    /// Text after the headers.
     pub body: String,
 }
 
 impl Mail {
+    /// Returns the header `Subject`, or an empty text if there is none.
     pub fn subject(&self) -> &str {
         self.headers.get("Subject").map_or("", String::as_str)
     }
@@ -61,6 +65,7 @@ pub struct MailServer {
 }
 
 impl MailServer {
+    /// Starts a server on this address in the namespace.
     pub fn start(namespace: &Namespace, address: SocketAddr, habits: Habits) -> Result<Self> {
         let listener = namespace.run(|| TcpListener::bind(address))??;
         listener.set_nonblocking(true)?;

@@ -27,7 +27,9 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// What the file system has run out of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shortage {
+    /// All blocks are in use.
     Space,
+    /// All inodes are in use, so no file can be created.
     Inodes,
 }
 
@@ -40,6 +42,7 @@ pub struct TinyDirectory {
 }
 
 impl TinyDirectory {
+    /// Mounts a tmpfs of 256 KiB with 64 inodes.
     pub fn new() -> Result<Self> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = Path::new(PLACE).join(format!("{PREFIX}{}-{number}{SUFFIX}", std::process::id()));
@@ -51,6 +54,7 @@ impl TinyDirectory {
         Ok(this)
     }
 
+    /// Returns the path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }

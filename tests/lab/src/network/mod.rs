@@ -42,8 +42,11 @@ pub fn ifindex(interface: &str) -> Result<IfIndex> {
 #[derive(Debug)]
 pub struct Lab {
     switch: Namespace,
+    /// The hosts of the routers, in the order of their addresses.
     pub routers: Vec<Namespace>,
+    /// The host that uses the virtual addresses.
     pub client: Namespace,
+    /// The host on the other side of the routers, if the lab has two segments.
     pub server: Option<Namespace>,
 }
 

@@ -53,6 +53,7 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// Returns the name that ip(8) uses.
     pub fn name(&self) -> &str {
         &self.name
     }

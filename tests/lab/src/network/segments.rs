@@ -13,6 +13,7 @@ use crate::VirtualRouter;
 pub struct Segments {
     /// Number of virtual routers, at most 255.
     pub routers: u8,
+    /// Number of interfaces of each router.
     pub interfaces: u8,
 }
 

@@ -24,6 +24,7 @@ use crate::traffic::packet_socket;
 pub struct ArpFrame {
     /// Source of the Ethernet header.
     pub source: MacAddress,
+    /// The packet.
     pub arp: Arp,
 }
 
@@ -42,6 +43,7 @@ pub struct ArpWatch {
 }
 
 impl ArpWatch {
+    /// Starts to collect the ARP packets of an interface.
     pub fn start(namespace: &Namespace, interface: &str) -> Result<Self> {
         let socket = open(namespace, interface)?;
         let frames = Arc::new(Mutex::new(Vec::new()));

@@ -31,6 +31,7 @@ pub(super) const BUFFER: usize = 8 << 20;
 pub struct UdpEcho(#[expect(dead_code, reason = "held, not used")] Service);
 
 impl UdpEcho {
+    /// Starts to answer datagrams in the namespace. Each answer contains the number `host`.
     pub fn start(namespace: &Namespace, host: u8) -> Result<Self> {
         // Both families are served (ipv6(7)).
         let socket = namespace.run(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, PORT)))??;
@@ -76,6 +77,7 @@ fn answer(socket: &UdpSocket, host: u8) -> Result<()> {
 pub struct TcpEcho(#[expect(dead_code, reason = "held, not used")] Service);
 
 impl TcpEcho {
+    /// Starts to accept connections in the namespace.
     pub fn start(namespace: &Namespace) -> Result<Self> {
         let listener = namespace.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)))??;
         listener.set_nonblocking(true)?;

@@ -12,6 +12,8 @@ pub struct Service {
 }
 
 impl Service {
+    /// Starts `work` on a thread of its own, with real-time scheduling if that is permitted. It has to return soon after
+    /// its argument has become true.
     pub fn start(work: impl FnOnce(&AtomicBool) + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -25,6 +27,7 @@ impl Service {
         }
     }
 
+    /// Makes the work end, and waits until it has.
     pub fn finish(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {

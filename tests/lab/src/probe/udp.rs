@@ -35,6 +35,7 @@ struct Seen {
 }
 
 impl UdpProbe {
+    /// Starts to send a datagram to the target in each interval.
     pub fn start(client: &Namespace, target: impl Into<IpAddr>, interval: Duration) -> Result<Self> {
         let target = SocketAddr::new(target.into(), PORT);
         let unspecified: IpAddr =
@@ -126,8 +127,10 @@ fn receive(socket: &UdpSocket, seen: &Mutex<Seen>, stop: &AtomicBool) {
 /// What the probe saw.
 #[derive(Debug)]
 pub struct Timeline {
+    /// Time of the first datagram.
     pub start: Instant,
     interval: Duration,
+    /// Number of datagrams.
     pub sent: u64,
     answers: BTreeMap<u64, (Instant, u8)>,
 }

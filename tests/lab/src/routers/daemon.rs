@@ -40,6 +40,7 @@ impl Daemon {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
+    /// Returns the id of the process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -74,6 +75,7 @@ impl Daemon {
         wait_until_is(&what, &count, || Ok(self.count_lines(words)))
     }
 
+    /// Sends a signal to the process, which must not have ended.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         if self.child.try_wait()?.is_some() {
             bail!("{} has ended already", self.name);

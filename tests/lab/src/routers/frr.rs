@@ -26,12 +26,17 @@ const LEFT_BEHIND: &str = "/var/tmp/frr";
 /// A virtual router. The names of the fields are those of FRR's manual.
 #[derive(Clone, Debug)]
 pub struct FrrConfig {
+    /// Version of VRRP: 2 or 3.
     pub version: u8,
+    /// VRID, from 1 to 255.
     pub vrid: u8,
+    /// Priority, from 1 to 254.
     pub priority: u8,
     /// In milliseconds. In version 2, a multiple of 1000.
     pub advertisement_interval: u16,
+    /// Preempt_Mode.
     pub preempt: bool,
+    /// Virtual addresses with their prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
 }
 
@@ -113,6 +118,7 @@ impl Family {
 #[derive(Debug)]
 pub struct Frr {
     families: Vec<Family>,
+    /// The daemon that speaks VRRP.
     pub vrrpd: Daemon,
     zebra: Daemon,
     _directory: TempDir,

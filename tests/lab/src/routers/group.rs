@@ -19,8 +19,11 @@ const PACE: Duration = Duration::from_millis(10);
 /// The program that runs on a router, with its configuration.
 #[derive(Clone, Debug)]
 pub enum Implementation {
+    /// An agent.
     Xvrrp(VirtualRouter),
+    /// keepalived.
     Keepalived(KeepalivedConfig),
+    /// vrrpd of FRR.
     Frr(FrrConfig),
 }
 

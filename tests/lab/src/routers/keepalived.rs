@@ -20,16 +20,23 @@ const COMPLAINTS: &[&str] =
 /// A `vrrp_instance`. The names of the fields are those of keepalived.conf(5).
 #[derive(Clone, Debug)]
 pub struct KeepalivedConfig {
+    /// Version of VRRP: 2 or 3.
     pub version: u8,
+    /// VRID, from 1 to 255.
     pub vrid: u8,
+    /// Priority, from 1 to 255.
     pub priority: u8,
     /// In seconds. In version 3, a multiple of 0.01.
     pub advert_int: f64,
+    /// Password of version 2, at most 8 bytes.
     pub auth_pass: Option<String>,
+    /// Whether the virtual addresses have the virtual MAC.
     pub use_vmac: bool,
     /// Whether adverts are sent without the virtual MAC in spite of `use_vmac`.
     pub vmac_xmit_base: bool,
+    /// Whether Preempt_Mode is off.
     pub nopreempt: bool,
+    /// Virtual addresses with their prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
 }
 
@@ -89,6 +96,7 @@ impl KeepalivedConfig {
 /// A running keepalived with its files in a directory of its own.
 #[derive(Debug)]
 pub struct Keepalived {
+    /// The process.
     pub daemon: Daemon,
     _directory: TempDir,
 }

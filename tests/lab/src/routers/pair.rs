@@ -9,7 +9,9 @@ use crate::{Lab, PATIENCE, VirtualRouter, Xvrrp, eventually};
 /// Two agents on the first two routers of a lab. The first has priority 200 and is Active; the second has priority 100.
 #[derive(Debug)]
 pub struct Pair {
+    /// The agents, the Active one first.
     pub agents: Vec<Xvrrp>,
+    /// The lab, which outlives the agents.
     pub lab: Lab,
 }
 

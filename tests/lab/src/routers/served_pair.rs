@@ -16,11 +16,15 @@ const AFTERMATHS: [Duration; 2] = [Duration::from_millis(600), Duration::from_mi
 /// Two agents on the first two routers of the lab. The Backup has the virtual router `lan` with priority 100.
 #[derive(Debug)]
 pub struct ServedPair {
+    /// Agent of the first router.
     pub active: Xvrrp,
+    /// Agent of the second router.
     pub backup: Xvrrp,
+    /// Probe that a client sends to the virtual address of `lan`.
     pub probe: UdpProbe,
     aftermath: Duration,
     _echoes: [UdpEcho; 2],
+    /// The lab, which outlives the agents.
     pub lab: Lab,
 }
 

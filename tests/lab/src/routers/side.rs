@@ -16,12 +16,14 @@ pub struct Side {
 }
 
 impl Side {
+    /// The interface of its virtual router.
     pub const INTERFACE: &str = "side0";
     /// The other end, where its adverts arrive.
     pub const OTHER_END: &str = "side1";
     /// The name of its virtual router.
     pub const NAME: &str = "side";
 
+    /// Creates both ends on the host.
     pub fn new(host: &Namespace) -> Result<Self> {
         let (near, far) = (Self::INTERFACE, Self::OTHER_END);
         host.sh(&format!(

@@ -31,6 +31,7 @@ pub fn agent_binary() -> Result<PathBuf> {
 /// A running agent with its configuration, control socket and log in a directory of its own.
 #[derive(Debug)]
 pub struct Xvrrp {
+    /// The process.
     pub daemon: Daemon,
     /// Shared with the agents that follow this one.
     directory: Arc<Scratch>,

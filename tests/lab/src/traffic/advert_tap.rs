@@ -42,8 +42,11 @@ struct Stamp {
 /// and the source of the adverts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Advertiser {
+    /// Index of the interface.
     pub interface: usize,
+    /// VRID in the adverts.
     pub vrid: u8,
+    /// Source of the adverts.
     pub source: Ipv4Addr,
 }
 

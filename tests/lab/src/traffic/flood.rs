@@ -24,7 +24,9 @@ const PACKET_QDISC_BYPASS: libc::c_int = 20;
 /// How many frames were handed over, and in what time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Handed {
+    /// Number of frames.
     pub frames: u64,
+    /// Time that handing them over took.
     pub took: Duration,
 }
 

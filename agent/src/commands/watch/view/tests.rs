@@ -172,7 +172,7 @@ fn a_list_of_hundreds_scrolls() {
 #[test]
 fn if_the_agent_is_silent_the_screen_says_so_and_shows_the_last_status() {
     let mut view = view(vec![router("lan", RouterState::Active)]);
-    view.update(Err("no agent answers".to_owned()));
+    view.update(Err(ControlError::HungUp("/run/xvrrp/xvrrp.sock".into())));
     let lines = screen(&mut view);
     assert!(lines[0].starts_with("! THE AGENT IS SILENT") && lines[2].contains("ACTIVE"), "{lines:?}");
 }

@@ -27,23 +27,28 @@ impl Hosts {
         Self(1 << host)
     }
 
+    /// Adds a host, whose index is below [`Self::MAX`].
     pub fn insert(&mut self, host: usize) {
         self.0 |= Self::one(host).0;
     }
 
+    /// Returns whether the host is in the set.
     pub const fn contains(self, host: usize) -> bool {
         self.0 & Self::one(host).0 != 0
     }
 
+    /// Returns the hosts that are in at least one of the sets.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
+    /// Returns the number of hosts.
     pub const fn len(self) -> u32 {
         self.0.count_ones()
     }
 
+    /// Returns whether no host is in the set.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -70,6 +75,7 @@ pub struct Sample {
     pub number: u32,
     /// When the first request was sent.
     pub at: Instant,
+    /// What the hosts were asked.
     pub asked: Asked,
     /// The routers that could not be asked because their ports were down.
     pub unreachable: Hosts,
@@ -143,8 +149,11 @@ impl Gap {
 /// A period in which the same hosts answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reign {
+    /// The hosts that answered.
     pub hosts: Hosts,
+    /// Time of the first sample.
     pub from: Instant,
+    /// Time of the last sample.
     pub until: Instant,
 }
 
@@ -160,6 +169,7 @@ impl ServingTimeline {
         Self { start, samples }
     }
 
+    /// Returns all samples, the oldest first.
     pub fn samples(&self) -> &[Sample] {
         &self.samples
     }
@@ -197,6 +207,7 @@ impl ServingTimeline {
         gaps
     }
 
+    /// Returns the longest of the [`Self::gaps`], or `None` if there is none.
     pub fn longest_gap(&self, kind: Kind) -> Option<Gap> {
         self.gaps(kind).into_iter().max_by_key(Gap::length)
     }

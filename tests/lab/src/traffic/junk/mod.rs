@@ -36,20 +36,28 @@ pub enum Junk {
     IntervalZero,
     /// Adverts with the address count 0 (RFC 9568 5.2.5, erratum 8299).
     CountZero,
+    /// Adverts that end before the address that they announce.
     WithoutItsAddress,
+    /// Adverts that end in the middle of the header of VRRP.
     HalfAHeader,
+    /// Adverts that end before the VRID.
     WithoutVrid,
+    /// Adverts with a VRID that is not configured.
     UnknownVrid,
+    /// Adverts from many addresses that `allowed_sources` does not list.
     ForbiddenSources,
+    /// Packets of VRRP with random content. Every other one begins like an advert.
     RandomBytes,
     /// ARP requests for the virtual address (RFC 9568 6.4.2, 6.4.3).
     ArpForVip,
     /// Datagrams to the virtual address (RFC 9568 6.4.2, 6.4.3).
     UdpToVip,
+    /// Datagrams to a closed port of the router's own address, which only its network stack handles.
     UdpToRouter,
 }
 
 impl Junk {
+    /// All kinds.
     pub const ALL: [Self; 13] = [
         Self::WrongTimeToLive,
         Self::WrongChecksum,
@@ -66,6 +74,7 @@ impl Junk {
         Self::UdpToRouter,
     ];
 
+    /// Returns the name that reports use.
     pub const fn name(self) -> &'static str {
         match self {
             Self::WrongTimeToLive => "wrong TTL",

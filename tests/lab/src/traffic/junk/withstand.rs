@@ -26,13 +26,17 @@ const LOGGED: Duration = Duration::from_millis(100);
 /// The router that is flooded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
+    /// The router that has the role.
     Active,
+    /// The router that would take over.
     Backup,
 }
 
 impl Target {
+    /// Both routers.
     pub const ALL: [Self; 2] = [Self::Active, Self::Backup];
 
+    /// Returns the name that reports use.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Active => "Active",
@@ -52,6 +56,7 @@ impl Target {
 /// What a flood and the routers did.
 #[derive(Clone, Copy, Debug)]
 pub struct Withstood {
+    /// Frames of the flood.
     pub handed: Handed,
     /// Frames that were lost on the way to the router.
     pub lost: u64,
