@@ -39,7 +39,7 @@ pub fn handle_ipv6(frame: &Frame, header: &ethernet::Header) -> XdpVerdict {
 
 /// Judges and records an advert of a virtual router of ours, and drops it. Any other advert passes: it may belong to
 /// another daemon on this interface.
-// conformance 7
+// RFC 9568 7.1, erratum 8298 (conformance 7): "It MUST verify that the VRID is configured on the receiving interface."
 #[inline(always)]
 fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> XdpVerdict {
     let Some(vrid) = vrrp::vrid(frame, ip) else {

@@ -59,13 +59,21 @@ fn entries() -> Result<(Vec<Entry>, Vec<Complaint>)> {
     let mut complaints = Vec::new();
     for (path, text) in sources()? {
         for citation in citations::of(&path, &text) {
-            if let Err(what) = enter(&mut entries, citation.clone()) {
+            if let Err(what) = check_style(&citation).and_then(|()| enter(&mut entries, citation.clone())) {
                 complaints.push(Complaint { path: path.clone(), line: citation.line, what });
             }
         }
     }
     complaints.extend(entries.iter().filter_map(lack));
     Ok((entries, complaints))
+}
+
+/// Checks that the requirement stands beside its number. For a test, the name and the assertions say it.
+fn check_style(citation: &Citation) -> Result<(), String> {
+    if citation.is_bare && !citation.is_test {
+        return Err(format!("the number alone says nothing: quote the requirement of row {} beside it", citation.row));
+    }
+    Ok(())
 }
 
 fn enter(entries: &mut [Entry], citation: Citation) -> Result<(), String> {
@@ -130,10 +138,20 @@ mod tests {
         assert_eq!(complaint("deviation = \"not implemented\"", false, false), None);
     }
 
+    fn citation(row: u32, is_test: bool, is_bare: bool) -> Citation {
+        Citation { row, line: 1, is_test, is_bare, place: Place { path: "a.rs".to_owned(), item: None } }
+    }
+
+    #[test]
+    fn code_quotes_the_requirement_beside_its_number() {
+        assert!(check_style(&citation(7, false, true)).is_err());
+        assert!(check_style(&citation(7, false, false)).is_ok());
+        assert!(check_style(&citation(7, true, true)).is_ok());
+    }
+
     #[test]
     fn a_row_that_does_not_exist_cannot_be_cited() {
-        let citation =
-            |row| Citation { row, line: 1, is_test: false, place: Place { path: "a.rs".to_owned(), item: None } };
+        let citation = |row| citation(row, false, false);
         let mut entries = [entry("", false, false)];
         assert!(enter(&mut entries, citation(7)).is_ok());
         assert!(enter(&mut entries, citation(8)).is_err());
