@@ -18,9 +18,10 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How often to look whether a file system still has to answer.
 const LOOK: Duration = Duration::from_millis(1);
 
-const UNREAD: &str = "a file that the agent reads (of a check, or its configuration) is on a file system that does not answer, and \
-                      the agent could not become another program before it does; mend or unmount the file system, or take over \
-                      with `xvrrp run --replace`";
+/// Why a reload is refused while a thread of this process waits for a file system.
+const FILE_SYSTEM_HANGS: &str = "a file system with the configuration or with a file of a check does not answer: repair \
+                                 or unmount it and reload again, or start a successor with `xvrrp run --replace`, which \
+                                 does not wait for it";
 
 /// A request that ends this agent and leaves everything to a successor.
 #[derive(Debug)]
@@ -68,10 +69,11 @@ impl Departure {
     async fn check(&self, configuration: Text, renewed: bool) -> Result<(), String> {
         let state = InheritedState { configuration: Some(configuration), renewed, ..InheritedState::default() };
         self.reload.check(&state).await?;
-        // Before adverts cease. A read that begins between now and then is not noticed. A successor in another process does
-        // not need this.
+        // The agent becomes another program only once all its threads have ended, and one that reads from this file
+        // system cannot end. Adverts would have ceased by then, so this is checked before. A read that begins after
+        // this check is not noticed. A successor in another process does not wait for these threads.
         if !files_settle(SETTLE).await {
-            return Err(UNREAD.to_owned());
+            return Err(FILE_SYSTEM_HANGS.to_owned());
         }
         self.settle().await
     }
