@@ -315,7 +315,7 @@ pub struct ConflictEvent {
 }
 
 impl ConflictEvent {
-    /// Least time between two claims that are reported, in nanoseconds: 100 ms.
+    /// Shortest time between two claims that are reported, in nanoseconds: 100 ms.
     pub const PAUSE: u64 = 100_000_000;
 }
 

@@ -104,14 +104,14 @@ fn judge<C: Carrier>(
     if router.has(abi::Router::UNICAST) && is_to_group(ip) {
         return Err(Discard::Multicast);
     }
-    let least_hop_limit = if !router.has(abi::Router::RESTRICT_SOURCES) {
+    let min_hop_limit = if !router.has(abi::Router::RESTRICT_SOURCES) {
         vrrp::HOP_LIMIT
     } else {
         maps::allowed_source(*key, ip.source().widen()).ok_or(Discard::ForbiddenSource)?
     };
     // Never fails: the agent writes 2 or 3.
     let version = Version::from_wire(router.state().version).ok_or(Discard::Version)?;
-    vrrp::Advert::decode(frame, ip, version, least_hop_limit, || policy(router, fixed))
+    vrrp::Advert::decode(frame, ip, version, min_hop_limit, || policy(router, fixed))
 }
 
 #[inline(always)]

@@ -45,11 +45,11 @@ pub(super) fn parse_vip(text: &str, version: Version) -> Result<Vip, String> {
             "{shown} is an IPv6 address, but version 2 is IPv4 only (RFC 3768); expected an IPv4 address"
         ));
     }
-    let (most, usual) = if address.is_ipv6() { (128, 64) } else { (32, 24) };
+    let (max, usual) = if address.is_ipv6() { (128, 64) } else { (32, 24) };
     let prefix_length = match prefix_length {
-        None => most,
-        Some(digits) => parse_prefix_length(digits, most).ok_or_else(|| {
-            format!("{shown} has no valid prefix length; expected one from 1 to {most}, as in \"{address}/{usual}\"")
+        None => max,
+        Some(digits) => parse_prefix_length(digits, max).ok_or_else(|| {
+            format!("{shown} has no valid prefix length; expected one from 1 to {max}, as in \"{address}/{usual}\"")
         })?,
     };
     check_unicast(address).map_err(|kind| format!("{shown} is {kind}; expected a unicast address"))?;
@@ -86,9 +86,9 @@ pub(super) fn parse_peer(text: &str) -> Result<IpAddr, String> {
     Ok(address)
 }
 
-fn parse_prefix_length(digits: &str, most: u8) -> Option<u8> {
+fn parse_prefix_length(digits: &str, max: u8) -> Option<u8> {
     let all_digits = !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse().ok().filter(|length| all_digits && (1..=most).contains(length))
+    digits.parse().ok().filter(|length| all_digits && (1..=max).contains(length))
 }
 
 /// Checks that this is a unicast address. The error names the kind of address that it is instead.

@@ -272,7 +272,7 @@ fn primary_address(config: &Config, interface: &HostInterface, origin: Origin) -
     }
 }
 
-/// Most names that a message lists.
+/// Maximum number of names that a message lists.
 const MAX_NAMES: usize = 16;
 
 /// Joins names for a message: `a, b, c and 5 more`.

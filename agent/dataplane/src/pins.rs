@@ -265,7 +265,7 @@ pub(super) fn unpin(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// Name, size of key and value, and least number of entries of every map that a successor goes on with.
+/// Name, size of key and value, and minimum number of entries of every map that a successor goes on with.
 fn forms(capacity: Capacity) -> [(&'static str, usize, usize, u32); 7] {
     let index = size_of::<u32>();
     [

@@ -176,13 +176,13 @@ impl Tables {
     }
 
     /// Allows this source for a virtual router with [`Router::RESTRICT_SOURCES`], where the TTL or hop limit is not below
-    /// `least_ttl`.
+    /// `min_ttl`.
     ///
     /// # Errors
     ///
     /// Fails if the map has no room for it.
-    pub fn allow_source(&mut self, source: SourceKey, least_ttl: u8) -> Result<(), DataplaneError> {
-        let value = Checked { value: u32::from(least_ttl), digest: digest(zerocopy::transmute!(source)) };
+    pub fn allow_source(&mut self, source: SourceKey, min_ttl: u8) -> Result<(), DataplaneError> {
+        let value = Checked { value: u32::from(min_ttl), digest: digest(zerocopy::transmute!(source)) };
         self.allowed_sources.set(source, value)
     }
 

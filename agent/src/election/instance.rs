@@ -405,13 +405,13 @@ impl Instance {
         self.note_send(sent);
     }
 
-    /// Sends up to `most` of the announcements that wait, as far as the limits allow that now.
+    /// Sends up to `max` of the announcements that wait, as far as the limits allow that now.
     // RFC 9568 6.4.2 (conformance 49): "For each IPv4 address associated with the Virtual Router, broadcast a
     // gratuitous ARP message", "For each IPv6 address associated with the Virtual Router, send an unsolicited ND
     // Neighbor Advertisement".
-    pub(super) fn announce(&mut self, urgency: Urgency, most: usize, tables: &Tables, pace: &mut Pace) {
+    pub(super) fn announce(&mut self, urgency: Urgency, max: usize, tables: &Tables, pace: &mut Pace) {
         let (count, now) = (self.announcements.count(), clock::now());
-        let mut granted = pace.grant(self.ifindex(), self.owed.of(urgency).min(most), urgency, now);
+        let mut granted = pace.grant(self.ifindex(), self.owed.of(urgency).min(max), urgency, now);
         while granted > 0 {
             let (start, taken) = self.owed.take(urgency, granted, count);
             granted = if taken > 0 { granted - taken } else { 0 };

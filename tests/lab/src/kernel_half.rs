@@ -163,8 +163,8 @@ impl KernelHalf {
         self.tables.lease(Slot::new(slot))
     }
 
-    pub fn allow_source(&mut self, router: RouterKey, source: impl IpAddress, least_ttl: u8) -> Result<()> {
-        Ok(self.tables.allow_source(SourceKey { router, address: source.widen() }, least_ttl)?)
+    pub fn allow_source(&mut self, router: RouterKey, source: impl IpAddress, min_ttl: u8) -> Result<()> {
+        Ok(self.tables.allow_source(SourceKey { router, address: source.widen() }, min_ttl)?)
     }
 
     pub fn heard(&self, slot: u32) -> Heard {

@@ -129,7 +129,7 @@ impl Advert {
     /// Decodes and verifies the payload of `ip` for a virtual router of this version and policy, in the order of
     /// RFC 9568 7.1 and RFC 3768 7.1.
     ///
-    /// `least_hop_limit` is [`HOP_LIMIT`](super::HOP_LIMIT), except for a unicast peer behind routers. `policy` is
+    /// `min_hop_limit` is [`HOP_LIMIT`](super::HOP_LIMIT), except for a unicast peer behind routers. `policy` is
     /// called as late as possible, because each branch in it doubles the paths that the verifier has to follow
     /// afterwards.
     ///
@@ -141,10 +141,10 @@ impl Advert {
         packet: &P,
         ip: &C,
         version: Version,
-        least_hop_limit: u8,
+        min_hop_limit: u8,
         policy: impl FnOnce() -> Policy<C::Address>,
     ) -> Result<Self, Discard> {
-        let message = Message::decode(packet, ip, version, least_hop_limit)?;
+        let message = Message::decode(packet, ip, version, min_hop_limit)?;
         let policy = policy();
         let (checksum, interval) = match version {
             Version::V3 => message.check_v3(ip, policy.checksums)?,
@@ -192,11 +192,11 @@ impl Message {
         packet: &P,
         ip: &C,
         version: Version,
-        least_hop_limit: u8,
+        min_hop_limit: u8,
     ) -> Result<Self, Discard> {
         // RFC 9568 5.1.1.3 (conformance 1, 2): "A VRRP Router receiving a packet with the TTL not equal to 255 MUST
         // discard the packet"; 5.1.2.3 says the same of the Hop Limit.
-        if ip.hop_limit() < least_hop_limit {
+        if ip.hop_limit() < min_hop_limit {
             return Err(Discard::TimeToLive);
         }
         if ip.is_fragment() {
