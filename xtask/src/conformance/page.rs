@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::Entry;
 use super::citations::Place;
+use super::entry::Entry;
 
 const HEAD: &str = "\
 # Conformance

@@ -35,7 +35,6 @@ const CONTAINERS: &[(&str, &str)] = &[
         "options and errors are the interface of the crate, and each format's constants stand together",
     ),
     ("tests/", "nothing is built on the tests, and what a folder shares stands best where its parts are listed"),
-    ("xtask/", "as for the tests"),
 ];
 
 struct Source<'a> {
