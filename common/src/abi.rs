@@ -300,7 +300,8 @@ pub struct AdvertEvent {
 }
 
 /// Notification that another host claims a virtual address while this host is Active, sent at most once in
-/// [`ConflictEvent::PAUSE`] for each virtual router. In the ring buffer it differs from an [`AdvertEvent`] by its length.
+/// [`ConflictEvent::PAUSE`] for each virtual router. In the ring buffer it differs from an [`AdvertEvent`] by its
+/// length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ConflictEvent {

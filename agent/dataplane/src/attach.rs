@@ -192,7 +192,8 @@ pub fn strips_vlan_tags(interface: &str) -> bool {
 ///
 /// # Safety
 ///
-/// `command` begins with the number of a command of linux/ethtool.h, and has the structure that this one reads and writes.
+/// `command` begins with the number of a command of linux/ethtool.h, and has the structure that this one reads and
+/// writes.
 unsafe fn ethtool<T>(interface: &str, command: &mut T) -> Option<()> {
     const SIOCETHTOOL: libc::Ioctl = 0x8946;
     // SAFETY: all zero is a valid `ifreq`.

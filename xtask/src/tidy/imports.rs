@@ -1,8 +1,8 @@
 //! Finds the imports between the files of a crate.
 //!
-//! A file imports from the one that defines a name, not from one that hands it on (`pub use`). Between crates there is nothing
-//! to look for: cargo refuses crates that depend on each other. What a file takes from a module that contains it counts
-//! as well, except from the modules in [`CONTAINERS`].
+//! A file imports from the one that defines a name, not from one that hands it on (`pub use`). Between crates there is
+//! nothing to look for: cargo refuses crates that depend on each other. What a file takes from a module that contains
+//! it counts as well, except from the modules in [`CONTAINERS`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
