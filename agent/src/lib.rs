@@ -1,7 +1,8 @@
-//! The xvrrp agent: runs the election, writes the role for the kernel half, announces and installs the virtual addresses.
+//! The xvrrp agent: runs the election, writes the role for the kernel half, announces and installs the virtual
+//! addresses.
 //!
-//! Start with [`service`] (start, run and stop), [`election`] (the real-time loop) and the crate `xvrrp-vrrp` (the protocol).
-//! Rooms are public as far as the program and the tests need them.
+//! Start with [`service`] (start, run and stop), [`election`] (the real-time loop) and the crate `xvrrp-vrrp` (the
+//! protocol). Rooms are public as far as the program and the tests need them.
 
 #![warn(missing_docs)]
 

@@ -7,6 +7,7 @@ use tracing_subscriber::filter::LevelFilter;
 use xvrrp::commands::Cli;
 use xvrrp::process::{log_queue, signals};
 use xvrrp_config::ConfigError;
+use xvrrp_dataplane::with_causes;
 use xvrrp_import::{ImportError, Incomplete};
 
 /// How many lines of the log may wait for whoever reads it. Room for all of them is made at the start: 64 kB.
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
             ExitCode::from(EXIT_USAGE)
         }
         Err(error) => {
-            eprintln!("xvrrp: {error:#}");
+            eprintln!("xvrrp: {}", with_causes(error.as_ref()));
             if error.is::<Incomplete>() { ExitCode::from(EXIT_INCOMPLETE) } else { ExitCode::FAILURE }
         }
     }

@@ -300,7 +300,8 @@ pub struct AdvertEvent {
 }
 
 /// Notification that another host claims a virtual address while this host is Active, sent at most once in
-/// [`ConflictEvent::PAUSE`] for each virtual router. In the ring buffer it differs from an [`AdvertEvent`] by its length.
+/// [`ConflictEvent::PAUSE`] for each virtual router. In the ring buffer it differs from an [`AdvertEvent`] by its
+/// length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ConflictEvent {
@@ -315,7 +316,7 @@ pub struct ConflictEvent {
 }
 
 impl ConflictEvent {
-    /// Least time between two claims that are reported, in nanoseconds: 100 ms.
+    /// Shortest time between two claims that are reported, in nanoseconds: 100 ms.
     pub const PAUSE: u64 = 100_000_000;
 }
 

@@ -222,7 +222,7 @@ impl Interval {
     }
 
     /// Computes `Skew_Time` of version 3 for this Active_Adver_Interval, by the formula of RFC 9568 6.1:
-    /// `((256 - Priority) * Active_Adver_Interval) / 256` (conformance 19, 22).
+    /// `((256 - Priority) * Active_Adver_Interval) / 256` (conformance 19, 22). The result is not rounded at 10 ms.
     pub const fn skew(self, priority: Priority) -> Self {
         Self((256 - priority.get() as u64) * self.0 / 256)
     }

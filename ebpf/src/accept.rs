@@ -23,7 +23,7 @@ pub enum Rule {
     BySettings,
 }
 
-/// Drops a packet that this host must not accept (conformance 32, 42).
+/// Drops a packet that this host must not accept.
 #[inline(always)]
 pub fn handle(frame: &Frame, header: &ethernet::Header, family: Family, rule: Rule) -> Result<XdpVerdict, Truncated> {
     let past_lease = !lease::all_surely_run();
@@ -41,10 +41,10 @@ pub fn handle(frame: &Frame, header: &ethernet::Header, family: Family, rule: Ru
     };
     if let Some(router) = maps::router_of_vip(frame.ifindex(), header.vlan, family, destination) {
         let accepts = router.has(Router::ACCEPT);
-        // RFC 9568 6.4.3, about packets to a virtual address: "It MUST accept packets [...] if it is the IPvX address
-        // owner or if Accept_Mode is True. Otherwise, it MUST NOT accept these packets." RFC 9568 6.4.2, about a
-        // Backup: "It MUST NOT accept packets addressed to the IPvX address(es) associated with the Virtual Router." A
-        // Backup has already dropped those that came to the virtual MAC.
+        // RFC 9568 6.4.3 (conformance 42), about packets to a virtual address: "It MUST accept packets [...] if it is
+        // the IPvX address owner or if Accept_Mode is True. Otherwise, it MUST NOT accept these packets." 6.4.2
+        // (conformance 32), about a Backup: "It MUST NOT accept packets addressed to the IPvX address(es) associated
+        // with the Virtual Router." A Backup has already dropped those that came to the virtual MAC.
         let (accepted, counter) = match rule {
             Rule::Everything => (true, Counter::NotAccepted),
             Rule::ByVirtualAddress => (accepts, Counter::NotAccepted),

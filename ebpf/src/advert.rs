@@ -39,7 +39,7 @@ pub fn handle_ipv6(frame: &Frame, header: &ethernet::Header) -> XdpVerdict {
 
 /// Judges and records an advert of a virtual router of ours, and drops it. Any other advert passes: it may belong to
 /// another daemon on this interface.
-// conformance 7
+// RFC 9568 7.1, erratum 8298 (conformance 7): "It MUST verify that the VRID is configured on the receiving interface."
 #[inline(always)]
 fn handle<C: Carrier>(frame: &Frame, vlan: u16, ip: &C) -> XdpVerdict {
     let Some(vrid) = vrrp::vrid(frame, ip) else {
@@ -104,14 +104,14 @@ fn judge<C: Carrier>(
     if router.has(abi::Router::UNICAST) && is_to_group(ip) {
         return Err(Discard::Multicast);
     }
-    let least_hop_limit = if !router.has(abi::Router::RESTRICT_SOURCES) {
+    let min_hop_limit = if !router.has(abi::Router::RESTRICT_SOURCES) {
         vrrp::HOP_LIMIT
     } else {
         maps::allowed_source(*key, ip.source().widen()).ok_or(Discard::ForbiddenSource)?
     };
     // Never fails: the agent writes 2 or 3.
     let version = Version::from_wire(router.state().version).ok_or(Discard::Version)?;
-    vrrp::Advert::decode(frame, ip, version, least_hop_limit, || policy(router, fixed))
+    vrrp::Advert::decode(frame, ip, version, min_hop_limit, || policy(router, fixed))
 }
 
 #[inline(always)]

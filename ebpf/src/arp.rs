@@ -18,7 +18,8 @@ struct Request<'a> {
 }
 
 /// Handles a frame that carries ARP.
-// conformance 28
+// RFC 9568 6.4.2 (conformance 28), about a Backup: "It MUST NOT respond to ARP requests for the IPv4 address(es)
+// associated with the Virtual Router."
 #[inline(always)]
 pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<XdpVerdict, Truncated> {
     let Some(arp) = Arp::decode(frame, header.payload)? else {
@@ -58,9 +59,9 @@ impl ResolutionMessage for Request<'_> {
         Ok(true)
     }
 
-    /// Turns the request into an ARP reply (conformance 38). RFC 9568 6.4.3: "It MUST respond to ARP requests for the IPv4
-    /// address(es) associated with the Virtual Router." 8.1.2: "The Active Router MUST NOT respond with its physical MAC
-    /// address in the ARP response."
+    /// Turns the request into an ARP reply. RFC 9568 6.4.3 (conformance 38): "It MUST respond to ARP requests for the
+    /// IPv4 address(es) associated with the Virtual Router." 8.1.2: "The Active Router MUST NOT respond with its
+    /// physical MAC address in the ARP response."
     #[inline(always)]
     fn answer(&self, frame: &mut Frame, mac: MacAddress) -> Result<(), Truncated> {
         let requester = ethernet::source(frame)?;

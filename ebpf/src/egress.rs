@@ -18,7 +18,9 @@ use crate::lease;
 use crate::maps::{self, CounterIndex, count};
 use crate::verdict::TcVerdict;
 
-/// Handles a frame that is about to leave (conformance 28, 56).
+/// Handles a frame that is about to leave. RFC 9568 6.4.2 (conformance 28): "It MUST NOT respond to ARP requests for
+/// the IPv4 address(es) associated with the Virtual Router." 8.1.2 (conformance 56): "The Active Router MUST NOT
+/// respond with its physical MAC address in the ARP response."
 #[inline(always)]
 pub fn handle(skb: &mut Skb) -> Result<TcVerdict, Truncated> {
     let protocol = skb.protocol();

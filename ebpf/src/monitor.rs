@@ -52,8 +52,8 @@ fn show_to_monitor(context: *mut xdp_md, counter: u32) {
     let frame = Frame::new(&context);
     let (length, copy) = (frame.length(), entry.as_mut_ptr());
     // No frame has length 0. The verifier does not know that, so the arithmetic excludes 0 from the result.
-    let most = CapturedFrame::MAX_CAPTURED;
-    let captured = if length > most { most } else { (length.wrapping_sub(1) & (most - 1)) + 1 };
+    let max = CapturedFrame::MAX_CAPTURED;
+    let captured = if length > max { max } else { (length.wrapping_sub(1) & (max - 1)) + 1 };
     // SAFETY: the entry is ours until it is submitted, and it has room for `captured` bytes. The rest keeps its old
     // content, which nobody reads.
     unsafe {

@@ -17,7 +17,8 @@ struct Solicitation<'a> {
 }
 
 /// Handles a frame that carries a Neighbor Solicitation or Advertisement.
-// conformance 29, 39
+// RFC 9568 6.4.2 (conformance 29), about a Backup: "It MUST NOT respond to ND Neighbor Solicitation messages for the
+// IPv6 address(es) associated with the Virtual Router."
 #[inline(always)]
 pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<XdpVerdict, Truncated> {
     let Ok(ip) = ipv6::Header::decode(frame, header.payload) else {
@@ -58,10 +59,10 @@ impl ResolutionMessage for Solicitation<'_> {
         icmpv6::is_valid(frame, &self.ip)
     }
 
-    /// Turns the solicitation into an advertisement. RFC 9568 6.4.3: "It MUST respond to ND Neighbor Solicitation
-    /// messages (with the Router Flag (R) set) for the IPv6 address(es) associated with the Virtual Router." 8.2.2: "The
-    /// Active Router MUST NOT respond with its physical MAC address." Bytes that the advertisement does not need remain
-    /// as padding.
+    /// Turns the solicitation into an advertisement. RFC 9568 6.4.3 (conformance 39): "It MUST respond to ND Neighbor
+    /// Solicitation messages (with the Router Flag (R) set) for the IPv6 address(es) associated with the Virtual
+    /// Router." 8.2.2: "The Active Router MUST NOT respond with its physical MAC address." Bytes that the advertisement
+    /// does not need remain as padding.
     #[inline(always)]
     fn answer(&self, frame: &mut Frame, mac: MacAddress) -> Result<(), Truncated> {
         let asker = ethernet::source(frame)?;

@@ -85,8 +85,8 @@ fn is_conflict(router: &RouterView, mac: MacAddress) -> bool {
     (active || router.has(abi::Router::VIRTUAL_MAC)) && mac != router.answer_mac()
 }
 
-/// Notifies the agent of a conflicting claim while this host is Active, at most once in [`ConflictEvent::PAUSE`]. The agent
-/// announces the address again and logs the claim.
+/// Notifies the agent of a conflicting claim while this host is Active, at most once in [`ConflictEvent::PAUSE`]. The
+/// agent announces the address again and logs the claim.
 #[inline(always)]
 fn report_conflict(router: &RouterView, address: Address, mac: MacAddress) {
     let active = router.role() == abi::Router::ROLE_ACTIVE;

@@ -19,7 +19,6 @@ pub enum Admission {
 }
 
 /// Decides whether a frame to the virtual MAC of this VRID is admitted. If so, rewrites its destination.
-// conformance 31, 41
 #[inline(always)]
 pub fn admit(frame: &mut Frame, header: &ethernet::Header, family: Family, vrid: Vrid) -> Result<Admission, Truncated> {
     // A frame with two tags belongs to a network that is not configured here.
@@ -30,14 +29,14 @@ pub fn admit(frame: &mut Frame, header: &ethernet::Header, family: Family, vrid:
     let Some(router) = maps::router(key).filter(|router| router.has(Router::VIRTUAL_MAC)) else {
         return Ok(Admission::NotOurs);
     };
-    // RFC 9568 6.4.2: "It MUST discard packets with a destination link-layer MAC address equal to the Virtual Router
-    // MAC address."
+    // RFC 9568 6.4.2 (conformance 31): "It MUST discard packets with a destination link-layer MAC address equal to the
+    // Virtual Router MAC address."
     if !lease::surely_runs(&router) {
         count(CounterIndex::of(&router), Counter::VirtualMacDropped);
         return Ok(Admission::Refused);
     }
-    // RFC 9568 6.4.3: "It MUST forward packets with a destination link-layer MAC address equal to the Virtual Router
-    // MAC address." The network stack only takes frames to the interface's own MAC.
+    // RFC 9568 6.4.3 (conformance 41): "It MUST forward packets with a destination link-layer MAC address equal to the
+    // Virtual Router MAC address." The network stack only takes frames to the interface's own MAC.
     frame.write(0, router.interface_mac().0)?;
     count(CounterIndex::of(&router), Counter::VirtualMacAdmitted);
     Ok(Admission::Admitted(if !router.has(Router::ACCEPT) {

@@ -122,8 +122,8 @@ fn a_flood_of_claims_is_counted_and_answered_at_a_limited_rate() -> Result<()> {
     wait_until_is("every claim is counted", &claims, || agent.counter("lan", "arp_rival_claim"))?;
     wait_until("the client receives some announcements", || Ok(announcements.count() >= 2))?;
     // The kernel half reports one claim in 100 ms, and the agent answers it twice.
-    let (answers, most) = (announcements.count(), 2 * start.elapsed().as_millis() / 100 + 20);
-    ensure!(u128::from(answers) <= most, "{answers} announcements for {claims} claims");
+    let (answers, max) = (announcements.count(), 2 * start.elapsed().as_millis() / 100 + 20);
+    ensure!(u128::from(answers) <= max, "{answers} announcements for {claims} claims");
     ensure!(agent.daemon.count_lines(&["another host claims"]) <= 64);
     agent.wait_for_transitions("lan", "active", 1)
 }

@@ -101,6 +101,15 @@ fn after_an_isolation_that_leaves_the_carrier_the_lower_priority_yields() -> Res
     Ok(())
 }
 
+/// Waits until this agent is Backup and has heard the Active router on router 0.
+fn wait_until_heard(backup: &Xvrrp) -> Result<()> {
+    eventually("the Backup has heard the Active router", PATIENCE, || {
+        let router = backup.virtual_router("lan")?;
+        ensure!(router["state"] == "backup" && router["active"]["address"] == "192.0.2.2", "{router}");
+        Ok(())
+    })
+}
+
 #[test]
 fn without_preempt_a_higher_priority_waits_until_the_active_router_is_gone() -> Result<()> {
     // RFC 9568 6.1, Preempt_Mode
@@ -109,12 +118,7 @@ fn without_preempt_a_higher_priority_waits_until_the_active_router_is_gone() -> 
     worse.wait_for_state("lan", "active")?;
     let patient = VirtualRouter::lan(200).with("preempt", "false");
     let mut better = Xvrrp::start(&lab.routers[1], &[patient])?;
-    better.wait_for_state("lan", "backup")?;
-    eventually("the Backup has heard the Active router", PATIENCE, || {
-        let router = better.virtual_router("lan")?;
-        ensure!(router["active"]["address"] == "192.0.2.2", "{router}");
-        Ok(())
-    })?;
+    wait_until_heard(&better)?;
     thread::sleep(SETTLED);
     assert_eq!(better.state("lan")?, "backup");
     assert_eq!(better.transitions("lan", "active"), 0, "it has been Active");
@@ -143,8 +147,7 @@ fn preempt_delay_does_not_delay_a_takeover_from_a_dead_router() -> Result<()> {
     worse.wait_for_state("lan", "active")?;
     let hesitant = VirtualRouter::lan(200).with("preempt_delay", "\"600s\"");
     let mut better = Xvrrp::start(&lab.routers[1], &[hesitant])?;
-    better.wait_for_state("lan", "backup")?;
-    thread::sleep(SETTLED);
+    wait_until_heard(&better)?;
     lab.pull(0)?;
     better.wait_for_state("lan", "active")
 }

@@ -69,9 +69,10 @@ impl Pair {
         let from = Instant::now();
         thread::sleep(LENGTH);
         let until = Instant::now();
+        let (tap, source) = (&self.taps[router], Lab::address(router));
         // The tap records adverts a little later than they pass.
-        thread::sleep(LATEST);
-        let longest = self.taps[router].longest_pause(Lab::address(router), from, until);
+        eventually("the next advert is recorded", PATIENCE, || tap.first_after(source, until))?;
+        let longest = tap.longest_pause(source, from, until);
         println!("adverts of router {router} were up to {longest:?} apart");
         ensure!(longest < LATEST, "adverts of router {router} were {longest:?} apart");
         Ok(())

@@ -12,7 +12,9 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use xvrrp_lab::probe::{UdpEcho, UdpProbe};
 use xvrrp_lab::traffic::AdvertTap;
-use xvrrp_lab::{Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, agent_binary, eventually, script, wait_until};
+use xvrrp_lab::{
+    Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, agent_binary, eventually, script, wait_until, wait_until_is,
+};
 
 /// Returns when the agent was started or last reloaded.
 fn started(agent: &Xvrrp) -> Result<f64> {
@@ -144,27 +146,28 @@ fn the_result_of_a_check_holds_across_a_reload_until_the_check_has_a_new_one() -
 fn a_notification_that_waits_during_a_reload_is_sent_after_it() -> Result<()> {
     let lab = Lab::new(1)?;
     let directory = tempfile::tempdir()?;
-    let calls = directory.path().join("calls");
-    let lines = format!("[ $3 = BACKUP ] && sleep 5\necho $3 >> {}", calls.display());
+    let [calls, proceed] = ["calls", "proceed"].map(|name| directory.path().join(name));
+    // For the first state, the program runs until the test lets it proceed.
+    let lines = format!(
+        "echo $3 begins >>{calls}\nwhile [ $3 = BACKUP ] && ! [ -e {proceed} ]; do sleep 0.05; done\necho $3 >>{calls}",
+        calls = calls.display(),
+        proceed = proceed.display()
+    );
     let program = script(directory.path(), "notify", &lines)?;
     let router = VirtualRouter::lan(200).with("notify", &format!("{program:?}"));
     let mut agent = Xvrrp::start(&lab.routers[0], &[router])?;
+    let called = || fs::read_to_string(&calls).unwrap_or_default();
+    wait_until_is("the program runs for the first state", &"BACKUP begins\n".to_owned(), || Ok(called()))?;
     agent.wait_for_state("lan", "active")?;
-    // The program still runs for the previous state.
-    ensure!(!calls.exists(), "the program has ended before the reload");
     agent.reload()?;
-    eventually("the program runs for the role", PATIENCE, || {
-        let words = fs::read_to_string(&calls).unwrap_or_default();
-        ensure!(words.lines().any(|word| word == "MASTER"), "{words:?}");
-        Ok(())
-    })?;
+    ensure!(called() == "BACKUP begins\n", "{}", called());
+    fs::write(&proceed, "")?;
+    let all = "BACKUP begins\nBACKUP\nMASTER begins\nMASTER\n".to_owned();
+    wait_until_is("the program runs for the role after the first state", &all, || Ok(called()))?;
     // Another reload is no news, so the program does not run again.
-    thread::sleep(Duration::from_millis(200));
-    let words = fs::read_to_string(&calls)?.replace("BACKUP\n", "");
     agent.reload()?;
     thread::sleep(Duration::from_millis(500));
-    let now = fs::read_to_string(&calls)?.replace("BACKUP\n", "");
-    ensure!(now == words, "{now:?} after {words:?}");
+    ensure!(called() == all, "{}", called());
     Ok(())
 }
 

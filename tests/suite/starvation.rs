@@ -29,30 +29,19 @@ fn assert_no_change(keys: [&str; 2], load: impl Fn() -> Result<Load>) -> Result<
     let pair = Pair::start(lab, keys, |router| router.with("advert_interval", "\"10ms\""))?;
     for _ in 0..ROUNDS {
         pair.settle()?;
-        let before = logged_changes(&pair);
+        let before = pair.changes_once_logged();
         let load = load()?;
         let start = Instant::now();
         thread::sleep(LENGTH);
         let pause = tap.longest_pause(Lab::address(0), start, Instant::now());
         drop(load);
-        let changes = logged_changes(&pair) - before;
+        let changes = pair.changes_once_logged() - before;
         println!("{changes} changes of state; adverts were up to {pause:?} apart");
         if changes == 0 {
             return Ok(());
         }
     }
     bail!("states have changed in each of {ROUNDS} rounds:\n{}", pair.logs())
-}
-
-/// Returns how many changes of state the agents have logged, once their logs no longer grow.
-fn logged_changes(pair: &Pair) -> usize {
-    loop {
-        let changes = pair.changes();
-        thread::sleep(Duration::from_millis(200));
-        if pair.changes() == changes {
-            return changes;
-        }
-    }
 }
 
 /// Lines of `[agent]`.

@@ -235,14 +235,15 @@ fn an_agent_that_cannot_create_its_control_socket_after_a_reload_continues_and_c
     let full = Full::over(&directory)?;
     // The primary address of another interface changes, so the agent reloads by itself.
     side.change(&pair.lab.routers[0])?;
-    // The log is in that directory too, so only the environment that the previous agent passes on shows a reload.
-    let environment = format!("/proc/{}/environ", pair.active.daemon.pid());
-    wait_until("the agent has reloaded", || {
-        Ok(String::from_utf8_lossy(&fs::read(&environment)?).contains("XVRRP_INHERITED="))
+    // The path of the log is below that directory, too, but the agent still has the file open.
+    let log = format!("/proc/{}/fd/2", pair.active.daemon.pid());
+    wait_until("the agent has reloaded and cannot create its control socket", || {
+        let log = fs::read_to_string(&log)?;
+        Ok(log
+            .lines()
+            .any(|line| line.contains("cannot open the control socket") && line.contains("the agent runs without it")))
     })?;
-    thread::sleep(Duration::from_secs(2));
     drop(full);
-    pair.active.daemon.wait_for_line(&["cannot open the control socket", "the agent runs without it"], PATIENCE)?;
     pair.active.daemon.wait_for_line(&["the control socket", "is there now"], PATIENCE)?;
     check_continues(pair)
 }

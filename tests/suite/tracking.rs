@@ -251,7 +251,7 @@ fn a_reload_is_refused_while_a_file_system_does_not_answer_and_no_role_is_lost()
     let hung = hung;
     wait_until_unreadable(&pair.active)?;
     let refused = pair.active.reload().err().context("the agent has reloaded")?;
-    ensure!(format!("{refused:#}").contains("is on a file system that does not answer"), "{refused:#}");
+    ensure!(format!("{refused:#}").contains("with a file of a check does not answer"), "{refused:#}");
     // A successor is another process, which does not wait for the threads of this one.
     let successor = pair.active.replace(&pair.lab.routers[0], &[VirtualRouter::lan(200)])?;
     let mut replaced = std::mem::replace(&mut pair.active, successor);

@@ -66,7 +66,8 @@ enum Command {
     },
     /// Measure xvrrp and keepalived in the same lab
     Bench {
-        /// Subjects, such as `outage` or `xdp` (default: all of them), `--runs N` and `--quick`; `-- --help` explains them
+        /// Subjects, such as `outage` or `xdp` (default: all of them), `--runs N` and `--quick`; `-- --help` explains
+        /// them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },

@@ -41,7 +41,7 @@ pub(super) enum AddressError {
     Ipv6InVersion2(Quoted),
     #[error(
         "{text} has no valid prefix length; expected one from 1 to {most}, as in \"{address}/{usual}\"",
-        most = most_prefix_length(*address),
+        most = max_prefix_length(*address),
         usual = if address.is_ipv6() { 64 } else { 24 }
     )]
     PrefixLength { text: Quoted, address: IpAddr },
@@ -81,11 +81,11 @@ pub(super) fn parse_vip(text: &str, version: Version) -> Result<Vip, AddressErro
     if address.is_ipv6() && version == Version::V2 {
         return Err(AddressError::Ipv6InVersion2(quoted()));
     }
-    let most = most_prefix_length(address);
+    let max = max_prefix_length(address);
     let prefix_length = match prefix_length {
-        None => most,
+        None => max,
         Some(digits) => {
-            parse_prefix_length(digits, most).ok_or_else(|| AddressError::PrefixLength { text: quoted(), address })?
+            parse_prefix_length(digits, max).ok_or_else(|| AddressError::PrefixLength { text: quoted(), address })?
         }
     };
     check_unicast(address).map_err(|kind| AddressError::NotUnicast(quoted(), kind))?;
@@ -118,13 +118,13 @@ pub(super) fn parse_peer(text: &str) -> Result<IpAddr, AddressError> {
     Ok(address)
 }
 
-fn most_prefix_length(address: IpAddr) -> u8 {
+fn max_prefix_length(address: IpAddr) -> u8 {
     if address.is_ipv6() { 128 } else { 32 }
 }
 
-fn parse_prefix_length(digits: &str, most: u8) -> Option<u8> {
+fn parse_prefix_length(digits: &str, max: u8) -> Option<u8> {
     let all_digits = !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse().ok().filter(|length| all_digits && (1..=most).contains(length))
+    digits.parse().ok().filter(|length| all_digits && (1..=max).contains(length))
 }
 
 /// Checks that this is a unicast address. The error names the kind of address that it is instead.

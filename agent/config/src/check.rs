@@ -18,9 +18,9 @@ use super::values::{MAX_PATH, name_or_number, read_interface};
 const INTERVALS: RangeInclusive<Interval> = Interval::from_millis(10)..=Interval::from_millis(3_600_000);
 const WEIGHTS: RangeInclusive<i16> = -253..=253;
 
-/// Most checks of a configuration.
+/// Maximum number of checks of a configuration.
 const MAX_CHECKS: usize = 1024;
-/// Most words of a command: the program and its arguments.
+/// Maximum number of words of a command: the program and its arguments.
 const MAX_WORDS: usize = 64;
 
 /// The checks by name, including those with errors: a `track` that refers to one of them is not an error itself.

@@ -243,7 +243,9 @@ fn not_a_program(path: &str) -> String {
     format!("{} is not a program that can be run; give the path of one", quote(path))
 }
 
-/// Returns the address that adverts on this interface are sent from (RFC 9568 1.7, conformance 51, 52).
+/// Returns the address that adverts on this interface are sent from (RFC 9568 1.7). RFC 9568 7.2 (conformance 51, 52):
+/// "Set the source IPv4 address to the interface's primary IPv4 address", "Set the source IPv6 address to the
+/// interface's link-local IPv6 address".
 ///
 /// This is the first address of its kind that is not a virtual address, unless this host owns that one. For IPv6 it is
 /// link-local (5.1.2.1), except for unicast peers that are not on the link: their adverts are sent from the oldest
@@ -268,7 +270,7 @@ fn primary_address(config: &Config, interface: &HostInterface, origin: Origin) -
     }
 }
 
-/// Most names that a message lists.
+/// Maximum number of names that a message lists.
 const MAX_NAMES: usize = 16;
 
 /// Joins names for a message: `a, b, c and 5 more`.

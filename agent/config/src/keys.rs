@@ -49,7 +49,7 @@ pub(super) const INTERFACE: Key = key("interface", "the name of a network interf
 pub(super) const VRID: Key = key("vrid", "an integer from 1 to 255 (RFC 9568 5.2.3)");
 pub(super) const VERSION: Key = key("version", "the integer 2 (RFC 3768) or 3 (RFC 9568)");
 pub(super) const PRIORITY: Key = key("priority", "an integer from 1 to 255 (RFC 9568 5.2.4)");
-// conformance 25
+// RFC 9568 5.2.7 (conformance 25): the interval is 12 bits of centiseconds.
 pub(super) const ADVERT_INTERVAL: Key =
     key("advert_interval", "a duration from \"10ms\" to \"40.95s\" in steps of 10ms (RFC 9568 5.2.7)");
 pub(super) const ADVERT_INTERVAL_V2: Key =

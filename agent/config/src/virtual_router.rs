@@ -287,9 +287,9 @@ fn check_ipv6_addresses(section: &mut Section, vrid: Option<Vrid>, addresses: &[
     }
     let count = ipv6.count() + 1;
     if count > VirtualRouterConfig::MAX_IPV6_ADDRESSES {
-        let most = VirtualRouterConfig::MAX_IPV6_ADDRESSES;
+        let max = VirtualRouterConfig::MAX_IPV6_ADDRESSES;
         let message =
-            format!("{count} IPv6 addresses are too many; expected at most {most}, which one advert can carry");
+            format!("{count} IPv6 addresses are too many; expected at most {max}, which one advert can carry");
         section.report(&keys::ADDRESSES, section.line_of(&keys::ADDRESSES), message);
     }
 }

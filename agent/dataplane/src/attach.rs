@@ -15,7 +15,7 @@ use xvrrp_common::abi::program;
 use xvrrp_common::units::IfIndex;
 use xvrrp_common::xdp::{XdpMode, XdpProgram};
 
-use super::error::{DataplaneError, chain};
+use super::error::{DataplaneError, with_causes};
 
 /// Attaches the XDP program in the best mode that does the job.
 pub(super) fn ingress(
@@ -54,9 +54,9 @@ pub(super) fn egress(
 ) -> Result<SchedClassifierLinkId, DataplaneError> {
     let failed = |reason: String| DataplaneError::AttachEgress { interface: interface.to_owned(), reason };
     if !has_tcx() {
-        make_room(interface, TcAttachType::Egress, program::EGRESS).map_err(|error| failed(chain(&error)))?;
+        make_room(interface, TcAttachType::Egress, program::EGRESS).map_err(|error| failed(with_causes(&error)))?;
     }
-    classifier.attach(interface, TcAttachType::Egress).map_err(|error| failed(chain(&error)))
+    classifier.attach(interface, TcAttachType::Egress).map_err(|error| failed(with_causes(&error)))
 }
 
 /// Attaches the fence before everything else that looks at what arrives.
@@ -68,11 +68,11 @@ pub(super) fn fence(
     let options = if has_tcx() {
         TcAttachOptions::TcxOrder(LinkOrder::first())
     } else {
-        make_room(interface, TcAttachType::Ingress, program::FENCE).map_err(|error| failed(chain(&error)))?;
+        make_room(interface, TcAttachType::Ingress, program::FENCE).map_err(|error| failed(with_causes(&error)))?;
         TcAttachOptions::Netlink(NlOptions::default())
     };
     let attached = classifier.attach_with_options(interface, TcAttachType::Ingress, options);
-    attached.map_err(|error| failed(chain(&error)))
+    attached.map_err(|error| failed(with_causes(&error)))
 }
 
 /// Creates the clsact qdisc, for kernels without TCX, and removes a predecessor's program from it.
@@ -162,7 +162,8 @@ pub fn strips_vlan_tags(interface: &str) -> bool {
 /// Asks the interface's driver; `None` if it does not answer.
 ///
 /// # Safety
-/// `command` begins with the number of a command of linux/ethtool.h, and has the structure that this one reads and writes.
+/// `command` begins with the number of a command of linux/ethtool.h, and has the structure that this one reads and
+/// writes.
 unsafe fn ethtool<T>(interface: &str, command: &mut T) -> Option<()> {
     const SIOCETHTOOL: libc::Ioctl = 0x8946;
     // SAFETY: all zero is a valid `ifreq`.

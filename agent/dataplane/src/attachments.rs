@@ -73,7 +73,8 @@ impl Attachments {
         Ok(Self { ebpf, pins, maps, interfaces: BTreeMap::new(), seen: BTreeSet::new() })
     }
 
-    /// Puts back the pins that something else has removed. The kernel half works without them, but ends with this process.
+    /// Puts back the pins that something else has removed. The kernel half works without them, but ends with this
+    /// process.
     ///
     /// # Errors
     /// The BPF file system cannot be read or written.
@@ -197,8 +198,8 @@ impl Attachments {
         }
     }
 
-    /// The fence for other interfaces, with an owner of its own: attaching it waits for the kernel, which nothing else may.
-    /// None without pins.
+    /// The fence for other interfaces, with an owner of its own: attaching it waits for the kernel, which nothing else
+    /// may. None without pins.
     ///
     /// # Errors
     /// The program cannot be pinned and opened again.

@@ -15,7 +15,7 @@ const VERIFIER_LINES: usize = 12;
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
     /// The kernel or aya refuses the BPF object.
-    #[error("cannot load the BPF object: {}", chain(.0))]
+    #[error("cannot load the BPF object: {}", with_causes(.0))]
     Load(#[from] EbpfError),
     /// The BPF object has no such map or program, or it was taken before.
     #[error("the BPF object lacks {0}, or it is in use already")]
@@ -24,10 +24,10 @@ pub enum DataplaneError {
     #[error("{}", program(.0))]
     Program(#[from] ProgramError),
     /// A map cannot be read or written.
-    #[error("cannot use a BPF map: {}", chain(.0))]
+    #[error("cannot use a BPF map: {}", with_causes(.0))]
     Map(#[from] MapError),
     /// The log of the programs cannot be read.
-    #[error("cannot read the kernel half's log: {}", chain(.0))]
+    #[error("cannot read the kernel half's log: {}", with_causes(.0))]
     Log(#[from] aya_log::Error),
     /// A map cannot be mapped into memory.
     #[error("cannot map a BPF array into memory: {0}")]
@@ -39,7 +39,7 @@ pub enum DataplaneError {
     #[error("this kernel cannot show frames: that takes Linux 5.18")]
     CannotShow,
     /// A pinned link cannot be used.
-    #[error("cannot use a pinned link: {}", chain(.0))]
+    #[error("cannot use a pinned link: {}", with_causes(.0))]
     Link(#[from] LinkError),
     /// Nothing can be pinned at this path.
     #[error(
@@ -72,7 +72,7 @@ pub enum DataplaneError {
         source: io::Error,
     },
     /// The XDP program cannot be attached, in neither mode.
-    #[error("cannot attach to {interface}, not even in generic mode: {}", chain(.source))]
+    #[error("cannot attach to {interface}, not even in generic mode: {}", with_causes(.source))]
     Attach {
         /// The interface's name.
         interface: String,
@@ -116,12 +116,13 @@ fn program(error: &ProgramError) -> String {
             let end = lines.get(lines.len().saturating_sub(VERIFIER_LINES)..).unwrap_or_default();
             format!("the kernel refuses a BPF program: {io_error}; end of the verifier's log:\n{}", end.join("\n"))
         }
-        other => format!("cannot use a BPF program: {}", chain(other)),
+        other => format!("cannot use a BPF program: {}", with_causes(other)),
     }
 }
 
-/// The error with its causes: aya's own texts often leave the system's reason to the source.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+/// Returns the text of an error with its causes, each said once. Some errors, such as those of aya, leave the system's
+/// reason to their source. Others repeat it in their own text.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -132,4 +133,26 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot open {path}")]
+    struct Silent {
+        path: &'static str,
+        source: io::Error,
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("no agent answers: {0}")]
+    struct Repeating(#[source] Silent);
+
+    #[test]
+    fn each_cause_is_said_once_whether_or_not_an_error_repeats_its_cause() {
+        let error = Repeating(Silent { path: "/run/x", source: io::Error::other("no such file") });
+        assert_eq!(with_causes(&error), "no agent answers: cannot open /run/x: no such file");
+    }
 }

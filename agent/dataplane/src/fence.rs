@@ -1,4 +1,5 @@
-//! The fence on interfaces without a virtual router: a TC program that drops what is for a virtual address past the lease.
+//! The fence on interfaces without a virtual router: a TC program that drops what is for a virtual address past the
+//! lease.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

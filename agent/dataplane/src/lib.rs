@@ -1,7 +1,7 @@
 //! The agent's side of the kernel half: loads it, attaches it, writes its maps and reads what it heard and counted.
 //!
-//! The only user of aya. Programs, links and maps are pinned ([`Pins`]), so that they outlive the process: the kernel half
-//! of a dead agent keeps receiving adverts, and serves until the lease ends.
+//! The only user of aya. Programs, links and maps are pinned ([`Pins`]), so that they outlive the process: the kernel
+//! half of a dead agent keeps receiving adverts, and serves until the lease ends.
 
 #![warn(missing_docs)]
 
@@ -34,7 +34,7 @@ pub use attach::strips_vlan_tags;
 pub use attachments::{Attachments, RestoredPins};
 pub use capacity::Capacity;
 pub use counters::CounterReader;
-pub use error::DataplaneError;
+pub use error::{DataplaneError, with_causes};
 pub use events::{Events, KernelEvent};
 pub use fence::Fence;
 pub use link_probe::LinkProbe;
@@ -65,8 +65,8 @@ impl Dataplane {
     }
 
     /// Loads the programs, with the maps that a predecessor has left, or else new ones of at least this capacity; they
-    /// will outlive this process. Nothing is attached or written yet. A predecessor is [`Predecessor::Compatible`], or has
-    /// been removed.
+    /// will outlive this process. Nothing is attached or written yet. A predecessor is [`Predecessor::Compatible`], or
+    /// has been removed.
     ///
     /// # Errors
     /// The kernel refuses a map or a program, or nothing can be pinned.
@@ -79,7 +79,8 @@ impl Dataplane {
         let can_show = u32::from(monitor::can_show());
         let mut loader = EbpfLoader::new();
         loader
-            // The programs look into no structure of the kernel's, so its type information (megabytes) need not be read.
+            // The programs look into no structure of the kernel's, so its type information (megabytes) need not be
+            // read.
             .btf(None)
             .map_max_entries(map::ROUTERS, capacity.routers.max(1))
             .map_max_entries(map::VIPS, capacity.vips.max(1))
@@ -110,7 +111,8 @@ fn page_size() -> u32 {
     sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| size.try_into().ok()).unwrap_or(1 << 16)
 }
 
-/// Releases the memory of [`OBJECT`], half a megabyte. The kernel reads the pages from the file if they are needed again.
+/// Releases the memory of [`OBJECT`], half a megabyte. The kernel reads the pages from the file if they are needed
+/// again.
 fn release_object() {
     let page = page_size() as usize;
     // Whole pages of nothing else.

@@ -91,8 +91,8 @@ impl LinkProbe {
         bpf(&LinkDetach { link_fd: self.0.as_raw_fd() }).map(drop)
     }
 
-    /// Returns the interface that it holds its program to; `None` once somebody has detached it by hand, or the interface is gone.
-    /// Waits for the kernel's network lock.
+    /// Returns the interface that it holds its program to; `None` once somebody has detached it by hand, or the
+    /// interface is gone. Waits for the kernel's network lock.
     pub fn ifindex(&self) -> Option<IfIndex> {
         let mut info = LinkInfo::default();
         let told = bpf(&InfoByFd {

@@ -104,8 +104,8 @@ impl<T> Mapped<T> {
 
     fn words(&self, index: u32) -> Option<&[AtomicU64]> {
         let entry = self.entry(index)?;
-        // SAFETY: the entry is mapped as long as `self` lives, aligned, and consists of so many words. Whoever shares the memory
-        // accesses it by whole words, too.
+        // SAFETY: the entry is mapped as long as `self` lives, aligned, and consists of so many words. Whoever shares
+        // the memory accesses it by whole words, too.
         Some(unsafe { slice::from_raw_parts(entry.as_ptr().cast(), Self::WORDS) })
     }
 
@@ -141,8 +141,8 @@ impl SlotTable {
 
     /// Everything in the slot; empty if the slot does not exist.
     pub(super) fn read(&self, slot: Slot) -> SlotEntry {
-        // SAFETY: the entry is mapped as long as `self` lives, aligned, and any bytes make a `SlotEntry`. The kernel half writes
-        // nothing but the lease, by whole words.
+        // SAFETY: the entry is mapped as long as `self` lives, aligned, and any bytes make a `SlotEntry`. The kernel
+        // half writes nothing but the lease, by whole words.
         self.0.entry(slot.get()).map_or_else(SlotEntry::default, |entry| unsafe { entry.read_volatile() })
     }
 
@@ -215,9 +215,9 @@ impl SettingsEntry {
         }
     }
 
-    /// Gives a lease to all, which `until` works out. `mark` is a moment that has passed, and that never stood there before: if
-    /// the kernel half ends a lease that `until` has looked at already, it takes the mark away, and the lease of all stays
-    /// ended.
+    /// Gives a lease to all, which `until` works out. `mark` is a moment that has passed, and that never stood there
+    /// before: if the kernel half ends a lease that `until` has looked at already, it takes the mark away, and the
+    /// lease of all stays ended.
     pub(super) fn renew_all(&self, mark: u64, until: impl FnOnce() -> u64) {
         let Some(all) = self.all() else { return };
         all.store(mark, Ordering::SeqCst);

@@ -15,8 +15,8 @@ use super::DataplaneError;
 /// How many frames are read at once: about what the buffer holds.
 const MAX_READ: usize = 512;
 
-/// Makes the kernel half copy the frames that it sees while a client monitors them. Its maps are not pinned: the programs of
-/// a successor have maps of their own, and start without a client.
+/// Makes the kernel half copy the frames that it sees while a client monitors them. Its maps are not pinned: the
+/// programs of a successor have maps of their own, and start without a client.
 pub struct Monitor {
     buffer: MapData,
     /// The buffer, while somebody watches: it is some hundred kilobytes of our memory.

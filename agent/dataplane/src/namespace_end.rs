@@ -1,9 +1,9 @@
 //! Finds out whether the network namespace is gone to which the pins in a directory belong.
 //!
-//! A namespace is known only by its cookie, and no system call finds it by that. The absence of an agent or of interfaces
-//! does not prove that it is gone. So there is a map beside the others whose only entry names the loopback interface of the
-//! namespace. The kernel takes an entry out of such a map (`BPF_MAP_TYPE_DEVMAP`) when its interface is
-//! unregistered, and nobody can unregister a loopback interface but the kernel, at the end of the namespace.
+//! A namespace is known only by its cookie, and no system call finds it by that. The absence of an agent or of
+//! interfaces does not prove that it is gone. So there is a map beside the others whose only entry names the loopback
+//! interface of the namespace. The kernel takes an entry out of such a map (`BPF_MAP_TYPE_DEVMAP`) when its interface
+//! is unregistered, and nobody can unregister a loopback interface but the kernel, at the end of the namespace.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

@@ -109,8 +109,8 @@ impl Pins {
         Ok(())
     }
 
-    /// Returns why there can be no pins below `base`, as far as is known without changing anything. A missing BPF file system is
-    /// not an obstacle, because the agent mounts one, unless that would hide files.
+    /// Returns why there can be no pins below `base`, as far as is known without changing anything. A missing BPF file
+    /// system is not an obstacle, because the agent mounts one, unless that would hide files.
     pub fn obstacle(base: &Path) -> Option<DataplaneError> {
         let parent = base.parent().unwrap_or(base);
         let hides = !is_bpf_file_system(parent).ok()? && has_entries(parent).ok()?;
@@ -191,8 +191,8 @@ impl Pins {
         LinkProbe::open(&self.link(kind, ifindex)).is_ok_and(|link| link.ifindex() == Some(ifindex))
     }
 
-    /// Names links after the interfaces that they are on now: one that was in another network namespace meanwhile may have
-    /// come back with another index, and a predecessor's programs with it.
+    /// Names links after the interfaces that they are on now: one that was in another network namespace meanwhile may
+    /// have come back with another index, and a predecessor's programs with it.
     pub fn follow_interfaces(&self) {
         for kind in [INGRESS, EGRESS] {
             let on = |pin: &Path| LinkProbe::open(pin).ok().and_then(|link| link.ifindex());
@@ -243,8 +243,8 @@ impl Pins {
         Ok(())
     }
 
-    /// Removes the pins of those other network namespaces that are gone, and returns their directories. Nobody can start in
-    /// such a namespace any more; of one that lives, or of which nothing is known, nothing is touched.
+    /// Removes the pins of those other network namespaces that are gone, and returns their directories. Nobody can
+    /// start in such a namespace any more; of one that lives, or of which nothing is known, nothing is touched.
     pub fn remove_of_gone_namespaces(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.base).into_iter().flatten().flatten();
         let directories = entries.map(|entry| entry.path()).filter(|path| *path != self.directory);
@@ -283,7 +283,7 @@ pub(super) fn unpin(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// Name, size of key and value, and least number of entries of every map that a successor goes on with.
+/// Name, size of key and value, and minimum number of entries of every map that a successor goes on with.
 fn forms(capacity: Capacity) -> [(&'static str, usize, usize, u32); 7] {
     let index = size_of::<u32>();
     [

@@ -170,13 +170,13 @@ impl Tables {
         Ok(sources)
     }
 
-    /// Allows this source for a virtual router with [`Router::RESTRICT_SOURCES`], where the TTL or hop limit is not below
-    /// `least_ttl`.
+    /// Allows this source for a virtual router with [`Router::RESTRICT_SOURCES`], where the TTL or hop limit is not
+    /// below `min_ttl`.
     ///
     /// # Errors
     /// The map has no room for another source.
-    pub fn allow_source(&mut self, source: SourceKey, least_ttl: u8) -> Result<(), DataplaneError> {
-        let value = Checked { value: u32::from(least_ttl), digest: digest(zerocopy::transmute!(source)) };
+    pub fn allow_source(&mut self, source: SourceKey, min_ttl: u8) -> Result<(), DataplaneError> {
+        let value = Checked { value: u32::from(min_ttl), digest: digest(zerocopy::transmute!(source)) };
         self.allowed_sources.set(source, value)
     }
 
@@ -239,8 +239,9 @@ impl Tables {
         self.all_ended.get()
     }
 
-    /// Gives a lease to all ([`Settings::all`](xvrrp_common::abi::Settings::all)): the one that ends first of those in the slots of `active`, which are all
-    /// virtual routers that the maps have as Active. Each call has another `now`. Returns the end.
+    /// Gives a lease to all ([`Settings::all`](xvrrp_common::abi::Settings::all)): the one that ends first of those in
+    /// the slots of `active`, which are all virtual routers that the maps have as Active. Each call has another `now`.
+    /// Returns the end.
     pub fn renew_lease_of_all(&self, now: Instant, active: impl Iterator<Item = Slot>) -> u64 {
         let mut until = Lease::UNLIMITED;
         self.settings.renew_all(now.as_nanos(), || {
@@ -323,7 +324,7 @@ impl<K: Pod + Ord, V: Pod + PartialEq> Hash<K, V> {
 /// Waits until every program has ended that was running: none of them reads any longer what was removed. Some 10 ms.
 pub fn wait_for_readers() {
     const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
-    // SAFETY: no pointers. Where the kernel refuses (a processor without ticks), a reader of what was removed has only the
-    // digests and keys to go by.
+    // SAFETY: no pointers. Where the kernel refuses (a processor without ticks), a reader of what was removed has only
+    // the digests and keys to go by.
     unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
 }

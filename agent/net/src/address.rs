@@ -29,8 +29,8 @@ pub(super) fn interface_address(message: &AddressMessage) -> Option<InterfaceAdd
 }
 
 pub(super) fn placed(message: &AddressMessage) -> Option<Placed> {
-    // IFA_LOCAL is the interface's own end; on a point-to-point link IFA_ADDRESS is the other one. IPv6 has no IFA_LOCAL
-    // elsewhere.
+    // IFA_LOCAL is the interface's own end; on a point-to-point link IFA_ADDRESS is the other one. IPv6 has no
+    // IFA_LOCAL elsewhere.
     let attributes = || message.attributes.iter();
     let local = attributes().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),

@@ -31,8 +31,9 @@ impl Memberships {
         Ok(Self(socket))
     }
 
-    /// Joins the group of the `adverts`, and the solicited-node group of each virtual address (RFC 9568 6.4.3,
-    /// conformance 40), which the interface would join by itself only once it has the address.
+    /// Joins the group of the `adverts`, and the solicited-node group of each virtual address, which the interface
+    /// would join by itself only once it has the address. RFC 9568 6.4.3 (conformance 40): "It MUST be a member of the
+    /// Solicited-Node multicast address for the IPv6 address(es) associated with the Virtual Router."
     ///
     /// # Errors
     /// The interface cannot join one of the groups.

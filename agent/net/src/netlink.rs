@@ -89,8 +89,8 @@ impl Netlink {
         Ok(interfaces)
     }
 
-    /// Adds addresses to interfaces (with their names), in this order, and marks them as ours. Goes on after a failure; returns the
-    /// outcomes in the same order.
+    /// Adds addresses to interfaces (with their names), in this order, and marks them as ours. Goes on after a failure;
+    /// returns the outcomes in the same order.
     pub async fn add_addresses(
         &self,
         addresses: impl IntoIterator<Item = (Placed, &str)>,
@@ -108,11 +108,11 @@ impl Netlink {
         let attributes = &mut request.message_mut().attributes;
         attributes.push(AddressAttribute::Protocol(ADDRESS_PROTOCOL));
         if address.is_ipv6() {
-            // Another host has the address, or had it until now: duplicate detection would find it, or take a second (RFC 4862
-            // 5.4; conformance 57).
+            // Another host has the address, or had it until now. Duplicate address detection (RFC 4862 5.4) would find
+            // that host, or take a second. RFC 9568 8.2 (conformance 57): a virtual address is installed without it.
             attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-            // Always valid, but deprecated: this host does not choose it as the source of its own connections (RFC 6724 5,
-            // rule 3).
+            // Always valid, but deprecated: this host does not choose it as the source of its own connections (RFC 6724
+            // 5, rule 3).
             let mut lifetimes = CacheInfo::default();
             (lifetimes.ifa_valid, lifetimes.ifa_preferred) = (u32::MAX, 0);
             attributes.push(AddressAttribute::CacheInfo(lifetimes));
@@ -144,8 +144,8 @@ impl Netlink {
         Ok(self.address_messages().await?.into_iter().filter_map(found).collect())
     }
 
-    /// Removes these addresses, in this order, whoever has added them. Returns the outcomes in the same order; an address that is
-    /// gone by then counts as removed.
+    /// Removes these addresses, in this order, whoever has added them. Returns the outcomes in the same order; an
+    /// address that is gone by then counts as removed.
     pub async fn take_off(&self, found: Vec<(FoundAddress, &str)>) -> Vec<Result<(), NetError>> {
         let interfaces: BTreeSet<&str> = found.iter().map(|(_, interface)| *interface).collect();
         let _promote: Vec<_> = interfaces.into_iter().map(promote::Secondaries::on).collect();
@@ -156,9 +156,9 @@ impl Netlink {
         stream::iter(removals).buffered(IN_FLIGHT).collect().await
     }
 
-    /// Removes addresses that [`Self::add_addresses`] added from interfaces (with their names). One that is gone, or that
-    /// something else has added again meanwhile, is left alone. Goes on after a failure; returns those that are still there, and
-    /// why.
+    /// Removes addresses that [`Self::add_addresses`] added from interfaces (with their names). One that is gone, or
+    /// that something else has added again meanwhile, is left alone. Goes on after a failure; returns those that are
+    /// still there, and why.
     ///
     /// # Errors
     /// The kernel does not list addresses.
@@ -169,8 +169,8 @@ impl Netlink {
         let messages = self.address_messages().await?;
         let interfaces: BTreeSet<&str> = added.values().copied().collect();
         let _promote: Vec<_> = interfaces.into_iter().map(promote::Secondaries::on).collect();
-        // Secondary addresses before their primary one: each removal of a primary one makes the kernel promote the next, which
-        // goes over all others.
+        // Secondary addresses before their primary one: each removal of a primary one makes the kernel promote the
+        // next, which goes over all others.
         let removals = messages.into_iter().rev().filter_map(|message| {
             let found = interface_address(&message).filter(|found| found.ours || !*MARKS_LAST)?;
             let placed = (IfIndex::new(message.header.index), found.address, found.prefix_length);
@@ -183,8 +183,9 @@ impl Netlink {
         Ok(stream::iter(removals).buffered(IN_FLIGHT).filter_map(ready).collect().await)
     }
 
-    /// Removes every address that an agent added to any interface and did not remove before it ended, except those to `keep`
-    /// (interface index, address). Goes on after a failure; returns what was removed, as `address/prefix`, and every failure.
+    /// Removes every address that an agent added to any interface and did not remove before it ended, except those to
+    /// `keep` (interface index, address). Goes on after a failure; returns what was removed, as `address/prefix`, and
+    /// every failure.
     ///
     /// # Errors
     /// The kernel does not list addresses or interfaces.

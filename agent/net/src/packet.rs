@@ -19,8 +19,8 @@ const ADDRESS_LENGTH: libc::socklen_t = size_of::<libc::sockaddr_ll>() as libc::
 /// How many frames one system call takes at most: their headers are on the stack.
 const AT_ONCE: usize = 64;
 
-/// How much may wait in the queues of all interfaces together, in bytes. A limit, not an allocation, and so large that each
-/// interface's own queue is full before: one that is stuck takes no room from the adverts of another.
+/// How much may wait in the queues of all interfaces together, in bytes. A limit, not an allocation, and so large that
+/// each interface's own queue is full before: one that is stuck takes no room from the adverts of another.
 const SEND_BUFFER: usize = 256 << 20;
 
 /// An `AF_PACKET` socket that only sends: nothing is ever queued to it, since it is bound to no protocol.

@@ -14,8 +14,8 @@ use xvrrp_common::units::IfIndex;
 use super::packet::PRIORITY_CONTROL;
 
 /// Room for what waits until the neighbor has answered ARP or a solicitation, in bytes: more than the kernel lets wait
-/// (`net.ipv4.neigh.default.unres_qlen_bytes`, 212,992), which then drops the oldest. So a router that is gone does not make
-/// sending fail.
+/// (`net.ipv4.neigh.default.unres_qlen_bytes`, 212,992), which then drops the oldest. So a router that is gone does not
+/// make sending fail.
 const SEND_BUFFER: usize = 1 << 20;
 
 /// A raw IP socket that only sends: `IPPROTO_RAW` receives nothing (raw(7)), and the IP header is ours.

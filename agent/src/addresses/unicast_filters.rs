@@ -5,9 +5,9 @@
 //! contains the network namespace, and its text contains the namespace and the boot: agents of several namespaces may
 //! share a directory, and the index of an interface means nothing in another namespace.
 //!
-//! The record of a version up to 0.1 names interfaces but no namespace. It is assumed to be this namespace's if an agent
-//! has left its pins here, as every agent does that runs, is replaced or has crashed. Otherwise the record may belong to
-//! an agent of another namespace with the same control path, and is left alone.
+//! The record of a version up to 0.1 names interfaces but no namespace. It is assumed to be this namespace's if an
+//! agent has left its pins here, as every agent does that runs, is replaced or has crashed. Otherwise the record may
+//! belong to an agent of another namespace with the same control path, and is left alone.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -102,7 +102,8 @@ impl UnicastFilters {
     }
 
     /// Opens the filters for all pairs of interface and MAC in `wanted` and closes the others. A filter that is open
-    /// already stays open without interruption (conformance 55).
+    /// already stays open without interruption. RFC 9568 8.1.2 (conformance 55): "gratuitous ARP messages MUST be
+    /// delayed until both the IPv4 address and the Virtual Router MAC address are configured".
     ///
     /// # Errors
     /// The kernel refuses an entry, or the record cannot be written.

@@ -29,7 +29,8 @@ pub struct AgentStatus {
     pub pid: u32,
     /// When the agent was started or last reloaded, in seconds since 1970.
     pub started: f64,
-    /// Why programs and maps are not pinned, if they are not. As long as this lasts, a restart of the agent is a failover.
+    /// Why programs and maps are not pinned, if they are not. As long as this lasts, a restart of the agent is a
+    /// failover.
     #[serde(default)]
     pub unpinned: Option<String>,
     /// All virtual routers, in the order of the configuration.

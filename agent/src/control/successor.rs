@@ -120,8 +120,8 @@ impl Incumbent {
         !self.waits || peeked == Err(Errno::EAGAIN)
     }
 
-    /// Returns whether the process of the other agent has ended, or ends within [`ENDING`]. An agent that continues does so in
-    /// the same process.
+    /// Returns whether the process of the other agent has ended, or ends within [`ENDING`]. An agent that continues
+    /// does so in the same process.
     pub fn has_ended(&self) -> bool {
         let Ok(peer) = getsockopt(&self.stream, PeerCredentials) else { return false };
         let deadline = Instant::now() + ENDING;

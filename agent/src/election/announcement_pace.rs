@@ -116,14 +116,14 @@ struct Budget {
 
 impl Budget {
     fn grant(&mut self, wanted: usize, urgency: Urgency, now: Instant) -> usize {
-        let most = Interval::from_nanos(MAX_SAVED * COST);
-        self.paid_until = self.paid_until.max(now - most);
+        let max = Interval::from_nanos(MAX_SAVED * COST);
+        self.paid_until = self.paid_until.max(now - max);
         let affordable = now.since(self.paid_until).as_nanos() / COST;
         let granted = match urgency {
             Urgency::Takeover => wanted,
             Urgency::Routine => wanted.min(usize::try_from(affordable).unwrap_or(usize::MAX)),
         };
-        self.paid_until = (self.paid_until + price(granted)).min(now + most);
+        self.paid_until = (self.paid_until + price(granted)).min(now + max);
         granted
     }
 

@@ -25,7 +25,6 @@ impl Comparison {
 
     /// Returns a difference that the administrator should be notified of (RFC 9568 7.1), if it is new. `other_checksum`
     /// says that the sender advertises beside us although our adverts win, and uses the other form of the checksum.
-    // conformance 12, 13, 14, 58
     pub(super) fn compare(
         &mut self,
         machine: &xvrrp_vrrp::Config,
@@ -38,11 +37,15 @@ impl Comparison {
         let theirs = Interval::from_nanos(advert.interval);
         let ours = machine.advert_interval;
         let count = advert.address_count;
+        // RFC 9568 7.1, erratum 8298 (conformance 14): "It SHOULD verify that the local router is not the IPvX address
+        // owner (Priority = 255) and log the event." That includes a second owner (8.3.2, conformance 58).
         let problem = if machine.priority.is_owner() && !priority.is_release() {
             Some(RouterProblem::OwnerContested { router, priority })
         } else if usize::from(count) != self.address_count || advert.address_sum != self.address_sum {
+            // RFC 9568 7.1 (conformance 13): another list of addresses is logged.
             Some(RouterProblem::AddressesDiffer { router, count })
         } else if theirs != ours {
+            // RFC 9568 7.1 (conformance 12): another interval is logged, and the advert counts all the same.
             Some(RouterProblem::IntervalsDiffer { router, theirs, ours })
         } else if other_checksum && machine.version == Version::V3 {
             Some(RouterProblem::ChecksumsDiffer { router })

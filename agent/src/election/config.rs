@@ -15,7 +15,8 @@ use crate::identity::RouterIndex;
 /// Minimum time between two reports of problems.
 pub(super) const PROBLEM_PAUSE: Interval = Interval::from_millis(10_000);
 
-/// The parts and the initial state of a virtual router, apart from those of its state machine and its entry in the maps.
+/// The parts and the initial state of a virtual router, apart from those of its state machine and its entry in the
+/// maps.
 #[derive(Debug)]
 pub struct InstanceConfig {
     /// Its number in the election.

@@ -5,8 +5,8 @@ use xvrrp_common::units::{Instant, MacAddress, Priority};
 use xvrrp_dataplane::{DataplaneError, Slot, Tables};
 use xvrrp_vrrp::State;
 
-/// Copy of a virtual router's entry in the maps, as the agent last wrote it. Every write replaces the whole entry, so the
-/// copy also has the priority, the version and other values that are only read from the state machine.
+/// Copy of a virtual router's entry in the maps, as the agent last wrote it. Every write replaces the whole entry, so
+/// the copy also has the priority, the version and other values that are only read from the state machine.
 #[derive(Debug)]
 pub struct Entry {
     key: RouterKey,

@@ -216,8 +216,9 @@ impl Instance {
     }
 
     /// Handles the claim of another host to one of our addresses: announces the address at once, for hosts that
-    /// believed the claim. The kernel half then reports no further claim, to any address, for [`abi::ConflictEvent::PAUSE`].
-    /// After that time, all addresses are announced, as an answer to all claims that may have been made meanwhile.
+    /// believed the claim. The kernel half then reports no further claim, to any address, for
+    /// [`abi::ConflictEvent::PAUSE`]. After that time, all addresses are announced, as an answer to all claims that may
+    /// have been made meanwhile.
     pub(super) fn contest(&mut self, claim: &abi::ConflictEvent, now: Instant, outlets: &Outlets, pace: &mut Pace) {
         let claimed = |vip: &&IpAddr| abi::address(**vip) == claim.address;
         let Some(&address) = self.config.addresses.iter().find(claimed) else { return };
@@ -404,11 +405,13 @@ impl Instance {
         self.note_send(sent);
     }
 
-    /// Sends up to `most` of the announcements that wait, as far as the limits allow that now.
-    // conformance 49
-    pub(super) fn announce(&mut self, urgency: Urgency, most: usize, tables: &Tables, pace: &mut Pace) {
+    /// Sends up to `max` of the announcements that wait, as far as the limits allow that now.
+    // RFC 9568 6.4.2 (conformance 49): "For each IPv4 address associated with the Virtual Router, broadcast a
+    // gratuitous ARP message", "For each IPv6 address associated with the Virtual Router, send an unsolicited ND
+    // Neighbor Advertisement".
+    pub(super) fn announce(&mut self, urgency: Urgency, max: usize, tables: &Tables, pace: &mut Pace) {
         let (count, now) = (self.announcements.count(), clock::now());
-        let mut granted = pace.grant(self.ifindex(), self.owed.of(urgency).min(most), urgency, now);
+        let mut granted = pace.grant(self.ifindex(), self.owed.of(urgency).min(max), urgency, now);
         while granted > 0 {
             let portion = self.owed.take(urgency, granted, count);
             granted = if portion.count() > 0 { granted - portion.count() } else { 0 };
@@ -458,7 +461,9 @@ impl Instance {
         }
     }
 
-    // conformance 50, 51, 54
+    // RFC 9568 7.2 (conformance 50, 51, 54): "Set the source MAC address to the Virtual Router MAC address", "Set the
+    // source IPv4 address to the interface's primary IPv4 address", "Fill in the VRRP packet fields with the
+    // appropriate Virtual Router configuration state".
     fn build_adverts(&mut self) -> io::Result<()> {
         let InstanceConfig { addresses, peers, .. } = &self.config;
         let machine = self.machine.config();

@@ -35,9 +35,9 @@ pub struct StateChange {
     pub priority: u8,
 }
 
-/// Returns the audiences of all virtual routers and sync groups. Both families of a virtual router change role together,
-/// so they share one audience. It is at the place of the first family that takes part, or of the first family if both
-/// wait.
+/// Returns the audiences of all virtual routers and sync groups. Both families of a virtual router change role
+/// together, so they share one audience. It is at the place of the first family that takes part, or of the first family
+/// if both wait.
 pub fn audiences(plans: &Plans<'_>, groups: &[SyncGroupConfig]) -> BTreeMap<AudienceId, Audience> {
     let mut names = BTreeSet::new();
     let routers = plans.all().filter(|(_, config)| names.insert(config.name.as_str()));

@@ -130,7 +130,7 @@ impl Reporter {
     }
 
     /// Logs the adverts discarded since the last call: one line for each virtual router and reason, so that a flood of
-    /// bad adverts does not flood the log (conformance 11).
+    /// bad adverts does not flood the log. RFC 9568 7.1 (conformance 11): discards are logged, at a limited rate.
     pub fn report_discards(&mut self) {
         for LoggedRouter { name, family, vrid, slot, counted } in &mut self.routers {
             let Ok(now) = self.counters.of_router(*slot) else {

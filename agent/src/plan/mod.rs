@@ -344,7 +344,8 @@ impl<'a> Plan<'a> {
         xvrrp_vrrp::Config { priority: self.verdict.priority, ..machine(self.config, self.primary) }
     }
 
-    /// Returns Accept_Mode. The address owner always accepts (RFC 9568 6.1, 6.4.3, conformance 42).
+    /// Returns Accept_Mode. The address owner always accepts. RFC 9568 6.4.3 (conformance 42): "if it is the IPvX
+    /// address owner or if Accept_Mode is True".
     fn accepts(&self) -> bool {
         self.config.accept || self.config.priority.is_owner()
     }

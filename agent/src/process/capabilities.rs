@@ -45,7 +45,8 @@ pub struct Missing {
 /// without them the agent runs and logs a warning.
 ///
 /// # Errors
-/// A capability is missing, or the capabilities cannot be read. [`CapabilityError::Missing`] names all that are missing.
+/// A capability is missing, or the capabilities cannot be read. [`CapabilityError::Missing`] names all that are
+/// missing.
 pub fn check(enters_namespace: bool) -> Result<(), CapabilityError> {
     match missing(effective().map_err(CapabilityError::Read)?, enters_namespace) {
         missing if missing.is_empty() => Ok(()),

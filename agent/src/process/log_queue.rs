@@ -1,7 +1,7 @@
 //! The lines of the log that wait for its thread.
 //!
-//! A separate thread writes the log, so that a slow reader delays nothing. When the process becomes another program, that
-//! thread ends. Lines that still wait are lost, usually including the reason for the change.
+//! A separate thread writes the log, so that a slow reader delays nothing. When the process becomes another program,
+//! that thread ends. Lines that still wait are lost, usually including the reason for the change.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,8 +46,8 @@ impl<W: Write> Write for Receiver<W> {
     }
 }
 
-/// Waits until everything is written that was logged before. Returns false if that takes longer than `patience`: the log's
-/// reader is slow, or lines were dropped because too many waited.
+/// Waits until everything is written that was logged before. Returns false if that takes longer than `patience`: the
+/// log's reader is slow, or lines were dropped because too many waited.
 pub async fn drain(patience: Duration) -> bool {
     let drained = async {
         while WAITING.load(Ordering::Relaxed) > 0 {

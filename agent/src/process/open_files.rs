@@ -1,13 +1,13 @@
-//! The limit on open files: thousands of virtual routers may need more files than the 1,024 that a process may have open by
-//! default.
+//! The limit on open files: thousands of virtual routers may need more files than the 1,024 that a process may have
+//! open by default.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Files besides those of the virtual routers: maps, netlink, clients.
 const OTHERS: u64 = 512;
 
-/// Raises the soft limit on open files, up to the hard limit, if there is no room for this many `files` of virtual routers
-/// and everything else. Programs that the agent starts inherit the limit.
+/// Raises the soft limit on open files, up to the hard limit, if there is no room for this many `files` of virtual
+/// routers and everything else. Programs that the agent starts inherit the limit.
 pub fn make_room(files: usize) {
     let needed = u64::try_from(files).unwrap_or(u64::MAX).saturating_add(OTHERS);
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };

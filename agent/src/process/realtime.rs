@@ -15,8 +15,9 @@ pub fn schedule_fifo(priority: u8) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Schedules the calling thread behind an election of this priority and ahead of ordinary load, as far as there is a priority
-/// between the two. Where that is not permitted, the thread stays as it is: the election reports that for all threads.
+/// Schedules the calling thread behind an election of this priority and ahead of ordinary load, as far as there is a
+/// priority between the two. Where that is not permitted, the thread stays as it is: the election reports that for all
+/// threads.
 pub fn schedule_behind_election(election_priority: u8) {
     let _ = election_priority.checked_sub(1).filter(|priority| *priority > 0).map(schedule_fifo);
 }
@@ -69,8 +70,8 @@ fn set_nice(nice: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Keeps in memory whatever the process uses from now on, the program's code first of all: a takeover must not wait until
-/// the kernel has read a page from a disk. Needs `CAP_IPC_LOCK` or a sufficient `RLIMIT_MEMLOCK`.
+/// Keeps in memory whatever the process uses from now on, the program's code first of all: a takeover must not wait
+/// until the kernel has read a page from a disk. Needs `CAP_IPC_LOCK` or a sufficient `RLIMIT_MEMLOCK`.
 ///
 /// # Errors
 /// The memory cannot be locked. The agent works without that, but a takeover may be late while memory is short.
@@ -86,7 +87,8 @@ pub fn lock_memory() -> io::Result<()> {
     Ok(())
 }
 
-/// Touches the stack and the heap that a thread may need for a takeover, so that the kernel need not find pages for it then.
+/// Touches the stack and the heap that a thread may need for a takeover, so that the kernel need not find pages for it
+/// then.
 #[allow(clippy::large_stack_arrays, reason = "it is there to be large")]
 pub fn touch_memory() {
     // More than any call of ours takes, and less than what makes malloc(3) return memory to the kernel.

@@ -69,8 +69,8 @@ impl Signals {
     }
 }
 
-/// Blocks the handled signals in the calling thread. Every thread but the one with [`Signals`] needs that: a signal that
-/// another thread takes just before the process becomes another program is lost.
+/// Blocks the handled signals in the calling thread. Every thread but the one with [`Signals`] needs that: a signal
+/// that another thread takes just before the process becomes another program is lost.
 pub fn hold_back() {
     // Fails only for invalid arguments (pthread_sigmask(3)).
     let _ = handled().thread_block();

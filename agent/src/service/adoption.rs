@@ -58,8 +58,8 @@ pub fn adopt(
         for vip in plan.vips() {
             tables.add_vip(vip, plan.slot)?;
         }
-        for (source, least_ttl) in plan.allowed_sources() {
-            tables.allow_source(source, least_ttl)?;
+        for (source, min_ttl) in plan.allowed_sources() {
+            tables.allow_source(source, min_ttl)?;
         }
     }
     for (vip, slot) in vips_anywhere(plans) {

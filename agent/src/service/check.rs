@@ -9,7 +9,7 @@ use anyhow::bail;
 use nix::unistd::{AccessFlags, User, access};
 use xvrrp_config::files::Asking;
 use xvrrp_config::{Config, host, mail, surroundings};
-use xvrrp_dataplane::{Capacity, DataplaneError, Pins, Predecessor};
+use xvrrp_dataplane::{Capacity, DataplaneError, Pins, Predecessor, with_causes};
 use xvrrp_net::{Interface, Netlink};
 
 use crate::plan::{self, Plans, facts};
@@ -89,7 +89,7 @@ pub async fn report_warnings(config: Config) {
     };
     match warnings {
         Ok(warnings) => warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
-        Err(error) => tracing::error!("{error:#}"),
+        Err(error) => tracing::error!("{}", with_causes(error.as_ref())),
     }
 }
 

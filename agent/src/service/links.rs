@@ -1,8 +1,8 @@
 //! Reports the links to the election, on a thread of its own.
 //!
-//! A cable that is pulled must be noticed while the agent still loads its programs, and however long ordinary load keeps the
-//! management side waiting: an Active router that did not notice would serve beside another one for up to an interval
-//! once the cable is back.
+//! A cable that is pulled must be noticed while the agent still loads its programs, and however long ordinary load
+//! keeps the management side waiting: an Active router that did not notice would serve beside another one for up to an
+//! interval once the cable is back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,8 +95,8 @@ impl LinkReports {
         }
     }
 
-    /// Reports the present state of all interfaces that were held, and of those whose kernel half is `lost`. Returns false
-    /// if that cannot be found out now.
+    /// Reports the present state of all interfaces that were held, and of those whose kernel half is `lost`. Returns
+    /// false if that cannot be found out now.
     pub async fn release(&self, lost: BTreeMap<IfIndex, String>, netlink: &Netlink) -> bool {
         let ifindices = {
             let mut state = self.lock();
@@ -108,8 +108,8 @@ impl LinkReports {
         self.look(&ifindices, netlink).await
     }
 
-    /// Reports the present state of these interfaces, whatever was reported before. Returns false if that cannot be found
-    /// out now.
+    /// Reports the present state of these interfaces, whatever was reported before. Returns false if that cannot be
+    /// found out now.
     pub async fn look(&self, ifindices: &BTreeSet<IfIndex>, netlink: &Netlink) -> bool {
         self.begin_look();
         let listed = netlink.interfaces().await;
@@ -121,8 +121,8 @@ impl LinkReports {
         self.lock().changed = Some(BTreeSet::new());
     }
 
-    /// Reports what was `listed` after [`Self::begin_look`]. Of a link that has changed since, the notification is at least as
-    /// new, or a newer one follows it.
+    /// Reports what was `listed` after [`Self::begin_look`]. Of a link that has changed since, the notification is at
+    /// least as new, or a newer one follows it.
     fn end_look(&self, ifindices: &BTreeSet<IfIndex>, listed: Option<Vec<Interface>>) -> bool {
         let mut state = self.lock();
         let changed = state.changed.take().unwrap_or_default();

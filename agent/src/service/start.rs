@@ -355,7 +355,8 @@ fn lock_memory(realtime_priority: u8, reporter: &mut Reporter) {
     }
 }
 
-/// Gives up the roles of virtual routers that are no longer configured, and logs what the configuration's check warns of.
+/// Gives up the roles of virtual routers that are no longer configured, and logs what the configuration's check warns
+/// of.
 fn say_farewell(start: &Start<'_>, farewell: Farewell, threads: &Threads, renewed: bool) {
     let (addresses, election) = (threads.addresses.requests.downgrade(), threads.election.commands.clone());
     tokio::spawn(farewell.say(addresses, election, start.interfaces.to_vec(), Arc::clone(&start.socket)));

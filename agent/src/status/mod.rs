@@ -185,8 +185,8 @@ impl Inspector {
         status.collect()
     }
 
-    /// Returns how many notify programs have failed. The families of a virtual router share one audience, so all but one
-    /// of them have none.
+    /// Returns how many notify programs have failed. The families of a virtual router share one audience, so all but
+    /// one of them have none.
     fn notify_failures(&self, audience: AudienceId) -> u64 {
         self.sources.notify_failures.get(&audience).map_or(0, |count| count.load(Ordering::Relaxed))
     }

@@ -27,9 +27,8 @@ pub enum DepartureError {
     Unsettled,
     /// A thread of this process waits for a file system.
     #[error(
-        "a file that the agent reads (of a check, or its configuration) is on a file system that does not answer, and \
-         the agent could not become another program before it does; mend or unmount the file system, or take over \
-         with `xvrrp run --replace`"
+        "a file system with the configuration or with a file of a check does not answer: repair or unmount it and \
+         reload again, or start a successor with `xvrrp run --replace`, which does not wait for it"
     )]
     FileSystem,
     /// The next agent could not use the configuration.
@@ -80,8 +79,9 @@ impl Departure {
     async fn check(&self, configuration: Text, renewed: bool) -> Result<(), DepartureError> {
         let state = InheritedState { configuration: Some(configuration), renewed, ..InheritedState::default() };
         self.reload.check(&state).await?;
-        // Before adverts cease. A read that begins between now and then is not noticed. A successor in another process does
-        // not need this.
+        // The agent becomes another program only once all its threads have ended, and one that reads from this file
+        // system cannot end. Adverts would have ceased by then, so this is checked before. A read that begins after
+        // this check is not noticed. A successor in another process does not wait for these threads.
         if !files_settle(SETTLE).await {
             return Err(DepartureError::FileSystem);
         }

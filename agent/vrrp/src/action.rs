@@ -14,7 +14,8 @@ pub enum Action {
     SetPreempt(bool),
     /// Use this priority from now on, in the kernel half and in adverts.
     SetPriority(Priority),
-    /// Write whether we stand by ([`Event::StandBy`](super::Event::StandBy)); the maps keep it for a successor of the agent.
+    /// Write whether we stand by ([`Event::StandBy`](super::Event::StandBy)); the maps keep it for a successor of the
+    /// agent.
     SetStandBy(bool),
     /// Send an advert with this priority (RFC 9568 7.2).
     SendAdvert {
@@ -27,8 +28,8 @@ pub enum Action {
     InstallAddresses,
     /// Remove them.
     RemoveAddresses,
-    /// Report the change, which is made. Also sent, with `to` equal to `from`, when a virtual router is started on an interface
-    /// that is down.
+    /// Report the change, which is made. Also sent, with `to` equal to `from`, when a virtual router is started on an
+    /// interface that is down.
     Transition {
         /// The state before.
         from: State,

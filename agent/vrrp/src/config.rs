@@ -21,7 +21,8 @@ pub struct Config {
     pub preempt_delay: Interval,
     /// Where our adverts come from: breaks the tie between equal priorities.
     pub primary: IpAddr,
-    /// Whether to serve only while our own adverts are sent: [`VirtualRouter::advert_sent`](super::VirtualRouter::advert_sent).
+    /// Whether to serve only while our own adverts are sent:
+    /// [`VirtualRouter::advert_sent`](super::VirtualRouter::advert_sent).
     pub lease: bool,
     /// How often to announce the virtual addresses after a takeover; once at least.
     pub announce_count: u8,

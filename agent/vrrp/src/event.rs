@@ -9,7 +9,8 @@ use xvrrp_common::units::{Instant, Interval, Priority};
 pub enum Event {
     /// Take part in the election (RFC 9568 6.4.1).
     Startup,
-    /// Take part in the election as Active, after a predecessor on this host that was Active and whose lease still runs.
+    /// Take part in the election as Active, after a predecessor on this host that was Active and whose lease still
+    /// runs.
     Resume {
         /// When the predecessor's lease ends.
         lease_until: Instant,
@@ -24,8 +25,8 @@ pub enum Event {
     PartnerActive,
     /// A partner was Active, and has become Backup.
     PartnerBackup,
-    /// Whether the interfaces of all partners let them take part; [`Checks::Pending`] if that is not known of one yet. Tracked
-    /// checks do not count here, since they are the same for all. The default is [`Checks::Passed`].
+    /// Whether the interfaces of all partners let them take part; [`Checks::Pending`] if that is not known of one yet.
+    /// Tracked checks do not count here, since they are the same for all. The default is [`Checks::Passed`].
     Partners(Checks),
     /// The result of all tracked checks together. The default is [`Checks::Passed`].
     Checks(Checks),
@@ -34,8 +35,8 @@ pub enum Event {
     Kept(bool),
     /// Our priority from now on: 1 to 254, or 255 for the owner. Any other is ignored, and an owner stays one.
     Priority(Priority),
-    /// Whether the role is left to others as long as one of them has it. An Active router gives it up. May be repeated; ends by
-    /// itself with the next takeover. An owner ignores it.
+    /// Whether the role is left to others as long as one of them has it. An Active router gives it up. May be repeated;
+    /// ends by itself with the next takeover. An owner ignores it.
     StandBy(bool),
     /// A valid advert that changes something, or any valid advert while we are Active.
     Advert(ReceivedAdvert),

@@ -4,9 +4,9 @@ use xvrrp_common::units::{Instant, Interval};
 
 /// How a Backup treats an Active whose priority is lower than its own.
 ///
-/// The delay is not part of the RFC. It gives a router that has come back time to get ready (routes, sessions, state) while
-/// another one serves. It counts from the first advert of a lower priority. It never delays the takeover from an Active that has
-/// died, because it only lets lower-priority adverts restart the Active_Down_Timer.
+/// The delay is not part of the RFC. It gives a router that has come back time to get ready (routes, sessions, state)
+/// while another one serves. It counts from the first advert of a lower priority. It never delays the takeover from an
+/// Active that has died, because it only lets lower-priority adverts restart the Active_Down_Timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Preemption {
     /// Leave it alone.

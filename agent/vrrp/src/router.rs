@@ -70,7 +70,6 @@ impl VirtualRouter {
         }
     }
 
-    // conformance 18
     /// Handles an event that happened at this moment, or was noticed then.
     pub fn handle_event(&mut self, event: Event, now: Instant) {
         match event {
@@ -87,7 +86,8 @@ impl VirtualRouter {
             Event::Partners(partners) => self.partners = partners,
             Event::Priority(priority) => return self.change_priority(priority, now),
             Event::StandBy(stands_by) => return self.stand_by(stands_by, now),
-            // Our own adverts, which a loop in the network brings back, say nothing of another router.
+            // RFC 9568 7.1 (conformance 18): our own adverts, which a loop in the network brings back, say nothing of
+            // another router.
             Event::Advert(advert) if advert.source == self.config.primary => return,
             Event::Advert(_) | Event::Restarted { .. } | Event::PartnerActive | Event::PartnerBackup => {}
         }
@@ -158,7 +158,6 @@ impl VirtualRouter {
         }
     }
 
-    // conformance 26, 27
     fn start(&mut self, reason: Reason, now: Instant) {
         if !self.started {
             return;
@@ -176,8 +175,12 @@ impl VirtualRouter {
         } else if self.partners == Checks::Pending {
             self.reason = Reason::PartnerPending;
         } else if self.config.priority.is_owner() {
+            // RFC 9568 6.4.1 (conformance 26), in the words of RFC 3768 6.4.1: "If the Priority = 255 (i.e., the router
+            // owns the IP address(es) associated with the virtual router)", "Send an ADVERTISEMENT".
             self.take_over(Reason::Owner, now);
         } else {
+            // RFC 9568 6.4.1 (conformance 27), in the words of RFC 3768 6.4.1: "Set the Master_Down_Timer to
+            // Master_Down_Interval", "Transition to the {Backup} state".
             self.intervals = self.own_intervals();
             self.become_backup(now, None, reason, now, &[]);
         }
@@ -198,9 +201,10 @@ impl VirtualRouter {
 
     // RFC 9568 6.4.2
 
-    // conformance 37
     fn handle_in_backup(&mut self, event: Event, now: Instant) {
         match event {
+            // RFC 9568 6.4.2 (conformance 37): "If a Shutdown event is received, then: [...] Transition to the
+            // {Initialize} state". Nothing is sent.
             Event::Shutdown => self.enter(Phase::Initialize, Reason::Shutdown, now, &[]),
             Event::InterfaceDown => self.enter(Phase::Initialize, Reason::InterfaceDown, now, &[]),
             Event::Checks(Checks::Failed) => self.enter(Phase::Initialize, Reason::CheckFailed, now, &[]),
@@ -221,9 +225,10 @@ impl VirtualRouter {
         }
     }
 
-    // conformance 36
     fn fire_in_backup(&mut self, now: Instant) {
         let Phase::Backup(backup) = &mut self.phase else { return };
+        // RFC 9568 6.4.2 (conformance 36): "If the Active_Down_Timer fires, then: [...] Send an ADVERTISEMENT [...]
+        // Transition to the {Active} state".
         if backup.active_down_timer <= now {
             let reason = backup.outlook;
             self.take_over(reason, now);
@@ -233,7 +238,6 @@ impl VirtualRouter {
         }
     }
 
-    // conformance 33, 34, 35
     fn hear_in_backup(&mut self, advert: ReceivedAdvert) {
         let preemption = self.preemption();
         let Phase::Backup(backup) = &mut self.phase else { return };
@@ -244,6 +248,8 @@ impl VirtualRouter {
         backup.heard_at = advert.received_at;
         backup.active = Some((advert.source, advert.priority));
 
+        // RFC 9568 6.4.2 (conformance 33): "If the Priority in the ADVERTISEMENT is 0, then: [...] Set the
+        // Active_Down_Timer to Skew_Time".
         if advert.priority.is_release() {
             backup.active = None;
             // Another Active may have been heard since.
@@ -253,12 +259,17 @@ impl VirtualRouter {
                 backup.outlook = Reason::ActiveReleased;
             }
         } else if advert.priority >= self.priority {
+            // RFC 9568 6.4.2 (conformance 34): "If Preempt_Mode is False, or if the Priority in the ADVERTISEMENT is
+            // greater than or equal to the local Priority, then: [...] Set the Active_Down_Timer to
+            // Active_Down_Interval".
             backup.preemption = preemption;
             self.restart_active_down_timer(advert.received_at, advert.interval);
             self.tell_preempt();
         } else if backup.preemption.disregards_lower() {
+            // RFC 9568 6.4.2 (conformance 35): "Discard the ADVERTISEMENT".
             backup.outlook = Reason::Preempted;
         } else {
+            // Preempt_Mode is off, or preempt_delay, which is not part of the RFC, has not passed.
             backup.preemption.lower_heard(advert.received_at);
             self.restart_active_down_timer(advert.received_at, advert.interval);
         }
@@ -285,9 +296,10 @@ impl VirtualRouter {
 
     // RFC 9568 6.4.3
 
-    // conformance 48
     fn handle_in_active(&mut self, event: Event, now: Instant) {
         match event {
+            // RFC 9568 6.4.3 (conformance 48): "If a Shutdown event is received, then: [...] Send an ADVERTISEMENT with
+            // Priority = 0 [...] Transition to the {Initialize} state".
             Event::Shutdown => self.enter(Phase::Initialize, Reason::Shutdown, now, &RELEASE),
             Event::Checks(Checks::Failed) => self.enter(Phase::Initialize, Reason::CheckFailed, now, &RELEASE),
             Event::Kept(false) => self.enter(Phase::Initialize, Reason::AddressesNotKept, now, &RELEASE),
@@ -314,10 +326,10 @@ impl VirtualRouter {
         }
     }
 
-    // conformance 43
     fn fire_in_active(&mut self, now: Instant) {
         let Phase::Active(active) = &mut self.phase else { return };
         let (advertises, announces) = (active.adver_timer.fires(now), active.announces(now));
+        // RFC 9568 6.4.3 (conformance 43): "If the Adver_Timer fires, then: [...] Send an ADVERTISEMENT".
         if advertises {
             self.send_advert(now);
         }
@@ -326,21 +338,25 @@ impl VirtualRouter {
         }
     }
 
-    // conformance 44, 45, 46, 47
     fn hear_in_active(&mut self, advert: ReceivedAdvert, now: Instant) {
         let Phase::Active(active) = &mut self.phase else { return };
-        // One of ours that has left since its arrival has answered it: adverts that piled up before a late agent are not
-        // answered by a burst.
+        // One of ours that has left since its arrival has answered it: adverts that piled up before a late agent are
+        // not answered by a burst.
         let answered = advert.received_at < active.advert_sent_at;
         let theirs = (advert.priority, advert.source);
         let ours = (self.priority, self.config.primary);
 
+        // RFC 9568 6.4.3 (conformance 44): "If the Priority in the ADVERTISEMENT is 0, then: [...] Send an
+        // ADVERTISEMENT [...] Reset the Adver_Timer to Advertisement_Interval".
         if advert.priority.is_release() {
             if !answered {
                 active.adver_timer.restart(now);
                 self.send_advert(now);
             }
         } else if theirs > ours {
+            // RFC 9568 6.4.3 (conformance 45, 46): "If the Priority in the ADVERTISEMENT is greater than the local
+            // Priority or the Priority in the ADVERTISEMENT is equal to the local Priority and the primary IPvX address
+            // of the sender is greater than the local primary IPvX address [...] Transition to the {Backup} state".
             let intervals = self.intervals.learned(advert.interval);
             // The report is so late that a living sender would have sent more adverts by now.
             if advert.received_at + intervals.active_down() <= now {
@@ -356,7 +372,9 @@ impl VirtualRouter {
                 &[Action::RemoveAddresses],
             );
         } else if !answered {
-            // RFC 3768 only discards it. One more advert does no harm there, and ends the other router's error sooner.
+            // RFC 9568 6.4.3 (conformance 47): "Send an ADVERTISEMENT immediately to assert the {Active} state to the
+            // sending VRRP Router". RFC 3768 only discards the advert that was received. One more advert does no harm
+            // there, and ends the other router's error sooner.
             self.send_advert(now);
         }
     }
@@ -374,8 +392,9 @@ impl VirtualRouter {
         self.become_active(reason, now + self.own_intervals().lease(), now);
     }
 
-    // conformance 24
     fn become_active(&mut self, reason: Reason, lease_until: Instant, now: Instant) {
+        // RFC 9568 6.4.2 (conformance 24): "Set the Adver_Timer to Advertisement_Interval", which is our own interval,
+        // whatever was learned as a Backup.
         self.intervals = self.own_intervals();
         let active = Active::new(&self.config, lease_until, now);
         let advert = Action::SendAdvert { priority: self.priority };
@@ -440,8 +459,8 @@ impl VirtualRouter {
     }
 }
 
-/// Hashes what the router will do, for a search through all that can happen. Fields that are only reported (since when, and
-/// why) are left out, and so is the configuration, which never changes.
+/// Hashes what the router will do, for a search through all that can happen. Fields that are only reported (since when,
+/// and why) are left out, and so is the configuration, which never changes.
 impl Hash for VirtualRouter {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let Self { config: _, since: _, reason: _, phase, started, interface_up, checks, kept, partners, .. } = self;

@@ -2,7 +2,8 @@
 
 use xvrrp_common::units::{Instant, Interval, Priority, Version};
 
-/// Returns how long the sender of an advert may serve: Active_Down_Interval of any other router is longer by its Skew_Time.
+/// Returns how long the sender of an advert may serve: Active_Down_Interval of any other router is longer by its
+/// Skew_Time.
 pub fn lease(active_adver: Interval) -> Interval {
     active_adver.saturating_mul(3)
 }
@@ -21,8 +22,9 @@ impl Intervals {
         Self { version, priority, active_adver: advert_interval }
     }
 
-    /// Adopts the interval of an advert (RFC 9568 6.4.2, 6.4.3). Version 2 learns nothing: there all routers
-    /// must agree, and an advert that does not is discarded (RFC 3768 7.1, conformance 23).
+    /// Adopts the interval of an advert. RFC 9568 6.4.2, 6.4.3 (conformance 23): "Set the Active_Adver_Interval to the
+    /// Max Advertise Interval contained in the ADVERTISEMENT". Version 2 learns nothing: there all routers must agree,
+    /// and an advert that does not is discarded (RFC 3768 7.1).
     #[must_use]
     pub(super) fn learned(self, interval: Interval) -> Self {
         match self.version {
@@ -53,7 +55,8 @@ impl Intervals {
         lease(self.active_adver)
     }
 
-    /// Returns Active_Down_Interval (RFC 9568 6.1, conformance 21), Master_Down_Interval (RFC 3768 6.1).
+    /// Returns Active_Down_Interval, by the formula of RFC 9568 6.1 (conformance 21):
+    /// `(3 * Active_Adver_Interval) + Skew_Time`. In RFC 3768 6.1, it is called Master_Down_Interval.
     pub(super) fn active_down(self) -> Interval {
         self.lease() + self.skew()
     }

@@ -50,8 +50,8 @@ const TAG: usize = 4;
 const VLAN_IDENTIFIER: u16 = 0x0fff;
 
 impl Header {
-    // conformance 16
-    /// Decodes the header of a frame.
+    /// Decodes the header of a frame. A VLAN tag, padding or truncation at any byte leads to no misinterpretation
+    /// (RFC 9568 5.1, conformance 16).
     ///
     /// # Errors
     /// The frame ends before its payload.

@@ -99,9 +99,9 @@ pub fn destination<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<[u8;
 }
 
 impl Header {
-    // conformance 16
     /// Decodes and verifies the header at `offset`, with its checksum, because XDP runs before the network stack would
-    /// verify it.
+    /// verify it. Options, fragments and truncation at any byte lead to no misinterpretation (RFC 9568 5.1,
+    /// conformance 16).
     ///
     /// # Errors
     /// The frame ends before the header does, or the header is inconsistent.

@@ -72,7 +72,7 @@ fn run(options: &Options) -> Result<Findings> {
              kernel makes the frames and hands them to the interface's driver, and the program runs in driver mode, as \
              on a card. Its answers are dropped in the sender's driver, the kernel's answers in the first step of the \
              sender's stack, where ARP is off. Sending, answering and receiving the answer share one core. The cost of \
-             an answer is therefore the time per answer, minus the least time that the same thread took per frame when \
+             an answer is therefore the time per answer, minus the shortest time that the same thread took per frame when \
              the other host dropped every frame. The targets apply to that cost, not to the rate, which includes \
              sending."
         ),
@@ -140,7 +140,7 @@ fn answers(
     window: Duration,
     windows: usize,
 ) -> Result<Answers> {
-    // The least time counts, because a disturbed window would make the answers look cheaper than they are.
+    // The shortest time counts, because a disturbed window would make the answers look cheaper than they are.
     let mut sending = f64::INFINITY;
     {
         let alone = Host::start((arrival, Answerer::Nobody), senders)?;

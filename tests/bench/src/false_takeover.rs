@@ -1,5 +1,5 @@
-//! How often a state changes although nobody has failed: on a busy machine, and under a flood of junk. And what a takeover
-//! adds to the protocol's own wait while memory is short.
+//! How often a state changes although nobody has failed: on a busy machine, and under a flood of junk. And what a
+//! takeover adds to the protocol's own wait while memory is short.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -97,9 +97,9 @@ fn measure(setup: Setup, fault: Fault, runs: usize, hold: Duration) -> Result<Se
 }
 
 fn rows_of(what: &str, setup: Setup, fault: Fault, xvrrp: Seen, keepalived: Option<Seen>) -> Result<[Row; 2]> {
-    let most = (setup.active_down_interval() + SLACK).as_secs_f64() * 1e3;
+    let max = (setup.active_down_interval() + SLACK).as_secs_f64() * 1e3;
     let gaps = Samples::milliseconds(xvrrp.gaps)?;
-    let met = gaps.max() <= most;
+    let met = gaps.max() <= max;
     let mut gap = Row::new(format!("{what}: gap"), "ms").figure("xvrrp", gaps);
     let twice = Samples::of(xvrrp.twice)?;
     let never = twice.max() == 0.0;
@@ -111,6 +111,6 @@ fn rows_of(what: &str, setup: Setup, fault: Fault, xvrrp: Seen, keepalived: Opti
         }
         both = both.beside("keepalived", Samples::of(keepalived.twice)?);
     }
-    let gap = gap.target(format!("each at most Active_Down_Interval + {SLACK:?}: {most:.1} ms"), met);
+    let gap = gap.target(format!("each at most Active_Down_Interval + {SLACK:?}: {max:.1} ms"), met);
     Ok([gap, both.target("0 in every run", never)])
 }

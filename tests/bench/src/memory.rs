@@ -95,8 +95,8 @@ impl Pair {
         let [first, second] = &lab.lab.routers[..] else { anyhow::bail!("a lab of two routers") };
         let mut active = Xvrrp::start(first, &[active])?;
         active.wait_for_state("lan", "active")?;
-        // The kernel leaves pages alone that agents outside the group use too, and does not take back those of a file system
-        // in memory.
+        // The kernel leaves pages alone that agents outside the group use too, and does not take back those of a file
+        // system in memory.
         let directory = TempDir::with_prefix_in("xvrrp-bench-", "/var/tmp")?;
         let copy = directory.path().join("xvrrp").display().to_string();
         let group = (kind != Kind::Unloaded).then(MemoryGroup::new).transpose()?;

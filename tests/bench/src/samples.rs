@@ -46,7 +46,8 @@ impl Samples {
         self.values[self.values.len() / 2]
     }
 
-    /// Returns the least value that 99 % of the samples do not exceed. With fewer than 100 samples, it is the maximum.
+    /// Returns the smallest value that 99 % of the samples do not exceed. With fewer than 100 samples, it is the
+    /// maximum.
     pub fn p99(&self) -> f64 {
         self.values[(self.values.len() * 99).div_ceil(100) - 1]
     }

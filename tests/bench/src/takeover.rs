@@ -1,5 +1,5 @@
-//! A lab in which one router takes over from the other, again and again: how long a client is without an answer, and how
-//! much of that is not the protocol's own waiting.
+//! A lab in which one router takes over from the other, again and again: how long a client is without an answer, and
+//! how much of that is not the protocol's own waiting.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +20,8 @@ pub const PROBE: Duration = Duration::from_micros(250);
 pub struct Takeover {
     /// From the last answer before it to the first one after it.
     pub outage: Duration,
-    /// From the end of the protocol's own wait to the first answer, in milliseconds. Negative if the answer comes first.
+    /// From the end of the protocol's own wait to the first answer, in milliseconds. Negative if the answer comes
+    /// first.
     pub excess: f64,
 }
 
@@ -50,8 +51,8 @@ pub struct TakeoverLab {
 }
 
 impl TakeoverLab {
-    /// The routers are started afterwards, with this advertisement interval: the last advert before a cut may be the first
-    /// that there was.
+    /// The routers are started afterwards, with this advertisement interval: the last advert before a cut may be the
+    /// first that there was.
     pub fn new(interval: Duration) -> Result<Self> {
         let lab = Lab::new(2)?;
         let echoes = [UdpEcho::start(&lab.routers[0], 0)?, UdpEcho::start(&lab.routers[1], 1)?];
@@ -59,8 +60,8 @@ impl TakeoverLab {
         Ok(Self { tap, _echoes: echoes, interval, lab })
     }
 
-    /// Waits until the first router serves and the segment is quiet, and a little longer each time, so that the cuts fall on
-    /// all phases of an interval.
+    /// Waits until the first router serves and the segment is quiet, and a little longer each time, so that the cuts
+    /// fall on all phases of an interval.
     pub fn settle(&self, run: usize) -> Result<UdpProbe> {
         let client = UdpProbe::start(&self.lab.client, VIP, PROBE)?;
         client.wait_for_answer_from(0, PATIENCE)?;

@@ -136,9 +136,9 @@ fn judged(name: &str, costs: &[Samples], above_bare: Option<f64>, limit: Option<
         row = row.figure(routers(*count), samples.clone());
     }
     let medians: Vec<f64> = costs.iter().map(Samples::median).collect();
-    let (first, most) = (medians[0], medians.iter().copied().fold(0.0, f64::max));
-    let flat = most <= (first + FLAT_WITHIN).max(first * (1.0 + FLAT_SHARE));
-    let within = limit.is_none_or(|limit| most <= limit);
+    let (first, max) = (medians[0], medians.iter().copied().fold(0.0, f64::max));
+    let flat = max <= (first + FLAT_WITHIN).max(first * (1.0 + FLAT_SHARE));
+    let within = limit.is_none_or(|limit| max <= limit);
     let share = FLAT_SHARE * 100.0;
     let flatness = format!("at most {FLAT_WITHIN} ns or {share} % more with more routers");
     let what = match above_bare {

@@ -175,8 +175,8 @@ impl KernelHalf {
     }
 
     /// Allows a source of adverts, with this minimum TTL or hop limit.
-    pub fn allow_source(&mut self, router: RouterKey, source: impl IpAddress, least_ttl: u8) -> Result<()> {
-        Ok(self.tables.allow_source(SourceKey { router, address: source.widen() }, least_ttl)?)
+    pub fn allow_source(&mut self, router: RouterKey, source: impl IpAddress, min_ttl: u8) -> Result<()> {
+        Ok(self.tables.allow_source(SourceKey { router, address: source.widen() }, min_ttl)?)
     }
 
     /// Returns what the kernel half has stored about the latest advert.

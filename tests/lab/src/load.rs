@@ -62,9 +62,9 @@ impl Load {
         Ok(load)
     }
 
-    /// A process that keeps a group of processes short of memory: of the `room` that is left, it fills three quarters and
-    /// reads a file without an end through the rest. The kernel makes space for that by taking pages of the whole group.
-    /// Should it find too few, it ends this process rather than another one, which then starts again.
+    /// A process that keeps a group of processes short of memory: of the `room` that is left, it fills three quarters
+    /// and reads a file without an end through the rest. The kernel makes space for that by taking pages of the whole
+    /// group. Should it find too few, it ends this process rather than another one, which then starts again.
     pub fn crowding(group: &MemoryGroup, room: u64) -> Result<Self> {
         let directory = TempDir::with_prefix_in("xvrrp-lab-load-", "/var/tmp")?;
         let file = directory.path().join("file");

@@ -73,7 +73,8 @@ pub struct Memory {
     pub libraries: Share,
     /// Heap, stacks and variables.
     pub data: Share,
-    /// BPF maps that the process reads and writes without a system call: memory of the kernel, which it never swaps out.
+    /// BPF maps that the process reads and writes without a system call: memory of the kernel, which it never swaps
+    /// out.
     pub maps: Share,
 }
 

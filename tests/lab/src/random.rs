@@ -31,17 +31,17 @@ impl Random {
         self.number() % 100 < u64::from(percent)
     }
 
-    /// Returns a duration up to and including `most`, in whole milliseconds.
-    pub fn up_to(&mut self, most: Duration) -> Duration {
-        let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX - 1);
-        Duration::from_millis(self.number() % (most + 1))
+    /// Returns a duration up to and including `max`, in whole milliseconds.
+    pub fn up_to(&mut self, max: Duration) -> Duration {
+        let max = u64::try_from(max.as_millis()).unwrap_or(u64::MAX - 1);
+        Duration::from_millis(self.number() % (max + 1))
     }
 
-    /// Returns a duration from `least` to `most`, in whole milliseconds. Each order of magnitude is equally likely.
-    pub fn any_length(&mut self, least: Duration, most: Duration) -> Duration {
+    /// Returns a duration from `min` to `max`, in whole milliseconds. Each order of magnitude is equally likely.
+    pub fn any_length(&mut self, min: Duration, max: Duration) -> Duration {
         let share = f64::from(u32::try_from(self.number() % 1001).unwrap_or_default()) / 1000.0;
-        let ratio = most.as_secs_f64() / least.as_secs_f64();
-        let length = Duration::from_secs_f64(least.as_secs_f64() * ratio.powf(share));
+        let ratio = max.as_secs_f64() / min.as_secs_f64();
+        let length = Duration::from_secs_f64(min.as_secs_f64() * ratio.powf(share));
         Duration::from_millis(u64::try_from(length.as_millis()).unwrap_or_default())
     }
 }

@@ -203,11 +203,11 @@ impl Network {
         }
         let version = if member.router.version == 2 { Version::V2 } else { Version::V3 };
         let source = ip.source().widen();
-        let (allowed, least_ttl) = member.allowed.unwrap_or((source, vrrp::HOP_LIMIT));
+        let (allowed, min_ttl) = member.allowed.unwrap_or((source, vrrp::HOP_LIMIT));
         if allowed != source {
             return judgement.drop(member, Counter::AdvertForbiddenSource);
         }
-        let advert = match vrrp::Advert::decode(frame, ip, version, least_ttl, || policy(&member.router)) {
+        let advert = match vrrp::Advert::decode(frame, ip, version, min_ttl, || policy(&member.router)) {
             Ok(advert) => advert,
             Err(discard) => return judgement.drop(member, counter(discard)),
         };

@@ -128,8 +128,8 @@ impl Network {
         let mut kernel = KernelHalf::with_room(u32::try_from(self.routers.len())?)?;
         for member in &self.routers {
             kernel.add(member.key, member.router, member.address)?;
-            if let Some((source, least_ttl)) = member.allowed {
-                kernel.allow_source(member.key, source, least_ttl)?;
+            if let Some((source, min_ttl)) = member.allowed {
+                kernel.allow_source(member.key, source, min_ttl)?;
             }
             kernel.set_lease(member.router.slot, if member.lease { Lease::UNLIMITED } else { Lease::ENDED });
         }

@@ -8,6 +8,8 @@ pub struct Citation {
     pub row: u32,
     pub line: usize,
     pub is_test: bool,
+    /// True if the comment line consists of the number alone.
+    pub is_bare: bool,
     pub place: Place,
 }
 
@@ -27,12 +29,14 @@ pub fn of(path: &str, text: &str) -> Vec<Citation> {
     let mut citations = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let Some((_, comment)) = line.split_once("//") else { continue };
-        let Some((_, cited)) = comment.split_once(MARK) else { continue };
+        let Some((before, cited)) = comment.split_once(MARK) else { continue };
+        let is_bare = before.trim_matches(['/', '!', ' ']).is_empty() && cited.chars().all(is_list);
         for row in numbers(cited) {
             citations.push(Citation {
                 row,
                 line: index + 1,
                 is_test: is_test_file || index > tests_from,
+                is_bare,
                 place: Place { path: path.to_owned(), item: item(&lines, index) },
             });
         }
@@ -42,9 +46,12 @@ pub fn of(path: &str, text: &str) -> Vec<Citation> {
 
 /// Reads the numbers at the start of a text: 34 and 35 from `34, 35) and more`.
 fn numbers(cited: &str) -> Vec<u32> {
-    let is_list = |character: char| character.is_ascii_digit() || ", ".contains(character);
     let list = cited.split(|character| !is_list(character)).next().unwrap_or_default();
     list.split(',').filter_map(|number| number.trim().parse().ok()).collect()
+}
+
+fn is_list(character: char) -> bool {
+    character.is_ascii_digit() || ", ".contains(character)
 }
 
 fn item(lines: &[&str], cited_at: usize) -> Option<String> {
@@ -110,6 +117,15 @@ mod tests {
         let beside = format!("// conformance 2\nfn f() {{}}\nmod tests {{\n{test}}}\n");
         let found = cited("common/src/units.rs", &beside);
         assert_eq!(found, [(2, Some("f".to_owned()), false), (20, Some("t".to_owned()), true)]);
+    }
+
+    #[test]
+    fn a_comment_that_consists_of_the_number_alone_is_bare() {
+        let is_bare =
+            |text: &str| of("ebpf/src/x.rs", text).iter().map(|citation| citation.is_bare).collect::<Vec<_>>();
+        assert_eq!(is_bare("// conformance 28, 56\nfn f() {}\n"), [true, true]);
+        assert_eq!(is_bare("let f = 1; // conformance 3\n"), [true]);
+        assert_eq!(is_bare("// RFC 9568 6.4.2 (conformance 35): \"Discard the ADVERTISEMENT\".\nfn f() {}\n"), [false]);
     }
 
     #[test]

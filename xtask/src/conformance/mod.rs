@@ -2,6 +2,7 @@
 //! comments in code and tests that cite them.
 
 mod citations;
+mod entry;
 mod page;
 mod rows;
 
@@ -13,18 +14,10 @@ use anyhow::{Context, Result, bail};
 use crate::complaint::Complaint;
 use crate::files;
 use crate::process::workspace;
-use citations::{Citation, Place};
-use rows::Row;
+use entry::{Entry, check_style, enter, lack};
+use rows::ROWS;
 
-const ROWS: &str = "docs/conformance/rows.toml";
 const PAGE: &str = "docs/conformance.md";
-
-/// A row of the checklist with the places that cite it, in the order of their files.
-struct Entry {
-    row: Row,
-    code: Vec<Place>,
-    tests: Vec<Place>,
-}
 
 /// Writes the page, unless there are complaints.
 pub fn run() -> Result<()> {
@@ -59,36 +52,13 @@ fn entries() -> Result<(Vec<Entry>, Vec<Complaint>)> {
     let mut complaints = Vec::new();
     for (path, text) in sources()? {
         for citation in citations::of(&path, &text) {
-            if let Err(what) = enter(&mut entries, citation.clone()) {
+            if let Err(what) = check_style(&citation).and_then(|()| enter(&mut entries, citation.clone())) {
                 complaints.push(Complaint { path: path.clone(), line: citation.line, what });
             }
         }
     }
     complaints.extend(entries.iter().filter_map(lack));
     Ok((entries, complaints))
-}
-
-fn enter(entries: &mut [Entry], citation: Citation) -> Result<(), String> {
-    let Some(entry) = entries.iter_mut().find(|entry| entry.row.id == citation.row) else {
-        return Err(format!("there is no row {} in {ROWS}", citation.row));
-    };
-    let places = if citation.is_test { &mut entry.tests } else { &mut entry.code };
-    if !places.contains(&citation.place) {
-        places.push(citation.place);
-    }
-    Ok(())
-}
-
-/// Returns a complaint if a row lacks a citation in code or tests, and has no deviation.
-fn lack(entry: &Entry) -> Option<Complaint> {
-    let row = &entry.row;
-    let what = match (entry.code.is_empty(), entry.tests.is_empty()) {
-        _ if row.deviation.is_some() => return None,
-        (false, false) => return None,
-        (true, _) => "is not cited in code, and has no deviation",
-        (false, true) => "is not cited in a test, and has no deviation",
-    };
-    Some(Complaint { path: ROWS.to_owned(), line: row.line, what: format!("row {} {what}", row.id) })
 }
 
 /// Reads every source that may cite rows, with its path in the workspace.
@@ -107,36 +77,4 @@ fn sources() -> Result<Vec<(String, String)>> {
 
 fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(row: &str, code: bool, test: bool) -> Entry {
-        let text =
-            format!("[[part]]\ntitle = \"Part\"\n[[part.row]]\nid = 7\nrequirement = \"R\"\nsection = \"1\"\n{row}");
-        let row = rows::of(&text).expect("the snippet is valid").remove(0);
-        let place = || vec![Place { path: "a.rs".to_owned(), item: None }];
-        Entry { row, code: if code { place() } else { Vec::new() }, tests: if test { place() } else { Vec::new() } }
-    }
-
-    #[test]
-    fn a_row_needs_code_and_a_test_or_a_deviation() {
-        let complaint = |row, code, test| lack(&entry(row, code, test)).map(|complaint| complaint.what);
-        assert_eq!(complaint("", true, true), None);
-        assert_eq!(complaint("", false, true).as_deref(), Some("row 7 is not cited in code, and has no deviation"));
-        assert_eq!(complaint("", true, false).as_deref(), Some("row 7 is not cited in a test, and has no deviation"));
-        assert_eq!(complaint("deviation = \"not implemented\"", false, false), None);
-    }
-
-    #[test]
-    fn a_row_that_does_not_exist_cannot_be_cited() {
-        let citation =
-            |row| Citation { row, line: 1, is_test: false, place: Place { path: "a.rs".to_owned(), item: None } };
-        let mut entries = [entry("", false, false)];
-        assert!(enter(&mut entries, citation(7)).is_ok());
-        assert!(enter(&mut entries, citation(8)).is_err());
-        assert_eq!(entries[0].code.len(), 1);
-    }
 }

@@ -3,6 +3,9 @@
 use anyhow::{Context, Result, bail};
 use toml::{Table, Value};
 
+/// Path of the checklist in the workspace.
+pub const ROWS: &str = "docs/conformance/rows.toml";
+
 #[derive(Debug)]
 pub struct Row {
     pub id: u32,

@@ -93,7 +93,7 @@ fn start(image: &Image, initial: &Path) -> Result<Child> {
     qemu.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(initial);
     // A kernel that panics ends the guest.
     qemu.args(["-append", "console=ttyS0 quiet panic=-1 oops=panic mitigations=off"]);
-    for (tag, path) in [("usr", PathBuf::from("/usr")), ("programs", super::shared_directory())] {
+    for (tag, path) in [("usr", PathBuf::from("/usr")), ("programs", super::directories::shared())] {
         let options = "security_model=none,readonly=on,multidevs=remap";
         // qemu's options need commas doubled.
         let path = path.display().to_string().replace(',', ",,");

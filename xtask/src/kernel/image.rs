@@ -51,7 +51,7 @@ impl Series {
 
 /// Returns the kernel of the series that was downloaded before, or else downloads the newest one.
 pub fn fetch(series: &Series) -> Result<Image> {
-    let directory = super::kernels().join(series.name);
+    let directory = super::directories::kernels().join(series.name);
     if let Ok(image) = find(&directory) {
         return Ok(image);
     }

@@ -1,8 +1,8 @@
 //! Finds the imports between the files of a crate.
 //!
-//! A file imports from the one that defines a name, not from one that hands it on (`pub use`). Between crates there is nothing
-//! to look for: cargo refuses crates that depend on each other. What a file takes from a module that contains it counts
-//! as well, except from the modules in [`CONTAINERS`].
+//! A file imports from the one that defines a name, not from one that hands it on (`pub use`). Between crates there is
+//! nothing to look for: cargo refuses crates that depend on each other. What a file takes from a module that contains
+//! it counts as well, except from the modules in [`CONTAINERS`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -35,7 +35,6 @@ const CONTAINERS: &[(&str, &str)] = &[
         "options and errors are the interface of the crate, and each format's constants stand together",
     ),
     ("tests/", "nothing is built on the tests, and what a folder shares stands best where its parts are listed"),
-    ("xtask/", "as for the tests"),
 ];
 
 struct Source<'a> {

@@ -5,6 +5,7 @@ mod imports;
 mod layers;
 mod paths;
 mod text;
+mod width;
 
 use std::path::Path;
 use std::{env, fs};
@@ -23,6 +24,7 @@ pub fn run() -> Result<()> {
         let Ok(text) = fs::read_to_string(&file) else { continue };
         let path = file.strip_prefix(workspace())?.to_string_lossy().into_owned();
         complaints.extend(text::check(&path, &text, &machine));
+        complaints.extend(width::check(&path, &text));
         if path.ends_with(".rs") {
             let lines = text.lines().count();
             if (text::LONG..=text::TOO_LONG).contains(&lines) {

@@ -17,7 +17,8 @@ pub use self::check::{CheckConfig, CheckKind, Tracked};
 pub use self::notify::{Encryption, Login, MailConfig, NotifyConfig, NotifyProgram, Occasion};
 pub use self::virtual_router::{Checksum, Origin, Password, UnicastPeer, VirtualRouterConfig, VirtualRouterLines};
 
-/// Most virtual routers of a configuration: as many as 16 interfaces can have, with at most 255 each (RFC 9568 5.2.3).
+/// Maximum number of virtual routers of a configuration: as many as 16 interfaces can have, with at most 255 each
+/// (RFC 9568 5.2.3).
 pub const MAX_VIRTUAL_ROUTERS: usize = 16 * 255;
 
 /// A checked configuration.

@@ -70,7 +70,7 @@ pub struct MailConfig {
     /// How long connecting to the server may take, and again how long each mail may take: 1 s to 255 s. Default:
     /// [`Self::DEFAULT_TIMEOUT`].
     pub timeout: Interval,
-    /// Most mails of a virtual router within a minute, 1 to 60. Further changes are gathered. Default:
+    /// Maximum number of mails of a virtual router within a minute, 1 to 60. Further changes are gathered. Default:
     /// [`Self::DEFAULT_LIMIT`].
     pub limit: u8,
     /// How long changes are gathered at most, 1 s to 60 min. A fifth of this time without a change ends it, too.

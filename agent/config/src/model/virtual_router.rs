@@ -77,13 +77,13 @@ impl VirtualRouterConfig {
     pub const DEFAULT_ANNOUNCE_COUNT: u8 = 3;
     /// The default of `announce_interval`.
     pub const DEFAULT_ANNOUNCE_INTERVAL: Interval = Interval::from_seconds(1);
-    /// Most addresses: the count in an advert has 8 bits (RFC 9568 5.2.5).
+    /// Maximum number of addresses: the count in an advert has 8 bits (RFC 9568 5.2.5).
     pub const MAX_ADDRESSES: usize = 255;
-    /// Most IPv6 addresses: as many as fit in an advert that is not fragmented.
+    /// Maximum number of IPv6 addresses: as many as fit in an advert that is not fragmented.
     pub const MAX_IPV6_ADDRESSES: usize = <[u8; 16]>::MAX_ADDRESSES;
-    /// Most elements of `allowed_sources`.
+    /// Maximum number of elements of `allowed_sources`.
     pub const MAX_ALLOWED_SOURCES: usize = 255;
-    /// Most elements of `unicast_peers`.
+    /// Maximum number of elements of `unicast_peers`.
     pub const MAX_UNICAST_PEERS: usize = 255;
 
     /// Returns the address families that it has addresses of. Each is a virtual router of its own (RFC 9568 1.7).

@@ -12,7 +12,7 @@ use super::super::report::Report;
 
 /// Deepest nesting of includes. Beyond it, files are assumed to include each other.
 const MAX_DEPTH: usize = 32;
-/// Most replacements in a line. Beyond it, parameters are assumed to refer to each other.
+/// Maximum number of replacements in a line. Beyond it, parameters are assumed to refer to each other.
 const MAX_REPLACEMENTS: usize = 100;
 
 /// A line that is not empty, without a comment.

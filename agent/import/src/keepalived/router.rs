@@ -115,9 +115,9 @@ impl Instance {
             table.choose("advert_interval", "1s", "keepalived: no advert_int, so its default");
             return;
         };
-        let (step, most) = if version == 2 { (SECOND, 255 * SECOND) } else { (CENTISECOND, 4095 * CENTISECOND) };
+        let (step, max) = if version == 2 { (SECOND, 255 * SECOND) } else { (CENTISECOND, 4095 * CENTISECOND) };
         // keepalived rounds in the same way.
-        let rounded = ((value + step / 2) / step * step).clamp(step, most);
+        let rounded = ((value + step / 2) / step * step).clamp(step, max);
         if rounded == *value {
             table.set("advert_interval", duration(rounded), location);
         } else {

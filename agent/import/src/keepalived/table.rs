@@ -48,9 +48,8 @@ impl Statement {
         let text = self.value(report)?;
         let number = text.parse().ok().filter(|number| range.contains(number));
         if number.is_none() {
-            let (least, most) = range.into_inner();
-            let advice =
-                format!("{text:?} is not a number from {least} to {most}, so keepalived ignores it; correct it");
+            let (min, max) = range.into_inner();
+            let advice = format!("{text:?} is not a number from {min} to {max}, so keepalived ignores it; correct it");
             report.add(&self.location, &self.keyword, advice);
         }
         number

@@ -117,7 +117,7 @@ pub(super) fn command_words(text: &str) -> Option<Vec<String>> {
 /// Parses what follows a backslash: an escape of C, `\E`, `\cX`, or the character itself.
 fn escaped(chars: &mut std::iter::Peekable<std::str::Chars>) -> Option<char> {
     let first = chars.next()?;
-    let (radix, most, mut digits) = match first {
+    let (radix, max, mut digits) = match first {
         'a' => return Some('\x07'),
         'b' => return Some('\x08'),
         'E' => return Some('\x1b'),
@@ -131,7 +131,7 @@ fn escaped(chars: &mut std::iter::Peekable<std::str::Chars>) -> Option<char> {
         '0'..='7' => (8, 3, first.to_string()),
         other => return Some(other),
     };
-    while digits.len() < most {
+    while digits.len() < max {
         let Some(digit) = chars.next_if(|c| c.is_digit(radix)) else { break };
         digits.push(digit);
     }

@@ -1,5 +1,5 @@
-//! Standing by: an operator hands the role over, and it stays with the others. This is not part of the RFC, in whose terms it is
-//! priority 0 first (RFC 9568 6.4.3) and Preempt_Mode off from then on (6.1).
+//! Standing by: an operator hands the role over, and it stays with the others. This is not part of the RFC, in whose
+//! terms it is priority 0 first (RFC 9568 6.4.3) and Preempt_Mode off from then on (6.1).
 
 use xvrrp_common::units::{Instant, Priority};
 
@@ -9,8 +9,8 @@ use crate::phase::Phase;
 use crate::preempt::Preemption;
 
 impl VirtualRouter {
-    /// Stands by, or ends that. A router that stands by is a Backup that leaves an Active of a lower priority alone. So it takes
-    /// over again, and stays Active, if no router takes the role or the one that has it fails or gives it up.
+    /// Stands by, or ends that. A router that stands by is a Backup that leaves an Active of a lower priority alone. So
+    /// it takes over again, and stays Active, if no router takes the role or the one that has it fails or gives it up.
     pub(super) fn stand_by(&mut self, stands_by: bool, now: Instant) {
         if self.config.priority.is_owner() {
             return;

@@ -36,9 +36,9 @@ impl VirtualRouter {
         }
     }
 
-    /// Renews the lease: an advert of [`Action::SendAdvert`] was handed to the network at this moment or later. Returns the new
-    /// end, if the router is Active and has a lease. No other router takes over before it, as each waits for its Skew_Time
-    /// longer (RFC 9568 6.1).
+    /// Renews the lease: an advert of [`Action::SendAdvert`] was handed to the network at this moment or later. Returns
+    /// the new end, if the router is Active and has a lease. No other router takes over before it, as each waits for
+    /// its Skew_Time longer (RFC 9568 6.1).
     pub fn advert_sent(&mut self, at: Instant) -> Option<Instant> {
         let lease = self.own_intervals().lease();
         let Phase::Active(active) = &mut self.phase else { return None };

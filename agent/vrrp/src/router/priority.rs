@@ -7,8 +7,8 @@ use crate::action::{Action, Reason};
 use crate::phase::Phase;
 
 impl VirtualRouter {
-    /// Treats the priority as if it had always been this one, except for adverts already received: the latest advert that the
-    /// kernel half has recorded is handled before any takeover.
+    /// Treats the priority as if it had always been this one, except for adverts already received: the latest advert
+    /// that the kernel half has recorded is handled before any takeover.
     pub(super) fn change_priority(&mut self, priority: Priority, now: Instant) {
         let valid = !priority.is_release() && priority.is_owner() == self.config.priority.is_owner();
         if !valid || priority == self.priority {

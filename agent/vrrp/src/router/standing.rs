@@ -65,7 +65,8 @@ impl VirtualRouter {
         self.priority
     }
 
-    /// Returns the Active router: ourselves, or the one last heard; `None` if none was heard or the last one has given up its role.
+    /// Returns the Active router: ourselves, or the one last heard; `None` if none was heard or the last one has given
+    /// up its role.
     pub fn active(&self) -> Option<(IpAddr, Priority)> {
         match &self.phase {
             Phase::Initialize => None,

@@ -28,7 +28,7 @@ impl fmt::Display for Incident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fault(fault) => write!(f, "{fault:?}"),
-            Self::Late(most) => write!(f, "late by up to {} ms", most.as_nanos() / 1_000_000),
+            Self::Late(max) => write!(f, "late by up to {} ms", max.as_nanos() / 1_000_000),
         }
     }
 }

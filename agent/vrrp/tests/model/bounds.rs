@@ -44,7 +44,7 @@ fn after_an_advert_is_lost_before_a_death_two_routers_serve() {
 #[test]
 fn if_the_first_adverts_of_a_new_active_router_are_lost_two_routers_serve_for_an_interval_each() {
     for losses_in_a_row in [1, 2] {
-        let most = INTERVAL * u32::from(losses_in_a_row);
-        assert_overlap(most, Setting { losses_in_a_row, ..setting([HIGH, MIDDLE], Faults::NONE) });
+        let max = INTERVAL * u32::from(losses_in_a_row);
+        assert_overlap(max, Setting { losses_in_a_row, ..setting([HIGH, MIDDLE], Faults::NONE) });
     }
 }

@@ -44,12 +44,12 @@ fn thorough() -> bool {
 /// Fails unless two routers serve together for exactly this many ticks at most in any reachable state, and unless from
 /// each state exactly one router serves in the end, permanently, if nothing else goes wrong.
 #[track_caller]
-fn assert_overlap(most: Ticks, setting: Setting) {
+fn assert_overlap(max: Ticks, setting: Setting) {
     let settles_within = settling_time(&setting);
     let outcome = explore(setting, Ticks::MAX, MAX_STATES);
     report(&outcome);
     assert!(outcome.complete, "too many states");
-    assert_eq!(outcome.overlap, most, "{}", outcome.trace);
+    assert_eq!(outcome.overlap, max, "{}", outcome.trace);
     assert!(outcome.settled_after <= settles_within, "settled only after {} ticks", outcome.settled_after);
 }
 

@@ -42,7 +42,7 @@ pub struct Outcome {
 }
 
 /// Searches all states, or until two routers serve together for longer than `enough`.
-pub fn explore(setting: Setting, enough: Ticks, most_states: usize) -> Outcome {
+pub fn explore(setting: Setting, enough: Ticks, max_states: usize) -> Outcome {
     let started = Instant::now();
     let model = Model::new(setting);
     let beginning = model.beginning();
@@ -57,7 +57,7 @@ pub fn explore(setting: Setting, enough: Ticks, most_states: usize) -> Outcome {
         if world.overlap() > overlap {
             (overlap, worst) = (world.overlap(), fingerprint);
         }
-        if overlap > enough || parents.len() > most_states {
+        if overlap > enough || parents.len() > max_states {
             complete = false;
             break;
         }

@@ -21,7 +21,7 @@ proptest! {
     fn late_backups_never_take_over_from_a_living_active_router(
         configs in routers(Preempt::Mixed),
         interval in intervals(),
-        most_late in prop::collection::vec((0..=5_000_u64).prop_map(Interval::from_millis), 5),
+        max_late in prop::collection::vec((0..=5_000_u64).prop_map(Interval::from_millis), 5),
         loss_percent in 0..=90_u8,
         seed: u64,
     ) {
@@ -31,16 +31,16 @@ proptest! {
             config.priority = Priority::new(1 + config.priority.get() % HIGHEST_BACKUP_PRIORITY);
         }
         configs[0].priority = Priority::new(200);
-        let mut lateness = most_late;
+        let mut lateness = max_late;
         lateness.truncate(configs.len());
         lateness.resize(configs.len(), Interval::ZERO);
         // The Active router advertises on time.
         lateness[0] = Interval::ZERO;
         let weather = Weather {
             loss_percent,
-            most_losses_in_a_row: 2,
+            max_losses_in_a_row: 2,
             duplicate_percent: 10,
-            most_delay: Interval::from_nanos(interval.as_nanos() / 2 - 1),
+            max_delay: Interval::from_nanos(interval.as_nanos() / 2 - 1),
             simultaneous: false,
         };
         let (segment, start) = with_an_active(configs, lateness, weather, seed);

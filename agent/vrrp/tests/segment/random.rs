@@ -25,8 +25,8 @@ impl Random {
         self.next() % 100 < u64::from(percent)
     }
 
-    /// Returns an interval up to and including `most`.
-    pub fn interval(&mut self, most: Interval) -> Interval {
-        Interval::from_nanos(self.next() % (most.as_nanos() + 1))
+    /// Returns an interval up to and including `max`.
+    pub fn interval(&mut self, max: Interval) -> Interval {
+        Interval::from_nanos(self.next() % (max.as_nanos() + 1))
     }
 }

@@ -92,9 +92,9 @@ pub const STORM_DELAY: Interval = Interval::from_millis(1_500);
 pub fn storms() -> impl Strategy<Value = Weather> {
     (0..=90_u8, 0..=30_u8, 0..=STORM_DELAY.as_nanos()).prop_map(|(loss_percent, duplicate_percent, delay)| Weather {
         loss_percent,
-        most_losses_in_a_row: u32::MAX,
+        max_losses_in_a_row: u32::MAX,
         duplicate_percent,
-        most_delay: Interval::from_nanos(delay),
+        max_delay: Interval::from_nanos(delay),
         simultaneous: false,
     })
 }
@@ -102,7 +102,7 @@ pub fn storms() -> impl Strategy<Value = Weather> {
 /// Random faults with their times and hosts, in the order of time. Hosts are counted modulo their number. Every host
 /// starts first. Some of the faults last longer than the storm.
 pub fn faults() -> impl Strategy<Value = Vec<(Interval, usize, Fault)>> {
-    let within = |most: Interval| (0..most.as_nanos()).prop_map(Interval::from_nanos);
+    let within = |max: Interval| (0..max.as_nanos()).prop_map(Interval::from_nanos);
     let fault = prop_oneof![
         Just((Fault::Stop, Fault::Start)),
         Just((Fault::Crash, Fault::Start)),

@@ -111,9 +111,9 @@ fn lasting_storm(interval: Interval, loss_percent: u8) -> Weather {
     let slack = Interval::from_nanos(interval.as_nanos() / 2);
     Weather {
         loss_percent,
-        most_losses_in_a_row: 2,
+        max_losses_in_a_row: 2,
         duplicate_percent: 10,
-        most_delay: slack.saturating_sub(LATENESS.saturating_mul(2)),
+        max_delay: slack.saturating_sub(LATENESS.saturating_mul(2)),
         simultaneous: false,
     }
 }

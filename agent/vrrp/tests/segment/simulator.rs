@@ -15,17 +15,17 @@ use super::random::Random;
 pub struct Weather {
     pub loss_percent: u8,
     /// Number of frames in a row that one host can miss.
-    pub most_losses_in_a_row: u32,
+    pub max_losses_in_a_row: u32,
     pub duplicate_percent: u8,
-    pub most_delay: Interval,
+    pub max_delay: Interval,
     /// Whether a frame reaches all hosts at the same moment, as through a switch. Otherwise each copy has its own
     /// delay.
     pub simultaneous: bool,
 }
 
 impl Weather {
-    pub const fn calm(most_delay: Interval) -> Self {
-        Self { loss_percent: 0, most_losses_in_a_row: 0, duplicate_percent: 0, most_delay, simultaneous: true }
+    pub const fn calm(max_delay: Interval) -> Self {
+        Self { loss_percent: 0, max_losses_in_a_row: 0, duplicate_percent: 0, max_delay, simultaneous: true }
     }
 }
 
@@ -156,7 +156,7 @@ impl Segment {
         }
         let (source, interval) = (sender.config.primary, sender.config.advert_interval);
         for &priority in priorities {
-            let delay = self.random.interval(self.weather.most_delay);
+            let delay = self.random.interval(self.weather.max_delay);
             for to in (0..self.hosts.len()).filter(|&to| to != from) {
                 let copies = if self.loses(to) {
                     0
@@ -164,7 +164,7 @@ impl Segment {
                     1 + usize::from(self.random.happens(self.weather.duplicate_percent))
                 };
                 for _ in 0..copies {
-                    let own_delay = self.random.interval(self.weather.most_delay);
+                    let own_delay = self.random.interval(self.weather.max_delay);
                     let arrives_at = self.now + if self.weather.simultaneous { delay } else { own_delay };
                     self.frames_sent += 1;
                     self.frames.push(Reverse(Frame {
@@ -182,7 +182,7 @@ impl Segment {
 
     fn loses(&mut self, to: usize) -> bool {
         let losses = &mut self.losses_in_a_row[to];
-        let loses = *losses < self.weather.most_losses_in_a_row && self.random.happens(self.weather.loss_percent);
+        let loses = *losses < self.weather.max_losses_in_a_row && self.random.happens(self.weather.loss_percent);
         *losses = if loses { *losses + 1 } else { 0 };
         loses
     }

@@ -127,9 +127,9 @@ pub fn vrid<P: Packet + ?Sized>(packet: &P, ip: &impl Carrier) -> Option<u8> {
 
 impl Advert {
     /// Decodes and verifies the payload of `ip` for a virtual router of this version and policy, in the order of
-    /// RFC 9568 7.1 and RFC 3768 7.1 (conformance 15, 18).
+    /// RFC 9568 7.1 and RFC 3768 7.1.
     ///
-    /// `least_hop_limit` is [`HOP_LIMIT`](super::HOP_LIMIT), except for a unicast peer behind routers. `policy` is
+    /// `min_hop_limit` is [`HOP_LIMIT`](super::HOP_LIMIT), except for a unicast peer behind routers. `policy` is
     /// called as late as possible, because each branch in it doubles the paths that the verifier has to follow
     /// afterwards.
     ///
@@ -140,20 +140,21 @@ impl Advert {
         packet: &P,
         ip: &C,
         version: Version,
-        least_hop_limit: u8,
+        min_hop_limit: u8,
         policy: impl FnOnce() -> Policy<C::Address>,
     ) -> Result<Self, Discard> {
-        let message = Message::decode(packet, ip, version, least_hop_limit)?;
+        let message = Message::decode(packet, ip, version, min_hop_limit)?;
         let policy = policy();
         let (checksum, interval) = match version {
             Version::V3 => message.check_v3(ip, policy.checksums)?,
             Version::V2 => message.check_v2(policy.interval, policy.authentication)?,
         };
-        // RFC 9568 7.1, erratum 8300: "It MUST verify that the first address in the IPvX Address(es) field is an IPv6
-        // link-local address."
+        // RFC 9568 7.1, erratum 8300 (conformance 15): "It MUST verify that the first address in the IPvX Address(es)
+        // field is an IPv6 link-local address."
         if !C::Address::may_be_first(message.first_address) {
             return Err(Discard::FirstAddress);
         }
+        // A router's own packet never counts as a peer's (RFC 9568 7.1, conformance 18).
         if ip.source() == policy.own_source {
             return Err(Discard::OwnSource);
         }
@@ -185,17 +186,16 @@ struct Message {
 }
 
 impl Message {
-    // conformance 1, 2, 3, 4, 5, 9
     #[inline(always)]
     fn decode<P: Summed + ?Sized, C: Carrier>(
         packet: &P,
         ip: &C,
         version: Version,
-        least_hop_limit: u8,
+        min_hop_limit: u8,
     ) -> Result<Self, Discard> {
-        // RFC 9568 5.1.1.3: "A VRRP Router receiving a packet with the TTL not equal to 255 MUST discard the packet";
-        // 5.1.2.3 says the same of the Hop Limit.
-        if ip.hop_limit() < least_hop_limit {
+        // RFC 9568 5.1.1.3 (conformance 1, 2): "A VRRP Router receiving a packet with the TTL not equal to 255 MUST
+        // discard the packet"; 5.1.2.3 says the same of the Hop Limit.
+        if ip.hop_limit() < min_hop_limit {
             return Err(Discard::TimeToLive);
         }
         if ip.is_fragment() {
@@ -207,15 +207,15 @@ impl Message {
         }
         let header = packet.read::<HEADER>(start)?;
         let [version_type, _, priority, address_count, b4, b5, _, _] = header;
-        // RFC 9568 7.1: "It MUST verify that the VRRP version is 3."
+        // RFC 9568 7.1 (conformance 3): "It MUST verify that the VRRP version is 3."
         if version_type >> 4 != version as u8 {
             return Err(Discard::Version);
         }
-        // RFC 9568 5.2.2: "A packet with unknown type MUST be discarded."
+        // RFC 9568 5.2.2 (conformance 4): "A packet with unknown type MUST be discarded."
         if version_type & 0x0f != TYPE_ADVERTISEMENT {
             return Err(Discard::Type);
         }
-        // RFC 9568 7.1, erratum 8299: "It MUST verify that IPvX Addr Count is non zero."
+        // RFC 9568 7.1, erratum 8299 (conformance 9): "It MUST verify that IPvX Addr Count is non zero."
         if address_count == 0 {
             return Err(Discard::NoAddress);
         }
@@ -225,8 +225,8 @@ impl Message {
             Version::V2 => AUTH_DATA,
             Version::V3 => 0,
         };
-        // RFC 9568 7.1: "It MUST verify that the received packet contains the complete VRRP packet". In addition,
-        // nothing may follow it, which keepalived and FRR demand too.
+        // RFC 9568 7.1 (conformance 5): "It MUST verify that the received packet contains the complete VRRP packet". In
+        // addition, nothing may follow it, which keepalived and FRR demand too.
         if length != HEADER + addresses_length + authentication_length {
             return Err(Discard::Length);
         }
@@ -246,10 +246,10 @@ impl Message {
         })
     }
 
-    /// Verifies checksum and interval of version 3. RFC 9568 7.1: "It MUST verify the VRRP checksum." A message that
-    /// happens to be valid in both forms (RFC 9568 5.2.8, RFC 5798 5.2.8) is taken to have the form that most routers
-    /// send. RFC 9568 5.2.6: "The Reserve field MUST be set to zero on transmission and ignored on reception."
-    // conformance 6, 8, 10
+    /// Verifies checksum and interval of version 3. RFC 9568 7.1 (conformance 6): "It MUST verify the VRRP checksum." A
+    /// message that happens to be valid in both forms (RFC 9568 5.2.8, RFC 5798 5.2.8) is taken to have the form that
+    /// most routers send. RFC 9568 5.2.6 (conformance 10): "The Reserve field MUST be set to zero on transmission and
+    /// ignored on reception."
     #[inline(always)]
     fn check_v3<C: Carrier>(&self, ip: &C, accepted: Checksums) -> Result<(ChecksumForm, Interval), Discard> {
         let plain = C::Address::PLAIN_CHECKSUM;
@@ -262,37 +262,39 @@ impl Message {
             return Err(Discard::Checksum);
         };
         let centiseconds = u16::from_be_bytes(self.fields) & MAX_ADVERTISE_INTERVAL;
-        // RFC 9568 7.1, erratum 8301: "It MUST verify that the Max Advertise Interval is non zero."
+        // RFC 9568 7.1, erratum 8301 (conformance 8): "It MUST verify that the Max Advertise Interval is non zero."
         if centiseconds == 0 {
             return Err(Discard::IntervalZero);
         }
         Ok((form, Interval::from_centiseconds(centiseconds)))
     }
 
-    /// Verifies checksum, authentication and interval of version 2 (conformance 6, 8, 12, 17). Passwords are from
-    /// RFC 2338 7.1.
+    /// Verifies checksum, authentication and interval of version 2. Passwords are from RFC 2338 7.1.
     #[inline(always)]
     fn check_v2(
         &self,
         expected: Interval,
         authentication: Authentication,
     ) -> Result<(ChecksumForm, Interval), Discard> {
-        // RFC 3768 7.1: "MUST verify the VRRP checksum"
+        // RFC 3768 7.1 (conformance 6): "MUST verify the VRRP checksum"
         if !self.sum.is_valid() {
             return Err(Discard::Checksum);
         }
         let [auth_type, seconds] = self.fields;
+        // As in version 3, an interval of zero is discarded (conformance 8).
         if seconds == 0 {
             return Err(Discard::IntervalZero);
         }
+        // RFC 3768 7.1 (conformance 17): "MUST verify that the Auth Type matches the locally configured authentication
+        // method".
         match authentication {
             Authentication::None if auth_type == AUTH_NONE => {}
             Authentication::Password(password) if auth_type == AUTH_SIMPLE && password == self.authentication_data => {}
             Authentication::None | Authentication::Password(_) => return Err(Discard::Authentication),
         }
         let interval = Interval::from_seconds(seconds);
-        // RFC 3768 7.1: "MUST verify that the Adver Interval in the packet is the same as the locally configured for
-        // this virtual router"
+        // RFC 3768 7.1 (conformance 12): "MUST verify that the Adver Interval in the packet is the same as the locally
+        // configured for this virtual router"
         if interval != expected {
             return Err(Discard::IntervalMismatch);
         }

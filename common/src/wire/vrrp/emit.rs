@@ -40,7 +40,8 @@ const CHECKSUM_OFFSET: usize = 6;
 
 impl<A: IpAddress> AdvertFrame<'_, A> {
     /// Writes the frame and returns its length. Returns `None` if the buffer is too small, or if this version and
-    /// family cannot express the interval or the addresses (conformance 10, 53).
+    /// family cannot express the interval or the addresses. RFC 9568 5.2.6, 7.2 (conformance 10, 53): "The Reserve
+    /// field MUST be set to zero on transmission", "Send the VRRP packet to the VRRP IPvX multicast group".
     pub fn emit(&self, buffer: &mut [u8]) -> Option<usize> {
         let (ethernet_header, packet) = buffer.split_at_mut_checked(ethernet::HEADER)?;
         let length = self.emit_packet(A::GROUP, packet)?;

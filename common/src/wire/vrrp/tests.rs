@@ -257,10 +257,10 @@ fn a_hop_limit_is_refused_exactly_if_it_is_below_the_minimum() {
     // RFC 9568 5.1.1.3
     let packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
     let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
-    for (time_to_live, least, heard) in [(254, 255, false), (254, 254, true), (253, 254, false), (1, 1, true)] {
+    for (time_to_live, min, heard) in [(254, 255, false), (254, 254, true), (253, 254, false), (1, 1, true)] {
         let ip = ipv4::Header { time_to_live, ..ip };
-        let judged = Advert::decode(packet.as_slice(), &ip, Version::V3, least, policy);
-        assert_eq!(judged.err(), (!heard).then_some(Discard::TimeToLive), "{time_to_live} where {least} is the least");
+        let judged = Advert::decode(packet.as_slice(), &ip, Version::V3, min, policy);
+        assert_eq!(judged.err(), (!heard).then_some(Discard::TimeToLive), "{time_to_live} where {min} is the least");
     }
 }
 
@@ -388,9 +388,9 @@ fn an_advert_over_ipv6_that_is_cut_anywhere_is_discarded() {
 #[test]
 fn an_advert_over_ipv6_has_at_most_as_many_addresses_as_fit_a_packet() {
     let mut buffer = [0; 2 * MAX_FRAME];
-    let most = <[u8; 16]>::MAX_ADDRESSES;
+    let max = <[u8; 16]>::MAX_ADDRESSES;
     assert_eq!(emitted6(&frame6(&[VIPS[0]; 90])).len(), MAX_FRAME);
-    assert_eq!(decoded6(&emitted6(&frame6(&[VIPS[0]; 90]))).map(|advert| usize::from(advert.address_count)), Ok(most));
+    assert_eq!(decoded6(&emitted6(&frame6(&[VIPS[0]; 90]))).map(|advert| usize::from(advert.address_count)), Ok(max));
     assert_eq!(frame6(&[VIPS[0]; 91]).emit(&mut buffer), None);
 }
 

@@ -65,12 +65,12 @@ pub fn cells(quick: bool) -> Result<(Vec<Cell>, Option<String>)> {
         intervals.iter().map(move |&milliseconds| Cell { place, interval: Duration::from_millis(milliseconds) })
     });
     let processors = thread::available_parallelism()?.get();
-    let most = MAX_ADVERTS * u64::try_from(processors)?;
-    let (cells, left_out): (Vec<_>, Vec<_>) = all.partition(|cell| cell.adverts_a_second() <= most);
+    let max = MAX_ADVERTS * u64::try_from(processors)?;
+    let (cells, left_out): (Vec<_>, Vec<_>) = all.partition(|cell| cell.adverts_a_second() <= max);
     let note = (!left_out.is_empty()).then(|| {
         let names: Vec<_> = left_out.iter().map(Cell::to_string).collect();
         format!(
-            "These combinations are left out, because they need more than {most} adverts a second ({MAX_ADVERTS} for \
+            "These combinations are left out, because they need more than {max} adverts a second ({MAX_ADVERTS} for \
              each of {processors} processors): {}.",
             names.join("; ")
         )

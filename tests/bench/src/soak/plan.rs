@@ -80,12 +80,12 @@ impl Planned {
         // The router that is Active when there is no fault gets about half of the faults.
         let router = if chance.happens(30) { 0 } else { chance.below(routers) };
         let fault = Fault::any(chance, with_wall_clock);
-        let (least, most) = match fault {
+        let (min, max) = match fault {
             Fault::Impair(_) => (SHORTEST_IMPAIRMENT, LONGEST),
             _ if chance.happens(25) => CRITICAL,
             _ => (SHORTEST, LONGEST),
         };
-        Self { after, lasting: chance.any_length(least, most), router, fault }
+        Self { after, lasting: chance.any_length(min, max), router, fault }
     }
 }
 

@@ -17,7 +17,8 @@ use crate::PATIENCE;
 const PREFIX: &str = "xv-";
 const SUFFIX: &str = "-memory";
 
-/// The two versions of control groups (cgroups(7)): the directory of all groups that can limit memory, and names of files.
+/// The two versions of control groups (cgroups(7)): the directory of all groups that can limit memory, and names of
+/// files.
 #[derive(Debug)]
 struct Version {
     root: &'static str,

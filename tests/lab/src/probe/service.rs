@@ -12,8 +12,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts `work` on a thread of its own, with real-time scheduling if that is permitted. It has to return soon after
-    /// its argument has become true.
+    /// Starts `work` on a thread of its own, with real-time scheduling if that is permitted. It has to return soon
+    /// after its argument has become true.
     pub fn start(work: impl FnOnce(&AtomicBool) + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);

@@ -1,10 +1,15 @@
 //! An Active router and its Backup, both xvrrp.
 
 use std::iter;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use crate::{Lab, PATIENCE, VirtualRouter, Xvrrp, eventually};
+
+/// How long the logs must not grow before all changes of state count as logged.
+const LOGGED: Duration = Duration::from_millis(200);
 
 /// Two agents on the first two routers of a lab. The first has priority 200 and is Active; the second has priority 100.
 #[derive(Debug)]
@@ -48,6 +53,18 @@ impl Pair {
     /// Returns how many changes of state the two agents have logged.
     pub fn changes(&self) -> usize {
         self.agents.iter().map(|agent| agent.daemon.count_lines(&["state changed"])).sum()
+    }
+
+    /// Returns how many changes of state the two agents have logged, once their logs no longer grow. A busy agent logs
+    /// a change late.
+    pub fn changes_once_logged(&self) -> usize {
+        loop {
+            let changes = self.changes();
+            thread::sleep(LOGGED);
+            if self.changes() == changes {
+                return changes;
+            }
+        }
     }
 
     /// Returns the logs of both agents.

@@ -265,10 +265,10 @@ impl Xvrrp {
 
     /// Waits until a counter of the kernel half for a virtual router is at least this high. This does not show that the
     /// agent has acted on what was counted.
-    pub fn wait_for_counter(&self, name: &str, counter: &str, least: u64) -> Result<()> {
-        eventually(&format!("{counter} of {name} in {} is at least {least}", self.namespace), PATIENCE, || {
+    pub fn wait_for_counter(&self, name: &str, counter: &str, min: u64) -> Result<()> {
+        eventually(&format!("{counter} of {name} in {} is at least {min}", self.namespace), PATIENCE, || {
             let count = self.counter(name, counter)?;
-            ensure!(count >= least, "it is {count}");
+            ensure!(count >= min, "it is {count}");
             Ok(())
         })
     }

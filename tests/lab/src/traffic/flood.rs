@@ -121,10 +121,10 @@ impl Sender {
         Ok(Self { socket, messages, _parts: parts, _frames: frames, next: 0 })
     }
 
-    /// Hands over at most `most` frames, and returns their number.
-    fn send(&mut self, most: usize) -> Result<u64> {
+    /// Hands over at most `max` frames, and returns their number.
+    fn send(&mut self, max: usize) -> Result<u64> {
         let messages = &mut self.messages[self.next..];
-        let count = libc::c_uint::try_from(messages.len().min(most))?;
+        let count = libc::c_uint::try_from(messages.len().min(max))?;
         // SAFETY: `count` messages exist; what they point to lives in `self` and is not moved.
         let sent = unsafe { libc::sendmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
         let Ok(sent) = usize::try_from(sent) else {

@@ -4,7 +4,6 @@
 //! kernel half only if the backlog of the processor is full, which the port counts.
 
 use std::fmt;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -20,8 +19,6 @@ use crate::{Lab, Pair};
 pub const CPU_SHARE: f64 = 0.02;
 /// How long frames may take from the port to the counter.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
-/// How long an agent may take to log a change of state.
-const LOGGED: Duration = Duration::from_millis(100);
 
 /// The router that is flooded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +81,8 @@ impl Withstood {
     }
 
     /// Whether each agent used less than this share of a processor.
-    pub fn was_cheap(&self, most: f64) -> bool {
-        self.shares.iter().all(|share| *share < most)
+    pub fn was_cheap(&self, max: f64) -> bool {
+        self.shares.iter().all(|share| *share < max)
     }
 }
 
@@ -142,13 +139,12 @@ impl Junk {
             ensure!(seen.hosts(Kind::Arp).contains(&Hosts::one(0)), "the Active router never answered the sampler");
             ensure!(silent < length / 2, "the Active router did not answer the sampler for {silent:?}");
         }
-        thread::sleep(LOGGED);
         Ok(Withstood {
             handed,
             lost,
             counted,
             shares: [0, 1].map(|agent| (used[agent] - used_before[agent]).as_secs_f64() / took.as_secs_f64()),
-            changes: pair.changes() - changes,
+            changes: pair.changes_once_logged() - changes,
             served_by_backup,
             served_twice: seen.map_or(0, |seen| seen.served_twice().len()),
         })
