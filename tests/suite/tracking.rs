@@ -292,7 +292,7 @@ fn a_priority_that_a_check_has_changed_is_in_the_maps_after_a_reload() -> Result
     let router = &lab.routers[0];
     let check = exists("flag", &directory.path().join("flag"));
     let track = "[{ check = \"flag\", weight = -20 }]";
-    let mut agent = start(router, VirtualRouter::lan(200).with("track", track), &[check], "")?;
+    let mut agent = start(router, VirtualRouter::unhurried_lan(200).with("track", track), &[check], "")?;
     agent.wait_for_state("lan", "active")?;
     let in_maps = || {
         router.run(|| -> Result<_> {
