@@ -184,6 +184,7 @@ fn a_reload_with_a_wrong_configuration_reports_the_error_to_its_caller_and_chang
         ensure!(output.status.code() == Some(1), "{:?}: {message}", output.status);
         let expected = ["not reloaded, everything stays as it was", complaint];
         ensure!(expected.iter().all(|part| message.contains(part)), "{message}");
+        ensure!(message.matches("xvrrp: ").count() == 1, "{message}");
         Ok(())
     };
     agent.configure(&[VirtualRouter::lan(200).with("vrid", "256")])?;
@@ -194,7 +195,11 @@ fn a_reload_with_a_wrong_configuration_reports_the_error_to_its_caller_and_chang
     // The next agent would not find the state that this one leaves.
     let text = fs::read_to_string(agent.config())?.replace("xvrrp.sock", "other.sock").replace("\"lo\"", "\"eth0\"");
     fs::write(agent.config(), text)?;
-    refused("control: cannot be changed by a reload")?;
+    refused(&format!("\n{}:2: agent: control: cannot be changed by a reload", agent.config().display()))?;
+    agent.configure(&[VirtualRouter::lan(200)])?;
+    let text = fs::read_to_string(agent.config())?.replacen('\n', "\nbpffs = \"/sys/fs/bpf/xvrrp-elsewhere\"\n", 1);
+    fs::write(agent.config(), text)?;
+    refused(&format!("\n{}:2: agent: bpffs: is not that of the running agent", agent.config().display()))?;
     // The maps have no room for so many addresses.
     let many: Vec<_> = (1..=200).map(|last| format!("\"198.51.100.{last}/32\"")).collect();
     agent.configure(&[VirtualRouter::lan(200).with("addresses", &format!("[{}]", many.join(", ")))])?;
