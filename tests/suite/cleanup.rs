@@ -327,11 +327,12 @@ impl Bpffs {
         Ok(agent)
     }
 
-    /// Kills an agent in a network namespace that then ends.
-    fn leave_behind(&self) -> Result<()> {
+    /// Kills an agent in a network namespace that then ends. Returns the agent, which keeps its files.
+    fn leave_behind(&self) -> Result<Xvrrp> {
         let lab = Lab::new(1)?;
-        self.start(&lab.routers[0])?.kill()?;
-        Ok(())
+        let mut agent = self.start(&lab.routers[0])?;
+        agent.kill()?;
+        Ok(agent)
     }
 }
 
@@ -385,5 +386,33 @@ fn pins_of_a_namespace_that_is_gone_are_removed_and_those_of_living_ones_are_not
     stop(&mut agent)?;
     ensure!(bare.exists(), "{} was removed", bare.display());
     fs::remove_dir(&bare)?;
+    Ok(())
+}
+
+/// Lists the records of unicast filter entries beside the control socket of an agent.
+fn records(agent: &Xvrrp) -> Result<BTreeSet<PathBuf>> {
+    let directory = agent.control().parent().context("a directory")?.to_owned();
+    let paths = fs::read_dir(directory)?.flatten().map(|entry| entry.path());
+    Ok(paths.filter(|path| path.to_string_lossy().contains("unicast-filters-")).collect())
+}
+
+#[test]
+fn cleanup_removes_everything_of_an_agent_whose_namespace_is_gone() -> Result<()> {
+    let bpffs = Bpffs::new("all-gone");
+    let agent = bpffs.leave_behind()?;
+    ensure!(records(&agent)?.len() == 1, "the agent has left {:?}", records(&agent)?);
+    let elsewhere = Namespace::new("elsewhere")?;
+    // The record of a namespace of which nothing is known.
+    let unknown = agent.control().with_file_name("unicast-filters-1.json");
+    fs::write(&unknown, "{}")?;
+    eventually("cleanup removes the pins, their directory and the record", PATIENCE, || {
+        let mut command = elsewhere.command(agent_binary()?)?;
+        let output = command.args(["cleanup", "--config"]).arg(agent.config()).output()?;
+        let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        ensure!(printed.contains("if that namespace is gone, remove the file"), "cleanup has printed: {printed}");
+        ensure!(!bpffs.0.exists(), "{} is still there; cleanup has printed: {printed}", bpffs.0.display());
+        Ok(())
+    })?;
+    ensure!(records(&agent)? == BTreeSet::from([unknown]), "there are {:?}", records(&agent)?);
     Ok(())
 }

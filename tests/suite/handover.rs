@@ -128,6 +128,8 @@ fn both_families_are_handed_over_together() -> Result<()> {
     active.wait_for_state("lan", "active")?;
     let mut backup = Xvrrp::start(&lab.routers[1], &[VirtualRouter::lan_of_both(100)])?;
     backup.wait_for_state("lan", "backup")?;
+    // A virtual router of both families is listed once.
+    ensure_refused(active.hand_over("gw", &[])?, "has no virtual router \"gw\"; it has lan\n")?;
     ensure_done(active.hand_over("lan", &["--force"])?, &["is Active with priority 100"])?;
     thread::sleep(WHILE);
     backup.wait_for_state("lan", "active")?;

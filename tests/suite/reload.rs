@@ -1,11 +1,14 @@
 //! A reload causes no failover, and with a wrong configuration it changes nothing.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -13,7 +16,8 @@ use nix::unistd::Pid;
 use xvrrp_lab::probe::{UdpEcho, UdpProbe};
 use xvrrp_lab::traffic::AdvertTap;
 use xvrrp_lab::{
-    Lab, PATIENCE, VIP, VirtualRouter, Xvrrp, agent_binary, eventually, script, wait_until, wait_until_is,
+    Lab, Namespace, PATIENCE, ServedPair, VIP, VirtualRouter, Xvrrp, agent_binary, eventually, script, wait_until,
+    wait_until_is,
 };
 
 /// Returns when the agent was started or last reloaded.
@@ -184,6 +188,7 @@ fn a_reload_with_a_wrong_configuration_reports_the_error_to_its_caller_and_chang
         ensure!(output.status.code() == Some(1), "{:?}: {message}", output.status);
         let expected = ["not reloaded, everything stays as it was", complaint];
         ensure!(expected.iter().all(|part| message.contains(part)), "{message}");
+        ensure!(message.matches("xvrrp: ").count() == 1, "{message}");
         Ok(())
     };
     agent.configure(&[VirtualRouter::lan(200).with("vrid", "256")])?;
@@ -194,7 +199,11 @@ fn a_reload_with_a_wrong_configuration_reports_the_error_to_its_caller_and_chang
     // The next agent would not find the state that this one leaves.
     let text = fs::read_to_string(agent.config())?.replace("xvrrp.sock", "other.sock").replace("\"lo\"", "\"eth0\"");
     fs::write(agent.config(), text)?;
-    refused("control: cannot be changed by a reload")?;
+    refused(&format!("\n{}:2: agent: control: cannot be changed by a reload", agent.config().display()))?;
+    agent.configure(&[VirtualRouter::lan(200)])?;
+    let text = fs::read_to_string(agent.config())?.replacen('\n', "\nbpffs = \"/sys/fs/bpf/xvrrp-elsewhere\"\n", 1);
+    fs::write(agent.config(), text)?;
+    refused(&format!("\n{}:2: agent: bpffs: is not that of the running agent", agent.config().display()))?;
     // The maps have no room for so many addresses.
     let many: Vec<_> = (1..=200).map(|last| format!("\"198.51.100.{last}/32\"")).collect();
     agent.configure(&[VirtualRouter::lan(200).with("addresses", &format!("[{}]", many.join(", ")))])?;
@@ -202,6 +211,70 @@ fn a_reload_with_a_wrong_configuration_reports_the_error_to_its_caller_and_chang
     agent.daemon.signal(Signal::SIGHUP)?;
     agent.daemon.wait_for_line(&["ERROR", "not reloaded, everything stays as it was"], PATIENCE)?;
     ensure!(started(&agent)? == before && agent.state("lan")? == "active");
+    Ok(())
+}
+
+#[test]
+fn a_reload_is_refused_if_the_installed_program_would_lack_a_capability() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = tempfile::tempdir()?;
+    let program = directory.path().join("xvrrp");
+    symlink(agent_binary()?, &program)?;
+    let run_it = format!("exec {} \"$@\"", program.display());
+    let mut agent = Xvrrp::start_by(&lab.routers[0], &[VirtualRouter::lan(200)], &["sh", "-c", &run_it], "")?;
+    agent.wait_for_state("lan", "active")?;
+    let before = started(&agent)?;
+    // As after an upgrade that has lost the capabilities of the file (setcap(8)).
+    fs::remove_file(&program)?;
+    let run_without = format!("exec setpriv --bounding-set=-cap_13 {} \"$@\"", agent_binary()?.display());
+    script(directory.path(), "xvrrp", &run_without)?;
+    let refused = agent.reload().expect_err("the next agent could not run").to_string();
+    ensure!(refused.contains("stays as it was:\nmissing CAP_NET_RAW (to send adverts)"), "{refused}");
+    ensure!(started(&agent)? == before && agent.state("lan")? == "active", "{}", agent.daemon.log());
+    fs::remove_file(&program)?;
+    symlink(agent_binary()?, &program)?;
+    agent.reload()?;
+    ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    Ok(())
+}
+
+/// A file by which `--netns` finds a network namespace, until this is dropped.
+struct NamespaceFile<'a>(&'a Path);
+
+impl<'a> NamespaceFile<'a> {
+    fn new(path: &'a Path, host: &Namespace) -> Result<Self> {
+        fs::write(path, "")?;
+        let namespace = Path::new("/run/netns").join(host.name());
+        mount(Some(&namespace), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for NamespaceFile<'_> {
+    fn drop(&mut self) {
+        let _ = umount2(self.0, MntFlags::MNT_DETACH);
+        let _ = fs::remove_file(self.0);
+    }
+}
+
+#[test]
+fn a_reload_stays_in_the_agents_network_namespace_when_its_name_is_gone_or_names_another_one() -> Result<()> {
+    let lab = Lab::new(3)?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("netns");
+    let file = NamespaceFile::new(&path, &lab.routers[0])?;
+    let agent = Xvrrp::start_outside(&lab.routers[0], &[VirtualRouter::lan(200)], &path)?;
+    let pair = ServedPair::with(lab, agent)?;
+    drop(file);
+    let before = started(&pair.active)?;
+    pair.active.reload()?;
+    let reloaded = started(&pair.active)?;
+    ensure!(reloaded > before, "the agent has not reloaded");
+    let _other = NamespaceFile::new(&path, &pair.lab.routers[2])?;
+    pair.active.reload()?;
+    ensure!(started(&pair.active)? > reloaded, "the agent has not reloaded");
+    let (mut active, _backup, _lab) = pair.check_undisturbed()?;
+    ensure!(active.stop()?.success(), "{}", active.daemon.log());
     Ok(())
 }
 

@@ -228,7 +228,8 @@ fn cleanup_is_refused_while_an_agent_runs_and_removes_what_a_crash_has_left() ->
         || -> Result<String> { run(host.command(agent_binary()?)?.args(["cleanup", "--config"]).arg(&config)) };
 
     let refused = cleanup().expect_err("an agent runs");
-    ensure!(refused.to_string().contains("another xvrrp agent runs"), "{refused}");
+    let complaint = "xvrrp: an xvrrp agent runs in this network namespace: nothing was removed; stop it";
+    ensure!(refused.to_string().contains(complaint), "{refused}");
     agent.wait_for_state("lan", "active")?;
 
     agent.kill()?;

@@ -46,3 +46,21 @@ fn a_terminal_of_80_by_24_shows_the_state_until_q_or_ctrl_c() -> Result<()> {
     ensure!(agent.stop()?.success());
     Ok(())
 }
+
+#[test]
+fn a_terminal_of_65535_by_65535_shows_the_state_and_is_restored() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let mut agent = Xvrrp::start(&lab.routers[0], &[VirtualRouter::lan(200)])?;
+    agent.wait_for_state("lan", "active")?;
+    let mut terminal = Terminal::watch_status_in(&agent, u16::MAX, u16::MAX)?;
+    eventually("the terminal shows the state", PATIENCE, || {
+        let drawn = String::from_utf8_lossy(&terminal.drawn()?).into_owned();
+        ensure!(drawn.contains("ACTIVE") && drawn.contains("quit"), "{drawn:?}");
+        Ok(())
+    })?;
+    terminal.press("q")?;
+    let status = terminal.wait()?;
+    let drawn = String::from_utf8_lossy(&terminal.drawn()?).into_owned();
+    ensure!(status.success() && drawn.contains(LEFT), "{status}: {drawn:?}");
+    Ok(())
+}

@@ -24,6 +24,7 @@ impl Default for AgentConfig {
         Self {
             router_id: host_name(),
             control: Self::DEFAULT_CONTROL.into(),
+            control_line: None,
             metrics: None,
             bpffs: Self::DEFAULT_BPFFS.into(),
             bpffs_line: None,
@@ -59,6 +60,7 @@ pub(super) fn read(root: &mut Section) -> Result<AgentConfig, Reported> {
 fn read_table(section: &mut Section) -> Result<AgentConfig, Reported> {
     let router_id = section.identifier(&keys::ROUTER_ID);
     let control = section.absolute_path(&keys::CONTROL, MAX_SOCKET_PATH);
+    let control_line = section.get(&keys::CONTROL).map(|found| found.line);
     let metrics = read_metrics(section);
     let bpffs = section.absolute_path(&keys::BPFFS, MAX_BPFFS);
     let bpffs_line = section.get(&keys::BPFFS).map(|found| found.line);
@@ -67,6 +69,7 @@ fn read_table(section: &mut Section) -> Result<AgentConfig, Reported> {
     Ok(AgentConfig {
         router_id: router_id?.map_or_else(host_name, str::to_owned),
         control: control?.unwrap_or_else(|| AgentConfig::DEFAULT_CONTROL.into()),
+        control_line,
         metrics: metrics?,
         bpffs: bpffs?.unwrap_or_else(|| AgentConfig::DEFAULT_BPFFS.into()),
         bpffs_line,

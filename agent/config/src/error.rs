@@ -84,6 +84,12 @@ impl Lines {
     pub fn line(&self, at: usize) -> usize {
         self.0.partition_point(|start| *start <= at)
     }
+
+    /// Returns the first line, counted from 1, at whose end `holds` is true; the last line if it is true for none of
+    /// the others. `holds` gets the position of the end and stays true for later ones.
+    pub fn first(&self, holds: impl Fn(usize) -> bool) -> usize {
+        self.0.partition_point(|start| !holds(*start))
+    }
 }
 
 #[cfg(test)]
@@ -94,6 +100,12 @@ mod tests {
     fn lines_are_counted_from_one() {
         let lines = Lines::new("a\nb\n\nc");
         assert_eq!([0, 1, 2, 3, 4, 5, 99].map(|at| lines.line(at)), [1, 1, 2, 2, 3, 4, 4]);
+    }
+
+    #[test]
+    fn the_first_line_at_whose_end_something_holds_is_found() {
+        let lines = Lines::new("a\nb\n\nc");
+        assert_eq!([1, 2, 3, 4, 5, 99].map(|at| lines.first(|end| end >= at)), [1, 1, 2, 2, 3, 4]);
     }
 
     #[test]

@@ -120,8 +120,26 @@ fn read_tables(path: &Path, text: &str, problems: &mut Problems) -> Result<Confi
     })
 }
 
+/// The parser's message about a key with too many parts, which it reports without a place.
+const DEEP_KEY: &str = "recursion limit";
+/// The parser's message about too many arrays or inline tables in each other.
+const DEEP_VALUE: &str = "cannot recurse further; max recursion depth met";
+
+/// Returns the line of the first key with too many parts.
+fn line_of_deep_key(text: &str, lines: &Lines) -> usize {
+    lines.first(|end| {
+        let (_, errors) = DeTable::parse_recoverable(text.get(..end).unwrap_or(text));
+        errors.iter().any(|error| error.message() == DEEP_KEY)
+    })
+}
+
 /// Reports the first syntax error only. The parser continues after it, but most of the later errors are consequences.
 fn report_syntax(error: &toml::de::Error, text: &str, lines: &Lines, problems: &mut Problems) -> Reported {
+    if let DEEP_KEY | DEEP_VALUE = error.message() {
+        let line = error.span().map_or_else(|| line_of_deep_key(text, lines), |span| lines.line(span.start));
+        let message = "nested too deeply; use only the tables and keys of docs/configuration.md";
+        return problems.report(line, format!("not valid TOML: {message}"));
+    }
     let message = error
         .message()
         .replace('\n', " ")

@@ -39,7 +39,7 @@ pub use events::{Events, KernelEvent};
 pub use fence::Fence;
 pub use link_probe::LinkProbe;
 pub use monitor::Monitor;
-pub use pins::{Incompatibility, Pins, Predecessor, namespace_cookie};
+pub use pins::{GoneNamespace, Incompatibility, Pins, Predecessor, namespace_cookie};
 pub use slot::Slot;
 pub use tables::{Retained, Tables, wait_for_readers};
 

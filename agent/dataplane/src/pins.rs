@@ -26,6 +26,9 @@ use super::{Capacity, CounterReader, DataplaneError, namespace_end};
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS: FsType = FsType(0xcafe_4a11);
 
+/// Beginning of the name of a network namespace's directory, which is followed by the namespace's cookie.
+const DIRECTORY: &str = "netns-";
+
 /// How pins of links are named.
 pub(super) const INGRESS: &str = "ingress";
 pub(super) const EGRESS: &str = "egress";
@@ -40,6 +43,15 @@ pub struct Pins {
     base: PathBuf,
     /// Directory of this network namespace.
     directory: PathBuf,
+}
+
+/// A network namespace that no longer exists, and whose pins were removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoneNamespace {
+    /// The cookie that it had ([`namespace_cookie`]). No other namespace gets it before the next boot.
+    pub cookie: u64,
+    /// The directory that its pins were in.
+    pub directory: PathBuf,
 }
 
 /// What a predecessor has left.
@@ -80,7 +92,7 @@ impl Pins {
     /// The kernel does not name the namespace (before Linux 5.14).
     pub fn below(base: &Path) -> Result<Self, DataplaneError> {
         let cookie = namespace_cookie().map_err(|source| DataplaneError::Pins { path: base.to_owned(), source })?;
-        Ok(Self { base: base.to_owned(), directory: base.join(format!("netns-{cookie}")) })
+        Ok(Self { base: base.to_owned(), directory: base.join(format!("{DIRECTORY}{cookie}")) })
     }
 
     /// Makes the directory. Mounts a BPF file system on the parent of the base if there is none.
@@ -243,16 +255,27 @@ impl Pins {
         Ok(())
     }
 
-    /// Removes the pins of those other network namespaces that are gone, and returns their directories. Nobody can
+    /// Removes the pins of those other network namespaces that are gone, and returns these namespaces. Nobody can
     /// start in such a namespace any more; of one that lives, or of which nothing is known, nothing is touched.
-    pub fn remove_of_gone_namespaces(&self) -> Vec<PathBuf> {
+    pub fn remove_of_gone_namespaces(&self) -> Vec<GoneNamespace> {
         let entries = fs::read_dir(&self.base).into_iter().flatten().flatten();
         let directories = entries.map(|entry| entry.path()).filter(|path| *path != self.directory);
-        directories
-            .filter(|path| namespace_end::has_come(&path.join(namespace_end::NAME)).unwrap_or(false))
-            .filter(|path| remove_directory(path).is_ok())
-            .collect()
+        let gone: Vec<_> = directories
+            .filter_map(|directory| Some(GoneNamespace { cookie: cookie(&directory)?, directory }))
+            .filter(|gone| namespace_end::has_come(&gone.directory.join(namespace_end::NAME)).unwrap_or(false))
+            .filter(|gone| remove_directory(&gone.directory).is_ok())
+            .collect();
+        if !gone.is_empty() {
+            // Fails if the pins of another namespace are there.
+            let _ = fs::remove_dir(&self.base);
+        }
+        gone
     }
+}
+
+/// Returns the cookie of the network namespace to which a directory belongs.
+fn cookie(directory: &Path) -> Option<u64> {
+    directory.file_name()?.to_str()?.strip_prefix(DIRECTORY)?.parse().ok()
 }
 
 fn is_bpf_file_system(path: &Path) -> io::Result<bool> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use xvrrp_config::files;
+use xvrrp_config::files::{self, FileError};
 
 use super::error::ImportError;
 use super::location::Location;
@@ -18,12 +18,24 @@ pub(super) fn read_text(path: &Path, included_at: Option<&Location>) -> Result<S
         Some(location) => ImportError::at(location, format_args!("include: {}: {what}", printable(path))),
         None => ImportError::at(printable(path), what),
     };
-    let bytes =
-        files::read(path, MAX_FILE_SIZE).map_err(|error| wrong(&format_args!("cannot be read: {}", error.fault)))?;
+    let bytes = files::read(path, MAX_FILE_SIZE).map_err(|FileError { fault, .. }| {
+        let remedy = match included_at {
+            _ if !fault.is_not_found() => "",
+            Some(_) => "; correct the path, or remove the line",
+            None if is_of_heartbeat(path) => "; put ha.cf and haresources into one directory",
+            None => "; give the path of a configuration",
+        };
+        wrong(&format_args!("cannot be read: {fault}{remedy}"))
+    })?;
     if bytes.contains(&0) {
         return Err(wrong(&"is not a text file; give the path of a configuration"));
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Returns whether the file has one of heartbeat's fixed names.
+pub(super) fn is_of_heartbeat(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "ha.cf" || name == "haresources")
 }
 
 /// Returns the path with its control characters escaped.

@@ -20,7 +20,7 @@ mod time;
 use std::path::Path;
 
 use self::document::finish;
-use self::input::{printable, read_text};
+use self::input::{is_of_heartbeat, printable, read_text};
 use self::report::Report;
 
 pub use self::error::{ImportError, Incomplete};
@@ -58,7 +58,7 @@ pub fn import(path: &Path, options: &Options) -> Result<Import, ImportError> {
 
 /// Recognizes the format. The files of heartbeat have fixed names and no blocks; that of keepalived has blocks.
 fn recognize(path: &Path) -> Result<Format, ImportError> {
-    if path.file_name().is_some_and(|name| name == "ha.cf" || name == "haresources") {
+    if is_of_heartbeat(path) {
         return Ok(Format::Heartbeat);
     }
     let text = read_text(path, None)?;

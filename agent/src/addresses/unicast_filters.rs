@@ -74,6 +74,18 @@ struct FilterEntry {
     mac: [u8; 6],
 }
 
+/// Removes the record of a network namespace that is gone, from beside the control socket. The filter entries went with
+/// the namespace. Returns the path of the record if there was one.
+///
+/// # Errors
+/// The record cannot be read or removed.
+pub fn remove_record_of_gone(control: &Path, namespace: u64) -> Result<Option<PathBuf>, FilterError> {
+    let mut record = Record::new(control, namespace, boot());
+    let existed = record.path.exists();
+    record.remove()?;
+    Ok((existed && !record.path.exists()).then_some(record.path))
+}
+
 impl UnicastFilters {
     /// Reads the record of the entries that a predecessor left open, from beside the control socket.
     /// `has_pins` says whether a predecessor has left pins in this network namespace.
@@ -180,16 +192,18 @@ impl Record {
     /// ignores.
     fn find(control: &Path, has_pins: bool) -> Result<Self, FilterError> {
         let namespace = namespace_cookie().map_err(FilterError::Namespace)?;
-        // If the boot cannot be identified, all boots count as the same one. Records are usually in /run and do not
-        // survive a boot.
-        let boot = fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned()).unwrap_or_default();
-        Self::find_of(control, namespace, boot, has_pins)
+        Self::find_of(control, namespace, boot(), has_pins)
+    }
+
+    /// Returns the empty record of a network namespace.
+    fn new(control: &Path, namespace: u64, boot: String) -> Self {
+        let path = control.with_file_name(format!("{RECORD}-{namespace}.{EXTENSION}"));
+        Self { path, old_record: None, boot, namespace, opened: Vec::new() }
     }
 
     fn find_of(control: &Path, namespace: u64, boot: String, has_pins: bool) -> Result<Self, FilterError> {
-        let path = control.with_file_name(format!("{RECORD}-{namespace}.{EXTENSION}"));
         let old_record = control.with_file_name(format!("{RECORD}.{EXTENSION}"));
-        let mut record = Self { path, old_record: None, boot, namespace, opened: Vec::new() };
+        let mut record = Self::new(control, namespace, boot);
         match read(&record.path)?.map(|bytes| serde_json::from_slice::<RecordText>(&bytes)) {
             None => {}
             Some(Ok(RecordText { boot, namespace, opened }))
@@ -264,6 +278,12 @@ impl Record {
     }
 }
 
+/// Identifies the running boot. If that is impossible, all boots count as the same one: records are usually in /run and
+/// do not survive a boot.
+fn boot() -> String {
+    fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
 /// Largest size of a record in bytes: many times the size of the record of the largest number of virtual routers.
 const MAX_RECORD: u64 = 16 << 20;
 
@@ -308,6 +328,22 @@ mod tests {
         other.remove().unwrap();
         assert_eq!(find(&control, 2, "a").opened, []);
         assert_eq!(find(&control, 1, "a").opened.len(), 1);
+    }
+
+    #[test]
+    fn the_record_of_a_namespace_that_is_gone_is_removed_unless_it_is_of_another_boot() {
+        let directory = tempfile::tempdir().unwrap();
+        let control = directory.path().join("xvrrp.sock");
+        assert_eq!(remove_record_of_gone(&control, 1).unwrap(), None);
+        for (namespace, boot) in [(1, &*boot()), (2, &*boot()), (3, "another")] {
+            find(&control, namespace, boot).claim("eth0", IfIndex::new(2), MAC).unwrap();
+        }
+        let path = directory.path().join("unicast-filters-1.json");
+        assert_eq!(remove_record_of_gone(&control, 1).unwrap(), Some(path.clone()));
+        assert!(!path.exists());
+        assert_eq!(remove_record_of_gone(&control, 3).unwrap(), None);
+        assert_eq!(find(&control, 2, &boot()).opened.len(), 1);
+        assert_eq!(find(&control, 3, "another").opened.len(), 1);
     }
 
     #[test]

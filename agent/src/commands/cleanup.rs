@@ -1,12 +1,13 @@
 //! `xvrrp cleanup`: removes from the host what a crashed agent has left, if no agent will be started again.
 
-use anyhow::Context;
 use std::collections::BTreeSet;
+
+use anyhow::bail;
 use xvrrp_config::AgentConfig;
-use xvrrp_dataplane::Pins;
+use xvrrp_dataplane::{GoneNamespace, Pins};
 use xvrrp_net::Netlink;
 
-use crate::addresses::unicast_filters::UnicastFilters;
+use crate::addresses::unicast_filters::{self, UnicastFilters};
 use crate::control::{self, ControlError, Server, Singleton};
 
 /// Removes everything in this network namespace that is recognizably an agent's. Returns a description of each thing
@@ -15,7 +16,13 @@ use crate::control::{self, ControlError, Server, Singleton};
 /// # Errors
 /// An agent runs, or the kernel refuses to remove something.
 pub async fn run(config: &AgentConfig) -> anyhow::Result<Vec<String>> {
-    let _singleton = Singleton::claim(control::ENDING).context("nothing to clean up after")?;
+    let _singleton = match Singleton::claim(control::ENDING) {
+        Err(ControlError::AgentRuns) => bail!(
+            "an xvrrp agent runs in this network namespace: nothing was removed; stop it, and it removes what it has \
+             installed"
+        ),
+        claimed => claimed?,
+    };
     let netlink = Netlink::open()?;
     let interfaces = netlink.interfaces().await?;
     let mut removed = Vec::new();
@@ -32,13 +39,20 @@ pub async fn run(config: &AgentConfig) -> anyhow::Result<Vec<String>> {
         pins.remove()?;
         removed.push(format!("programs and maps in {}", pins.directory().display()));
     }
-    let gone = pins.remove_of_gone_namespaces().into_iter();
-    removed.extend(gone.map(|path| format!("maps in {}, of a network namespace that is gone", path.display())));
+    for GoneNamespace { cookie, directory } in pins.remove_of_gone_namespaces() {
+        removed.push(format!("maps in {}, of a network namespace that is gone", directory.display()));
+        if let Some(record) = unicast_filters::remove_record_of_gone(&config.control, cookie)? {
+            removed.push(format!("record {}, of a network namespace that is gone", record.display()));
+        }
+    }
     let mut filters = UnicastFilters::recover(netlink, &config.control, has_pins)?;
     removed.extend(filters.open_ones().map(|filter| format!("unicast filter {filter}")));
     filters.close_all(&interfaces).await?;
     for record in filters.records_of_others() {
-        tracing::warn!("{} is another network namespace's: left alone", record.display());
+        tracing::warn!(
+            "{} is another network namespace's: left alone; if that namespace is gone, remove the file",
+            record.display()
+        );
     }
     if config.control.exists() {
         // Opening the socket makes sure that no agent answers there. Dropping it removes the file.
@@ -48,7 +62,12 @@ pub async fn run(config: &AgentConfig) -> anyhow::Result<Vec<String>> {
                 removed.push(format!("control socket {}", config.control.display()));
             }
             // No agent runs in this network namespace, so the socket belongs to another one.
-            Err(error @ ControlError::SocketTaken(_)) => tracing::warn!("{error}: left alone"),
+            Err(ControlError::SocketTaken(path)) => {
+                tracing::warn!(
+                    "{} is the control socket of an agent in another network namespace: left alone",
+                    path.display()
+                );
+            }
             Err(error) => return Err(error.into()),
         }
     }

@@ -1,5 +1,6 @@
 //! `xvrrp handover`: hands a role over to another host, and takes it back.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -94,7 +95,8 @@ pub fn resume(control: &Path, name: &str) -> anyhow::Result<String> {
 /// or all of them if none does. Returns at least one.
 fn look(control: &Path, name: &str) -> anyhow::Result<Vec<VirtualRouterStatus>> {
     let routers = control::status(control)?.virtual_routers;
-    let names: Vec<_> = routers.iter().map(|router| router.name.clone()).collect();
+    // The status lists a virtual router of both families twice.
+    let names: BTreeSet<_> = routers.iter().map(|router| router.name.clone()).collect();
     let group = routers.iter().find(|router| router.name == name).and_then(|router| router.sync_group.clone());
     let (mut found, faulty): (Vec<_>, Vec<_>) = routers
         .into_iter()
@@ -104,7 +106,7 @@ fn look(control: &Path, name: &str) -> anyhow::Result<Vec<VirtualRouterStatus>> 
         found = faulty;
     }
     if found.is_empty() {
-        bail!("the agent has no virtual router \"{name}\"; it has {}", names.join(", "));
+        bail!("the agent has no virtual router \"{name}\"; it has {}", Vec::from_iter(names).join(", "));
     }
     Ok(found)
 }

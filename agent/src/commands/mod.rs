@@ -188,8 +188,13 @@ impl Cli {
 fn run(file: &Path, replace: bool, namespace: &Namespace) -> anyhow::Result<()> {
     let inherited = InheritedState::inherited()?;
     let config = load_or_inherit(file, inherited.as_ref())?;
-    capabilities::check(namespace.netns.is_some())?;
-    namespace.enter()?;
+    // A process that becomes the next agent is in its namespace already. By now, `--netns` may lead nowhere, or to
+    // another namespace.
+    let enters = namespace.netns.is_some() && inherited.is_none();
+    capabilities::check(enters)?;
+    if enters {
+        namespace.enter()?;
+    }
     manage(agent::run(&config, replace, inherited))
 }
 
@@ -206,6 +211,9 @@ fn check(file: &Path, from: Option<&Path>, namespace: &Namespace) -> anyhow::Res
         }
     }
     if let Some(control) = from {
+        // The next agent needs them too, and a new version of the program may have been installed without them
+        // (setcap(8)).
+        capabilities::check(false)?;
         manage(check::check_succession(&config, control, !renewed))?;
     }
     let count = config.virtual_routers.len();

@@ -39,7 +39,7 @@ pub async fn check(config: &Config) -> anyhow::Result<Vec<String>> {
 /// A restart of the agent would be needed, or the host cannot be examined.
 pub async fn check_succession(config: &Config, control: &Path, same_configuration: bool) -> anyhow::Result<()> {
     if config.agent.control != control {
-        bail!("{}: agent: control: cannot be changed by a reload; {RESTART}", config.file.display());
+        bail!("{}: agent: control: cannot be changed by a reload; {RESTART}", place(config, config.agent.control_line));
     }
     if same_configuration { check_remains(config) } else { check_replacement(config, &Netlink::open()?).await }
 }
@@ -55,14 +55,23 @@ pub(super) async fn check_replacement(config: &Config, netlink: &Netlink) -> any
 
 /// Checks whether an agent with this configuration can reuse the programs and maps of the running agent.
 fn check_remains(config: &Config) -> anyhow::Result<()> {
-    let file = config.file.display();
     match Pins::below(&config.agent.bpffs)?.predecessor(capacity(config)?) {
         Predecessor::Compatible(_) => Ok(()),
-        Predecessor::None => bail!("{file}: agent: bpffs: is not that of the running agent; {RESTART}"),
+        Predecessor::None => {
+            let place = place(config, config.agent.bpffs_line);
+            bail!("{place}: agent: bpffs: is not that of the running agent; {RESTART}")
+        }
         Predecessor::Incompatible(reason) => {
+            let file = config.file.display();
             bail!("{file}: cannot reuse the programs and maps of the running agent: {reason}; {RESTART}")
         }
     }
+}
+
+/// Returns the place of a key as messages show it: the file, and the line if the file has the key.
+fn place(config: &Config, line: Option<usize>) -> String {
+    let file = config.file.display();
+    line.map_or_else(|| file.to_string(), |line| format!("{file}:{line}"))
 }
 
 /// Checks whether the XDP hooks are free, except those that an agent's programs are attached to already.

@@ -4,6 +4,7 @@
 //! that may wait for the kernel happens between the predecessor's last advert and this agent's first one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use tokio::sync::mpsc;
 use xvrrp_common::units::IfIndex;
 use xvrrp_common::xdp::XdpMode;
 use xvrrp_config::Config;
-use xvrrp_dataplane::{Attachments, Capacity, CounterReader, Dataplane, Monitor, Pins, Predecessor, Tables};
+use xvrrp_dataplane::{
+    Attachments, Capacity, CounterReader, Dataplane, GoneNamespace, Monitor, Pins, Predecessor, Tables,
+};
 use xvrrp_net::{Interface, Memberships, Netlink, PacketSocket};
 
 use super::adoption::adopt;
@@ -27,7 +30,7 @@ use super::links::LinkWatch;
 use super::monitors::Monitors;
 use super::threads::Threads;
 use super::{Service, check, supervisor};
-use crate::addresses::unicast_filters::UnicastFilters;
+use crate::addresses::unicast_filters::{self, UnicastFilters};
 use crate::addresses::{AddressRequest, Placement};
 use crate::control::{Incumbent, Server};
 use crate::election::Report;
@@ -147,7 +150,7 @@ impl<'a> Service<'a> {
         let heartbeats = supervisor::spawn_watchdog(commands);
         start.signals.let_in();
         supervisor::notify_ready(plans.ready.len(), waits.len());
-        remove_pins_of_gone_namespaces(start.pins.clone());
+        clean_up_after_gone_namespaces(start.pins.clone(), start.config.agent.control.clone());
         Ok(Self {
             config: start.config,
             netlink: start.netlink,
@@ -374,11 +377,16 @@ fn notify_of_waiting(plans: &Plans<'_>, before: &[Waits], notifications: &mut No
     waits
 }
 
-/// Removes the pins of network namespaces that no longer exist. This can wait until adverts are being sent.
-fn remove_pins_of_gone_namespaces(pins: Pins) {
+/// Removes the pins and records of network namespaces that no longer exist. This can wait until adverts are being sent.
+fn clean_up_after_gone_namespaces(pins: Pins, control: PathBuf) {
     tokio::task::spawn_blocking(move || {
-        for directory in pins.remove_of_gone_namespaces() {
+        for GoneNamespace { cookie, directory } in pins.remove_of_gone_namespaces() {
             tracing::info!("removed {}: its network namespace is gone", directory.display());
+            match unicast_filters::remove_record_of_gone(&control, cookie) {
+                Ok(Some(record)) => tracing::info!("removed {}: its network namespace is gone", record.display()),
+                Ok(None) => {}
+                Err(error) => tracing::warn!("{error}"),
+            }
         }
     });
 }

@@ -131,7 +131,7 @@ impl Reload {
             Ok(Ok(output)) if output.status.success() => Ok(()),
             Ok(Ok(output)) => match String::from_utf8_lossy(&output.stderr).trim() {
                 "" => Err(failed(CheckFailure::Silent(output.status))),
-                objection => Err(ReloadError::Objection(objection.to_owned())),
+                objection => Err(ReloadError::Objection(without_name(objection))),
             },
         }
     }
@@ -160,4 +160,10 @@ impl Reload {
         }
         Ok(execve(&program, &self.arguments, &environment)?)
     }
+}
+
+/// Removes the name of the program from the beginning of each line, because whoever reports the objection adds it.
+fn without_name(objection: &str) -> String {
+    let lines = objection.lines().map(|line| line.strip_prefix("xvrrp: ").unwrap_or(line));
+    lines.collect::<Vec<_>>().join("\n")
 }

@@ -26,8 +26,12 @@ impl Terminal {
 
     /// Starts `xvrrp status --watch` for this agent.
     pub fn watch_status(agent: &Xvrrp) -> Result<Self> {
+        Self::watch_status_in(agent, Self::ROWS, Self::COLUMNS)
+    }
+
+    /// Starts `xvrrp status --watch` for this agent in a terminal of another size.
+    pub fn watch_status_in(agent: &Xvrrp, rows: u16, columns: u16) -> Result<Self> {
         let directory = TempDir::with_prefix("xvrrp-lab-terminal-")?;
-        let (rows, columns) = (Self::ROWS, Self::COLUMNS);
         let (program, control) = (agent_binary()?, agent.control());
         let command = format!(
             "stty rows {rows} cols {columns}; exec {} status --watch --control {}",

@@ -80,6 +80,8 @@ pub struct AgentConfig {
     pub router_id: String,
     /// Path of the control socket. Default: [`Self::DEFAULT_CONTROL`].
     pub control: PathBuf,
+    /// Line of `control`, if the file has this key.
+    pub control_line: Option<usize>,
     /// Address at which metrics are served over HTTP. Default: none.
     pub metrics: Option<SocketAddr>,
     /// Directory in which programs, links and maps are pinned. Default: [`Self::DEFAULT_BPFFS`].

@@ -45,6 +45,7 @@ fn omitted_keys_have_their_defaults() {
         AgentConfig {
             router_id: host_name.trim().into(),
             control: "/run/xvrrp/xvrrp.sock".into(),
+            control_line: None,
             metrics: None,
             bpffs: "/sys/fs/bpf/xvrrp".into(),
             bpffs_line: None,
@@ -196,6 +197,7 @@ fn every_key_of_agent_and_virtual_router_takes_effect() {
         AgentConfig {
             router_id: "gw-a".into(),
             control: "/run/a.sock".into(),
+            control_line: Some(4),
             metrics: Some("[::1]:9112".parse().unwrap()),
             bpffs: "/sys/fs/bpf/other".into(),
             bpffs_line: Some(6),

@@ -73,7 +73,9 @@ fn a_malformed_heartbeat_configuration_is_refused_with_file_and_line() {
 
 #[test]
 fn a_missing_file_is_refused_by_name() {
-    assert_eq!(message(Format::Keepalived, &[]), "missing: cannot be read: there is no such file");
-    let message = message(Format::Heartbeat, &[("ha.cf", "node alpha\n")]);
-    assert_eq!(message, "haresources: cannot be read: there is no such file");
+    let missing = message(Format::Keepalived, &[]);
+    assert_eq!(missing, "missing: cannot be read: there is no such file; give the path of a configuration");
+    let missing = message(Format::Heartbeat, &[("ha.cf", "node alpha\n")]);
+    let remedy = "put ha.cf and haresources into one directory";
+    assert_eq!(missing, format!("haresources: cannot be read: there is no such file; {remedy}"));
 }

@@ -6,15 +6,18 @@
 mod rates;
 mod view;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{self, EnterAlternateScreen};
+use ratatui::layout::Rect;
+use ratatui::{DefaultTerminal, TerminalOptions, Viewport};
 
 use crate::control::status::AgentStatus;
 use crate::control::{self, ControlError};
@@ -25,6 +28,10 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// How long to wait for a key before looking for an answer of the agent.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Largest number of columns and rows that are drawn. A terminal may have 65535 of each, and there is no memory for so
+/// many characters.
+const MAX_SIDE: u16 = 1000;
+
 /// The agent's status, or why there is none.
 type StatusResult = Result<AgentStatus, ControlError>;
 
@@ -33,17 +40,30 @@ type StatusResult = Result<AgentStatus, ControlError>;
 /// # Errors
 /// There is no terminal, or no agent answers at the start.
 pub fn run(control: &Path) -> anyhow::Result<()> {
-    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         bail!("--watch needs a terminal; for scripts, use `xvrrp status --json`");
     }
     // Requested before the terminal changes, so that an error is printed in the ordinary way if no agent answers.
     let first = control::status(control)?;
     let answers = poll(control.to_owned());
-    // Restores the terminal on a panic, too.
-    let mut terminal = ratatui::try_init().context("cannot use the terminal")?;
-    let outcome = show(&mut terminal, first, &answers);
+    let outcome = open_terminal().context("cannot use the terminal");
+    let outcome = outcome.and_then(|mut terminal| show(&mut terminal, first, &answers));
     ratatui::restore();
     outcome
+}
+
+/// Prepares the terminal for drawing. A panic restores it.
+fn open_terminal() -> io::Result<DefaultTerminal> {
+    let terminal = ratatui::try_init_with_options(TerminalOptions { viewport: Viewport::Fixed(drawn_area()?) })?;
+    execute!(io::stdout(), EnterAlternateScreen)?;
+    Ok(terminal)
+}
+
+/// Returns the part of the terminal in which the status is drawn: all of it, unless the terminal is larger than
+/// [`MAX_SIDE`].
+fn drawn_area() -> io::Result<Rect> {
+    let (columns, rows) = terminal::size()?;
+    Ok(Rect::new(0, 0, columns.min(MAX_SIDE), rows.min(MAX_SIDE)))
 }
 
 /// Starts a thread that requests the status until the receiver is dropped.
@@ -66,6 +86,10 @@ fn show(terminal: &mut DefaultTerminal, first: AgentStatus, answers: &Receiver<S
     let mut changed = true;
     loop {
         if changed {
+            let area = drawn_area().context("cannot determine the size of the terminal")?;
+            if area != terminal.get_frame().area() {
+                terminal.resize(area).context("cannot draw")?;
+            }
             terminal.draw(|frame| view.draw(frame)).context("cannot draw")?;
             changed = false;
         }

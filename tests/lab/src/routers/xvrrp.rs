@@ -73,6 +73,14 @@ impl Xvrrp {
         Self::start_by(namespace, virtual_routers, &["unshare", "--mount"], &keys)
     }
 
+    /// Starts an agent outside of the namespace. It enters the namespace by `--netns` with this path.
+    pub fn start_outside(namespace: &Namespace, virtual_routers: &[VirtualRouter], path: &Path) -> Result<Self> {
+        let outside = format!("--net=/proc/{}/ns/net", std::process::id());
+        let path = path.to_str().context("a path that is not UTF-8")?;
+        let how = How { wrapper: &["nsenter", &outside], options: &["--netns", path], ..How::default() };
+        Self::start_in(namespace, virtual_routers, Arc::new(Scratch::new()?), &how)
+    }
+
     /// Ends this agent, unless it has ended, and starts another one with the same directory, as after a crash.
     pub fn restart(self, namespace: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<Self> {
         let Self { daemon, directory, .. } = self;
