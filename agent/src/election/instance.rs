@@ -60,8 +60,9 @@ impl Instance {
     /// An advert cannot carry what the configuration says, which the configuration's check should have refused.
     pub fn new(config: InstanceConfig, machine: xvrrp_vrrp::Config, entry: Entry) -> io::Result<Self> {
         let stands_by = entry.has(abi::Router::STANDS_BY);
+        let now = clock::now();
         let mut instance = Self {
-            machine: VirtualRouter::new(machine),
+            machine: VirtualRouter::new(machine, now),
             advert: Vec::new(),
             release: Vec::new(),
             announcements: Announcements::new(entry.mac(), &config.addresses),
@@ -82,11 +83,11 @@ impl Instance {
         };
         instance.build_adverts()?;
         if !instance.config.running {
-            instance.machine.handle_event(Event::InterfaceDown, Instant::default());
+            instance.machine.handle_event(Event::InterfaceDown, now);
         }
-        instance.machine.handle_event(Event::Checks(instance.config.checks), Instant::default());
-        instance.machine.handle_event(Event::Kept(instance.config.kept), Instant::default());
-        instance.machine.handle_event(Event::StandBy(stands_by), Instant::default());
+        instance.machine.handle_event(Event::Checks(instance.config.checks), now);
+        instance.machine.handle_event(Event::Kept(instance.config.kept), now);
+        instance.machine.handle_event(Event::StandBy(stands_by), now);
         Ok(instance)
     }
 

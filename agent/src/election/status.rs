@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority};
 use xvrrp_vrrp::{Reason, State, VirtualRouter};
 
+use crate::process::clock;
+
 /// The status of a virtual router in the election.
 #[derive(Clone, Debug)]
 pub struct RouterStatus {
@@ -35,7 +37,7 @@ pub struct RouterStatus {
 impl RouterStatus {
     /// Returns the status of a virtual router that cannot take part, and so was never started.
     pub fn in_fault(config: xvrrp_vrrp::Config) -> Self {
-        let machine = VirtualRouter::new(config);
+        let machine = VirtualRouter::new(config, clock::now());
         Self {
             state: machine.state(),
             reason: Reason::InterfaceDown,

@@ -16,6 +16,7 @@ use super::config::Config;
 use super::event::{Checks, Event, ReceivedAdvert};
 use super::phase::{Active, Backup, Phase};
 use super::preempt::Preemption;
+use super::router_state::RouterState;
 use super::timers::Intervals;
 pub use standing::Standing;
 
@@ -51,10 +52,10 @@ impl VirtualRouter {
     const MAX_ACTIONS: usize = 8;
 
     /// In Initialize, until [`Event::Startup`].
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: Config, now: Instant) -> Self {
         Self {
             phase: Phase::Initialize,
-            since: Instant::default(),
+            since: now,
             reason: Reason::NotStarted,
             started: false,
             interface_up: true,
@@ -144,7 +145,7 @@ impl VirtualRouter {
             {
                 self.start(Reason::InterfaceDown, now);
             }
-            Event::Shutdown => self.reason = Reason::Shutdown,
+            Event::Shutdown => self.change_to(Phase::Initialize, Reason::Shutdown, now),
             Event::InterfaceDown
             | Event::Checks(_)
             | Event::Kept(_)
@@ -171,9 +172,9 @@ impl VirtualRouter {
         } else if self.partners == Checks::Failed {
             self.enter(Phase::Initialize, Reason::PartnerFault, now, &[]);
         } else if self.checks == Checks::Pending {
-            self.reason = Reason::ChecksPending;
+            self.change_to(Phase::Initialize, Reason::ChecksPending, now);
         } else if self.partners == Checks::Pending {
-            self.reason = Reason::PartnerPending;
+            self.change_to(Phase::Initialize, Reason::PartnerPending, now);
         } else if self.config.priority.is_owner() {
             // RFC 9568 6.4.1 (conformance 26), in the words of RFC 3768 6.4.1: "If the Priority = 255 (i.e., the router
             // owns the IP address(es) associated with the virtual router)", "Send an ADVERTISEMENT".
@@ -424,14 +425,22 @@ impl VirtualRouter {
 
     fn enter(&mut self, phase: Phase, reason: Reason, now: Instant, actions: &[Action]) {
         let from = self.state();
-        self.phase = phase;
-        self.since = now;
-        self.reason = reason;
+        self.change_to(phase, reason, now);
         let to = self.state();
         self.actions.push_back(Action::SetRole(to));
         self.tell_preempt();
         self.actions.extend(actions);
         self.actions.push_back(Action::Transition { from, to, reason, at: now });
+    }
+
+    /// Changes phase and reason. Another reason for the same [`RouterState`] does not change since when it lasts.
+    fn change_to(&mut self, phase: Phase, reason: Reason, now: Instant) {
+        let before = RouterState::new(self.state(), self.reason);
+        self.phase = phase;
+        self.reason = reason;
+        if RouterState::new(self.state(), reason) != before {
+            self.since = now;
+        }
     }
 
     /// Matters to the kernel half while we are Backup only.

@@ -45,7 +45,7 @@ impl VirtualRouter {
         self.phase.state()
     }
 
-    /// Returns when it entered its state.
+    /// Returns when it entered its [`RouterState`](crate::RouterState), or was created in it.
     pub fn since(&self) -> Instant {
         self.since
     }

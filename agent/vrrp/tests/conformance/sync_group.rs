@@ -121,14 +121,15 @@ pub struct Host {
 impl Host {
     pub fn start(config: &Config, interfaces: Vec<usize>, resumed: &[bool]) -> Self {
         let count = interfaces.len();
+        let now = Instant::from_nanos(1_000_000_000_000);
         let mut host = Self {
-            members: (0..count).map(|_| VirtualRouter::new(config.clone())).collect(),
+            members: (0..count).map(|_| VirtualRouter::new(config.clone(), now)).collect(),
             up: vec![true; count],
             sent: Vec::new(),
             entered: vec![None; count],
             restarted: vec![None; count],
             interfaces,
-            now: Instant::from_nanos(1_000_000_000_000),
+            now,
         };
         host.update_partners();
         for (member, resumes) in resumed.iter().enumerate().take(count) {

@@ -95,7 +95,7 @@ impl Host {
         if self.is_running() {
             return Vec::new();
         }
-        self.agent = Some(VirtualRouter::new(self.config.clone()));
+        self.agent = Some(VirtualRouter::new(self.config.clone(), now));
         // A predecessor may have left a role with a lease.
         let resume = self.kernel.lease.filter(|_| self.carrier && self.config.lease && self.serves(now));
         if resume.is_none() {
