@@ -91,10 +91,14 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Handles a report about the interface: it has gained or lost its carrier.
-    pub(super) fn set_running(&mut self, running: bool, now: Instant) {
+    /// Records whether the interface has a carrier, for [`Self::ability`] and [`Self::handle_interface`].
+    pub(super) fn set_running(&mut self, running: bool) {
         self.config.running = running;
-        self.machine.handle_event(if running { Event::InterfaceUp } else { Event::InterfaceDown }, now);
+    }
+
+    /// Handles what [`Self::set_running`] has recorded.
+    pub(super) fn handle_interface(&mut self, now: Instant) {
+        self.machine.handle_event(if self.config.running { Event::InterfaceUp } else { Event::InterfaceDown }, now);
         if std::mem::take(&mut self.config.held) {
             self.start(now);
         }

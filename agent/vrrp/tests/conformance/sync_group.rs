@@ -147,6 +147,9 @@ impl Host {
             Incident::Interface { member, up } => {
                 let interface = self.interfaces[member % count];
                 self.up[interface] = up;
+                if up {
+                    self.update_partners();
+                }
                 for member in (0..count).filter(|member| self.interfaces[*member] == interface) {
                     let event = if up { Event::InterfaceUp } else { Event::InterfaceDown };
                     self.members[member].handle_event(event, self.now);
