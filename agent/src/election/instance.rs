@@ -344,6 +344,7 @@ impl Instance {
             active: self.machine.active(),
             stands_by: self.machine.stands_by(),
             heard,
+            first_heard_ago: self.machine.first_heard_at().map(|at| now.since(at)),
             timers: Timers {
                 active_adver_interval: self.machine.active_adver_interval(),
                 skew: self.machine.skew(),

@@ -24,6 +24,8 @@ pub struct RouterStatus {
     pub stands_by: bool,
     /// The latest advert of any other router.
     pub heard: Option<LatestAdvert>,
+    /// Time since a Backup has heard the first advert since it became Backup, apart from those that give up the role.
+    pub first_heard_ago: Option<Interval>,
     /// Timers of the state machine.
     pub timers: Timers,
     /// Number of adverts that were sent since the agent started. An advert to several unicast peers counts once.
@@ -46,6 +48,7 @@ impl RouterStatus {
             active: None,
             stands_by: false,
             heard: None,
+            first_heard_ago: None,
             timers: Timers {
                 active_adver_interval: machine.active_adver_interval(),
                 skew: machine.skew(),

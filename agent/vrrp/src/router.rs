@@ -30,6 +30,8 @@ pub struct VirtualRouter {
     phase: Phase,
     since: Instant,
     reason: Reason,
+    /// Arrival of the first advert that was heard in this state, except of those that give up the role.
+    first_heard_at: Option<Instant>,
     started: bool,
     interface_up: bool,
     checks: Checks,
@@ -57,6 +59,7 @@ impl VirtualRouter {
             phase: Phase::Initialize,
             since: now,
             reason: Reason::NotStarted,
+            first_heard_at: None,
             started: false,
             interface_up: true,
             checks: Checks::Passed,
@@ -248,6 +251,9 @@ impl VirtualRouter {
         }
         backup.heard_at = advert.received_at;
         backup.active = Some((advert.source, advert.priority));
+        if !advert.priority.is_release() {
+            self.first_heard_at.get_or_insert(advert.received_at);
+        }
 
         // RFC 9568 6.4.2 (conformance 33): "If the Priority in the ADVERTISEMENT is 0, then: [...] Set the
         // Active_Down_Timer to Skew_Time".
@@ -421,11 +427,13 @@ impl VirtualRouter {
             preemption: self.preemption(),
         };
         self.enter(Phase::Backup(backup), reason, now, actions);
+        self.first_heard_at = active.map(|_| timed_from);
     }
 
     fn enter(&mut self, phase: Phase, reason: Reason, now: Instant, actions: &[Action]) {
         let from = self.state();
         self.change_to(phase, reason, now);
+        self.first_heard_at = None;
         let to = self.state();
         self.actions.push_back(Action::SetRole(to));
         self.tell_preempt();
@@ -468,8 +476,8 @@ impl VirtualRouter {
     }
 }
 
-/// Hashes what the router will do, for a search through all that can happen. Fields that are only reported (since when,
-/// and why) are left out, and so is the configuration, which never changes.
+/// Hashes what the router will do, for a search through all that can happen. Fields that are only reported (since when
+/// and why, and when an advert was heard first) are left out, and so is the configuration, which never changes.
 impl Hash for VirtualRouter {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let Self { config: _, since: _, reason: _, phase, started, interface_up, checks, kept, partners, .. } = self;

@@ -50,6 +50,12 @@ impl VirtualRouter {
         self.since
     }
 
+    /// Returns when a Backup has heard the first advert since it became Backup, apart from those that give up the role.
+    /// The advert that made it Backup counts.
+    pub fn first_heard_at(&self) -> Option<Instant> {
+        self.first_heard_at
+    }
+
     /// Returns why it is in its state.
     pub fn reason(&self) -> Reason {
         self.reason
