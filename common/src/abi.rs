@@ -196,6 +196,9 @@ pub struct Router {
     pub checksum: u8,
     /// Authentication type of version 2: 0 for none, 1 for a simple password (RFC 2338 5.3.6).
     pub auth_type: u8,
+    /// Number of the time that the virtual router spends in its role. A change of role changes it, so that the first
+    /// advert after the change differs from the one before ([`HeardAdvert::term`]) and is reported.
+    pub term: u8,
     /// MAC in answers to ARP requests and Neighbor Solicitations for the virtual addresses: the virtual MAC or the
     /// interface's own.
     pub answer_mac: [u8; 6],
@@ -261,8 +264,10 @@ pub struct HeardAdvert {
     /// Form of the checksum: [`Router::CHECKSUM_PSEUDO_HEADER`] or [`Router::CHECKSUM_PLAIN`] (always plain in version
     /// 2).
     pub checksum: u8,
+    /// Value of [`Router::term`] when it arrived.
+    pub term: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
 }
 
 /// Adverts that the kernel half has received for a virtual router.

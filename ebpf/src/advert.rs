@@ -151,7 +151,8 @@ fn take(key: &RouterKey, router: &RouterView, source: Address, advert: &vrrp::Ad
             ChecksumForm::PseudoHeader => abi::Router::CHECKSUM_PSEUDO_HEADER,
             ChecksumForm::Plain => abi::Router::CHECKSUM_PLAIN,
         },
-        reserved: [0; 2],
+        term: router.state().term,
+        reserved: 0,
     };
     let Some(entry) = maps::heard(router) else {
         maps::report_missing_slot(router.slot());
@@ -195,7 +196,8 @@ fn restarts_timer(router: &RouterView, advert: &vrrp::Advert) -> bool {
 }
 
 /// Returns whether the agent must be notified now. An Active router answers or yields to every advert (RFC 9568 6.4.3).
-/// The agent of a Backup needs to know only of an advert that gives up the role or differs from the one before.
+/// The agent of a Backup needs to know only of an advert that gives up the role or differs from the one before, as the
+/// first one after each change of role does ([`abi::HeardAdvert::term`]).
 #[inline(always)]
 fn is_news(router: &RouterView, advert: &vrrp::Advert, change: AdvertChange) -> bool {
     match router.role() {

@@ -82,6 +82,40 @@ fn the_other_host_takes_the_role_within_skew_time_and_keeps_it_until_the_operato
     ensure_done(active.hand_over("lan", &[])?, &["is Active with priority 100"])
 }
 
+/// Returns how many milliseconds after the handover the command says that it has heard the other host.
+fn printed_milliseconds(said: &str) -> Result<f64> {
+    let (_, rest) = said.split_once("heard ").with_context(|| format!("no time in: {said}"))?;
+    let (time, _) = rest.split_once(" ms").with_context(|| format!("no milliseconds in: {said}"))?;
+    Ok(time.parse()?)
+}
+
+#[test]
+fn the_first_advert_of_a_host_that_was_active_before_is_noticed_at_once_and_its_time_is_printed() -> Result<()> {
+    let ([mut active, mut backup], _lab) = start_two(Lab::new(2)?, "\"1s\"")?;
+    // The other host becomes Active for the first time, and sends nothing when it loses the role again.
+    ensure_done(active.hand_over("lan", &["--force"])?, &[])?;
+    ensure_done(active.hand_over("lan", &["--resume"])?, &[])?;
+    active.wait_for_state("lan", "active")?;
+    backup.wait_for_state("lan", "backup")?;
+    let (code, said) = active.hand_over("lan", &[])?;
+    ensure!(code == Some(0), "exit code {code:?}: {said}");
+    // Skew_Time is 609 ms, and the second advert follows a second after the first.
+    let printed = printed_milliseconds(&said)?;
+    ensure!((609.0..1_609.0).contains(&printed), "{said}");
+    backup.wait_for_state("lan", "active")?;
+    // The time of the first advert stays, however many follow.
+    eventually("several adverts have been heard", PATIENCE, || {
+        let router = active.virtual_router("lan")?;
+        let heard = &router["heard"];
+        let (first, latest) = (heard["first_ago_ms"].as_f64(), heard["ago_ms"].as_f64());
+        let (first, latest) = (first.context("no first advert")?, latest.context("no latest advert")?);
+        ensure!(first - latest > 1_500.0, "{heard}");
+        let in_state = router["in_state_ms"].as_f64().context("in_state_ms")?;
+        ensure!((in_state - first - printed).abs() < 1.0, "{router}, but it printed: {said}");
+        Ok(())
+    })
+}
+
 #[test]
 fn a_handover_survives_a_reload_a_replacement_and_a_crash() -> Result<()> {
     let ([mut active, backup], lab) = start_two(Lab::new(2)?, "\"100ms\"")?;

@@ -1,10 +1,12 @@
 //! Virtual routers over IPv6, alone and together with IPv4, and how a Linux client finds them.
 
+use std::fs;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use xvrrp_lab::{
     INTERFACE, Keepalived, KeepalivedConfig, Lab, Namespace, PATIENCE, VIP_IPV6, VirtualRouter, Xvrrp, eventually,
-    host_state, wait_for_host_state, wait_until,
+    host_state, script, wait_for_host_state, wait_until, wait_until_is,
 };
 
 const VIRTUAL_MAC: &str = "00:00:5e:00:02:33";
@@ -129,6 +131,33 @@ fn both_families_under_one_name_change_role_together() -> Result<()> {
     ensure!(second.daemon.count_lines(&["state changed"]) == changes, "a state has changed: {}", second.daemon.log());
     theirs.stop()?;
     wait_for_both(&second, "active")
+}
+
+#[test]
+fn both_families_enter_and_leave_a_fault_with_one_change_of_state_each() -> Result<()> {
+    let lab = Lab::with_ipv6(1)?;
+    let directory = tempfile::tempdir()?;
+    let calls = directory.path().join("calls");
+    let program = script(directory.path(), "notify", &format!("echo \"$3 $XVRRP_REASON\" >> {}", calls.display()))?;
+    let router = VirtualRouter::lan_of_both(100).with("notify", &format!("{program:?}"));
+    let mut agent = Xvrrp::start(&lab.routers[0], &[router])?;
+    wait_for_both(&agent, "active")?;
+    lab.pull(0)?;
+    wait_for_both(&agent, "fault")?;
+    lab.plug(0)?;
+    wait_for_both(&agent, "active")?;
+    ensure!(agent.transitions("lan", "fault") == 2, "not one fault for each family:\n{}", agent.daemon.log());
+    ensure!(agent.daemon.count_lines(&["state=backup ", "reason=interface_up"]) == 2, "{}", agent.daemon.log());
+    ensure!(agent.stop()?.success());
+    let expected = "\
+BACKUP startup
+MASTER active_down
+FAULT interface_down
+BACKUP interface_up
+MASTER active_down
+STOP shutdown
+";
+    wait_until_is("every program has run", &expected.to_owned(), || Ok(fs::read_to_string(&calls)?))
 }
 
 #[test]

@@ -41,6 +41,41 @@ INSTANCE lan STOP 200 init shutdown 51 eth0
     wait_for_calls(&calls, expected)
 }
 
+#[test]
+fn another_reason_for_a_fault_is_logged_but_is_no_change_of_state() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = tempfile::tempdir()?;
+    let [calls, broken] = ["calls", "broken"].map(|name| directory.path().join(name));
+    let script = format!("echo \"$3 $XVRRP_REASON\" >> {}", calls.display());
+    let router = router(200, &program(&directory, &script)?).with("track", "[\"broken\"]");
+    let check = format!("[[check]]\nname = \"broken\"\nfile = {broken:?}\ninterval = \"50ms\"\n");
+    let mut agent = Xvrrp::start_by(&lab.routers[0], &[router], &[], &check)?;
+    agent.wait_for_state("lan", "active")?;
+    lab.pull(0)?;
+    agent.wait_for_state("lan", "fault")?;
+    fs::write(&broken, "1")?;
+    wait_until_is("the check has failed", &serde_json::json!(1), || Ok(agent.status()?["checks"][0]["value"].take()))?;
+    let since = agent.virtual_router("lan")?["since"].as_f64().unwrap_or_default();
+    lab.plug(0)?;
+    agent.daemon.wait_for_line(&["state=fault ", "reason=check_failed"], PATIENCE)?;
+    let router = agent.virtual_router("lan")?;
+    ensure!(router["reason"] == "check_failed" && router["transitions"]["fault"] == 1, "{router}");
+    ensure!(
+        (router["since"].as_f64().unwrap_or_default() - since).abs() < 0.1,
+        "it was in fault since {since}: {router}"
+    );
+    fs::remove_file(&broken)?;
+    agent.wait_for_state("lan", "active")?;
+    let expected = "\
+BACKUP checks_passed
+MASTER active_down
+FAULT interface_down
+BACKUP checks_passed
+MASTER active_down
+";
+    wait_for_calls(&calls, expected)
+}
+
 /// Waits until the programs have recorded these calls. The agent does not wait for slow programs when it stops.
 fn wait_for_calls(file: &Path, expected: &str) -> Result<()> {
     wait_until_is("every program has run", &expected.to_owned(), || Ok(fs::read_to_string(file)?))

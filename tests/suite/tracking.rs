@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
@@ -398,6 +398,24 @@ fn check_same_weights(theirs: u8, ours: u8) -> Result<()> {
     wait_for(active(true))?;
     fs::remove_file(better.join("must"))?;
     wait_for(if theirs > ours { ("FAULT", "active") } else { ("MASTER", "fault") })
+}
+
+#[test]
+fn a_router_that_waits_for_its_first_check_is_in_its_state_since_the_agent_was_started() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let router = VirtualRouter::lan(200).with("track", "[\"slow\"]");
+    let check = "name = \"slow\"\nscript = [\"/bin/sleep\", \"100\"]\ntimeout = \"30s\"".to_owned();
+    let started = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+    let agent = start(&lab.routers[0], router, &[check], "")?;
+    eventually("the router waits for its check", PATIENCE, || {
+        let router = agent.virtual_router("lan")?;
+        ensure!(router["state"] == "init" && router["reason"] == "checks_pending", "{router}");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+        let since = router["since"].as_f64().context("since")?;
+        ensure!((started - 0.1..=now + 0.1).contains(&since), "started at {started}, now {now}: {router}");
+        ensure!(router["in_state_ms"].as_f64().context("in_state_ms")? < (now - started + 0.1) * 1_000.0, "{router}");
+        Ok(())
+    })
 }
 
 #[test]

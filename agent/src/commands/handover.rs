@@ -46,9 +46,9 @@ pub fn hand_over(control: &Path, name: &str, force: bool) -> anyhow::Result<Stri
         }
         if now.iter().all(|router| other(router).is_some()) {
             // Computed from the times that the agent and the kernel half recorded, not from the times of these looks.
-            let took = now.iter().filter_map(|router| Some(router.in_state_ms - router.heard.as_ref()?.ago_ms));
-            let took = span(took.fold(0.0, f64::max));
-            return Ok(format!("{name} is handed over; {}, heard {took} after the handover", who_is_active(&now)));
+            let took = now.iter().filter_map(|router| Some(router.in_state_ms - router.heard.as_ref()?.first_ago_ms?));
+            let heard = took.reduce(f64::max).map(|took| format!(", heard {} after the handover", span(took)));
+            return Ok(format!("{name} is handed over; {}{}", who_is_active(&now), heard.unwrap_or_default()));
         }
         if Instant::now() >= deadline {
             bail!("{name} is {} here now, but not taken over completely; {}", now[0].state, who_is_active(&now));
@@ -92,7 +92,7 @@ pub fn resume(control: &Path, name: &str) -> anyhow::Result<String> {
 }
 
 /// Returns the status of the virtual router and of all members of its sync group: those that take part in an election,
-/// or all of them if none does. Returns at least one.
+/// or all of them if none does. Returns at least one; the virtual router itself comes first.
 fn look(control: &Path, name: &str) -> anyhow::Result<Vec<VirtualRouterStatus>> {
     let routers = control::status(control)?.virtual_routers;
     // The status lists a virtual router of both families twice.
@@ -108,6 +108,7 @@ fn look(control: &Path, name: &str) -> anyhow::Result<Vec<VirtualRouterStatus>> 
     if found.is_empty() {
         bail!("the agent has no virtual router \"{name}\"; it has {}", Vec::from_iter(names).join(", "));
     }
+    found.sort_by_key(|router| router.name != name);
     Ok(found)
 }
 

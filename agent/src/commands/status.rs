@@ -208,7 +208,12 @@ mod tests {
                 ],
                 active: Some(ActiveRouter { address: IpAddr::from([192, 0, 2, 2]), priority: 200, this_host: false }),
                 handed_over: true,
-                heard: Some(HeardRouter { address: IpAddr::from([192, 0, 2, 2]), priority: 200, ago_ms: 40.0 }),
+                heard: Some(HeardRouter {
+                    address: IpAddr::from([192, 0, 2, 2]),
+                    priority: 200,
+                    ago_ms: 40.0,
+                    first_ago_ms: None,
+                }),
                 timers: TimerStatus {
                     advert_interval_ms: 100.0,
                     active_adver_interval_ms: 100.0,

@@ -71,7 +71,10 @@ impl Entry {
         }
         // `RETIRES` goes into the same write as the role, and stays until the addresses are off.
         let retires = self.has(Router::RETIRES) || self.router.role == Router::ROLE_ACTIVE;
-        self.write_role(state, retires && state != State::Active, tables)?;
+        // Neither the term of the latest advert nor that of an advert that the kernel half is recording now.
+        let used = [tables.heard(self.slot()).latest.term, self.router.term];
+        let term = (0..=2).find(|term| !used.contains(term)).unwrap_or_default();
+        self.write_role(state, retires && state != State::Active, term, tables)?;
         if state == State::Active && !leased {
             self.set_lease(Lease::UNLIMITED, tables);
         }
@@ -79,10 +82,10 @@ impl Entry {
     }
 
     pub(super) fn set_role(&mut self, state: State, tables: &mut Tables) -> Result<(), DataplaneError> {
-        self.write_role(state, self.has(Router::RETIRES), tables)
+        self.write_role(state, self.has(Router::RETIRES), self.router.term, tables)
     }
 
-    fn write_role(&mut self, state: State, retires: bool, tables: &mut Tables) -> Result<(), DataplaneError> {
+    fn write_role(&mut self, state: State, retires: bool, term: u8, tables: &mut Tables) -> Result<(), DataplaneError> {
         let role = match state {
             State::Initialize => Router::ROLE_INITIALIZE,
             State::Backup => Router::ROLE_BACKUP,
@@ -90,7 +93,7 @@ impl Entry {
         };
         let others = self.router.flags & !Router::RETIRES;
         let flags = if retires { others | Router::RETIRES } else { others };
-        self.write(Router { role, flags, ..self.router }, tables)
+        self.write(Router { role, flags, term, ..self.router }, tables)
     }
 
     /// Sets or clears one of [`Router::flags`].

@@ -60,8 +60,9 @@ impl Instance {
     /// An advert cannot carry what the configuration says, which the configuration's check should have refused.
     pub fn new(config: InstanceConfig, machine: xvrrp_vrrp::Config, entry: Entry) -> io::Result<Self> {
         let stands_by = entry.has(abi::Router::STANDS_BY);
+        let now = clock::now();
         let mut instance = Self {
-            machine: VirtualRouter::new(machine),
+            machine: VirtualRouter::new(machine, now),
             advert: Vec::new(),
             release: Vec::new(),
             announcements: Announcements::new(entry.mac(), &config.addresses),
@@ -82,18 +83,22 @@ impl Instance {
         };
         instance.build_adverts()?;
         if !instance.config.running {
-            instance.machine.handle_event(Event::InterfaceDown, Instant::default());
+            instance.machine.handle_event(Event::InterfaceDown, now);
         }
-        instance.machine.handle_event(Event::Checks(instance.config.checks), Instant::default());
-        instance.machine.handle_event(Event::Kept(instance.config.kept), Instant::default());
-        instance.machine.handle_event(Event::StandBy(stands_by), Instant::default());
+        instance.machine.handle_event(Event::Checks(instance.config.checks), now);
+        instance.machine.handle_event(Event::Kept(instance.config.kept), now);
+        instance.machine.handle_event(Event::StandBy(stands_by), now);
         Ok(instance)
     }
 
-    /// Handles a report about the interface: it has gained or lost its carrier.
-    pub(super) fn set_running(&mut self, running: bool, now: Instant) {
+    /// Records whether the interface has a carrier, for [`Self::ability`] and [`Self::handle_interface`].
+    pub(super) fn set_running(&mut self, running: bool) {
         self.config.running = running;
-        self.machine.handle_event(if running { Event::InterfaceUp } else { Event::InterfaceDown }, now);
+    }
+
+    /// Handles what [`Self::set_running`] has recorded.
+    pub(super) fn handle_interface(&mut self, now: Instant) {
+        self.machine.handle_event(if self.config.running { Event::InterfaceUp } else { Event::InterfaceDown }, now);
         if std::mem::take(&mut self.config.held) {
             self.start(now);
         }
@@ -339,6 +344,7 @@ impl Instance {
             active: self.machine.active(),
             stands_by: self.machine.stands_by(),
             heard,
+            first_heard_ago: self.machine.first_heard_at().map(|at| now.since(at)),
             timers: Timers {
                 active_adver_interval: self.machine.active_adver_interval(),
                 skew: self.machine.skew(),

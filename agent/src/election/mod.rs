@@ -204,9 +204,7 @@ impl Election {
         let mut timer = DeadlineTimer::new()?;
         let by_slot: BTreeMap<Slot, RouterIndex> =
             self.instances.enumerate().map(|(index, instance)| (instance.slot(), index)).collect();
-        for index in self.instances.indices() {
-            self.tell_of_partners(index, clock::now());
-        }
+        self.tell_all_of_partners(clock::now());
         self.for_each(Instance::start)?;
         loop {
             self.pace.begin_round();
@@ -356,16 +354,19 @@ impl Election {
             if let Some(mac) = mac {
                 instance.set_interface_mac(mac, &mut self.tables)?;
             }
+            instance.set_running(running);
         }
-        // All of them before their partners are informed: a virtual router that has a cause of its own reports that
-        // one.
         let now = clock::now();
+        // If the interface is up, partners are informed first: those on the same interface would otherwise find each
+        // other in fault. If it is down, they are informed last: one that has a cause of its own reports that one.
+        if running {
+            self.tell_all_of_partners(now);
+        }
         for instance in self.instances.iter_mut().filter(|instance| instance.ifindex() == ifindex) {
-            instance.set_running(running, now);
+            instance.handle_interface(now);
         }
-        for index in self.instances.indices() {
-            self.tell_of_partners(index, now);
-        }
+        // A virtual router that was held until now can take part only now.
+        self.tell_all_of_partners(now);
         self.for_each(|_, _| {})
     }
 

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use xvrrp_common::units::{Instant, Interval, MacAddress, Priority};
 use xvrrp_vrrp::{Reason, State, VirtualRouter};
 
+use crate::process::clock;
+
 /// The status of a virtual router in the election.
 #[derive(Clone, Debug)]
 pub struct RouterStatus {
@@ -22,6 +24,8 @@ pub struct RouterStatus {
     pub stands_by: bool,
     /// The latest advert of any other router.
     pub heard: Option<LatestAdvert>,
+    /// Time since a Backup has heard the first advert since it became Backup, apart from those that give up the role.
+    pub first_heard_ago: Option<Interval>,
     /// Timers of the state machine.
     pub timers: Timers,
     /// Number of adverts that were sent since the agent started. An advert to several unicast peers counts once.
@@ -35,7 +39,7 @@ pub struct RouterStatus {
 impl RouterStatus {
     /// Returns the status of a virtual router that cannot take part, and so was never started.
     pub fn in_fault(config: xvrrp_vrrp::Config) -> Self {
-        let machine = VirtualRouter::new(config);
+        let machine = VirtualRouter::new(config, clock::now());
         Self {
             state: machine.state(),
             reason: Reason::InterfaceDown,
@@ -44,6 +48,7 @@ impl RouterStatus {
             active: None,
             stands_by: false,
             heard: None,
+            first_heard_ago: None,
             timers: Timers {
                 active_adver_interval: machine.active_adver_interval(),
                 skew: machine.skew(),

@@ -101,6 +101,13 @@ impl Election {
         Ok(())
     }
 
+    /// Informs every virtual router of what its partners can do. [`Self::act`] carries out what follows.
+    pub(super) fn tell_all_of_partners(&mut self, now: Instant) {
+        for index in self.instances.indices() {
+            self.tell_of_partners(index, now);
+        }
+    }
+
     /// Informs a virtual router of what its partners can do. [`Self::act`] carries out what follows.
     pub(super) fn tell_of_partners(&mut self, index: RouterIndex, now: Instant) {
         let Some(instance) = self.instances.get(index) else { return };

@@ -41,6 +41,8 @@ pub struct Notifications {
     pub programs: Notifier,
     mailer: Mailer,
     groups: SyncGroups,
+    /// The state that each virtual router has entered last, by its place in the configuration.
+    states: BTreeMap<Place, RouterState>,
 }
 
 impl Notifications {
@@ -63,6 +65,7 @@ impl Notifications {
             programs: Notifier::new(audiences, last, running, children),
             mailer,
             groups: SyncGroups::new(config, plans),
+            states: BTreeMap::new(),
         })
     }
 
@@ -80,6 +83,8 @@ impl Notifications {
     }
 
     fn report(&mut self, place: Place, change: StateChange, is_new: bool) {
+        // Another reason for the same state is not a change of state.
+        let is_new = self.states.insert(place, change.state) != Some(change.state) && is_new;
         let of_group = self.groups.record(place, &change, is_new);
         if is_new {
             self.history.record(place, change.state, &change.reason);

@@ -307,6 +307,7 @@ impl<'a> Plan<'a> {
                 Checksum::Plain => abi::Router::CHECKSUM_PLAIN,
             },
             auth_type: u8::from(config.password.is_some()),
+            term: 0,
             answer_mac: self.mac.0,
             interface_mac: self.interface.mac.0,
         }

@@ -247,6 +247,7 @@ impl Inspector {
                 address: heard.address,
                 priority: heard.priority.get(),
                 ago_ms: milliseconds(clock::now().since(heard.at)),
+                first_ago_ms: elected.first_heard_ago.map(milliseconds),
             }),
             timers: timer_status(info.advert_interval, &elected.timers),
             virtual_mac: info.virtual_mac.clone(),

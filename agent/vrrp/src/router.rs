@@ -16,6 +16,7 @@ use super::config::Config;
 use super::event::{Checks, Event, ReceivedAdvert};
 use super::phase::{Active, Backup, Phase};
 use super::preempt::Preemption;
+use super::router_state::RouterState;
 use super::timers::Intervals;
 pub use standing::Standing;
 
@@ -29,6 +30,8 @@ pub struct VirtualRouter {
     phase: Phase,
     since: Instant,
     reason: Reason,
+    /// Arrival of the first advert that was heard in this state, except of those that give up the role.
+    first_heard_at: Option<Instant>,
     started: bool,
     interface_up: bool,
     checks: Checks,
@@ -51,11 +54,12 @@ impl VirtualRouter {
     const MAX_ACTIONS: usize = 8;
 
     /// In Initialize, until [`Event::Startup`].
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: Config, now: Instant) -> Self {
         Self {
             phase: Phase::Initialize,
-            since: Instant::default(),
+            since: now,
             reason: Reason::NotStarted,
+            first_heard_at: None,
             started: false,
             interface_up: true,
             checks: Checks::Passed,
@@ -144,7 +148,7 @@ impl VirtualRouter {
             {
                 self.start(Reason::InterfaceDown, now);
             }
-            Event::Shutdown => self.reason = Reason::Shutdown,
+            Event::Shutdown => self.change_to(Phase::Initialize, Reason::Shutdown, now),
             Event::InterfaceDown
             | Event::Checks(_)
             | Event::Kept(_)
@@ -171,9 +175,9 @@ impl VirtualRouter {
         } else if self.partners == Checks::Failed {
             self.enter(Phase::Initialize, Reason::PartnerFault, now, &[]);
         } else if self.checks == Checks::Pending {
-            self.reason = Reason::ChecksPending;
+            self.change_to(Phase::Initialize, Reason::ChecksPending, now);
         } else if self.partners == Checks::Pending {
-            self.reason = Reason::PartnerPending;
+            self.change_to(Phase::Initialize, Reason::PartnerPending, now);
         } else if self.config.priority.is_owner() {
             // RFC 9568 6.4.1 (conformance 26), in the words of RFC 3768 6.4.1: "If the Priority = 255 (i.e., the router
             // owns the IP address(es) associated with the virtual router)", "Send an ADVERTISEMENT".
@@ -247,6 +251,9 @@ impl VirtualRouter {
         }
         backup.heard_at = advert.received_at;
         backup.active = Some((advert.source, advert.priority));
+        if !advert.priority.is_release() {
+            self.first_heard_at.get_or_insert(advert.received_at);
+        }
 
         // RFC 9568 6.4.2 (conformance 33): "If the Priority in the ADVERTISEMENT is 0, then: [...] Set the
         // Active_Down_Timer to Skew_Time".
@@ -420,18 +427,28 @@ impl VirtualRouter {
             preemption: self.preemption(),
         };
         self.enter(Phase::Backup(backup), reason, now, actions);
+        self.first_heard_at = active.map(|_| timed_from);
     }
 
     fn enter(&mut self, phase: Phase, reason: Reason, now: Instant, actions: &[Action]) {
         let from = self.state();
-        self.phase = phase;
-        self.since = now;
-        self.reason = reason;
+        self.change_to(phase, reason, now);
+        self.first_heard_at = None;
         let to = self.state();
         self.actions.push_back(Action::SetRole(to));
         self.tell_preempt();
         self.actions.extend(actions);
         self.actions.push_back(Action::Transition { from, to, reason, at: now });
+    }
+
+    /// Changes phase and reason. Another reason for the same [`RouterState`] does not change since when it lasts.
+    fn change_to(&mut self, phase: Phase, reason: Reason, now: Instant) {
+        let before = RouterState::new(self.state(), self.reason);
+        self.phase = phase;
+        self.reason = reason;
+        if RouterState::new(self.state(), reason) != before {
+            self.since = now;
+        }
     }
 
     /// Matters to the kernel half while we are Backup only.
@@ -459,8 +476,8 @@ impl VirtualRouter {
     }
 }
 
-/// Hashes what the router will do, for a search through all that can happen. Fields that are only reported (since when,
-/// and why) are left out, and so is the configuration, which never changes.
+/// Hashes what the router will do, for a search through all that can happen. Fields that are only reported (since when
+/// and why, and when an advert was heard first) are left out, and so is the configuration, which never changes.
 impl Hash for VirtualRouter {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let Self { config: _, since: _, reason: _, phase, started, interface_up, checks, kept, partners, .. } = self;

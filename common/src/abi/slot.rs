@@ -73,8 +73,10 @@ pub struct StateWord {
     pub checksum: u8,
     /// Value of [`Router::auth_type`].
     pub auth_type: u8,
+    /// Value of [`Router::term`].
+    pub term: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
 }
 
 /// A MAC address in one word.
@@ -102,8 +104,8 @@ pub struct Fixed {
 impl Router {
     /// The part of it in [`SlotEntry::state`].
     pub const fn state(&self) -> StateWord {
-        let Self { role, flags, priority, version, checksum, auth_type, .. } = *self;
-        StateWord { role, flags, priority, version, checksum, auth_type, reserved: [0; 2] }
+        let Self { role, flags, priority, version, checksum, auth_type, term, .. } = *self;
+        StateWord { role, flags, priority, version, checksum, auth_type, term, reserved: 0 }
     }
 
     /// The part of it in [`SlotEntry::fixed`].
@@ -117,7 +119,7 @@ impl SlotEntry {
     pub fn router(&self, slot: u32) -> Router {
         let [even, odd] = self.fixed;
         let Fixed { primary, auth_data, advert_interval } = if self.generation & 1 == 0 { even } else { odd };
-        let StateWord { role, flags, priority, version, checksum, auth_type, .. } = self.state;
+        let StateWord { role, flags, priority, version, checksum, auth_type, term, .. } = self.state;
         let (answer_mac, interface_mac) = (self.answer_mac.mac, self.interface_mac.mac);
         Router {
             primary,
@@ -130,6 +132,7 @@ impl SlotEntry {
             version,
             checksum,
             auth_type,
+            term,
             answer_mac,
             interface_mac,
         }

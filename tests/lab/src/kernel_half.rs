@@ -64,6 +64,7 @@ pub fn router(role: u8) -> Router {
         version: Version::V3 as u8,
         checksum: Router::CHECKSUM_AUTO,
         auth_type: 0,
+        term: 0,
         answer_mac: virtual_mac().0,
         interface_mac: [2, 0, 0, 0, 0, 3],
     }

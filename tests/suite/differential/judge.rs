@@ -227,7 +227,8 @@ impl Network {
                 ChecksumForm::PseudoHeader => Router::CHECKSUM_PSEUDO_HEADER,
                 ChecksumForm::Plain => Router::CHECKSUM_PLAIN,
             },
-            reserved: [0; 2],
+            term: 0,
+            reserved: 0,
         };
         judgement.heard = Some((member.router.slot, heard));
     }

@@ -47,7 +47,8 @@ fn the_latest_advert_is_recorded_completely() -> Result<()> {
                 Version::V2 => Router::CHECKSUM_PLAIN,
                 Version::V3 => Router::CHECKSUM_PSEUDO_HEADER,
             },
-            reserved: [0; 2],
+            term: 0,
+            reserved: 0,
         };
         assert_eq!(latest, expected);
         assert_eq!(kernel.heard(0), Heard::default(), "another virtual router's entry");
@@ -125,6 +126,20 @@ fn only_changed_adverts_are_reported_to_a_backup() -> Result<()> {
             assert_eq!(outcome.counted, [(4, Counter::AdvertAccepted)], "{description}, again");
             assert_eq!(outcome.events, [], "{description}, again");
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_first_advert_after_a_change_of_role_is_reported_to_a_backup_that_knows_its_sender() -> Result<()> {
+    let backup = router(Router::ROLE_BACKUP);
+    let mut kernel = KernelHalf::with(backup)?;
+    for term in [0, 1, 2, 0] {
+        kernel.set(key(51, 0), Router { term, ..backup })?;
+        let first = kernel.receive(&emit(&from(200)))?;
+        assert_eq!(first.events.len(), 1, "events of the first advert in term {term}");
+        assert_eq!((first.events[0].advert, first.events[0].advert.term), (kernel.heard(0).latest, term));
+        assert_eq!(kernel.receive(&emit(&from(200)))?.events, [], "events of the second advert in term {term}");
     }
     Ok(())
 }

@@ -45,9 +45,15 @@ impl VirtualRouter {
         self.phase.state()
     }
 
-    /// Returns when it entered its state.
+    /// Returns when it entered its [`RouterState`](crate::RouterState), or was created in it.
     pub fn since(&self) -> Instant {
         self.since
+    }
+
+    /// Returns when a Backup has heard the first advert since it became Backup, apart from those that give up the role.
+    /// The advert that made it Backup counts.
+    pub fn first_heard_at(&self) -> Option<Instant> {
+        self.first_heard_at
     }
 
     /// Returns why it is in its state.

@@ -54,7 +54,8 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(config: Config) -> Self {
-        Self { router: VirtualRouter::new(config), now: Instant::from_nanos(1_000_000_000_000) }
+        let now = Instant::from_nanos(1_000_000_000_000);
+        Self { router: VirtualRouter::new(config, now), now }
     }
 
     pub fn backup(config: Config) -> Self {

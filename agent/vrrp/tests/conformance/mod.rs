@@ -11,6 +11,7 @@ mod lateness;
 mod lease;
 mod pair;
 mod preempt_delay;
+mod since;
 mod sync_group;
 mod timers;
 mod tracking;

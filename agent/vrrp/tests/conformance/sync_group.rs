@@ -121,14 +121,15 @@ pub struct Host {
 impl Host {
     pub fn start(config: &Config, interfaces: Vec<usize>, resumed: &[bool]) -> Self {
         let count = interfaces.len();
+        let now = Instant::from_nanos(1_000_000_000_000);
         let mut host = Self {
-            members: (0..count).map(|_| VirtualRouter::new(config.clone())).collect(),
+            members: (0..count).map(|_| VirtualRouter::new(config.clone(), now)).collect(),
             up: vec![true; count],
             sent: Vec::new(),
             entered: vec![None; count],
             restarted: vec![None; count],
             interfaces,
-            now: Instant::from_nanos(1_000_000_000_000),
+            now,
         };
         host.update_partners();
         for (member, resumes) in resumed.iter().enumerate().take(count) {
@@ -146,6 +147,9 @@ impl Host {
             Incident::Interface { member, up } => {
                 let interface = self.interfaces[member % count];
                 self.up[interface] = up;
+                if up {
+                    self.update_partners();
+                }
                 for member in (0..count).filter(|member| self.interfaces[*member] == interface) {
                     let event = if up { Event::InterfaceUp } else { Event::InterfaceDown };
                     self.members[member].handle_event(event, self.now);

@@ -207,7 +207,7 @@ impl Host {
         }
         self.kernel.preempt = character.router.preempt;
         self.agent = Some(Agent {
-            machine: VirtualRouter::new(character.config()),
+            machine: VirtualRouter::new(character.config(), self.now),
             lease: self.kernel.lease,
             at: Point::Starting { resume },
             todo: VecDeque::new(),

@@ -95,7 +95,7 @@ impl Host {
         if self.is_running() {
             return Vec::new();
         }
-        self.agent = Some(VirtualRouter::new(self.config.clone()));
+        self.agent = Some(VirtualRouter::new(self.config.clone(), now));
         // A predecessor may have left a role with a lease.
         let resume = self.kernel.lease.filter(|_| self.carrier && self.config.lease && self.serves(now));
         if resume.is_none() {
@@ -240,7 +240,8 @@ impl Kernel {
     }
 
     /// Does what the kernel half does: stores every advert, and reports the new ones, or all of them to an Active
-    /// router.
+    /// router. The kernel half also reports the first advert in each role. That report may be lost, so the election
+    /// must not depend on it, and it is left out here.
     fn hear(&mut self, advert: ReceivedAdvert, config: &Config) {
         let ours = config.priority;
         let contents = |advert: ReceivedAdvert| (advert.source, advert.priority, advert.interval);

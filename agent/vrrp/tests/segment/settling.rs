@@ -20,7 +20,7 @@ fn longest_active_down_interval(configs: &[Config]) -> Interval {
     let longest_for = |priority| {
         configs.iter().map(move |config| {
             let config = Config { priority, ..config.clone() };
-            VirtualRouter::new(config).active_down_interval()
+            VirtualRouter::new(config, Instant::default()).active_down_interval()
         })
     };
     configs.iter().flat_map(|config| longest_for(config.priority)).max().unwrap_or_default()
