@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -11,9 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::programs::Program;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use xvrrp::control::{Incumbent, Singleton};
+use nix::sys::signal::Signal;
 use xvrrp_common::abi::program;
-use xvrrp_dataplane::{Capacity, Dataplane, namespace_cookie};
+use xvrrp_dataplane::{Capacity, Dataplane};
 use xvrrp_lab::traffic::capture::Capture;
 use xvrrp_lab::{
     INTERFACE, Lab, Namespace, PATIENCE, ServedPair, Side, VIP, VirtualRouter, Xvrrp, eventually, host_state, ifindex,
@@ -97,26 +98,48 @@ fn an_agent_whose_successor_ends_before_it_advertises_continues() -> Result<()> 
     check_continues(pair)
 }
 
-/// Makes the agent leave its roles to a successor that then hangs: the successor holds the connection and the
-/// singleton, and does nothing.
-fn hang_after_asking(host: &Namespace, agent: &Xvrrp) -> Result<(Incumbent, Singleton)> {
-    host.run(|| -> Result<_> {
-        let mut incumbent = Incumbent::ask(&agent.control(), Some(namespace_cookie()?))?;
-        let singleton = incumbent.receive().context("the agent does not pass the singleton on")?;
-        Ok((incumbent, singleton))
-    })?
+/// Starts a successor of the agent and stops its process (SIGSTOP) while the agent waits for its report.
+fn hung_successor(agent: &mut Xvrrp, host: &Namespace, virtual_routers: &[VirtualRouter]) -> Result<Xvrrp> {
+    /// An agent that has received the report ends within this time.
+    const ENDING: Duration = Duration::from_millis(500);
+    // A successor that has reported before it could be stopped is the agent from then on, and gets a successor itself.
+    for _ in 0..20 {
+        // The agents have one log. A successor writes this line as soon as its predecessor has let go.
+        let reuses = |agent: &Xvrrp| agent.daemon.count_lines(&["reusing the maps"]);
+        let before = reuses(agent);
+        let mut successor = agent.replace(host, virtual_routers)?;
+        let deadline = Instant::now() + PATIENCE;
+        while reuses(agent) == before {
+            successor.daemon.check_alive()?;
+            ensure!(Instant::now() < deadline, "the agent does not let go:\n{}", agent.daemon.log());
+        }
+        successor.daemon.signal(Signal::SIGSTOP)?;
+        if agent.daemon.wait(ENDING).is_err() {
+            return Ok(successor);
+        }
+        successor.daemon.signal(Signal::SIGCONT)?;
+        *agent = successor;
+        agent.wait_for_state("lan", "active")?;
+    }
+    bail!("every successor was ready before it could be stopped:\n{}", agent.daemon.log())
+}
+
+/// Fails unless the successor was killed.
+fn check_killed(mut successor: Xvrrp) -> Result<()> {
+    let status = successor.daemon.wait(PATIENCE)?;
+    ensure!(status.signal() == Some(Signal::SIGKILL as i32), "{status}");
+    Ok(())
 }
 
 #[test]
-fn an_agent_whose_successor_hangs_resumes_after_three_seconds_and_the_successor_can_no_longer_take_over() -> Result<()>
-{
+fn an_agent_whose_successor_hangs_kills_it_after_three_seconds_and_resumes() -> Result<()> {
     let mut pair = ServedPair::new(&[VirtualRouter::lan(200)])?;
-    let (mut hanging, _singleton) = hang_after_asking(&pair.lab.routers[0], &pair.active)?;
-    ensure!(hanging.is_waiting());
-    let line = ["ERROR", "the successor did not report within 3s that it advertises: this agent continues"];
-    pair.active.daemon.wait_for_line(&line, PATIENCE)?;
-    wait_until("the connection is closed", || Ok(!hanging.is_waiting()))?;
-    ensure!(hanging.relieve().is_err(), "the successor would take over from an agent that continues");
+    let hung = hung_successor(&mut pair.active, &pair.lab.routers[0], &[VirtualRouter::lan(200)])?;
+    let second = hung.replace(&pair.lab.routers[0], &[VirtualRouter::lan(200)])?;
+    let killed = format!("within 3s that it advertises, and was killed (process {}): this agent", hung.daemon.pid());
+    pair.active.daemon.wait_for_line(&["ERROR", &killed, "continues"], PATIENCE)?;
+    check_killed(hung)?;
+    check_refused(second, "another `xvrrp run --replace` is taking over from it; look at `xvrrp status`")?;
     // The lease had ended by then. The Backup has served, and yields to the higher priority.
     pair.active.wait_for_state("lan", "active").with_context(|| pair.active.daemon.log())?;
     pair.backup.wait_for_state("lan", "backup")?;
@@ -129,20 +152,75 @@ fn an_agent_whose_successor_hangs_resumes_after_three_seconds_and_the_successor_
 }
 
 #[test]
-fn an_agent_that_is_stopped_while_its_successor_hangs_leaves_nothing_on_the_host() -> Result<()> {
+fn an_agent_that_is_stopped_while_its_successor_hangs_kills_it_and_leaves_nothing_on_the_host() -> Result<()> {
     let lab = Lab::new(2)?;
     let host = &lab.routers[0];
     let before = host_state(host)?;
     let mut agent = Xvrrp::start(host, &[VirtualRouter::lan(200)])?;
     agent.wait_for_state("lan", "active")?;
-    let (hanging, singleton) = hang_after_asking(host, &agent)?;
+    let hung = hung_successor(&mut agent, host, &[VirtualRouter::lan(200)])?;
     ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    check_killed(hung)?;
     ensure!(agent.daemon.count_lines(&["this agent continues"]) == 0, "{}", agent.daemon.log());
-    ensure!(!hanging.is_waiting(), "a successor would take over roles that the agent has given up");
-    drop(singleton);
+    agent.daemon.wait_for_line(&["this agent was stopped meanwhile, and leaves nothing on the host"], PATIENCE)?;
     wait_for_host_state(host, &before)?;
     let (pins, control) = (host.pins()?, agent.control());
     wait_until("pins and control socket are gone", || Ok(!pins.exists() && !control.exists()))
+}
+
+/// Makes `interrupt` end the agent while a successor takes over from it. Fails unless the successor serves, and no
+/// client notices.
+fn check_succeeds(interrupt: impl FnOnce(&mut Xvrrp) -> Result<()>) -> Result<()> {
+    let lab = Lab::new(2)?;
+    let active = Xvrrp::start(&lab.routers[0], &[VirtualRouter::unhurried_lan(200)])?;
+    let mut pair = ServedPair::with_unhurried(lab, active)?;
+    let routers = [VirtualRouter::unhurried_lan(200)];
+    let mut successor = hung_successor(&mut pair.active, &pair.lab.routers[0], &routers)?;
+    interrupt(&mut pair.active)?;
+    successor.daemon.signal(Signal::SIGCONT)?;
+    successor.wait_for_state("lan", "active")?;
+    pair.active.daemon.wait(PATIENCE)?;
+    pair.active = successor;
+    check_continues(pair)
+}
+
+#[test]
+fn a_successor_whose_predecessor_is_killed_meanwhile_serves_within_the_lease() -> Result<()> {
+    check_succeeds(|agent| agent.kill().map(drop))
+}
+
+#[test]
+fn an_agent_that_is_stopped_while_its_successor_starts_leaves_its_roles_to_it() -> Result<()> {
+    check_succeeds(|agent| agent.daemon.signal(Signal::SIGTERM))
+}
+
+#[test]
+fn of_two_successors_at_once_each_takes_over_in_its_turn_or_says_what_to_do_and_no_client_notices() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let routers = [VirtualRouter::unhurried_lan(200)];
+    let active = Xvrrp::start(&lab.routers[0], &routers)?;
+    let mut pair = ServedPair::with_unhurried(lab, active)?;
+    let host = &pair.lab.routers[0];
+    let mut first = hung_successor(&mut pair.active, host, &routers)?;
+    let mut second = first.replace(host, &routers)?;
+    first.daemon.signal(Signal::SIGCONT)?;
+    ensure!(pair.active.daemon.wait(PATIENCE)?.success(), "{}", pair.active.daemon.log());
+    // The agents have one log and one control socket.
+    let takes_over = eventually("the second one takes over, or has ended", PATIENCE, || {
+        if second.daemon.check_alive().is_err() {
+            return Ok(false);
+        }
+        ensure!(second.status()?["pid"] == second.daemon.pid(), "the first one answers");
+        Ok(true)
+    })?;
+    if takes_over {
+        ensure!(first.daemon.wait(PATIENCE)?.success(), "{}", first.daemon.log());
+        pair.active = second;
+    } else {
+        check_refused(second, "look at `xvrrp status`, and try again")?;
+        pair.active = first;
+    }
+    check_continues(pair)
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub use self::client::{ask, ask_for, follow, status};
 pub use self::server::{Client, Server};
 pub use self::singleton::Singleton;
 use self::status::AgentStatus;
-pub use self::successor::{Incumbent, Successor, SuccessorError};
+pub use self::successor::{Fate, Incumbent, Successor, SuccessorError};
 
 /// Longest request that the agent reads, in bytes.
 const MAX_REQUEST: u64 = 4096;
@@ -40,7 +40,8 @@ pub enum Request {
     /// Return the status.
     Status,
     /// Leave roles, addresses and pins to the agent that asks, and end once that agent reports that it runs
-    /// ([`Successor::comes_up`]). If it hangs up before that, continue.
+    /// ([`Successor::comes_up`]). If it hangs up before that, continue. If it does neither in time, kill it and
+    /// continue.
     #[serde(rename = "hand_over")]
     Succeed {
         /// Cookie of the network namespace of the agent that asks. An agent of another namespace may have the same

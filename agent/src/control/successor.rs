@@ -4,25 +4,25 @@ use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::sys::socket::sockopt::PeerCredentials;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, getsockopt, recv, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 use tokio::net::UnixStream;
 
 use super::client::{accepted, exchange};
-use super::{ControlError, ENDING, MAX_REQUEST, POLL, Request, Singleton};
+use super::{ControlError, ENDING, MAX_REQUEST, Request, Singleton};
+use crate::process::peer_process::PeerProcess;
 
 /// Data that is sent together with the singleton's descriptor.
 const PASSED: &[u8] = b"\n";
 /// Line with which a successor reports that it advertises in its predecessor's place.
 const RUNNING: &str = "running";
+/// Data with which a predecessor reports that it no longer waits, to a successor that it cannot kill.
+const REVOKED: &[u8] = b"revoked\n";
 
 /// The successor does not run.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +30,25 @@ pub enum SuccessorError {
     /// The successor has hung up, or has sent something else.
     #[error("the successor ended before it advertised")]
     Ended,
-    /// The successor is silent.
-    #[error("the successor did not report within {:?} that it advertises", Successor::PATIENCE)]
-    Late,
+    /// The successor was silent. Its process has ended, so it cannot wake up any more.
+    #[error(
+        "the successor did not report within {:?} that it advertises, and was killed (process {process})",
+        Successor::PATIENCE
+    )]
+    Killed {
+        /// The process that was killed.
+        process: Pid,
+    },
+    /// The successor is silent, and its process could not be ended.
+    #[error(
+        "the successor did not report within {:?} that it advertises, and cannot be killed ({source}); end it \
+         yourself, because it may disturb this host when it wakes up",
+        Successor::PATIENCE
+    )]
+    Late {
+        /// Why it could not be killed.
+        source: io::Error,
+    },
 }
 
 /// The agent that takes over from this one.
@@ -60,25 +76,61 @@ impl Successor {
         Ok(())
     }
 
-    /// Waits until the successor reports that it runs.
+    /// Waits until the successor reports that it runs. If it does not do so in time, its process is killed.
+    ///
+    /// A process that only hangs could wake up at any time, in the middle of what it was doing to the host, and no check
+    /// of its own could be certain to come before that. A process that has ended cannot wake up.
     ///
     /// # Errors
     /// The successor has ended, or it does not report within 3 s.
-    pub async fn comes_up(self) -> Result<(), SuccessorError> {
+    pub async fn comes_up(mut self) -> Result<(), SuccessorError> {
         let mut line = String::new();
-        let mut reader = tokio::io::BufReader::new(self.0.take(MAX_REQUEST));
+        let mut reader = tokio::io::BufReader::new((&mut self.0).take(MAX_REQUEST));
         match tokio::time::timeout(Self::PATIENCE, reader.read_line(&mut line)).await {
             Ok(Ok(_)) if line.trim_end() == RUNNING => Ok(()),
             Ok(_) => Err(SuccessorError::Ended),
-            Err(_) => Err(SuccessorError::Late),
+            Err(_) => Err(self.kill()),
         }
     }
+
+    /// Kills the process of the successor and waits for its end. This blocks, but nothing else is left to do for this
+    /// agent. Returns what the successor has failed with.
+    fn kill(self) -> SuccessorError {
+        let killed = || -> io::Result<Pid> {
+            let process = PeerProcess::of(&self.0)?;
+            process.kill()?;
+            if process.ends_within(ENDING) { Ok(process.id()) } else { Err(io::ErrorKind::TimedOut.into()) }
+        };
+        match killed() {
+            Ok(process) => SuccessorError::Killed { process },
+            Err(source) if source.kind() == io::ErrorKind::UnexpectedEof => SuccessorError::Ended,
+            Err(source) => {
+                // If this fails, the successor has hung up.
+                let _ = self.0.try_write(REVOKED);
+                SuccessorError::Late { source }
+            }
+        }
+    }
+}
+
+/// What has become of the agent that this one takes over from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It waits for this agent. An agent of an earlier version, which does not wait, has ended already.
+    Waits,
+    /// It has ended without a word, because it was killed or has failed. What it has left is in place, and this agent
+    /// has the singleton to itself.
+    Died,
+    /// It no longer waits: it has continued, or it was stopped and has removed what it had left.
+    Revoked,
 }
 
 /// The agent that this one takes over from. It continues by itself if this is dropped before [`Self::relieve`].
 #[derive(Debug)]
 pub struct Incumbent {
     stream: StdStream,
+    /// Process of that agent, or `None` if the kernel does not name it, as in another PID namespace.
+    process: Option<PeerProcess>,
     /// True if that agent has passed on the singleton and waits for this agent.
     waits: bool,
 }
@@ -92,7 +144,9 @@ impl Incumbent {
         // Reading is not buffered, because the data after the answer carries a descriptor.
         let (answer, stream) = exchange(path, &Request::Succeed { namespace }, 1)?;
         accepted(path, answer)?;
-        Ok(Self { stream: stream.into_inner(), waits: false })
+        let stream = stream.into_inner();
+        let process = PeerProcess::of(&stream).ok();
+        Ok(Self { stream, process, waits: false })
     }
 
     /// Receives the singleton. Returns `None` if the other agent is of an earlier version, which releases it instead.
@@ -113,34 +167,38 @@ impl Incumbent {
         Some(singleton)
     }
 
-    /// Returns whether the other agent still waits, which means that it has neither continued nor ended. An agent of an
-    /// earlier version has ended already; the result is true for it, too.
-    pub fn is_waiting(&self) -> bool {
+    /// Returns what has become of the other agent.
+    pub fn fate(&self) -> Fate {
         let peeked = recv(self.stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
-        !self.waits || peeked == Err(Errno::EAGAIN)
+        match peeked {
+            _ if !self.waits => Fate::Waits,
+            Err(Errno::EAGAIN) => Fate::Waits,
+            Ok(0) | Err(_) if self.has_ended() => Fate::Died,
+            _ => Fate::Revoked,
+        }
     }
 
     /// Returns whether the process of the other agent has ended, or ends within [`ENDING`]. An agent that continues
     /// does so in the same process.
     pub fn has_ended(&self) -> bool {
-        let Ok(peer) = getsockopt(&self.stream, PeerCredentials) else { return false };
-        let deadline = Instant::now() + ENDING;
-        while kill(Pid::from_raw(peer.pid()), None) != Err(Errno::ESRCH) {
-            if Instant::now() >= deadline {
-                return false;
-            }
-            thread::sleep(POLL);
-        }
-        true
+        self.process.as_ref().is_some_and(|process| process.ends_within(ENDING))
     }
 
-    /// Reports that this agent runs, so that the other agent ends.
+    /// Reports that this agent runs, so that the other agent ends. An agent that has died needs no report: this one
+    /// advertises in its place.
     ///
     /// # Errors
     /// The other agent no longer waits, because it has continued or was stopped.
     pub fn relieve(&mut self) -> io::Result<()> {
         let reported = writeln!(self.stream, "{RUNNING}");
-        // An agent of an earlier version has ended already.
-        if self.waits { reported } else { Ok(()) }
+        match self.fate() {
+            // An agent of an earlier version has ended already.
+            _ if reported.is_ok() || !self.waits => Ok(()),
+            Fate::Died => {
+                tracing::warn!("the previous agent was killed, or has failed, while this one took over from it");
+                Ok(())
+            }
+            Fate::Waits | Fate::Revoked => reported,
+        }
     }
 }

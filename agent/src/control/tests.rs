@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
-use super::{Answer, Client, ControlError, ENDING, Incumbent, Request, Server, Singleton, ask};
+use super::{Answer, Client, ControlError, ENDING, Fate, Incumbent, Request, Server, Singleton, ask};
 
 fn scratch() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
@@ -117,9 +117,10 @@ async fn a_successor_learns_whether_its_predecessor_still_waits() {
     let successor = client.serve(answer).await.unwrap().into_successor();
     successor.pass(&singleton).unwrap();
     let mut incumbent = asking.await.unwrap();
-    assert!(incumbent.is_waiting());
+    assert_eq!(incumbent.fate(), Fate::Waits);
     drop(successor);
-    assert!(!incumbent.is_waiting());
+    // The process has not ended, so the predecessor has continued.
+    assert_eq!(incumbent.fate(), Fate::Revoked);
     assert!(incumbent.relieve().is_err());
 }
 

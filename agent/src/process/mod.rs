@@ -6,6 +6,7 @@ pub mod capabilities;
 pub mod clock;
 pub mod log_queue;
 pub mod open_files;
+pub mod peer_process;
 pub mod program;
 pub mod realtime;
 pub mod runtime_thread;

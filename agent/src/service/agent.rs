@@ -16,7 +16,7 @@ use super::links::LinkWatch;
 use super::{Continuation, End, Service, Start, check, start};
 use crate::addresses::remove_stale;
 use crate::addresses::unicast_filters::UnicastFilters;
-use crate::control::{self, ControlError, Incumbent, Server, Singleton, Successor};
+use crate::control::{self, ControlError, Fate, Incumbent, Server, Singleton, Successor};
 use crate::notify::log;
 use crate::process::clock;
 use crate::process::realtime::Haste;
@@ -28,7 +28,8 @@ use crate::succession::{Files, InheritedState};
 /// Part of the error message when the previous agent waits for its successor and this start has failed.
 const CONTINUES: &str = "the previous agent continues";
 /// Part of the error message when the previous agent no longer waits for its successor.
-const DID_NOT_WAIT: &str = "the previous agent did not wait for this one: it has continued, or was stopped";
+const DID_NOT_WAIT: &str = "the previous agent did not wait for this one: it has continued, or was stopped; look at \
+                            `xvrrp status`, find out what delays this host, and try again";
 
 /// Runs the agent until SIGTERM or SIGINT, or until a successor has taken over from it. A reload does not return.
 ///
@@ -74,7 +75,13 @@ pub async fn run(config: &Config, replace: bool, mut inherited: Option<Inherited
                     tracing::info!("left everything to a successor");
                     return Ok(());
                 }
-                Waited::Stopped => return environment.undo().await,
+                Waited::Stopped(failure) => {
+                    tracing::info!("{failure}: this agent was stopped meanwhile, and leaves nothing on the host");
+                    // A successor that was killed has left its file. Opening the socket makes sure that no agent
+                    // answers there, and dropping it removes the file.
+                    drop(Server::open(&config.agent.control).await);
+                    return environment.undo().await;
+                }
                 Waited::Failed(note) => Some(become_next(continuation, &singleton, Some(note))),
             }
         }
@@ -82,20 +89,23 @@ pub async fn run(config: &Config, replace: bool, mut inherited: Option<Inherited
             installed.leave();
             Some(become_next(continuation, &singleton, None))
         }
-        Err(error) => match &installed.incumbent {
-            // Nobody is left to whom anything could be left.
-            Some(incumbent) if !incumbent.is_waiting() && incumbent.has_ended() => Some(error),
-            Some(incumbent) => {
+        Err(error) => {
+            let fate = match &installed.incumbent {
                 // A waiting agent continues as soon as it finds that this one has ended.
-                let fate = if incumbent.is_waiting() { CONTINUES } else { DID_NOT_WAIT };
+                Some(incumbent) if incumbent.fate() == Fate::Waits => Some(CONTINUES),
+                Some(incumbent) if !incumbent.has_ended() => Some(DID_NOT_WAIT),
+                // Nobody is left to whom anything could be left.
+                Some(_) | None => None,
+            };
+            if let Some(fate) = fate {
                 installed.leave();
                 // The order matters, and so does dropping both before the packet socket, which is slow to close.
                 drop(singleton);
                 drop(installed);
                 return Err(error.context(fate));
             }
-            None => Some(error),
-        },
+            Some(error)
+        }
     };
     let undone = if installed.begun { environment.undo().await } else { Ok(()) };
     drop(installed);
@@ -180,9 +190,9 @@ impl Environment<'_> {
             remove_stale(netlink, &BTreeSet::new()).await?;
             pins.remove()?;
         }
-        // Checked before anything that belongs to the previous agent is touched. That agent may have been stopped, in
-        // which case it has removed everything from the host.
-        if installed.incumbent.as_ref().is_some_and(|incumbent| !incumbent.is_waiting()) {
+        // Checked before anything that belongs to the previous agent is touched. An agent that no longer waits kills
+        // this one, if it can.
+        if installed.incumbent.as_ref().is_some_and(|incumbent| incumbent.fate() == Fate::Revoked) {
             bail!("this agent was not ready in time");
         }
         let mut service = Service::start(Start {
@@ -228,38 +238,38 @@ enum Waited {
     Runs,
     /// The successor ended, or did not run in time. Holds the line that the next agent is to log.
     Failed(String),
-    /// This process was asked to stop.
-    Stopped,
+    /// The same, and this process was asked to stop. Holds what became of the successor.
+    Stopped(String),
 }
 
 /// Passes the singleton on to the successor and waits until the successor runs.
+///
+/// A stop that arrives meanwhile has the same effect as one just afterwards: the successor serves and this agent ends.
+/// Only if the successor fails does the stop mean that nobody serves.
 async fn wait_for(successor: Successor, singleton: &Singleton, mut signals: Signals) -> Waited {
     // If this fails, the successor does not receive the singleton, and ends.
     let passed = successor.pass(singleton);
     let mut running = pin!(successor.comes_up());
-    let mut hangup = false;
+    let (mut stop, mut hangup) = (false, false);
     let outcome = loop {
         tokio::select! {
-            biased;
-            // On a stop, the successor finds that its predecessor is gone, and ends.
-            received = signals.next() => {
-                if received.stop {
-                    return Waited::Stopped;
-                }
-                hangup = true;
-            }
             outcome = &mut running => break outcome,
+            received = signals.next() => if received.stop { stop = true } else { hangup = true },
         }
     };
     let Err(failure) = outcome else { return Waited::Runs };
+    let reason = passed.err().map(|error| format!(" ({error})")).unwrap_or_default();
+    let failure = format!("{failure}{reason}");
+    if stop {
+        return Waited::Stopped(failure);
+    }
     // What has arrived meanwhile is for the agent that continues.
     signals.leave();
     signals.send_again().await;
     if hangup {
         signals::reload_later();
     }
-    let reason = passed.err().map(|error| format!(" ({error})")).unwrap_or_default();
-    Waited::Failed(format!("{failure}{reason}: this agent continues"))
+    Waited::Failed(format!("{failure}: this agent continues"))
 }
 
 /// Replaces this process by the agent that continues with what this one leaves. Returns only on failure, with the

@@ -17,11 +17,20 @@ pub enum TakeOverError {
     /// The kernel does not name the network namespace.
     #[error("cannot identify the network namespace")]
     Namespace(#[source] io::Error),
-    /// The running agent cannot be reached, or it refuses.
+    /// The running agent refuses, or does not answer properly.
     #[error("cannot take over from the running agent")]
     Ask(#[source] ControlError),
+    /// The running agent cannot be reached, or hangs up, but it still holds the singleton.
+    #[error(
+        "the running agent does not answer: it is starting, or another `xvrrp run --replace` is taking over from it; \
+         look at `xvrrp status`, and try again if this agent is still needed"
+    )]
+    Busy(#[source] ControlError),
     /// The running agent has agreed, but it still holds the singleton.
-    #[error("the running agent did not let go within {PATIENCE:?}")]
+    #[error(
+        "the running agent did not let go within {PATIENCE:?}: another `xvrrp run --replace` has taken over from it, or \
+         it is hung; look at `xvrrp status`, and try again if this agent is still needed"
+    )]
     Late,
     /// The singleton is free, but cannot be claimed.
     #[error(transparent)]
@@ -39,15 +48,15 @@ pub fn take_over(control: &Path) -> Result<(Singleton, Option<Incumbent>), TakeO
     let namespace = namespace_cookie().map_err(TakeOverError::Namespace)?;
     let mut incumbent = match Incumbent::ask(control, Some(namespace)) {
         Ok(incumbent) => incumbent,
-        Err(error) => {
-            // The running agent may just be ending.
-            if let ControlError::NoAgent { .. } = error
-                && let Ok(singleton) = Singleton::claim(control::ENDING)
-            {
-                return Ok((singleton, None));
-            }
-            return Err(TakeOverError::Ask(error));
+        // The running agent may just be ending, or was killed before it could answer.
+        Err(error @ (ControlError::NoAgent { .. } | ControlError::HungUp(_))) => {
+            return match Singleton::claim(control::ENDING) {
+                Ok(singleton) => Ok((singleton, None)),
+                Err(ControlError::AgentRuns) => Err(TakeOverError::Busy(error)),
+                Err(error) => Err(TakeOverError::Claim(error)),
+            };
         }
+        Err(error) => return Err(TakeOverError::Ask(error)),
     };
     if let Some(singleton) = incumbent.receive() {
         return Ok((singleton, Some(incumbent)));
