@@ -78,8 +78,8 @@ impl Successor {
 
     /// Waits until the successor reports that it runs. If it does not do so in time, its process is killed.
     ///
-    /// A process that only hangs could wake up at any time, in the middle of what it was doing to the host, and no check
-    /// of its own could be certain to come before that. A process that has ended cannot wake up.
+    /// A process that only hangs could wake up at any time, in the middle of what it was doing to the host, and no
+    /// check of its own could be certain to come before that. A process that has ended cannot wake up.
     ///
     /// # Errors
     /// The successor has ended, or it does not report within 3 s.

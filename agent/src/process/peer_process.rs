@@ -61,8 +61,8 @@ impl PeerProcess {
         }
     }
 
-    /// Returns whether the process has ended, or ends within this time. Its files are closed by then, whether its parent
-    /// has waited for it or not.
+    /// Returns whether the process has ended, or ends within this time. Its files are closed by then, whether its
+    /// parent has waited for it or not.
     pub fn ends_within(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         loop {

@@ -15,7 +15,7 @@ use crate::addresses::tolerance::Permission;
 use crate::identity::RouterIndex;
 
 impl Keeper {
-    /// Installs the missing addresses of the virtual routers that serve, as far as [`Tolerance`] permits it now.
+    /// Installs the missing addresses of the virtual routers that serve, as far as their tolerance permits it now.
     pub(super) async fn install(&mut self, which: impl Fn(&KeptRouter) -> bool) {
         let now = Instant::now();
         let (places, failures) = self.absent(which, now);
