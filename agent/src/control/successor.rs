@@ -39,7 +39,17 @@ pub enum SuccessorError {
         /// The process that was killed.
         process: Pid,
     },
-    /// The successor is silent, and its process could not be ended.
+    /// The successor was silent and was killed, but it hangs in the kernel. It runs no more code of its own.
+    #[error(
+        "the successor did not report within {:?} that it advertises, and was killed, but has not ended yet (process \
+         {process}): it ends as soon as its system call returns",
+        Successor::PATIENCE
+    )]
+    Lingers {
+        /// The process that was killed.
+        process: Pid,
+    },
+    /// The successor is silent, and its process cannot be killed.
     #[error(
         "the successor did not report within {:?} that it advertises, and cannot be killed ({source}); end it \
          yourself, because it may disturb this host when it wakes up",
@@ -89,34 +99,36 @@ impl Successor {
         match tokio::time::timeout(Self::PATIENCE, reader.read_line(&mut line)).await {
             Ok(Ok(_)) if line.trim_end() == RUNNING => Ok(()),
             Ok(_) => Err(SuccessorError::Ended),
-            Err(_) => Err(self.kill()),
+            Err(_) => self.kill(),
         }
     }
 
     /// Kills the process of the successor and waits for its end. This blocks, but nothing else is left to do for this
-    /// agent. Returns what the successor has failed with.
-    fn kill(self) -> SuccessorError {
-        let killed = || -> io::Result<Pid> {
-            let process = PeerProcess::of(&self.0)?;
-            process.kill()?;
-            if process.ends_within(ENDING) { Ok(process.id()) } else { Err(io::ErrorKind::TimedOut.into()) }
-        };
-        match killed() {
-            Ok(process) => SuccessorError::Killed { process },
+    /// agent.
+    ///
+    /// # Errors
+    /// Always, unless the successor cannot be killed and has just reported that it runs.
+    fn kill(self) -> Result<(), SuccessorError> {
+        let killed = PeerProcess::of(&self.0).and_then(|process| process.kill().map(|()| process));
+        Err(match killed {
+            Ok(process) if process.ends_within(ENDING) => SuccessorError::Killed { process: process.id() },
+            Ok(process) => SuccessorError::Lingers { process: process.id() },
             Err(source) if source.kind() == io::ErrorKind::UnexpectedEof => SuccessorError::Ended,
+            // A report that arrives between this look and the next line is lost. Both agents run then.
+            Err(_) if self.0.try_read(&mut [0; RUNNING.len()]).is_ok_and(|read| read > 0) => return Ok(()),
             Err(source) => {
                 // If this fails, the successor has hung up.
                 let _ = self.0.try_write(REVOKED);
                 SuccessorError::Late { source }
             }
-        }
+        })
     }
 }
 
 /// What has become of the agent that this one takes over from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It waits for this agent. An agent of an earlier version, which does not wait, has ended already.
+    /// It waits for this agent.
     Waits,
     /// It has ended without a word, because it was killed or has failed. What it has left is in place, and this agent
     /// has the singleton to itself.
@@ -131,8 +143,6 @@ pub struct Incumbent {
     stream: StdStream,
     /// Process of that agent, or `None` if the kernel does not name it, as in another PID namespace.
     process: Option<PeerProcess>,
-    /// True if that agent has passed on the singleton and waits for this agent.
-    waits: bool,
 }
 
 impl Incumbent {
@@ -146,11 +156,11 @@ impl Incumbent {
         accepted(path, answer)?;
         let stream = stream.into_inner();
         let process = PeerProcess::of(&stream).ok();
-        Ok(Self { stream, process, waits: false })
+        Ok(Self { stream, process })
     }
 
-    /// Receives the singleton. Returns `None` if the other agent is of an earlier version, which releases it instead.
-    pub fn receive(&mut self) -> Option<Singleton> {
+    /// Receives the singleton. The other agent waits from then on. Returns `None` if that agent has hung up instead.
+    pub fn receive(&self) -> Option<Singleton> {
         let mut space = cmsg_space!(RawFd);
         let mut byte = [0; PASSED.len()];
         let mut parts = [IoSliceMut::new(&mut byte)];
@@ -162,26 +172,29 @@ impl Incumbent {
         });
         // SAFETY: the kernel has just opened these descriptors for this process, so they have no other owner.
         let mut files = files.flatten().map(|file| unsafe { OwnedFd::from_raw_fd(file) });
-        let singleton = Singleton::received(files.next()?)?;
-        self.waits = true;
-        Some(singleton)
+        Singleton::received(files.next()?)
     }
 
-    /// Returns what has become of the other agent.
+    /// Returns what has become of the other agent. If it has hung up, waits up to [`ENDING`] for its end.
     pub fn fate(&self) -> Fate {
-        let peeked = recv(self.stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
-        match peeked {
-            _ if !self.waits => Fate::Waits,
+        match self.peek() {
             Err(Errno::EAGAIN) => Fate::Waits,
-            Ok(0) | Err(_) if self.has_ended() => Fate::Died,
+            Ok(0) | Err(_) if self.ends_within(ENDING) => Fate::Died,
             _ => Fate::Revoked,
         }
     }
 
-    /// Returns whether the process of the other agent has ended, or ends within [`ENDING`]. An agent that continues
-    /// does so in the same process.
+    /// Returns whether the process of the other agent has ended. An agent that continues does so in the same process.
     pub fn has_ended(&self) -> bool {
-        self.process.as_ref().is_some_and(|process| process.ends_within(ENDING))
+        self.ends_within(Duration::ZERO)
+    }
+
+    fn ends_within(&self, patience: Duration) -> bool {
+        self.process.as_ref().is_some_and(|process| process.ends_within(patience))
+    }
+
+    fn peek(&self) -> Result<usize, Errno> {
+        recv(self.stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT)
     }
 
     /// Reports that this agent runs, so that the other agent ends. An agent that has died needs no report: this one
@@ -190,15 +203,15 @@ impl Incumbent {
     /// # Errors
     /// The other agent no longer waits, because it has continued or was stopped.
     pub fn relieve(&mut self) -> io::Result<()> {
-        let reported = writeln!(self.stream, "{RUNNING}");
-        match self.fate() {
-            // An agent of an earlier version has ended already.
-            _ if reported.is_ok() || !self.waits => Ok(()),
-            Fate::Died => {
+        match writeln!(self.stream, "{RUNNING}") {
+            // The report came too late.
+            Ok(()) if self.peek().is_ok_and(|read| read > 0) => Err(io::ErrorKind::TimedOut.into()),
+            Ok(()) => Ok(()),
+            Err(_) if self.fate() == Fate::Died => {
                 tracing::warn!("the previous agent was killed, or has failed, while this one took over from it");
                 Ok(())
             }
-            Fate::Waits | Fate::Revoked => reported,
+            Err(error) => Err(error),
         }
     }
 }

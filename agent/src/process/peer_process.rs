@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::PeerCredentials;
-use nix::sys::socket::{MsgFlags, getsockopt, recv};
+use nix::sys::socket::getsockopt;
 use nix::unistd::Pid;
 
 /// A process that has connected a Unix socket, or has listened for the connection. It is held by a file descriptor, so
@@ -35,11 +35,11 @@ impl PeerProcess {
         // SAFETY: the kernel has just opened this descriptor for this process, so it has no other owner.
         let pidfd = unsafe { OwnedFd::from_raw_fd(number) };
         // As long as the process has the connection, its id belongs to it alone.
-        match recv(stream.as_fd().as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) | Err(Errno::EAGAIN) => Ok(Self { pid, pidfd }),
-            Err(errno) => Err(errno.into()),
+        let closed = PollFlags::POLLRDHUP | PollFlags::POLLHUP;
+        if poll(&mut [PollFd::new(stream.as_fd(), closed)], PollTimeout::ZERO)? > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        Ok(Self { pid, pidfd })
     }
 
     /// Returns the id of the process.

@@ -41,7 +41,7 @@ const DID_NOT_WAIT: &str = "the previous agent did not wait for this one: it has
 /// removed, unless the error says otherwise.
 pub async fn run(config: &Config, replace: bool, mut inherited: Option<InheritedState>) -> anyhow::Result<()> {
     clock::check()?;
-    // Ends when adverts are being sent and nobody waits for this agent any more.
+    // Ends once adverts are being sent and the previous agent no longer waits.
     let haste = Haste::begin(config.agent.realtime_priority);
     // This is the first file that is opened, for the reason given at `PacketSocket`.
     let socket = Arc::new(PacketSocket::open().context("cannot open a packet socket")?);
@@ -76,7 +76,7 @@ pub async fn run(config: &Config, replace: bool, mut inherited: Option<Inherited
                     return Ok(());
                 }
                 Waited::Stopped(failure) => {
-                    tracing::info!("{failure}: this agent was stopped meanwhile, and leaves nothing on the host");
+                    tracing::warn!("{failure}; this agent was stopped meanwhile, and removes what it has installed");
                     // A successor that was killed has left its file. Opening the socket makes sure that no agent
                     // answers there, and dropping it removes the file.
                     drop(Server::open(&config.agent.control).await);
@@ -90,13 +90,13 @@ pub async fn run(config: &Config, replace: bool, mut inherited: Option<Inherited
             Some(become_next(continuation, &singleton, None))
         }
         Err(error) => {
-            let fate = match &installed.incumbent {
+            let fate = installed.incumbent.as_ref().and_then(|incumbent| match incumbent.fate() {
                 // A waiting agent continues as soon as it finds that this one has ended.
-                Some(incumbent) if incumbent.fate() == Fate::Waits => Some(CONTINUES),
-                Some(incumbent) if !incumbent.has_ended() => Some(DID_NOT_WAIT),
-                // Nobody is left to whom anything could be left.
-                Some(_) | None => None,
-            };
+                Fate::Waits => Some(CONTINUES),
+                Fate::Revoked if !incumbent.has_ended() => Some(DID_NOT_WAIT),
+                // The previous agent has ended, so nothing is left to it.
+                Fate::Revoked | Fate::Died => None,
+            });
             if let Some(fate) = fate {
                 installed.leave();
                 // The order matters, and so does dropping both before the packet socket, which is slow to close.
@@ -172,6 +172,11 @@ impl Environment<'_> {
         let Opened { socket, mut files, links, signals, haste } = opened;
         // Listed only now, because the previous agent may have changed the interfaces until now.
         let interfaces = netlink.interfaces().await?;
+        // Checked before anything that belongs to the previous agent is touched. An agent that no longer waits kills
+        // this one, if it can.
+        if installed.incumbent.as_ref().is_some_and(|incumbent| incumbent.fate() == Fate::Revoked) {
+            bail!("this agent was not ready in time");
+        }
         let capacity = check::capacity(config)?;
         pins.follow_interfaces();
         let predecessor = pins.predecessor(capacity);
@@ -189,11 +194,6 @@ impl Environment<'_> {
             // The addresses are removed before the kernel half, which drops ARP requests for them.
             remove_stale(netlink, &BTreeSet::new()).await?;
             pins.remove()?;
-        }
-        // Checked before anything that belongs to the previous agent is touched. An agent that no longer waits kills
-        // this one, if it can.
-        if installed.incumbent.as_ref().is_some_and(|incumbent| incumbent.fate() == Fate::Revoked) {
-            bail!("this agent was not ready in time");
         }
         let mut service = Service::start(Start {
             config,

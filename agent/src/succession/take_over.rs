@@ -8,7 +8,7 @@ use xvrrp_dataplane::namespace_cookie;
 
 use crate::control::{self, ControlError, Incumbent, Singleton};
 
-/// Longest time that the running agent may take to let go.
+/// Longest time that the running agent may take to release its roles.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why this process cannot take over from the running agent.
@@ -22,14 +22,14 @@ pub enum TakeOverError {
     Ask(#[source] ControlError),
     /// The running agent cannot be reached, or hangs up, but it still holds the singleton.
     #[error(
-        "the running agent does not answer: it is starting, or another `xvrrp run --replace` is taking over from it; \
-         look at `xvrrp status`, and try again if this agent is still needed"
+        "the running agent does not answer: it is starting, another `xvrrp run --replace` is taking over from it, or it \
+         has another agent.control; look at `xvrrp status`, and try again if this agent is still needed"
     )]
-    Busy(#[source] ControlError),
+    Busy,
     /// The running agent has agreed, but it still holds the singleton.
     #[error(
-        "the running agent did not let go within {PATIENCE:?}: another `xvrrp run --replace` has taken over from it, or \
-         it is hung; look at `xvrrp status`, and try again if this agent is still needed"
+        "the running agent did not release its roles within {PATIENCE:?}: another `xvrrp run --replace` has taken over from it, or \
+         it hangs; look at `xvrrp status`, and try again if this agent is still needed"
     )]
     Late,
     /// The singleton is free, but cannot be claimed.
@@ -37,22 +37,22 @@ pub enum TakeOverError {
     Claim(ControlError),
 }
 
-/// Makes the running agent of this network namespace let go and leave everything in place. That agent ends once it is
-/// relieved. It is `None` if it has just ended.
+/// Makes the running agent of this network namespace release its roles and leave everything in place. That agent ends
+/// once it is relieved. It is `None` if it has just ended.
 ///
 /// `control` is the control socket of that agent.
 ///
 /// # Errors
-/// The running agent cannot be reached or refuses, or it does not let go in time.
+/// The running agent cannot be reached or refuses, or it does not release its roles in time.
 pub fn take_over(control: &Path) -> Result<(Singleton, Option<Incumbent>), TakeOverError> {
     let namespace = namespace_cookie().map_err(TakeOverError::Namespace)?;
-    let mut incumbent = match Incumbent::ask(control, Some(namespace)) {
+    let incumbent = match Incumbent::ask(control, Some(namespace)) {
         Ok(incumbent) => incumbent,
         // The running agent may just be ending, or was killed before it could answer.
-        Err(error @ (ControlError::NoAgent { .. } | ControlError::HungUp(_))) => {
+        Err(ControlError::NoAgent { .. } | ControlError::HungUp(_)) => {
             return match Singleton::claim(control::ENDING) {
                 Ok(singleton) => Ok((singleton, None)),
-                Err(ControlError::AgentRuns) => Err(TakeOverError::Busy(error)),
+                Err(ControlError::AgentRuns) => Err(TakeOverError::Busy),
                 Err(error) => Err(TakeOverError::Claim(error)),
             };
         }
@@ -61,8 +61,10 @@ pub fn take_over(control: &Path) -> Result<(Singleton, Option<Incumbent>), TakeO
     if let Some(singleton) = incumbent.receive() {
         return Ok((singleton, Some(incumbent)));
     }
+    // It has ended, or it continues as soon as this connection is closed.
+    drop(incumbent);
     match Singleton::claim(PATIENCE) {
-        Ok(singleton) => Ok((singleton, Some(incumbent))),
+        Ok(singleton) => Ok((singleton, None)),
         Err(ControlError::AgentRuns) => Err(TakeOverError::Late),
         Err(error) => Err(TakeOverError::Claim(error)),
     }
