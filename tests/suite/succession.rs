@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::programs::Program;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use xvrrp_common::abi::program;
 use xvrrp_dataplane::{Capacity, Dataplane};
 use xvrrp_lab::traffic::capture::Capture;
@@ -166,6 +167,29 @@ fn an_agent_that_is_stopped_while_its_successor_hangs_kills_it_and_leaves_nothin
     wait_for_host_state(host, &before)?;
     let (pins, control) = (host.pins()?, agent.control());
     wait_until("pins and control socket are gone", || Ok(!pins.exists() && !control.exists()))
+}
+
+#[test]
+fn an_agent_that_cannot_kill_its_hung_successor_says_so_and_the_successor_ends_when_it_wakes_up() -> Result<()> {
+    let lab = Lab::new(2)?;
+    let host = &lab.routers[0];
+    // In a PID namespace of its own, the agent does not see the process of its successor. Programs and maps are shared.
+    let shared = "mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf; exec unshare \"$@\"";
+    let wrapper = ["sh", "-c", shared, "sh", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let mut agent = Xvrrp::start_by(host, &[VirtualRouter::lan(200)], &wrapper, "")?;
+    agent.wait_for_state("lan", "active")?;
+    let mut hung = hung_successor(&mut agent, host, &[VirtualRouter::lan(200)])?;
+    let line = ["ERROR", "cannot be killed (it is in another PID namespace); end it yourself", "this agent continues"];
+    agent.daemon.wait_for_line(&line, PATIENCE)?;
+    hung.daemon.signal(Signal::SIGCONT)?;
+    check_refused(hung, "the previous agent did not wait for this one")?;
+    agent.wait_for_state("lan", "active")?;
+    // The program unshare does not pass the signal on.
+    let unshare = agent.daemon.pid();
+    let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children"))?;
+    kill(Pid::from_raw(children.trim().parse()?), Signal::SIGTERM)?;
+    ensure!(agent.daemon.wait(PATIENCE)?.success(), "{}", agent.daemon.log());
+    Ok(())
 }
 
 /// Makes `interrupt` end the agent while a successor takes over from it. Fails unless the successor serves, and no
