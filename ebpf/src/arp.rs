@@ -12,7 +12,7 @@ use crate::resolution::{self, ResolutionMessage};
 use crate::verdict::XdpVerdict;
 
 /// An ARP packet and its Ethernet header.
-struct Request<'a> {
+struct ArpRequest<'a> {
     arp: Arp,
     header: &'a ethernet::Header,
 }
@@ -25,10 +25,10 @@ pub fn handle(frame: &mut Frame, header: &ethernet::Header) -> Result<XdpVerdict
     let Some(arp) = Arp::decode(frame, header.payload)? else {
         return Ok(XdpVerdict::Pass);
     };
-    resolution::handle(frame, header.vlan, &Request { arp, header })
+    resolution::handle(frame, header.vlan, &ArpRequest { arp, header })
 }
 
-impl ResolutionMessage for Request<'_> {
+impl ResolutionMessage for ArpRequest<'_> {
     const FAMILY: Family = Family::Ipv4;
     const CONFLICT: Counter = Counter::ArpConflict;
     const SUPPRESSED: Counter = Counter::ArpSuppressed;

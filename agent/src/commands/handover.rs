@@ -1,4 +1,5 @@
-//! `xvrrp handover`: hands a role over to another host, and takes it back.
+//! `xvrrp handover`: asks the agent to hand a role over to another host, or to take it back, and waits until that is
+//! done.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -46,7 +47,8 @@ pub fn hand_over(control: &Path, name: &str, force: bool) -> anyhow::Result<Stri
         }
         if now.iter().all(|router| other(router).is_some()) {
             // Computed from the times that the agent and the kernel half recorded, not from the times of these looks.
-            let took = now.iter().filter_map(|router| Some(router.in_state_ms - router.heard.as_ref()?.first_ago_ms?));
+            let handed_over = now.iter().filter(|router| before.iter().any(|before| was_active(before, router)));
+            let took = handed_over.filter_map(|router| Some(router.in_state_ms - router.heard.as_ref()?.first_ago_ms?));
             let heard = took.reduce(f64::max).map(|took| format!(", heard {} after the handover", span(took)));
             return Ok(format!("{name} is handed over; {}{}", who_is_active(&now), heard.unwrap_or_default()));
         }
@@ -115,6 +117,11 @@ fn look(control: &Path, name: &str) -> anyhow::Result<Vec<VirtualRouterStatus>> 
 fn patience(routers: &[VirtualRouterStatus]) -> Duration {
     let longest = routers.iter().map(|router| router.timers.active_down_interval_ms).fold(0.0, f64::max);
     PATIENCE + Duration::try_from_secs_f64(longest / 1000.0).unwrap_or_default()
+}
+
+/// Returns whether `before` is the same virtual router as `now`, and was Active.
+fn was_active(before: &VirtualRouterStatus, now: &VirtualRouterStatus) -> bool {
+    before.state == RouterState::Active && (&before.name, before.family) == (&now.name, now.family)
 }
 
 /// Returns the Active router if it is another host.

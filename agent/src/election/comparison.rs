@@ -15,12 +15,12 @@ pub(super) struct Comparison {
     address_count: usize,
     address_sum: u16,
     last: Option<RouterProblem>,
-    told: Option<Instant>,
+    reported_at: Option<Instant>,
 }
 
 impl Comparison {
     pub(super) fn new(addresses: &[IpAddr]) -> Self {
-        Self { address_count: addresses.len(), address_sum: address_sum(addresses), last: None, told: None }
+        Self { address_count: addresses.len(), address_sum: address_sum(addresses), last: None, reported_at: None }
     }
 
     /// Returns a difference that the administrator should be notified of (RFC 9568 7.1), if it is new. `other_checksum`
@@ -53,12 +53,12 @@ impl Comparison {
             None
         };
         // Routers that differ in different ways would alternate: one of them is reported, and the next after a pause.
-        let told_lately = self.told.is_some_and(|told| now.since(told) < PROBLEM_PAUSE);
-        if problem == self.last || told_lately {
+        let reported_lately = self.reported_at.is_some_and(|at| now.since(at) < PROBLEM_PAUSE);
+        if problem == self.last || reported_lately {
             return None;
         }
         self.last = problem;
-        self.told = Some(now);
+        self.reported_at = Some(now);
         problem
     }
 }

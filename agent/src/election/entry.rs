@@ -72,8 +72,7 @@ impl Entry {
         // `RETIRES` goes into the same write as the role, and stays until the addresses are off.
         let retires = self.has(Router::RETIRES) || self.router.role == Router::ROLE_ACTIVE;
         // Neither the term of the latest advert nor that of an advert that the kernel half is recording now.
-        let used = [tables.heard(self.slot()).latest.term, self.router.term];
-        let term = (0..=2).find(|term| !used.contains(term)).unwrap_or_default();
+        let term = free_term([tables.heard(self.slot()).latest.term, self.router.term]);
         self.write_role(state, retires && state != State::Active, term, tables)?;
         if state == State::Active && !leased {
             self.set_lease(Lease::UNLIMITED, tables);
@@ -154,4 +153,9 @@ impl Entry {
     pub(super) fn lease_runs(&self, now: Instant, tables: &Tables) -> bool {
         tables.lease(self.slot()) > now.as_nanos()
     }
+}
+
+/// Returns a number of a term that is not in use. Two are, so one of three is free.
+fn free_term(used: [u8; 2]) -> u8 {
+    [0, 1, 2].into_iter().find(|term| !used.contains(term)).unwrap_or_default()
 }

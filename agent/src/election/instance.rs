@@ -39,7 +39,7 @@ pub struct Instance {
     unannounced: bool,
     checksum: Form,
     comparison: Comparison,
-    send_error_told: Option<Instant>,
+    send_error_reported_at: Option<Instant>,
     pending_problem: Option<RouterProblem>,
     adverts_sent: u64,
     conflict: Option<Conflict>,
@@ -70,7 +70,7 @@ impl Instance {
             unannounced: false,
             checksum: Form::new(initial_form(&entry)),
             comparison: Comparison::new(&config.addresses),
-            send_error_told: None,
+            send_error_reported_at: None,
             pending_problem: None,
             adverts_sent: 0,
             conflict: None,
@@ -443,9 +443,9 @@ impl Instance {
     fn note_send(&mut self, sent: Result<(), RouterProblem>) {
         let Err(problem) = sent else { return };
         let now = clock::now();
-        let told_lately = self.send_error_told.is_some_and(|told| now.since(told) < PROBLEM_PAUSE);
-        if !told_lately {
-            self.send_error_told = Some(now);
+        let reported_lately = self.send_error_reported_at.is_some_and(|at| now.since(at) < PROBLEM_PAUSE);
+        if !reported_lately {
+            self.send_error_reported_at = Some(now);
             self.pending_problem = Some(problem);
         }
     }

@@ -204,7 +204,7 @@ impl Election {
         let mut timer = DeadlineTimer::new()?;
         let by_slot: BTreeMap<Slot, RouterIndex> =
             self.instances.enumerate().map(|(index, instance)| (instance.slot(), index)).collect();
-        self.tell_all_of_partners(clock::now());
+        self.inform_all_of_partners(clock::now());
         self.for_each(Instance::start)?;
         loop {
             self.pace.begin_round();
@@ -270,13 +270,13 @@ impl Election {
         by_slot: &BTreeMap<Slot, RouterIndex>,
     ) -> Result<bool, ElectionError> {
         for _ in 0..EVENTS_PER_ROUND {
-            let Some(told) = events.next() else {
+            let Some(event) = events.next() else {
                 return Ok(false);
             };
             // The slot may belong to a virtual router that only the predecessor had.
-            let Some(&index) = by_slot.get(&told.slot()) else { continue };
+            let Some(&index) = by_slot.get(&event.slot()) else { continue };
             let Some(instance) = self.instances.get_mut(index) else { continue };
-            match told {
+            match event {
                 KernelEvent::Advert(event) if instance.key() == event.router => {
                     instance.heard(&event.advert, clock::now());
                 }
@@ -360,13 +360,13 @@ impl Election {
         // If the interface is up, partners are informed first: those on the same interface would otherwise find each
         // other in fault. If it is down, they are informed last: one that has a cause of its own reports that one.
         if running {
-            self.tell_all_of_partners(now);
+            self.inform_all_of_partners(now);
         }
         for instance in self.instances.iter_mut().filter(|instance| instance.ifindex() == ifindex) {
             instance.handle_interface(now);
         }
         // A virtual router that was held until now can take part only now.
-        self.tell_all_of_partners(now);
+        self.inform_all_of_partners(now);
         self.for_each(|_, _| {})
     }
 
@@ -401,7 +401,7 @@ impl Election {
         instance.set_kept(kept, now);
         let partners = instance.partners();
         for &partner in &*partners {
-            self.tell_of_partners(partner, now);
+            self.inform_of_partners(partner, now);
         }
         iter::once(router).chain(partners.iter().copied()).try_for_each(|one| self.act(one))
     }

@@ -102,14 +102,14 @@ impl Election {
     }
 
     /// Informs every virtual router of what its partners can do. [`Self::act`] carries out what follows.
-    pub(super) fn tell_all_of_partners(&mut self, now: Instant) {
+    pub(super) fn inform_all_of_partners(&mut self, now: Instant) {
         for index in self.instances.indices() {
-            self.tell_of_partners(index, now);
+            self.inform_of_partners(index, now);
         }
     }
 
     /// Informs a virtual router of what its partners can do. [`Self::act`] carries out what follows.
-    pub(super) fn tell_of_partners(&mut self, index: RouterIndex, now: Instant) {
+    pub(super) fn inform_of_partners(&mut self, index: RouterIndex, now: Instant) {
         let Some(instance) = self.instances.get(index) else { return };
         let absent = instance.lacks_partner().then_some(Checks::Failed);
         let partners = instance.partners();

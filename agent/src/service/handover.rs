@@ -1,4 +1,5 @@
-//! Handles the operator's request to leave a role to another host, or to take part again.
+//! Passes the operator's request to leave a role to another host, or to take part again, to the election, unless this
+//! host owns the addresses.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +11,17 @@ use crate::election::Command;
 use crate::identity::RouterIndex;
 use crate::plan::Plan;
 
-/// Puts virtual routers into standby and takes them out of it.
+/// Puts virtual routers into standby and takes them out of it. Whether a router stands by is decided in its state
+/// machine, `vrrp/src/router/handover.rs`.
 #[derive(Debug)]
 pub struct Handovers {
-    routers: BTreeMap<String, Handed>,
+    routers: BTreeMap<String, Candidate>,
     election: mpsc::UnboundedSender<Command>,
 }
 
 /// A virtual router with all of its families.
 #[derive(Debug)]
-struct Handed {
+struct Candidate {
     /// Numbers of the families in the election.
     numbers: Vec<RouterIndex>,
     owner: bool,
@@ -27,13 +29,13 @@ struct Handed {
 }
 
 impl Handovers {
-    /// Creates this for these virtual routers.
+    /// Accepts requests for these virtual routers.
     pub fn new(plans: &[Plan<'_>], election: mpsc::UnboundedSender<Command>) -> Self {
         let mut routers = BTreeMap::new();
         for Plan { index, config, .. } in plans {
             let VirtualRouterConfig { name, priority, preempt, .. } = config;
-            let handed = || Handed { numbers: Vec::new(), owner: priority.is_owner(), preempt: *preempt };
-            routers.entry(name.clone()).or_insert_with(handed).numbers.push(*index);
+            let candidate = || Candidate { numbers: Vec::new(), owner: priority.is_owner(), preempt: *preempt };
+            routers.entry(name.clone()).or_insert_with(candidate).numbers.push(*index);
         }
         Self { routers, election }
     }

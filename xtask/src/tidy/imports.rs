@@ -26,14 +26,6 @@ type Module = (String, Vec<String>);
 
 /// Modules whose own files may import from them, and why.
 const CONTAINERS: &[(&str, &str)] = &[
-    (
-        "agent/config/src/lib.rs",
-        "the values of a configuration are the interface of the crate, and each file reads some of them",
-    ),
-    (
-        "agent/import/src/",
-        "options and errors are the interface of the crate, and each format's constants stand together",
-    ),
     ("tests/", "nothing is built on the tests, and what a folder shares stands best where its parts are listed"),
 ];
 
