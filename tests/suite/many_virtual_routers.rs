@@ -1,12 +1,9 @@
 //! Many virtual routers: as many as one interface can have, and restarts of an agent with 30 of them.
 
 use std::mem;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use xvrrp_lab::{Lab, PATIENCE, Segments, Side, VirtualRouter, Xvrrp, alone, eventually, pause, wait_until_is};
@@ -75,13 +72,9 @@ struct Thirty {
 
 impl Thirty {
     const SEGMENTS: Segments = Segments { routers: 30, interfaces: 1 };
-    const INTERVAL: Duration = Duration::from_millis(100);
+    /// Long enough for a restart within three intervals on a busy machine. `cargo xtask bench restart` has shorter ones.
+    const INTERVAL: Duration = Duration::from_secs(1);
     const RUNS: usize = 3;
-    /// A program that starts does not have real-time scheduling yet. On a busy machine it may not run for three
-    /// intervals. A run in which an ordinary thread was late by this much does not count.
-    const LATE: Duration = Duration::from_millis(50);
-    /// How many runs may not count.
-    const MAX_LATE: usize = 20;
 
     fn start() -> Result<Self> {
         let lab = Lab::new(2)?;
@@ -131,57 +124,19 @@ impl Thirty {
 
     /// Fails if this restart of the agent on the first host changes a role of the 30.
     fn check_unnoticed(&mut self, what: &str, mut restart: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
-        let (mut unnoticed, mut late) = (0, Vec::new());
-        while unnoticed < Self::RUNS {
+        for _ in 0..Self::RUNS {
             self.settle()?;
             let sent_before = self.sent_by_backup()?;
-            let lateness = Lateness::start();
             restart(self)?;
-            // Several Active_Down_Intervals.
-            pause(Self::INTERVAL * 10)?;
+            // More than Active_Down_Interval of the Backup.
+            pause(Self::INTERVAL * 4)?;
             self.settle()?;
-            let lateness = lateness.finish();
             let (lost, taken_over) = (self.not_resumed()?, self.sent_by_backup()? != sent_before);
-            match () {
-                () if lost.is_empty() && !taken_over => unnoticed += 1,
-                () if lateness > Self::LATE => late.push(lateness),
-                () => {
-                    let log = self.backup.daemon.log();
-                    bail!("{what}: not resumed: {lost:?}; taken over: {taken_over}; lateness {lateness:?}\n{log}")
-                }
-            }
-            ensure!(late.len() <= Self::MAX_LATE, "{what}: the machine is too busy: {late:?}");
+            let log = || self.backup.daemon.log();
+            ensure!(lost.is_empty(), "{what}: not resumed: {lost:?}\n{}", log());
+            ensure!(!taken_over, "{what}: taken over by the Backup\n{}", log());
         }
         Ok(())
-    }
-}
-
-/// Measures how late a thread with ordinary scheduling is that wakes up every millisecond.
-struct Lateness {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Duration>,
-}
-
-impl Lateness {
-    fn start() -> Self {
-        const PACE: Duration = Duration::from_millis(1);
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            let mut longest = Duration::ZERO;
-            while !stopped.load(Ordering::Relaxed) {
-                let start = Instant::now();
-                thread::sleep(PACE);
-                longest = longest.max(start.elapsed().checked_sub(PACE).unwrap());
-            }
-            longest
-        });
-        Self { stop, thread }
-    }
-
-    fn finish(self) -> Duration {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap_or(Duration::MAX)
     }
 }
 

@@ -263,8 +263,8 @@ fn a_reload_stays_in_the_agents_network_namespace_when_its_name_is_gone_or_names
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("netns");
     let file = NamespaceFile::new(&path, &lab.routers[0])?;
-    let agent = Xvrrp::start_outside(&lab.routers[0], &[VirtualRouter::lan(200)], &path)?;
-    let pair = ServedPair::with(lab, agent)?;
+    let agent = Xvrrp::start_outside(&lab.routers[0], &[VirtualRouter::unhurried_lan(200)], &path)?;
+    let pair = ServedPair::with_unhurried(lab, agent)?;
     drop(file);
     let before = started(&pair.active)?;
     pair.active.reload()?;
