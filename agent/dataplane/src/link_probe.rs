@@ -95,12 +95,12 @@ impl LinkProbe {
     /// interface is gone. Waits for the kernel's network lock.
     pub fn ifindex(&self) -> Option<IfIndex> {
         let mut info = LinkInfo::default();
-        let told = bpf(&InfoByFd {
+        let answered = bpf(&InfoByFd {
             bpf_fd: self.0.as_raw_fd(),
             info_len: u32::try_from(size_of_val(&info)).unwrap_or_default(),
             info: (&raw mut info) as u64,
         });
-        (told.is_ok() && info.ifindex != 0).then_some(IfIndex::new(info.ifindex))
+        (answered.is_ok() && info.ifindex != 0).then_some(IfIndex::new(info.ifindex))
     }
 
     /// Gives it another name; the one that it was opened by may be gone.

@@ -23,14 +23,14 @@ pub struct Monitor {
     shown: Option<RingBuf<MapData>>,
     monitored: Array<MapData, Monitored>,
     /// How many of those that were lost have been reported.
-    told: u64,
+    reported: u64,
 }
 
 impl Monitor {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, DataplaneError> {
         let mut take = |name| ebpf.take_map(name).ok_or(DataplaneError::Missing(name));
         let Map::RingBuf(buffer) = take(map::MONITOR)? else { return Err(DataplaneError::Missing(map::MONITOR)) };
-        Ok(Self { buffer, shown: None, monitored: take(map::MONITORED)?.try_into()?, told: 0 })
+        Ok(Self { buffer, shown: None, monitored: take(map::MONITORED)?.try_into()?, reported: 0 })
     }
 
     /// Starts copying frames.
@@ -50,7 +50,7 @@ impl Monitor {
             }
         }
         self.shown = Some(shown);
-        self.told = 0;
+        self.reported = 0;
         Ok(self.monitored.set(0, Monitored { wanted: 1, ..Monitored::default() }, 0)?)
     }
 
@@ -69,9 +69,9 @@ impl Monitor {
             let Some(item) = self.shown.as_mut().and_then(RingBuf::next) else { break };
             seen.extend(CapturedFrame::read_from_bytes(&item));
         }
-        let lost = self.monitored.get(&0, 0).map_or(self.told, |monitored| monitored.lost);
-        let news = lost.saturating_sub(self.told);
-        self.told = lost;
+        let lost = self.monitored.get(&0, 0).map_or(self.reported, |monitored| monitored.lost);
+        let news = lost.saturating_sub(self.reported);
+        self.reported = lost;
         (seen, news)
     }
 }

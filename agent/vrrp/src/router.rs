@@ -45,7 +45,7 @@ pub struct VirtualRouter {
     priority: Priority,
     intervals: Intervals,
     /// Value of the last [`Action::SetPreempt`].
-    told_preempt: bool,
+    reported_preempt: bool,
     actions: VecDeque<Action>,
 }
 
@@ -68,7 +68,7 @@ impl VirtualRouter {
             partners: Checks::Passed,
             priority: config.priority,
             intervals: Intervals::new(config.version, config.priority, config.advert_interval),
-            told_preempt: config.preempt,
+            reported_preempt: config.preempt,
             actions: VecDeque::with_capacity(Self::MAX_ACTIONS),
             config,
         }
@@ -238,7 +238,7 @@ impl VirtualRouter {
             self.take_over(reason, now);
         } else if backup.preemption.fires(now) {
             backup.outlook = Reason::Preempted;
-            self.tell_preempt();
+            self.report_preempt();
         }
     }
 
@@ -271,7 +271,7 @@ impl VirtualRouter {
             // Active_Down_Interval".
             backup.preemption = preemption;
             self.restart_active_down_timer(advert.received_at, advert.interval);
-            self.tell_preempt();
+            self.report_preempt();
         } else if backup.preemption.disregards_lower() {
             // RFC 9568 6.4.2 (conformance 35): "Discard the ADVERTISEMENT".
             backup.outlook = Reason::Preempted;
@@ -436,7 +436,7 @@ impl VirtualRouter {
         self.first_heard_at = None;
         let to = self.state();
         self.actions.push_back(Action::SetRole(to));
-        self.tell_preempt();
+        self.report_preempt();
         self.actions.extend(actions);
         self.actions.push_back(Action::Transition { from, to, reason, at: now });
     }
@@ -452,11 +452,11 @@ impl VirtualRouter {
     }
 
     /// Matters to the kernel half while we are Backup only.
-    fn tell_preempt(&mut self) {
+    fn report_preempt(&mut self) {
         let Phase::Backup(backup) = &self.phase else { return };
         let preempt = backup.preemption.disregards_lower();
-        if self.told_preempt != preempt {
-            self.told_preempt = preempt;
+        if self.reported_preempt != preempt {
+            self.reported_preempt = preempt;
             self.actions.push_back(Action::SetPreempt(preempt));
         }
     }
@@ -482,7 +482,7 @@ impl Hash for VirtualRouter {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let Self { config: _, since: _, reason: _, phase, started, interface_up, checks, kept, partners, .. } = self;
         (phase, started, interface_up, checks, kept, partners).hash(hasher);
-        let Self { stands_by, priority, intervals, told_preempt, actions, .. } = self;
-        (stands_by, priority, intervals, told_preempt, actions).hash(hasher);
+        let Self { stands_by, priority, intervals, reported_preempt, actions, .. } = self;
+        (stands_by, priority, intervals, reported_preempt, actions).hash(hasher);
     }
 }

@@ -46,7 +46,7 @@ impl VirtualRouter {
         if lower {
             backup.outlook = if preemption.disregards_lower() { Reason::Preempted } else { Reason::ActiveDown };
         }
-        self.tell_preempt();
+        self.report_preempt();
     }
 
     pub(super) fn set_stand_by(&mut self, stands_by: bool) {

@@ -42,6 +42,6 @@ impl VirtualRouter {
             Some(_) => backup.preemption.lower_heard(now),
             None => {}
         }
-        self.tell_preempt();
+        self.report_preempt();
     }
 }
