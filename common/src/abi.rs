@@ -196,8 +196,8 @@ pub struct Router {
     pub checksum: u8,
     /// Authentication type of version 2: 0 for none, 1 for a simple password (RFC 2338 5.3.6).
     pub auth_type: u8,
-    /// Number of the time that the virtual router spends in its role. A change of role changes it, so that the first
-    /// advert after the change differs from the one before ([`HeardAdvert::term`]) and is reported.
+    /// Number of the current term. Each change of role changes it, so that the first advert after the change differs
+    /// from the one before ([`HeardAdvert::term`]) and is reported.
     pub term: u8,
     /// MAC in answers to ARP requests and Neighbor Solicitations for the virtual addresses: the virtual MAC or the
     /// interface's own.

@@ -45,9 +45,9 @@ const IN_FLIGHT: usize = 64;
 /// Whether an address was added, or existed before and must not be removed by this agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressOutcome {
-    /// It was put there.
+    /// It was added.
     Added,
-    /// It stood there already.
+    /// It existed before.
     Existed,
 }
 
@@ -89,8 +89,8 @@ impl Netlink {
         Ok(interfaces)
     }
 
-    /// Adds addresses to interfaces (with their names), in this order, and marks them as ours. Goes on after a failure;
-    /// returns the outcomes in the same order.
+    /// Adds addresses to interfaces (with their names), in this order, and marks them as ours. Continues
+    /// after a failure. Returns the outcomes in the same order.
     pub async fn add_addresses(
         &self,
         addresses: impl IntoIterator<Item = (Placed, &str)>,
@@ -156,9 +156,9 @@ impl Netlink {
         stream::iter(removals).buffered(IN_FLIGHT).collect().await
     }
 
-    /// Removes addresses that [`Self::add_addresses`] added from interfaces (with their names). One that is gone, or
-    /// that something else has added again meanwhile, is left alone. Goes on after a failure; returns those that are
-    /// still there, and why.
+    /// Removes addresses that [`Self::add_addresses`] has added to interfaces (with their names). An address that is
+    /// gone, or that something else has added again in the meantime, is left alone. Continues after a failure. Returns
+    /// the addresses that could not be removed, with the reasons.
     ///
     /// # Errors
     /// The kernel does not list addresses.
@@ -183,8 +183,8 @@ impl Netlink {
         Ok(stream::iter(removals).buffered(IN_FLIGHT).filter_map(ready).collect().await)
     }
 
-    /// Removes every address that an agent added to any interface and did not remove before it ended, except those to
-    /// `keep` (interface index, address). Goes on after a failure; returns what was removed, as `address/prefix`, and
+    /// Removes every address that an agent added to any interface and did not remove before it ended, except those in
+    /// `keep` (interface index, address). Continues after a failure. Returns what was removed, as `address/prefix`, and
     /// every failure.
     ///
     /// # Errors
@@ -259,7 +259,7 @@ impl Netlink {
         stream::iter(openings).buffered(IN_FLIGHT).collect().await
     }
 
-    /// Undoes [`Self::open_unicast_filter`]; that it is closed already, or the interface gone, is no error.
+    /// Undoes [`Self::open_unicast_filter`]. It is not an error if the filter is closed or the interface is gone.
     ///
     /// # Errors
     /// The kernel refuses to remove the entry.

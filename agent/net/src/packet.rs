@@ -19,15 +19,17 @@ const ADDRESS_LENGTH: libc::socklen_t = size_of::<libc::sockaddr_ll>() as libc::
 /// How many frames one system call takes at most: their headers are on the stack.
 const AT_ONCE: usize = 64;
 
-/// How much may wait in the queues of all interfaces together, in bytes. A limit, not an allocation, and so large that
-/// each interface's own queue is full before: one that is stuck takes no room from the adverts of another.
+/// How many bytes may wait in the queues of all interfaces together. This is a limit, not an allocation. It is so large
+/// that each interface's own queue is full before, so an interface that is stuck takes no room from the adverts of
+/// another.
 const SEND_BUFFER: usize = 256 << 20;
 
-/// An `AF_PACKET` socket that only sends: nothing is ever queued to it, since it is bound to no protocol.
+/// An `AF_PACKET` socket that only sends. It is bound to no protocol, so the kernel queues nothing to it.
 ///
-/// The agent has one, for closing one waits for an RCU grace period (some 12 ms on a quiet machine): with one for each
-/// virtual router, 30 of them kept a successor waiting for 400 ms. A process that is killed closes its files from the
-/// last opened to the first, so it is opened before anything that a successor waits for.
+/// The agent has only one, because closing one waits for an RCU grace period, about 12 ms on a quiet machine. With one
+/// socket per virtual router, a successor of 30 virtual routers waited for 400 ms. The kernel closes the files of a
+/// killed process from the last opened to the first, so this one is opened before anything that a successor waits
+/// for.
 #[derive(Debug)]
 pub struct PacketSocket(OwnedFd);
 
@@ -94,7 +96,7 @@ impl InterfaceSender {
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Queues the frames, in this order; never waits. Goes on after a failure, and returns the first.
+    /// Queues the frames in this order and never waits.
     ///
     /// # Errors
     /// A frame cannot be sent. The frames after it are sent all the same, and the error is the first one.

@@ -1,7 +1,7 @@
 //! The kernel's process connector: reports processes that start, end and change their name.
 //!
-//! There is one for the whole machine (linux/cn_proc.h): it can be had in the first network namespace only, with
-//! CAP_NET_ADMIN, and tells those in the first process namespace only.
+//! There is one for the whole machine (linux/cn_proc.h). It is available only in the initial network namespace, with
+//! CAP_NET_ADMIN, and reports only to processes in the initial PID namespace.
 
 use std::io;
 

@@ -1,10 +1,10 @@
-//! Keeps the operator's addresses when one of ours goes.
+//! Keeps the operator's addresses on an interface when one of ours is removed.
 
 use std::fs;
 use std::path::PathBuf;
 
-/// While this lives, deleting an interface's primary address promotes the secondary ones of its subnet
-/// (`net.ipv4.conf.*.promote_secondaries`); by the kernel's default it would delete them all.
+/// While this exists, the kernel promotes the secondary addresses of a subnet when the primary one is deleted
+/// (`net.ipv4.conf.*.promote_secondaries`). By default, it would delete them all.
 #[derive(Debug)]
 pub(super) struct Secondaries {
     restore: Option<(PathBuf, String)>,

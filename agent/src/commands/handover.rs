@@ -33,8 +33,8 @@ pub fn hand_over(control: &Path, name: &str, force: bool) -> anyhow::Result<Stri
     }
     if !force && before.iter().all(|router| router.heard.is_none()) {
         bail!(
-            "{name}: no other router has been heard yet, so there may be none. A Backup that was never Active is silent: if you \
-             know that there is one, use --force. If there is none, this host is Active again after {}",
+            "{name}: no other router has been heard yet, so there may be none. A Backup sends nothing until it becomes \
+             Active. If you know that there is one, use --force. If there is none, this host is Active again after {}",
             span(before[0].timers.active_down_interval_ms)
         );
     }

@@ -51,7 +51,7 @@ enum CliCommand {
     Check {
         /// Configuration file
         file: PathBuf,
-        /// Check also that it can continue from the state of the running agent with this control socket
+        /// Also check that it can continue from the state of the running agent with this control socket
         #[arg(long, value_name = "PATH", hide = true)]
         from: Option<PathBuf>,
         #[command(flatten)]
@@ -68,8 +68,8 @@ enum CliCommand {
     ///
     /// This host sends an advert with priority 0 and becomes Backup. Another host takes over within its Skew_Time. The
     /// command waits for that and prints how long it took. Afterwards, this host takes the role again only with
-    /// --resume, or if no other router has it. This holds over a reload, `run --replace` and a crash of the agent, but
-    /// not if the agent is stopped.
+    /// --resume, or if no other router has it. This survives a reload, `run --replace` and a crash of the agent, but not
+    /// a stop.
     #[command(
         after_help = "Exit status: 0 done, 1 refused, or no router took over (then this host is Active again), 2 wrong usage."
     )]
@@ -101,7 +101,7 @@ enum CliCommand {
         /// Program whose configuration it is, if the name and the content of the file do not show it
         #[arg(long)]
         from: Option<xvrrp_import::Format>,
-        /// Host that the result is for: a node of heartbeat's, or keepalived's --config-id
+        /// Host that the result is for: a heartbeat node, or keepalived's --config-id
         #[arg(long, value_name = "NAME")]
         node: Option<String>,
     },

@@ -254,8 +254,8 @@ pub struct HeardRouter {
     pub priority: u8,
     /// How long ago the advert was received.
     pub ago_ms: f64,
-    /// How long ago this virtual router has heard the first advert since it became Backup, apart from those that give
-    /// up the role; null if it is not Backup or has heard none.
+    /// How long ago this virtual router heard the first advert after it became Backup, not counting adverts with
+    /// priority 0; null if it is not Backup or has heard none.
     #[serde(default)]
     pub first_ago_ms: Option<f64>,
 }

@@ -24,7 +24,7 @@ pub struct RouterStatus {
     pub stands_by: bool,
     /// The latest advert of any other router.
     pub heard: Option<LatestAdvert>,
-    /// Time since a Backup has heard the first advert since it became Backup, apart from those that give up the role.
+    /// Time since a Backup heard the first advert after it became Backup, not counting adverts with priority 0.
     pub first_heard_ago: Option<Interval>,
     /// Timers of the state machine.
     pub timers: Timers,

@@ -11,7 +11,7 @@ use xvrrp_config::files;
 /// an argument.
 ///
 /// # Panics
-/// Never on Linux 2.6.39 or later, which has `CLOCK_BOOTTIME`.
+/// The kernel has no `CLOCK_BOOTTIME`. Linux has had it since 2.6.39.
 pub fn now() -> Instant {
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("Linux has had CLOCK_BOOTTIME since 2.6.39");
     let nanos = u64::try_from(time.tv_sec()).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0);

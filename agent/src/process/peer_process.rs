@@ -11,8 +11,8 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::getsockopt;
 use nix::unistd::Pid;
 
-/// A process that has connected a Unix socket, or has listened for the connection. It is held by a file descriptor, so
-/// no other process is meant when the kernel gives its id to another one. It remains the same process over execve(2).
+/// The process at the other end of a Unix socket. A file descriptor identifies it, so a reused id is never mistaken for
+/// it. It remains the same process over execve(2).
 #[derive(Debug)]
 pub struct PeerProcess {
     pid: Pid,
@@ -47,7 +47,7 @@ impl PeerProcess {
         self.pid
     }
 
-    /// Kills the process. It runs no instruction of its own any more once [`Self::ends_within`] has returned true.
+    /// Kills the process. It runs no more code once [`Self::ends_within`] has returned true.
     ///
     /// # Errors
     /// This process may not send signals to that one.

@@ -70,8 +70,8 @@ fn set_nice(nice: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Keeps in memory whatever the process uses from now on, the program's code first of all: a takeover must not wait
-/// until the kernel has read a page from a disk. Needs `CAP_IPC_LOCK` or a sufficient `RLIMIT_MEMLOCK`.
+/// Keeps in memory whatever the process uses from now on, above all the program's code. A takeover must not wait until
+/// the kernel has read a page from a disk. Needs `CAP_IPC_LOCK` or a sufficient `RLIMIT_MEMLOCK`.
 ///
 /// # Errors
 /// The memory cannot be locked. The agent works without that, but a takeover may be late while memory is short.

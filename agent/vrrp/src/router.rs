@@ -289,7 +289,7 @@ impl VirtualRouter {
         }
     }
 
-    /// Counts from the newest arrival known, in whatever order they are told.
+    /// Restarts the timer from the latest arrival, whatever the order of the reports.
     fn restart_active_down_timer(&mut self, arrival: Instant, interval: Interval) {
         let Phase::Backup(backup) = &mut self.phase else { return };
         if arrival < backup.timed_from {
@@ -451,7 +451,7 @@ impl VirtualRouter {
         }
     }
 
-    /// Matters to the kernel half while we are Backup only.
+    /// Reports Preempt_Mode to the kernel half, which needs it only while this router is Backup.
     fn report_preempt(&mut self) {
         let Phase::Backup(backup) = &self.phase else { return };
         let preempt = backup.preemption.disregards_lower();

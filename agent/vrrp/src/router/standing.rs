@@ -50,8 +50,8 @@ impl VirtualRouter {
         self.since
     }
 
-    /// Returns when a Backup has heard the first advert since it became Backup, apart from those that give up the role.
-    /// The advert that made it Backup counts.
+    /// Returns when a Backup heard the first advert after it became Backup, not counting adverts with priority 0. The
+    /// advert that made it Backup counts.
     pub fn first_heard_at(&self) -> Option<Instant> {
         self.first_heard_at
     }
