@@ -72,7 +72,8 @@ struct Thirty {
 
 impl Thirty {
     const SEGMENTS: Segments = Segments { routers: 30, interfaces: 1 };
-    /// Long enough for a restart within three intervals on a busy machine. `cargo xtask bench restart` has shorter ones.
+    /// Long enough for a restart within three intervals on a busy machine. `cargo xtask bench restart` uses shorter
+    /// ones.
     const INTERVAL: Duration = Duration::from_secs(1);
     const RUNS: usize = 3;
 

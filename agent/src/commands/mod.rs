@@ -68,8 +68,8 @@ enum CliCommand {
     ///
     /// This host sends an advert with priority 0 and becomes Backup. Another host takes over within its Skew_Time. The
     /// command waits for that and prints how long it took. Afterwards, this host takes the role again only with
-    /// --resume, or if no other router has it. This survives a reload, `run --replace` and a crash of the agent, but not
-    /// a stop.
+    /// --resume, or if no other router has it. This survives a reload, `run --replace` and a crash of the agent, but
+    /// not a stop.
     #[command(
         after_help = "Exit status: 0 done, 1 refused, or no router took over (then this host is Active again), 2 wrong usage."
     )]

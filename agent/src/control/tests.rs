@@ -108,7 +108,7 @@ async fn a_successor_learns_whether_its_predecessor_still_waits() {
     let server = Server::open(&path).await.unwrap();
     let singleton = Singleton::claim(ENDING).unwrap();
     let asking = tokio::task::spawn_blocking(move || {
-        let mut incumbent = Incumbent::ask(&path, None).unwrap();
+        let incumbent = Incumbent::ask(&path, None).unwrap();
         assert!(incumbent.receive().is_some());
         incumbent
     });

@@ -102,7 +102,9 @@ pub enum ElectionError {
     #[error("the election thread panicked; its message is in the log above")]
     Panicked,
     /// The address thread has ended before the election.
-    #[error("the address thread has ended, so virtual addresses can no longer be installed or removed; see the log above")]
+    #[error(
+        "the address thread has ended, so virtual addresses can no longer be installed or removed; see the log above"
+    )]
     AddressesEnded,
 }
 

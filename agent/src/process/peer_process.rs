@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use nix::unistd::Pid;
 
 /// The process at the other end of a Unix socket. A file descriptor identifies it, so a reused id is never mistaken for
@@ -35,8 +35,7 @@ impl PeerProcess {
         // SAFETY: the kernel has just opened this descriptor for this process, so it has no other owner.
         let pidfd = unsafe { OwnedFd::from_raw_fd(number) };
         // As long as the process has the connection, its id belongs to it alone.
-        let closed = PollFlags::POLLRDHUP | PollFlags::POLLHUP;
-        if poll(&mut [PollFd::new(stream.as_fd(), closed)], PollTimeout::ZERO)? > 0 {
+        if poll(&mut [PollFd::new(stream.as_fd(), PollFlags::POLLHUP)], PollTimeout::ZERO)? > 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(Self { pid, pidfd })

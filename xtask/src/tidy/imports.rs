@@ -25,9 +25,8 @@ pub type Imports = BTreeMap<String, BTreeMap<String, Import>>;
 type Module = (String, Vec<String>);
 
 /// Modules whose own files may import from them, and why.
-const CONTAINERS: &[(&str, &str)] = &[
-    ("tests/", "nothing is built on the tests, and what a folder shares stands best where its parts are listed"),
-];
+const CONTAINERS: &[(&str, &str)] =
+    &[("tests/", "nothing is built on the tests, and what a folder shares stands best where its parts are listed")];
 
 struct Source<'a> {
     path: &'a str,
