@@ -1,4 +1,4 @@
-//! Where the programs are attached, and how.
+//! Attaches the programs to interfaces.
 
 use std::os::fd::AsRawFd;
 use std::ptr;
@@ -17,7 +17,7 @@ use xvrrp_common::xdp::{XdpMode, XdpProgram};
 
 use super::error::{DataplaneError, with_causes};
 
-/// Attaches the XDP program in the best mode that does the job.
+/// Attaches the XDP program in driver mode if possible, otherwise in generic mode.
 pub(super) fn ingress(
     program: &mut Xdp,
     interface: &str,
@@ -27,13 +27,13 @@ pub(super) fn ingress(
     if let Some(occupant) = occupant {
         return Err(DataplaneError::hook_taken(interface, occupant));
     }
-    // In driver mode a veth loses what XDP sends unless its peer has a program too, and drops frames whose
-    // destination XDP has rewritten.
+    // In driver mode, a veth loses the frames that XDP sends unless its peer has a program too. It also drops frames
+    // whose destination XDP has rewritten.
     if driver(interface).as_deref() != Some("veth") {
         match program.attach_to_if_index(ifindex.get(), AyaMode::Driver) {
             Ok(link) => return Ok((XdpMode::Driver, link)),
             Err(error) if is_taken(&error) => return Err(taken(interface, OTHER.to_owned())),
-            // The driver has no XDP, or not for this MTU or channel set-up.
+            // The driver does not support XDP, or not with this MTU or number of channels.
             Err(_) => {}
         }
     }
@@ -44,10 +44,10 @@ pub(super) fn ingress(
     }
 }
 
-/// The first kernel on which TC programs are links, which end with the process.
+/// The first kernel that has links for TC programs. Such a link ends with the process.
 const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
 
-/// Attaches the TC program behind everything else that this host sends.
+/// Attaches the TC program behind all other programs for frames that this host sends.
 pub(super) fn egress(
     classifier: &mut SchedClassifier,
     interface: &str,
@@ -59,7 +59,7 @@ pub(super) fn egress(
     classifier.attach(interface, TcAttachType::Egress).map_err(|error| failed(with_causes(&error)))
 }
 
-/// Attaches the fence before everything else that looks at what arrives.
+/// Attaches the fence before all other TC programs for arriving frames.
 pub(super) fn fence(
     classifier: &mut SchedClassifier,
     interface: &str,
@@ -79,11 +79,11 @@ pub(super) fn fence(
 fn make_room(interface: &str, direction: TcAttachType, program: &str) -> Result<(), TcError> {
     match tc::qdisc_add_clsact(interface) {
         Ok(()) => {}
-        // There is one already: it stays when an agent ends.
+        // The qdisc exists already. It stays when an agent ends.
         Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
         Err(error) => return Err(error),
     }
-    // Such a filter outlives the process that made it. None of ours there is no error.
+    // Such a filter outlives the process that made it. It is not an error if there is no filter of ours.
     let _ = tc::qdisc_detach_program(interface, direction, program);
     Ok(())
 }
@@ -96,11 +96,11 @@ fn is_taken(error: &ProgramError) -> bool {
     let ProgramError::SyscallError(SyscallError { io_error, .. }) = error else {
         return false;
     };
-    // EBUSY: by a program in the same mode; EEXIST: in another mode.
+    // EBUSY means a program in the same mode, EEXIST one in another mode.
     matches!(io_error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST))
 }
 
-/// Name of a program that took the hook after it had been found free.
+/// How messages name a program that took the hook after it had been found free.
 const OTHER: &str = "another program";
 
 impl DataplaneError {
@@ -114,7 +114,7 @@ fn taken(interface: &str, holder: String) -> DataplaneError {
     DataplaneError::HookTaken { interface: interface.to_owned(), holder }
 }
 
-/// The name needs `CAP_SYS_ADMIN`; without it the number has to do.
+/// Without `CAP_SYS_ADMIN`, which the name requires, the result has only the number.
 fn describe(XdpProgram { id, mode }: XdpProgram) -> String {
     let info = loaded_programs().filter_map(Result::ok).find(|info| info.id() == id);
     match info.as_ref().and_then(ProgramInfo::name_as_str) {
@@ -123,7 +123,7 @@ fn describe(XdpProgram { id, mode }: XdpProgram) -> String {
     }
 }
 
-/// The interface's driver by name, as `ethtool -i` shows it; `None` if it does not say.
+/// Returns the name of the interface's driver, as `ethtool -i` shows it, or `None` if the driver does not answer.
 fn driver(interface: &str) -> Option<String> {
     const ETHTOOL_GDRVINFO: u32 = 3;
     /// `struct ethtool_drvinfo` of linux/ethtool.h.
@@ -135,14 +135,14 @@ fn driver(interface: &str) -> Option<String> {
     }
 
     let mut info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
-    // SAFETY: what the command demands.
+    // SAFETY: the structure is the one that this command reads and writes.
     unsafe { ethtool(interface, &mut info) }?;
     let name = info.driver.split(|&byte| byte == 0).next()?;
     Some(String::from_utf8_lossy(name).into_owned())
 }
 
-/// Returns whether the card takes VLAN tags off what arrives (`rx-vlan-offload` of `ethtool -k`); not if it does not
-/// say.
+/// Returns whether the card strips VLAN tags from arriving frames (`rx-vlan-offload` of `ethtool -k`). Returns false if
+/// the driver does not answer.
 pub fn strips_vlan_tags(interface: &str) -> bool {
     const ETHTOOL_GFLAGS: u32 = 0x25;
     const ETH_FLAG_RXVLAN: u32 = 1 << 8;
@@ -154,19 +154,19 @@ pub fn strips_vlan_tags(interface: &str) -> bool {
     }
 
     let mut flags = EthtoolValue { command: ETHTOOL_GFLAGS, data: 0 };
-    // SAFETY: what the command demands.
+    // SAFETY: the structure is the one that this command reads and writes.
     let known = unsafe { ethtool(interface, &mut flags) };
     known.is_some() && flags.data & ETH_FLAG_RXVLAN != 0
 }
 
-/// Asks the interface's driver; `None` if it does not answer.
+/// Asks the interface's driver. Returns `None` if it does not answer.
 ///
 /// # Safety
 /// `command` begins with the number of a command of linux/ethtool.h, and has the structure that this one reads and
 /// writes.
 unsafe fn ethtool<T>(interface: &str, command: &mut T) -> Option<()> {
     const SIOCETHTOOL: libc::Ioctl = 0x8946;
-    // SAFETY: all zero is a valid `ifreq`.
+    // SAFETY: zeros are a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if interface.len() >= request.ifr_name.len() {
         return None;
@@ -176,7 +176,7 @@ unsafe fn ethtool<T>(interface: &str, command: &mut T) -> Option<()> {
     }
     request.ifr_ifru.ifru_data = ptr::from_mut(command).cast();
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).ok()?;
-    // SAFETY: the request points to `command`, which is as large as its number demands; both outlive the call.
+    // SAFETY: the request points to `command`, which has the size that its number requires. Both outlive the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
     (result >= 0).then_some(())
 }

@@ -1,4 +1,4 @@
-//! The programs, and where they are attached. With pins, they stay there when the agent dies.
+//! The programs and the interfaces that they are attached to. With pins, they stay attached when the agent dies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -21,23 +21,23 @@ use super::link_probe;
 use super::pins::{EGRESS, FENCE, INGRESS, Pins, unpin};
 use super::{DataplaneError, Monitor, kernel_log};
 
-/// The programs, and where they are attached. The management side owns them.
+/// The programs and the interfaces that they are attached to. The management side owns them.
 pub struct Attachments {
     ebpf: Ebpf,
     pins: Option<Pins>,
-    /// The pinned maps, by the names of their pins. None without pins.
+    /// The pinned maps with the names of their pins. Empty without pins.
     maps: Vec<(&'static str, OwnedFd)>,
     interfaces: BTreeMap<IfIndex, InterfaceAttachment>,
-    /// The pins that were there when they were looked at last.
+    /// The pins that existed at the last check.
     seen: BTreeSet<OsString>,
 }
 
-/// What [`Attachments::restore_pins`] has found.
+/// Result of [`Attachments::restore_pins`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestoredPins {
-    /// How many were missing, and are back.
+    /// Number of pins that were missing and have been put back.
     pub count: usize,
-    /// Whether the fence may have lost pins. Its links go with them, so it may have to be attached again.
+    /// Whether the fence may have lost pins. Its links end with their pins, so it may have to be attached again.
     pub fence: bool,
 }
 
@@ -45,16 +45,16 @@ pub struct RestoredPins {
 #[derive(Debug)]
 struct InterfaceAttachment {
     interface: String,
-    /// None of them without pins, or where the kernel knows no links: then aya keeps what there is.
+    /// Empty without pins, or if the kernel has no links. aya then holds the programs on the interface.
     links: Vec<Link>,
-    /// The TC program's, which aya keeps.
+    /// The filter of the TC program, if aya holds it.
     filter: Option<SchedClassifierLinkId>,
 }
 
 /// What holds the TC program to its interface.
 enum Egress {
     Pinned(Link),
-    /// By aya: without pins, or where the kernel knows no links of TC programs.
+    /// aya holds it, without pins or on a kernel without links for TC programs.
     Kept(SchedClassifierLinkId),
 }
 
@@ -73,7 +73,7 @@ impl Attachments {
         Ok(Self { ebpf, pins, maps, interfaces: BTreeMap::new(), seen: BTreeSet::new() })
     }
 
-    /// Puts back the pins that something else has removed. The kernel half works without them, but ends with this
+    /// Puts back the pins that something else has removed. Without them, the kernel half works, but ends with this
     /// process.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl Attachments {
         let links = self.interfaces.values().flat_map(|attached| &attached.links);
         let links = links.filter(|link| is_missing(link.path())).collect::<Vec<_>>();
         let maps = self.maps.iter().map(|(name, map)| (pins.map(name), map)).filter(|(path, _)| is_missing(path));
-        // The stamp is the last one, without which a successor takes the maps for incomplete.
+        // The stamp comes last. Without it, a successor considers the maps incomplete.
         let maps = maps.collect::<Vec<_>>();
         let count = links.len() + maps.len();
         if count > 0 {
@@ -106,11 +106,11 @@ impl Attachments {
         Ok(RestoredPins { count, fence })
     }
 
-    /// Attaches both programs to an interface, once; in place of a predecessor's, without a gap. Driver mode where it
-    /// works, else generic mode. Another's program, the `occupant` of the hook, is an error that names it.
+    /// Attaches both programs to an interface, in driver mode if possible, otherwise in generic mode. Replaces a
+    /// predecessor's programs without a gap. `occupant` is the XDP program that somebody else has attached, if any.
     ///
     /// # Errors
-    /// Another program holds the hook, or the kernel refuses to attach or to pin one of ours.
+    /// Another program holds the hook, which the error names, or the kernel refuses to attach or to pin one of ours.
     pub fn attach(
         &mut self,
         interface: &str,
@@ -126,7 +126,7 @@ impl Attachments {
             }
             Ok(Egress::Kept(filter)) => Some(filter),
             Err(error) => {
-                // What was attached just now goes again; a predecessor's stays where it was.
+                // Detaches the program that was attached just now. A predecessor's program stays attached.
                 for link in links.iter().filter(|link| link.is_new()) {
                     let _ = unpin(link.path());
                 }
@@ -168,27 +168,27 @@ impl Attachments {
             drop(program.take_link(id)?);
             return Ok(Egress::Pinned(Link::open(pin, false)?));
         }
-        // Where only the XDP program was detached by hand. aya takes no second filter of the same place and number.
+        // There is one if only the XDP program was detached by hand. aya refuses a second filter with the same number.
         if let Some(filter) = self.interfaces.get_mut(&ifindex).and_then(|attached| attached.filter.take()) {
             let _ = program.detach(filter);
         }
         let id = attach::egress(program, interface)?;
         match pin {
             Some(pin) if attach::has_tcx() => Ok(Egress::Pinned(Link::pin(&pin, program.take_link(id)?.try_into()?)?)),
-            // A filter of the older kind outlives the process by itself.
+            // A filter of a clsact qdisc outlives the process by itself.
             _ => Ok(Egress::Kept(id)),
         }
     }
 
-    /// The interfaces where one of the programs is no longer attached, with their names. Somebody has detached it by
-    /// hand, or the interface is gone.
+    /// Returns the interfaces that have lost one of the programs, with their names. Somebody has detached the program
+    /// by hand, or the interface is gone.
     pub fn detached(&self) -> Vec<(IfIndex, String)> {
         let lost = |attached: &&InterfaceAttachment| !attached.links.iter().all(Link::is_attached);
         let interfaces = self.interfaces.iter().filter(|(_, attached)| lost(attached));
         interfaces.map(|(ifindex, attached)| (*ifindex, attached.interface.clone())).collect()
     }
 
-    /// Detaches from interfaces that a predecessor was on, and we are not.
+    /// Detaches a predecessor's programs from the interfaces that this agent does not use.
     pub fn detach_others(&self) {
         let Some(pins) = &self.pins else { return };
         for kind in [INGRESS, EGRESS] {
@@ -198,8 +198,8 @@ impl Attachments {
         }
     }
 
-    /// The fence for other interfaces, with an owner of its own: attaching it waits for the kernel, which nothing else
-    /// may. None without pins.
+    /// Returns the fence for other interfaces, or `None` without pins. It has an owner of its own, because attaching it
+    /// waits for the kernel, and nothing else may wait for that.
     ///
     /// # Errors
     /// The program cannot be pinned and opened again.
@@ -210,13 +210,14 @@ impl Attachments {
 
     /// Leaves everything attached, for a successor.
     pub fn leave(mut self) {
-        // Somebody may have removed them since they were looked at last. The successor says what it does not find.
+        // Somebody may have removed pins since the last check. The successor reports pins that it does not find.
         let _ = self.restore_pins();
-        // What is not pinned would be detached with it. The process ends now.
+        // Dropping it would detach whatever is not pinned. The process ends now.
         std::mem::forget(self);
     }
 
-    /// Passes what the kernel half logs on to our own log, as long as it is polled; can be taken once.
+    /// Takes the log of the kernel half, which passes lines on to the agent's log while it is polled. It can be taken
+    /// once.
     ///
     /// # Errors
     /// The log's map is missing or was taken before.
@@ -224,7 +225,7 @@ impl Attachments {
         kernel_log::forward(&mut self.ebpf)
     }
 
-    /// The frames that the kernel half sees; can be taken once.
+    /// Takes the monitor of the frames that the kernel half sees. It can be taken once.
     ///
     /// # Errors
     /// The monitor's maps are missing or were taken before.
@@ -232,7 +233,7 @@ impl Attachments {
         Monitor::take(&mut self.ebpf)
     }
 
-    /// A program by its name in [`program`], for test runs.
+    /// Returns a program by its name in [`program`], for test runs.
     pub fn program(&self, name: &str) -> Option<&Program> {
         self.ebpf.program(name)
     }

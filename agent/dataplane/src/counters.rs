@@ -1,4 +1,4 @@
-//! What the kernel half counted.
+//! The counters of the kernel half.
 
 use std::fmt;
 
@@ -8,18 +8,18 @@ use xvrrp_common::abi::Counters;
 
 use super::{DataplaneError, Slot};
 
-/// Reads counters, from any thread.
+/// Reads counters. Any thread may use it.
 pub struct CounterReader(PerCpuArray<MapData, Counters>);
 
 impl CounterReader {
-    /// Where frames are counted that belong to no virtual router of ours.
+    /// Index of the counters for frames that belong to no virtual router of this host.
     const NO_ROUTER: u32 = 0;
 
     const fn index(slot: Slot) -> u32 {
         slot.get().saturating_add(1)
     }
 
-    /// Returns how many entries the map needs for so many virtual routers.
+    /// Returns how many entries the map needs for this many virtual routers.
     pub(super) const fn count(routers: u32) -> u32 {
         routers + 1
     }
@@ -28,7 +28,7 @@ impl CounterReader {
         Ok(Self(map.try_into()?))
     }
 
-    /// Starts counting again for the virtual router in this slot.
+    /// Resets the counters of the virtual router in this slot.
     pub(super) fn clear(&mut self, slot: Slot) -> Result<(), DataplaneError> {
         let cpus = nr_cpus().map_err(|(_, error)| DataplaneError::Cpus(error))?;
         Ok(self.0.set(
@@ -38,7 +38,7 @@ impl CounterReader {
         )?)
     }
 
-    /// Returns the counts of the virtual router in this slot, of all CPUs together.
+    /// Returns the counts of the virtual router in this slot, summed over all CPUs.
     ///
     /// # Errors
     /// The slot is beyond the map's end.
@@ -46,7 +46,7 @@ impl CounterReader {
         self.read(Self::index(slot))
     }
 
-    /// Returns the counts of frames that belong to no virtual router of ours, of all CPUs together.
+    /// Returns the counts of frames that belong to no virtual router of this host, summed over all CPUs.
     ///
     /// # Errors
     /// The map cannot be read.

@@ -1,4 +1,4 @@
-//! What can go wrong with the kernel half.
+//! Errors of the kernel half.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use aya::maps::MapError;
 use aya::programs::ProgramError;
 use aya::programs::links::LinkError;
 
-/// How many lines of the verifier's log an error shows: the refusal stands at the end.
+/// Number of lines of the verifier's log that an error shows. The reason for a refusal is at the end of the log.
 const VERIFIER_LINES: usize = 12;
 
-/// What can go wrong with loading, attaching, pinning or reading the kernel half.
+/// A failure to load, attach, pin or read the kernel half.
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
     /// The kernel or aya refuses the BPF object.
@@ -36,7 +36,7 @@ pub enum DataplaneError {
     #[error("cannot count the CPUs: {0}")]
     Cpus(#[source] io::Error),
     /// The kernel is too old for [`Monitor`](super::Monitor).
-    #[error("this kernel cannot show frames: that takes Linux 5.18")]
+    #[error("this kernel cannot show frames: Linux 5.18 or later is required")]
     CannotShow,
     /// A pinned link cannot be used.
     #[error("cannot use a pinned link: {}", with_causes(.0))]
@@ -71,7 +71,7 @@ pub enum DataplaneError {
         /// The system's error.
         source: io::Error,
     },
-    /// The XDP program cannot be attached, in neither mode.
+    /// The XDP program can be attached in neither mode.
     #[error("cannot attach to {interface}, not even in generic mode: {}", with_causes(.source))]
     Attach {
         /// The interface's name.

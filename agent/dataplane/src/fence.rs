@@ -1,5 +1,5 @@
-//! The fence on interfaces without a virtual router: a TC program that drops what is for a virtual address past the
-//! lease.
+//! The fence on interfaces without a virtual router: a TC program that drops packets for a virtual address after the
+//! lease has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,21 +14,21 @@ use super::link::{Link, adopt};
 use super::pins::{FENCE, Pins};
 use super::{DataplaneError, LinkProbe, attach};
 
-/// The program on its interfaces. It is pinned, and outlives its owner.
+/// The fence and the interfaces that it is attached to. It is pinned, so it outlives its owner.
 #[derive(Debug)]
 pub struct Fence {
-    /// Its links, where they are not pinned, stay when it goes: see [`Self::retain`].
+    /// Links that are not pinned must not end when this is dropped: [`Self::retain`] detaches them.
     program: ManuallyDrop<SchedClassifier>,
     pins: Pins,
     interfaces: BTreeMap<IfIndex, HeldFence>,
 }
 
-/// What holds the program to an interface.
+/// What keeps the program attached to an interface.
 #[derive(Debug)]
 enum HeldFence {
-    /// By its pin alone: a descriptor for each would be too many on a host with a thousand interfaces.
+    /// Its pin. A descriptor for each would be too many on a host with a thousand interfaces.
     Pinned(PathBuf),
-    /// Where the kernel knows no links of TC programs.
+    /// A filter, on a kernel without links for TC programs.
     Kept(SchedClassifierLinkId),
 }
 
@@ -36,7 +36,7 @@ impl Fence {
     pub(super) fn new(program: &mut SchedClassifier, pins: Pins) -> Result<Self, DataplaneError> {
         let pin = pins.fence_program();
         let failed = |source| DataplaneError::Pins { path: pin.clone(), source };
-        // A process that ended between the two steps may have left it.
+        // A process that ended between the next two steps may have left a pin.
         let _ = fs::remove_file(&pin);
         program.pin(&pin).map_err(|error| failed(std::io::Error::other(error)))?;
         let opened = SchedClassifier::from_pin(&pin);
@@ -44,7 +44,7 @@ impl Fence {
         Ok(Self { program: ManuallyDrop::new(opened?), pins, interfaces: BTreeMap::new() })
     }
 
-    /// Returns whether it is on the interface, as far as is known.
+    /// Returns whether the fence is attached to the interface. A filter is assumed to be.
     pub fn is_attached(&self, ifindex: IfIndex) -> bool {
         match self.interfaces.get(&ifindex) {
             Some(HeldFence::Pinned(pin)) => LinkProbe::open(pin).is_ok_and(|link| link.ifindex() == Some(ifindex)),
@@ -53,7 +53,8 @@ impl Fence {
         }
     }
 
-    /// Attaches it to an interface, in place of a predecessor's without a gap. Waits for the kernel, some 10 ms.
+    /// Attaches the fence to an interface, and replaces a predecessor's without a gap. Waits for the kernel about 10
+    /// ms.
     ///
     /// # Errors
     /// The kernel refuses to attach or to pin the program.
@@ -77,16 +78,16 @@ impl Fence {
         Ok(())
     }
 
-    /// Takes it off all interfaces but these, a predecessor's too.
+    /// Detaches the fence, a predecessor's too, from all interfaces except these.
     pub fn retain(&mut self, wanted: &BTreeSet<IfIndex>) {
         for (_, held) in self.interfaces.extract_if(.., |ifindex, _| !wanted.contains(ifindex)) {
             if let HeldFence::Kept(id) = held {
-                // Fails where the interface is gone.
+                // Fails if the interface is gone.
                 let _ = self.program.detach(id);
             }
         }
         for ifindex in self.pins.linked(FENCE).into_iter().filter(|ifindex| !wanted.contains(ifindex)) {
-            // The link goes with its pin, some time later. By hand it would take an RCU grace period for each of them.
+            // The link ends some time after its pin. Detaching each link would wait for an RCU grace period.
             let _ = fs::remove_file(self.pins.link(FENCE, ifindex));
         }
     }

@@ -1,4 +1,4 @@
-//! What the kernel half logs: states that should not be, and nothing else.
+//! The log of the kernel half, which reports only states that should never occur.
 
 use std::io;
 
@@ -9,14 +9,14 @@ use tokio::io::unix::AsyncFd;
 
 use super::DataplaneError;
 
-/// Size of aya-log's ring buffer, in bytes. A page holds some ten lines, and lines are rare.
+/// Size of aya-log's ring buffer in bytes. A page has room for about ten lines, and lines are rare.
 pub(super) const MAP: &str = "AYA_LOGS";
 
-/// Copies the log of the kernel half to the agent's until the process ends.
+/// Copies the kernel half's log to the agent's log until the process ends.
 pub(super) fn forward(ebpf: &mut Ebpf) -> Result<impl Future<Output = io::Result<()>> + Send + use<>, DataplaneError> {
     let logger = EbpfLogger::init(ebpf)?;
     Ok(async move {
-        // SAFETY: the logger keeps one ring buffer, and so one descriptor, as long as it lives.
+        // SAFETY: the logger has one ring buffer, and so one descriptor, as long as it exists.
         let mut logger =
             unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }.map_err(io::Error::from)?;
         loop {

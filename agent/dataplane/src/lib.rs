@@ -1,7 +1,8 @@
-//! The agent's side of the kernel half: loads it, attaches it, writes its maps and reads what it heard and counted.
+//! The agent's side of the kernel half: loads it, attaches it, writes its maps, and reads what it has heard and
+//! counted.
 //!
-//! The only user of aya. Programs, links and maps are pinned ([`Pins`]), so that they outlive the process: the kernel
-//! half of a dead agent keeps receiving adverts, and serves until the lease ends.
+//! This is the only user of aya. Programs, links and maps are pinned ([`Pins`]), so they outlive the process: the
+//! kernel half of a dead agent keeps receiving adverts, and serves until the lease ends.
 
 #![warn(missing_docs)]
 
@@ -43,20 +44,20 @@ pub use pins::{GoneNamespace, Incompatibility, Pins, Predecessor, namespace_cook
 pub use slot::Slot;
 pub use tables::{Retained, Tables, wait_for_readers};
 
-/// The kernel half, compiled for BPF; `build.rs` says where it comes from.
+/// The kernel half, compiled for BPF. `build.rs` finds the object.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("XVRRP_EBPF_OBJECT"));
 
 /// The kernel half, loaded.
 #[derive(Debug)]
 pub struct Dataplane {
-    /// The programs, and where they are attached.
+    /// The programs and the interfaces that they are attached to.
     pub attachments: Attachments,
     /// The maps.
     pub tables: Tables,
 }
 
 impl Dataplane {
-    /// Loads programs and maps that end with this process; nothing is attached yet.
+    /// Loads programs and maps that end with this process. Attaches nothing.
     ///
     /// # Errors
     /// The kernel refuses a map or a program.
@@ -64,9 +65,9 @@ impl Dataplane {
         Self::load_with(capacity, None)
     }
 
-    /// Loads the programs, with the maps that a predecessor has left, or else new ones of at least this capacity; they
-    /// will outlive this process. Nothing is attached or written yet. A predecessor is [`Predecessor::Compatible`], or
-    /// has been removed.
+    /// Loads programs that outlive this process, with the maps that a predecessor has left, or else with new maps of at
+    /// least this capacity. Attaches and writes nothing. A predecessor must be [`Predecessor::Compatible`], or must
+    /// have been removed.
     ///
     /// # Errors
     /// The kernel refuses a map or a program, or nothing can be pinned.
@@ -79,8 +80,7 @@ impl Dataplane {
         let can_show = u32::from(monitor::can_show());
         let mut loader = EbpfLoader::new();
         loader
-            // The programs look into no structure of the kernel's, so its type information (megabytes) need not be
-            // read.
+            // The programs access no structure of the kernel, so its type information (megabytes) need not be read.
             .btf(None)
             .map_max_entries(map::ROUTERS, capacity.routers.max(1))
             .map_max_entries(map::VIPS, capacity.vips.max(1))
@@ -101,7 +101,7 @@ impl Dataplane {
             ebpf.take_map(map::STAMP).ok_or(DataplaneError::Missing(map::STAMP))?.try_into()?;
         let tables = Tables::of(|name| ebpf.take_map(name).ok_or(DataplaneError::Missing(name)))?;
         let attachments = Attachments::new(ebpf, pins)?;
-        // Last: maps without it are not complete.
+        // The stamp comes last, because maps without it count as incomplete.
         stamp.set(0, Stamp { layout: LAYOUT, version: version() }, 0)?;
         Ok(Self { attachments, tables })
     }
@@ -115,12 +115,13 @@ fn page_size() -> u32 {
 /// again.
 fn release_object() {
     let page = page_size() as usize;
-    // Whole pages of nothing else.
+    // Only whole pages that hold nothing else.
     let before = OBJECT.as_ptr().align_offset(page);
     if let Some(rest) = OBJECT.get(before..)
         && let Some(start) = NonNull::new(rest.as_ptr().cast_mut())
     {
-        // SAFETY: pages of a file that nobody writes: they read as before. Locked pages stay, and that is no harm.
+        // SAFETY: these are pages of a file that nobody writes, so they keep their content. Locked pages stay in
+        // memory, which does no harm.
         let _ = unsafe { madvise(start.cast(), rest.len() / page * page, MmapAdvise::MADV_DONTNEED) };
     }
 }

@@ -1,4 +1,4 @@
-//! Links that hold a program to an interface, and are pinned.
+//! Pinned links. A link keeps a program attached to an interface.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -13,7 +13,7 @@ use super::link_probe::LinkProbe;
 pub(super) struct Link {
     path: PathBuf,
     probe: LinkProbe,
-    /// Made by us, and not by a predecessor.
+    /// Whether this agent has made the link, not a predecessor.
     new: bool,
 }
 
@@ -30,7 +30,7 @@ impl Link {
         self.probe.is_attached()
     }
 
-    /// Pins a new link. The name may belong to one whose interface is gone.
+    /// Pins a new link. Replaces a pin of the same name, whose interface is gone.
     pub(super) fn pin(path: &Path, link: FdLink) -> Result<Self, DataplaneError> {
         let failed = |source| DataplaneError::Pins { path: path.to_owned(), source };
         match fs::remove_file(path) {
@@ -46,14 +46,14 @@ impl Link {
         self.probe.pin(&self.path).map_err(|source| DataplaneError::Pins { path: self.path.clone(), source })
     }
 
-    /// Opens the link that is pinned under the path.
+    /// Opens the link that is pinned at the path.
     pub(super) fn open(path: &Path, new: bool) -> Result<Self, DataplaneError> {
         let probe = LinkProbe::open(path).map_err(|source| DataplaneError::Pins { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), probe, new })
     }
 }
 
-/// Opens a predecessor's link; `None` if there is none that can be used.
+/// Opens a predecessor's link. Returns `None` if there is none that can be used.
 pub(super) fn adopt<L: TryFrom<FdLink>>(pin: &Path) -> Option<L> {
     FdLink::from(PinnedLink::from_pin(pin).ok()?).try_into().ok()
 }

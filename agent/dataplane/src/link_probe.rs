@@ -7,11 +7,11 @@ use std::path::Path;
 
 use xvrrp_common::units::IfIndex;
 
-/// A link that was opened by its pin.
+/// A link that was opened at its pin.
 #[derive(Debug)]
 pub struct LinkProbe(OwnedFd);
 
-/// A command of bpf(2) with the part of `union bpf_attr` that it reads.
+/// A command of bpf(2), with the part of `union bpf_attr` that it reads.
 pub(super) trait BpfCommand {
     const NUMBER: libc::c_long;
 }
@@ -62,7 +62,7 @@ impl BpfCommand for LinkDetach {
     const NUMBER: libc::c_long = 34;
 }
 
-/// The part of `struct bpf_link_info` that a link of XDP or TCX has.
+/// The part of `struct bpf_link_info` that links of XDP and TCX have.
 #[repr(C)]
 #[derive(Default)]
 struct LinkInfo {
@@ -75,7 +75,7 @@ struct LinkInfo {
 }
 
 impl LinkProbe {
-    /// Opens a link by its pin.
+    /// Opens a link at its pin.
     ///
     /// # Errors
     /// Nothing is pinned there.
@@ -83,15 +83,15 @@ impl LinkProbe {
         get(pin).map(Self)
     }
 
-    /// Takes the program off its interface, now; the pin stays. Fails on a map.
+    /// Detaches the program from its interface at once. The pin stays.
     ///
     /// # Errors
-    /// What is pinned is no link, or the kernel does not detach it.
+    /// The pinned object is not a link, or the kernel does not detach it.
     pub fn detach(&self) -> io::Result<()> {
         bpf(&LinkDetach { link_fd: self.0.as_raw_fd() }).map(drop)
     }
 
-    /// Returns the interface that it holds its program to; `None` once somebody has detached it by hand, or the
+    /// Returns the interface that the program is attached to, or `None` if somebody has detached it by hand or the
     /// interface is gone. Waits for the kernel's network lock.
     pub fn ifindex(&self) -> Option<IfIndex> {
         let mut info = LinkInfo::default();
@@ -103,26 +103,26 @@ impl LinkProbe {
         (answered.is_ok() && info.ifindex != 0).then_some(IfIndex::new(info.ifindex))
     }
 
-    /// Gives it another name; the one that it was opened by may be gone.
+    /// Pins the link again. The pin at which it was opened may be gone.
     pub(super) fn pin(&self, path: &Path) -> io::Result<()> {
         pin(&self.0, path)
     }
 
-    /// Returns whether it holds its program to any interface.
+    /// Returns whether the program is attached to any interface.
     pub fn is_attached(&self) -> bool {
         self.ifindex().is_some()
     }
 }
 
-/// Opens the object that is pinned under this path.
+/// Opens the object that is pinned at this path.
 pub(super) fn get(pin: &Path) -> io::Result<OwnedFd> {
     let path = path_of(pin)?;
     let fd = bpf(&ObjectGet { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 })?;
-    // SAFETY: a descriptor that was just opened and belongs to nobody else.
+    // SAFETY: the kernel has just opened this descriptor, so it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Gives a map or link a name, which must not be taken.
+/// Pins a map or link at a path that does not exist yet.
 pub(super) fn pin(object: &OwnedFd, path: &Path) -> io::Result<()> {
     let path = path_of(path)?;
     let bpf_fd = u32::try_from(object.as_raw_fd()).map_err(io::Error::other)?;
@@ -134,7 +134,7 @@ fn path_of(pin: &Path) -> io::Result<CString> {
 }
 
 pub(super) fn bpf<C: BpfCommand>(command: &C) -> io::Result<i32> {
-    // SAFETY: the attributes are those of the command, and outlive the call, as what they point to does.
+    // SAFETY: the attributes are those of the command. They and what they point to outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, C::NUMBER, std::ptr::from_ref(command), size_of::<C>()) };
     if result < 0 {
         return Err(io::Error::last_os_error());

@@ -1,4 +1,4 @@
-//! BPF arrays in memory that the kernel half shares with us: read and written without a system call.
+//! BPF arrays that are mapped into memory. The agent reads and writes them without a system call.
 
 use std::mem::offset_of;
 use std::num::NonZeroUsize;
@@ -49,15 +49,16 @@ impl<T> Mapped<T> {
 
 impl<T> Drop for Mapped<T> {
     fn drop(&mut self) {
-        // SAFETY: exactly the mapping made in `new`, and nobody holds a reference into it.
+        // SAFETY: this is exactly the mapping made in `new`, and no reference into it exists.
         let _ = unsafe { munmap(self.entries.cast(), self.length.get()) };
     }
 }
 
-/// Reading again is needed only while the kernel half writes the same entry, which takes nanoseconds.
+/// Maximum number of reads. A second one is needed only while the kernel half writes the same entry, which takes
+/// nanoseconds.
 const ATTEMPTS: usize = 8;
 
-/// What the kernel half has heard.
+/// The latest adverts that the kernel half has heard, by slot.
 #[derive(Debug)]
 pub(super) struct HeardTable(Mapped<Heard>);
 
@@ -66,13 +67,14 @@ impl HeardTable {
         Mapped::new(name, map).map(Self)
     }
 
-    /// The entry as two reads in a row found it; empty if the slot does not exist.
+    /// Returns the entry once two reads in a row are equal. Returns an empty entry if the slot does not exist.
     pub(super) fn read(&self, slot: Slot) -> Heard {
         let Some(entry) = self.0.entry(slot.get()) else {
             return Heard::default();
         };
         // SAFETY: the entry is mapped as long as `self` lives, aligned, and any bytes make a `Heard`. The kernel half
-        // writes it on any CPU at any time, therefore volatile; what was read while it wrote is found out below.
+        // may write it on any CPU at any time, so the read is volatile. A read of a half-written entry is detected
+        // below.
         let read = || unsafe { entry.read_volatile() };
         let mut heard = read();
         for _ in 0..ATTEMPTS {
@@ -89,13 +91,13 @@ impl HeardTable {
     /// Forgets what another virtual router heard in this slot.
     pub(super) fn clear(&mut self, slot: Slot) {
         if let Some(entry) = self.0.entry(slot.get()) {
-            // SAFETY: as in `read`; no virtual router has the slot, so the kernel half does not write it.
+            // SAFETY: as in `read`. No virtual router has the slot, so the kernel half does not write it.
             unsafe { entry.write_volatile(Heard::default()) };
         }
     }
 }
 
-/// An entry as the words that both sides read and write whole.
+/// Access to an entry by words, each of which both sides read and write as a whole.
 impl<T> Mapped<T> {
     const WORDS: usize = {
         assert!(size_of::<T>().is_multiple_of(size_of::<u64>()) && align_of::<T>() == align_of::<u64>());
@@ -104,8 +106,8 @@ impl<T> Mapped<T> {
 
     fn words(&self, index: u32) -> Option<&[AtomicU64]> {
         let entry = self.entry(index)?;
-        // SAFETY: the entry is mapped as long as `self` lives, aligned, and consists of so many words. Whoever shares
-        // the memory accesses it by whole words, too.
+        // SAFETY: the entry is mapped as long as `self` exists, aligned, and consists of this many words. The kernel
+        // half accesses the memory by whole words too.
         Some(unsafe { slice::from_raw_parts(entry.as_ptr().cast(), Self::WORDS) })
     }
 
@@ -113,7 +115,7 @@ impl<T> Mapped<T> {
         self.words(index)?.get(offset / size_of::<u64>())
     }
 
-    /// Writes those words of a field that have changed; `from` is where the field starts.
+    /// Writes the words of a field that have changed. `from` is the offset of the field.
     fn write_field<F: IntoBytes + Immutable>(&self, index: u32, from: usize, field: &F) {
         let words = self.words(index).and_then(|words| words.get(from / size_of::<u64>()..)).unwrap_or_default();
         for (word, bytes) in words.iter().zip(field.as_bytes().as_chunks().0) {
@@ -125,7 +127,8 @@ impl<T> Mapped<T> {
     }
 }
 
-/// What the kernel half knows of each virtual router, and the leases, which it may set to [`Lease::ENDED`] at any time.
+/// The slots: the data of each virtual router, and its lease, which the kernel half may set to [`Lease::ENDED`] at any
+/// time.
 #[derive(Debug)]
 pub(super) struct SlotTable(Mapped<SlotEntry>);
 
@@ -134,19 +137,19 @@ impl SlotTable {
         Mapped::new(name, map).map(Self)
     }
 
-    /// How many slots there are.
+    /// Returns the number of slots.
     pub(super) fn count(&self) -> u32 {
         self.0.count
     }
 
-    /// Everything in the slot; empty if the slot does not exist.
+    /// Returns the content of the slot, or an empty entry if the slot does not exist.
     pub(super) fn read(&self, slot: Slot) -> SlotEntry {
         // SAFETY: the entry is mapped as long as `self` lives, aligned, and any bytes make a `SlotEntry`. The kernel
-        // half writes nothing but the lease, by whole words.
+        // half writes only the lease, by whole words.
         self.0.entry(slot.get()).map_or_else(SlotEntry::default, |entry| unsafe { entry.read_volatile() })
     }
 
-    /// Writes what has changed of a virtual router, its role after the rest, and at last whose slot it is.
+    /// Writes the changed fields of a virtual router: first the data, then the role, and the key last.
     pub(super) fn write(&self, key: RouterKey, router: &Router) {
         let slot = Slot::new(router.slot);
         let before = self.read(slot);
@@ -163,7 +166,7 @@ impl SlotTable {
         self.0.write_field(slot.get(), offset_of!(SlotEntry, key), &key);
     }
 
-    /// Says that the slot is nobody's.
+    /// Marks the slot as free.
     pub(super) fn free(&self, slot: Slot) {
         self.0.write_field(slot.get(), offset_of!(SlotEntry, key), &RouterKey::default());
     }
@@ -182,14 +185,14 @@ impl SlotTable {
         }
     }
 
-    /// Moves the end of the lease, unless it is not `from` any more: then what it is instead.
+    /// Moves the end of the lease if it is still `from`. Otherwise returns the current end.
     pub(super) fn renew_lease(&self, slot: Slot, from: u64, until: u64) -> Result<(), u64> {
         let Some(lease) = self.until(slot) else { return Err(Lease::ENDED) };
         lease.compare_exchange(from, until, Ordering::AcqRel, Ordering::Acquire).map(drop)
     }
 }
 
-/// The one entry of the settings.
+/// The settings, a map with one entry.
 #[derive(Debug)]
 pub(super) struct SettingsEntry(Mapped<Settings>);
 
@@ -207,7 +210,7 @@ impl SettingsEntry {
         self.0.word(0, offset_of!(Settings, all) + offset_of!(Lease, until))
     }
 
-    /// Ends the lease of all, before anything that the caller writes next.
+    /// Ends the lease of all. The kernel half sees that before anything that the caller writes next.
     pub(super) fn end_all(&self) {
         if let Some(all) = self.all() {
             all.store(Lease::ENDED, Ordering::SeqCst);
@@ -215,9 +218,9 @@ impl SettingsEntry {
         }
     }
 
-    /// Gives a lease to all, which `until` works out. `mark` is a moment that has passed, and that never stood there
-    /// before: if the kernel half ends a lease that `until` has looked at already, it takes the mark away, and the
-    /// lease of all stays ended.
+    /// Sets the lease of all to the end that `until` computes. `mark` is a time in the past that was never stored
+    /// before. If the kernel half ends a lease after `until` has read it, it overwrites the mark, and the lease of all
+    /// stays ended.
     pub(super) fn renew_all(&self, mark: u64, until: impl FnOnce() -> u64) {
         let Some(all) = self.all() else { return };
         all.store(mark, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! `xvrrp monitor`: adverts, ARP and Neighbor Discovery as the kernel half sees them.
+//! The frames for `xvrrp monitor`: adverts, ARP and Neighbor Discovery as the kernel half sees them.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -12,17 +12,17 @@ use zerocopy::FromBytes;
 
 use super::DataplaneError;
 
-/// How many frames are read at once: about what the buffer holds.
+/// Maximum number of frames that are read at once, about as many as the buffer holds.
 const MAX_READ: usize = 512;
 
 /// Makes the kernel half copy the frames that it sees while a client monitors them. Its maps are not pinned: the
 /// programs of a successor have maps of their own, and start without a client.
 pub struct Monitor {
     buffer: MapData,
-    /// The buffer, while somebody watches: it is some hundred kilobytes of our memory.
+    /// The buffer, while somebody watches. It takes some hundred kilobytes of the agent's memory.
     shown: Option<RingBuf<MapData>>,
     monitored: Array<MapData, Monitored>,
-    /// How many of those that were lost have been reported.
+    /// Number of lost frames that have been reported.
     reported: u64,
 }
 
@@ -56,15 +56,15 @@ impl Monitor {
 
     /// Stops copying frames.
     pub fn end(&mut self) {
-        // Should that fail, the buffer fills up, and nothing else comes of it.
+        // If this fails, the buffer fills up, which does no harm.
         let _ = self.monitored.set(0, Monitored::default(), 0);
         self.shown = None;
     }
 
-    /// What was seen since the last time, and how many frames more there was no room for.
+    /// Returns the frames since the last call, and how many more there was no room for.
     pub fn read(&mut self) -> (Vec<CapturedFrame>, u64) {
         let mut seen = Vec::new();
-        // In a flood there is no end of them.
+        // In a flood, frames arrive as fast as they are read.
         for _ in 0..MAX_READ {
             let Some(item) = self.shown.as_mut().and_then(RingBuf::next) else { break };
             seen.extend(CapturedFrame::read_from_bytes(&item));
@@ -76,7 +76,7 @@ impl Monitor {
     }
 }
 
-/// Returns whether the kernel has what copies a frame.
+/// Returns whether the kernel has the function that copies a frame.
 pub(super) fn can_show() -> bool {
     is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_load_bytes).unwrap_or(false)
 }

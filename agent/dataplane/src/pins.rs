@@ -1,7 +1,7 @@
-//! The names under which programs and maps outlive the agent, in a BPF file system.
+//! Pins of programs and maps in a BPF file system, by which they outlive the agent.
 //!
-//! One directory for each network namespace, below the configured one, holds the maps by their names and the links by
-//! interface. It is touched only by whoever holds the namespace's singleton.
+//! Below the configured directory, each network namespace has a directory of its own. It has the maps by their names
+//! and the links by interface. Only the agent that holds the namespace's singleton changes it.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -26,14 +26,14 @@ use super::{Capacity, CounterReader, DataplaneError, namespace_end};
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS: FsType = FsType(0xcafe_4a11);
 
-/// Beginning of the name of a network namespace's directory, which is followed by the namespace's cookie.
+/// Beginning of the name of a network namespace's directory. The namespace's cookie follows it.
 const DIRECTORY: &str = "netns-";
 
-/// How pins of links are named.
+/// Names of the pins of links.
 pub(super) const INGRESS: &str = "ingress";
 pub(super) const EGRESS: &str = "egress";
 pub(super) const FENCE: &str = "fence";
-/// How the program of the fence is pinned while another owner opens it.
+/// Name of the pin of the fence's program, which exists while another owner opens it.
 const FENCE_PROGRAM: &str = "program-0";
 
 /// The directory of pins of one network namespace.
@@ -48,13 +48,13 @@ pub struct Pins {
 /// A network namespace that no longer exists, and whose pins were removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GoneNamespace {
-    /// The cookie that it had ([`namespace_cookie`]). No other namespace gets it before the next boot.
+    /// Its cookie ([`namespace_cookie`]). No other namespace gets the same one before the next boot.
     pub cookie: u64,
-    /// The directory that its pins were in.
+    /// The directory of its pins.
     pub directory: PathBuf,
 }
 
-/// What a predecessor has left.
+/// The maps and programs that a predecessor has left.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Predecessor {
     /// Nothing is pinned.
@@ -78,7 +78,7 @@ pub enum Incompatibility {
     #[error("it has no map {0}")]
     NoMap(&'static str),
     /// The keys or values of the map with this name have another size.
-    #[error("its map {0} has another form")]
+    #[error("the keys or values of its map {0} have another size")]
     Form(&'static str),
     /// The map with this name has too few entries for the configuration.
     #[error("its map {0} is too small for this configuration")]
@@ -86,10 +86,10 @@ pub enum Incompatibility {
 }
 
 impl Pins {
-    /// Returns the pins of the calling thread's network namespace, below `base`. Touches nothing: there may be none.
+    /// Returns the pins of the calling thread's network namespace, below `base`. Changes nothing. There may be none.
     ///
     /// # Errors
-    /// The kernel does not name the namespace (before Linux 5.14).
+    /// The kernel does not identify the namespace (before Linux 5.14).
     pub fn below(base: &Path) -> Result<Self, DataplaneError> {
         let cookie = namespace_cookie().map_err(|source| DataplaneError::Pins { path: base.to_owned(), source })?;
         Ok(Self { base: base.to_owned(), directory: base.join(format!("{DIRECTORY}{cookie}")) })
@@ -101,7 +101,7 @@ impl Pins {
         let parent = self.base.parent().unwrap_or(&self.base);
         fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
         if !is_bpf_file_system(parent).map_err(|error| failed(parent, error))? {
-            // What is in the directory would be hidden.
+            // The mount would hide the files in the directory.
             if has_entries(parent).map_err(|error| failed(parent, error))? {
                 return Err(DataplaneError::NoBpfFileSystem { path: parent.to_owned() });
             }
@@ -111,12 +111,12 @@ impl Pins {
         }
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.directory);
         made.map_err(|error| failed(&self.directory, error))?;
-        // Whoever owns it could take the fence away.
+        // The owner of the directory could remove the fence.
         let owner = fs::metadata(&self.base).map_err(|error| failed(&self.base, error))?.uid();
         if owner != nix::unistd::geteuid().as_raw() {
             return Err(failed(&self.base, io::Error::other(format!("it belongs to the user with id {owner}"))));
         }
-        // Without it, the pins of a namespace that is gone stay; that is no reason not to start.
+        // Without it, the pins of a namespace stay after its end. The agent starts all the same.
         let _ = namespace_end::pin(&self.map(namespace_end::NAME));
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Pins {
         self.directory.join(FENCE_PROGRAM)
     }
 
-    /// Looks at what is pinned, and changes nothing.
+    /// Examines what is pinned. Changes nothing.
     pub fn predecessor(&self, capacity: Capacity) -> Predecessor {
         if !map::PINNED.iter().any(|name| self.map(name).exists()) {
             return Predecessor::None;
@@ -182,19 +182,19 @@ impl Pins {
         stamp.get(&0, 0).ok()
     }
 
-    /// The interfaces that a link of this kind is pinned for.
+    /// Returns the interfaces that have a pinned link of this kind.
     pub(super) fn linked(&self, kind: &str) -> Vec<IfIndex> {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
         let index = |name: &OsStr| name.to_str()?.strip_prefix(kind)?.strip_prefix('-')?.parse().ok();
         entries.filter_map(|entry| index(&entry.file_name()).map(IfIndex::new)).collect()
     }
 
-    /// Returns whether a predecessor's programs are on the interface, both of them.
+    /// Returns whether both programs of a predecessor are attached to the interface.
     pub fn are_attached(&self, ifindex: IfIndex) -> bool {
         [INGRESS, EGRESS].into_iter().all(|kind| self.is_on(kind, ifindex))
     }
 
-    /// Returns whether what is in the interface's XDP hook is a predecessor's.
+    /// Returns whether the program in the interface's XDP hook is a predecessor's.
     pub fn hold_hook(&self, ifindex: IfIndex) -> bool {
         self.is_on(INGRESS, ifindex)
     }
@@ -203,19 +203,19 @@ impl Pins {
         LinkProbe::open(&self.link(kind, ifindex)).is_ok_and(|link| link.ifindex() == Some(ifindex))
     }
 
-    /// Names links after the interfaces that they are on now: one that was in another network namespace meanwhile may
-    /// have come back with another index, and a predecessor's programs with it.
+    /// Names the pins of links after the interfaces that these are attached to now. An interface that was in another
+    /// network namespace may have come back with another index, and with a predecessor's programs.
     pub fn follow_interfaces(&self) {
         for kind in [INGRESS, EGRESS] {
             let on = |pin: &Path| LinkProbe::open(pin).ok().and_then(|link| link.ifindex());
             let found = self.linked(kind).into_iter().filter_map(|named| Some((named, on(&self.link(kind, named))?)));
             let moved: Vec<(IfIndex, IfIndex)> = found.filter(|(named, now)| named != now).collect();
-            // By another name, since two may have changed places.
+            // Under an intermediate name, because two interfaces may have exchanged their indices.
             let meanwhile = |now: IfIndex| self.directory.join(format!("{kind}-moved-{now}"));
             let renamed = moved.iter().try_for_each(|&(named, now)| fs::rename(self.link(kind, named), meanwhile(now)));
             let renamed = renamed.and_then(|()| {
                 moved.iter().try_for_each(|&(_, now)| {
-                    // A link whose interface is gone may still have that name.
+                    // A link whose interface is gone may still have this name.
                     let _ = fs::remove_file(self.link(kind, now));
                     fs::rename(meanwhile(now), self.link(kind, now))
                 })
@@ -226,7 +226,7 @@ impl Pins {
         }
     }
 
-    /// The names of all pins.
+    /// Returns the names of all pins.
     pub(super) fn names(&self) -> io::Result<BTreeSet<OsString>> {
         match fs::read_dir(&self.directory) {
             Ok(entries) => entries.map(|entry| Ok(entry?.file_name())).collect(),
@@ -240,7 +240,8 @@ impl Pins {
         fs::read_dir(&self.directory).is_ok_and(|mut entries| entries.next().is_some())
     }
 
-    /// Removes every pin of this namespace, and with them what nobody has open: programs are detached, maps freed.
+    /// Removes every pin of this namespace. The kernel then detaches the programs, and frees the maps that nobody has
+    /// open.
     ///
     /// # Errors
     /// A pin cannot be removed.
@@ -250,13 +251,13 @@ impl Pins {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
-        // Another namespace's agent may have its own there.
+        // The agent of another namespace may have its directory there.
         let _ = fs::remove_dir(&self.base);
         Ok(())
     }
 
-    /// Removes the pins of those other network namespaces that are gone, and returns these namespaces. Nobody can
-    /// start in such a namespace any more; of one that lives, or of which nothing is known, nothing is touched.
+    /// Removes the pins of network namespaces that are gone, and returns these namespaces. No agent can start in such a
+    /// namespace any more. Pins of a namespace that exists, or of which nothing is known, are left alone.
     pub fn remove_of_gone_namespaces(&self) -> Vec<GoneNamespace> {
         let entries = fs::read_dir(&self.base).into_iter().flatten().flatten();
         let directories = entries.map(|entry| entry.path()).filter(|path| *path != self.directory);
@@ -266,7 +267,7 @@ impl Pins {
             .filter(|gone| remove_directory(&gone.directory).is_ok())
             .collect();
         if !gone.is_empty() {
-            // Fails if the pins of another namespace are there.
+            // Fails if another namespace has pins there.
             let _ = fs::remove_dir(&self.base);
         }
         gone
@@ -288,7 +289,7 @@ fn has_entries(directory: &Path) -> io::Result<bool> {
 
 fn remove_directory(directory: &Path) -> io::Result<()> {
     let mut names = fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
-    // Links first: nothing is answered for with half of the maps. What proves that a namespace is gone goes last.
+    // Links come first, so that no program runs with half of the maps. The proof that a namespace is gone comes last.
     names.sort_by_key(|name| (name == namespace_end::NAME, map::PINNED.iter().any(|map| OsStr::new(map) == name)));
     for name in names {
         unpin(&directory.join(name))?;
@@ -296,17 +297,17 @@ fn remove_directory(directory: &Path) -> io::Result<()> {
     fs::remove_dir(directory)
 }
 
-/// Removes the pin of a map, or of a link, which is detached.
+/// Removes the pin of a map or link. Detaches a link.
 pub(super) fn unpin(path: &Path) -> io::Result<()> {
-    // Otherwise the kernel would detach it later, and the hook would stay taken until then.
+    // Otherwise, the kernel would detach the program later, and the hook would be taken until then.
     if let Ok(link) = LinkProbe::open(path) {
-        // A map is nowhere attached.
+        // A map cannot be detached.
         let _ = link.detach();
     }
     fs::remove_file(path)
 }
 
-/// Name, size of key and value, and minimum number of entries of every map that a successor goes on with.
+/// Name, size of key and value, and minimum number of entries of every map that a successor reuses.
 fn forms(capacity: Capacity) -> [(&'static str, usize, usize, u32); 7] {
     let index = size_of::<u32>();
     [
@@ -320,10 +321,11 @@ fn forms(capacity: Capacity) -> [(&'static str, usize, usize, u32); 7] {
     ]
 }
 
-/// Names a network namespace, unlike its inode, for as long as the kernel runs (`SO_NETNS_COOKIE`, Linux 5.14).
+/// Returns a number that identifies the network namespace as long as the kernel runs, unlike the number of its inode
+/// (`SO_NETNS_COOKIE`, Linux 5.14).
 ///
 /// # Errors
-/// The kernel does not name the namespace (before Linux 5.14).
+/// The kernel does not identify the namespace (before Linux 5.14).
 pub fn namespace_cookie() -> io::Result<u64> {
     let any = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     let mut cookie = 0_u64;

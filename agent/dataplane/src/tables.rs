@@ -1,4 +1,4 @@
-//! The maps: what the agent writes for the kernel half, and what the kernel half has heard.
+//! The maps that the agent and the kernel half share, apart from counters and the monitor.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ use super::{CounterReader, DataplaneError, Events, Pins, Slot};
 /// The kernel's longest tick in nanoseconds (`CONFIG_HZ_100`).
 const MAX_TICK: i64 = 10_000_000;
 
-/// What the maps keep; all the rest is removed.
+/// The entries that stay in the maps. All others are removed.
 #[derive(Clone, Debug)]
 pub struct Retained {
     /// The virtual routers.
@@ -35,28 +35,28 @@ pub struct Tables {
     vips: Hash<VipKey, Checked>,
     allowed_sources: Hash<SourceKey, Checked>,
     settings: SettingsEntry,
-    /// The virtual routers that the kernel half knows, with their slots.
+    /// The virtual routers in the maps, with their slots.
     known: BTreeMap<RouterKey, Slot>,
-    /// Those without a virtual MAC. Because of them, the destination of every packet is looked up.
+    /// The virtual routers without a virtual MAC. If there are any, the destination of every packet is looked up.
     without_virtual_mac: BTreeSet<RouterKey>,
     slots: SlotTable,
     heard: HeardTable,
-    /// A role or a lease was written since [`Self::renew_lease_of_all`].
+    /// Whether a role or a lease was written since [`Self::renew_lease_of_all`].
     all_ended: Cell<bool>,
-    /// Not opened before they are taken: a predecessor may still be reading.
+    /// Opened only when they are taken, because a predecessor may still be reading.
     events: Option<Map>,
     counters: Option<CounterReader>,
 }
 
-/// A hash map, of which a program may be reading an element that is removed.
+/// A hash map. A program may be reading an element while it is removed.
 struct Hash<K, V> {
     map: HashMap<MapData, K, V>,
-    /// How many elements there can be.
+    /// Maximum number of elements.
     room: usize,
 }
 
 impl Tables {
-    /// The maps that a predecessor has left, and that are known to fit.
+    /// Opens the maps that a predecessor has left, which must be compatible.
     ///
     /// # Errors
     /// A map is missing or cannot be opened.
@@ -91,18 +91,18 @@ impl Tables {
         Ok(tables)
     }
 
-    /// Lists every virtual router that the kernel half knows.
+    /// Lists every virtual router in the maps.
     pub fn routers(&self) -> BTreeMap<RouterKey, Router> {
         self.known.iter().map(|(key, slot)| (*key, self.slots.read(*slot).router(slot.get()))).collect()
     }
 
-    /// Lists all slots, also those that no virtual router has.
+    /// Lists all slots, including the free ones.
     pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
         (0..self.slots.count()).map(Slot::new)
     }
 
-    /// Makes a virtual router known, or changes it. A change takes no system call, and is made before anything that the
-    /// caller reads afterwards: `take` in `ebpf/src/advert.rs` counts on that.
+    /// Adds a virtual router, or changes it. A change takes no system call, and takes effect before anything that the
+    /// caller reads afterwards. `take` in `ebpf/src/advert.rs` relies on that.
     ///
     /// # Errors
     /// The maps have no room for another virtual router.
@@ -129,12 +129,12 @@ impl Tables {
     }
 
     fn set_settings(&mut self) {
-        // What the coarse clocks can tell apart is the kernel's tick.
+        // The resolution of the coarse clocks is the kernel's tick.
         let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(MAX_TICK, |tick| tick.tv_nsec());
         self.settings.set(!self.without_virtual_mac.is_empty(), u32::try_from(tick).unwrap_or_default());
     }
 
-    /// Says to which virtual router an address belongs, by its slot.
+    /// Records which virtual router an address belongs to, by its slot.
     ///
     /// # Errors
     /// The map has no room for another address.
@@ -142,7 +142,7 @@ impl Tables {
         self.vips.set(vip, Checked { value: slot.get(), digest: digest(zerocopy::transmute!(vip)) })
     }
 
-    /// The addresses of the virtual router in each slot, in no order.
+    /// Returns the addresses of the virtual router in each slot, in no particular order.
     ///
     /// # Errors
     /// The map cannot be read.
@@ -150,7 +150,7 @@ impl Tables {
         let mut addresses = BTreeMap::<_, Vec<_>>::new();
         for entry in &self.vips.map {
             let (vip, Checked { value: slot, .. }) = entry?;
-            // Not the key by which an address is found from other interfaces.
+            // Skips the key by which an address is found from other interfaces.
             if vip.ifindex != 0 {
                 addresses.entry(Slot::new(slot)).or_default().push(abi::ip_address(vip.family, vip.address));
             }
@@ -158,7 +158,7 @@ impl Tables {
         Ok(addresses)
     }
 
-    /// The sources that each virtual router hears which does not hear everybody, in no order.
+    /// Returns the allowed sources of each virtual router that restricts them, in no particular order.
     ///
     /// # Errors
     /// The map cannot be read.
@@ -180,7 +180,7 @@ impl Tables {
         self.allowed_sources.set(source, value)
     }
 
-    /// Returns whether these can be added before anything is removed.
+    /// Returns whether there is room for these before anything is removed.
     ///
     /// # Errors
     /// A map cannot be read.
@@ -191,7 +191,7 @@ impl Tables {
             && self.allowed_sources.has_room(sources)?)
     }
 
-    /// Makes the kernel half forget all but these.
+    /// Removes all entries except these.
     ///
     /// # Errors
     /// A map cannot be read or written.
@@ -210,17 +210,17 @@ impl Tables {
         Ok(())
     }
 
-    /// Returns what the kernel half has heard for the virtual router in this slot; without a system call.
+    /// Returns, without a system call, what the kernel half has heard for the virtual router in this slot.
     pub fn heard(&self, slot: Slot) -> Heard {
         self.heard.read(slot)
     }
 
-    /// Returns until when the virtual router in this slot may serve; without a system call.
+    /// Returns, without a system call, until when the virtual router in this slot may serve.
     pub fn lease(&self, slot: Slot) -> u64 {
         self.slots.lease(slot)
     }
 
-    /// Sets until when the virtual router in this slot may serve; without a system call.
+    /// Sets, without a system call, until when the virtual router in this slot may serve.
     pub fn set_lease(&self, slot: Slot, until: u64) {
         self.end_lease_of_all();
         self.slots.set_lease(slot, until);
@@ -234,14 +234,14 @@ impl Tables {
         self.slots.renew_lease(slot, from, until)
     }
 
-    /// Returns whether the lease of all was ended because of what was written, and should be worked out again.
+    /// Returns whether a write has ended the lease of all, so that it has to be computed again.
     pub fn lease_of_all_has_ended(&self) -> bool {
         self.all_ended.get()
     }
 
-    /// Gives a lease to all ([`Settings::all`](xvrrp_common::abi::Settings::all)): the one that ends first of those in
-    /// the slots of `active`, which are all virtual routers that the maps have as Active. Each call has another `now`.
-    /// Returns the end.
+    /// Sets the lease of all ([`Settings::all`](xvrrp_common::abi::Settings::all)) to the one that ends first among the
+    /// slots of `active`, which must be those of all Active virtual routers. Each call needs another `now`. Returns the
+    /// end.
     pub fn renew_lease_of_all(&self, now: Instant, active: impl Iterator<Item = Slot>) -> u64 {
         let mut until = Lease::UNLIMITED;
         self.settings.renew_all(now.as_nanos(), || {
@@ -257,7 +257,7 @@ impl Tables {
         self.all_ended.set(true);
     }
 
-    /// Makes a slot ready for a virtual router that did not have it.
+    /// Prepares a slot for a virtual router that did not have it before.
     ///
     /// # Errors
     /// The slot's counters cannot be cleared.
@@ -267,7 +267,7 @@ impl Tables {
         self.counters.as_mut().map_or(Ok(()), |counters| counters.clear(slot))
     }
 
-    /// Takes the events, which can be waited for. They can be taken once.
+    /// Takes the events, which a thread can wait for. They can be taken once.
     ///
     /// # Errors
     /// The events were taken before, or cannot be mapped into memory.
@@ -297,7 +297,7 @@ impl<K: Pod + Ord, V: Pod + PartialEq> Hash<K, V> {
         Ok(Self { map: map.try_into()?, room })
     }
 
-    /// Leaves an element with this value alone: an update would free it under a reader.
+    /// Does nothing if the element has this value already, because an update would free it under a reader.
     fn set(&mut self, key: K, value: V) -> Result<(), DataplaneError> {
         if self.map.get(&key, 0).is_ok_and(|before| before == value) {
             return Ok(());
@@ -321,10 +321,11 @@ impl<K: Pod + Ord, V: Pod + PartialEq> Hash<K, V> {
     }
 }
 
-/// Waits until every program has ended that was running: none of them reads any longer what was removed. Some 10 ms.
+/// Waits until every program that was running has ended, so that none still reads what was removed. This takes about
+/// 10 ms.
 pub fn wait_for_readers() {
     const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
-    // SAFETY: no pointers. Where the kernel refuses (a processor without ticks), a reader of what was removed has only
-    // the digests and keys to go by.
+    // SAFETY: the system call takes no pointers. If the kernel refuses (a processor without ticks), digests and keys
+    // still let a reader detect that an element was removed.
     unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
 }
