@@ -194,18 +194,27 @@ fn an_agent_that_cannot_kill_its_hung_successor_says_so_and_the_successor_ends_w
 
 /// Makes `interrupt` end the agent while a successor takes over from it. Fails unless the successor serves, and no
 /// client notices.
-fn check_succeeds(interrupt: impl FnOnce(&mut Xvrrp) -> Result<()>) -> Result<()> {
-    let lab = Lab::new(2)?;
-    let active = Xvrrp::start(&lab.routers[0], &[VirtualRouter::unhurried_lan(200)])?;
-    let mut pair = ServedPair::with_unhurried(lab, active)?;
-    let routers = [VirtualRouter::unhurried_lan(200)];
-    let mut successor = hung_successor(&mut pair.active, &pair.lab.routers[0], &routers)?;
-    interrupt(&mut pair.active)?;
-    successor.daemon.signal(Signal::SIGCONT)?;
-    successor.wait_for_state("lan", "active")?;
-    pair.active.daemon.wait(PATIENCE)?;
-    pair.active = successor;
-    check_continues(pair)
+fn check_succeeds(interrupt: impl Fn(&mut Xvrrp) -> Result<()>) -> Result<()> {
+    // An agent that was stopped kills a successor that takes longer than 3 s, which a very busy machine also causes.
+    const ATTEMPTS: usize = 3;
+    for _ in 0..ATTEMPTS {
+        let lab = Lab::new(2)?;
+        let active = Xvrrp::start(&lab.routers[0], &[VirtualRouter::unhurried_lan(200)])?;
+        let mut pair = ServedPair::with_unhurried(lab, active)?;
+        let routers = [VirtualRouter::unhurried_lan(200)];
+        let mut successor = hung_successor(&mut pair.active, &pair.lab.routers[0], &routers)?;
+        interrupt(&mut pair.active)?;
+        successor.daemon.signal(Signal::SIGCONT)?;
+        pair.active.daemon.wait(PATIENCE)?;
+        if pair.active.daemon.count_lines(&["did not report within 3s"]) > 0 {
+            check_killed(successor)?;
+            continue;
+        }
+        successor.wait_for_state("lan", "active")?;
+        pair.active = successor;
+        return check_continues(pair);
+    }
+    bail!("each of {ATTEMPTS} successors took longer than 3 s")
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Server side of the control socket, used by the agent.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
@@ -16,15 +16,15 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::{ControlError, ENDING, MAX_REQUEST, PATIENCE, POLL, Request, Successor};
 
-/// Pause between two attempts to create the control socket.
+/// Pause between two looks at the control socket's file, and between two attempts to create it.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Control socket of the agent. Its file is removed when this is dropped, unless the socket is left to a successor.
+/// Control socket of the agent. It removes its file when this is dropped, unless it is left to a successor.
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
-    /// Empty as long as the socket could not be created.
-    listener: OnceLock<UnixListener>,
+    /// `None` as long as the socket could not be created.
+    socket: Mutex<Option<Arc<Socket>>>,
     left: AtomicBool,
 }
 
@@ -38,9 +38,9 @@ impl Server {
     pub async fn open(path: &Path) -> Result<Self, ControlError> {
         let deadline = Instant::now() + ENDING;
         loop {
-            match listen(path) {
+            match Socket::listen(path) {
                 Err(ControlError::SocketTaken(_)) if Instant::now() < deadline => tokio::time::sleep(POLL).await,
-                Ok(listener) => return Ok(Self::new(path, Some(listener))),
+                Ok(socket) => return Ok(Self::new(path, Some(socket))),
                 Err(error) => return Err(error),
             }
         }
@@ -49,8 +49,8 @@ impl Server {
     /// Creates the socket now if possible, and otherwise as soon as possible. An agent with roles to continue uses
     /// this, because its roles are worth more than its control socket.
     pub fn open_or_retry(path: &Path) -> Self {
-        match listen(path) {
-            Ok(listener) => Self::new(path, Some(listener)),
+        match Socket::listen(path) {
+            Ok(socket) => Self::new(path, Some(socket)),
             Err(error) => {
                 tracing::error!("{error}; the agent runs without it, and tries again every {RETRY:?}");
                 Self::new(path, None)
@@ -62,43 +62,55 @@ impl Server {
     /// if its file is gone.
     pub fn inherit(listener: OwnedFd, path: &Path) -> Option<Self> {
         let address: UnixAddr = getsockname(listener.as_raw_fd()).ok()?;
-        if address.path() != Some(path) || !path.exists() {
+        if address.path() != Some(path) {
             return None;
         }
+        let file = FileId::of(path).ok()?;
         let listener = StdListener::from(listener);
         listener.set_nonblocking(true).ok()?;
-        Some(Self::new(path, Some(UnixListener::from_std(listener).ok()?)))
+        Some(Self::new(path, Some(Socket { listener: UnixListener::from_std(listener).ok()?, file })))
     }
 
-    fn new(path: &Path, listener: Option<UnixListener>) -> Self {
-        let listener = listener.map_or_else(OnceLock::new, OnceLock::from);
-        Self { path: path.to_owned(), listener, left: AtomicBool::new(false) }
+    fn new(path: &Path, socket: Option<Socket>) -> Self {
+        Self { path: path.to_owned(), socket: Mutex::new(socket.map(Arc::new)), left: AtomicBool::new(false) }
+    }
+
+    fn socket(&self) -> MutexGuard<'_, Option<Arc<Socket>>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leaves the socket to the program that this process becomes. Clients that connect meanwhile wait for that
     /// program. Returns `None` if there is no socket.
     pub fn leave(&self) -> Option<OwnedFd> {
-        let left = self.listener.get()?.as_fd().try_clone_to_owned().ok()?;
+        let left = self.socket().as_ref()?.listener.as_fd().try_clone_to_owned().ok()?;
         self.left.store(true, Ordering::Relaxed);
         Some(left)
     }
 
-    /// Waits for the next client. Meanwhile, tries to create the socket if that was not possible before.
+    /// Waits for the next client. Meanwhile, creates the socket if that was not possible before, or if something has
+    /// removed its file.
     ///
     /// # Errors
     /// The client cannot be accepted, for example because too many files are open.
     pub async fn accept(&self) -> io::Result<Client> {
         loop {
-            match self.listener.get() {
-                Some(listener) => return listener.accept().await.map(|(stream, _)| Client(stream)),
-                None => {
-                    tokio::time::sleep(RETRY).await;
-                    if let Ok(listener) = listen(&self.path) {
-                        tracing::info!("the control socket {} is there now", self.path.display());
-                        // Only this function sets the listener.
-                        let _ = self.listener.set(listener);
-                    }
+            let socket = self.socket().clone();
+            match &socket {
+                Some(socket) => match tokio::time::timeout(RETRY, socket.listener.accept()).await {
+                    Ok(accepted) => return accepted.map(|(stream, _)| Client(stream)),
+                    Err(_) if socket.file.is_at(&self.path) => continue,
+                    Err(_) => {}
+                },
+                None => tokio::time::sleep(RETRY).await,
+            }
+            // Fails if another agent answers at this path.
+            if let Ok(created) = Socket::listen(&self.path) {
+                let path = self.path.display();
+                match socket {
+                    Some(_) => tracing::warn!("the control socket {path} was removed, and is there again"),
+                    None => tracing::info!("the control socket {path} is there now"),
                 }
+                *self.socket() = Some(Arc::new(created));
             }
         }
     }
@@ -106,29 +118,59 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if self.listener.get().is_some() && !self.left.load(Ordering::Relaxed) {
+        if let Some(socket) = self.socket().as_ref()
+            && !self.left.load(Ordering::Relaxed)
+            && socket.file.is_at(&self.path)
+        {
             // If the file cannot be removed, the next agent replaces it.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Creates the socket and its directory, and restricts access to the owner.
-fn listen(path: &Path) -> Result<UnixListener, ControlError> {
-    let open = |source| ControlError::Open { path: path.to_owned(), source };
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).map_err(open)?;
+/// A socket and the file that gives it its name.
+#[derive(Debug)]
+struct Socket {
+    listener: UnixListener,
+    file: FileId,
+}
+
+impl Socket {
+    /// Creates the socket and its directory, and restricts access to the owner.
+    fn listen(path: &Path) -> Result<Self, ControlError> {
+        let open = |source| ControlError::Open { path: path.to_owned(), source };
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(open)?;
+        }
+        if StdStream::connect(path).is_ok() {
+            return Err(ControlError::SocketTaken(path.to_owned()));
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(open(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path).map_err(open)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(open)?;
+        Ok(Self { listener, file: FileId::of(path).map_err(open)? })
     }
-    if StdStream::connect(path).is_ok() {
-        return Err(ControlError::SocketTaken(path.to_owned()));
+}
+
+/// Identity of a file: an agent must not remove the file that another agent has created at the same path meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(path: &Path) -> io::Result<Self> {
+        let file = fs::symlink_metadata(path)?;
+        Ok(Self { device: file.dev(), inode: file.ino() })
     }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(open(error)),
-        _ => {}
+
+    fn is_at(self, path: &Path) -> bool {
+        Self::of(path).is_ok_and(|file| file == self)
     }
-    let listener = UnixListener::bind(path).map_err(open)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(open)?;
-    Ok(listener)
 }
 
 /// Connection to a client.

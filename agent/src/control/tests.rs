@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
-use super::{Answer, Client, ControlError, ENDING, Fate, Incumbent, Request, Server, Singleton, ask};
+use super::{Answer, Client, ControlError, ENDING, Fate, Incumbent, POLL, Request, Server, Singleton, ask};
 
 fn scratch() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
@@ -51,6 +51,36 @@ async fn the_file_is_removed_with_the_server_and_the_file_of_a_dead_agent_is_rep
     drop(StdListener::bind(&path).unwrap());
     assert!(path.exists(), "a listener that is dropped leaves its file");
     drop(Server::open(&path).await.unwrap());
+}
+
+#[tokio::test]
+async fn an_agent_that_ends_leaves_the_file_of_another_agent_alone() {
+    let (_directory, path) = scratch();
+    let first = Server::open(&path).await.unwrap();
+    fs::remove_file(&path).unwrap();
+    let second = Server::open(&path).await.unwrap();
+    drop(first);
+    assert!(path.exists());
+    drop(second);
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_socket_whose_file_was_removed_is_created_again() {
+    let (_directory, path) = scratch();
+    let server = Server::open(&path).await.unwrap();
+    fs::remove_file(&path).unwrap();
+    let appears = async {
+        while !path.exists() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::select! {
+        () = appears => {}
+        _ = server.accept() => panic!("there is no client"),
+    }
+    drop(server);
+    assert!(!path.exists());
 }
 
 #[tokio::test]
