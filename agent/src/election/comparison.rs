@@ -27,7 +27,7 @@ impl Comparison {
     /// says that the sender advertises beside us although our adverts win, and uses the other form of the checksum.
     pub(super) fn compare(
         &mut self,
-        machine: &xvrrp_vrrp::Config,
+        machine: &xvrrp_vrrp::RouterConfig,
         advert: &abi::HeardAdvert,
         router: IpAddr,
         other_checksum: bool,

@@ -58,7 +58,7 @@ impl Instance {
     ///
     /// # Errors
     /// An advert cannot carry what the configuration says, which the configuration's check should have refused.
-    pub fn new(config: InstanceConfig, machine: xvrrp_vrrp::Config, entry: Entry) -> io::Result<Self> {
+    pub fn new(config: InstanceConfig, machine: xvrrp_vrrp::RouterConfig, entry: Entry) -> io::Result<Self> {
         let stands_by = entry.has(abi::Router::STANDS_BY);
         let now = clock::now();
         let mut instance = Self {

@@ -38,7 +38,7 @@ pub struct RouterStatus {
 
 impl RouterStatus {
     /// Returns the status of a virtual router that cannot take part, and so was never started.
-    pub fn in_fault(config: xvrrp_vrrp::Config) -> Self {
+    pub fn in_fault(config: xvrrp_vrrp::RouterConfig) -> Self {
         let machine = VirtualRouter::new(config, clock::now());
         Self {
             state: machine.state(),

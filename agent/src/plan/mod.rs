@@ -199,8 +199,8 @@ impl<'a> Plans<'a> {
 }
 
 /// Returns the configuration of the state machine.
-pub fn machine(config: &VirtualRouterConfig, primary: IpAddr) -> xvrrp_vrrp::Config {
-    xvrrp_vrrp::Config {
+pub fn machine(config: &VirtualRouterConfig, primary: IpAddr) -> xvrrp_vrrp::RouterConfig {
+    xvrrp_vrrp::RouterConfig {
         vrid: config.vrid,
         version: config.version,
         priority: config.priority,
@@ -341,8 +341,8 @@ impl<'a> Plan<'a> {
     }
 
     /// Returns the configuration of the state machine.
-    pub fn machine(&self) -> xvrrp_vrrp::Config {
-        xvrrp_vrrp::Config { priority: self.verdict.priority, ..machine(self.config, self.primary) }
+    pub fn machine(&self) -> xvrrp_vrrp::RouterConfig {
+        xvrrp_vrrp::RouterConfig { priority: self.verdict.priority, ..machine(self.config, self.primary) }
     }
 
     /// Returns Accept_Mode. The address owner always accepts. RFC 9568 6.4.3 (conformance 42): "if it is the IPvX

@@ -6,7 +6,7 @@ use xvrrp_common::units::{Interval, Priority, Version, Vrid};
 
 /// The parameters of a virtual router (RFC 9568 6.1).
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct RouterConfig {
     /// RFC 9568 5.2.3.
     pub vrid: Vrid,
     /// The one version that the virtual router speaks.

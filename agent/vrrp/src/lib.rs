@@ -19,10 +19,10 @@
 //!   newest advert too, as an [`Event::Advert`]: the kernel half reports changes only, and the router that was Active
 //!   before this one became Backup is no change.
 //! - An Active router serves on a lease that only its adverts renew: call [`VirtualRouter::advert_sent`] after each.
-//!   Once the lease has ended, the next call makes the router a Backup before anything else ([`Config::lease`]).
+//!   Once the lease has ended, the next call makes the router a Backup before anything else ([`RouterConfig::lease`]).
 //! - [`Action`]s are carried out in their order: what decides about traffic ([`Action::SetRole`]) comes first.
 //!
-//! The kernel half starts with its preempt flag as in [`Config::preempt`]; [`Action::SetPreempt`] reports changes only.
+//! The kernel half starts with its preempt flag as in [`RouterConfig::preempt`]; [`Action::SetPreempt`] reports changes only.
 
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
@@ -43,7 +43,7 @@ mod timers;
 mod unison;
 
 pub use action::{Action, Reason, State};
-pub use config::Config;
+pub use config::RouterConfig;
 pub use event::{Checks, Event, ReceivedAdvert};
 pub use router::{Standing, VirtualRouter};
 pub use router_state::RouterState;

@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use xvrrp_common::units::{Instant, Priority};
 
 use super::action::{Reason, State};
-use super::config::Config;
+use super::config::RouterConfig;
 use super::preempt::Preemption;
 use super::timers::Periodic;
 
@@ -65,7 +65,7 @@ impl Phase {
 
 impl Active {
     /// The first advert and the first announcement leave now.
-    pub(super) fn new(config: &Config, lease_until: Instant, now: Instant) -> Self {
+    pub(super) fn new(config: &RouterConfig, lease_until: Instant, now: Instant) -> Self {
         Self {
             adver_timer: Periodic::starting(now, config.advert_interval),
             advert_sent_at: now,

@@ -12,7 +12,7 @@ use core::net::IpAddr;
 use xvrrp_common::units::{Instant, Interval, Priority};
 
 use super::action::{Action, Reason};
-use super::config::Config;
+use super::config::RouterConfig;
 use super::event::{Checks, Event, ReceivedAdvert};
 use super::phase::{Active, Backup, Phase};
 use super::preempt::Preemption;
@@ -26,7 +26,7 @@ const RELEASE: [Action; 2] = [Action::SendAdvert { priority: Priority::RELEASE }
 /// A virtual router as this host sees it.
 #[derive(Clone, Debug)]
 pub struct VirtualRouter {
-    config: Config,
+    config: RouterConfig,
     phase: Phase,
     since: Instant,
     reason: Reason,
@@ -54,7 +54,7 @@ impl VirtualRouter {
     const MAX_ACTIONS: usize = 8;
 
     /// In Initialize, until [`Event::Startup`].
-    pub fn new(config: Config, now: Instant) -> Self {
+    pub fn new(config: RouterConfig, now: Instant) -> Self {
         Self {
             phase: Phase::Initialize,
             since: now,

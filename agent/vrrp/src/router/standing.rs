@@ -6,7 +6,7 @@ use xvrrp_common::units::{Instant, Interval, Priority};
 
 use super::VirtualRouter;
 use crate::action::{Reason, State};
-use crate::config::Config;
+use crate::config::RouterConfig;
 use crate::phase::Phase;
 
 /// What the sender of an advert is to us, in the state that the advert left us in.
@@ -36,7 +36,7 @@ impl VirtualRouter {
     }
 
     /// Returns the configuration that it was created with.
-    pub fn config(&self) -> &Config {
+    pub fn config(&self) -> &RouterConfig {
         &self.config
     }
 

@@ -1,14 +1,14 @@
 //! RFC 9568 6.4.3: Active.
 
 use xvrrp_common::units::{Priority, Version};
-use xvrrp_vrrp::{Action, Config, Event, Reason, State};
+use xvrrp_vrrp::{Action, Event, Reason, RouterConfig, State};
 
 use super::bench::{Bench, HIGHER, LOWER, SECOND, config, millis, nanos, send};
 
 /// RFC 9568 6.4.3 (conformance 43).
 #[test]
 fn an_active_router_sends_an_advert_every_interval() {
-    let mut bench = Bench::active(Config { advert_interval: millis(100), ..config() });
+    let mut bench = Bench::active(RouterConfig { advert_interval: millis(100), ..config() });
     let adverts = bench.wait(SECOND);
     assert_eq!(adverts, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(|n| (millis(100 * n), send(100))));
 }
@@ -54,7 +54,7 @@ fn an_active_router_becomes_backup_at_a_higher_priority_and_learns_its_interval(
 /// RFC 3768 6.4.3.
 #[test]
 fn a_version_2_active_router_becomes_backup_and_learns_no_interval() {
-    let mut bench = Bench::active(Config { version: Version::V2, ..config() });
+    let mut bench = Bench::active(RouterConfig { version: Version::V2, ..config() });
     bench.hear_interval(101, LOWER, millis(100));
     assert_eq!(bench.takes_over_after(), nanos(3_609_375_000));
 }
@@ -75,11 +75,11 @@ fn of_equal_priorities_the_higher_address_stays_active() {
 #[test]
 fn addresses_compare_as_unsigned_integers_in_network_order() {
     for (ours, theirs) in [("10.0.0.127", "10.0.0.128"), ("10.0.0.255", "10.0.1.0"), ("127.0.0.9", "192.0.0.1")] {
-        let mut lower = Bench::active(Config { primary: ours.parse().unwrap(), ..config() });
+        let mut lower = Bench::active(RouterConfig { primary: ours.parse().unwrap(), ..config() });
         lower.hear(100, theirs.parse().unwrap());
         assert_eq!(lower.router.state(), State::Backup, "{ours} against {theirs}");
 
-        let mut higher = Bench::active(Config { primary: theirs.parse().unwrap(), ..config() });
+        let mut higher = Bench::active(RouterConfig { primary: theirs.parse().unwrap(), ..config() });
         higher.hear(100, ours.parse().unwrap());
         assert_eq!(higher.router.state(), State::Active, "{theirs} against {ours}");
     }
@@ -91,7 +91,7 @@ fn addresses_compare_as_unsigned_integers_in_network_order() {
 #[test]
 fn a_lower_priority_is_discarded_and_answered_at_once() {
     for version in [Version::V2, Version::V3] {
-        let mut bench = Bench::active(Config { version, ..config() });
+        let mut bench = Bench::active(RouterConfig { version, ..config() });
         bench.wait(millis(700));
 
         assert_eq!(bench.hear_interval(99, HIGHER, millis(10)), [send(100)]);
@@ -106,7 +106,7 @@ fn a_lower_priority_is_discarded_and_answered_at_once() {
 /// RFC 9568 6.4.3: Preempt_Mode applies only to a Backup.
 #[test]
 fn an_active_router_becomes_backup_at_a_higher_priority_with_preempt_off() {
-    let mut bench = Bench::active(Config { preempt: false, ..config() });
+    let mut bench = Bench::active(RouterConfig { preempt: false, ..config() });
     bench.hear(101, LOWER);
     assert_eq!(bench.router.state(), State::Backup);
 }
@@ -134,7 +134,7 @@ fn an_active_router_sends_priority_0_at_its_shutdown() {
 /// RFC 9568 6.4.1, 6.4.2 (conformance 49): the takeover is announced. The announcement is repeated in case one is lost.
 #[test]
 fn announcements_are_repeated_as_configured() {
-    let mut bench = Bench::backup(Config { announce_count: 3, announce_interval: millis(250), ..config() });
+    let mut bench = Bench::backup(RouterConfig { announce_count: 3, announce_interval: millis(250), ..config() });
     let takeover = bench.router.active_down_interval();
 
     let actions = bench.wait(takeover + SECOND);
@@ -147,7 +147,7 @@ fn announcements_are_repeated_as_configured() {
 /// RFC 9568 6.4.2: the announcement at the takeover is a MUST.
 #[test]
 fn the_virtual_addresses_are_announced_at_least_once() {
-    let mut bench = Bench::backup(Config { announce_count: 0, ..config() });
+    let mut bench = Bench::backup(RouterConfig { announce_count: 0, ..config() });
     let takeover = bench.router.active_down_interval();
     let actions = bench.wait(takeover);
     assert_eq!(actions.iter().filter(|(_, action)| *action == Action::Announce).count(), 1);
@@ -156,7 +156,7 @@ fn the_virtual_addresses_are_announced_at_least_once() {
 /// RFC 9568 6.4.3: the announcements of a takeover end with the Active state.
 #[test]
 fn each_takeover_has_all_its_announcements() {
-    let mut bench = Bench::active(Config { announce_count: 3, announce_interval: millis(250), ..config() });
+    let mut bench = Bench::active(RouterConfig { announce_count: 3, announce_interval: millis(250), ..config() });
     bench.hear(200, HIGHER);
     let takeover = bench.router.active_down_interval();
     let actions = bench.wait(takeover + SECOND);
@@ -168,7 +168,7 @@ fn each_takeover_has_all_its_announcements() {
 #[test]
 fn of_two_owners_the_higher_address_stays_active() {
     // conformance 58
-    let owner = || Bench::active(Config { priority: Priority::OWNER, ..config() });
+    let owner = || Bench::active(RouterConfig { priority: Priority::OWNER, ..config() });
 
     let mut lower = owner();
     lower.hear(255, HIGHER);
@@ -182,7 +182,7 @@ fn of_two_owners_the_higher_address_stays_active() {
 /// RFC 9568 6.4.3: an owner becomes Backup only because of another owner.
 #[test]
 fn an_owner_stays_active_whatever_other_routers_send() {
-    let mut bench = Bench::active(Config { priority: Priority::OWNER, ..config() });
+    let mut bench = Bench::active(RouterConfig { priority: Priority::OWNER, ..config() });
     assert_eq!(bench.hear(254, HIGHER), [send(255)]);
     assert_eq!(bench.hear(0, HIGHER), [send(255)]);
     assert_eq!(bench.router.state(), State::Active);

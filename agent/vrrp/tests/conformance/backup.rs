@@ -1,7 +1,7 @@
 //! RFC 9568 6.4.2: Backup.
 
 use xvrrp_common::units::{Interval, Priority};
-use xvrrp_vrrp::{Action, Config, Event, Reason, State};
+use xvrrp_vrrp::{Action, Event, Reason, RouterConfig, State};
 
 use super::bench::{Bench, HIGHER, LOWER, OURS, SECOND, config, millis, nanos, send, without_transition};
 
@@ -12,7 +12,7 @@ const ACTIVE_DOWN: Interval = nanos(3_609_375_000);
 /// half decides that by the role in its maps, so the role is changed first.
 #[test]
 fn a_router_that_becomes_backup_changes_its_role_in_the_kernel_first_and_announces_nothing() {
-    let mut bench = Bench::active(Config { announce_count: 5, ..config() });
+    let mut bench = Bench::active(RouterConfig { announce_count: 5, ..config() });
 
     let actions = bench.hear(200, HIGHER);
 
@@ -76,7 +76,7 @@ fn a_priority_that_is_at_least_ours_restarts_the_timer() {
 /// RFC 9568 6.4.2 (conformance 34): or Preempt_Mode is off.
 #[test]
 fn any_priority_restarts_the_timer_with_preempt_off() {
-    let mut bench = Bench::backup(Config { preempt: false, ..config() });
+    let mut bench = Bench::backup(RouterConfig { preempt: false, ..config() });
     bench.wait(millis(3_000));
 
     assert_eq!(bench.hear_interval(1, LOWER, millis(500)), []);
@@ -141,7 +141,7 @@ fn shutdown_of_a_backup_is_silent() {
 /// because it has heard another owner with a higher address.
 #[test]
 fn an_owner_preempts_with_preempt_off() {
-    let mut bench = Bench::active(Config {
+    let mut bench = Bench::active(RouterConfig {
         priority: Priority::OWNER,
         preempt: false,
         preempt_delay: Interval::from_seconds(60),

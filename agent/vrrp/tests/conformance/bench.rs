@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use xvrrp_common::units::{Instant, Interval, Priority, Version, Vrid};
-use xvrrp_vrrp::{Action, Config, Event, ReceivedAdvert, State, VirtualRouter};
+use xvrrp_vrrp::{Action, Event, ReceivedAdvert, RouterConfig, State, VirtualRouter};
 
 pub const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 100));
 pub const LOWER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99));
@@ -14,8 +14,8 @@ pub const SECOND: Interval = Interval::from_seconds(1);
 pub const NANOSECOND: Interval = Interval::from_nanos(1);
 
 /// Version 3 with the defaults of RFC 9568 6.1.
-pub fn config() -> Config {
-    Config {
+pub fn config() -> RouterConfig {
+    RouterConfig {
         vrid: Vrid::new(51).unwrap(),
         version: Version::V3,
         priority: Priority::DEFAULT,
@@ -53,19 +53,19 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: RouterConfig) -> Self {
         let now = Instant::from_nanos(1_000_000_000_000);
         Self { router: VirtualRouter::new(config, now), now }
     }
 
-    pub fn backup(config: Config) -> Self {
+    pub fn backup(config: RouterConfig) -> Self {
         let mut bench = Self::new(config);
         bench.event(Event::Startup);
         assert_eq!(bench.router.state(), State::Backup);
         bench
     }
 
-    pub fn active(config: Config) -> Self {
+    pub fn active(config: RouterConfig) -> Self {
         let mut bench = Self::new(config);
         bench.event(Event::Startup);
         while bench.router.state() != State::Active {

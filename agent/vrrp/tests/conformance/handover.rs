@@ -2,7 +2,7 @@
 //! their priority.
 
 use xvrrp_common::units::{Interval, Priority};
-use xvrrp_vrrp::{Action, Config, Event, Reason, State};
+use xvrrp_vrrp::{Action, Event, Reason, RouterConfig, State};
 
 use super::bench::{Bench, HIGHER, LOWER, SECOND, config, nanos, send, without_transition};
 
@@ -10,7 +10,7 @@ use super::bench::{Bench, HIGHER, LOWER, SECOND, config, nanos, send, without_tr
 const ACTIVE_DOWN: Interval = nanos(3_609_375_000);
 
 /// Returns a router that was Active and has handed over to one with priority 50, which advertises every second.
-fn handed_over(config: Config) -> Bench {
+fn handed_over(config: RouterConfig) -> Bench {
     let mut bench = Bench::active(config);
     bench.event(Event::StandBy(true));
     lower_active_for(&mut bench, 1);
@@ -43,7 +43,7 @@ fn the_role_is_given_up_with_priority_0() {
 #[test]
 fn a_lower_priority_is_left_alone_as_long_as_it_is_heard() {
     for preempt_delay in [Interval::ZERO, SECOND] {
-        let mut bench = handed_over(Config { preempt_delay, ..config() });
+        let mut bench = handed_over(RouterConfig { preempt_delay, ..config() });
         lower_active_for(&mut bench, 30);
         assert_eq!(bench.router.state(), State::Backup);
         assert_eq!(bench.router.active_down_deadline(), Some(bench.now + ACTIVE_DOWN));
@@ -88,7 +88,7 @@ fn a_takeover_clears_the_kernel_halfs_flag_after_it_has_set_the_role() {
 
 #[test]
 fn after_the_handover_the_router_preempts_without_a_delay() {
-    let mut bench = handed_over(Config { preempt_delay: Interval::from_seconds(60), ..config() });
+    let mut bench = handed_over(RouterConfig { preempt_delay: Interval::from_seconds(60), ..config() });
     let last_regarded_at = bench.now;
     bench.wait(SECOND);
     assert_eq!(bench.event(Event::StandBy(false)), [Action::SetStandBy(false), Action::SetPreempt(true)]);
@@ -100,7 +100,7 @@ fn after_the_handover_the_router_preempts_without_a_delay() {
 
 #[test]
 fn after_the_handover_a_router_that_does_not_preempt_stays_backup() {
-    let mut bench = handed_over(Config { preempt: false, ..config() });
+    let mut bench = handed_over(RouterConfig { preempt: false, ..config() });
     assert_eq!(bench.event(Event::StandBy(false)), [Action::SetStandBy(false)]);
     lower_active_for(&mut bench, 30);
     assert_eq!(bench.router.state(), State::Backup);
@@ -129,7 +129,7 @@ fn a_successor_continues_the_handover_from_its_start() {
 
 #[test]
 fn an_owner_ignores_a_handover() {
-    let mut bench = Bench::active(Config { priority: Priority::OWNER, ..config() });
+    let mut bench = Bench::active(RouterConfig { priority: Priority::OWNER, ..config() });
     assert_eq!(bench.event(Event::StandBy(true)), []);
     assert_eq!((bench.router.state(), bench.router.stands_by()), (State::Active, false));
 }

@@ -1,14 +1,14 @@
 //! RFC 9568 6.4.1: Initialize.
 
 use xvrrp_common::units::Priority;
-use xvrrp_vrrp::{Action, Config, Event, Reason, State};
+use xvrrp_vrrp::{Action, Event, Reason, RouterConfig, State};
 
 use super::bench::{Bench, HIGHER, OURS, config, nanos, send};
 
 /// RFC 9568 6.4.1 (conformance 26).
 #[test]
 fn priority_255_becomes_active_at_once_with_advert_and_announcements() {
-    let mut bench = Bench::new(Config { priority: Priority::OWNER, ..config() });
+    let mut bench = Bench::new(RouterConfig { priority: Priority::OWNER, ..config() });
 
     let actions = bench.event(Event::Startup);
 
@@ -29,7 +29,7 @@ fn priority_255_becomes_active_at_once_with_advert_and_announcements() {
 #[test]
 fn any_other_priority_becomes_backup_for_a_full_active_down_interval() {
     for priority in [1, 100, 254] {
-        let mut bench = Bench::new(Config { priority: Priority::new(priority), ..config() });
+        let mut bench = Bench::new(RouterConfig { priority: Priority::new(priority), ..config() });
 
         let actions = bench.event(Event::Startup);
 

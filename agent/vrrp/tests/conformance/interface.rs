@@ -2,7 +2,7 @@
 //! that work. The router waits in Initialize, the state of the RFC in which no timer runs.
 
 use xvrrp_common::units::Priority;
-use xvrrp_vrrp::{Action, Config, Event, Reason, State};
+use xvrrp_vrrp::{Action, Event, Reason, RouterConfig, State};
 
 use super::bench::{Bench, SECOND, config, nanos, send};
 
@@ -66,7 +66,7 @@ fn a_router_starts_again_once_its_interface_is_up() {
 /// RFC 9568 6.4.1.
 #[test]
 fn an_owner_is_active_again_once_its_interface_is_up() {
-    let mut bench = Bench::active(Config { priority: Priority::OWNER, ..config() });
+    let mut bench = Bench::active(RouterConfig { priority: Priority::OWNER, ..config() });
     bench.event(Event::InterfaceDown);
     assert!(bench.event(Event::InterfaceUp).contains(&send(255)));
     assert_eq!(bench.router.state(), State::Active);

@@ -2,7 +2,7 @@
 //! of the RFC, in which a host either can serve or has failed.
 
 use xvrrp_common::units::Priority;
-use xvrrp_vrrp::{Action, Checks, Config, Event, Reason, State};
+use xvrrp_vrrp::{Action, Checks, Event, Reason, RouterConfig, State};
 
 use super::bench::{Bench, SECOND, config, millis, send, without_transition};
 
@@ -36,7 +36,7 @@ fn a_router_that_tries_again_to_keep_its_addresses_starts_as_backup() {
 
 #[test]
 fn an_owner_that_tries_again_to_keep_its_addresses_is_active_at_once() {
-    let mut bench = Bench::active(Config { priority: Priority::OWNER, ..config() });
+    let mut bench = Bench::active(RouterConfig { priority: Priority::OWNER, ..config() });
     bench.event(Event::Kept(false));
     assert_eq!(bench.router.state(), State::Initialize);
     assert!(bench.event(Event::Kept(true)).contains(&send(255)));

@@ -1,7 +1,7 @@
 //! An agent that handles adverts and timers late uses the times at which the kernel half has received the adverts.
 
 use xvrrp_common::units::{Instant, Interval};
-use xvrrp_vrrp::{Action, Config, Event, Reason, State};
+use xvrrp_vrrp::{Action, Event, Reason, RouterConfig, State};
 
 use super::bench::{Bench, HIGHER, LOWER, SECOND, config, millis, nanos, send};
 
@@ -100,7 +100,7 @@ fn of_adverts_reported_out_of_order_the_newest_counts() {
 /// The stamp has only the time, and the event has the sender. Both count, whichever comes first.
 #[test]
 fn an_event_older_than_the_stamp_still_identifies_the_active_router() {
-    let mut bench = Bench::backup(Config { preempt_delay: Interval::from_seconds(10), ..config() });
+    let mut bench = Bench::backup(RouterConfig { preempt_delay: Interval::from_seconds(10), ..config() });
     let first_heard_at = bench.now + SECOND;
     bench.wait(Interval::from_seconds(3));
     bench.event(restarted(bench.now, SECOND));
@@ -172,7 +172,7 @@ fn lateness_does_not_accumulate() {
 /// The machine was suspended, or the agent was starved.
 #[test]
 fn missed_adverts_are_not_sent_afterwards() {
-    let mut bench = Bench::active(Config { announce_count: 3, ..config() });
+    let mut bench = Bench::active(RouterConfig { announce_count: 3, ..config() });
     let actions = bench.oversleep(Interval::from_seconds(200));
     assert_eq!(actions, [send(100), Action::Announce]);
     let adverts = bench.wait(Interval::from_seconds(2));

@@ -2,7 +2,7 @@
 //! part of the RFC. Other routers take over at least one Skew_Time later (RFC 9568 6.1).
 
 use xvrrp_common::units::{Instant, Interval, Priority, Version};
-use xvrrp_vrrp::{Action, Config, Event, Reason, State};
+use xvrrp_vrrp::{Action, Event, Reason, RouterConfig, State};
 
 use super::bench::{Bench, HIGHER, LOWER, NANOSECOND, OURS, SECOND, config, millis, nanos, send};
 
@@ -10,19 +10,19 @@ const LEASE: Interval = Interval::from_seconds(3);
 /// Active_Down_Interval at priority 100 and one-second adverts.
 const ACTIVE_DOWN: Interval = nanos(3_609_375_000);
 
-fn leased() -> Config {
-    Config { lease: true, ..config() }
+fn leased() -> RouterConfig {
+    RouterConfig { lease: true, ..config() }
 }
 
 /// Returns an Active router whose first advert was sent without delay.
-fn active(config: Config) -> Bench {
+fn active(config: RouterConfig) -> Bench {
     let mut bench = Bench::active(config);
     bench.sent_now();
     bench
 }
 
 /// Returns a router that resumes on the lease of a predecessor, which runs for this long, with its actions.
-fn resumed(config: Config, lease: Interval) -> (Bench, Vec<Action>) {
+fn resumed(config: RouterConfig, lease: Interval) -> (Bench, Vec<Action>) {
     let mut bench = Bench::new(config);
     let lease_until = bench.now + lease;
     let actions = bench.event(Event::Resume { lease_until });
@@ -45,7 +45,7 @@ fn assert_lapsed(bench: &Bench, actions: &[Action]) {
 #[test]
 fn an_advert_grants_a_lease_of_three_intervals_from_its_sending() {
     for interval in [millis(10), millis(100), SECOND, Interval::MAX_ADVERT] {
-        let mut bench = Bench::active(Config { advert_interval: interval, ..leased() });
+        let mut bench = Bench::active(RouterConfig { advert_interval: interval, ..leased() });
         assert_eq!(bench.router.advert_sent(bench.now), Some(bench.now + interval.saturating_mul(3)));
     }
 }
@@ -53,9 +53,9 @@ fn an_advert_grants_a_lease_of_three_intervals_from_its_sending() {
 #[test]
 fn the_lease_ends_before_any_backup_takes_over() {
     for priority in (1..=254).map(Priority::new) {
-        let mut active = active(Config { priority: Priority::OWNER, ..leased() });
+        let mut active = active(RouterConfig { priority: Priority::OWNER, ..leased() });
         let lease_until = active.router.advert_sent(active.now).unwrap();
-        let mut backup = Bench::backup(Config { priority, ..leased() });
+        let mut backup = Bench::backup(RouterConfig { priority, ..leased() });
         backup.now = active.now;
         backup.hear(255, HIGHER);
         assert!(lease_until < backup.router.active_down_deadline().unwrap(), "priority {priority}");
@@ -74,7 +74,7 @@ fn the_lease_is_three_of_the_routers_own_intervals_whatever_it_has_learned() {
 /// RFC 3768 6.1 has another Skew_Time, but the same three intervals.
 #[test]
 fn the_lease_is_three_intervals_in_version_2_too() {
-    let mut bench = active(Config { version: Version::V2, ..leased() });
+    let mut bench = active(RouterConfig { version: Version::V2, ..leased() });
     assert_eq!(bench.router.advert_sent(bench.now), Some(bench.now + LEASE));
     let actions = bench.oversleep(LEASE);
     assert_lapsed(&bench, &actions);
@@ -132,7 +132,7 @@ fn an_advert_reported_late_grants_a_lease_from_its_sending() {
 /// to the interval in our adverts.
 #[test]
 fn the_first_advert_replaces_the_lease_of_a_predecessor() {
-    let (mut bench, _) = resumed(Config { advert_interval: millis(100), ..leased() }, LEASE);
+    let (mut bench, _) = resumed(RouterConfig { advert_interval: millis(100), ..leased() }, LEASE);
     assert_eq!(bench.router.advert_sent(bench.now), Some(bench.now + millis(300)));
     assert!(bench.router.lease_has_ended(bench.now + millis(300)));
 }
@@ -176,7 +176,7 @@ fn an_advert_with_a_lower_priority_is_not_answered_after_the_lease() {
 
 #[test]
 fn an_advert_with_a_lower_priority_restarts_the_timer_after_the_lease_if_preempt_is_off() {
-    let mut bench = active(Config { preempt: false, ..leased() });
+    let mut bench = active(RouterConfig { preempt: false, ..leased() });
     bench.now = bench.now + LEASE;
     // Without preemption, the flag of the kernel half does not change.
     let actions = bench.hear(50, LOWER);
@@ -310,7 +310,7 @@ fn the_interval_learned_as_a_backup_is_forgotten_when_the_lease_ends() {
 
 #[test]
 fn preempt_delay_applies_again_after_the_lease_has_ended() {
-    let mut bench = Bench::backup(Config { preempt: true, preempt_delay: SECOND, ..leased() });
+    let mut bench = Bench::backup(RouterConfig { preempt: true, preempt_delay: SECOND, ..leased() });
     bench.takes_over_after();
     bench.sent_now();
     let actions = bench.oversleep(LEASE);
@@ -326,7 +326,7 @@ fn preempt_delay_applies_again_after_the_lease_has_ended() {
 /// 6.4.2).
 #[test]
 fn an_owner_has_a_lease_too_and_takes_over_again() {
-    let mut bench = active(Config { priority: Priority::OWNER, ..leased() });
+    let mut bench = active(RouterConfig { priority: Priority::OWNER, ..leased() });
     let actions = bench.oversleep(LEASE);
     assert_lapsed(&bench, &actions);
     bench.wait(SECOND);
@@ -396,7 +396,7 @@ fn a_successor_after_the_lease_is_a_backup_and_removes_the_addresses() {
 /// again.
 #[test]
 fn an_owner_after_the_lease_starts_as_an_owner_does() {
-    let (bench, actions) = resumed(Config { priority: Priority::OWNER, ..leased() }, Interval::ZERO);
+    let (bench, actions) = resumed(RouterConfig { priority: Priority::OWNER, ..leased() }, Interval::ZERO);
     assert_eq!(actions[..2], [Action::RemoveAddresses, Action::SetRole(State::Active)]);
     assert_eq!(bench.router.reason(), Reason::Owner);
 }

@@ -2,7 +2,7 @@
 //! Active_Down_Timer.
 
 use xvrrp_common::units::Interval;
-use xvrrp_vrrp::{Action, Config, Event, Reason, State};
+use xvrrp_vrrp::{Action, Event, Reason, RouterConfig, State};
 
 use super::bench::{Bench, HIGHER, LOWER, SECOND, config, nanos};
 
@@ -10,8 +10,8 @@ use super::bench::{Bench, HIGHER, LOWER, SECOND, config, nanos};
 const ACTIVE_DOWN: Interval = nanos(3_609_375_000);
 const DELAY: Interval = Interval::from_seconds(10);
 
-fn delayed() -> Config {
-    Config { preempt_delay: DELAY, ..config() }
+fn delayed() -> RouterConfig {
+    RouterConfig { preempt_delay: DELAY, ..config() }
 }
 
 /// Lets an Active router with priority 99 advertise every second for this long.
@@ -119,7 +119,7 @@ fn another_active_router_with_a_lower_priority_does_not_restart_the_delay() {
 
 #[test]
 fn without_preempt_the_delay_has_no_effect() {
-    let mut bench = Bench::backup(Config { preempt: false, ..delayed() });
+    let mut bench = Bench::backup(RouterConfig { preempt: false, ..delayed() });
     assert_eq!(lower_active_for(&mut bench, 30), []);
     assert_eq!(bench.router.state(), State::Backup);
 }
@@ -127,7 +127,7 @@ fn without_preempt_the_delay_has_no_effect() {
 #[test]
 fn without_a_delay_the_flag_of_the_kernel_half_never_changes() {
     for preempt in [false, true] {
-        let mut bench = Bench::new(Config { preempt, ..config() });
+        let mut bench = Bench::new(RouterConfig { preempt, ..config() });
         let mut actions = bench.event(Event::Startup);
         actions.extend(lower_active_for(&mut bench, 10));
         actions.extend(bench.hear(200, HIGHER));

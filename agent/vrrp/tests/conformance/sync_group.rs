@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use xvrrp_common::units::{Instant, Interval, Priority};
 use xvrrp_vrrp::{
-    Action, Checks, Config, Event, Follower, Reason, ReceivedAdvert, State, VirtualRouter, follow, others,
+    Action, Checks, Event, Follower, Reason, ReceivedAdvert, RouterConfig, State, VirtualRouter, follow, others,
 };
 
 use super::bench::{Bench, HIGHER, LOWER, OURS, SECOND, config, millis, send, without_transition};
@@ -119,7 +119,7 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn start(config: &Config, interfaces: Vec<usize>, resumed: &[bool]) -> Self {
+    pub fn start(config: &RouterConfig, interfaces: Vec<usize>, resumed: &[bool]) -> Self {
         let count = interfaces.len();
         let now = Instant::from_nanos(1_000_000_000_000);
         let mut host = Self {
@@ -257,7 +257,7 @@ proptest! {
         incidents in incidents(),
     ) {
         let interfaces = interfaces.iter().map(|interface| interface % interfaces.len()).collect();
-        let mut host = Host::start(&Config { preempt, lease, primary: OURS, ..config() }, interfaces, &resumed);
+        let mut host = Host::start(&RouterConfig { preempt, lease, primary: OURS, ..config() }, interfaces, &resumed);
         prop_assert!(host.states().windows(2).all(|pair| pair[0] == pair[1]), "{:?} at the start", host.states());
         for incident in &incidents {
             host.inject(incident);

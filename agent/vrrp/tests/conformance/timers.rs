@@ -1,16 +1,16 @@
 //! RFC 9568 6.1: Skew_Time and Active_Down_Interval, and the interval from which they are computed.
 
 use xvrrp_common::units::{Interval, Priority, Version};
-use xvrrp_vrrp::{Config, Event};
+use xvrrp_vrrp::{Event, RouterConfig};
 
 use super::bench::{Bench, HIGHER, LOWER, SECOND, config, millis, nanos, send};
 
-fn priority(priority: u8) -> Config {
-    Config { priority: Priority::new(priority), ..config() }
+fn priority(priority: u8) -> RouterConfig {
+    RouterConfig { priority: Priority::new(priority), ..config() }
 }
 
-fn version_2(priority: u8) -> Config {
-    Config { version: Version::V2, priority: Priority::new(priority), ..config() }
+fn version_2(priority: u8) -> RouterConfig {
+    RouterConfig { version: Version::V2, priority: Priority::new(priority), ..config() }
 }
 
 /// RFC 9568 6.1 (conformance 19).
@@ -28,7 +28,7 @@ fn in_version_3_skew_time_is_256_minus_priority_parts_in_256_of_active_adver_int
 /// RFC 3768 6.1 (conformance 20).
 #[test]
 fn in_version_2_skew_time_is_256_minus_priority_parts_in_256_of_a_second() {
-    let bench = Bench::backup(Config { advert_interval: Interval::from_seconds(10), ..version_2(100) });
+    let bench = Bench::backup(RouterConfig { advert_interval: Interval::from_seconds(10), ..version_2(100) });
     assert_eq!(bench.router.skew(), nanos(609_375_000));
     assert_eq!(Bench::backup(version_2(254)).router.skew(), nanos(7_812_500));
 }
@@ -36,7 +36,7 @@ fn in_version_2_skew_time_is_256_minus_priority_parts_in_256_of_a_second() {
 /// RFC 9568 6.1, RFC 3768 6.1 (conformance 21).
 #[test]
 fn active_down_interval_is_three_active_adver_intervals_and_skew_time() {
-    let mut bench = Bench::backup(Config { advert_interval: millis(100), ..priority(100) });
+    let mut bench = Bench::backup(RouterConfig { advert_interval: millis(100), ..priority(100) });
     assert_eq!(bench.router.active_down_interval(), nanos(360_937_500));
     assert_eq!(bench.takes_over_after(), nanos(360_937_500));
 
@@ -50,7 +50,7 @@ fn active_down_interval_is_three_active_adver_intervals_and_skew_time() {
 #[test]
 fn skew_time_is_not_rounded_at_10_ms_adverts() {
     let takes_over_after = |priority: u8| {
-        let ten_ms = Config { advert_interval: millis(10), priority: Priority::new(priority), ..config() };
+        let ten_ms = RouterConfig { advert_interval: millis(10), priority: Priority::new(priority), ..config() };
         Bench::backup(ten_ms).takes_over_after()
     };
     assert_eq!(takes_over_after(100), nanos(36_093_750));
@@ -91,7 +91,7 @@ fn a_version_2_backup_learns_no_interval() {
 /// RFC 9568 6.1 (conformance 24): a router sends its own adverts at Advertisement_Interval, whatever it has learned.
 #[test]
 fn an_active_router_advertises_at_its_own_interval() {
-    let mut bench = Bench::backup(Config { advert_interval: millis(500), ..priority(100) });
+    let mut bench = Bench::backup(RouterConfig { advert_interval: millis(500), ..priority(100) });
     bench.hear_interval(200, HIGHER, millis(100));
     bench.takes_over_after();
 
@@ -113,10 +113,10 @@ fn a_new_start_forgets_the_learned_interval() {
 /// RFC 9568 5.2.7 (conformance 25): the interval has 12 bits, in centiseconds.
 #[test]
 fn the_shortest_and_the_longest_interval_are_exact() {
-    let mut bench = Bench::backup(Config { advert_interval: Interval::MIN_ADVERT, ..priority(254) });
+    let mut bench = Bench::backup(RouterConfig { advert_interval: Interval::MIN_ADVERT, ..priority(254) });
     assert_eq!(bench.takes_over_after(), nanos(30_078_125));
 
-    let mut bench = Bench::backup(Config { advert_interval: Interval::MIN_ADVERT, ..priority(254) });
+    let mut bench = Bench::backup(RouterConfig { advert_interval: Interval::MIN_ADVERT, ..priority(254) });
     bench.hear_interval(254, LOWER, Interval::MAX_ADVERT);
     assert_eq!(bench.router.active_adver_interval(), millis(40_950));
     assert_eq!(bench.takes_over_after(), nanos(3 * 40_950_000_000 + 319_921_875));

@@ -2,7 +2,7 @@
 //! rules that depend on a priority are those of the RFC.
 
 use xvrrp_common::units::{Interval, Priority};
-use xvrrp_vrrp::{Action, Checks, Config, Event, Reason, State};
+use xvrrp_vrrp::{Action, Checks, Event, Reason, RouterConfig, State};
 
 use super::bench::{Bench, HIGHER, LOWER, SECOND, config, millis, nanos, send, without_transition};
 
@@ -94,7 +94,7 @@ fn a_backup_lowered_below_the_active_router_stays_backup() {
 
 #[test]
 fn without_preempt_a_raised_priority_changes_no_role() {
-    let mut bench = Bench::backup(Config { preempt: false, ..config() });
+    let mut bench = Bench::backup(RouterConfig { preempt: false, ..config() });
     bench.hear(150, HIGHER);
     bench.event(priority(200));
     for _ in 0..10 {
@@ -107,7 +107,7 @@ fn without_preempt_a_raised_priority_changes_no_role() {
 #[test]
 fn preempt_delay_runs_from_the_change_of_priority() {
     let delay = Interval::from_seconds(5);
-    let mut bench = Bench::backup(Config { preempt_delay: delay, ..config() });
+    let mut bench = Bench::backup(RouterConfig { preempt_delay: delay, ..config() });
     bench.hear(150, HIGHER);
     bench.wait(SECOND);
     bench.event(priority(200));
@@ -145,7 +145,7 @@ fn invalid_and_unchanged_priorities_are_ignored() {
     for wrong in [0, 100, 255] {
         assert_eq!(bench.event(priority(wrong)), [], "{wrong}");
     }
-    let mut owner = Bench::active(Config { priority: Priority::OWNER, ..config() });
+    let mut owner = Bench::active(RouterConfig { priority: Priority::OWNER, ..config() });
     assert_eq!(owner.event(priority(100)), []);
     assert_eq!(owner.router.priority(), Priority::OWNER);
 }
@@ -187,7 +187,7 @@ fn once_its_checks_pass_a_router_starts_again() {
 
 #[test]
 fn an_owner_is_active_again_once_its_checks_pass() {
-    let mut bench = Bench::active(Config { priority: Priority::OWNER, ..config() });
+    let mut bench = Bench::active(RouterConfig { priority: Priority::OWNER, ..config() });
     bench.event(Event::Checks(Checks::Failed));
     assert_eq!(bench.router.state(), State::Initialize);
     assert!(bench.event(Event::Checks(Checks::Passed)).contains(&send(255)));

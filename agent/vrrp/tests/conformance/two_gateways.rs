@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 use xvrrp_common::units::{Interval, Priority};
-use xvrrp_vrrp::{Checks, Config, Event, ReceivedAdvert, State, VirtualRouter};
+use xvrrp_vrrp::{Checks, Event, ReceivedAdvert, RouterConfig, State, VirtualRouter};
 
 use super::bench::{HIGHER, OURS, SECOND, config, millis};
 use super::sync_group::{Host, Incident};
@@ -57,13 +57,13 @@ fn faults() -> impl Strategy<Value = Vec<(Fault, Interval)>> {
 #[derive(Debug)]
 struct World {
     hosts: [Host; 2],
-    configs: [Config; 2],
+    configs: [RouterConfig; 2],
     cut: Vec<bool>,
 }
 
 impl World {
     fn new(segments: usize, preempt: bool) -> Self {
-        let configs = [(200, OURS), (100, HIGHER)].map(|(priority, primary): (u8, IpAddr)| Config {
+        let configs = [(200, OURS), (100, HIGHER)].map(|(priority, primary): (u8, IpAddr)| RouterConfig {
             priority: Priority::new(priority),
             preempt,
             primary,

@@ -4,14 +4,14 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use xvrrp_common::units::{Interval, Priority, Version, Vrid};
-use xvrrp_vrrp::Config;
+use xvrrp_vrrp::RouterConfig;
 
 use crate::segment::simulator::Fault;
 
 pub struct Scenario {
     pub name: &'static str,
     pub about: &'static str,
-    pub routers: Vec<Config>,
+    pub routers: Vec<RouterConfig>,
     /// Time, router and incident, in the order of time.
     pub incidents: Vec<(Interval, usize, Incident)>,
     pub lasts: Interval,
@@ -54,7 +54,7 @@ pub fn all() -> Vec<Scenario> {
         scenario(
             "no-preempt",
             "a better router comes, which does not preempt",
-            vec![router(1, 100), Config { preempt: false, ..router(2, 200) }],
+            vec![router(1, 100), RouterConfig { preempt: false, ..router(2, 200) }],
             14,
         )
         .at(0, A, Start)
@@ -63,7 +63,7 @@ pub fn all() -> Vec<Scenario> {
         scenario(
             "preempt-delay",
             "a better router comes, and lets the Active one be for three seconds",
-            vec![router(1, 100), Config { preempt_delay: Interval::from_seconds(3), ..router(2, 200) }],
+            vec![router(1, 100), RouterConfig { preempt_delay: Interval::from_seconds(3), ..router(2, 200) }],
             13,
         )
         .at(0, A, Start)
@@ -102,7 +102,7 @@ pub fn all() -> Vec<Scenario> {
         scenario(
             "lease-end",
             "the agent of the Active router stands still: it serves no longer, and steps down when it wakes",
-            vec![Config { lease: true, ..router(1, 200) }, Config { lease: true, ..router(2, 100) }],
+            vec![RouterConfig { lease: true, ..router(1, 200) }, RouterConfig { lease: true, ..router(2, 100) }],
             20,
         )
         .at(0, A, Start)
@@ -112,7 +112,7 @@ pub fn all() -> Vec<Scenario> {
         scenario(
             "resume",
             "the agent of the Active router is killed, and another goes on from its lease",
-            vec![Config { lease: true, ..router(1, 200) }, Config { lease: true, ..router(2, 100) }],
+            vec![RouterConfig { lease: true, ..router(1, 200) }, RouterConfig { lease: true, ..router(2, 100) }],
             10,
         )
         .at(0, A, Start)
@@ -131,7 +131,10 @@ pub fn all() -> Vec<Scenario> {
         started(
             "version-2",
             "the Active router dies, in version 2",
-            vec![Config { version: Version::V2, ..router(1, 200) }, Config { version: Version::V2, ..router(2, 100) }],
+            vec![
+                RouterConfig { version: Version::V2, ..router(1, 200) },
+                RouterConfig { version: Version::V2, ..router(2, 100) },
+            ],
             14,
         )
         .at(8_000, A, Crash),
@@ -147,8 +150,8 @@ pub fn all() -> Vec<Scenario> {
             "learned-interval",
             "a Backup waits by the interval of the Active router, not by its own",
             vec![
-                Config { advert_interval: Interval::from_millis(100), ..router(1, 200) },
-                Config { advert_interval: Interval::from_seconds(2), ..router(2, 100) },
+                RouterConfig { advert_interval: Interval::from_millis(100), ..router(1, 200) },
+                RouterConfig { advert_interval: Interval::from_seconds(2), ..router(2, 100) },
             ],
             4,
         )
@@ -157,8 +160,8 @@ pub fn all() -> Vec<Scenario> {
 }
 
 /// A router of version 3 that preempts and advertises every second. Its address ends in `number`.
-fn router(number: u8, priority: u8) -> Config {
-    Config {
+fn router(number: u8, priority: u8) -> RouterConfig {
+    RouterConfig {
         vrid: Vrid::new(51).unwrap(),
         version: Version::V3,
         priority: Priority::new(priority),
@@ -172,16 +175,16 @@ fn router(number: u8, priority: u8) -> Config {
     }
 }
 
-fn three() -> Vec<Config> {
+fn three() -> Vec<RouterConfig> {
     vec![router(1, 100), router(2, 150), router(3, 200)]
 }
 
-fn scenario(name: &'static str, about: &'static str, routers: Vec<Config>, seconds: u8) -> Scenario {
+fn scenario(name: &'static str, about: &'static str, routers: Vec<RouterConfig>, seconds: u8) -> Scenario {
     Scenario { name, about, routers, incidents: Vec::new(), lasts: Interval::from_seconds(seconds) }
 }
 
 /// A scenario in which all routers start at the same time.
-fn started(name: &'static str, about: &'static str, routers: Vec<Config>, seconds: u8) -> Scenario {
+fn started(name: &'static str, about: &'static str, routers: Vec<RouterConfig>, seconds: u8) -> Scenario {
     let count = routers.len();
     (0..count).fold(scenario(name, about, routers, seconds), |scenario, router| scenario.at(0, router, Start))
 }

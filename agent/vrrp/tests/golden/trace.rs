@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use xvrrp_common::units::{Instant, Interval};
-use xvrrp_vrrp::{Action, Config, Event};
+use xvrrp_vrrp::{Action, Event, RouterConfig};
 
 use super::scenarios::{Incident, Scenario};
 use crate::segment::host::{Input, Step};
@@ -113,7 +113,7 @@ impl Trace {
     }
 }
 
-fn settings(config: &Config) -> String {
+fn settings(config: &RouterConfig) -> String {
     format!(
         r#""version":{},"priority":{},"advert_interval_ms":{},"preempt":{},"preempt_delay_ms":{},"lease":{},"address":"{}""#,
         config.version as u8,

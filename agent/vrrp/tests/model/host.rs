@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
 use xvrrp_common::units::{Instant, Interval, Priority, Version, Vrid};
-use xvrrp_vrrp::{Action, Config, Event, ReceivedAdvert, State, VirtualRouter};
+use xvrrp_vrrp::{Action, Event, ReceivedAdvert, RouterConfig, State, VirtualRouter};
 
 use super::fingerprint::EPOCH;
 use super::rules::{Lease, RATE, Router, Rules, Setting};
@@ -96,8 +96,8 @@ impl Character {
             .collect()
     }
 
-    fn config(&self) -> Config {
-        Config {
+    fn config(&self) -> RouterConfig {
+        RouterConfig {
             vrid: Vrid::new(51).unwrap(),
             version: Version::V3,
             priority: Priority::new(self.router.priority),

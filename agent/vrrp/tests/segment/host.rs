@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use xvrrp_common::units::{Instant, Interval, Priority, Version};
-use xvrrp_vrrp::{Action, Config, Event, ReceivedAdvert, State, VirtualRouter};
+use xvrrp_vrrp::{Action, Event, ReceivedAdvert, RouterConfig, State, VirtualRouter};
 
 #[derive(Debug)]
 pub struct Host {
-    pub config: Config,
+    pub config: RouterConfig,
     /// `None` while no agent runs.
     agent: Option<VirtualRouter>,
     kernel: Kernel,
@@ -52,7 +52,7 @@ struct Kernel {
 }
 
 impl Host {
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: RouterConfig) -> Self {
         Self {
             kernel: Kernel::new(&config),
             config,
@@ -228,7 +228,7 @@ impl Host {
 }
 
 impl Kernel {
-    fn new(config: &Config) -> Self {
+    fn new(config: &RouterConfig) -> Self {
         Self {
             role: State::Initialize,
             preempt: config.preempt,
@@ -242,7 +242,7 @@ impl Kernel {
     /// Does what the kernel half does: stores every advert, and reports the new ones, or all of them to an Active
     /// router. The kernel half also reports the first advert in each role. That report may be lost, so the election
     /// must not depend on it, and it is left out here.
-    fn hear(&mut self, advert: ReceivedAdvert, config: &Config) {
+    fn hear(&mut self, advert: ReceivedAdvert, config: &RouterConfig) {
         let ours = config.priority;
         let contents = |advert: ReceivedAdvert| (advert.source, advert.priority, advert.interval);
         let is_new = advert.priority.is_release() || self.latest.map(contents) != Some(contents(advert));

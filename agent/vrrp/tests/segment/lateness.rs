@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use xvrrp_common::units::{Interval, Priority};
-use xvrrp_vrrp::Config;
+use xvrrp_vrrp::RouterConfig;
 
 use super::scenario::{Preempt, intervals, proptest_config, routers};
 use super::simulator::{Fault, Segment, Weather};
@@ -50,7 +50,7 @@ proptest! {
 
 /// Returns a segment on which the first host is Active and the others have just started, with the first host's
 /// takeovers.
-fn with_an_active(configs: Vec<Config>, lateness: Vec<Interval>, weather: Weather, seed: u64) -> (Segment, u32) {
+fn with_an_active(configs: Vec<RouterConfig>, lateness: Vec<Interval>, weather: Weather, seed: u64) -> (Segment, u32) {
     let mut segment = Segment::new(configs, lateness, weather, seed);
     segment.inject(0, Fault::Start);
     segment.run_until(segment.now + Interval::from_seconds(5), |_| {});

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 use xvrrp_common::units::{Interval, Priority, Version, Vrid};
-use xvrrp_vrrp::Config;
+use xvrrp_vrrp::RouterConfig;
 
 use super::simulator::{Fault, Weather};
 
@@ -43,7 +43,7 @@ pub fn intervals() -> impl Strategy<Value = Interval> {
 }
 
 /// Two to five routers. Version 2 requires one interval for all (RFC 3768 7.1).
-pub fn routers(preempt: Preempt) -> impl Strategy<Value = Vec<Config>> {
+pub fn routers(preempt: Preempt) -> impl Strategy<Value = Vec<RouterConfig>> {
     let versions = prop_oneof![Just(Version::V2), Just(Version::V3)];
     (
         versions,
@@ -54,7 +54,7 @@ pub fn routers(preempt: Preempt) -> impl Strategy<Value = Vec<Config>> {
         .prop_map(|(version, common_interval, lease, routers)| {
             (1..)
                 .zip(routers)
-                .map(|(number, (priority, interval, (preempt, preempt_delay)))| Config {
+                .map(|(number, (priority, interval, (preempt, preempt_delay)))| RouterConfig {
                     vrid: Vrid::new(51).unwrap(),
                     version,
                     priority,

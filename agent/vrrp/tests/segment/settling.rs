@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use xvrrp_common::units::{Instant, Interval, Priority};
-use xvrrp_vrrp::{Config, VirtualRouter};
+use xvrrp_vrrp::{RouterConfig, VirtualRouter};
 
 use super::scenario::{Preempt, STORM, STORM_DELAY, faults, intervals, proptest_config, routers, storms};
 use super::simulator::{Fault, Segment, Weather};
@@ -16,10 +16,10 @@ const LATENESS: Interval = Interval::from_millis(2);
 const REACTION: Interval = Interval::from_millis(5);
 
 /// Returns the longest possible Active_Down_Interval. Any router may have learned the interval of any other.
-fn longest_active_down_interval(configs: &[Config]) -> Interval {
+fn longest_active_down_interval(configs: &[RouterConfig]) -> Interval {
     let longest_for = |priority| {
         configs.iter().map(move |config| {
-            let config = Config { priority, ..config.clone() };
+            let config = RouterConfig { priority, ..config.clone() };
             VirtualRouter::new(config, Instant::default()).active_down_interval()
         })
     };
@@ -43,7 +43,7 @@ fn longest_active_down_interval(configs: &[Config]) -> Interval {
 ///    answer.
 ///
 /// Each of the steps 2 to 4 takes one more reaction, and step 5 takes two more.
-fn settling_time(configs: &[Config]) -> Interval {
+fn settling_time(configs: &[RouterConfig]) -> Interval {
     let longest_interval = configs.iter().map(|config| config.advert_interval).max().unwrap_or_default();
     STORM_DELAY + longest_active_down_interval(configs) + longest_interval + REACTION.saturating_mul(6)
 }
@@ -51,12 +51,12 @@ fn settling_time(configs: &[Config]) -> Interval {
 /// Returns the same with `preempt_delay`. After one Active_Down_Interval, a router is Active. A router with a delay
 /// notices that at once or, if it has heard the same router before, when it next reads the stamps, one
 /// Active_Down_Interval later. Then its delay passes, and another Active_Down_Interval.
-fn settling_time_with_delays(configs: &[Config]) -> Interval {
+fn settling_time_with_delays(configs: &[RouterConfig]) -> Interval {
     let longest_delay = configs.iter().map(|config| config.preempt_delay).max().unwrap_or_default();
     settling_time(configs) + longest_active_down_interval(configs).saturating_mul(2) + longest_delay
 }
 
-fn segment(configs: &[Config], weather: Weather, seed: u64) -> Segment {
+fn segment(configs: &[RouterConfig], weather: Weather, seed: u64) -> Segment {
     Segment::new(configs.to_vec(), vec![LATENESS; configs.len()], weather, seed)
 }
 
@@ -77,7 +77,7 @@ fn actives(segment: &Segment) -> Vec<usize> {
 
 /// Fails unless exactly one reachable router, always the same, is Active from `settled_at` on for a few
 /// Active_Down_Intervals. Returns that router, or none if no router is reachable.
-fn assert_settled(segment: &mut Segment, settled_at: Instant, configs: &[Config]) -> Option<usize> {
+fn assert_settled(segment: &mut Segment, settled_at: Instant, configs: &[RouterConfig]) -> Option<usize> {
     segment.run_until(settled_at, |_| {});
     let settled = actives(segment);
     let anybody = segment.hosts.iter().any(super::host::Host::is_reachable);
@@ -124,7 +124,7 @@ fn lasting_storm(interval: Interval, loss_percent: u8) -> Weather {
 /// 2. Every other Active router receives at least one of its first three adverts, and becomes Backup.
 /// 3. A Backup may miss in a row two adverts of a router that became Backup and two of the best one, and so take over
 ///    once. It receives one of the next three adverts of the best one, which arrive within an Active_Down_Interval.
-fn settling_time_in_a_storm(configs: &[Config]) -> Interval {
+fn settling_time_in_a_storm(configs: &[RouterConfig]) -> Interval {
     longest_active_down_interval(configs).saturating_mul(4) + REACTION.saturating_mul(6)
 }
 
@@ -198,7 +198,7 @@ proptest! {
         seed: u64,
     ) {
         let configs: Vec<_> =
-            configs.into_iter().zip(delays).map(|(config, preempt_delay)| Config { preempt_delay, ..config }).collect();
+            configs.into_iter().zip(delays).map(|(config, preempt_delay)| RouterConfig { preempt_delay, ..config }).collect();
         let mut segment = segment(&configs, storm, seed);
         weather_the_storm(&mut segment, &faults);
         let settled_at = segment.now + settling_time_with_delays(&configs);

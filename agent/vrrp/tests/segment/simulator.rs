@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::net::IpAddr;
 
 use xvrrp_common::units::{Instant, Interval, Priority};
-use xvrrp_vrrp::{Config, ReceivedAdvert};
+use xvrrp_vrrp::{ReceivedAdvert, RouterConfig};
 
 use super::host::Host;
 use super::random::Random;
@@ -76,7 +76,7 @@ struct Frame {
 }
 
 impl Segment {
-    pub fn new(configs: Vec<Config>, lateness: Vec<Interval>, weather: Weather, seed: u64) -> Self {
+    pub fn new(configs: Vec<RouterConfig>, lateness: Vec<Interval>, weather: Weather, seed: u64) -> Self {
         assert_eq!(configs.len(), lateness.len());
         Self {
             now: Instant::from_nanos(1_000_000_000_000),
