@@ -7,7 +7,7 @@ use std::path::Path;
 use toml::Value as Toml;
 
 use super::location::{Located, Location};
-use super::report::Report;
+use super::report::ImportReport;
 
 /// Keys without which a virtual router cannot exist. An error in one of them removes the whole table.
 const REQUIRED: &[&str] = &["name", "interface", "vrid"];
@@ -117,7 +117,7 @@ impl Table {
 
 /// Returns the text of the result. Removes and reports what the configuration's own reader refuses. Returns `None` if
 /// no virtual router remains.
-pub(super) fn finish(mut tables: Vec<Table>, report: &mut Report) -> Option<String> {
+pub(super) fn finish(mut tables: Vec<Table>, report: &mut ImportReport) -> Option<String> {
     while tables.iter().any(|table| table.header == "[[virtual_router]]") {
         let (text, parts) = render(&tables);
         let Err(error) = xvrrp_config::parse(Path::new("result"), &text) else {
@@ -192,7 +192,7 @@ fn remove(tables: &mut Vec<Table>, part: Part) {
 
 /// Returns the text of the result, and the part that each line shows.
 fn render(tables: &[Table]) -> (String, Vec<Option<Part>>) {
-    let mut text = Text::default();
+    let mut text = AnnotatedText::default();
     for (index, table) in tables.iter().enumerate() {
         if index > 0 {
             text.line("", None);
@@ -254,12 +254,12 @@ fn commented(line: &str, location: Option<&Location>) -> String {
 }
 
 #[derive(Default)]
-struct Text {
+struct AnnotatedText {
     text: String,
     parts: Vec<Option<Part>>,
 }
 
-impl Text {
+impl AnnotatedText {
     /// Adds a line. Escapes control characters, which would end the comment or the line.
     fn line(&mut self, line: &str, part: Option<Part>) {
         for c in line.chars() {

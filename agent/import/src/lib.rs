@@ -21,7 +21,7 @@ use std::path::Path;
 
 use self::document::finish;
 use self::input::{is_of_heartbeat, printable, read_text};
-use self::report::Report;
+use self::report::ImportReport;
 
 pub use self::error::{ImportError, Incomplete};
 pub use self::location::Location;
@@ -46,7 +46,7 @@ pub fn import(path: &Path, options: &Options) -> Result<Import, ImportError> {
         Some(format) => format,
         None => recognize(path)?,
     };
-    let mut report = Report::default();
+    let mut report = ImportReport::default();
     let tables = match format {
         Format::Keepalived => keepalived::import(path, options, &mut report)?,
         Format::Heartbeat => heartbeat::import(path, options, &mut report)?,

@@ -6,9 +6,9 @@ const MAX_LENGTH: usize = 64;
 
 /// Names that are taken.
 #[derive(Debug, Default)]
-pub(super) struct Names(HashSet<String>);
+pub(super) struct TakenNames(HashSet<String>);
 
-impl Names {
+impl TakenNames {
     /// Takes the name if it is valid and free, otherwise one that resembles it.
     pub fn claim(&mut self, name: &str) -> String {
         let valid = sanitize(name);
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn a_name_changes_only_if_it_is_invalid_or_taken() {
-        let mut names = Names::default();
+        let mut names = TakenNames::default();
         assert_eq!(names.claim("VI_1"), "VI_1");
         assert_eq!(names.claim("VI 1"), "VI-1");
         assert_eq!(names.claim("VI/1"), "VI-1-2");

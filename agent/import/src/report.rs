@@ -23,9 +23,9 @@ impl fmt::Display for Notice {
 
 /// All notices of an import, in the order in which they are added.
 #[derive(Debug, Default)]
-pub(super) struct Report(Vec<Notice>);
+pub(super) struct ImportReport(Vec<Notice>);
 
-impl Report {
+impl ImportReport {
     /// Adds a notice.
     pub fn add(&mut self, location: &Location, directive: &str, advice: impl Into<String>) {
         self.0.push(Notice { location: location.clone(), directive: directive.to_owned(), advice: advice.into() });

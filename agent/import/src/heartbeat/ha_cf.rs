@@ -10,7 +10,7 @@ use super::super::input::read_text;
 use super::super::location::{Located, Location};
 use super::super::names::sanitize;
 use super::super::options::Options;
-use super::super::report::Report;
+use super::super::report::ImportReport;
 use super::super::time::with_unit;
 
 /// Weight of a ping node.
@@ -41,7 +41,7 @@ const UNICAST: &str = "adverts are multicast on the interface of each virtual ro
 const FENCING: &str = "xvrrp switches off no host: a host whose agent dies or hangs is fenced by its own kernel half \
                        (docs/security.md); remove it";
 
-pub(super) fn read(path: &Path, report: &mut Report) -> Result<Cluster, ImportError> {
+pub(super) fn read(path: &Path, report: &mut ImportReport) -> Result<Cluster, ImportError> {
     let mut cluster = Cluster::default();
     let first = Location::new(path, 0);
     for (index, line) in read_text(path, None)?.lines().enumerate() {
@@ -65,7 +65,7 @@ impl Cluster {
         directive: &str,
         words: &[&str],
         location: &Location,
-        report: &mut Report,
+        report: &mut ImportReport,
     ) -> Result<(), ImportError> {
         let first = || {
             let missing = || ImportError::at(location, format_args!("{directive} has no value; add one"));
@@ -153,7 +153,7 @@ impl Cluster {
     }
 
     /// Makes a `[[check]]` of each ping node, if ipfail runs. heartbeat does nothing with ping nodes without ipfail.
-    pub fn checks(&self, report: &mut Report) -> Vec<Table> {
+    pub fn checks(&self, report: &mut ImportReport) -> Vec<Table> {
         let mut tables = Vec::new();
         for Located { value: host, location } in &self.pings {
             if self.ipfail {

@@ -10,14 +10,14 @@ use toml::Value as Toml;
 
 use self::ha_cf::Cluster;
 use self::haresources::Group;
-use self::resource::{Address, Resource};
+use self::resource::{HeartbeatAddress, Resource};
 use super::document::Table;
 use super::error::ImportError;
 use super::input::beside;
 use super::location::{Located, Location};
-use super::names::{Names, sanitize};
+use super::names::{TakenNames, sanitize};
 use super::options::Options;
-use super::report::Report;
+use super::report::ImportReport;
 use super::time::duration;
 
 /// Priority of the node that a line of haresources names.
@@ -35,7 +35,7 @@ const MAX_INTERVAL: u64 = 4095 * STEP;
 
 /// Returns the tables of the result, which are not checked yet. `path` is that of one file; the other file is in the
 /// same directory.
-pub(super) fn import(path: &Path, options: &Options, report: &mut Report) -> Result<Vec<Table>, ImportError> {
+pub(super) fn import(path: &Path, options: &Options, report: &mut ImportReport) -> Result<Vec<Table>, ImportError> {
     let given_resources = path.file_name().is_some_and(|name| name == "haresources");
     let (ha_cf, haresources) = if given_resources {
         (beside(path, "ha.cf"), path.to_owned())
@@ -57,7 +57,7 @@ pub(super) fn import(path: &Path, options: &Options, report: &mut Report) -> Res
     let node = cluster.own_node(options)?;
 
     let mut routers =
-        Routers { cluster: &cluster, node, names: Names::default(), next_vrid: FIRST_VRID, tables: Vec::new() };
+        Routers { cluster: &cluster, node, names: TakenNames::default(), next_vrid: FIRST_VRID, tables: Vec::new() };
     let mut tables = vec![agent(node)];
     for group in &groups {
         routers.add(group, report);
@@ -78,14 +78,14 @@ fn agent(node: &Located<String>) -> Table {
 struct Routers<'a> {
     cluster: &'a Cluster,
     node: &'a Located<String>,
-    names: Names,
+    names: TakenNames,
     next_vrid: u32,
     tables: Vec<Table>,
 }
 
 impl Routers<'_> {
     /// Makes a virtual router for each interface of a line of haresources, and a sync group if there are several.
-    fn add(&mut self, group: &Group, report: &mut Report) {
+    fn add(&mut self, group: &Group, report: &mut ImportReport) {
         let Group { node, resources } = group;
         let resources: Vec<Located<Resource>> =
             resources.iter().filter_map(|it| Some(Located::new(resource::read(it, report)?, &it.location))).collect();
@@ -93,7 +93,7 @@ impl Routers<'_> {
             Resource::Address(address) => Some(Located::new(address.clone(), &it.location)),
             Resource::Service(_) => None,
         };
-        let addresses: Vec<Located<Address>> = resources.iter().filter_map(addresses).collect();
+        let addresses: Vec<Located<HeartbeatAddress>> = resources.iter().filter_map(addresses).collect();
         let services: Vec<Located<&str>> = resources
             .iter()
             .filter_map(|it| match &it.value {
@@ -132,9 +132,9 @@ impl Routers<'_> {
     fn add_router(
         &mut self,
         preferred: &Located<String>,
-        addresses: &[Located<Address>],
+        addresses: &[Located<HeartbeatAddress>],
         services: &[Located<&str>],
-        report: &mut Report,
+        report: &mut ImportReport,
     ) -> Option<Located<String>> {
         let first = addresses.first()?;
         let location = &first.location;

@@ -3,25 +3,25 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::super::location::Located;
-use super::super::report::Report;
+use super::super::report::ImportReport;
 
 /// A resource that xvrrp can manage.
 #[derive(Clone, Debug)]
 pub(super) enum Resource {
-    Address(Address),
+    Address(HeartbeatAddress),
     /// An init script without arguments.
     Service(String),
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Address {
+pub(super) struct HeartbeatAddress {
     /// The address, with its prefix length if it has one.
     pub address: String,
     pub interface: Option<String>,
 }
 
 /// Parses a resource. Reports one that xvrrp cannot manage.
-pub(super) fn read(it: &Located<String>, report: &mut Report) -> Option<Resource> {
+pub(super) fn read(it: &Located<String>, report: &mut ImportReport) -> Option<Resource> {
     let mut parts = it.value.split("::");
     let agent = parts.next().unwrap_or_default();
     let argument = parts.next();
@@ -52,7 +52,7 @@ fn is_address(text: &str) -> bool {
 }
 
 /// Parses `address[/netmask[/interface[:label]][/broadcast]]`.
-fn parse_address(text: &str, it: &Located<String>, report: &mut Report) -> Option<Resource> {
+fn parse_address(text: &str, it: &Located<String>, report: &mut ImportReport) -> Option<Resource> {
     let mut parts = text.split('/');
     let address = parts.next().unwrap_or_default();
     if address.parse::<IpAddr>().is_err() {
@@ -82,7 +82,7 @@ fn parse_address(text: &str, it: &Located<String>, report: &mut Report) -> Optio
             interface = Some(device.to_owned());
         }
     }
-    Some(Resource::Address(Address { address: format!("{address}{prefix}"), interface }))
+    Some(Resource::Address(HeartbeatAddress { address: format!("{address}{prefix}"), interface }))
 }
 
 /// Returns the prefix length of a mask in dotted form.

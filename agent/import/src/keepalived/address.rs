@@ -3,12 +3,12 @@
 use std::net::Ipv6Addr;
 
 use super::super::location::Located;
-use super::super::report::Report;
+use super::super::report::ImportReport;
 use super::tree::Statement;
 
 /// An address with its options.
 #[derive(Debug)]
-pub(super) struct Address {
+pub(super) struct AddressLine {
     /// The address, with its prefix length if it has one. Without one, it is a single address in keepalived and in
     /// xvrrp.
     text: Located<String>,
@@ -18,15 +18,15 @@ pub(super) struct Address {
 }
 
 /// Reads the addresses of a block.
-pub(super) fn read(block: &Statement, excluded: bool) -> impl Iterator<Item = Address> {
-    block.statements().iter().map(move |line| Address {
+pub(super) fn read(block: &Statement, excluded: bool) -> impl Iterator<Item = AddressLine> {
+    block.statements().iter().map(move |line| AddressLine {
         text: Located::new(line.keyword.clone(), &line.location),
         options: line.words.clone(),
         excluded,
     })
 }
 
-impl Address {
+impl AddressLine {
     pub fn is_ipv6(&self) -> bool {
         let address = self.text.value.split('/').next().unwrap_or_default();
         address.parse::<Ipv6Addr>().is_ok()
@@ -35,15 +35,15 @@ impl Address {
 
 /// Returns the addresses that a virtual router on this interface can have, in their order. Reports the others, and
 /// options without a counterpart.
-pub(super) fn choose(addresses: &[Address], interface: &str, report: &mut Report) -> Vec<Located<String>> {
-    let family = addresses.iter().find(|address| !address.excluded).is_some_and(Address::is_ipv6);
-    let fits = |address: &&Address| report_options(address, interface, family, report);
+pub(super) fn choose(addresses: &[AddressLine], interface: &str, report: &mut ImportReport) -> Vec<Located<String>> {
+    let family = addresses.iter().find(|address| !address.excluded).is_some_and(AddressLine::is_ipv6);
+    let fits = |address: &&AddressLine| report_options(address, interface, family, report);
     addresses.iter().filter(fits).map(|address| address.text.clone()).collect()
 }
 
 /// Reports options without a counterpart. Returns whether the virtual router can have the address.
-fn report_options(address: &Address, interface: &str, ipv6: bool, report: &mut Report) -> bool {
-    let Address { text: Located { value: text, location }, options, excluded } = address;
+fn report_options(address: &AddressLine, interface: &str, ipv6: bool, report: &mut ImportReport) -> bool {
+    let AddressLine { text: Located { value: text, location }, options, excluded } = address;
     if address.is_ipv6() != ipv6 {
         let advice = format!(
             "{text} is of the other address family; give it a [[virtual_router]] of its own, in one [[sync_group]] \

@@ -3,7 +3,7 @@
 
 use super::super::document::Table;
 use super::super::location::Located;
-use super::super::report::Report;
+use super::super::report::ImportReport;
 use super::super::time::duration;
 use super::tree::Statement;
 
@@ -20,7 +20,7 @@ const MAX_INTERVAL: u64 = 60_000_000;
 
 /// Directives of a virtual router, or of `global_defs`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Announcements {
+pub(super) struct AnnounceDirectives {
     repeat: Option<Located<u32>>,
     /// In seconds. With 0, nothing is sent again.
     delay: Option<Located<u32>>,
@@ -28,21 +28,21 @@ pub(super) struct Announcements {
     minimum: Option<Located<()>>,
 }
 
-impl Announcements {
-    pub fn set_repeat(&mut self, it: &Statement, report: &mut Report) {
+impl AnnounceDirectives {
+    pub fn set_repeat(&mut self, it: &Statement, report: &mut ImportReport) {
         self.repeat = it.number(0..=u32::MAX, report).map(|count| Located::new(count.max(1), &it.location));
     }
 
-    pub fn set_delay(&mut self, it: &Statement, report: &mut Report) {
+    pub fn set_delay(&mut self, it: &Statement, report: &mut ImportReport) {
         self.delay = it.number(0..=u32::MAX, report).map(|seconds| Located::new(seconds, &it.location));
     }
 
-    pub fn set_minimum(&mut self, it: &Statement, report: &mut Report) {
+    pub fn set_minimum(&mut self, it: &Statement, report: &mut ImportReport) {
         self.minimum = it.switch(report).filter(|on| *on).map(|_| Located::new((), &it.location));
     }
 
     /// Reports a refresh. keepalived does not refresh by default, and xvrrp never does.
-    pub fn set_refresh(&mut self, it: &Statement, report: &mut Report) {
+    pub fn set_refresh(&mut self, it: &Statement, report: &mut ImportReport) {
         if it.number(0..=u32::MAX, report).is_some_and(|seconds| seconds > 0) {
             let advice = "announcements are not refreshed: the kernel half answers every ARP request, and every \
                           conflicting claim at once; remove it";

@@ -3,8 +3,8 @@
 use super::super::document::Table;
 use super::super::location::{Located, Location};
 use super::super::names::sanitize;
-use super::super::report::Report;
-use super::announce::Announcements;
+use super::super::report::ImportReport;
+use super::announce::AnnounceDirectives;
 use super::table::{
     Directives,
     Handling::{Advise, Ignore, Read},
@@ -18,7 +18,7 @@ pub(super) struct Global {
     /// Version of IPv4 virtual routers without a version of their own; keepalived's default is 2.
     pub version: Option<Located<u8>>,
     pub strict: Option<Located<bool>>,
-    pub announcements: Announcements,
+    pub announcements: AnnounceDirectives,
     /// User of scripts without a user of their own.
     pub script_user: Option<Located<String>>,
     pub mail_server: Option<Located<String>>,
@@ -257,13 +257,13 @@ const BUFFERS: &str = "adverts and changes of interfaces are received without su
 const SNMP: &str = "there is no SNMP, D-Bus or dump; `xvrrp status --json` shows the states";
 const LVS: &str = super::advice::LVS;
 
-fn set_alert(global: &mut Global, it: &Statement, report: &mut Report) {
+fn set_alert(global: &mut Global, it: &Statement, report: &mut ImportReport) {
     global.alert = it.switch(report).map(|alert| Located::new(alert, &it.location));
 }
 
 impl Global {
     /// Makes the table `[agent]`, unless it would be empty.
-    pub fn agent(&self, report: &mut Report) -> Option<Table> {
+    pub fn agent(&self, report: &mut ImportReport) -> Option<Table> {
         let Located { value: id, location } = self.router_id.as_ref()?;
         let valid = sanitize(id);
         if valid != *id {

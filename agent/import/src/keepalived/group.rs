@@ -2,17 +2,17 @@
 
 use super::super::document::Table;
 use super::super::location::Located;
-use super::super::names::Names;
-use super::super::report::Report;
+use super::super::names::TakenNames;
+use super::super::report::ImportReport;
 use super::global::Global;
-use super::instance::Instance;
+use super::instance::InstanceDirectives;
 use super::program::Programs;
 use super::table::{
     Directives,
     Handling::{Advise, Read},
     apply,
 };
-use super::track::{IN_GROUP, Tracked};
+use super::track::{IN_GROUP, TrackReference};
 use super::tree::Statement;
 
 /// Directives of a block.
@@ -21,7 +21,7 @@ pub(super) struct Group {
     name: Located<String>,
     /// Names of the members in keepalived's configuration.
     members: Vec<Located<String>>,
-    tracked: Vec<Tracked>,
+    tracked: Vec<TrackReference>,
     /// Whether members keep the weights of the checks that they track themselves.
     weights: bool,
     programs: Programs,
@@ -35,10 +35,10 @@ const DIRECTIVES: Directives<Group> = &[
             group.members.extend(it.listed().map(|(name, location)| Located::new(name.to_owned(), location)));
         }),
     ),
-    ("track_interface", Read(|group, it, _| group.tracked.extend(Tracked::read(it)))),
-    ("track_script", Read(|group, it, _| group.tracked.extend(Tracked::read(it)))),
-    ("track_process", Read(|group, it, _| group.tracked.extend(Tracked::read(it)))),
-    ("track_file", Read(|group, it, _| group.tracked.extend(Tracked::read(it)))),
+    ("track_interface", Read(|group, it, _| group.tracked.extend(TrackReference::read(it)))),
+    ("track_script", Read(|group, it, _| group.tracked.extend(TrackReference::read(it)))),
+    ("track_process", Read(|group, it, _| group.tracked.extend(TrackReference::read(it)))),
+    ("track_file", Read(|group, it, _| group.tracked.extend(TrackReference::read(it)))),
     ("track_bfd", Advise(super::advice::BFD)),
     ("notify", Read(|group, it, report| group.programs.add(it, report))),
     ("notify_master", Read(|group, it, report| group.programs.add(it, report))),
@@ -57,8 +57,12 @@ const DIRECTIVES: Directives<Group> = &[
 ];
 
 /// Reads all groups. Each member also tracks what its group tracks.
-pub(super) fn read(statements: &[&Statement], instances: &mut [Instance], report: &mut Report) -> Vec<Group> {
-    let mut names = Names::default();
+pub(super) fn read(
+    statements: &[&Statement],
+    instances: &mut [InstanceDirectives],
+    report: &mut ImportReport,
+) -> Vec<Group> {
+    let mut names = TakenNames::default();
     let mut groups = Vec::new();
     for statement in statements {
         let name = statement.value(report).unwrap_or_default();
@@ -95,7 +99,7 @@ pub(super) fn read(statements: &[&Statement], instances: &mut [Instance], report
 
 impl Group {
     /// Makes the table `[[sync_group]]`.
-    pub fn table(self, global: &Global, report: &mut Report) -> Table {
+    pub fn table(self, global: &Global, report: &mut ImportReport) -> Table {
         let location = &self.name.location;
         let mut table = Table::new("[[sync_group]]", location);
         table.set("name", self.name.value.as_str(), location);

@@ -1,18 +1,18 @@
 //! Reads `vrrp_instance`.
 
 use super::super::location::{Located, Location};
-use super::super::names::Names;
-use super::super::report::Report;
+use super::super::names::TakenNames;
+use super::super::report::ImportReport;
 use super::super::time::seconds;
-use super::address::{self, Address};
-use super::announce::Announcements;
+use super::address::{self, AddressLine};
+use super::announce::AnnounceDirectives;
 use super::peer;
 use super::program::Programs;
 use super::table::{
     Directives,
     Handling::{Advise, Ignore, Read},
 };
-use super::track::Tracked;
+use super::track::TrackReference;
 use super::tree::Statement;
 
 /// Priority of the owner of the addresses.
@@ -24,7 +24,7 @@ pub(super) const CENTISECOND: u64 = 10_000;
 
 /// Directives of a block, without defaults.
 #[derive(Debug)]
-pub(super) struct Instance {
+pub(super) struct InstanceDirectives {
     pub original_name: String,
     /// Name in the result.
     pub name: String,
@@ -36,7 +36,7 @@ pub(super) struct Instance {
     pub priority: Option<Located<u32>>,
     /// In microseconds.
     pub advert_interval: Option<Located<u64>>,
-    pub addresses: Vec<Address>,
+    pub addresses: Vec<AddressLine>,
     pub nopreempt: Option<Location>,
     pub preempt_delay: Option<Located<u64>>,
     pub accept: Option<Located<bool>>,
@@ -44,15 +44,15 @@ pub(super) struct Instance {
     pub vmac: Option<Location>,
     pub password_type: Option<Located<String>>,
     pub password: Option<Located<String>>,
-    pub announcements: Announcements,
+    pub announcements: AnnounceDirectives,
     /// Elements of `unicast_peers` in the result.
     pub peers: Vec<Located<toml::Value>>,
-    pub tracked: Vec<Tracked>,
+    pub tracked: Vec<TrackReference>,
     pub programs: Programs,
     pub alert: Option<Located<bool>>,
 }
 
-pub(super) const DIRECTIVES: Directives<Instance> = &[
+pub(super) const DIRECTIVES: Directives<InstanceDirectives> = &[
     (
         "state",
         Read(|instance, it, report| match it.value(report) {
@@ -192,10 +192,10 @@ pub(super) const DIRECTIVES: Directives<Instance> = &[
     ("unicast_fault_no_peer", Ignore),
     ("check_unicast_src", Ignore),
     ("old_unicast_checksum", Ignore),
-    ("track_interface", Read(|instance, it, _| instance.tracked.extend(Tracked::read(it)))),
-    ("track_script", Read(|instance, it, _| instance.tracked.extend(Tracked::read(it)))),
-    ("track_process", Read(|instance, it, _| instance.tracked.extend(Tracked::read(it)))),
-    ("track_file", Read(|instance, it, _| instance.tracked.extend(Tracked::read(it)))),
+    ("track_interface", Read(|instance, it, _| instance.tracked.extend(TrackReference::read(it)))),
+    ("track_script", Read(|instance, it, _| instance.tracked.extend(TrackReference::read(it)))),
+    ("track_process", Read(|instance, it, _| instance.tracked.extend(TrackReference::read(it)))),
+    ("track_file", Read(|instance, it, _| instance.tracked.extend(TrackReference::read(it)))),
     ("track_bfd", Advise(super::advice::BFD)),
     ("notify", Read(|instance, it, report| instance.programs.add(it, report))),
     ("notify_master", Read(|instance, it, report| instance.programs.add(it, report))),
@@ -260,20 +260,20 @@ pub(super) const DIRECTIVES: Directives<Instance> = &[
     ),
 ];
 
-const AUTHENTICATION: Directives<Instance> =
+const AUTHENTICATION: Directives<InstanceDirectives> =
     &[("auth_type", Read(set_password_type)), ("auth_pass", Read(set_password))];
 
-fn set_password_type(instance: &mut Instance, it: &Statement, report: &mut Report) {
+fn set_password_type(instance: &mut InstanceDirectives, it: &Statement, report: &mut ImportReport) {
     instance.password_type = it.value(report).map(|kind| Located::new(kind.to_owned(), &it.location));
 }
 
-fn set_password(instance: &mut Instance, it: &Statement, report: &mut Report) {
+fn set_password(instance: &mut InstanceDirectives, it: &Statement, report: &mut ImportReport) {
     instance.password = it.value(report).map(|password| Located::new(password.to_owned(), &it.location));
 }
 
-impl Instance {
+impl InstanceDirectives {
     /// Returns an instance without directives, with a name that xvrrp accepts.
-    pub fn new(statement: &Statement, names: &mut Names, report: &mut Report) -> Self {
+    pub fn new(statement: &Statement, names: &mut TakenNames, report: &mut ImportReport) -> Self {
         let original_name = statement.value(report).unwrap_or_default().to_owned();
         let name = names.claim(&original_name);
         if name != original_name {
@@ -300,7 +300,7 @@ impl Instance {
             vmac: None,
             password_type: None,
             password: None,
-            announcements: Announcements::default(),
+            announcements: AnnounceDirectives::default(),
             peers: Vec::new(),
             tracked: Vec::new(),
             programs: Programs::default(),

@@ -8,7 +8,7 @@ use super::super::error::ImportError;
 use super::super::input::read_text;
 use super::super::location::Location;
 use super::super::options::Options;
-use super::super::report::Report;
+use super::super::report::ImportReport;
 
 /// Deepest nesting of includes. Beyond it, files are assumed to include each other.
 const MAX_DEPTH: usize = 32;
@@ -23,7 +23,7 @@ pub(super) struct Line {
 }
 
 /// Reads a file, with the files that it includes.
-pub(super) fn read(path: &Path, options: &Options, report: &mut Report) -> Result<Vec<Line>, ImportError> {
+pub(super) fn read(path: &Path, options: &Options, report: &mut ImportReport) -> Result<Vec<Line>, ImportError> {
     let mut reader =
         Reader { lines: Vec::new(), parameters: HashMap::new(), files: 0, config_id: options.node()?, report };
     reader.file(path, None, 0)?;
@@ -38,7 +38,7 @@ struct Reader<'a> {
     files: usize,
     /// Id that conditions such as `@ID` are compared with.
     config_id: String,
-    report: &'a mut Report,
+    report: &'a mut ImportReport,
 }
 
 impl Reader<'_> {

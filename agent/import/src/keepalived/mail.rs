@@ -2,9 +2,9 @@
 
 use super::super::document::Table;
 use super::super::location::Located;
-use super::super::report::Report;
+use super::super::report::ImportReport;
 use super::global::Global;
-use super::instance::Instance;
+use super::instance::InstanceDirectives;
 
 /// keepalived's default.
 const DEFAULT_SERVER: &str = "127.0.0.1";
@@ -12,7 +12,7 @@ const PLAIN: &str = "keepalived does not encrypt mail; remove this if the server
 
 impl Global {
     /// Makes the table `[mail]`, if keepalived sends mail.
-    pub fn mail(&self, instances: &[Instance], report: &mut Report) -> Option<Table> {
+    pub fn mail(&self, instances: &[InstanceDirectives], report: &mut ImportReport) -> Option<Table> {
         let wanted = instances.iter().find_map(|instance| self.alert(instance));
         let (Some(to), Some(wanted)) = (self.mail_to.first(), wanted) else {
             let unused =
@@ -49,7 +49,7 @@ impl Global {
     }
 
     /// Adds `mail` of a virtual router.
-    pub fn write_alert(&self, instance: &Instance, table: &mut Table) {
+    pub fn write_alert(&self, instance: &InstanceDirectives, table: &mut Table) {
         match (self.alert(instance), &self.no_faults) {
             (None, _) => table.choose("mail", false, "keepalived: no smtp_alert"),
             (Some(alert), None) => table.set("mail", true, &alert.location),
@@ -58,12 +58,12 @@ impl Global {
     }
 
     /// Returns the `smtp_alert` that applies to a virtual router, if it is on.
-    fn alert<'a>(&'a self, instance: &'a Instance) -> Option<&'a Located<bool>> {
+    fn alert<'a>(&'a self, instance: &'a InstanceDirectives) -> Option<&'a Located<bool>> {
         instance.alert.as_ref().or(self.alert.as_ref()).filter(|alert| alert.value)
     }
 
     /// Reports an `smtp_alert` of a group.
-    pub fn report_alert(&self, alert: &Located<bool>, report: &mut Report) {
+    pub fn report_alert(&self, alert: &Located<bool>, report: &mut ImportReport) {
         let advice = if self.mail_to.is_empty() {
             "there is no notification_email, so no mail is sent; add it, or remove this"
         } else {

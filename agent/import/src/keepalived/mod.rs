@@ -18,17 +18,17 @@ mod tree;
 use std::path::Path;
 
 use self::global::Global;
-use self::instance::Instance;
+use self::instance::InstanceDirectives;
 use self::tree::Statement;
 use super::document::Table;
 use super::error::ImportError;
 use super::location::Location;
-use super::names::Names;
+use super::names::TakenNames;
 use super::options::Options;
-use super::report::Report;
+use super::report::ImportReport;
 
 /// Returns the tables of the result, which are not checked yet.
-pub(super) fn import(path: &Path, options: &Options, report: &mut Report) -> Result<Vec<Table>, ImportError> {
+pub(super) fn import(path: &Path, options: &Options, report: &mut ImportReport) -> Result<Vec<Table>, ImportError> {
     let statements = tree::parse(&lines::read(path, options, report)?)?;
     let mut global = Global::default();
     let mut checks = track::Checks::default();
@@ -42,10 +42,10 @@ pub(super) fn import(path: &Path, options: &Options, report: &mut Report) -> Res
         }
     }
 
-    let mut names = Names::default();
+    let mut names = TakenNames::default();
     let mut instances = Vec::new();
     for statement in statements.iter().filter(|statement| statement.keyword == "vrrp_instance") {
-        let mut instance = Instance::new(statement, &mut names, report);
+        let mut instance = InstanceDirectives::new(statement, &mut names, report);
         table::apply(instance::DIRECTIVES, &mut instance, statement, report);
         instances.push(instance);
     }

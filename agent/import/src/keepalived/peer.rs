@@ -3,11 +3,11 @@
 use toml::{Table, Value};
 
 use super::super::location::Located;
-use super::super::report::Report;
+use super::super::report::ImportReport;
 use super::tree::Statement;
 
 /// Reads `ADDRESS [min_ttl TTL] [max_ttl TTL]`. Returns an element of `unicast_peers`.
-pub(super) fn read(line: &Statement, report: &mut Report) -> Located<Value> {
+pub(super) fn read(line: &Statement, report: &mut ImportReport) -> Located<Value> {
     let address = line.keyword.clone();
     let mut peer = Value::String(address.clone());
     for option in line.words.chunks(2) {

@@ -2,7 +2,7 @@
 
 use super::super::document::Table;
 use super::super::location::Located;
-use super::super::report::Report;
+use super::super::report::ImportReport;
 use super::global::Global;
 use super::tree::{Statement, command_words};
 
@@ -30,7 +30,7 @@ const KEYS: &[(&str, &str)] = &[
 
 impl Programs {
     /// Reads a directive.
-    pub fn add(&mut self, it: &Statement, report: &mut Report) {
+    pub fn add(&mut self, it: &Statement, report: &mut ImportReport) {
         let Some((directive, key)) = KEYS.iter().find(|(directive, _)| *directive == it.keyword) else { return };
         // keepalived removes quotes and backslashes twice: from the line, and from its first argument.
         let arguments = command_words(&it.text).unwrap_or_default();
@@ -52,7 +52,7 @@ impl Programs {
     }
 
     /// Adds the keys of a virtual router or a group.
-    pub fn write(&self, table: &mut Table, global: &Global, report: &mut Report) {
+    pub fn write(&self, table: &mut Table, global: &Global, report: &mut ImportReport) {
         for Program { directive, key, command: Located { value: command, location } } in &self.0 {
             let [program, arguments @ ..] = command.as_slice() else { continue };
             if arguments.is_empty() {

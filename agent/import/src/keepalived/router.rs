@@ -3,20 +3,26 @@
 
 use super::super::document::Table;
 use super::super::location::Located;
-use super::super::report::Report;
+use super::super::report::ImportReport;
 use super::super::time::duration;
-use super::address::{self, Address};
+use super::address::{self, AddressLine};
 use super::global::Global;
-use super::instance::{CENTISECOND, Instance, OWNER, SECOND};
+use super::instance::{CENTISECOND, InstanceDirectives, OWNER, SECOND};
 use super::track::{AS_OWNER, Checks};
 
 /// Default of keepalived and of xvrrp.
 const DEFAULT_PRIORITY: u32 = 100;
 
-impl Instance {
+impl InstanceDirectives {
     /// Makes the table `[[virtual_router]]`, unless a required directive is missing. `has_mail` says whether the result
     /// has a `[mail]`.
-    pub fn table(self, global: &Global, has_mail: bool, checks: &mut Checks, report: &mut Report) -> Option<Table> {
+    pub fn table(
+        self,
+        global: &Global,
+        has_mail: bool,
+        checks: &mut Checks,
+        report: &mut ImportReport,
+    ) -> Option<Table> {
         let Self { location, .. } = &self;
         let missing = match (&self.interface, &self.vrid) {
             (None, _) => Some("it has no interface to send adverts on; add one"),
@@ -70,7 +76,7 @@ impl Instance {
     /// Returns the version.
     fn write_version(&self, global: &Global, table: &mut Table) -> u8 {
         // The first address that adverts list decides the family, and only version 3 has IPv6.
-        let ipv6 = self.addresses.iter().find(|address| !address.excluded).is_some_and(Address::is_ipv6);
+        let ipv6 = self.addresses.iter().find(|address| !address.excluded).is_some_and(AddressLine::is_ipv6);
         match (&self.version, &global.version) {
             _ if ipv6 => {
                 table.choose("version", 3, "keepalived: IPv6 always uses version 3");
@@ -88,7 +94,7 @@ impl Instance {
     }
 
     /// Returns whether keepalived treats the virtual router as the owner of the addresses.
-    fn write_priority(&self, table: &mut Table, report: &mut Report) -> bool {
+    fn write_priority(&self, table: &mut Table, report: &mut ImportReport) -> bool {
         // In keepalived, a MASTER without a priority has 255.
         match (&self.priority, &self.master) {
             (Some(priority), _) if priority.value < OWNER => {
@@ -110,7 +116,7 @@ impl Instance {
         }
     }
 
-    fn write_interval(&self, version: u8, table: &mut Table, report: &mut Report) {
+    fn write_interval(&self, version: u8, table: &mut Table, report: &mut ImportReport) {
         let Some(Located { value, location }) = &self.advert_interval else {
             table.choose("advert_interval", "1s", "keepalived: no advert_int, so its default");
             return;
@@ -127,7 +133,7 @@ impl Instance {
         }
     }
 
-    fn write_preemption(&self, owner: bool, table: &mut Table, report: &mut Report) {
+    fn write_preemption(&self, owner: bool, table: &mut Table, report: &mut ImportReport) {
         let why_not = match (&self.master, owner) {
             (Some(_), _) => Some("keepalived ignores it with state MASTER; if xvrrp should apply it, add it by hand"),
             (None, true) => Some("an owner always preempts; remove it"),
@@ -173,7 +179,7 @@ impl Instance {
         }
     }
 
-    fn write_password(&self, version: u8, global: &Global, table: &mut Table, report: &mut Report) {
+    fn write_password(&self, version: u8, global: &Global, table: &mut Table, report: &mut ImportReport) {
         let strict = self.strict.as_ref().or(global.strict.as_ref()).is_some_and(|strict| strict.value);
         let (kind, password) = match (&self.password_type, &self.password) {
             (None, None) => return,

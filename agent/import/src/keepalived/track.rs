@@ -4,8 +4,8 @@ use toml::Value as Toml;
 
 use super::super::document::Table;
 use super::super::location::{Located, Location};
-use super::super::names::Names;
-use super::super::report::Report;
+use super::super::names::TakenNames;
+use super::super::report::ImportReport;
 use super::super::time::{duration, seconds};
 use super::global::Global;
 use super::table::{
@@ -18,7 +18,7 @@ const REVERSE: &str = "is left out: reverse has no counterpart; invert the resul
 
 /// A reference: a line of `track_script`, `track_interface`, `track_process` or `track_file`.
 #[derive(Clone, Debug)]
-pub(super) struct Tracked {
+pub(super) struct TrackReference {
     /// Keyword of the block.
     directive: String,
     name: String,
@@ -33,7 +33,7 @@ pub(super) const IN_GROUP: &str = "in a vrrp_sync_group without sync_group_track
 /// keepalived ignores the weights that an owner tracks.
 pub(super) const AS_OWNER: &str = "at priority 255";
 
-impl Tracked {
+impl TrackReference {
     /// Reads the lines of a block.
     pub fn read(block: &Statement) -> Vec<Self> {
         let line = |line: &Statement| Self {
@@ -78,7 +78,7 @@ struct Check {
 #[derive(Debug, Default)]
 pub(super) struct Checks {
     checks: Vec<Check>,
-    names: Names,
+    names: TakenNames,
 }
 
 const SCRIPT: Directives<Check> = &[
@@ -170,7 +170,7 @@ const FILE: Directives<Check> = &[
 ];
 
 /// Reads seconds, with a fraction as in later versions of keepalived. 0 means 1 s. Returns microseconds.
-fn period(it: &Statement, report: &mut Report) -> Option<Located<u64>> {
+fn period(it: &Statement, report: &mut ImportReport) -> Option<Located<u64>> {
     let text = it.value(report)?;
     let micros = seconds(text).map(|micros| if micros == 0 { 1_000_000 } else { micros });
     if micros.is_none() {
@@ -180,18 +180,18 @@ fn period(it: &Statement, report: &mut Report) -> Option<Located<u64>> {
     micros.map(|micros| Located::new(micros, &it.location))
 }
 
-fn count(it: &Statement, report: &mut Report) -> Option<Located<u32>> {
+fn count(it: &Statement, report: &mut ImportReport) -> Option<Located<u32>> {
     it.number(1..=u32::from(u16::MAX), report).map(|count| Located::new(count, &it.location))
 }
 
-fn set_weight(check: &mut Check, it: &Statement, report: &mut Report) {
+fn set_weight(check: &mut Check, it: &Statement, report: &mut ImportReport) {
     check.weight =
         it.value(report).and_then(|text| weight(text, &it.location, report)).map(|w| Located::new(w, &it.location));
     check.reverse = it.word(1) == Some("reverse");
 }
 
 /// Parses a weight from -253 to 253, or reports it. keepalived treats 254 as 253.
-fn weight(text: &str, location: &Location, report: &mut Report) -> Option<i64> {
+fn weight(text: &str, location: &Location, report: &mut ImportReport) -> Option<i64> {
     match text.parse::<i64>() {
         Ok(weight) if (-254..=254).contains(&weight) => Some(weight.clamp(-253, 253)),
         _ => {
@@ -207,7 +207,7 @@ fn weight(text: &str, location: &Location, report: &mut Report) -> Option<i64> {
 
 impl Checks {
     /// Reads a block that defines a check.
-    pub fn define(&mut self, statement: &Statement, report: &mut Report) {
+    pub fn define(&mut self, statement: &Statement, report: &mut ImportReport) {
         let (tracked_by, directives) = match statement.keyword.as_str() {
             "vrrp_script" => ("track_script", SCRIPT),
             "vrrp_track_process" => ("track_process", PROCESS),
@@ -240,14 +240,14 @@ impl Checks {
     }
 
     /// Adds `track` of a virtual router.
-    pub fn write(&mut self, tracked: &[Tracked], table: &mut Table, report: &mut Report) {
+    pub fn write(&mut self, tracked: &[TrackReference], table: &mut Table, report: &mut ImportReport) {
         let references = tracked.iter().filter_map(|tracked| self.refer(tracked, report)).collect();
         table.set_list("track", references);
     }
 
     /// Converts a reference, or reports it.
-    fn refer(&mut self, tracked: &Tracked, report: &mut Report) -> Option<Located<Toml>> {
-        let Tracked { directive, name, options, location, weightless } = tracked;
+    fn refer(&mut self, tracked: &TrackReference, report: &mut ImportReport) -> Option<Located<Toml>> {
+        let TrackReference { directive, name, options, location, weightless } = tracked;
         let Some(index) = self.find(tracked) else {
             let advice = format!("{name:?} is not defined, so keepalived ignores it; define it, or remove this");
             report.add(location, directive, advice);
@@ -299,8 +299,8 @@ impl Checks {
     }
 
     /// Returns the position of the check that a reference names. Adds a check for an interface that is not tracked yet.
-    fn find(&mut self, tracked: &Tracked) -> Option<usize> {
-        let Tracked { directive, name, location, .. } = tracked;
+    fn find(&mut self, tracked: &TrackReference) -> Option<usize> {
+        let TrackReference { directive, name, location, .. } = tracked;
         let found = self.checks.iter().position(|check| check.tracked_by == directive && check.original_name == *name);
         if found.is_some() || directive != "track_interface" {
             return found;
@@ -313,7 +313,7 @@ impl Checks {
     }
 
     /// Makes a `[[check]]` of each check that the result refers to. keepalived does not run others either.
-    pub fn tables(self, global: &Global, report: &mut Report) -> Vec<Table> {
+    pub fn tables(self, global: &Global, report: &mut ImportReport) -> Vec<Table> {
         let mut tables = Vec::new();
         for check in self.checks {
             if !check.named {
