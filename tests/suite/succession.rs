@@ -228,7 +228,7 @@ fn an_agent_that_is_stopped_while_its_successor_starts_leaves_its_roles_to_it() 
 }
 
 #[test]
-fn of_two_successors_at_once_each_takes_over_in_its_turn_or_says_what_to_do_and_no_client_notices() -> Result<()> {
+fn two_simultaneous_successors_take_over_one_after_the_other_or_are_refused() -> Result<()> {
     let lab = Lab::new(2)?;
     let routers = [VirtualRouter::unhurried_lan(200)];
     let active = Xvrrp::start(&lab.routers[0], &routers)?;

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn once_an_active_router_was_followed_worse_ones_count_no_more() {
+    fn a_form_learned_from_the_active_router_is_kept_whatever_lower_priorities_send() {
         let mut form = Form::new(PseudoHeader);
         let adverts = [(Lower, 9, Plain), (Followed, 2, PseudoHeader), (Lower, 9, Plain), (Lower, 9, Plain)];
         assert_eq!(hear(&mut form, &adverts), [PseudoHeader; 4]);

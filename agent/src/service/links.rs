@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_before_the_election_runs_reach_it_in_their_order_but_for_interfaces_that_are_held() {
+    fn earlier_changes_reach_the_election_in_order_except_on_held_interfaces() {
         let reports = LinkReports::default();
         for (ifindex, running) in [(ETH0, false), (ETH1, false), (ETH0, true)] {
             reports.report(change(ifindex, running));

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_latest_changes_are_kept_but_all_are_counted() {
+    fn the_history_keeps_the_latest_changes_and_counts_all_of_them() {
         let history = History::new(2);
         let cause = |number: usize| Cause::Host(number.to_string());
         for number in 0..=KEPT {
