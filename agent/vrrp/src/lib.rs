@@ -22,7 +22,8 @@
 //!   Once the lease has ended, the next call makes the router a Backup before anything else ([`RouterConfig::lease`]).
 //! - [`Action`]s are carried out in their order: what decides about traffic ([`Action::SetRole`]) comes first.
 //!
-//! The kernel half starts with its preempt flag as in [`RouterConfig::preempt`]; [`Action::SetPreempt`] reports changes only.
+//! The kernel half starts with its preempt flag as in [`RouterConfig::preempt`]; [`Action::SetPreempt`] reports changes
+//! only.
 
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
