@@ -1,4 +1,4 @@
-//! Keeps the operator's addresses on an interface when one of ours is removed.
+//! Keeps the operator's addresses on an interface while one of ours is removed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,9 +11,9 @@ pub(super) struct Secondaries {
 }
 
 impl Secondaries {
-    /// Where the setting cannot be read or written, it is left as it is.
+    /// Changes the setting, unless it cannot be read or written.
     pub(super) fn on(interface: &str) -> Self {
-        // A dot in an interface's name is part of the name: the path takes it as it is, unlike sysctl(8).
+        // Unlike sysctl(8), the path takes a dot in an interface's name as it is.
         let path = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{interface}/promote_secondaries"));
         let restore = match fs::read_to_string(&path) {
             Ok(before) if before.trim() == "0" && fs::write(&path, "1").is_ok() => Some((path, before)),
@@ -26,7 +26,7 @@ impl Secondaries {
 impl Drop for Secondaries {
     fn drop(&mut self) {
         if let Some((path, before)) = &self.restore {
-            // Nothing can be done about a failure, and addresses that stay are the lesser harm.
+            // A failure leaves the setting on, so that addresses stay. That is the lesser harm.
             let _ = fs::write(path, before);
         }
     }
