@@ -2,11 +2,11 @@
 
 use core::fmt;
 
-/// How XDP is attached to an interface.
+/// Mode in which an XDP program is attached to an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
 pub enum XdpMode {
-    /// In the interface's driver, before the kernel makes a packet of a frame.
+    /// In the interface's driver, before the kernel allocates a packet buffer for the frame.
     Driver,
     /// In the network stack.
     Generic,

@@ -72,7 +72,7 @@ impl fmt::Debug for LinkMonitor {
 fn news(message: &RouteNetlinkMessage) -> Option<LinkNews> {
     match message {
         RouteNetlinkMessage::NewLink(link) => {
-            // An event of a wireless card has no flags and tells nothing about the link.
+            // An event of a wireless card has no MAC address, and says nothing about the state of the link.
             let mac = Some(mac(link)?);
             let ifindex = IfIndex::new(link.header.index);
             Some(LinkNews::Change(LinkChange { ifindex, running: is_running(link), mac }))

@@ -186,7 +186,8 @@ impl Netlink {
     }
 
     /// Removes every address that an agent has left on any interface, except those in `keep` (interface index,
-    /// address). Continues after a failure. Returns what was removed, as `address/prefix`, and every failure.
+    /// address). Continues after a failure. Returns what was removed, as `address/prefix on
+    /// interface`, and every failure.
     ///
     /// # Errors
     /// The kernel refuses to list addresses or interfaces.
@@ -290,8 +291,8 @@ impl Netlink {
             .map_err(|source| NetError::List { what: "addresses", source })
     }
 
-    /// Removes the addresses while [`promote::Secondaries`] exists. Otherwise the kernel would remove the operator's
-    /// addresses of the same subnet together with ours.
+    /// Removes one address, while the caller keeps a [`promote::Secondaries`]. Otherwise the kernel would remove the
+    /// operator's addresses of the same subnet together with ours.
     async fn delete(
         &self,
         interface: &str,

@@ -44,7 +44,7 @@ impl PacketSocket {
     /// Opens the socket. Needs `CAP_NET_RAW` and `CAP_NET_ADMIN`.
     ///
     /// # Errors
-    /// The process lacks one of them.
+    /// The process lacks `CAP_NET_RAW` or `CAP_NET_ADMIN`.
     pub fn open() -> io::Result<Self> {
         // SAFETY: socket(2) takes no pointers.
         let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) };

@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::PathBuf;
 
-/// While this exists, the kernel promotes the secondary addresses of a subnet when the primary one is deleted
-/// (`net.ipv4.conf.*.promote_secondaries`). By default, it would delete them all.
+/// Setting of an interface, as long as this exists, that makes the kernel promote the secondary addresses of a subnet
+/// when the primary one is deleted (`net.ipv4.conf.*.promote_secondaries`). By default, the kernel deletes them all.
 #[derive(Debug)]
 pub(super) struct Secondaries {
     restore: Option<(PathBuf, String)>,
 }
 
 impl Secondaries {
-    /// Changes the setting, unless it cannot be read or written.
+    /// Turns the setting on, unless it cannot be read or written.
     pub(super) fn on(interface: &str) -> Self {
         // Unlike sysctl(8), the path takes a dot in an interface's name as it is.
         let path = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{interface}/promote_secondaries"));
