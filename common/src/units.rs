@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn wire_units_take_whole_values_in_range_only() {
+    fn only_whole_values_in_range_have_a_form_on_the_wire() {
         assert_eq!(Interval::from_millis(100).to_centiseconds(), Some(10));
         assert_eq!(Interval::from_millis(15).to_centiseconds(), None);
         assert_eq!(Interval::from_centiseconds(0xfff).to_centiseconds(), Some(0xfff));

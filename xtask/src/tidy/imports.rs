@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_takes_from_a_module_that_contains_it_is_an_import_unless_the_module_is_excepted() {
+    fn names_from_an_enclosing_module_are_imports_unless_the_module_is_excepted() {
         let below = |directory: &str| {
             let file = |path: &str| format!("{directory}/{path}");
             let texts = ["mod x;", "pub mod y; mod z;", "use crate::A; use super::B; use super::z::C;", ""];
