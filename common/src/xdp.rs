@@ -6,11 +6,11 @@ use core::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
 pub enum XdpMode {
-    /// In the interface's driver, before the kernel allocates a packet buffer for the frame.
+    /// Driver mode: the interface's driver runs the program, before the kernel allocates a packet buffer.
     Driver,
-    /// In the network stack.
+    /// Generic mode: the network stack runs the program.
     Generic,
-    /// On the card. xvrrp never attaches its own program there.
+    /// Offload: the network card runs the program. xvrrp never uses this mode.
     Hardware,
 }
 

@@ -43,7 +43,7 @@ pub struct Instance {
     pending_problem: Option<RouterProblem>,
     adverts_sent: u64,
     conflict: Option<Conflict>,
-    /// When to announce every address because of the latest claim.
+    /// Time at which to announce every address because of the latest claim.
     second_answer: Option<Instant>,
     /// The end of the lease on which it resumes the Active role when it is started, if it does.
     resume: Option<Instant>,

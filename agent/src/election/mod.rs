@@ -175,7 +175,7 @@ struct Election {
     instances: PerRouter<Instance>,
     outlets: Outlets,
     pace: Pace,
-    /// When to compute the lease of all again, unless the kernel half ends one earlier.
+    /// Time at which to compute the lease of all again, unless the kernel half ends a lease earlier.
     renew_all_at: Instant,
 }
 

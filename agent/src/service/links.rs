@@ -78,7 +78,7 @@ impl LinkWatch {
         Some(if self.missed.swap(false, Ordering::Relaxed) { LinkNews::Missed } else { news })
     }
 
-    /// Where links are reported to the election.
+    /// Returns the handle by which links are reported to the election.
     pub fn reports(&self) -> LinkReports {
         self.reports.clone()
     }

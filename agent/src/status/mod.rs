@@ -35,7 +35,7 @@ use crate::tracking::CheckResult;
 #[derive(Debug)]
 pub struct Inspector {
     router_id: String,
-    /// In seconds since 1970.
+    /// Time at which the agent was started or last reloaded, in seconds since 1970.
     started: f64,
     routers: BTreeMap<Place, RouterInfo>,
     sync_groups: Vec<GroupInfo>,
@@ -96,7 +96,7 @@ struct RouterInfo {
     source: RouterSource,
 }
 
-/// Where the changing part of a virtual router's status comes from.
+/// Source of the changing part of a virtual router's status.
 #[derive(Debug)]
 enum RouterSource {
     /// The election, where it has this number.

@@ -99,7 +99,7 @@ impl Memory {
         Ok(memory)
     }
 
-    /// In bytes, all together.
+    /// Returns the resident bytes of all parts together.
     pub fn resident(&self) -> usize {
         [self.program, self.libraries, self.data, self.maps].iter().map(|share| share.resident).sum()
     }

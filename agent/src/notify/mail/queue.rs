@@ -37,7 +37,7 @@ pub(super) struct QueuedMessage {
 pub(super) struct Memory {
     /// The state that was reported last.
     pub state: Option<RouterState>,
-    /// When the latest messages were written.
+    /// Times at which the latest messages were written.
     pub written: Vec<SystemTime>,
 }
 
