@@ -1,10 +1,11 @@
-//! Finds the kernel half, which `cargo xtask build` compiles, so that the agent can carry it inside.
+//! Finds the kernel half, which `cargo xtask build` compiles, so that the agent can contain it.
 
 use std::path::Path;
 use std::time::SystemTime;
 use std::{env, fs};
 
-/// Names another object than the workspace's own, and hands its path to the source.
+/// Environment variable that names another object than the workspace's own. The source code reads the path of the
+/// object from it.
 const OBJECT: &str = "XVRRP_EBPF_OBJECT";
 
 fn main() {
@@ -20,7 +21,7 @@ fn main() {
         println!("cargo::error={} is missing: run `cargo xtask build`, which compiles it", object.display());
         return;
     };
-    // Whoever names an object knows how old it is.
+    // An object that was named on purpose may be older than the sources.
     if given.is_none() {
         warn_of_newer_sources(workspace, built);
     }
@@ -36,7 +37,7 @@ fn warn_of_newer_sources(workspace: &Path, built: SystemTime) {
     }
 }
 
-/// When the latest change below `path` was made.
+/// Returns the time of the latest change at or below `path`.
 fn newest(path: &Path) -> Option<SystemTime> {
     let metadata = fs::metadata(path).ok()?;
     if metadata.is_file() {

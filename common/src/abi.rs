@@ -11,7 +11,7 @@
 //! | [`map::SLOTS`] | array, mmapable | [`Router::slot`] | [`SlotEntry`] | agent; the kernel half ends leases |
 //! | [`map::HEARD`] | array, mmapable | [`Router::slot`] | [`Heard`] | kernel half |
 //! | [`map::COUNTERS`] | per-CPU array | 0: no router of ours; else [`Router::slot`] + 1 | [`Counters`] | kernel half |
-//! | [`map::EVENTS`] | ring buffer | | [`AdvertEvent`] | kernel half |
+//! | [`map::EVENTS`] | ring buffer | | [`AdvertEvent`], [`ConflictEvent`] | kernel half |
 //! | [`map::SETTINGS`] | array of one, mmapable | 0 | [`Settings`] | agent; the kernel half ends the lease of all |
 //! | [`map::STAMP`] | array of one | 0 | [`Stamp`] | agent |
 //! | [`map::MONITOR`] | ring buffer | | [`CapturedFrame`] | kernel half |
@@ -102,7 +102,7 @@ pub const fn address(ip: IpAddr) -> Address {
     }
 }
 
-/// Converts an address that the maps hold for a virtual router with this [`RouterKey::family`].
+/// Converts an address back from the form that the maps hold. `family` is a [`RouterKey::family`].
 pub fn ip_address(family: u8, address: Address) -> IpAddr {
     let [a, b, c, d, ..] = address;
     if family == FAMILY_IPV6 { IpAddr::from(address) } else { IpAddr::from([a, b, c, d]) }
@@ -173,7 +173,8 @@ impl MapKey for RouterKey {}
 impl MapKey for VipKey {}
 impl MapKey for SourceKey {}
 
-/// What the kernel half must know of a virtual router of ours. In the maps it is spread over [`SlotEntry`].
+/// A virtual router of ours, with everything that the kernel half has to know of it. In the maps, its fields are spread
+/// over a [`SlotEntry`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Router {
     /// Primary address that our adverts are sent from. An advert with this source is our own.

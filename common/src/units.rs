@@ -139,7 +139,7 @@ impl fmt::Display for Family {
 pub struct IfIndex(u32);
 
 impl IfIndex {
-    /// Makes an index of the number that the kernel has given to the interface.
+    /// Makes an index from the number that the kernel has given to the interface.
     pub const fn new(index: u32) -> Self {
         Self(index)
     }
@@ -162,7 +162,7 @@ impl fmt::Display for IfIndex {
 pub struct Interval(u64);
 
 impl Interval {
-    /// An interval of no length.
+    /// The interval of length zero.
     pub const ZERO: Self = Self(0);
     /// Shortest advertisement interval of version 3: one centisecond.
     pub const MIN_ADVERT: Self = Self::from_centiseconds(1);
@@ -171,27 +171,27 @@ impl Interval {
     /// Longest advertisement interval of version 2: 8 bits of seconds (RFC 3768 5.3.7).
     pub const MAX_ADVERT_V2: Self = Self::from_seconds(255);
 
-    /// Makes an interval of nanoseconds.
+    /// Makes an interval from a number of nanoseconds.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Makes an interval of microseconds.
+    /// Makes an interval from a number of microseconds.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros * 1_000)
     }
 
-    /// Makes an interval of milliseconds.
+    /// Makes an interval from a number of milliseconds.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis * 1_000_000)
     }
 
-    /// Makes an interval of centiseconds, the unit of version 3 on the wire.
+    /// Makes an interval from a number of centiseconds, the unit of version 3 on the wire.
     pub const fn from_centiseconds(centiseconds: u16) -> Self {
         Self(centiseconds as u64 * NANOS_PER_CENTISECOND)
     }
 
-    /// Makes an interval of seconds, the unit of version 2 on the wire.
+    /// Makes an interval from a number of seconds, the unit of version 2 on the wire.
     pub const fn from_seconds(seconds: u8) -> Self {
         Self(seconds as u64 * NANOS_PER_SECOND)
     }
@@ -273,7 +273,7 @@ impl fmt::Display for Interval {
 pub struct Instant(u64);
 
 impl Instant {
-    /// Makes an instant of nanoseconds since boot.
+    /// Makes an instant from the number of nanoseconds since boot.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
@@ -338,7 +338,8 @@ impl MacAddress {
         }
     }
 
-    /// Returns the virtual router that this is the virtual router MAC address of, if it is one.
+    /// Returns the virtual router to which this MAC address belongs, or `None` if it is not a virtual router MAC
+    /// address.
     pub const fn virtual_router(self) -> Option<(Family, Vrid)> {
         let (family, vrid) = match self.0 {
             [0x00, 0x00, 0x5e, 0x00, 0x01, vrid] => (Family::Ipv4, vrid),
@@ -391,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn wire_units_take_whole_values_in_range_only() {
+    fn only_whole_values_in_range_have_a_form_on_the_wire() {
         assert_eq!(Interval::from_millis(100).to_centiseconds(), Some(10));
         assert_eq!(Interval::from_millis(15).to_centiseconds(), None);
         assert_eq!(Interval::from_centiseconds(0xfff).to_centiseconds(), Some(0xfff));

@@ -2,15 +2,15 @@
 
 use core::fmt;
 
-/// How XDP is attached to an interface.
+/// Mode in which an XDP program is attached to an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
 pub enum XdpMode {
-    /// In the interface's driver, before the kernel makes a packet of a frame.
+    /// Driver mode: the interface's driver runs the program, before the kernel allocates a packet buffer.
     Driver,
-    /// In the network stack.
+    /// Generic mode: the network stack runs the program.
     Generic,
-    /// On the card. xvrrp never attaches its own program there.
+    /// Offload: the network card runs the program. xvrrp never uses this mode.
     Hardware,
 }
 

@@ -92,7 +92,7 @@ impl<K: MapKey> InWords<K> {
         unsafe { ptr::read((&raw const self.0).cast::<u64>().add(word)) }
     }
 
-    /// Returns the value that was found for this key, or none if the kernel has reused the element for another key.
+    /// Returns the value that was found for this key, or `None` if the kernel has reused the element for another key.
     #[inline(always)]
     fn check(&self, found: Option<*const Checked>) -> Option<u32> {
         const { assert!(Self::WORDS == 3) };
@@ -168,7 +168,7 @@ pub fn router_of_vip_anywhere(family: Family, address: Address, nth: u16) -> Opt
     (router.key().family == family as u8).then_some(router)
 }
 
-/// Returns the minimum TTL or hop limit of adverts from an allowed source, or none if the source is not allowed.
+/// Returns the minimum TTL or hop limit of adverts from an allowed source, or `None` if the source is not allowed.
 #[inline(always)]
 pub fn allowed_source(router: RouterKey, address: Address) -> Option<u8> {
     let key = InWords::new(SourceKey { router, address });

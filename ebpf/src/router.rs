@@ -32,7 +32,7 @@ impl RouterView {
         Self { entry, slot, state: StateWord::from_word(load!(entry, state)) }
     }
 
-    /// Reads the virtual router again. Returns none if another one has the slot by now.
+    /// Reads the virtual router again. Returns `None` if another one has the slot by now.
     #[inline(always)]
     pub fn again(&self, key: &RouterKey) -> Option<Self> {
         let router = Self::new(self.entry, self.slot);

@@ -1,14 +1,14 @@
-//! What a program decides about a frame.
+//! Decisions of the programs.
 
-/// What becomes of a frame that arrived.
+/// Decision of the XDP program about a frame.
 pub enum XdpVerdict {
     Pass,
     Drop,
-    /// Back to where it came from.
+    /// Sends the frame back out through the interface that it arrived on.
     Transmit,
 }
 
-/// What becomes of a packet that a TC program sees.
+/// Decision of a TC program about a packet.
 pub enum TcVerdict {
     Pass,
     Drop,

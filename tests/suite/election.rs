@@ -194,7 +194,7 @@ fn a_backup_learns_the_interval_of_the_active_router() -> Result<()> {
 }
 
 #[test]
-fn two_hosts_are_each_active_for_one_address_and_one_is_for_both_when_the_other_is_gone() -> Result<()> {
+fn each_of_two_hosts_is_active_for_one_address_and_the_last_one_for_both() -> Result<()> {
     let lab = Lab::new(2)?;
     let crosswise = |first, second| {
         let second = VirtualRouter::lan(second).with("name", "\"web\"").with("vrid", "52");

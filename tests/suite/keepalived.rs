@@ -160,8 +160,7 @@ fn keepalived_backs_up_xvrrp_without_any_virtual_mac_over_ipv6() -> Result<()> {
 const OTHER_VIP: &str = "192.0.2.11";
 
 #[test]
-fn of_two_virtual_routers_each_is_active_where_its_priority_is_higher_and_both_where_one_router_is_left() -> Result<()>
-{
+fn each_host_serves_the_address_for_which_its_priority_is_higher_and_the_last_one_serves_both() -> Result<()> {
     let lab = Lab::new(2)?;
     let instance = |name: &str, vrid: u8, priority: u8, address: &str| {
         format!(

@@ -74,7 +74,7 @@ enum Command {
     /// Draw the display of `xvrrp status --watch` to docs/pictures/status-watch.svg
     Screenshot,
     /// Make a Debian package: target/dist/xvrrp_VERSION_ARCHITECTURE.deb
-    Dist(dist::Options),
+    Dist(dist::DistOptions),
     /// Run the wire decoders under cargo-fuzz
     Fuzz {
         /// Run each target for this number of seconds

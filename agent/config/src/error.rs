@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_at_whose_end_something_holds_is_found() {
+    fn the_first_line_whose_end_meets_a_condition_is_found() {
         let lines = Lines::new("a\nb\n\nc");
         assert_eq!([1, 2, 3, 4, 5, 99].map(|at| lines.first(|end| end >= at)), [1, 1, 2, 2, 3, 4]);
     }

@@ -100,11 +100,11 @@ fn is_taken(error: &ProgramError) -> bool {
     matches!(io_error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST))
 }
 
-/// How messages name a program that took the hook after it had been found free.
+/// Name in messages for a program that took the hook after it had been found free.
 const OTHER: &str = "another program";
 
 impl DataplaneError {
-    /// Another program is on the interface.
+    /// Makes the error that this program is on the interface.
     pub fn hook_taken(interface: &str, occupant: XdpProgram) -> Self {
         taken(interface, describe(occupant))
     }
@@ -114,7 +114,8 @@ fn taken(interface: &str, holder: String) -> DataplaneError {
     DataplaneError::HookTaken { interface: interface.to_owned(), holder }
 }
 
-/// Without `CAP_SYS_ADMIN`, which the name requires, the result has only the number.
+/// Describes a program by its name and number, or by its number alone without `CAP_SYS_ADMIN`, which is needed to read
+/// the name.
 fn describe(XdpProgram { id, mode }: XdpProgram) -> String {
     let info = loaded_programs().filter_map(Result::ok).find(|info| info.id() == id);
     match info.as_ref().and_then(ProgramInfo::name_as_str) {

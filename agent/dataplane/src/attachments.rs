@@ -168,7 +168,8 @@ impl Attachments {
             drop(program.take_link(id)?);
             return Ok(Egress::Pinned(Link::open(pin, false)?));
         }
-        // There is one if only the XDP program was detached by hand. aya refuses a second filter with the same number.
+        // If only the XDP program was detached by hand, there still is a filter. aya refuses a second one with the same
+        // number.
         if let Some(filter) = self.interfaces.get_mut(&ifindex).and_then(|attached| attached.filter.take()) {
             let _ = program.detach(filter);
         }

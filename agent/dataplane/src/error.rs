@@ -151,7 +151,7 @@ mod tests {
     struct Repeating(#[source] Silent);
 
     #[test]
-    fn each_cause_is_said_once_whether_or_not_an_error_repeats_its_cause() {
+    fn each_cause_is_printed_once_even_if_an_error_repeats_it() {
         let error = Repeating(Silent { path: "/run/x", source: io::Error::other("no such file") });
         assert_eq!(with_causes(&error), "no agent answers: cannot open /run/x: no such file");
     }

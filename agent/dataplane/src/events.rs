@@ -9,17 +9,17 @@ use zerocopy::FromBytes;
 
 use super::{DataplaneError, Slot};
 
-/// One of them.
+/// An event about a virtual router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KernelEvent {
-    /// An advert that changes something.
+    /// An advert has arrived that the election has to know of.
     Advert(AdvertEvent),
-    /// Another host claims a virtual address.
+    /// Another host has claimed a virtual address.
     Conflict(ConflictEvent),
 }
 
 impl KernelEvent {
-    /// Returns the slot of the virtual router that it is about.
+    /// Returns the slot of the virtual router.
     pub const fn slot(&self) -> Slot {
         match self {
             Self::Advert(event) => Slot::new(event.slot),
@@ -28,7 +28,7 @@ impl KernelEvent {
     }
 }
 
-/// The ring buffer; its descriptor is readable while there are events.
+/// Ring buffer of the events. Its descriptor is readable while there are any.
 pub struct Events(RingBuf<MapData>);
 
 impl Events {
@@ -36,7 +36,7 @@ impl Events {
         Ok(Self(map.try_into()?))
     }
 
-    /// The oldest event that has not been taken; `None` if there is none.
+    /// Takes the oldest event, or returns `None` if there is none.
     #[expect(clippy::should_implement_trait, reason = "not an iterator: there may be more later")]
     pub fn next(&mut self) -> Option<KernelEvent> {
         loop {

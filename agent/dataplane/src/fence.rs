@@ -44,7 +44,7 @@ impl Fence {
         Ok(Self { program: ManuallyDrop::new(opened?), pins, interfaces: BTreeMap::new() })
     }
 
-    /// Returns whether the fence is attached to the interface. A filter is assumed to be.
+    /// Returns whether the fence is attached to the interface. A filter is assumed to be attached still.
     pub fn is_attached(&self, ifindex: IfIndex) -> bool {
         match self.interfaces.get(&ifindex) {
             Some(HeldFence::Pinned(pin)) => LinkProbe::open(pin).is_ok_and(|link| link.ifindex() == Some(ifindex)),
@@ -78,7 +78,7 @@ impl Fence {
         Ok(())
     }
 
-    /// Detaches the fence, a predecessor's too, from all interfaces except these.
+    /// Detaches the fence, also that of a predecessor, from all interfaces except these.
     pub fn retain(&mut self, wanted: &BTreeSet<IfIndex>) {
         for (_, held) in self.interfaces.extract_if(.., |ifindex, _| !wanted.contains(ifindex)) {
             if let HeldFence::Kept(id) = held {

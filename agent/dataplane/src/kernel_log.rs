@@ -9,7 +9,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::DataplaneError;
 
-/// Size of aya-log's ring buffer in bytes. A page has room for about ten lines, and lines are rare.
+/// Name of aya-log's ring buffer. It has the size of one page, which holds about ten lines, because lines are rare.
 pub(super) const MAP: &str = "AYA_LOGS";
 
 /// Copies the kernel half's log to the agent's log until the process ends.

@@ -1,9 +1,9 @@
-//! Finds out whether the network namespace is gone to which the pins in a directory belong.
+//! Finds out whether the network namespace to which the pins in a directory belong is gone.
 //!
-//! A namespace is known only by its cookie, and no system call finds it by that. The absence of an agent or of
-//! interfaces does not prove that it is gone. So there is a map beside the others whose only entry names the loopback
-//! interface of the namespace. The kernel takes an entry out of such a map (`BPF_MAP_TYPE_DEVMAP`) when its interface
-//! is unregistered, and nobody can unregister a loopback interface but the kernel, at the end of the namespace.
+//! A namespace is known only by its cookie, and no system call finds a namespace by its cookie. Nor does the absence of
+//! an agent or of interfaces prove that it is gone. So one more map is pinned, a `BPF_MAP_TYPE_DEVMAP` whose only entry
+//! names the loopback interface of the namespace. The kernel removes an entry from such a map when its interface is
+//! unregistered, and a loopback interface is unregistered only at the end of its namespace.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -13,7 +13,7 @@ use super::link_probe::{self, BpfCommand, bpf, get};
 
 /// The map's name among the pins.
 pub(super) const NAME: &str = "NAMESPACE_END";
-/// The loopback interface's, in every network namespace.
+/// Index of the loopback interface in every network namespace.
 const LOOPBACK: u32 = 1;
 
 #[repr(C)]
@@ -30,7 +30,7 @@ impl BpfCommand for MapCreate {
     const NUMBER: libc::c_long = 0;
 }
 
-/// A key and what belongs to it.
+/// Attributes of the commands that read or write one element of a map.
 #[repr(C)]
 struct Element {
     map_fd: u32,
@@ -56,7 +56,8 @@ impl BpfCommand for Update {
     const NUMBER: libc::c_long = 2;
 }
 
-/// Pins the map for the calling thread's network namespace, unless it is there. It has its entry before it has a name.
+/// Pins the map for the calling thread's network namespace, unless it is pinned already. It gets its entry before it is
+/// pinned, so that an empty map always means that the namespace is gone.
 pub(super) fn pin(path: &Path) -> io::Result<()> {
     if path.exists() {
         return Ok(());
@@ -64,7 +65,7 @@ pub(super) fn pin(path: &Path) -> io::Result<()> {
     /// `BPF_MAP_TYPE_DEVMAP`
     const DEVMAP: u32 = 14;
     let fd = bpf(&MapCreate { kind: DEVMAP, key_size: 4, value_size: 4, max_entries: 1, flags: 0 })?;
-    // SAFETY: a descriptor that was just opened and belongs to nobody else.
+    // SAFETY: the kernel has just opened this descriptor, so it has no other owner.
     let map = unsafe { OwnedFd::from_raw_fd(fd) };
     let mut loopback = LOOPBACK;
     bpf(&Update(element(&map, &0, &mut loopback)?))?;

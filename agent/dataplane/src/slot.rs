@@ -6,7 +6,7 @@
 pub struct Slot(u32);
 
 impl Slot {
-    /// The slot with this number in the maps.
+    /// Makes the slot with this number in the maps.
     pub const fn new(slot: u32) -> Self {
         Self(slot)
     }

@@ -41,7 +41,7 @@ pub struct Tables {
     without_virtual_mac: BTreeSet<RouterKey>,
     slots: SlotTable,
     heard: HeardTable,
-    /// Whether a role or a lease was written since [`Self::renew_lease_of_all`].
+    /// Whether a role or a lease was written since the last call of [`Self::renew_lease_of_all`].
     all_ended: Cell<bool>,
     /// Opened only when they are taken, because a predecessor may still be reading.
     events: Option<Map>,

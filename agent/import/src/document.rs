@@ -18,11 +18,11 @@ pub(super) struct Table {
     /// Header with its brackets: `[[virtual_router]]`.
     header: &'static str,
     location: Location,
-    entries: Vec<Entry>,
+    entries: Vec<KeyEntry>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct KeyEntry {
     key: &'static str,
     value: Value,
     /// Comment lines above the key.
@@ -98,7 +98,7 @@ impl Table {
     }
 
     fn push(&mut self, key: &'static str, value: Value, notes: Vec<String>) {
-        self.entries.push(Entry { key, value, notes });
+        self.entries.push(KeyEntry { key, value, notes });
     }
 
     /// Returns the line of the original that a part of this table comes from.

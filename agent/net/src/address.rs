@@ -1,4 +1,4 @@
-//! Addresses on interfaces, as the kernel describes them in a message.
+//! Reads an interface's address from a message of the kernel.
 
 use std::net::IpAddr;
 
@@ -11,26 +11,26 @@ pub(super) const ADDRESS_PROTOCOL: AddressProtocol = AddressProtocol::Other(112)
 /// An address of an [`Interface`](super::Interface).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterfaceAddress {
-    /// The interface's own end of it.
+    /// On a point-to-point link, the address of this end.
     pub address: IpAddr,
-    /// In bits.
+    /// Prefix length in bits.
     pub prefix_length: u8,
-    /// Put there by an xvrrp agent.
+    /// Whether an xvrrp agent has added it.
     pub ours: bool,
 }
 
-/// An address with its prefix length on the interface with this index.
+/// An address with its prefix length, on the interface with this index.
 pub type Placed = (IfIndex, IpAddr, u8);
 
-/// Returns the address of a message; `None` for one that failed duplicate detection, because another host has it.
+/// Returns the address in a message, or `None` if duplicate address detection found it on another host.
 pub(super) fn interface_address(message: &AddressMessage) -> Option<InterfaceAddress> {
     let (_, address, prefix_length) = placed(message).filter(|_| !has_flag(message, AddressFlags::Dadfailed))?;
     Some(InterfaceAddress { address, prefix_length, ours: is_ours(message) })
 }
 
 pub(super) fn placed(message: &AddressMessage) -> Option<Placed> {
-    // IFA_LOCAL is the interface's own end; on a point-to-point link IFA_ADDRESS is the other one. IPv6 has no
-    // IFA_LOCAL elsewhere.
+    // IFA_LOCAL is the address of this end. On a point-to-point link, IFA_ADDRESS is that of the other end. On other
+    // links, messages about IPv6 addresses have no IFA_LOCAL.
     let attributes = || message.attributes.iter();
     let local = attributes().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),
@@ -48,7 +48,7 @@ pub(super) fn has_flag(message: &AddressMessage, flag: AddressFlags) -> bool {
     attributes.any(|attribute| matches!(attribute, AddressAttribute::Flags(flags) if flags.contains(flag)))
 }
 
-/// Returns whether an agent has put the address there.
+/// Returns whether an agent has added the address.
 pub(super) fn is_ours(message: &AddressMessage) -> bool {
     message.attributes.contains(&AddressAttribute::Protocol(ADDRESS_PROTOCOL))
 }

@@ -1,4 +1,4 @@
-//! Reports deletions of addresses and of entries in unicast filters, whoever made them.
+//! Reports that an address or an entry of a unicast filter was deleted, whoever deleted it.
 
 use std::fmt;
 use std::os::fd::AsRawFd;
@@ -15,33 +15,33 @@ use xvrrp_common::units::{IfIndex, MacAddress};
 use super::NetError;
 use super::address::{Placed, placed};
 
-/// What is no longer there.
+/// What was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletion {
-    /// An address has been removed.
+    /// An address was deleted.
     Address(Placed),
-    /// An entry of an interface's unicast filter has been removed.
+    /// An entry of an interface's unicast filter was deleted.
     Filter {
         /// The interface.
         ifindex: IfIndex,
-        /// The address that the entry let through.
+        /// The MAC address that the entry let through.
         mac: MacAddress,
     },
-    /// There were more than the socket had room for.
+    /// The kernel dropped notifications, because the socket had no room for them.
     Missed,
 }
 
-/// Where deletions of addresses are notified, and those of filter entries.
+/// Multicast groups in which the kernel reports deleted addresses and filter entries.
 const GROUPS: &[MulticastGroup] = &[MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr, MulticastGroup::Neigh];
 
-/// The kernel's notifications of deletions in the namespace of the thread that opened this.
+/// Subscription to deletions in the network namespace of the thread that opened it.
 pub struct DeletionMonitor(BoxStream<'static, Deletion>);
 
 impl DeletionMonitor {
-    /// Opens the subscription and drives it on the current tokio runtime.
+    /// Subscribes. A task of the current tokio runtime reads from the kernel.
     ///
     /// # Errors
-    /// The kernel gives no netlink socket.
+    /// No netlink socket can be opened.
     pub fn open() -> Result<Self, NetError> {
         let (mut connection, _, messages) = rtnetlink::new_multicast_connection(GROUPS).map_err(NetError::Open)?;
         let_deletions_in_only(connection.socket_mut().socket_ref()).map_err(NetError::Open)?;
@@ -54,7 +54,7 @@ impl DeletionMonitor {
         Ok(Self(deletions.boxed()))
     }
 
-    /// The next deletion; `None` once the subscription has ended.
+    /// Waits for the next deletion. Returns `None` once the subscription has ended.
     pub async fn next(&mut self) -> Option<Deletion> {
         self.0.next().await
     }
@@ -83,14 +83,14 @@ fn mac(entry: &NeighbourMessage) -> Option<MacAddress> {
     })
 }
 
-/// Has the kernel queue nothing but deletions. The group of filter entries also carries every change of the neighbor
-/// tables, which a busy gateway has thousands of a second.
+/// Makes the kernel queue only deletions. The group of filter entries also carries every change of the neighbor tables,
+/// and a busy gateway has thousands of them in a second.
 fn let_deletions_in_only(socket: &impl AsRawFd) -> std::io::Result<()> {
-    /// Where a message has its type, and its family behind the header.
+    /// Offsets of a message's type, and of the family that follows its header.
     const TYPE: u32 = 4;
     const FAMILY: u32 = 16;
     const BRIDGE: u32 = libc::AF_BRIDGE.cast_unsigned();
-    // The filter reads numbers in network byte order; netlink has them in the host's.
+    // The filter loads numbers in network byte order, but netlink's are in host byte order.
     let is_type = |number: u16| u32::from(number.to_be());
     let step = |code: u32, jt, jf, k| {
         #[expect(clippy::cast_possible_truncation, reason = "the codes of classic BPF have 8 bits")]

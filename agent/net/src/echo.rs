@@ -1,4 +1,4 @@
-//! ICMP and ICMPv6 echo: whether a host answers (RFC 792, RFC 4443 4).
+//! Asks by ICMP or ICMPv6 echo whether a host answers (RFC 792, RFC 4443 4).
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -9,10 +9,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
 use xvrrp_common::wire::checksum::Sum;
 
-/// Each asker has a number of its own, so that none takes another's answer.
+/// Number of the next [`Echo`]. Each has its own, so that none takes an answer that another one waits for.
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
-/// Asks one host.
+/// Sends echo requests to one host.
 #[derive(Debug)]
 pub struct Echo {
     socket: AsyncFd<Socket>,
@@ -22,7 +22,7 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// Needs `CAP_NET_RAW`.
+    /// Opens a socket to the host. Needs `CAP_NET_RAW`.
     ///
     /// # Errors
     /// No ICMP socket to the target can be opened.
@@ -32,12 +32,12 @@ impl Echo {
             IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
         };
         let socket = Socket::new(domain, Type::RAW.nonblocking().cloexec(), Some(protocol))?;
-        // From now on it gets what this host sends, and nothing else.
+        // A connected socket receives only what its peer sends.
         socket.connect(&SocketAddr::new(target, 0).into())?;
-        // Agents on one host, in namespaces of their own, differ in their process ids.
+        // Agents in different network namespaces of one host have different process ids.
         let process = u16::try_from(std::process::id() & 0xffff).unwrap_or_default();
         let identifier = process.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        // SAFETY: a `Socket` owns its descriptor, and keeps it until it is dropped.
+        // SAFETY: the `Socket` owns its descriptor until it is dropped.
         let socket = unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)?;
         Ok(Self { socket, v6: target.is_ipv6(), identifier, sequence: 0 })
     }
@@ -49,7 +49,7 @@ impl Echo {
     pub async fn ask(&mut self) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let request = self.message(if self.v6 { 128 } else { 8 });
-        // An error of an earlier request: the kernel keeps what an ICMP error says, and reports it once.
+        // An ICMP error about an earlier request. The kernel stores it and reports it once.
         let _ = self.socket.get_ref().take_error();
         self.socket.get_ref().send(&request)?;
         loop {
@@ -62,7 +62,7 @@ impl Echo {
         }
     }
 
-    /// For ICMPv6 the kernel fills in the checksum, which includes a pseudo-header (RFC 3542 3.1).
+    /// Builds a request. For ICMPv6 the kernel fills in the checksum, which covers a pseudo-header (RFC 3542 3.1).
     fn message(&self, kind: u8) -> [u8; 8] {
         let ([i, j], [s, t]) = (self.identifier.to_be_bytes(), self.sequence.to_be_bytes());
         let [c, d] = if self.v6 { [0; 2] } else { (!Sum::of(&[kind, 0, 0, 0, i, j, s, t]).get()).to_be_bytes() };
@@ -70,11 +70,11 @@ impl Echo {
     }
 
     fn is_answer(&self, packet: &[u8]) -> bool {
-        // In IPv4 the header comes along (raw(7)).
+        // A raw socket of IPv4 receives the IP header too (raw(7)).
         let header = if self.v6 { 0 } else { packet.first().map_or(0, |first| usize::from(first & 0xf) * 4) };
         let answer = self.message(if self.v6 { 129 } else { 0 });
         let message = packet.get(header..).unwrap_or_default();
-        // All but the checksum, which the kernel has looked at.
+        // Compares everything but the checksum, which the kernel has verified.
         message.get(..2) == answer.get(..2) && message.get(4..8) == answer.get(4..8)
     }
 }
@@ -82,7 +82,7 @@ impl Echo {
 fn receive(socket: &Socket) -> io::Result<Vec<u8>> {
     let mut buffer = [MaybeUninit::<u8>::uninit(); 128];
     let length = socket.recv(&mut buffer)?;
-    // SAFETY: `recv` has filled in so many bytes.
+    // SAFETY: `recv` has filled in this number of bytes.
     Ok(buffer.iter().take(length).map(|byte| unsafe { byte.assume_init() }).collect())
 }
 
@@ -95,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn this_host_answers_itself() {
         for target in ["127.0.0.1", "::1"] {
-            // Not everybody who runs the tests may open a raw socket, and not every host has IPv6.
+            // Who runs the tests may lack the right to open a raw socket, and the host may lack IPv6.
             let Ok(mut echo) = Echo::open(target.parse().unwrap()) else { continue };
             for _ in 0..3 {
                 tokio::time::timeout(Duration::from_secs(20), echo.ask()).await.expect(target).expect(target);

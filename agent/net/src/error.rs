@@ -1,39 +1,39 @@
-//! What can go wrong with netlink.
+//! Errors of netlink.
 
 use xvrrp_common::units::MacAddress;
 
-/// What can go wrong with a request to the kernel.
+/// A netlink request has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
     /// No netlink socket can be opened.
     #[error("cannot open a netlink socket: {0}")]
     Open(#[source] std::io::Error),
-    /// The kernel does not list what was asked for.
+    /// The kernel refused to list something.
     #[error("cannot list {what}: {source}")]
     List {
-        /// In the plural: `addresses`.
+        /// What was to be listed, in the plural: `addresses`.
         what: &'static str,
         /// The kernel's answer.
         source: rtnetlink::Error,
     },
-    /// An address can be neither added nor removed.
+    /// The kernel refused to add or to remove an address.
     #[error("cannot {verb} address {place}: {source}")]
     Address {
-        /// What was asked for: `add` or `remove`.
+        /// The request: `add` or `remove`.
         verb: &'static str,
         /// The address with its prefix length, and the interface.
         place: String,
         /// The kernel's answer.
         source: rtnetlink::Error,
     },
-    /// An interface's unicast filter can be neither opened nor closed for a MAC.
+    /// The kernel refused to open or to close an interface's unicast filter for a MAC address.
     #[error("cannot {verb} the unicast filter of {interface} for {mac}: {source}")]
     UnicastFilter {
-        /// What was asked for: `open` or `close`.
+        /// The request: `open` or `close`.
         verb: &'static str,
         /// The interface's name.
         interface: String,
-        /// The address that the filter lets through.
+        /// The MAC address that the filter lets through.
         mac: MacAddress,
         /// The kernel's answer.
         source: rtnetlink::Error,
@@ -41,7 +41,7 @@ pub enum NetError {
 }
 
 impl NetError {
-    /// Returns whether the interface in question is gone.
+    /// Returns whether the request failed because its interface is gone.
     pub fn is_without_interface(&self) -> bool {
         match self {
             Self::Address { source, .. } | Self::UnicastFilter { source, .. } => has_errno(source, libc::ENODEV),

@@ -1,4 +1,4 @@
-//! Interfaces as the kernel describes them in a message.
+//! Reads an interface from a message of the kernel.
 
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoMacVlan, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
@@ -12,61 +12,62 @@ use super::address::InterfaceAddress;
 /// An interface of this network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
-    /// Its name at the moment.
+    /// Its name when it was read. Names can change.
     pub name: String,
-    /// Its number in this network namespace.
+    /// Its index in this network namespace.
     pub ifindex: IfIndex,
-    /// Its own address; zeros if it has none.
+    /// Its own MAC address, or zeros if it has none.
     pub mac: MacAddress,
-    /// Has Ethernet framing.
+    /// Whether its frames have Ethernet headers.
     pub ethernet: bool,
     /// Whether it is the loopback interface.
     pub loopback: bool,
-    /// Whether it takes frames to another unicast address than its own.
+    /// Whether it accepts frames for unicast MAC addresses other than its own.
     pub kind: InterfaceKind,
-    /// Its frames are delivered to another interface: it is a port of a bridge, a bond or a team.
+    /// Whether it is a port of a bridge, a bond or a team. The frames that it receives are delivered to that interface.
     pub port: bool,
-    /// The interface that it is a VLAN of, by index.
+    /// If it is a VLAN, the index of the interface that carries the VLAN.
     pub vlan_of: Option<IfIndex>,
-    /// Administratively up and with a carrier.
+    /// Whether it is administratively up and has a carrier.
     pub running: bool,
-    /// Addresses, in the kernel's order.
+    /// Its IP addresses, in the kernel's order.
     pub addresses: Vec<InterfaceAddress>,
-    /// The XDP program that is attached.
+    /// The XDP program that is attached to it.
     pub xdp: Option<XdpProgram>,
 }
 
-/// What decides whether an interface takes frames to another unicast address than its own.
+/// How an interface treats frames for unicast MAC addresses other than its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InterfaceKind {
-    /// It has a unicast filter, or needs none.
+    /// It accepts those that its unicast filter lets through, or all of them.
     #[default]
     Ordinary,
-    /// It learns on which of its ports an address is, and takes only its own.
+    /// It learns behind which of its ports each address is, and accepts only its own.
     Bridge,
-    /// In any mode but `passthru`: it shares its parent with others, by their own addresses.
+    /// It shares its parent with other interfaces, each of which accepts only its own address: a macvlan in any mode
+    /// but `passthru`.
     Macvlan,
 }
 
 impl Interface {
-    /// Returns the state in the form of a notification.
+    /// Returns the state of this interface as a notification would report it.
     pub fn link(&self) -> LinkChange {
         LinkChange { ifindex: self.ifindex, running: self.running, mac: Some(self.mac) }
     }
 }
 
-/// An interface's state as the kernel just reported it; not necessarily another one than before.
+/// State of an interface that the kernel has just reported. It may be the same as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkChange {
-    /// The interface's number.
+    /// The interface's index.
     pub ifindex: IfIndex,
-    /// Administratively up and with a carrier.
+    /// Whether it is administratively up and has a carrier.
     pub running: bool,
-    /// Its own address; `None` if it is gone.
+    /// Its own MAC address, or `None` if the interface is gone.
     pub mac: Option<MacAddress>,
 }
 
-/// Returns whether the interface can carry frames: administratively up and with a carrier.
+/// Returns whether the interface is administratively up and has a carrier, so that it can carry frames.
 pub(super) fn is_running(message: &LinkMessage) -> bool {
     message.header.flags.contains(LinkFlags::Up | LinkFlags::Running)
 }
@@ -113,7 +114,8 @@ fn is(message: &LinkMessage, kind: &InfoKind) -> bool {
     information(message).any(|it| matches!(it, LinkInfo::Kind(found) if found == kind))
 }
 
-/// Members of a VRF have a master too, and take what arrives themselves.
+/// Returns whether frames that the interface receives are delivered to its master. Members of a VRF have a master too,
+/// but keep their frames.
 fn is_port(message: &LinkMessage) -> bool {
     let has_master =
         message.attributes.iter().any(|it| matches!(it, LinkAttribute::Controller(master) if *master != 0));

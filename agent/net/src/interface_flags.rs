@@ -1,19 +1,19 @@
-//! The flags of an interface, by its name.
+//! Reads the flags of an interface by its name.
 
 use std::io;
 use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Socket, Type};
 
-/// Returns whether the interface is up and has a carrier, in the network namespace of the calling thread.
+/// Returns whether the interface is up and has a carrier. Looks in the network namespace of the calling thread.
 ///
 /// # Errors
 /// There is no such interface.
 pub fn interface_is_running(name: &str) -> io::Result<bool> {
     let socket = Socket::new(Domain::UNIX, Type::DGRAM.cloexec(), None)?;
-    // SAFETY: zeros are a valid `ifreq`.
+    // SAFETY: an `ifreq` of zeros is valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    // The last byte stays zero.
+    // The last byte stays zero, as the end of the name.
     if name.len() >= request.ifr_name.len() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -25,7 +25,7 @@ pub fn interface_is_running(name: &str) -> io::Result<bool> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it has filled in the flags.
+    // SAFETY: the kernel has filled in the flags.
     let flags = libc::c_int::from(unsafe { request.ifr_ifru.ifru_flags });
     let working = libc::IFF_UP | libc::IFF_RUNNING;
     Ok(flags & working == working)

@@ -1,4 +1,4 @@
-//! The network as the agent touches it: netlink for what is configured, a packet socket for what is sent.
+//! The agent's access to the network: netlink for interfaces, addresses and filters, and sockets that send packets.
 
 #![warn(missing_docs)]
 

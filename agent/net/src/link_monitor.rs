@@ -1,4 +1,5 @@
-//! Notifies of interfaces that come, go, lose or gain their carrier, are set up or down, or get other addresses.
+//! Reports interfaces that appear, disappear, gain or lose their carrier, are set up or down, or whose addresses
+//! change.
 
 use std::fmt;
 
@@ -14,30 +15,30 @@ use super::NetError;
 use super::address::is_ours;
 use super::interface::{LinkChange, is_running, mac};
 
-/// What the kernel notifies of.
+/// What the kernel has reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkNews {
-    /// An interface has come, gone or changed.
+    /// An interface has appeared, disappeared or changed.
     Change(LinkChange),
-    /// An interface has got or lost an address that is none of ours.
+    /// An interface has gained or lost an address that no agent added.
     Addresses,
-    /// There were more changes than the socket had room for: all interfaces have to be looked at.
+    /// The kernel dropped notifications, because the socket had no room for them: all interfaces have to be listed.
     Missed,
 }
 
 const GROUPS: &[MulticastGroup] = &[MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
 
-/// The kernel's notifications of links and their addresses in the namespace of the thread that opened this.
+/// Subscription to links and their addresses in the network namespace of the thread that opened it.
 pub struct LinkMonitor {
     news: BoxStream<'static, LinkNews>,
     connection: JoinHandle<()>,
 }
 
 impl LinkMonitor {
-    /// Opens the subscription and drives it on the current tokio runtime.
+    /// Subscribes. A task of the current tokio runtime reads from the kernel.
     ///
     /// # Errors
-    /// The kernel gives no netlink socket.
+    /// No netlink socket can be opened.
     pub fn open() -> Result<Self, NetError> {
         let (connection, _, messages) = rtnetlink::new_multicast_connection(GROUPS).map_err(NetError::Open)?;
         let connection = tokio::spawn(connection);
@@ -49,7 +50,7 @@ impl LinkMonitor {
         Ok(Self { news: changes.boxed(), connection })
     }
 
-    /// Waits for the next notification; returns `None` once the subscription has ended.
+    /// Waits for the next notification. Returns `None` once the subscription has ended.
     pub async fn next(&mut self) -> Option<LinkNews> {
         self.news.next().await
     }
@@ -57,7 +58,7 @@ impl LinkMonitor {
 
 impl Drop for LinkMonitor {
     fn drop(&mut self) {
-        // Otherwise it would keep running, and log every message that is not read.
+        // Otherwise the task would continue, and log every message that nobody reads.
         self.connection.abort();
     }
 }
@@ -71,12 +72,12 @@ impl fmt::Debug for LinkMonitor {
 fn news(message: &RouteNetlinkMessage) -> Option<LinkNews> {
     match message {
         RouteNetlinkMessage::NewLink(link) => {
-            // An event of a wireless card has none, and says nothing of the link.
+            // An event of a wireless card has no MAC address, and says nothing about the state of the link.
             let mac = Some(mac(link)?);
             let ifindex = IfIndex::new(link.header.index);
             Some(LinkNews::Change(LinkChange { ifindex, running: is_running(link), mac }))
         }
-        // Of family AF_BRIDGE, it only says that the interface has left its bridge.
+        // In the family AF_BRIDGE, the message only reports that the interface has left its bridge.
         RouteNetlinkMessage::DelLink(link) if link.header.interface_family != AddressFamily::Bridge => {
             let ifindex = IfIndex::new(link.header.index);
             Some(LinkNews::Change(LinkChange { ifindex, running: false, mac: None }))
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_of_a_wireless_card_does_not_say_that_the_interface_is_gone() {
+    fn an_event_of_a_wireless_card_is_not_taken_for_the_end_of_the_interface() {
         let mut link = LinkMessage::default();
         link.header.index = 3;
         assert_eq!(news(&RouteNetlinkMessage::NewLink(link.clone())), None);

@@ -1,4 +1,4 @@
-//! Multicast groups: they open the filters of cards and switches to what the kernel half hears.
+//! Joins multicast groups, so that network cards and switches let through what the kernel half receives.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
@@ -9,7 +9,7 @@ use socket2::{InterfaceIndexOrAddress, SockRef};
 use xvrrp_common::units::IfIndex;
 use xvrrp_common::wire::vrrp::{GROUP, GROUP_IPV6};
 
-/// Keeps an interface in groups, until this is dropped. Nothing is ever received: the socket is bound to nothing.
+/// Keeps an interface in multicast groups until this is dropped. The socket is not bound, so it receives nothing.
 #[derive(Debug)]
 pub struct Memberships(UdpSocket);
 
@@ -20,7 +20,7 @@ impl AsFd for Memberships {
 }
 
 impl Memberships {
-    /// Joins the group of the adverts on the interface with this index, since more than one may have the same address.
+    /// Joins the group of the adverts. The interface is given by its index, because several may have the same address.
     ///
     /// # Errors
     /// The interface cannot join the group.
@@ -31,9 +31,9 @@ impl Memberships {
         Ok(Self(socket))
     }
 
-    /// Joins the group of the `adverts`, and the solicited-node group of each virtual address, which the interface
-    /// would join by itself only once it has the address. RFC 9568 6.4.3 (conformance 40): "It MUST be a member of the
-    /// Solicited-Node multicast address for the IPv6 address(es) associated with the Virtual Router."
+    /// Joins the group of the `adverts`, and the solicited-node group of each virtual address. The kernel itself would
+    /// join such a group only once the interface has the address. RFC 9568 6.4.3 (conformance 40): "It MUST be a member
+    /// of the Solicited-Node multicast address for the IPv6 address(es) associated with the Virtual Router."
     ///
     /// # Errors
     /// The interface cannot join one of the groups.
@@ -43,7 +43,7 @@ impl Memberships {
             socket.join_multicast_v6(&Ipv6Addr::from(GROUP_IPV6), ifindex.get())?;
         }
         let mut groups: Vec<Ipv6Addr> = addresses.into_iter().filter_map(solicited_node).collect();
-        // Addresses that end in the same way share one.
+        // Addresses with the same last 24 bits share a group.
         groups.sort_unstable();
         groups.dedup();
         for group in groups {
@@ -57,7 +57,7 @@ fn unbound(family: AddressFamily) -> io::Result<UdpSocket> {
     Ok(UdpSocket::from(socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?))
 }
 
-/// ff02::1:ff00:0/104 and the last 24 bits of the address (RFC 4291 2.7.1).
+/// Returns the solicited-node group: ff02::1:ff00:0/104 with the last 24 bits of the address (RFC 4291 2.7.1).
 fn solicited_node(address: IpAddr) -> Option<Ipv6Addr> {
     let IpAddr::V6(address) = address else { return None };
     let [.., a, b, c] = address.octets();
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_solicited_node_group_ends_as_the_address_does() {
-        // RFC 4291 2.7.1
+        // The example of RFC 4291 2.7.1.
         let group = solicited_node("4037::01:800:200e:8c6c".parse().unwrap());
         assert_eq!(group, Some("ff02::1:ff0e:8c6c".parse().unwrap()));
     }

@@ -1,4 +1,4 @@
-//! Interfaces, addresses and unicast filters, by rtnetlink.
+//! Lists and changes interfaces, addresses and unicast filters by rtnetlink.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
@@ -17,7 +17,8 @@ use super::error::{NetError, has_errno};
 use super::interface::{Interface, interface};
 use super::promote;
 
-/// Whether the kernel keeps that mark. If it does not, an equal address of another owner looks like ours.
+/// Whether the kernel stores the mark of our addresses. If it does not, an equal address of another owner looks like
+/// ours.
 pub static MARKS_LAST: LazyLock<bool> = LazyLock::new(|| {
     let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
     let mut numbers =
@@ -28,40 +29,40 @@ pub static MARKS_LAST: LazyLock<bool> = LazyLock::new(|| {
 /// An address as the kernel lists it.
 #[derive(Debug)]
 pub struct FoundAddress {
-    /// The address, and where it is.
+    /// The address and its interface.
     pub placed: Placed,
-    /// Put there by an xvrrp agent.
+    /// Whether an xvrrp agent has added it.
     pub ours: bool,
-    /// Duplicate detection found another host that has it (RFC 4862 5.4.5): this one does not answer at it.
+    /// Whether duplicate address detection found it on another host (RFC 4862 5.4.5). This host does not answer for it.
     pub failed: bool,
-    /// IPv4: another one of its subnet came before it.
+    /// Whether it is a secondary address: one of the same IPv4 subnet was added before it.
     pub secondary: bool,
     message: AddressMessage,
 }
 
-/// How many requests the kernel gets before its answers are read: few enough for all answers to have room.
+/// Number of requests that are sent before the answers are read. The socket has room for this number of answers.
 const IN_FLIGHT: usize = 64;
 
-/// Whether an address was added, or existed before and must not be removed by this agent.
+/// Result of adding an address. One that existed before must not be removed by this agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressOutcome {
-    /// It was added.
+    /// The address was added.
     Added,
-    /// It existed before.
+    /// The address existed before.
     Existed,
 }
 
-/// A connection to the kernel's routing netlink, in the namespace of the thread that opened it.
+/// Connection to the kernel's rtnetlink, in the network namespace of the thread that opened it.
 #[derive(Clone, Debug)]
 pub struct Netlink {
     handle: rtnetlink::Handle,
 }
 
 impl Netlink {
-    /// Opens the connection and drives it on the current tokio runtime.
+    /// Opens the connection. A task of the current tokio runtime serves it.
     ///
     /// # Errors
-    /// The kernel gives no netlink socket.
+    /// No netlink socket can be opened.
     pub fn open() -> Result<Self, NetError> {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(NetError::Open)?;
         tokio::spawn(connection);
@@ -71,7 +72,7 @@ impl Netlink {
     /// Lists all interfaces with their addresses.
     ///
     /// # Errors
-    /// The kernel does not list interfaces or addresses.
+    /// The kernel refuses to list interfaces or addresses.
     pub async fn interfaces(&self) -> Result<Vec<Interface>, NetError> {
         let links: Vec<LinkMessage> = (self.handle.link().get().execute().try_collect().await)
             .map_err(|source| NetError::List { what: "interfaces", source })?;
@@ -89,8 +90,8 @@ impl Netlink {
         Ok(interfaces)
     }
 
-    /// Adds addresses to interfaces (with their names), in this order, and marks them as ours. Continues
-    /// after a failure. Returns the outcomes in the same order.
+    /// Adds addresses in this order, each given with the name of its interface, and marks them as ours. Continues after
+    /// a failure. Returns the results in the same order.
     pub async fn add_addresses(
         &self,
         addresses: impl IntoIterator<Item = (Placed, &str)>,
@@ -109,10 +110,11 @@ impl Netlink {
         attributes.push(AddressAttribute::Protocol(ADDRESS_PROTOCOL));
         if address.is_ipv6() {
             // Another host has the address, or had it until now. Duplicate address detection (RFC 4862 5.4) would find
-            // that host, or take a second. RFC 9568 8.2 (conformance 57): a virtual address is installed without it.
+            // that host, and would take a second in any case. RFC 9568 8.2 (conformance 57): a virtual address is
+            // installed without it.
             attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-            // Always valid, but deprecated: this host does not choose it as the source of its own connections (RFC 6724
-            // 5, rule 3).
+            // The address stays valid but is deprecated, so this host does not choose it as the source of its own
+            // connections (RFC 6724 5, rule 3).
             let mut lifetimes = CacheInfo::default();
             (lifetimes.ifa_valid, lifetimes.ifa_preferred) = (u32::MAX, 0);
             attributes.push(AddressAttribute::CacheInfo(lifetimes));
@@ -127,10 +129,10 @@ impl Netlink {
         }
     }
 
-    /// Lists all addresses that are on interfaces, in the kernel's order.
+    /// Lists the addresses of all interfaces, in the kernel's order.
     ///
     /// # Errors
-    /// The kernel does not list them.
+    /// The kernel refuses to list them.
     pub async fn addresses(&self) -> Result<Vec<FoundAddress>, NetError> {
         let found = |message: AddressMessage| {
             Some(FoundAddress {
@@ -144,8 +146,8 @@ impl Netlink {
         Ok(self.address_messages().await?.into_iter().filter_map(found).collect())
     }
 
-    /// Removes these addresses, in this order, whoever has added them. Returns the outcomes in the same order; an
-    /// address that is gone by then counts as removed.
+    /// Removes these addresses in this order, whoever has added them. Returns the results in the same order. An address
+    /// that is already gone counts as removed.
     pub async fn take_off(&self, found: Vec<(FoundAddress, &str)>) -> Vec<Result<(), NetError>> {
         let interfaces: BTreeSet<&str> = found.iter().map(|(_, interface)| *interface).collect();
         let _promote: Vec<_> = interfaces.into_iter().map(promote::Secondaries::on).collect();
@@ -156,12 +158,12 @@ impl Netlink {
         stream::iter(removals).buffered(IN_FLIGHT).collect().await
     }
 
-    /// Removes addresses that [`Self::add_addresses`] has added to interfaces (with their names). An address that is
-    /// gone, or that something else has added again in the meantime, is left alone. Continues after a failure. Returns
-    /// the addresses that could not be removed, with the reasons.
+    /// Removes addresses that [`Self::add_addresses`] has added, each given with the name of its interface. An address
+    /// that is gone, or that something else has added again meanwhile, is left alone. Continues after a failure.
+    /// Returns the addresses that could not be removed, with the reasons.
     ///
     /// # Errors
-    /// The kernel does not list addresses.
+    /// The kernel refuses to list addresses.
     pub async fn remove_addresses(
         &self,
         added: &BTreeMap<Placed, &str>,
@@ -169,8 +171,8 @@ impl Netlink {
         let messages = self.address_messages().await?;
         let interfaces: BTreeSet<&str> = added.values().copied().collect();
         let _promote: Vec<_> = interfaces.into_iter().map(promote::Secondaries::on).collect();
-        // Secondary addresses before their primary one: each removal of a primary one makes the kernel promote the
-        // next, which goes over all others.
+        // Secondary addresses go before their primary one. Otherwise the kernel would promote a secondary address at
+        // each removal, and look at all others for that.
         let removals = messages.into_iter().rev().filter_map(|message| {
             let found = interface_address(&message).filter(|found| found.ours || !*MARKS_LAST)?;
             let placed = (IfIndex::new(message.header.index), found.address, found.prefix_length);
@@ -183,12 +185,12 @@ impl Netlink {
         Ok(stream::iter(removals).buffered(IN_FLIGHT).filter_map(ready).collect().await)
     }
 
-    /// Removes every address that an agent added to any interface and did not remove before it ended, except those in
-    /// `keep` (interface index, address). Continues after a failure. Returns what was removed, as `address/prefix`, and
-    /// every failure.
+    /// Removes every address that an agent has left on any interface, except those in `keep` (interface index,
+    /// address). Continues after a failure. Returns what was removed, as `address/prefix on
+    /// interface`, and every failure.
     ///
     /// # Errors
-    /// The kernel does not list addresses or interfaces.
+    /// The kernel refuses to list addresses or interfaces.
     pub async fn remove_stale_addresses(
         &self,
         keep: &BTreeSet<(IfIndex, IpAddr)>,
@@ -225,8 +227,8 @@ impl Netlink {
         Ok((removed, failures))
     }
 
-    /// Lets frames for `mac` through the interface's unicast filter, beyond the life of this process. False if somebody
-    /// else lets them through already.
+    /// Opens the interface's unicast filter for frames to `mac`. It stays open when this process ends. Returns false if
+    /// something else has opened it already.
     ///
     /// # Errors
     /// The kernel refuses the entry.
@@ -249,7 +251,8 @@ impl Netlink {
         }
     }
 
-    /// Opens many filters, each given as (interface, index, MAC), and returns the outcomes in the same order.
+    /// Opens several filters, each given as (interface name, index, MAC address). Returns the results in the same
+    /// order.
     pub async fn open_unicast_filters(
         &self,
         filters: impl IntoIterator<Item = (&str, IfIndex, MacAddress)>,
@@ -259,7 +262,7 @@ impl Netlink {
         stream::iter(openings).buffered(IN_FLIGHT).collect().await
     }
 
-    /// Undoes [`Self::open_unicast_filter`]. It is not an error if the filter is closed or the interface is gone.
+    /// Undoes [`Self::open_unicast_filter`]. Succeeds if the filter is closed already, or if the interface is gone.
     ///
     /// # Errors
     /// The kernel refuses to remove the entry.
@@ -288,8 +291,8 @@ impl Netlink {
             .map_err(|source| NetError::List { what: "addresses", source })
     }
 
-    /// With [`promote::Secondaries`]: without, the kernel would take the operator's addresses of the same subnet away
-    /// with ours.
+    /// Removes one address, while the caller keeps a [`promote::Secondaries`]. Otherwise the kernel would remove the
+    /// operator's addresses of the same subnet together with ours.
     async fn delete(
         &self,
         interface: &str,

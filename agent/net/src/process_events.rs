@@ -1,7 +1,7 @@
-//! The kernel's process connector: reports processes that start, end and change their name.
+//! Reads from the kernel's process connector, which reports processes that start, end or change their names.
 //!
-//! There is one for the whole machine (linux/cn_proc.h). It is available only in the initial network namespace, with
-//! CAP_NET_ADMIN, and reports only to processes in the initial PID namespace.
+//! There is one for the whole machine (linux/cn_proc.h). It can be used only in the initial network namespace, with
+//! `CAP_NET_ADMIN`, by processes in the initial PID namespace.
 
 use std::io;
 
@@ -14,32 +14,32 @@ const CONNECTOR: u32 = 1;
 const LISTEN: u32 = 1;
 const NETLINK_HEADER: usize = 16;
 const CONNECTOR_HEADER: usize = 20;
-/// `what`, the processor and the time, before what depends on the kind.
+/// Length of `what`, the processor and the time, which come before the fields of each kind of event.
 const EVENT_HEADER: usize = 16;
-/// `NLMSG_DONE`, which the connector sends everything as.
+/// `NLMSG_DONE`: the type of all messages of the connector.
 const DONE: u16 = 3;
 
-/// What happened to a process; threads are left out.
+/// An event in the life of a process. Threads are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessEvent {
-    /// The subscription is active: all later events are delivered.
+    /// The subscription is active. All later events are delivered.
     Listening,
-    /// There is a new one, or one runs another program or has another name.
+    /// A process has started, or runs another program, or has another name.
     Changed(u32),
     /// A process with this id has ended.
     Ended(u32),
-    /// There was more than we could take.
+    /// The kernel dropped events, because the socket had no room for them.
     Missed,
 }
 
-/// A subscription.
+/// Subscription to the events of all processes.
 pub struct ProcessEvents {
     socket: TokioSocket,
     buffer: Vec<u8>,
 }
 
 impl ProcessEvents {
-    /// Subscribes to the kernel's process events, which takes `CAP_NET_ADMIN`.
+    /// Subscribes. Needs `CAP_NET_ADMIN`.
     ///
     /// # Errors
     /// The process lacks `CAP_NET_ADMIN`.
@@ -50,7 +50,7 @@ impl ProcessEvents {
         Ok(Self { socket, buffer: Vec::with_capacity(4096) })
     }
 
-    /// The next event that says something; an error ends the subscription.
+    /// Waits for the next event. An error ends the subscription.
     ///
     /// # Errors
     /// The socket cannot be read.
@@ -94,7 +94,7 @@ fn listen() -> Vec<u8> {
 /// `struct proc_event`
 fn decode(event: &[u8]) -> Option<ProcessEvent> {
     let word = |at: usize| Some(u32::from_ne_bytes(*event.get(at..)?.first_chunk()?));
-    // A process is its first thread.
+    // The id of a process is that of its first thread.
     let process = |at: usize| word(at).filter(|pid| word(at + 4) == Some(*pid));
     match word(0)? {
         0 => Some(ProcessEvent::Listening),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_told_apart_and_threads_left_out() {
+    fn events_are_distinguished_and_threads_are_left_out() {
         assert_eq!(event(0, &[0]), Some(ProcessEvent::Listening));
         assert_eq!(event(1, &[7, 7, 8, 8]), Some(ProcessEvent::Changed(8)));
         assert_eq!(event(1, &[7, 7, 9, 7]), None, "a thread");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_is_as_long_as_it_says() {
+    fn the_length_in_the_request_is_its_length() {
         assert_eq!(listen().len(), 40);
         assert_eq!(listen()[..4], 40_u32.to_ne_bytes());
     }

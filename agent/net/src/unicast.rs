@@ -1,4 +1,4 @@
-//! Sends IP packets to one other router: the kernel finds the way and the neighbor's MAC.
+//! Sends IP packets to one other router. The kernel finds the route and the neighbor's MAC address.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,12 +13,13 @@ use xvrrp_common::units::IfIndex;
 
 use super::packet::PRIORITY_CONTROL;
 
-/// Room for what waits until the neighbor has answered ARP or a solicitation, in bytes: more than the kernel lets wait
-/// (`net.ipv4.neigh.default.unres_qlen_bytes`, 212,992), which then drops the oldest. So a router that is gone does not
-/// make sending fail.
+/// Room in bytes for packets that wait until the neighbor answers ARP or a solicitation. It is more than the kernel's
+/// own limit (`net.ipv4.neigh.default.unres_qlen_bytes`, 212,992), beyond which the kernel drops the oldest packet. So
+/// sending to a router that is gone does not fail.
 const SEND_BUFFER: usize = 1 << 20;
 
-/// A raw IP socket that only sends: `IPPROTO_RAW` receives nothing (raw(7)), and the IP header is ours.
+/// A raw IP socket that only sends. With `IPPROTO_RAW` it receives nothing, and the sender builds the IP header
+/// (raw(7)).
 #[derive(Debug)]
 pub struct UnicastSocket {
     fd: OwnedFd,
@@ -33,7 +34,7 @@ enum To {
 }
 
 impl UnicastSocket {
-    /// Opens a socket to `peer`, by this interface and no other. Needs `CAP_NET_RAW` and `CAP_NET_ADMIN`.
+    /// Opens a socket that sends to `peer` through this interface only. Needs `CAP_NET_RAW` and `CAP_NET_ADMIN`.
     ///
     /// # Errors
     /// No raw socket to the peer can be opened on the interface.
@@ -41,7 +42,7 @@ impl UnicastSocket {
         let (family, to) = match peer {
             IpAddr::V4(peer) => (AddressFamily::Inet, To::Ipv4(ipv4(peer))),
             IpAddr::V6(peer) => {
-                // Other addresses than link-local ones have no scope.
+                // Only link-local addresses have a scope.
                 let scope = if peer.is_unicast_link_local() { ifindex.get() } else { 0 };
                 (AddressFamily::Inet6, To::Ipv6(SockaddrIn6::from(SocketAddrV6::new(peer, 0, 0, scope))))
             }
@@ -54,12 +55,12 @@ impl UnicastSocket {
         Ok(Self { fd, peer, to })
     }
 
-    /// Returns the router that it sends to.
+    /// Returns the address of the other router.
     pub fn peer(&self) -> IpAddr {
         self.peer
     }
 
-    /// Hands the packet to the kernel; never waits.
+    /// Hands the packet to the kernel. Never waits.
     ///
     /// # Errors
     /// There is no route to the peer, or the interface is down.

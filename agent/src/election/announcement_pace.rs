@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_sends_its_rate_and_what_it_has_saved_up_and_no_more() {
+    fn an_interface_sends_at_its_rate_plus_what_it_has_saved_and_no_more() {
         let mut pace = Pace::new(1);
         assert_eq!(exhaust(&mut pace, ETH0, at(0)), 5_000);
         assert_eq!(exhaust(&mut pace, ETH0, at(0)), 0);
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_is_bounded_whoever_sends() {
+    fn the_size_of_a_round_is_limited_over_all_interfaces() {
         let mut pace = Pace::new(1);
         let sent = pace.grant(ETH0, 200, Takeover, at(0)) + pace.grant(ETH1, 200, Takeover, at(0));
         assert_eq!((sent, pace.is_spent()), (ROUND, true));
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_announced_in_their_order_round_and_round() {
+    fn addresses_are_announced_in_order_and_then_from_the_first_one_again() {
         let mut owed = Owed::default();
         owed.take_over(5);
         assert_eq!(owed.take(Takeover, 3, 5), Portion::new(0, 3));

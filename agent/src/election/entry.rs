@@ -8,14 +8,14 @@ use xvrrp_vrrp::State;
 /// Copy of a virtual router's entry in the maps, as the agent last wrote it. Every write replaces the whole entry, so
 /// the copy also has the priority, the version and other values that are only read from the state machine.
 #[derive(Debug)]
-pub struct Entry {
+pub struct MapEntry {
     key: RouterKey,
     router: Router,
     /// The lease when the agent last wrote or read it.
     lease: u64,
 }
 
-impl Entry {
+impl MapEntry {
     /// Describes the entry that the maps have at the start: in the role [`Router::ROLE_INITIALIZE`], or in
     /// [`Router::ROLE_ACTIVE`] if the role is resumed. `resume` is the end of the lease then.
     pub fn new(key: RouterKey, router: Router, resume: Option<Instant>) -> Self {

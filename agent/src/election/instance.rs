@@ -16,7 +16,7 @@ use super::announcement_pace::{Owed, Pace, TURN, Urgency};
 use super::checksum::{Form, Sample};
 use super::comparison::Comparison;
 use super::config::{InstanceConfig, PROBLEM_PAUSE, cannot_send};
-use super::entry::Entry;
+use super::entry::MapEntry;
 use super::frames::{Advertised, Announcements, Portion};
 use super::report::{Outlets, Report, RouterProblem, Transition};
 use super::status::{Conflict, LatestAdvert, RouterStatus, Timers};
@@ -29,7 +29,7 @@ use crate::process::clock;
 pub struct Instance {
     config: InstanceConfig,
     machine: VirtualRouter,
-    entry: Entry,
+    entry: MapEntry,
     /// The adverts, ready to be sent: with our priority, and with priority 0 to give up the role.
     advert: Vec<Vec<u8>>,
     release: Vec<Vec<u8>>,
@@ -43,7 +43,7 @@ pub struct Instance {
     pending_problem: Option<RouterProblem>,
     adverts_sent: u64,
     conflict: Option<Conflict>,
-    /// When to announce every address because of the latest claim.
+    /// Time at which to announce every address because of the latest claim.
     second_answer: Option<Instant>,
     /// The end of the lease on which it resumes the Active role when it is started, if it does.
     resume: Option<Instant>,
@@ -58,7 +58,7 @@ impl Instance {
     ///
     /// # Errors
     /// An advert cannot carry what the configuration says, which the configuration's check should have refused.
-    pub fn new(config: InstanceConfig, machine: xvrrp_vrrp::RouterConfig, entry: Entry) -> io::Result<Self> {
+    pub fn new(config: InstanceConfig, machine: xvrrp_vrrp::RouterConfig, entry: MapEntry) -> io::Result<Self> {
         let stands_by = entry.has(abi::Router::STANDS_BY);
         let now = clock::now();
         let mut instance = Self {
@@ -490,7 +490,7 @@ impl Instance {
 }
 
 /// Returns the form of the checksum that adverts have until another one is learned.
-fn initial_form(entry: &Entry) -> ChecksumForm {
+fn initial_form(entry: &MapEntry) -> ChecksumForm {
     let plain = entry.checksum() == abi::Router::CHECKSUM_PLAIN || entry.has(abi::Router::SENDS_PLAIN);
     if plain { ChecksumForm::Plain } else { ChecksumForm::PseudoHeader }
 }

@@ -35,7 +35,7 @@ use crate::process::clock;
 use crate::process::realtime;
 use announcement_pace::{Pace, TURN, Urgency};
 pub(crate) use config::InstanceConfig;
-pub(crate) use entry::Entry;
+pub(crate) use entry::MapEntry;
 pub(crate) use frames::Advertised;
 pub use instance::Instance;
 use report::Outlets;
@@ -51,7 +51,7 @@ const RENEWAL_PAUSE: Interval = Interval::from_millis(1);
 
 /// A request of the management side to the election.
 #[derive(Debug)]
-pub enum Command {
+pub enum ElectionRequest {
     /// An interface has gained or lost its carrier, or its own MAC address has changed.
     Interface {
         /// The interface.
@@ -121,7 +121,7 @@ pub enum Ending {
 #[derive(Debug)]
 pub struct ElectionThread {
     /// Queue of requests to the election. Sending fails once the election has ended.
-    pub commands: mpsc::UnboundedSender<Command>,
+    pub requests: mpsc::UnboundedSender<ElectionRequest>,
     /// Queue of its reports, which is closed when the election ends, for whatever reason.
     pub reports: mpsc::UnboundedReceiver<Report>,
     thread: JoinHandle<(Tables, Result<Ending, ElectionError>)>,
@@ -148,7 +148,7 @@ pub fn spawn(
     (addresses, address_reports): (mpsc::UnboundedSender<AddressRequest>, mpsc::UnboundedReceiver<AddressReport>),
     realtime_priority: u8,
 ) -> io::Result<ElectionThread> {
-    let (commands, command_receiver) = mpsc::unbounded_channel();
+    let (requests, request_receiver) = mpsc::unbounded_channel();
     let (report_sender, reports) = mpsc::unbounded_channel();
     let thread = thread::Builder::new().name("election".to_owned()).spawn(move || {
         if realtime_priority > 0 {
@@ -158,10 +158,10 @@ pub fn spawn(
         let pace = Pace::new(instances.len());
         let outlets = Outlets::new(report_sender, addresses);
         let mut election = Election { tables, instances, outlets, pace, renew_all_at: Instant::default() };
-        let outcome = election.run_to_end(command_receiver, address_reports);
+        let outcome = election.run_to_end(request_receiver, address_reports);
         (election.tables, outcome)
     })?;
-    Ok(ElectionThread { commands, reports, thread })
+    Ok(ElectionThread { requests, reports, thread })
 }
 
 fn be_realtime(priority: u8, reports: &mpsc::UnboundedSender<Report>) {
@@ -175,18 +175,18 @@ struct Election {
     instances: PerRouter<Instance>,
     outlets: Outlets,
     pace: Pace,
-    /// When to compute the lease of all again, unless the kernel half ends one earlier.
+    /// Time at which to compute the lease of all again, unless the kernel half ends a lease earlier.
     renew_all_at: Instant,
 }
 
 impl Election {
     fn run_to_end(
         &mut self,
-        commands: mpsc::UnboundedReceiver<Command>,
+        requests: mpsc::UnboundedReceiver<ElectionRequest>,
         address_reports: mpsc::UnboundedReceiver<AddressReport>,
     ) -> Result<Ending, ElectionError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let outcome = runtime.block_on(self.run(commands, address_reports));
+        let outcome = runtime.block_on(self.run(requests, address_reports));
         if let Ok(Ending::Succeeded) = outcome {
             self.outlets.request(AddressRequest::Leave);
             return outcome;
@@ -198,7 +198,7 @@ impl Election {
 
     async fn run(
         &mut self,
-        mut commands: mpsc::UnboundedReceiver<Command>,
+        mut requests: mpsc::UnboundedReceiver<ElectionRequest>,
         mut address_reports: mpsc::UnboundedReceiver<AddressReport>,
     ) -> Result<Ending, ElectionError> {
         // SAFETY: `Events` owns the descriptor, and keeps it until it is dropped.
@@ -218,27 +218,30 @@ impl Election {
             let next = self.instances.iter().filter_map(Instance::deadline).chain(announces).min();
             timer.arm(if more { Some(clock::now()) } else { next })?;
             tokio::select! {
-                // Events and deadlines are handled whatever ends the wait. Commands come first, so that a flood of
+                // Events and deadlines are handled whatever ends the wait. Requests come first, so that a flood of
                 // events cannot keep a stop from being noticed.
                 biased;
-                command = commands.recv() => match command {
-                    Some(Command::Interface { ifindex, running, mac }) => self.interface_changed(ifindex, running, mac)?,
-                    Some(Command::Track { router, priority, checks }) => self.track(router, priority, checks)?,
-                    Some(Command::StandBy { routers, on }) => self.stand_by(&routers, on)?,
-                    Some(Command::Status(reply)) => {
+                request = requests.recv() => match request {
+                    Some(ElectionRequest::Interface { ifindex, running, mac }) => {
+                        self.interface_changed(ifindex, running, mac)?;
+                    }
+                    Some(ElectionRequest::Track { router, priority, checks }) => self.track(router, priority, checks)?,
+                    Some(ElectionRequest::StandBy { routers, on }) => self.stand_by(&routers, on)?,
+                    Some(ElectionRequest::Status(reply)) => {
                         let now = clock::now();
                         // The requester may be gone by now, which does not matter.
-                        let _ = reply.send(self.instances.iter().map(|instance| instance.status(now, &self.tables)).collect());
+                        let status = self.instances.iter().map(|instance| instance.status(now, &self.tables));
+                        let _ = reply.send(status.collect());
                     }
-                    Some(Command::Forget(retained)) => {
+                    Some(ElectionRequest::Forget(retained)) => {
                         // Entries that stay in the maps have no role. The next start removes them.
                         let _ = self.tables.retain(&retained);
                     }
-                    Some(Command::Answer(reply)) => {
+                    Some(ElectionRequest::Answer(reply)) => {
                         let _ = reply.send(());
                     }
-                    Some(Command::Stop) | None => return Ok(Ending::Stopped),
-                    Some(Command::Succession) => {
+                    Some(ElectionRequest::Stop) | None => return Ok(Ending::Stopped),
+                    Some(ElectionRequest::Succession) => {
                         self.drain_events(events.get_mut(), &by_slot)?;
                         for index in self.instances.indices() {
                             if let Some(instance) = self.instances.get_mut(index) {

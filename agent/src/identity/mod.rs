@@ -8,12 +8,12 @@ use xvrrp_config::GroupIndex;
 pub struct RouterIndex(usize);
 
 impl RouterIndex {
-    /// The virtual router that comes after `index` others.
+    /// Makes the number of the virtual router that comes after `index` others.
     pub const fn new(index: usize) -> Self {
         Self(index)
     }
 
-    /// How many virtual routers come before this one.
+    /// Returns how many virtual routers come before this one.
     pub const fn get(self) -> usize {
         self.0
     }
@@ -25,12 +25,12 @@ impl RouterIndex {
 pub struct Place(usize);
 
 impl Place {
-    /// The virtual router that comes after `place` others.
+    /// Makes the place of the virtual router that comes after `place` others.
     pub const fn new(place: usize) -> Self {
         Self(place)
     }
 
-    /// How many virtual routers come before this one.
+    /// Returns how many virtual routers come before this one.
     pub const fn get(self) -> usize {
         self.0
     }

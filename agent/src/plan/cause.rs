@@ -11,8 +11,8 @@ use xvrrp_vrrp::Reason;
 pub enum Cause {
     /// The election's reason.
     Election(Reason),
-    /// What is wrong on the host, in words: the virtual router cannot take part in the election. A client of another
-    /// version also reads a [`Reason`] that it does not know as this.
+    /// A description of what is wrong on the host, so that the virtual router cannot take part in the election. It also
+    /// holds a [`Reason`] of another version that the reader does not know.
     Host(String),
 }
 

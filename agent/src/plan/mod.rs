@@ -66,7 +66,7 @@ pub struct Waiting<'a> {
 pub enum Hindrance {
     /// Its interface lacks something.
     Obstacle(Obstacle),
-    /// Setting it up has failed with this message. That may be tried again.
+    /// Setting it up has failed with this message. Another attempt may succeed.
     Failed(String),
 }
 

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn lines_that_nobody_has_written_are_waited_for_and_only_for_a_while() {
+    async fn unwritten_lines_are_waited_for_until_a_deadline() {
         let line = b"a line\n";
         let (mut queue, mut written) = (Sender(Vec::new()), Receiver(Vec::new()));
         queue.write_all(line).unwrap();

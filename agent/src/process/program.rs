@@ -89,7 +89,7 @@ pub struct Children(Arc<Mutex<BTreeMap<i32, RunningProgram>>>);
 pub struct RunningProgram {
     /// Process id, which is also the id of its process group.
     pub pid: i32,
-    /// When its timeout ends, in nanoseconds of the boot-time clock.
+    /// End of its timeout, in nanoseconds of the boot-time clock.
     pub until: u64,
     /// Why it runs.
     #[serde(flatten)]

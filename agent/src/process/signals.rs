@@ -76,7 +76,7 @@ pub fn hold_back() {
     let _ = handled().thread_block();
 }
 
-/// Has the next agent of this process, whose signals are held back, reload.
+/// Makes the next agent of this process, whose signals are held back, reload.
 pub fn reload_later() {
     // Fails only for a process that does not exist.
     let _ = signal::kill(Pid::this(), SIGHUP);

@@ -9,7 +9,7 @@ use anyhow::Context;
 use xvrrp_common::units::{Family, IfIndex};
 use xvrrp_net::{Interface, InterfaceSender, Memberships, PacketSocket, UnicastSocket};
 
-use crate::election::{Entry, Instance, InstanceConfig};
+use crate::election::{Instance, InstanceConfig, MapEntry};
 use crate::identity::{PerRouter, RouterIndex};
 use crate::plan::{Plan, Plans};
 
@@ -123,7 +123,7 @@ pub fn instances(
             kept: !resting.contains(&plan.index),
             checks: plan.verdict.checks,
         };
-        let entry = Entry::new(plan.key, plan.kernel(), plan.resume);
+        let entry = MapEntry::new(plan.key, plan.kernel(), plan.resume);
         let instance = Instance::new(config, plan.machine(), entry);
         instance.with_context(|| format!("virtual_router \"{}\": cannot build its advert", plan.config.name))
     };

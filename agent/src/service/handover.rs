@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use xvrrp_config::VirtualRouterConfig;
 
 use crate::control::Answer;
-use crate::election::Command;
+use crate::election::ElectionRequest;
 use crate::identity::RouterIndex;
 use crate::plan::Plan;
 
@@ -16,7 +16,7 @@ use crate::plan::Plan;
 #[derive(Debug)]
 pub struct Handovers {
     routers: BTreeMap<String, Candidate>,
-    election: mpsc::UnboundedSender<Command>,
+    election: mpsc::UnboundedSender<ElectionRequest>,
 }
 
 /// A virtual router with all of its families.
@@ -30,7 +30,7 @@ struct Candidate {
 
 impl Handovers {
     /// Accepts requests for these virtual routers.
-    pub fn new(plans: &[Plan<'_>], election: mpsc::UnboundedSender<Command>) -> Self {
+    pub fn new(plans: &[Plan<'_>], election: mpsc::UnboundedSender<ElectionRequest>) -> Self {
         let mut routers = BTreeMap::new();
         for Plan { index, config, .. } in plans {
             let VirtualRouterConfig { name, priority, preempt, .. } = config;
@@ -52,7 +52,7 @@ impl Handovers {
             return Answer::Refused { error };
         }
         // If the election has ended, there is no role left to give up.
-        let _ = self.election.send(Command::StandBy { routers: router.numbers.clone(), on });
+        let _ = self.election.send(ElectionRequest::StandBy { routers: router.numbers.clone(), on });
         Answer::StandingBy { standing_by: on, preempts: !on && router.preempt }
     }
 }

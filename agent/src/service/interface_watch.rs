@@ -45,7 +45,7 @@ pub struct InterfaceWatch {
 #[derive(Debug)]
 struct Change {
     reason: String,
-    /// Only an address is missing: the interface exists and is up.
+    /// True if only an address is missing, while the interface exists and is up.
     bare: bool,
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use xvrrp_common::units::IfIndex;
 use xvrrp_net::{Interface, LinkChange, LinkMonitor, LinkNews, Netlink};
 
-use crate::election::Command;
+use crate::election::ElectionRequest;
 use crate::process::runtime_thread;
 
 /// How many notifications wait for the management side. If more arrive, it looks at all interfaces instead.
@@ -35,7 +35,7 @@ pub struct LinkReports(Arc<Mutex<LinkState>>);
 #[derive(Debug, Default)]
 struct LinkState {
     /// The election; `None` before it runs.
-    election: Option<mpsc::UnboundedSender<Command>>,
+    election: Option<mpsc::UnboundedSender<ElectionRequest>>,
     /// The changes before it ran.
     early: Vec<LinkChange>,
     /// Interfaces whose virtual routers have not started yet: nothing is reported of them.
@@ -78,7 +78,7 @@ impl LinkWatch {
         Some(if self.missed.swap(false, Ordering::Relaxed) { LinkNews::Missed } else { news })
     }
 
-    /// Where links are reported to the election.
+    /// Returns the handle by which links are reported to the election.
     pub fn reports(&self) -> LinkReports {
         self.reports.clone()
     }
@@ -86,7 +86,7 @@ impl LinkWatch {
 
 impl LinkReports {
     /// Connects the election, and reports what has changed before. Nothing is reported of interfaces that are `held`.
-    pub fn connect(&self, election: mpsc::UnboundedSender<Command>, held: BTreeSet<IfIndex>) {
+    pub fn connect(&self, election: mpsc::UnboundedSender<ElectionRequest>, held: BTreeSet<IfIndex>) {
         let mut state = self.lock();
         state.election = Some(election);
         state.held = held;
@@ -164,7 +164,7 @@ impl LinkReports {
         state.report(change);
     }
 
-    /// Held while a command is sent, so that the election hears of everything in its order.
+    /// Held while a request is sent, so that the election hears of everything in its order.
     fn lock(&self) -> MutexGuard<'_, LinkState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -177,7 +177,7 @@ impl LinkState {
         if !self.held.contains(&ifindex) {
             let running = running && !self.lost.contains_key(&ifindex);
             // An election that has ended needs no reports.
-            let _ = election.send(Command::Interface { ifindex, running, mac });
+            let _ = election.send(ElectionRequest::Interface { ifindex, running, mac });
         }
     }
 }
@@ -193,10 +193,10 @@ mod tests {
         LinkChange { ifindex, running, mac: None }
     }
 
-    fn heard(commands: &mut mpsc::UnboundedReceiver<Command>) -> Vec<(IfIndex, bool)> {
+    fn heard(requests: &mut mpsc::UnboundedReceiver<ElectionRequest>) -> Vec<(IfIndex, bool)> {
         let mut heard = Vec::new();
-        while let Ok(command) = commands.try_recv() {
-            if let Command::Interface { ifindex, running, .. } = command {
+        while let Ok(request) = requests.try_recv() {
+            if let ElectionRequest::Interface { ifindex, running, .. } = request {
                 heard.push((ifindex, running));
             }
         }
@@ -209,40 +209,40 @@ mod tests {
         for (ifindex, running) in [(ETH0, false), (ETH1, false), (ETH0, true)] {
             reports.report(change(ifindex, running));
         }
-        let (election, mut commands) = mpsc::unbounded_channel();
+        let (election, mut requests) = mpsc::unbounded_channel();
         reports.connect(election, [ETH1].into());
         reports.report(change(ETH1, true));
         reports.report(change(ETH0, false));
-        assert_eq!(heard(&mut commands), [(ETH0, false), (ETH0, true), (ETH0, false)]);
+        assert_eq!(heard(&mut requests), [(ETH0, false), (ETH0, true), (ETH0, false)]);
     }
 
     #[test]
     fn an_interface_without_the_kernel_half_is_down_until_it_has_it_again() {
         let reports = LinkReports::default();
-        let (election, mut commands) = mpsc::unbounded_channel();
+        let (election, mut requests) = mpsc::unbounded_channel();
         reports.connect(election, BTreeSet::new());
         assert!(reports.lose(ETH0, "eth0") && !reports.lose(ETH0, "eth0"));
         reports.report(change(ETH0, true));
-        assert_eq!(heard(&mut commands), [(ETH0, false), (ETH0, false)]);
+        assert_eq!(heard(&mut requests), [(ETH0, false), (ETH0, false)]);
         assert!(reports.regain(ETH0) && !reports.regain(ETH0));
         reports.report(change(ETH0, true));
-        assert_eq!(heard(&mut commands), [(ETH0, true)]);
+        assert_eq!(heard(&mut requests), [(ETH0, true)]);
     }
 
     #[test]
     fn a_change_that_comes_while_the_interfaces_are_listed_is_not_undone_by_the_list() {
         let reports = LinkReports::default();
-        let (election, mut commands) = mpsc::unbounded_channel();
+        let (election, mut requests) = mpsc::unbounded_channel();
         reports.connect(election, BTreeSet::new());
         reports.begin_look();
         reports.report(change(ETH0, true));
         // In the list neither is there yet.
         assert!(reports.end_look(&[ETH0, ETH1].into(), Some(Vec::new())));
-        assert_eq!(heard(&mut commands), [(ETH0, true), (ETH1, false)]);
+        assert_eq!(heard(&mut requests), [(ETH0, true), (ETH1, false)]);
 
         reports.begin_look();
         assert!(!reports.end_look(&[ETH0].into(), None));
         assert!(reports.end_look(&[ETH0].into(), Some(Vec::new())), "an earlier change does not count");
-        assert_eq!(heard(&mut commands), [(ETH0, false)]);
+        assert_eq!(heard(&mut requests), [(ETH0, false)]);
     }
 }

@@ -4,7 +4,7 @@ use xvrrp_net::LinkNews;
 
 use super::{Service, supervisor};
 use crate::addresses::AddressRequest;
-use crate::election::{Command, Report};
+use crate::election::{ElectionRequest, Report};
 use crate::process::signals::ReceivedSignal;
 use crate::succession::departure::ExitRequest;
 use crate::tracking::{Verdict, VerdictUpdate};
@@ -82,7 +82,7 @@ impl Service<'_> {
         if received.stop {
             tracing::info!("{}: giving up every role", received.signal);
             supervisor::notify_stopping();
-            self.threads.command(Command::Stop);
+            self.threads.send_to_election(ElectionRequest::Stop);
         } else {
             tokio::spawn(self.departure.clone().reload_on_signal());
         }
@@ -90,7 +90,7 @@ impl Service<'_> {
 
     fn check_changed(&mut self, update: VerdictUpdate) {
         let VerdictUpdate { router, verdict: Verdict { priority, checks } } = update;
-        self.threads.command(Command::Track { router, priority, checks });
+        self.threads.send_to_election(ElectionRequest::Track { router, priority, checks });
     }
 
     async fn check_attachments(&mut self) {

@@ -120,7 +120,7 @@ impl<'a> Service<'a> {
         };
         // From here on, no failure ends this agent.
         let Elected { plans, memberships, threads, counters, outcomes, inherited, farewell, .. } = elected;
-        let commands = threads.election.commands.clone();
+        let election = threads.election.requests.clone();
         say_farewell(&start, farewell, &threads, inherited.renewed);
         let tracker = Tracker::start(start.config, &outcomes, plans.ready.iter().map(|plan| plan.config), &children);
         let waits = notify_of_waiting(&plans, &inherited.waiting, &mut notifications);
@@ -133,12 +133,12 @@ impl<'a> Service<'a> {
             kept: Arc::clone(&threads.addresses.accounts),
             unpinned: attachment_watch.unpinned(),
         };
-        let inspector = Inspector::new(start.config, &plans, &waits, &attached.modes, sources, commands.clone());
+        let inspector = Inspector::new(start.config, &plans, &waits, &attached.modes, sources, election.clone());
         let (requests, exit_requests) = mpsc::unbounded_channel();
         let departure = Departure { reload: start.reload, addresses: threads.addresses.requests.downgrade(), requests };
         let handler = RequestHandler {
             inspector: Arc::new(inspector),
-            handovers: Handovers::new(&plans.ready, commands.clone()),
+            handovers: Handovers::new(&plans.ready, election.clone()),
             monitors: Monitors::new(monitor, &plans.ready),
             departure: departure.clone(),
         };
@@ -147,7 +147,7 @@ impl<'a> Service<'a> {
         let fence = start_fence(start.attachments, plans.ifindices());
         let mut reporter = Reporter::new(&plans.ready, counters);
         lock_memory(start.config.agent.realtime_priority, &mut reporter);
-        let heartbeats = supervisor::spawn_watchdog(commands);
+        let heartbeats = supervisor::spawn_watchdog(election);
         start.signals.let_in();
         supervisor::notify_ready(plans.ready.len(), waits.len());
         clean_up_after_gone_namespaces(start.pins.clone(), start.config.agent.control.clone());
@@ -211,7 +211,7 @@ impl<'a> Start<'a> {
         let resting: BTreeSet<RouterIndex> = resting.collect();
         let instances = equipment::instances(&plans, sockets, &held, &resting)?;
         let threads = Threads::start(tables, instances, placements, self.config.agent.realtime_priority).await?;
-        self.links.reports().connect(threads.election.commands.clone(), held);
+        self.links.reports().connect(threads.election.requests.clone(), held);
         std::mem::take(&mut self.files).close_kept();
         let farewell = Farewell { removed, retained };
         Ok(Elected { plans, memberships, threads, attached, counters, outcomes, inherited, farewell })
@@ -361,7 +361,7 @@ fn lock_memory(realtime_priority: u8, reporter: &mut Reporter) {
 /// Gives up the roles of virtual routers that are no longer configured, and logs what the configuration's check warns
 /// of.
 fn say_farewell(start: &Start<'_>, farewell: Farewell, threads: &Threads, renewed: bool) {
-    let (addresses, election) = (threads.addresses.requests.downgrade(), threads.election.commands.clone());
+    let (addresses, election) = (threads.addresses.requests.downgrade(), threads.election.requests.clone());
     tokio::spawn(farewell.say(addresses, election, start.interfaces.to_vec(), Arc::clone(&start.socket)));
     if renewed {
         tokio::spawn(check::report_warnings(start.config.clone()));

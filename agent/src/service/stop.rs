@@ -8,7 +8,7 @@ use xvrrp_net::{Memberships, PacketSocket};
 use super::{Service, supervisor};
 use crate::addresses;
 use crate::control::Successor;
-use crate::election::{Command, ElectionError, Ending};
+use crate::election::{ElectionError, ElectionRequest, Ending};
 use crate::process::log_queue;
 use crate::process::signals::Signals;
 use crate::succession::departure::ExitRequest;
@@ -50,7 +50,7 @@ impl Service<'_> {
         let checks = self.tracker.outcomes();
         if let Some(exit) = &mut exit {
             self.prepare(exit).await;
-            self.threads.command(Command::Succession);
+            self.threads.send_to_election(ElectionRequest::Succession);
         } else {
             self.tracker.stop().await;
             self.close_clients().await;

@@ -5,7 +5,7 @@ use std::thread;
 use sd_notify::NotifyState;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::election::Command;
+use crate::election::ElectionRequest;
 
 /// Reports that every virtual router takes part in its election, except those that wait for their interface.
 pub fn notify_ready(virtual_routers: usize, waiting: usize) {
@@ -36,14 +36,16 @@ pub fn notify_stopping() {
 /// have to wait for the other.
 ///
 /// Returns the requests that the management side has to answer.
-pub fn spawn_watchdog(election: mpsc::UnboundedSender<Command>) -> mpsc::UnboundedReceiver<oneshot::Sender<()>> {
+pub fn spawn_watchdog(
+    election: mpsc::UnboundedSender<ElectionRequest>,
+) -> mpsc::UnboundedReceiver<oneshot::Sender<()>> {
     let (management, heartbeats) = mpsc::unbounded_channel();
     let Some(limit) = sd_notify::watchdog_enabled() else { return heartbeats };
     let watch = move || {
         let answers = |asked: bool, answer: oneshot::Receiver<()>| asked && answer.blocking_recv().is_ok();
         loop {
             let [(ask_one, one), (ask_other, other)] = [oneshot::channel(), oneshot::channel()];
-            let asked = [election.send(Command::Answer(ask_one)).is_ok(), management.send(ask_other).is_ok()];
+            let asked = [election.send(ElectionRequest::Answer(ask_one)).is_ok(), management.send(ask_other).is_ok()];
             if !answers(asked[0], one) || !answers(asked[1], other) {
                 // The election or the management side has ended, so this thread ends too.
                 return;

@@ -6,7 +6,7 @@ use xvrrp_dataplane::Tables;
 
 use crate::addresses;
 use crate::addresses::{AddressRequest, AddressThread, Placement};
-use crate::election::{self, Command, ElectionThread, Ending, Instance, Report};
+use crate::election::{self, ElectionRequest, ElectionThread, Ending, Instance, Report};
 use crate::identity::PerRouter;
 
 /// The election thread and the address thread, which start together and end together.
@@ -38,14 +38,14 @@ impl Threads {
             }
         };
         let (reply, started) = oneshot::channel();
-        let _ = election.commands.send(Command::Answer(reply));
+        let _ = election.requests.send(ElectionRequest::Answer(reply));
         let _ = started.await;
         Ok(Self { election, addresses })
     }
 
-    /// Sends a command to the election. Does nothing if the election has ended.
-    pub fn command(&self, command: Command) {
-        let _ = self.election.commands.send(command);
+    /// Sends a request to the election. Does nothing if the election has ended.
+    pub fn send_to_election(&self, request: ElectionRequest) {
+        let _ = self.election.requests.send(request);
     }
 
     /// Sends a request to the address thread.
@@ -56,7 +56,7 @@ impl Threads {
     /// Ends both threads because the start has failed. With `leaves`, the predecessor still waits, and roles and
     /// addresses are left to it.
     pub fn give_up(self, leaves: bool) {
-        self.command(if leaves { Command::Succession } else { Command::Stop });
+        self.send_to_election(if leaves { ElectionRequest::Succession } else { ElectionRequest::Stop });
         let _ = self.election.join();
         self.addresses.join();
     }

@@ -86,7 +86,7 @@ async fn listen(address: SocketAddr, pause: Duration) -> TcpListener {
 #[derive(Debug, Default)]
 struct Clients {
     tasks: JoinSet<()>,
-    /// In the order in which the clients connected.
+    /// Handles in the order in which the clients connected.
     handles: VecDeque<AbortHandle>,
 }
 

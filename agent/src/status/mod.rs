@@ -22,7 +22,7 @@ use crate::control::status::{
     ActiveRouter, AddressConflict, AgentStatus, CheckStatus, HeardRouter, HistoryEntry, PeerStatus, RestoredCounts,
     SCHEMA, SyncGroupStatus, TimerStatus, TrackStatus, VirtualRouterStatus, counted, milliseconds,
 };
-use crate::election::{Command, RouterStatus, Timers};
+use crate::election::{ElectionRequest, RouterStatus, Timers};
 use crate::identity::{AudienceId, PerRouter, Place, RouterIndex};
 use crate::plan::cause::Cause;
 use crate::plan::waits::Waits;
@@ -35,13 +35,13 @@ use crate::tracking::CheckResult;
 #[derive(Debug)]
 pub struct Inspector {
     router_id: String,
-    /// In seconds since 1970.
+    /// Time at which the agent was started or last reloaded, in seconds since 1970.
     started: f64,
     routers: BTreeMap<Place, RouterInfo>,
     sync_groups: Vec<GroupInfo>,
     checks: Vec<CheckInfo>,
     sources: Sources,
-    election: mpsc::UnboundedSender<Command>,
+    election: mpsc::UnboundedSender<ElectionRequest>,
 }
 
 /// The sources of everything that changes, except the election.
@@ -96,7 +96,7 @@ struct RouterInfo {
     source: RouterSource,
 }
 
-/// Where the changing part of a virtual router's status comes from.
+/// Source of the changing part of a virtual router's status.
 #[derive(Debug)]
 enum RouterSource {
     /// The election, where it has this number.
@@ -114,7 +114,7 @@ impl Inspector {
         waits: &[Waits],
         modes: &BTreeMap<IfIndex, XdpMode>,
         sources: Sources,
-        election: mpsc::UnboundedSender<Command>,
+        election: mpsc::UnboundedSender<ElectionRequest>,
     ) -> Self {
         let ready = plans.ready.iter().map(|plan| {
             let xdp_mode = modes.get(&plan.interface.ifindex).copied();
@@ -154,7 +154,7 @@ impl Inspector {
     /// Returns the current status. It includes no virtual routers of the election while the agent is stopping.
     pub async fn status(&self) -> AgentStatus {
         let (reply, answer) = oneshot::channel();
-        let _ = self.election.send(Command::Status(reply));
+        let _ = self.election.send(ElectionRequest::Status(reply));
         let elected = answer.await.unwrap_or_default();
         let checks = self.sources.checks.borrow().clone();
         AgentStatus {

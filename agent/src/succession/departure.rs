@@ -15,7 +15,7 @@ use crate::succession::reload::{Reload, ReloadError};
 /// Longest wait of a successor for addresses that are being installed or removed.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// How often to look whether a file system still has to answer.
+/// Pause between two checks of whether a file system still has to answer.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Why this agent does not leave everything to a successor. Displays as the answer to the client that asks, and in the

@@ -18,7 +18,7 @@ use xvrrp_dataplane::Retained;
 use xvrrp_net::{Interface, PacketSocket, UnicastSocket};
 
 use crate::addresses;
-use crate::election::{Advertised, Command};
+use crate::election::{Advertised, ElectionRequest};
 
 /// Longest wait for the removal of addresses.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,13 +48,13 @@ impl Farewell {
     pub async fn say(
         self,
         addresses: mpsc::WeakUnboundedSender<addresses::AddressRequest>,
-        election: mpsc::UnboundedSender<Command>,
+        election: mpsc::UnboundedSender<ElectionRequest>,
         interfaces: Vec<Interface>,
         socket: Arc<PacketSocket>,
     ) {
         addresses::settle(&addresses, PATIENCE).await;
         // The election may have ended by now.
-        let _ = election.send(Command::Forget(self.retained));
+        let _ = election.send(ElectionRequest::Forget(self.retained));
         send(self.removed, &interfaces, &socket);
     }
 }

@@ -3,8 +3,8 @@
 //! The new agent finds the same state as after a crash, only sooner. A reload therefore handles a new configuration and
 //! a new version of the program in the same way, and there is only one way to start.
 //!
-//! The agent also reloads when its interfaces have changed (`service/interface_watch.rs`). It
-//! then keeps the running configuration.
+//! The agent also reloads when its interfaces have changed (`service/interface_watch.rs`). It then keeps the running
+//! configuration.
 
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -162,7 +162,8 @@ impl Reload {
     }
 }
 
-/// Removes the name of the program from the beginning of each line, because whoever reports the objection adds it.
+/// Removes the name of the program from the beginning of each line, because it is added again where the
+/// objection is printed.
 fn without_name(objection: &str) -> String {
     let lines = objection.lines().map(|line| line.strip_prefix("xvrrp: ").unwrap_or(line));
     lines.collect::<Vec<_>>().join("\n")

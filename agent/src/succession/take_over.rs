@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Why this process cannot take over from the running agent.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeOverError {
-    /// The kernel does not name the network namespace.
+    /// The kernel does not identify the network namespace.
     #[error("cannot identify the network namespace")]
     Namespace(#[source] io::Error),
     /// The running agent refuses, or does not answer properly.
@@ -28,8 +28,8 @@ pub enum TakeOverError {
     Busy,
     /// The running agent has agreed, but it still holds the singleton.
     #[error(
-        "the running agent did not release its roles within {PATIENCE:?}: another `xvrrp run --replace` has taken over from it, or \
-         it hangs; look at `xvrrp status`, and try again if this agent is still needed"
+        "the running agent did not release its roles within {PATIENCE:?}: another `xvrrp run --replace` has taken over \
+         from it, or it hangs; look at `xvrrp status`, and try again if this agent is still needed"
     )]
     Late,
     /// The singleton is free, but cannot be claimed.

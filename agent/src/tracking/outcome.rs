@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_counts_at_once() {
+    fn a_number_becomes_the_outcome_at_once() {
         let mut filter = RiseFall::new(255, 255, Outcome::Pending);
         for value in [0, 5, -5, i32::MIN] {
             assert!(filter.observe(&Observation::Value(value)));

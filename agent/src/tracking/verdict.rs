@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_files_number_multiplies_the_weight() {
+    fn the_number_in_a_file_multiplies_the_weight() {
         assert_eq!(of(100, &[(1, Value(20))]), (120, Checks::Passed));
         assert_eq!(of(100, &[(-2, Value(20))]), (60, Checks::Passed));
         assert_eq!(of(100, &[(2, Value(-20))]), (60, Checks::Passed));

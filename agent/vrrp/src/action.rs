@@ -35,9 +35,9 @@ pub enum Action {
         from: State,
         /// The state from now on.
         to: State,
-        /// Why it has changed.
+        /// Reason for the change.
         reason: Reason,
-        /// When it has changed.
+        /// Time of the change.
         at: Instant,
     },
 }

@@ -7,24 +7,24 @@ use xvrrp_common::units::{Interval, Priority, Version, Vrid};
 /// The parameters of a virtual router (RFC 9568 6.1).
 #[derive(Clone, Debug)]
 pub struct RouterConfig {
-    /// RFC 9568 5.2.3.
+    /// Virtual Router Identifier (RFC 9568 5.2.3).
     pub vrid: Vrid,
     /// The one version that the virtual router speaks.
     pub version: Version,
     /// The priority until [`Event::Priority`](super::Event::Priority) changes it. Not [`Priority::RELEASE`].
     pub priority: Priority,
-    /// Not zero.
+    /// Interval between our adverts. Not zero.
     pub advert_interval: Interval,
     /// Whether to take over from an Active with a lower priority; an owner always does (RFC 9568 6.1).
     pub preempt: bool,
-    /// How long such an Active is left alone first; an owner does not wait.
+    /// How long such an Active is left alone before we take over. An owner does not wait.
     pub preempt_delay: Interval,
-    /// Where our adverts come from: breaks the tie between equal priorities.
+    /// Source address of our adverts. It decides between equal priorities.
     pub primary: IpAddr,
     /// Whether to serve only while our own adverts are sent:
     /// [`VirtualRouter::advert_sent`](super::VirtualRouter::advert_sent).
     pub lease: bool,
-    /// How often to announce the virtual addresses after a takeover; once at least.
+    /// How many times to announce the virtual addresses after a takeover. At least once.
     pub announce_count: u8,
     /// Time between those announcements.
     pub announce_interval: Interval,

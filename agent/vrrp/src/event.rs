@@ -12,7 +12,7 @@ pub enum Event {
     /// Take part in the election as Active, after a predecessor on this host that was Active and whose lease still
     /// runs.
     Resume {
-        /// When the predecessor's lease ends.
+        /// End of the predecessor's lease.
         lease_until: Instant,
     },
     /// Leave the election (RFC 9568 6.4.2, 6.4.3).
@@ -21,7 +21,7 @@ pub enum Event {
     InterfaceUp,
     /// The interface can neither send nor receive.
     InterfaceDown,
-    /// A partner (one that changes role together with us) has become Active: so do we.
+    /// A partner, which is a virtual router that changes role together with us, has become Active. So do we.
     PartnerActive,
     /// A partner was Active, and has become Backup.
     PartnerBackup,
@@ -33,7 +33,7 @@ pub enum Event {
     /// Whether everything that this host needs to serve stays on it: the virtual addresses, and the virtual MAC in the
     /// card's filter. The default is true.
     Kept(bool),
-    /// Our priority from now on: 1 to 254, or 255 for the owner. Any other is ignored, and an owner stays one.
+    /// Our priority from now on. It is ignored outside of 1 to 254, and if we are an owner.
     Priority(Priority),
     /// Whether the role is left to others as long as one of them has it. An Active router gives it up. May be repeated;
     /// ends by itself with the next takeover. An owner ignores it.
@@ -42,7 +42,7 @@ pub enum Event {
     Advert(ReceivedAdvert),
     /// The kernel half has heard an advert that restarts a Backup's Active_Down_Timer. May be repeated.
     Restarted {
-        /// When the advert arrived.
+        /// Time of arrival of the advert.
         at: Instant,
         /// The interval that the advert carried.
         interval: Interval,
@@ -63,11 +63,11 @@ pub enum Checks {
 /// An advert that has passed every check of RFC 9568 7.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceivedAdvert {
-    /// When the kernel half took it from the interface.
+    /// Time at which the kernel half took it from the interface.
     pub received_at: Instant,
-    /// Its sender's primary address.
+    /// Primary address of the sender.
     pub source: IpAddr,
-    /// Its sender's priority.
+    /// Priority of the sender.
     pub priority: Priority,
     /// Max Advertise Interval (version 3) or Adver Int (version 2); not zero.
     pub interval: Interval,

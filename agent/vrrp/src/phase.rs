@@ -19,13 +19,13 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Backup {
     pub(super) active_down_timer: Instant,
-    /// What the end of the timer will mean.
+    /// Reason for the takeover if the timer expires.
     pub(super) outlook: Reason,
     /// The arrival from which the timer counts.
     pub(super) timed_from: Instant,
     /// Arrival of the newest advert that was reported, whether it set the timer or not.
     pub(super) heard_at: Instant,
-    /// Where that one came from; `None` if it gave up the role.
+    /// Sender of that advert and its priority, or `None` if the advert gave up the role.
     pub(super) active: Option<(IpAddr, Priority)>,
     pub(super) preemption: Preemption,
 }
@@ -34,7 +34,7 @@ pub(super) struct Backup {
 pub(super) struct Active {
     pub(super) adver_timer: Periodic,
     pub(super) advert_sent_at: Instant,
-    /// Until when no other router can have taken over; `None` without a lease.
+    /// End of the time in which no other router can have taken over. `None` without a lease.
     pub(super) lease_until: Option<Instant>,
     announce_timer: Periodic,
     announcements_left: u8,

@@ -50,10 +50,10 @@ pub struct VirtualRouter {
 }
 
 impl VirtualRouter {
-    /// Room for the actions of one event; nothing is allocated as long as they are fetched after each.
+    /// Room for the actions of one event. Nothing is allocated as long as they are fetched after each event.
     const MAX_ACTIONS: usize = 8;
 
-    /// In Initialize, until [`Event::Startup`].
+    /// Makes a virtual router that stays in Initialize until [`Event::Startup`].
     pub fn new(config: RouterConfig, now: Instant) -> Self {
         Self {
             phase: Phase::Initialize,

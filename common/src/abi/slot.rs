@@ -102,20 +102,20 @@ pub struct Fixed {
 }
 
 impl Router {
-    /// The part of it in [`SlotEntry::state`].
+    /// Returns the part that is kept in [`SlotEntry::state`].
     pub const fn state(&self) -> StateWord {
         let Self { role, flags, priority, version, checksum, auth_type, term, .. } = *self;
         StateWord { role, flags, priority, version, checksum, auth_type, term, reserved: 0 }
     }
 
-    /// The part of it in [`SlotEntry::fixed`].
+    /// Returns the part that is kept in [`SlotEntry::fixed`].
     pub const fn fixed(&self) -> Fixed {
         Fixed { primary: self.primary, auth_data: self.auth_data, advert_interval: self.advert_interval }
     }
 }
 
 impl SlotEntry {
-    /// The virtual router in this slot, which has this number.
+    /// Returns the virtual router in this slot. `slot` is the slot's own number.
     pub fn router(&self, slot: u32) -> Router {
         let [even, odd] = self.fixed;
         let Fixed { primary, auth_data, advert_interval } = if self.generation & 1 == 0 { even } else { odd };

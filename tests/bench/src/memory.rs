@@ -25,7 +25,7 @@ const MAX_EXCESS_MS: f64 = 1.0;
 /// What the Backup and the load together can use, in bytes, beside what the kernel cannot take back from the Backup.
 const ROOM: u64 = 64 << 20;
 
-/// What a Backup is measured with.
+/// Conditions under which a Backup is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// As much memory as it likes.
@@ -81,7 +81,7 @@ struct Pair {
     backup: Xvrrp,
     _active: Xvrrp,
     group: Option<MemoryGroup>,
-    /// Has the Backup's own copy of the program.
+    /// Contains the Backup's own copy of the program.
     _directory: TempDir,
     lab: TakeoverLab,
 }

@@ -18,9 +18,9 @@ pub const PROBE: Duration = Duration::from_micros(250);
 /// What a client sees of one takeover.
 #[derive(Clone, Copy, Debug)]
 pub struct Takeover {
-    /// From the last answer before it to the first one after it.
+    /// Time from the last answer before it to the first one after it.
     pub outage: Duration,
-    /// From the end of the protocol's own wait to the first answer, in milliseconds. Negative if the answer comes
+    /// Time from the end of the protocol's own wait to the first answer, in milliseconds. Negative if the answer comes
     /// first.
     pub excess: f64,
 }

@@ -19,9 +19,9 @@ const VRID: u8 = 51;
 /// The program that runs on both routers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// With a virtual MAC or without, as [`Setup::virtual_mac`] says.
+    /// xvrrp, with a virtual MAC or without, as [`Setup::virtual_mac`] says.
     Xvrrp,
-    /// Without a virtual MAC, which is its default.
+    /// keepalived without a virtual MAC, which is its default.
     Keepalived,
 }
 
@@ -58,7 +58,7 @@ impl Fault {
 pub struct Setup {
     /// Program on both routers.
     pub program: Program,
-    /// From 10 ms to 1 s.
+    /// Advertisement interval, from 10 ms to 1 s.
     pub interval: Duration,
     /// Whether the virtual addresses have the virtual MAC instead of that of the interface.
     pub virtual_mac: bool,

@@ -99,7 +99,7 @@ impl Memory {
         Ok(memory)
     }
 
-    /// In bytes, all together.
+    /// Returns the resident bytes of all parts together.
     pub fn resident(&self) -> usize {
         [self.program, self.libraries, self.data, self.maps].iter().map(|share| share.resident).sum()
     }
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_process_locks_is_found_as_locked() {
+    fn memory_that_a_process_locks_is_reported_as_locked() {
         let before = Memory::of(std::process::id()).expect("this process has memory");
         assert!(before.program.resident > 0 && before.libraries.resident > 0 && before.data.resident > 0, "{before:?}");
         let page = vec![1_u8; 1 << 20];

@@ -83,7 +83,7 @@ fn arp_of_an_active_router_without_a_virtual_mac_is_unchanged() -> Result<()> {
 }
 
 #[test]
-fn everything_else_leaves_unchanged() -> Result<()> {
+fn all_other_frames_leave_unchanged() -> Result<()> {
     for role in [Router::ROLE_INITIALIZE, Router::ROLE_BACKUP, Router::ROLE_ACTIVE] {
         let mut kernel = KernelHalf::with(router(role))?;
         let ours = stack_sends(arp::OPERATION_REQUEST, INTERFACE_MAC);

@@ -10,12 +10,12 @@ pub struct Citation {
     pub is_test: bool,
     /// True if the comment line consists of the number alone.
     pub is_bare: bool,
-    pub place: Place,
+    pub place: CitingItem,
 }
 
 /// The file, and the function or type in it, that cites a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct CitingItem {
     pub path: String,
     pub item: Option<String>,
 }
@@ -37,7 +37,7 @@ pub fn of(path: &str, text: &str) -> Vec<Citation> {
                 line: index + 1,
                 is_test: is_test_file || index > tests_from,
                 is_bare,
-                place: Place { path: path.to_owned(), item: item(&lines, index) },
+                place: CitingItem { path: path.to_owned(), item: item(&lines, index) },
             });
         }
     }

@@ -1,14 +1,14 @@
 //! A row of the checklist with the places that cite it, and what is wrong with a row or a citation.
 
-use super::citations::{Citation, Place};
+use super::citations::{Citation, CitingItem};
 use super::rows::{ROWS, Row};
 use crate::complaint::Complaint;
 
 /// A row of the checklist with the places that cite it, in the order of their files.
-pub struct Entry {
+pub struct CitedRow {
     pub row: Row,
-    pub code: Vec<Place>,
-    pub tests: Vec<Place>,
+    pub code: Vec<CitingItem>,
+    pub tests: Vec<CitingItem>,
 }
 
 /// Checks that the requirement stands beside its number. For a test, the name and the assertions say it.
@@ -19,7 +19,7 @@ pub fn check_style(citation: &Citation) -> Result<(), String> {
     Ok(())
 }
 
-pub fn enter(entries: &mut [Entry], citation: Citation) -> Result<(), String> {
+pub fn enter(entries: &mut [CitedRow], citation: Citation) -> Result<(), String> {
     let Some(entry) = entries.iter_mut().find(|entry| entry.row.id == citation.row) else {
         return Err(format!("there is no row {} in {ROWS}", citation.row));
     };
@@ -31,7 +31,7 @@ pub fn enter(entries: &mut [Entry], citation: Citation) -> Result<(), String> {
 }
 
 /// Returns a complaint if a row lacks a citation in code or tests, and has no deviation.
-pub fn lack(entry: &Entry) -> Option<Complaint> {
+pub fn lack(entry: &CitedRow) -> Option<Complaint> {
     let row = &entry.row;
     let what = match (entry.code.is_empty(), entry.tests.is_empty()) {
         _ if row.deviation.is_some() => return None,
@@ -46,12 +46,12 @@ pub fn lack(entry: &Entry) -> Option<Complaint> {
 mod tests {
     use super::*;
 
-    fn entry(row: &str, code: bool, test: bool) -> Entry {
+    fn entry(row: &str, code: bool, test: bool) -> CitedRow {
         let text =
             format!("[[part]]\ntitle = \"Part\"\n[[part.row]]\nid = 7\nrequirement = \"R\"\nsection = \"1\"\n{row}");
         let row = crate::conformance::rows::of(&text).expect("the snippet is valid").remove(0);
-        let place = || vec![Place { path: "a.rs".to_owned(), item: None }];
-        Entry { row, code: if code { place() } else { Vec::new() }, tests: if test { place() } else { Vec::new() } }
+        let place = || vec![CitingItem { path: "a.rs".to_owned(), item: None }];
+        CitedRow { row, code: if code { place() } else { Vec::new() }, tests: if test { place() } else { Vec::new() } }
     }
 
     #[test]
@@ -64,7 +64,7 @@ mod tests {
     }
 
     fn citation(row: u32, is_test: bool, is_bare: bool) -> Citation {
-        Citation { row, line: 1, is_test, is_bare, place: Place { path: "a.rs".to_owned(), item: None } }
+        Citation { row, line: 1, is_test, is_bare, place: CitingItem { path: "a.rs".to_owned(), item: None } }
     }
 
     #[test]

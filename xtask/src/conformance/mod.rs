@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::complaint::Complaint;
 use crate::files;
 use crate::process::workspace;
-use entry::{Entry, check_style, enter, lack};
+use entry::{CitedRow, check_style, enter, lack};
 use rows::ROWS;
 
 const PAGE: &str = "docs/conformance.md";
@@ -45,10 +45,10 @@ pub fn check() -> Result<Vec<Complaint>> {
     Ok(complaints)
 }
 
-fn entries() -> Result<(Vec<Entry>, Vec<Complaint>)> {
+fn entries() -> Result<(Vec<CitedRow>, Vec<Complaint>)> {
     let rows = rows::of(&read(&workspace().join(ROWS))?).with_context(|| format!("in {ROWS}"))?;
-    let mut entries: Vec<Entry> =
-        rows.into_iter().map(|row| Entry { row, code: Vec::new(), tests: Vec::new() }).collect();
+    let mut entries: Vec<CitedRow> =
+        rows.into_iter().map(|row| CitedRow { row, code: Vec::new(), tests: Vec::new() }).collect();
     let mut complaints = Vec::new();
     for (path, text) in sources()? {
         for citation in citations::of(&path, &text) {

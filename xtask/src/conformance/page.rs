@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::citations::Place;
-use super::entry::Entry;
+use super::citations::CitingItem;
+use super::entry::CitedRow;
 
 const HEAD: &str = "\
 # Conformance
@@ -20,7 +20,7 @@ worth reporting. Section numbers are those of RFC 9568 unless stated otherwise.
 date.
 ";
 
-pub fn of(entries: &[Entry]) -> String {
+pub fn of(entries: &[CitedRow]) -> String {
     let mut page = HEAD.to_owned();
     let mut part = "";
     for entry in entries {
@@ -48,12 +48,12 @@ pub fn of(entries: &[Entry]) -> String {
     page
 }
 
-fn places(places: &[Place]) -> String {
+fn places(places: &[CitingItem]) -> String {
     let cells: Vec<String> = places.iter().map(place).collect();
     cells.join("<br>")
 }
 
-fn place(Place { path, item }: &Place) -> String {
+fn place(CitingItem { path, item }: &CitingItem) -> String {
     let file = path.replace("/src/", "/");
     match item {
         Some(item) => format!("[{file}](../{path}): `{item}`"),

@@ -18,7 +18,7 @@ const DOC: &str = "usr/share/doc/xvrrp";
 
 /// Options of the command.
 #[derive(clap::Args)]
-pub struct Options {
+pub struct DistOptions {
     /// Package this program instead of building an optimized one
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
@@ -30,7 +30,7 @@ pub struct Options {
     output: Option<PathBuf>,
 }
 
-pub fn run(options: &Options) -> Result<()> {
+pub fn run(options: &DistOptions) -> Result<()> {
     let binary = match &options.binary {
         Some(binary) => binary.canonicalize().with_context(|| format!("there is no {}", binary.display()))?,
         None => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::imports::{Import, Imports};
+use super::imports::{ImportedNames, Imports};
 use crate::complaint::Complaint;
 
 pub fn check(imports: &Imports) -> Vec<Complaint> {
@@ -22,10 +22,10 @@ const AGENT: &str = "agent/src/";
 fn between_rooms(imports: &Imports) -> Imports {
     let mut rooms = Imports::new();
     for (from, imports) in imports.iter().filter(|(from, _)| from.starts_with(AGENT)) {
-        for (to, Import { line, names }) in imports.iter().filter(|(to, _)| room(to) != room(from)) {
+        for (to, ImportedNames { line, names }) in imports.iter().filter(|(to, _)| room(to) != room(from)) {
             let shown = names.iter().map(|name| format!("{name} ({from} from {to})"));
             let of = rooms.entry(room(from)).or_default();
-            let new = || Import { line: *line, names: BTreeSet::new() };
+            let new = || ImportedNames { line: *line, names: BTreeSet::new() };
             of.entry(room(to)).or_insert_with(new).names.extend(shown);
         }
     }
@@ -70,7 +70,7 @@ fn complaint(circle: &BTreeSet<&str>, imports: &Imports) -> Complaint {
     let mut first = None;
     for from in circle {
         let within = imports.get(*from).into_iter().flatten().filter(|(to, _)| circle.contains(to.as_str()));
-        for (to, Import { line, names }) in within {
+        for (to, ImportedNames { line, names }) in within {
             let names = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             let _ = write!(what, "\n    {from} -> {to}: {names}");
             first.get_or_insert((*from, *line));
@@ -87,7 +87,7 @@ mod tests {
     fn imports(arrows: &[(&str, &str, &str)]) -> Imports {
         let mut imports = Imports::new();
         for (from, to, name) in arrows {
-            let import = Import { line: 3, names: BTreeSet::from([(*name).to_owned()]) };
+            let import = ImportedNames { line: 3, names: BTreeSet::from([(*name).to_owned()]) };
             imports.entry((*from).to_owned()).or_default().insert((*to).to_owned(), import);
         }
         imports

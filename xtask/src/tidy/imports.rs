@@ -12,14 +12,14 @@ use super::paths::{self, Named};
 
 /// The names that one file imports from another.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Import {
+pub struct ImportedNames {
     /// Number of the line of the first use, counted from 1.
     pub line: usize,
     pub names: BTreeSet<String>,
 }
 
 /// Imports by the importing file, then by the file that they come from. Both are paths in the workspace.
-pub type Imports = BTreeMap<String, BTreeMap<String, Import>>;
+pub type Imports = BTreeMap<String, BTreeMap<String, ImportedNames>>;
 
 /// Position of a module: the directory of its crate's root, and the words of its path below `crate`.
 type Module = (String, Vec<String>);
@@ -55,7 +55,7 @@ pub fn of(sources: &[(String, String)]) -> Result<Imports> {
             let Some((target, name)) = resolver.resolve(index, &named.words, MAX_STEPS) else { continue };
             let Some(target) = files.get(target).filter(|target| !file.belongs_to(target)) else { continue };
             let from = imports.entry(file.path.to_owned()).or_default();
-            let new = || Import { line: named.line, names: BTreeSet::new() };
+            let new = || ImportedNames { line: named.line, names: BTreeSet::new() };
             from.entry(target.path.to_owned()).or_insert_with(new).names.insert(name);
         }
     }
@@ -142,8 +142,8 @@ mod tests {
     fn shown(sources: &[(&str, &str)]) -> Vec<String> {
         let sources: Vec<_> = sources.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
         let imports = of(&sources).expect("the snippets are Rust");
-        let shown = |(from, of): (&String, &BTreeMap<String, Import>)| {
-            let one = |(to, import): (&String, &Import)| {
+        let shown = |(from, of): (&String, &BTreeMap<String, ImportedNames>)| {
+            let one = |(to, import): (&String, &ImportedNames)| {
                 format!("{from} -> {to}: {}", import.names.iter().cloned().collect::<Vec<_>>().join(", "))
             };
             of.iter().map(one).collect::<Vec<_>>()
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_takes_from_a_module_that_contains_it_is_an_import_unless_the_module_is_excepted() {
+    fn names_from_an_enclosing_module_are_imports_unless_the_module_is_excepted() {
         let below = |directory: &str| {
             let file = |path: &str| format!("{directory}/{path}");
             let texts = ["mod x;", "pub mod y; mod z;", "use crate::A; use super::B; use super::z::C;", ""];

@@ -30,13 +30,13 @@ pub struct Config {
     pub text: Text,
     /// `[agent]`; the defaults if the file has no such table.
     pub agent: AgentConfig,
-    /// In the order of the file, including those that no virtual router tracks.
+    /// `[[check]]` in the order of the file, including those that no virtual router tracks.
     pub checks: Vec<CheckConfig>,
     /// `[mail]`; without it, no mail is sent.
     pub mail: Option<MailConfig>,
-    /// 1 to [`MAX_VIRTUAL_ROUTERS`], in the order of the file.
+    /// `[[virtual_router]]` in the order of the file: 1 to [`MAX_VIRTUAL_ROUTERS`].
     pub virtual_routers: Vec<VirtualRouterConfig>,
-    /// In the order of the file.
+    /// `[[sync_group]]` in the order of the file.
     pub sync_groups: Vec<SyncGroupConfig>,
 }
 

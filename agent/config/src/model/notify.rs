@@ -7,7 +7,7 @@ use xvrrp_common::units::Interval;
 /// Programs and services that follow the state of a virtual router or a sync group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotifyConfig {
-    /// In the order in which they are run. Default: none.
+    /// Programs in the order in which they are run. Default: none.
     pub programs: Vec<NotifyProgram>,
     /// How long each program may run: 100 ms to 60 min. Default: [`Self::DEFAULT_TIMEOUT`].
     pub timeout: Interval,

@@ -9,12 +9,12 @@ use super::ha_cf::Cluster;
 
 /// A line, with the lines that continue it.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct ResourceGroup {
     pub node: Located<String>,
     pub resources: Vec<Located<String>>,
 }
 
-pub(super) fn read(path: &Path, cluster: &Cluster) -> Result<Vec<Group>, ImportError> {
+pub(super) fn read(path: &Path, cluster: &Cluster) -> Result<Vec<ResourceGroup>, ImportError> {
     let text = match (read_text(path, None), &cluster.manager) {
         (Err(_), Some(manager)) => {
             return Err(ImportError::at(
@@ -25,7 +25,7 @@ pub(super) fn read(path: &Path, cluster: &Cluster) -> Result<Vec<Group>, ImportE
         (text, _) => text?,
     };
     let first = Location::new(path, 1);
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: Vec<ResourceGroup> = Vec::new();
     let mut continued = false;
     for (index, line) in text.lines().enumerate() {
         let location = first.at(index + 1);
@@ -38,7 +38,7 @@ pub(super) fn read(path: &Path, cluster: &Cluster) -> Result<Vec<Group>, ImportE
                 let message = format_args!("{:?} is not a node of ha.cf; begin the line with a node", node.value);
                 return Err(ImportError::at(&location, message));
             }
-            groups.push(Group { node, resources: Vec::new() });
+            groups.push(ResourceGroup { node, resources: Vec::new() });
         }
         if let Some(group) = groups.last_mut() {
             group.resources.extend(words);

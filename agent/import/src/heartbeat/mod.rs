@@ -9,7 +9,7 @@ use std::path::Path;
 use toml::Value as Toml;
 
 use self::ha_cf::Cluster;
-use self::haresources::Group;
+use self::haresources::ResourceGroup;
 use self::resource::{HeartbeatAddress, Resource};
 use super::document::Table;
 use super::error::ImportError;
@@ -85,8 +85,8 @@ struct Routers<'a> {
 
 impl Routers<'_> {
     /// Makes a virtual router for each interface of a line of haresources, and a sync group if there are several.
-    fn add(&mut self, group: &Group, report: &mut ImportReport) {
-        let Group { node, resources } = group;
+    fn add(&mut self, group: &ResourceGroup, report: &mut ImportReport) {
+        let ResourceGroup { node, resources } = group;
         let resources: Vec<Located<Resource>> =
             resources.iter().filter_map(|it| Some(Located::new(resource::read(it, report)?, &it.location))).collect();
         let addresses = |it: &'_ Located<Resource>| match &it.value {

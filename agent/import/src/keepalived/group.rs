@@ -17,7 +17,7 @@ use super::tree::Statement;
 
 /// Directives of a block.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct GroupDirectives {
     name: Located<String>,
     /// Names of the members in keepalived's configuration.
     members: Vec<Located<String>>,
@@ -28,7 +28,7 @@ pub(super) struct Group {
     alert: Option<Located<bool>>,
 }
 
-const DIRECTIVES: Directives<Group> = &[
+const DIRECTIVES: Directives<GroupDirectives> = &[
     (
         "group",
         Read(|group, it, _| {
@@ -61,12 +61,12 @@ pub(super) fn read(
     statements: &[&Statement],
     instances: &mut [InstanceDirectives],
     report: &mut ImportReport,
-) -> Vec<Group> {
+) -> Vec<GroupDirectives> {
     let mut names = TakenNames::default();
     let mut groups = Vec::new();
     for statement in statements {
         let name = statement.value(report).unwrap_or_default();
-        let mut group = Group {
+        let mut group = GroupDirectives {
             name: Located::new(names.claim(name), &statement.location),
             members: Vec::new(),
             tracked: Vec::new(),
@@ -97,7 +97,7 @@ pub(super) fn read(
     groups
 }
 
-impl Group {
+impl GroupDirectives {
     /// Makes the table `[[sync_group]]`.
     pub fn table(self, global: &Global, report: &mut ImportReport) -> Table {
         let location = &self.name.location;

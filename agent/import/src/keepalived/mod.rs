@@ -31,7 +31,7 @@ use super::report::ImportReport;
 pub(super) fn import(path: &Path, options: &Options, report: &mut ImportReport) -> Result<Vec<Table>, ImportError> {
     let statements = tree::parse(&lines::read(path, options, report)?)?;
     let mut global = Global::default();
-    let mut checks = track::Checks::default();
+    let mut checks = track::ImportedChecks::default();
     // What virtual routers refer to is read first. keepalived requires this order only for some of it.
     for statement in &statements {
         match statement.keyword.as_str() {

@@ -8,7 +8,7 @@ use super::super::time::duration;
 use super::address::{self, AddressLine};
 use super::global::Global;
 use super::instance::{CENTISECOND, InstanceDirectives, OWNER, SECOND};
-use super::track::{AS_OWNER, Checks};
+use super::track::{AS_OWNER, ImportedChecks};
 
 /// Default of keepalived and of xvrrp.
 const DEFAULT_PRIORITY: u32 = 100;
@@ -20,7 +20,7 @@ impl InstanceDirectives {
         self,
         global: &Global,
         has_mail: bool,
-        checks: &mut Checks,
+        checks: &mut ImportedChecks,
         report: &mut ImportReport,
     ) -> Option<Table> {
         let Self { location, .. } = &self;

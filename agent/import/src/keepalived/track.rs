@@ -76,7 +76,7 @@ struct Check {
 
 /// All checks: those that the original defines, and those of tracked interfaces.
 #[derive(Debug, Default)]
-pub(super) struct Checks {
+pub(super) struct ImportedChecks {
     checks: Vec<Check>,
     names: TakenNames,
 }
@@ -205,7 +205,7 @@ fn weight(text: &str, location: &Location, report: &mut ImportReport) -> Option<
     }
 }
 
-impl Checks {
+impl ImportedChecks {
     /// Reads a block that defines a check.
     pub fn define(&mut self, statement: &Statement, report: &mut ImportReport) {
         let (tracked_by, directives) = match statement.keyword.as_str() {

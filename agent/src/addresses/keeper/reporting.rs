@@ -89,12 +89,12 @@ impl Keeper {
     }
 }
 
-/// Says that something else removes this again and again.
+/// Returns the message that something else removes this again and again.
 pub(super) fn removed(what: &str) -> String {
     format!("{what} is taken off as often as it is put back")
 }
 
-/// Says that the kernel does not accept this.
+/// Returns the message that the kernel does not accept this.
 pub(super) fn refused(what: &str) -> String {
     format!("{what} cannot be put back: the kernel refuses it")
 }

@@ -46,7 +46,7 @@ pub(super) struct Digest {
 #[derive(Debug)]
 pub(super) struct Batcher {
     limits: Limits,
-    /// When the latest messages were written.
+    /// Times at which the latest messages were written.
     written: VecDeque<Instant>,
     changes: VecDeque<TimedChange>,
     left_out: usize,
@@ -55,9 +55,9 @@ pub(super) struct Batcher {
 
 #[derive(Clone, Copy, Debug)]
 struct Due {
-    /// When the message is due if no other change is added.
+    /// Time at which the message is due if no other change is added.
     at: Instant,
-    /// When it is due at the latest.
+    /// Time at which it is due at the latest.
     latest: Instant,
 }
 

@@ -20,7 +20,7 @@ pub(super) struct MessageTemplate {
     name: String,
     /// Interface, VRID, addresses and peers, each with its label.
     facts: Vec<(&'static str, String)>,
-    /// Where to find more information.
+    /// Hint where to find more information.
     more: String,
 }
 

@@ -170,7 +170,7 @@ impl RouterMail {
 #[derive(Debug)]
 struct MailThread {
     config: MailConfig,
-    /// By their places.
+    /// Virtual routers by their places.
     routers: BTreeMap<Place, RouterMail>,
     queue: MailQueue,
     delivery: mpsc::UnboundedSender<DeliveryRequest>,

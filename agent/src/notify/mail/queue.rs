@@ -37,7 +37,7 @@ pub(super) struct QueuedMessage {
 pub(super) struct Memory {
     /// The state that was reported last.
     pub state: Option<RouterState>,
-    /// When the latest messages were written.
+    /// Times at which the latest messages were written.
     pub written: Vec<SystemTime>,
 }
 
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_yesterday_is_dropped() {
+    fn a_message_from_yesterday_is_dropped() {
         let (_directory, queue) = queue();
         queue.put(&message("today")).unwrap();
         let yesterday = SystemTime::now() - Duration::from_hours(24);

@@ -27,7 +27,7 @@ fn priority_255_becomes_active_at_once_with_advert_and_announcements() {
 
 /// RFC 9568 6.4.1 (conformance 27).
 #[test]
-fn any_other_priority_becomes_backup_for_a_full_active_down_interval() {
+fn a_router_with_another_priority_becomes_backup_for_a_full_active_down_interval() {
     for priority in [1, 100, 254] {
         let mut bench = Bench::new(RouterConfig { priority: Priority::new(priority), ..config() });
 

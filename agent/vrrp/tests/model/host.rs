@@ -44,7 +44,7 @@ pub struct Agent {
     lease: u64,
     at: Point,
     todo: VecDeque<Action>,
-    /// When to send the next advert without a lease, and how many follow it.
+    /// Time at which to send the next advert without a lease, and how many follow it.
     opening: Option<(Instant, u8)>,
 }
 

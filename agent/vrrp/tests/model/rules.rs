@@ -22,7 +22,7 @@ pub struct Setting {
 pub struct Router {
     pub priority: u8,
     pub preempt: bool,
-    /// By how many parts in [`RATE`] its clock is fast.
+    /// Number of parts in [`RATE`] by which its clock is fast.
     pub fast: i64,
 }
 

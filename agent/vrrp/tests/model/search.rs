@@ -83,7 +83,7 @@ pub fn explore(setting: Setting, enough: Ticks, max_states: usize) -> Outcome {
 /// Finds out how each state settles if nothing else goes wrong.
 struct Settling {
     delay: Ticks,
-    /// After how many ticks each state is settled.
+    /// Number of ticks after which each state is settled.
     known: ByFingerprint<Ticks>,
     longest: Ticks,
 }

@@ -1,4 +1,4 @@
-//! What is sent (RFC 9568 7.2).
+//! Writes adverts with their headers (RFC 9568 7.2).
 
 use super::family::pseudo_header;
 use super::{AUTH_DATA, AUTH_NONE, AUTH_SIMPLE, HEADER, IpAddress, TYPE_ADVERTISEMENT};

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_router_that_is_apart_may_serve_until_a_little_after_its_return_but_two_others_may_not() {
+    fn an_isolated_router_may_serve_until_shortly_after_its_return_but_two_others_may_not_serve_together() {
         let mut trial = Trial::new();
         trial.judge.excuse(Excuse::Apart { router: 0 }, trial.at(0), trial.at(1000));
         assert_eq!(trial.verdict(&[0, 1], 0, 1000), None);

@@ -22,7 +22,7 @@ const SUFFIX: &str = "-memory";
 #[derive(Debug)]
 struct Version {
     root: &'static str,
-    /// Has the kernel take back memory, when this is written to it.
+    /// File and text. Writing the text to the file makes the kernel take back memory.
     reclaim: (&'static str, &'static str),
     usage: &'static str,
     limit: &'static str,
@@ -67,7 +67,7 @@ impl MemoryGroup {
         format!("echo 0 > {}", self.file("cgroup.procs").display())
     }
 
-    /// Has the kernel take back what it can, and limits the group to what is left and `room` more bytes.
+    /// Makes the kernel take back what it can, and limits the group to what is left and `room` more bytes.
     pub fn limit_to(&self, room: u64) -> Result<()> {
         let Version { reclaim: (file, value), usage, limit, .. } = self.version;
         // The kernel complains if it found less than was asked for, or was busy with something else.

@@ -73,8 +73,8 @@ impl Lab {
         Ok(lab)
     }
 
-    /// As [`Self::new`], with IPv6 too: the first router has fe80::2 and 2001:db8::2, the client fe80::64 and
-    /// 2001:db8::64.
+    /// Does the same as [`Self::new`], with IPv6 too: the first router has fe80::2 and 2001:db8::2, the client fe80::64
+    /// and 2001:db8::64.
     pub fn with_ipv6(routers: usize) -> Result<Self> {
         let lab = Self::new(routers)?;
         let hosts = lab.routers.iter().enumerate().map(|(index, router)| (router, host_number(index)));
@@ -89,7 +89,8 @@ impl Lab {
         Ok(lab)
     }
 
-    /// As [`Self::new`], with a second segment behind the routers, to which they forward, and a server on it.
+    /// Does the same as [`Self::new`], with a second segment behind the routers, to which they forward, and a server on
+    /// it.
     pub fn with_upstream(routers: usize) -> Result<Self> {
         let mut lab = Self::new(routers)?;
         lab.bridge("br1")?;
@@ -107,7 +108,7 @@ impl Lab {
         Ok(lab)
     }
 
-    /// As [`Self::new`], with a second interface on each router. Its cable connects to no other host.
+    /// Does the same as [`Self::new`], with a second interface on each router. Its cable connects to no other host.
     pub fn with_second_interfaces(routers: usize) -> Result<Self> {
         let lab = Self::new(routers)?;
         for (index, router) in lab.routers.iter().enumerate() {

@@ -51,8 +51,8 @@ pub fn first_and_last<T: Copy + PartialEq>(all: &[T]) -> Vec<T> {
 }
 
 impl Lab {
-    /// As [`Self::new`], with this many segments, each of which has all routers and the client. The client has routes
-    /// to the addresses of [`Segments::vip`] on each.
+    /// Does the same as [`Self::new`], with this many segments. Each of them has all routers and the client. The client
+    /// has routes to the addresses of [`Segments::vip`] on each.
     pub fn with_segments(routers: usize, segments: u8) -> Result<Self> {
         let lab = Self::new(routers)?;
         lab.client.ip("route add 10.0.0.0/16 dev eth0")?;

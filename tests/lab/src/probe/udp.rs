@@ -30,7 +30,7 @@ pub struct UdpProbe {
 #[derive(Debug, Default)]
 struct Seen {
     sent: u64,
-    /// When the answer to each datagram came, and from which host.
+    /// Time of the answer to each datagram, and the host that it came from.
     answers: BTreeMap<u64, (Instant, u8)>,
 }
 

@@ -16,11 +16,11 @@ use crate::Namespace;
 use crate::{LINK_LOCAL_VIP, VIP, VIP_IPV6};
 use crate::{PATIENCE, eventually, wait_until_is};
 
-/// Where Debian installs the daemons.
+/// Directory in which Debian installs the daemons.
 const PROGRAMS: &str = "/usr/lib/frr";
 /// The user that the daemons run as.
 const USER: &str = "frr";
-/// Where each daemon leaves a directory, which no option prevents.
+/// Directory in which each daemon leaves another one. No option prevents that.
 const LEFT_BEHIND: &str = "/var/tmp/frr";
 
 /// A virtual router. The names of the fields are those of FRR's manual.
@@ -32,7 +32,7 @@ pub struct FrrConfig {
     pub vrid: u8,
     /// Priority, from 1 to 254.
     pub priority: u8,
-    /// In milliseconds. In version 2, a multiple of 1000.
+    /// Advertisement interval in milliseconds. In version 2, a multiple of 1000.
     pub advertisement_interval: u16,
     /// Preempt_Mode.
     pub preempt: bool,

@@ -26,7 +26,7 @@ pub struct KeepalivedConfig {
     pub vrid: u8,
     /// Priority, from 1 to 255.
     pub priority: u8,
-    /// In seconds. In version 3, a multiple of 0.01.
+    /// Advertisement interval in seconds. In version 3, a multiple of 0.01.
     pub advert_int: f64,
     /// Password of version 2, at most 8 bytes.
     pub auth_pass: Option<String>,

@@ -75,7 +75,8 @@ impl Capture {
         self.check(PSEUDO_HEADER)
     }
 
-    /// As [`Self::check_adverts`], except that the checksum of version 3 covers only the message (RFC 9568 5.2.8).
+    /// Does the same as [`Self::check_adverts`], except that the checksum of version 3 covers only the message
+    /// (RFC 9568 5.2.8).
     pub fn check_plain_adverts(&self) -> Result<()> {
         self.check(PLAIN)
     }

@@ -71,9 +71,10 @@ pub enum Asked {
 /// The answers of all routers at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// When it was due, in multiples of the pace after the start. If the sampler was late, numbers are left out.
+    /// Time at which it was due, in multiples of the pace after the start. If the sampler was late, numbers are left
+    /// out.
     pub number: u32,
-    /// When the first request was sent.
+    /// Time at which the first request was sent.
     pub at: Instant,
     /// What the hosts were asked.
     pub asked: Asked,
