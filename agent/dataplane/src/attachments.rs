@@ -9,7 +9,7 @@ use std::{fmt, io};
 use aya::Ebpf;
 use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{Program, SchedClassifier, Xdp};
+use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use xvrrp_common::abi::{map, program};
 use xvrrp_common::units::IfIndex;
 use xvrrp_common::xdp::{XdpMode, XdpProgram};
@@ -58,11 +58,28 @@ enum Egress {
     Kept(SchedClassifierLinkId),
 }
 
+/// Loads a program. The kernel stops verifying it when this thread gets a signal, and there can be several signals, for
+/// example when children end.
+fn load(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    const ATTEMPTS: usize = 20;
+    let is_interrupted = |error: &ProgramError| matches!(error, ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EAGAIN));
+    for _ in 1..ATTEMPTS {
+        match load() {
+            Err(error) if is_interrupted(&error) => {}
+            loaded => return loaded,
+        }
+    }
+    load()
+}
+
 impl Attachments {
     pub(super) fn new(mut ebpf: Ebpf, pins: Option<Pins>) -> Result<Self, DataplaneError> {
-        ingress(&mut ebpf)?.load()?;
-        egress(&mut ebpf)?.load()?;
-        fence(&mut ebpf)?.load()?;
+        let program = ingress(&mut ebpf)?;
+        load(|| program.load())?;
+        let program = egress(&mut ebpf)?;
+        load(|| program.load())?;
+        let program = fence(&mut ebpf)?;
+        load(|| program.load())?;
         let open = |(pins, name): (&Pins, &'static str)| {
             let path = pins.map(name);
             let opened = link_probe::get(&path).map_err(|source| DataplaneError::Pins { path, source });

@@ -9,6 +9,7 @@ pub mod fixture;
 mod heard;
 mod ipv6;
 mod lease;
+mod loading;
 mod monitor;
 mod unicast;
 mod virtual_mac;
