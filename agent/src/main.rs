@@ -4,17 +4,17 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::filter::LevelFilter;
-use xvrrp::commands::Cli;
+use xvrrp::commands::{Cli, LeftOut};
 use xvrrp::process::{log_queue, signals};
 use xvrrp_config::ConfigError;
 use xvrrp_dataplane::with_causes;
-use xvrrp_import::{ImportError, Incomplete};
+use xvrrp_import::{ImportError, Incomplete, SourceError};
 
 /// How many lines of the log may wait for whoever reads it. Room for all of them is made at the start: 64 kB.
 const LOG_LINES: usize = 2048;
 /// Wrong usage or configuration; clap uses the same.
 const EXIT_USAGE: u8 = 2;
-/// A configuration was imported, but not all of it.
+/// Something in a configuration of another program is left out.
 const EXIT_INCOMPLETE: u8 = 3;
 
 fn main() -> ExitCode {
@@ -31,13 +31,17 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         // Each of their lines names a place in the configuration by itself.
-        Err(error) if error.is::<ConfigError>() || error.is::<ImportError>() => {
+        Err(error) if error.is::<ConfigError>() || error.is::<ImportError>() || error.is::<SourceError>() => {
             eprintln!("{error}");
             ExitCode::from(EXIT_USAGE)
         }
         Err(error) => {
             eprintln!("xvrrp: {}", with_causes(error.as_ref()));
-            if error.is::<Incomplete>() { ExitCode::from(EXIT_INCOMPLETE) } else { ExitCode::FAILURE }
+            if error.is::<Incomplete>() || error.is::<LeftOut>() {
+                ExitCode::from(EXIT_INCOMPLETE)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ fn page() -> String {
         "router_id": "gw-a",
         "pid": 4711,
         "started": 1000.5,
+        "missing_statics": { "count": 3, "first": null },
         "virtual_routers": [{
             "name": "lan",
             "family": "ipv4",
@@ -44,7 +45,8 @@ fn page() -> String {
             "adverts_sent": 12,
             "transitions": { "active": 2, "backup": 3 },
             "notify_failures": 1,
-            "restored": { "addresses": 6, "filter_entries": 5 },
+            "restored": { "addresses": 6, "filter_entries": 5, "routes": 4 },
+            "missing": { "count": 2, "first": null },
             "rival": null,
             "counters": { "advert_accepted": 7, "advert_checksum": 4, "arp_answered": 3, "nd_answered": 2 }
         }],
@@ -122,6 +124,9 @@ fn the_page_has_the_values_of_the_status_in_base_units() {
         router("notify_failures_total", "", "1.0"),
         router("restored_total", r#"what="address""#, "6.0"),
         router("restored_total", r#"what="filter_entry""#, "5.0"),
+        router("restored_total", r#"what="route""#, "4.0"),
+        router("routes_missing", "", "2.0"),
+        "xvrrp_statics_missing 3.0".to_owned(),
     ] {
         assert!(page.lines().any(|found| found == line), "no {line} in\n{page}");
     }

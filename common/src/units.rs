@@ -269,6 +269,7 @@ impl fmt::Display for Interval {
 /// A reading of the boot-time clock (`CLOCK_BOOTTIME`) in nanoseconds. This is the one clock that the kernel half
 /// (`bpf_ktime_get_boot_ns`) and the agent share. It also advances while the machine is suspended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 #[repr(transparent)]
 pub struct Instant(u64);
 

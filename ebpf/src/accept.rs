@@ -58,6 +58,6 @@ pub fn handle(frame: &Frame, header: &ethernet::Header, family: Family, rule: Ru
             return Ok(XdpVerdict::Drop);
         }
     }
-    let fenced = past_lease && fence::forbids(family, &destination);
+    let fenced = past_lease && fence::forbids(frame.ifindex(), header.vlan, family, &destination);
     Ok(if fenced { XdpVerdict::Drop } else { XdpVerdict::Pass })
 }

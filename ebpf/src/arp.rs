@@ -7,7 +7,6 @@ use xvrrp_common::wire::{Truncated, ethernet};
 
 use crate::cursor::Frame;
 use crate::fence;
-use crate::lease;
 use crate::resolution::{self, ResolutionMessage};
 use crate::verdict::XdpVerdict;
 
@@ -42,16 +41,6 @@ impl ResolutionMessage for ArpRequest<'_> {
     #[inline(always)]
     fn wanted(&self) -> Option<Address> {
         fence::is_request(&self.arp).then(|| ipv4_address(self.arp.target))
-    }
-
-    /// Applies the fence: Linux answers ARP on one interface for the addresses of all of them.
-    #[inline(always)]
-    fn elsewhere(wanted: &Address) -> XdpVerdict {
-        if !lease::all_surely_run() && fence::forbids(Self::FAMILY, wanted) {
-            XdpVerdict::Drop
-        } else {
-            XdpVerdict::Pass
-        }
     }
 
     #[inline(always)]

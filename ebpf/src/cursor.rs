@@ -193,6 +193,12 @@ impl<'a> Network<'a> {
         Self(context)
     }
 
+    /// Returns the interface that the packet arrived on.
+    #[inline(always)]
+    pub fn ifindex(&self) -> u32 {
+        Skb(self.0).ifindex()
+    }
+
     /// Returns the protocol of the network header, as an EtherType.
     #[inline(always)]
     pub fn protocol(&self) -> u16 {

@@ -31,7 +31,7 @@ pub fn handle(packet: &Network) -> Result<TcVerdict, Truncated> {
         },
         _ => return Ok(TcVerdict::Pass),
     };
-    Ok(if forbids(family, &address) { TcVerdict::Drop } else { TcVerdict::Pass })
+    Ok(if forbids(packet.ifindex(), 0, family, &address) { TcVerdict::Drop } else { TcVerdict::Pass })
 }
 
 /// Returns whether the packet asks for the MAC of its target.
@@ -57,8 +57,11 @@ fn ipv6_address(packet: &Network) -> Result<Address, Truncated> {
 /// Returns whether this host must not serve the address now, and counts the packet if so. That is the case if, of the
 /// virtual routers that have the address, one is Active past its lease or has just given up the role, and none is
 /// Active within its lease.
+///
+/// A link-local address is found on the interface that the packet arrived on, because each interface has link-local
+/// addresses of its own.
 #[inline(never)]
-pub fn forbids(family: Family, address: &Address) -> bool {
+pub fn forbids(ifindex: u32, vlan: u16, family: Family, address: &Address) -> bool {
     let mut ended = None;
     for nth in 0..VipKey::MAX_SHARED {
         let Some(router) = maps::router_of_vip_anywhere(family, *address, nth) else { break };
@@ -68,6 +71,12 @@ pub fn forbids(family: Family, address: &Address) -> bool {
         if lease::has_ended(&router) {
             ended = Some(CounterIndex::of(&router));
         }
+    }
+    if ended.is_none()
+        && let Some(router) = maps::router_of_vip_from_elsewhere(ifindex, vlan, family, *address)
+        && lease::has_ended(&router)
+    {
+        ended = Some(CounterIndex::of(&router));
     }
     if let Some(index) = ended {
         count(index, Counter::Fenced);

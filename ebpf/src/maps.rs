@@ -153,11 +153,24 @@ fn router_in(slot: u32) -> Option<RouterView> {
 /// Finds the virtual router on this interface that an address belongs to.
 #[inline(always)]
 pub fn router_of_vip(ifindex: u32, vlan: u16, family: Family, address: Address) -> Option<RouterView> {
-    let family = family as u8;
-    let key = InWords::new(VipKey { ifindex, vlan, family, reserved: 0, address });
-    let router = router_in(key.check(VIPS.get_ptr(key.key()))?)?;
-    let is_here = RouterKey { vrid: 0, ..router.key() } == RouterKey { ifindex, vlan, family, vrid: 0 };
-    is_here.then_some(router)
+    let router = router_of_vip_on(ifindex, vlan, family, address)?;
+    let key = RouterKey { ifindex, vlan, family: family as u8, vrid: 0 };
+    (RouterKey { vrid: 0, ..router.key() } == key).then_some(router)
+}
+
+/// Finds the virtual router on another interface that an address of this interface belongs to.
+#[inline(always)]
+pub fn router_of_vip_from_elsewhere(ifindex: u32, vlan: u16, family: Family, address: Address) -> Option<RouterView> {
+    let router = router_of_vip_on(ifindex, vlan, family, address)?;
+    let RouterKey { family: of_router, ifindex: adverts_on, .. } = router.key();
+    (adverts_on != ifindex && of_router == family as u8).then_some(router)
+}
+
+/// Finds the virtual router that an address of this interface belongs to.
+#[inline(always)]
+fn router_of_vip_on(ifindex: u32, vlan: u16, family: Family, address: Address) -> Option<RouterView> {
+    let key = InWords::new(VipKey { ifindex, vlan, family: family as u8, reserved: 0, address });
+    router_in(key.check(VIPS.get_ptr(key.key()))?)
 }
 
 /// Finds the `nth` of the virtual routers on any interface that have an address, counted from 0.

@@ -46,12 +46,6 @@ impl ResolutionMessage for Solicitation<'_> {
         (self.neighbor.kind == Kind::Solicitation).then_some(self.neighbor.target)
     }
 
-    /// Passes the solicitation: Linux answers only for the addresses of the interface that it arrived on.
-    #[inline(always)]
-    fn elsewhere(_: &Address) -> XdpVerdict {
-        XdpVerdict::Pass
-    }
-
     /// Verifies the checksum. RFC 4861 7.1.1: "A node MUST silently discard any received Neighbor Solicitation messages
     /// that do not satisfy all of the following validity checks". The network stack does that with an invalid one.
     #[inline(always)]

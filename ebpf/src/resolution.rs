@@ -6,6 +6,7 @@ use xvrrp_common::units::{Family, MacAddress};
 use xvrrp_common::wire::Truncated;
 
 use crate::cursor::Frame;
+use crate::fence;
 use crate::heard;
 use crate::lease;
 use crate::maps::{self, CounterIndex, count};
@@ -28,9 +29,6 @@ pub trait ResolutionMessage {
 
     /// Returns the address whose MAC the message asks for.
     fn wanted(&self) -> Option<Address>;
-
-    /// Decides what happens to a request for an address that no virtual router on this interface has.
-    fn elsewhere(wanted: &Address) -> XdpVerdict;
 
     /// Returns whether the request is valid, so that it may be answered.
     fn is_valid(&self, frame: &Frame) -> Result<bool, Truncated>;
@@ -57,7 +55,8 @@ pub fn handle<M: ResolutionMessage>(frame: &mut Frame, vlan: u16, message: &M) -
         return Ok(XdpVerdict::Pass);
     };
     let Some(router) = maps::router_of_vip(ifindex, vlan, M::FAMILY, wanted) else {
-        return Ok(M::elsewhere(&wanted));
+        let fenced = !lease::all_surely_run() && fence::forbids(ifindex, vlan, M::FAMILY, &wanted);
+        return Ok(if fenced { XdpVerdict::Drop } else { XdpVerdict::Pass });
     };
     if !message.is_valid(frame)? {
         return Ok(XdpVerdict::Pass);

@@ -21,6 +21,18 @@ const EXIT_USAGE: i32 = 2;
 const VALID: &str =
     "[[virtual_router]]\nname = \"lan\"\ninterface = \"eth0\"\nvrid = 51\naddresses = [\"192.0.2.1/24\"]\n";
 
+/// Creates a user joe whose home has a program and a FIFO, for the rest of the command line alone.
+const WITH_JOE: &str = "set -e
+mount -t tmpfs -o mode=755 tmpfs /home
+cp /etc/passwd /home/passwd
+echo 'joe:x:4711:4711::/home/joe:/bin/sh' >> /home/passwd
+mount --bind /home/passwd /etc/passwd
+mkdir /home/joe
+cp /bin/true /home/joe/notify
+mkfifo /home/joe/fifo
+chown -R joe /home/joe
+exec \"$@\"";
+
 /// A host with the interfaces that [`wrong_on_the_host`] describes, and a directory for a configuration.
 struct Host {
     namespace: Namespace,
@@ -56,9 +68,11 @@ impl Host {
         Ok(self.file())
     }
 
-    /// Runs the program in the namespace.
+    /// Runs the program in the namespace, on a host with a user joe.
     fn xvrrp(&self, words: &[&str]) -> Result<Output> {
-        Ok(self.namespace.command(agent_binary()?)?.args(words).output()?)
+        let mut command = self.namespace.command("unshare")?;
+        command.args(["--mount", "sh", "-c", WITH_JOE, "sh"]).arg(agent_binary()?).args(words);
+        Ok(command.output()?)
     }
 
     /// Runs the program in the namespace without these capabilities (`cap_` and a number of linux/capability.h, or
@@ -218,7 +232,7 @@ fn a_missing_capability_is_named_before_the_host_is_changed() -> Result<()> {
     let perfmon = "CAP_PERFMON (to load BPF programs that compute packet pointers)";
     let net_admin = "CAP_NET_ADMIN (to attach to interfaces and put addresses on them)";
     let net_raw = "CAP_NET_RAW (to send adverts)";
-    let sys_admin = "CAP_SYS_ADMIN (to enter another namespace (--netns))";
+    let sys_admin = "CAP_SYS_ADMIN (to enter another network namespace)";
 
     let run = ["run", "--config", path(&file)];
     let run_elsewhere = [&run[..], &["--netns", host.namespace.name()]].concat();

@@ -3,15 +3,17 @@
 //!
 //! Words after the language of a code block say where it applies: `on=gw-a`, `on=gw-b`, `on=client` or `on=both`, and
 //! `file=PATH` if the block is the content of a file. A block of `text` shows part of what the command before it
-//! prints: each of its lines must be among the printed ones, where `…` stands for any text.
+//! prints: each of its lines must be among the printed ones, where `…` stands for any text. With `within=SECONDSs`,
+//! they must be printed that long after the last command without such a block has been run.
 
 use std::fs;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
-use xvrrp_lab::{Lab, Machine, PATIENCE, eventually, make_package, run, workspace};
+use xvrrp_lab::{Lab, Machine, PATIENCE, alone, eventually, make_package, run, workspace};
 
 /// A code block of a guide.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ struct Block<'a> {
     language: &'a str,
     on: Option<&'a str>,
     file: Option<&'a str>,
+    /// Time within which the command before it prints this, as the guide says.
+    within: Option<&'a str>,
     /// Its lines without the indentation of the fence.
     lines: Vec<&'a str>,
 }
@@ -39,6 +43,7 @@ fn blocks(text: &str) -> Vec<Block<'_>> {
             language: words.split(' ').next().unwrap_or_default(),
             on: value("on"),
             file: value("file"),
+            within: value("within"),
             lines: inside.map(|line| line.get(indentation..).unwrap_or_default()).collect(),
         });
     }
@@ -98,18 +103,27 @@ impl Site {
     fn follow(&self, guide: &str) -> Result<()> {
         let text = documentation(guide)?;
         let mut blocks = blocks(&text).into_iter().peekable();
+        // When the last command without shown output was started.
+        let mut changed = Instant::now();
         while let Some(block) = blocks.next() {
             let place = || format!("docs/{guide}:{}", block.line);
-            let shown = blocks.next_if(|next| next.language == "text").map(|next| next.lines);
+            let shown = blocks.next_if(|next| next.language == "text");
             match (block.language, block.on) {
                 ("", None) => {}
                 (_, Some(on)) => {
+                    if shown.is_none() {
+                        changed = Instant::now();
+                    }
                     for host in hosts(on) {
                         match block.file {
                             Some(path) => self.write(host, path, &block.lines.join("\n")),
-                            None => self.run(host, &block.lines, shown.as_deref()),
+                            None => self.run(host, &block.lines, shown.as_ref().map(|shown| &*shown.lines)),
                         }
                         .with_context(place)?;
+                    }
+                    if let Some(within) = shown.and_then(|shown| shown.within) {
+                        let (limit, taken) = (seconds(within).with_context(place)?, changed.elapsed());
+                        ensure!(taken < limit, "{}: took {taken:?}, not {within}", place());
                     }
                 }
                 (language, None) => bail!(
@@ -143,6 +157,12 @@ impl Site {
             Ok(())
         })
     }
+}
+
+/// Reads a number of whole seconds, such as `5s`.
+fn seconds(text: &str) -> Result<Duration> {
+    let number = text.strip_suffix('s').with_context(|| format!("{text} is no number of seconds"))?;
+    Ok(Duration::from_secs(number.parse()?))
 }
 
 fn hosts(on: &str) -> Vec<&str> {
@@ -188,6 +208,22 @@ fn the_guide_from_keepalived_works_as_written() -> Result<()> {
     }
     site.run("gw-a", &["ip -brief address show dev eth0"], Some(&["eth0…192.0.2.1/24…"]))?;
     site.follow("coming-from-keepalived.md")
+}
+
+/// Stands in for the sendmail of a mail server: delivers the mail to a local user's mailbox.
+const SENDMAIL: &str = "#!/bin/sh\nmail=$(cat)\nprintf '%s\\n\\n' \"$mail\" >> \"/var/mail/$1\"";
+
+/// nginx is Debian's own, which setup installs. Both the mail server and systemd are stand-ins.
+#[test]
+fn the_guide_to_the_classic_keepalived_pair_works_as_written() -> Result<()> {
+    // It states how long a change of role takes.
+    let _alone = alone();
+    let site = Site::new(true)?;
+    for host in ["gw-a", "gw-b"] {
+        site.write(host, "/usr/sbin/sendmail", SENDMAIL)?;
+        site.execute(host, "chmod 755 /usr/sbin/sendmail")?;
+    }
+    site.follow("keepalived-pair.md")
 }
 
 #[test]

@@ -60,6 +60,7 @@ fn keepalived_backs_up_xvrrp_in_version_3() -> Result<()> {
     keepalived_backs_up_xvrrp(KeepalivedConfig::v3(51, 0), v3())
 }
 
+// parity 39
 #[test]
 fn xvrrp_backs_up_keepalived_with_use_vmac_in_version_3() -> Result<()> {
     xvrrp_backs_up_keepalived(with_vmac(KeepalivedConfig::v3(51, 0)), v3())

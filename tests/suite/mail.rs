@@ -9,7 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use xvrrp_lab::{Habits, Lab, Mail, MailServer, PATIENCE, VirtualRouter, Xvrrp, agent_binary, eventually};
+use xvrrp_lab::{
+    Habits, INTERFACE, Keepalived, Lab, Mail, MailServer, Namespace, PATIENCE, VIP, VirtualRouter, Xvrrp, agent_binary,
+    eventually,
+};
+
+use crate::same_file::{Imported, Running};
 
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 2525);
 
@@ -35,6 +40,7 @@ fn receive(server: &MailServer, expected: &[&str]) -> Result<()> {
     Ok(())
 }
 
+// parity 26, 27, 60
 #[test]
 fn changes_are_mailed_in_keepaliveds_words_encrypted_and_with_a_password() -> Result<()> {
     let lab = Lab::new(1)?;
@@ -75,6 +81,46 @@ fn changes_are_mailed_in_keepaliveds_words_encrypted_and_with_a_password() -> Re
     // By default, the agent also mails that it stops.
     receive(&server, &["Stopping"])?;
     ensure!(agent.daemon.count_lines(&["mail"]) == 0, "{}", agent.daemon.log());
+    Ok(())
+}
+
+/// Returns subject and recipients of the mails up to that of a group that has become Active, in keepalived's words.
+fn mails_of_group(
+    namespace: &Namespace,
+    daemon: impl FnOnce(&str) -> Result<Running>,
+) -> Result<Vec<(String, String)>> {
+    let server = MailServer::start(namespace, SERVER, Habits::default())?;
+    let original = format!(
+        "global_defs {{\n router_id gw\n smtp_server {} {}\n notification_email {{\n root\n }}\n \
+         notification_email_from xvrrp@example.net\n}}\nvrrp_instance lan {{\n interface {INTERFACE}\n virtual_router_id \
+         51\n version 3\n advert_int 0.1\n virtual_ipaddress {{\n {VIP}/24\n }}\n smtp_alert\n}}\nvrrp_sync_group \
+         pair {{\n group {{\n lan\n }}\n smtp_alert\n}}\n",
+        SERVER.ip(),
+        SERVER.port()
+    );
+    let daemon = daemon(&original)?;
+    let mut mails = Vec::new();
+    let mut missing =
+        vec!["[gw] VRRP Instance lan - Entering MASTER state", "[gw] VRRP Group pair - Entering MASTER state"];
+    while !missing.is_empty() {
+        let mail = server.next().with_context(|| daemon.log())?;
+        let subject = mail.subject().replace("ACTIVE", "MASTER");
+        missing.retain(|expected| *expected != subject);
+        mails.push((subject, mail.to.join(" ").replace("@localhost", "")));
+    }
+    mails.sort();
+    Ok(mails)
+}
+
+// parity 27, 71
+#[test]
+fn changes_of_a_group_are_mailed_beside_those_of_its_members_and_to_local_users() -> Result<()> {
+    let (first, second) = (Lab::new(1)?, Lab::new(1)?);
+    let (first, second) = (&first.routers[0], &second.routers[0]);
+    let theirs = mails_of_group(first, |original| Keepalived::start_with(first, original).map(Running::Keepalived))?;
+    let ours = mails_of_group(second, |original| Imported::start(second, original, None).map(Running::Xvrrp))?;
+    ensure!(ours == theirs, "keepalived mails {theirs:#?}\nxvrrp mails {ours:#?}");
+    ensure!(ours.iter().all(|(_, to)| to == "root"), "{ours:?}");
     Ok(())
 }
 

@@ -3,13 +3,17 @@
 
 #![allow(clippy::float_cmp, reason = "the values come from text, and are compared with what was written there")]
 
+mod address_options;
 mod arp;
 mod bad_input;
+mod carrier;
 mod cleanup;
 mod conflict;
 mod differential;
+mod direct;
 mod election;
 mod fencing;
+mod fifos;
 mod frr;
 mod guides;
 mod handover;
@@ -20,6 +24,7 @@ mod ipv6;
 mod junk;
 mod keepalived;
 mod keepalived_disputes;
+mod keepalived_samples;
 mod keeping;
 mod kernel_half;
 mod lab_smoke;
@@ -31,11 +36,19 @@ mod memory;
 mod metrics;
 mod monitor;
 mod notify;
+mod other_interfaces;
 mod package;
 mod pins;
 mod planes;
 mod reload;
 mod restart;
+mod routes;
+mod same_election;
+mod same_file;
+mod same_groups;
+mod same_routes;
+mod same_tracking;
+mod scripts;
 mod serving;
 mod starvation;
 mod succession;

@@ -114,6 +114,9 @@ notify INSTANCE lan MASTER 200
 systemctl --no-ask-password stop -- nginx.service vpn.target
 notify_fault 0 fault interface_down 200
 notify INSTANCE lan FAULT 200
+systemctl --no-ask-password stop -- nginx.service vpn.target
+notify_stop 0 init shutdown 200
+notify INSTANCE lan STOP 200
 ";
     wait_for_calls(&calls, expected)
 }

@@ -82,11 +82,11 @@ fn both_addresses_move_together_when_a_cable_is_pulled_or_an_interface_disappear
     eventually("the group's program has run once for each change", PATIENCE, || {
         let calls = fs::read_to_string(&calls)?;
         let expected = [
-            "GROUP gw BACKUP 200 startup",
-            "GROUP gw MASTER 200 active_down",
-            "GROUP gw FAULT 200 interface_down",
-            "GROUP gw BACKUP 200 interface_up",
-            "GROUP gw MASTER 200 preempted",
+            "GROUP gw BACKUP 0 startup",
+            "GROUP gw MASTER 0 active_down",
+            "GROUP gw FAULT 0 interface_down",
+            "GROUP gw BACKUP 0 interface_up",
+            "GROUP gw MASTER 0 preempted",
         ];
         ensure!(calls.lines().eq(expected), "{calls}");
         Ok(())
@@ -105,23 +105,56 @@ fn both_addresses_move_together_when_a_cable_is_pulled_or_an_interface_disappear
 }
 
 #[test]
-fn a_check_that_one_member_tracks_affects_the_whole_group() -> Result<()> {
+fn a_check_that_a_member_or_its_group_tracks_affects_the_whole_group() -> Result<()> {
     let lab = Lab::with_upstream(2)?;
     let directory = tempfile::tempdir()?;
-    let file = directory.path().join("broken");
-    let check = format!("[[check]]\nname = \"broken\"\nfile = {file:?}\ninterval = \"50ms\"\n");
-    let routers = [lan(200), wan(200).with("track", "[\"broken\"]")];
-    let mut first = Xvrrp::start_by(&lab.routers[0], &routers, &[], &format!("{check}{GROUP}"))?;
+    let (program, calls) = recorder(directory.path())?;
+    let check = |name: &str| {
+        let file = directory.path().join(name);
+        format!("[[check]]\nname = {name:?}\nfile = {file:?}\ninterval = \"50ms\"\n")
+    };
+    let routers = [lan(200), wan(200).with("track", "[\"own\"]")];
+    let tables = format!("{}{}{GROUP}track = [\"common\"]\nnotify = {program:?}\n", check("own"), check("common"));
+    let mut first = Xvrrp::start_by(&lab.routers[0], &routers, &[], &tables)?;
     wait_for_both(&mut first, "active")?;
     let mut second = agent(&lab, 1, 100, GROUP)?;
     wait_for_both(&mut second, "backup")?;
-    fs::write(&file, "1")?;
-    wait_for_both(&mut first, "fault")?;
-    assert_eq!(first.virtual_router("lan")?["reason"], "check_failed");
-    wait_for_both(&mut second, "active")?;
-    fs::remove_file(&file)?;
-    wait_for_both(&mut first, "active")?;
-    wait_for_both(&mut second, "backup")
+    for (file, reasons) in [("own", ["partner_fault", "check_failed"]), ("common", ["check_failed"; 2])] {
+        let file = directory.path().join(file);
+        fs::write(&file, "1")?;
+        wait_for_both(&mut first, "fault")?;
+        let found = ["lan", "wan"].map(|name| first.virtual_router(name).map(|router| router["reason"].clone()));
+        for (found, expected) in found.into_iter().zip(reasons) {
+            assert_eq!(found?, expected);
+        }
+        wait_for_both(&mut second, "active")?;
+        fs::remove_file(&file)?;
+        wait_for_both(&mut first, "active")?;
+        wait_for_both(&mut second, "backup")?;
+    }
+    eventually("the group's program has run once for each change", PATIENCE, || {
+        let calls = fs::read_to_string(&calls)?;
+        let states: Vec<_> = calls.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+        let expected = ["BACKUP", "MASTER", "FAULT", "BACKUP", "MASTER", "FAULT", "BACKUP", "MASTER"];
+        ensure!(states == expected, "{calls}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_group_of_one_runs_its_programs() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = tempfile::tempdir()?;
+    let (program, calls) = recorder(directory.path())?;
+    let group = format!("[[sync_group]]\nname = \"one\"\nmembers = [\"lan\"]\nnotify = {program:?}\n");
+    let mut agent = Xvrrp::start_by(&lab.routers[0], &[lan(200)], &[], &group)?;
+    agent.wait_for_state("lan", "active")?;
+    assert_eq!(agent.virtual_router("lan")?["sync_group"], "one");
+    eventually("the group's program has run", PATIENCE, || {
+        let calls = fs::read_to_string(&calls)?;
+        ensure!(calls.lines().eq(["GROUP one BACKUP 0 startup", "GROUP one MASTER 0 active_down"]), "{calls}");
+        Ok(())
+    })
 }
 
 #[test]

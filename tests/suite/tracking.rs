@@ -308,6 +308,7 @@ fn a_priority_that_a_check_has_changed_is_in_the_maps_after_a_reload() -> Result
     Ok(())
 }
 
+// parity 76
 #[test]
 fn a_script_with_a_user_has_that_users_home_and_groups() -> Result<()> {
     let lab = Lab::new(1)?;
@@ -333,6 +334,87 @@ fn a_script_with_a_user_has_that_users_home_and_groups() -> Result<()> {
     let recorded = fs::read_to_string(&recorded)?;
     ensure!(recorded == expected, "{recorded:?} instead of {expected:?}");
     Ok(())
+}
+
+#[test]
+fn a_check_that_counts_as_failed_at_first_is_a_fault_until_it_has_succeeded() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = directory()?;
+    let flag = directory.path().join("flag");
+    let line = format!("while ! [ -e {} ]; do sleep 0.05; done", flag.display());
+    let check = format!("name = \"script\"\ntimeout = \"60s\"\nscript = [\"/bin/sh\", \"-c\", {line:?}]");
+    let router = VirtualRouter::lan(200).with("track", "[\"script\"]");
+    let mut agent = start(&lab.routers[0], router, &[check], "init_fail = true\nrise = 2")?;
+    agent.wait_for_state("lan", "fault")?;
+    ensure!(agent.virtual_router("lan")?["reason"] == "check_failed");
+    fs::write(&flag, "")?;
+    agent.wait_for_state("lan", "active")?;
+    // The outcome is inherited.
+    agent.reload()?;
+    agent.wait_for_state("lan", "active")?;
+    ensure!(agent.transitions("lan", "fault") <= 1, "{}", agent.daemon.log());
+    Ok(())
+}
+
+#[test]
+fn a_reload_does_not_write_the_initial_value_of_a_file_again() -> Result<()> {
+    let lab = Lab::new(1)?;
+    let directory = directory()?;
+    let (file, link) = (directory.path().join("number"), directory.path().join("link"));
+    symlink(directory.path().join("target"), &link)?;
+    let keys = "initial_value = 7\noverwrite = true";
+    let checks =
+        [format!("name = \"file\"\nfile = {file:?}\n{keys}"), format!("name = \"link\"\nfile = {link:?}\n{keys}")];
+    let track = "[{ check = \"file\", weight = 1 }, { check = \"link\", weight = 1 }]";
+    let mut agent = start(&lab.routers[0], VirtualRouter::lan(200).with("track", track), &checks, "")?;
+    let wait_for = |agent: &Xvrrp, priority: u8| {
+        eventually(&format!("the priority is {priority}"), PATIENCE, || {
+            let router = agent.virtual_router("lan")?;
+            ensure!(router["priority"] == priority, "{router}");
+            Ok(())
+        })
+    };
+    wait_for(&agent, 207)?;
+    agent.daemon.wait_for_line(&["ERROR", "cannot write the initial value", "it is a link"], PATIENCE)?;
+    ensure!(fs::read_to_string(&file)? == "7\n");
+    fs::write(&file, "9\n")?;
+    wait_for(&agent, 209)?;
+    agent.reload()?;
+    eventually("the new agent has looked at the file", PATIENCE, || {
+        let status = agent.status()?;
+        ensure!(status["checks"][0]["value"] == 9 && status["virtual_routers"][0]["priority"] == 209, "{status}");
+        Ok(())
+    })?;
+    ensure!(fs::read_to_string(&file)? == "9\n");
+    Ok(())
+}
+
+#[test]
+fn a_ping_of_several_addresses_succeeds_if_one_answers() -> Result<()> {
+    let lab = Lab::new(1)?;
+    lab.client.ip("addr add 192.0.2.101/24 dev eth0")?;
+    let check = "name = \"ping\"\nping = [\"192.0.2.100\", \"192.0.2.101\", \"192.0.2.102\"]\ntimeout = \"1s\"";
+    let router = VirtualRouter::lan(200).with("track", "[\"ping\"]");
+    let mut agent = start(&lab.routers[0], router, &[check.to_owned()], "weight = -5")?;
+    agent.wait_for_state("lan", "active")?;
+    let wait_for = |state: &str, priority: u8| {
+        eventually(&format!("the check is {state}"), PATIENCE, || {
+            let status = agent.status()?;
+            let (check, router) = (&status["checks"][0], &status["virtual_routers"][0]);
+            ensure!(check["state"] == state && router["priority"] == priority, "{status}");
+            Ok(())
+        })
+    };
+    wait_for("up", 200)?;
+    lab.client.ip("addr del 192.0.2.101/24 dev eth0")?;
+    pause(Duration::from_secs(2))?;
+    wait_for("up", 200)?;
+    lab.client.ip("addr del 192.0.2.100/24 dev eth0")?;
+    wait_for("down", 195)?;
+    let failure = agent.status()?["checks"][0]["failure"].as_str().unwrap_or_default().to_owned();
+    ensure!(["192.0.2.100", "192.0.2.101", "192.0.2.102"].iter().all(|one| failure.contains(one)), "{failure}");
+    lab.client.ip("addr add 192.0.2.101/24 dev eth0")?;
+    wait_for("up", 200)
 }
 
 /// Names and weights of three checks that both daemons have. Each check is of the file of that name on its own host.
@@ -418,6 +500,7 @@ fn a_router_that_waits_for_its_first_check_is_in_its_state_since_the_agent_was_s
     })
 }
 
+// parity 4, 6, 51, 52, 54, 74, 82
 #[test]
 fn a_better_keepalived_with_the_same_weights_takes_the_same_roles() -> Result<()> {
     check_same_weights(110, 100)

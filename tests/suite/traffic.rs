@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use xvrrp_lab::probe::{TcpConnection, TcpEcho, UdpEcho, UdpProbe};
 use xvrrp_lab::{Lab, Namespace, PATIENCE, SERVER, UPSTREAM, UPSTREAM_VIP, VIP, VirtualRouter, Xvrrp, eventually};
 
@@ -77,6 +77,26 @@ fn without_a_virtual_mac_the_client_learns_the_mac_of_the_new_active_router() ->
     probe.wait_for_answer_from(1, PATIENCE)?;
     ping(&lab.client, VIP)?;
     TcpConnection::open(&lab.client, VIP, PATIENCE)?.exchange(BULK)
+}
+
+// parity 14, 45
+#[test]
+fn after_a_partition_the_client_is_served_by_the_better_router_within_moments() -> Result<()> {
+    /// Without announcements, the client notices only when its neighbor entry is probed: after 7 s or more.
+    const MOMENTS: Duration = Duration::from_secs(3);
+    for virtual_mac in ["false", "true"] {
+        let lab = Lab::new(2)?;
+        let _services = [services(&lab.routers[0], 0)?, services(&lab.routers[1], 1)?];
+        let routers = |priority| vec![VirtualRouter::lan(priority).with("virtual_mac", virtual_mac)];
+        let _agents = active_and_backup(&lab, routers)?;
+        let probe = UdpProbe::start(&lab.client, VIP, PACE)?;
+        probe.wait_for_answer_from(0, PATIENCE)?;
+        lab.isolate(0)?;
+        probe.wait_for_answer_from(1, PATIENCE)?;
+        lab.rejoin(0)?;
+        probe.wait_for_answer_from(0, MOMENTS).with_context(|| format!("virtual_mac = {virtual_mac}"))?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -227,6 +227,7 @@ impl Mixed {
     }
 }
 
+// parity 46, 47
 #[test]
 fn roles_move_between_version_3_and_a_better_keepalived() -> Result<()> {
     Mixed::v3().better()
@@ -237,6 +238,7 @@ fn roles_move_between_version_3_and_a_worse_keepalived() -> Result<()> {
     Mixed::v3().worse()
 }
 
+// parity 42, 65, 66
 #[test]
 fn roles_move_between_version_2_with_a_password_and_a_better_keepalived() -> Result<()> {
     // RFC 2338 5.3.6

@@ -1,4 +1,4 @@
-//! Complaints of `cargo xtask tidy` and `conformance` about files of the workspace.
+//! Complaints of `cargo xtask tidy`, `conformance` and `parity` about files of the workspace.
 
 use std::fmt;
 

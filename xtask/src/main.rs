@@ -1,6 +1,7 @@
 //! `cargo xtask COMMAND`: builds, tests, measures and packages xvrrp.
 
 mod build;
+mod checklist;
 mod complaint;
 mod conformance;
 mod dist;
@@ -8,6 +9,7 @@ mod files;
 mod fuzz;
 mod golden;
 mod kernel;
+mod parity;
 mod process;
 mod run;
 mod setup;
@@ -90,6 +92,8 @@ enum Command {
     Golden,
     /// Write docs/conformance.md from the checklist and from the code and tests that cite it
     Conformance,
+    /// Write docs/keepalived-parity.md from its rows, the directives of the import, and the tests that cite the rows
+    Parity,
     /// Check the rules that no compiler checks, such as layering and the size of files
     Tidy,
 }
@@ -109,6 +113,7 @@ fn main() -> ExitCode {
         Command::Fuzz { seconds, keep, targets } => fuzz::run(seconds, keep, &targets),
         Command::Golden => golden::record(),
         Command::Conformance => conformance::run(),
+        Command::Parity => parity::run(),
         Command::Tidy => tidy::run(),
     };
     match outcome {

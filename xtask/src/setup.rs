@@ -33,6 +33,7 @@ const TEST_PACKAGES: &[&str] = &[
     "keepalived",
     "nginx-light",
     "procps",
+    "psmisc",
     "systemd",
     "tcpdump",
     "tshark",

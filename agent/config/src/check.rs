@@ -10,7 +10,9 @@ use xvrrp_common::units::{Interval, Priority};
 use super::error::{Reported, all};
 use super::index::CheckIndex;
 use super::keys::{self, Key};
-use super::model::{CheckConfig, CheckKind, Tracked};
+use super::model::{CheckConfig, CheckKind, InitialNumber, Program, Tracked};
+use super::process;
+use super::program::{read_command, read_user};
 use super::quote::quote;
 use super::section::{Found, Section};
 use super::values::{MAX_PATH, name_or_number, read_interface};
@@ -20,8 +22,8 @@ const WEIGHTS: RangeInclusive<i16> = -253..=253;
 
 /// Maximum number of checks of a configuration.
 const MAX_CHECKS: usize = 1024;
-/// Maximum number of words of a command: the program and its arguments.
-const MAX_WORDS: usize = 64;
+/// Maximum number of addresses that a check pings.
+const MAX_TARGETS: usize = 16;
 
 /// The checks by name, including those with errors: a `track` that refers to one of them is not an error itself.
 #[derive(Debug, Default)]
@@ -31,7 +33,9 @@ pub(super) struct Names(HashMap<String, NamedTable>);
 struct NamedTable {
     index: CheckIndex,
     line: usize,
+    /// What an element of `track` has by default.
     weight: i16,
+    reverse: bool,
 }
 
 pub(super) fn read_all(root: &mut Section, names: &mut Names) -> Result<Vec<CheckConfig>, Reported> {
@@ -51,18 +55,22 @@ pub(super) fn read_all(root: &mut Section, names: &mut Names) -> Result<Vec<Chec
 
 fn read_table(section: &mut Section, index: CheckIndex, names: &mut Names) -> Result<CheckConfig, Reported> {
     let weight = section.integer(&keys::WEIGHT, WEIGHTS);
-    let name = read_name(section, index, weight.unwrap_or_default().unwrap_or_default(), names);
+    let reverse = section.boolean(&keys::REVERSE, false);
+    let defaults = (weight.unwrap_or_default().unwrap_or_default(), reverse.unwrap_or_default());
+    let name = read_name(section, index, defaults, names);
     let kind = read_kind(section);
     let interval = section.duration(&keys::INTERVAL, INTERVALS, CheckConfig::DEFAULT_INTERVAL);
     let timeout = section.duration(&keys::TIMEOUT, INTERVALS, interval.unwrap_or(CheckConfig::DEFAULT_INTERVAL));
     let rise = section.integer(&keys::RISE, 1..=255);
     let fall = section.integer(&keys::FALL, 1..=255);
+    let init_fail = section.boolean(&keys::INIT_FAIL, false);
     section.report_unknown_keys(keys::CHECK_KEYS);
     if let Ok((kind, key)) = &kind {
         report_meaningless_keys(section, kind, key);
     }
     let (kind, key) = kind?;
     weight?;
+    reverse?;
     Ok(CheckConfig {
         name: name?,
         lines: (section.line, section.line_of(&key)),
@@ -71,10 +79,17 @@ fn read_table(section: &mut Section, index: CheckIndex, names: &mut Names) -> Re
         timeout: timeout?,
         rise: rise?.unwrap_or(1),
         fall: fall?.unwrap_or(1),
+        init_fail: init_fail?,
     })
 }
 
-fn read_name(section: &mut Section, index: CheckIndex, weight: i16, names: &mut Names) -> Result<String, Reported> {
+/// Reads the name of a check. `(weight, reverse)` are the defaults of the elements of `track` that name it.
+fn read_name(
+    section: &mut Section,
+    index: CheckIndex,
+    (weight, reverse): (i16, bool),
+    names: &mut Names,
+) -> Result<String, Reported> {
     let name = section.identifier(&keys::NAME)?;
     let name = section.required(&keys::NAME, name)?;
     let line = section.line_of(&keys::NAME);
@@ -82,7 +97,7 @@ fn read_name(section: &mut Section, index: CheckIndex, weight: i16, names: &mut 
         let message = format!("{} is already taken on line {first}; choose another", quote(name));
         return Err(section.report(&keys::NAME, line, message));
     }
-    names.0.insert(name.to_owned(), NamedTable { index, line, weight });
+    names.0.insert(name.to_owned(), NamedTable { index, line, weight, reverse });
     Ok(name.to_owned())
 }
 
@@ -106,64 +121,54 @@ fn read_kind(section: &mut Section) -> Result<(CheckKind, Key), Reported> {
         }
     };
     let kind = match key {
-        keys::SCRIPT => CheckKind::Script { command: read_command(section)?, user: read_user(section)? },
+        keys::SCRIPT => CheckKind::Script(read_script(section)?),
         keys::INTERFACE => CheckKind::Interface(read_interface(section)?),
-        keys::PROCESS => CheckKind::Process(read_process(section)?),
-        keys::PING => CheckKind::Ping(read_target(section)?),
+        keys::PROCESS => CheckKind::Process(process::read(section)?),
+        keys::PING => CheckKind::Ping(read_targets(section)?),
         _ => {
             let path = section.absolute_path(&key, MAX_PATH)?;
             let path = section.required(&key, path)?;
-            if key == keys::PID_FILE { CheckKind::PidFile(path) } else { CheckKind::File(path) }
+            if key == keys::PID_FILE {
+                CheckKind::PidFile(path)
+            } else {
+                CheckKind::File { path, initial: read_initial(section)? }
+            }
         }
     };
     Ok((kind, key))
 }
 
-fn read_command(section: &mut Section) -> Result<Vec<String>, Reported> {
-    let list = section.list(&keys::SCRIPT)?;
-    let (elements, line) = section.required(&keys::SCRIPT, list)?;
-    if elements.len() > MAX_WORDS {
-        return Err(section.reject(&keys::SCRIPT, line, format_args!("{} words are too many", elements.len())));
+fn read_script(section: &mut Section) -> Result<Program, Reported> {
+    let (command, user) = (read_command(section, &keys::SCRIPT), read_user(section, &keys::USER));
+    Ok(Program { command: section.required(&keys::SCRIPT, command?)?, user: user? })
+}
+
+/// Reads one address or several, of which each may occur once.
+fn read_targets(section: &mut Section) -> Result<Vec<IpAddr>, Reported> {
+    let found = section.get(&keys::PING);
+    let Found { value, line } = section.required(&keys::PING, found)?;
+    let DeValue::Array(_) = value else { return Ok(vec![read_target(section, Found { value, line })?]) };
+    let elements = section.list(&keys::PING)?.map(|(elements, _)| elements).unwrap_or_default();
+    if !(1..=MAX_TARGETS).contains(&elements.len()) {
+        let wrong = format!("{} addresses are listed", elements.len());
+        return Err(section.reject(&keys::PING, line, wrong));
     }
-    let mut words = Vec::with_capacity(elements.len());
-    for element in elements {
-        match element.value.as_str() {
-            Some(word) if !word.contains('\0') => words.push(word.to_owned()),
-            _ => return Err(section.reject_type(&keys::SCRIPT, element)),
+    let mut first_lines = HashMap::new();
+    all(elements.into_iter().map(|element| {
+        let target = read_target(section, element)?;
+        match first_lines.insert(target, element.line) {
+            None => Ok(target),
+            Some(first) => {
+                let message = format!("{target} is listed twice, first on line {first}; remove one");
+                Err(section.report(&keys::PING, element.line, message))
+            }
         }
-    }
-    match words.first() {
-        Some(program) if program.starts_with('/') && program.len() <= MAX_PATH => Ok(words),
-        Some(program) => {
-            Err(section.reject(&keys::SCRIPT, line, format_args!("{} is not an absolute path", quote(program))))
-        }
-        None => Err(section.reject(&keys::SCRIPT, line, "the list is empty")),
-    }
+    }))
 }
 
-fn read_user(section: &mut Section) -> Result<Option<String>, Reported> {
-    match section.string(&keys::USER)? {
-        None => Ok(None),
-        Some(user) if !user.is_empty() && !user.contains('\0') => Ok(Some(user.to_owned())),
-        Some(_) => Err(section.reject(&keys::USER, section.line_of(&keys::USER), "is not the name of a user")),
-    }
-}
-
-/// Reads a name that `/proc/PID/comm` can have (proc(5)). The kernel cuts longer names.
-fn read_process(section: &mut Section) -> Result<String, Reported> {
-    let name = section.string(&keys::PROCESS)?;
-    let name = section.required(&keys::PROCESS, name)?;
-    if (1..=15).contains(&name.len()) && !name.contains(['/', '\n', '\0']) {
-        return Ok(name.to_owned());
-    }
-    let wrong = format!("{} cannot be the name of a process", quote(name));
-    Err(section.reject(&keys::PROCESS, section.line_of(&keys::PROCESS), wrong))
-}
-
-fn read_target(section: &mut Section) -> Result<IpAddr, Reported> {
-    let text = section.string(&keys::PING)?;
-    let text = section.required(&keys::PING, text)?;
-    let line = section.line_of(&keys::PING);
+fn read_target(section: &mut Section, found: Found) -> Result<IpAddr, Reported> {
+    let Some(text) = found.value.as_str() else { return Err(section.reject_type(&keys::PING, found)) };
+    let line = found.line;
     match text.parse::<IpAddr>() {
         Ok(target) if target.is_unspecified() || target.is_multicast() => {
             Err(section.reject(&keys::PING, line, format_args!("{} is not the address of a host", quote(text))))
@@ -173,14 +178,28 @@ fn read_target(section: &mut Section) -> Result<IpAddr, Reported> {
     }
 }
 
+fn read_initial(section: &mut Section) -> Result<Option<InitialNumber>, Reported> {
+    let value = section.integer(&keys::INITIAL_VALUE, i32::MIN..=i32::MAX);
+    let overwrite = section.boolean(&keys::OVERWRITE, false);
+    let (value, overwrite) = (value?, overwrite?);
+    if value.is_none() && section.get(&keys::OVERWRITE).is_some() {
+        let message = "has no effect without initial_value; add that, or remove overwrite";
+        return Err(section.report(&keys::OVERWRITE, section.line_of(&keys::OVERWRITE), message));
+    }
+    Ok(value.map(|value| InitialNumber { value, overwrite }))
+}
+
 fn report_meaningless_keys(section: &mut Section, kind: &CheckKind, kind_key: &Key) {
     let meaningless: &[Key] = match kind {
-        CheckKind::Script { .. } => &[],
+        CheckKind::Script(_) => &[],
         CheckKind::Ping(_) => &[keys::USER],
         CheckKind::Interface(_) | CheckKind::Process(_) | CheckKind::PidFile(_) => &[keys::USER, keys::TIMEOUT],
-        CheckKind::File(_) => &[keys::USER, keys::TIMEOUT, keys::RISE, keys::FALL],
+        CheckKind::File { .. } => &[keys::USER, keys::TIMEOUT, keys::RISE, keys::FALL, keys::INIT_FAIL],
     };
-    for key in meaningless {
+    let of_file = [keys::INITIAL_VALUE, keys::OVERWRITE];
+    let of_file = of_file.iter().filter(|_| !matches!(kind, CheckKind::File { .. }));
+    let of_process = process::KEYS.iter().filter(|_| !matches!(kind, CheckKind::Process(_)));
+    for key in meaningless.iter().chain(of_process).chain(of_file) {
         if let Some(Found { line, .. }) = section.get(key) {
             section.report(key, line, format_args!("has no effect with {}; remove it", kind_key.name));
         }
@@ -219,15 +238,16 @@ pub(super) fn read_track(
 }
 
 fn read_tracked<'i>(section: &mut Section<'_, 'i>, names: &Names, element: Found<'_, 'i>) -> Result<Tracked, Reported> {
-    let (name, line, weight) = match element.value {
-        DeValue::String(name) => (name.to_string(), element.line, None),
+    let (name, line, (weight, reverse)) = match element.value {
+        DeValue::String(name) => (name.to_string(), element.line, (None, None)),
         DeValue::Table(table) => {
             let place = format!("{}: {}", section.place, keys::TRACK.name);
             let mut below = section.below(place, table, element.line);
             let name = below.string(&keys::TRACKED_CHECK).and_then(|name| below.required(&keys::TRACKED_CHECK, name));
             let weight = below.integer(&keys::WEIGHT, WEIGHTS);
+            let reverse = below.optional_boolean(&keys::REVERSE);
             below.report_unknown_keys(keys::TRACK_KEYS);
-            (name?.to_owned(), below.line_of(&keys::TRACKED_CHECK), weight?)
+            (name?.to_owned(), below.line_of(&keys::TRACKED_CHECK), (weight?, reverse?))
         }
         _ => return Err(section.reject_type(&keys::TRACK, element)),
     };
@@ -241,5 +261,9 @@ fn read_tracked<'i>(section: &mut Section<'_, 'i>, names: &Names, element: Found
         };
         return Err(section.report(&keys::TRACK, line, format!("there is no check {}; {known}", quote(&name))));
     };
-    Ok(Tracked { check: named.index, weight: weight.unwrap_or(named.weight) })
+    Ok(Tracked {
+        check: named.index,
+        weight: weight.unwrap_or(named.weight),
+        reverse: reverse.unwrap_or(named.reverse),
+    })
 }

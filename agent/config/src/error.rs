@@ -1,36 +1,46 @@
 //! Collects everything that is wrong with a configuration, one line for each problem, in the order of the file.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::model::{Config, Original, Text, show};
 
 /// A configuration that cannot be used. Displays as one line for each problem, without a newline at the end:
 /// `FILE:LINE: virtual_router "NAME": KEY: what is wrong; what is expected`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", lines(file, problems))]
+#[error("{}", lines(file, original.as_deref(), problems))]
 pub struct ConfigError {
     file: PathBuf,
+    /// What the text was made from: the problems are shown with its lines and words.
+    original: Option<Arc<Original>>,
     problems: Vec<Problem>,
 }
 
 impl ConfigError {
-    /// Returns the problems, sorted by line. There is at least one.
+    /// Returns the problems, in the order of the lines that the user has written. There is at least one.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
+
+    /// Shows the lines and words of the file that the text was made from, if it was.
+    pub(super) fn made_from(mut self, text: &Text) -> Self {
+        self.original.clone_from(&text.original);
+        if let Some(original) = &self.original {
+            self.problems.sort_by_key(|problem| original.order(problem.line));
+        }
+        self
+    }
 }
 
-fn lines(file: &Path, problems: &[Problem]) -> String {
-    let file = file.display();
-    let line = |Problem { line, message }: &Problem| match line {
-        Some(line) => format!("{file}:{line}: {message}"),
-        None => format!("{file}: {message}"),
-    };
+fn lines(file: &Path, original: Option<&Original>, problems: &[Problem]) -> String {
+    let line = |Problem { line, message }: &Problem| show(original, file, *line, message);
     problems.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Line of the file, counted from 1; `None` if the problem concerns the whole file.
+    /// Line of the TOML, counted from 1; `None` if the problem concerns the whole file.
     pub line: Option<usize>,
     /// `TABLE "NAME": KEY: what is wrong; what is expected`.
     pub message: String,
@@ -57,6 +67,11 @@ impl Problems {
         Reported(())
     }
 
+    /// Returns the outcome of a check of this configuration if no problem was reported, otherwise the problems.
+    pub fn conclude_check(self, config: &Config, outcome: Result<(), Reported>) -> Result<(), ConfigError> {
+        self.conclude(&config.file, outcome).map_err(|error| error.made_from(&config.text))
+    }
+
     /// Returns the outcome if no problem was reported, otherwise the problems.
     pub fn conclude<T>(mut self, file: &Path, outcome: Result<T, Reported>) -> Result<T, ConfigError> {
         match outcome {
@@ -64,7 +79,7 @@ impl Problems {
             Ok(_) | Err(Reported(())) => {
                 // The sort is stable: problems of one line stay in the order in which they were found.
                 self.0.sort_by_key(|problem| problem.line);
-                Err(ConfigError { file: file.to_owned(), problems: self.0 })
+                Err(ConfigError { file: file.to_owned(), original: None, problems: self.0 })
             }
         }
     }
@@ -116,6 +131,22 @@ mod tests {
         problems.report(2, "second".into());
         let error = problems.conclude(Path::new("x.toml"), Ok(())).unwrap_err();
         assert_eq!(error.to_string(), "x.toml: first\nx.toml:2: second\nx.toml:7: third");
+    }
+
+    #[test]
+    fn problems_are_sorted_by_the_line_that_they_come_from() {
+        let mut original = Original::default();
+        let file = original.add_file("x.conf");
+        for line in [Some(9), None, Some(2)] {
+            original.push(line.map(|line| (file, line)), None);
+        }
+        let mut problems = Problems::default();
+        for (line, message) in [(1, "third"), (2, "first"), (3, "second")] {
+            problems.report(line, message.into());
+        }
+        let error = problems.conclude(Path::new("x"), Ok(())).unwrap_err();
+        let error = error.made_from(&Text { toml: String::new(), original: Some(Arc::new(original)) });
+        assert_eq!(error.to_string(), "x: first\nx.conf:2: second\nx.conf:9: third");
     }
 
     #[test]

@@ -2,15 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::path::Path;
 
 use xvrrp_common::units::Family;
 
 use super::error::{ConfigError, Problems};
+use super::host_programs;
 use super::keys::{self, Key};
-use super::model::{CheckKind, Config, NotifyProgram, Origin, VirtualRouterConfig};
-use super::notify;
+use super::model::{Config, Origin, VirtualRouterConfig};
 use super::quote::quote;
+
+pub use super::host_programs::HostLookup;
 
 /// An interface of the network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub enum Obstacle {
     NoAddress(Origin),
     /// The interface has this address, which is configured as that of another router.
     OwnPeer(IpAddr),
+    /// There is no such interface, which is to have one of the addresses.
+    NoDevice(String),
 }
 
 impl Obstacle {
@@ -69,6 +72,9 @@ impl Obstacle {
                 format!("interface {interface} has no IPv6 address of its own other than link-local")
             }
             Self::OwnPeer(own) => format!("interface {interface} has {own}, which is in unicast_peers"),
+            Self::NoDevice(device) => {
+                format!("interface {device}, which is to have one of its addresses, is not there")
+            }
         }
     }
 
@@ -104,6 +110,10 @@ impl Obstacle {
             Self::OwnPeer(own) => {
                 let message = format!("{own} is this host's own address; list the other routers only");
                 return (router.lines.unicast_peers, keys::UNICAST_PEERS, message);
+            }
+            Self::NoDevice(device) => {
+                let message = format!("there is no interface {} yet, which is to have an address", quote(device));
+                return (router.lines.addresses, keys::ADDRESSES, message);
             }
         };
         (router.lines.interface, keys::INTERFACE, message)
@@ -148,9 +158,16 @@ impl<'a> Survey<'a> {
         if let Some(kind) = interface.takes_own_mac_only.filter(|_| router.virtual_mac) {
             return Err(Obstacle::NoVirtualMac(kind));
         }
+        let elsewhere = router.elsewhere();
+        if let Some(device) = elsewhere.values().find(|device| !self.0.contains_key(*device)) {
+            return Err(Obstacle::NoDevice((*device).to_owned()));
+        }
         if router.priority.is_owner() {
-            let vips = router.addresses.iter().map(|vip| vip.address);
-            let missing: Vec<_> = vips.filter(|address| !interface.addresses.contains(address)).collect();
+            let is_missing = |address: &IpAddr| {
+                let holder = elsewhere.get(address).and_then(|device| self.0.get(device));
+                !holder.map_or(*interface, |holder| holder.interface).addresses.contains(address)
+            };
+            let missing: Vec<_> = router.all_addresses().map(|vip| vip.address).filter(is_missing).collect();
             if !missing.is_empty() {
                 return Err(Obstacle::NotOwned(missing));
             }
@@ -186,11 +203,10 @@ impl<'a> Survey<'a> {
                 names.sort_unstable();
                 message = format!("{message}; the interfaces of this host are {}", enumerate(&names));
             }
-            let (file, name) = (config.file.display(), quote(&router.name));
-            format!(
-                "{file}:{line}: virtual_router {name}: {}: {message}; until then, the virtual router waits in fault",
-                key.name
-            )
+            let (name, key) = (quote(&router.name), key.name);
+            let message =
+                format!("virtual_router {name}: {key}: {message}; until then, the virtual router waits in fault");
+            config.show(line, &message)
         };
         waiting.map(warning).collect()
     }
@@ -198,17 +214,9 @@ impl<'a> Survey<'a> {
 
 /// Checks that this host has the users and programs that a configuration needs, and interfaces that can be used.
 ///
-/// `is_executable` returns whether a path leads to a program that can be run, and `is_user` whether a name is that of a
-/// user.
-///
 /// # Errors
 /// Something is missing on this host. The error lists everything that needs a change of the configuration.
-pub fn check(
-    config: &Config,
-    survey: &Survey<'_>,
-    is_executable: impl Fn(&Path) -> bool,
-    is_user: impl Fn(&str) -> bool,
-) -> Result<(), ConfigError> {
+pub fn check(config: &Config, survey: &Survey<'_>, lookup: &impl HostLookup) -> Result<(), ConfigError> {
     let mut problems = Problems::default();
     let mut outcome = Ok(());
     for router in &config.virtual_routers {
@@ -217,30 +225,9 @@ pub fn check(
             let place = format!("virtual_router {}: {}", quote(&router.name), key.name);
             outcome = Err(problems.report(line, format!("{place}: {message}")));
         }
-        for NotifyProgram { on, path, line } in router.notify.programs.iter().filter(|it| !is_executable(&it.path)) {
-            let place = format!("virtual_router {}: {}", quote(&router.name), notify::key_of(*on).name);
-            let message = format!("{place}: {}", not_a_program(&path.to_string_lossy()));
-            outcome = Err(problems.report(*line, message));
-        }
     }
-    for check in &config.checks {
-        let CheckKind::Script { command, user } = &check.kind else { continue };
-        let mut report = |key: Key, message: String| {
-            let place = format!("check {}: {}", quote(&check.name), key.name);
-            outcome = Err(problems.report(check.lines.1, format!("{place}: {message}")));
-        };
-        if let Some(program) = command.first().filter(|program| !is_executable(Path::new(program))) {
-            report(keys::SCRIPT, not_a_program(program));
-        }
-        if let Some(user) = user.as_deref().filter(|user| !is_user(user)) {
-            report(keys::USER, format!("this host has no user {}; give the name of one", quote(user)));
-        }
-    }
-    problems.conclude(&config.file, outcome)
-}
-
-fn not_a_program(path: &str) -> String {
-    format!("{} is not a program that can be run; give the path of one", quote(path))
+    let outcome = outcome.and(host_programs::check(config, lookup, &mut problems));
+    problems.conclude_check(config, outcome)
 }
 
 /// Returns the address that adverts on this interface are sent from (RFC 9568 1.7). RFC 9568 7.2 (conformance 51, 52):
@@ -254,8 +241,14 @@ fn primary_address(config: &Config, interface: &HostInterface, origin: Origin) -
     let borrowed: HashSet<IpAddr> = config
         .virtual_routers
         .iter()
-        .filter(|router| router.interface == interface.name && !router.priority.is_owner())
-        .flat_map(|router| router.addresses.iter().map(|vip| vip.address))
+        .filter(|router| !router.priority.is_owner())
+        .flat_map(|router| {
+            let elsewhere = router.elsewhere();
+            let is_here = move |address: &IpAddr| {
+                elsewhere.get(address).copied().unwrap_or(router.interface.as_str()) == interface.name
+            };
+            router.all_addresses().map(|vip| vip.address).filter(is_here)
+        })
         .collect();
     let fits = |address: &IpAddr| match address {
         IpAddr::V4(_) => origin == Origin::Ipv4,
@@ -287,6 +280,32 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::{NotifyFifo, ScriptUser};
+
+    /// A host that lacks nothing.
+    struct Complete;
+
+    impl HostLookup for Complete {
+        fn is_executable(&self, _: &Path) -> bool {
+            true
+        }
+
+        fn has_user(&self, _: &ScriptUser) -> bool {
+            true
+        }
+
+        fn is_root(&self, _: Option<&ScriptUser>) -> bool {
+            true
+        }
+
+        fn fault_of_fifo(&self, _: &NotifyFifo) -> Option<String> {
+            None
+        }
+
+        fn replaceable(&self, _: &Path) -> Option<String> {
+            None
+        }
+    }
 
     fn config(routers: &str) -> Config {
         crate::parse(Path::new("x.toml"), routers).unwrap()
@@ -361,7 +380,7 @@ mod tests {
         let config = config(&(router(1, 100, "192.0.2.1/24") + &router(2, 100, "192.0.2.2/24")));
         assert_eq!(Survey::new(&config, &[]).warnings(&config).len(), 2);
         let loopback = HostInterface { loopback: true, ..eth0(&[]) };
-        let error = check(&config, &Survey::new(&config, &[loopback]), |_| true, |_| true).unwrap_err();
+        let error = check(&config, &Survey::new(&config, &[loopback]), &Complete).unwrap_err();
         assert_eq!(error.problems().len(), 2);
     }
 

@@ -31,4 +31,9 @@ impl GroupIndex {
     pub const fn new(index: usize) -> Self {
         Self(index)
     }
+
+    /// Returns the element for this group in a list that has one for each group.
+    pub fn of<T>(self, list: &[T]) -> Option<&T> {
+        list.get(self.0)
+    }
 }

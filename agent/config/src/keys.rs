@@ -36,13 +36,43 @@ pub(super) const MAIL_TIMEOUT: Key = key("timeout", "a duration from \"1s\" to \
 pub(super) const LIMIT: Key = key("limit", "an integer from 1 to 60");
 pub(super) const GATHER: Key = key("gather", "a duration from \"1s\" to \"60m\"");
 
+/// Description of a user as whom programs run.
+const USER_NAME: &str = "the name of a user of this host, such as \"nobody\", or of a user and a group, such as \
+                         \"nobody:nogroup\"";
+
 pub(super) const ROUTER_ID: Key = key("router_id", "1 to 64 characters from A-Z a-z 0-9 . _ -, in quotes");
 pub(super) const CONTROL: Key = key("control", "the absolute path of a socket, at most 107 bytes, in quotes");
+pub(super) const NETNS: Key =
+    key("netns", "the name of a network namespace that `ip netns` lists, or its absolute path, in quotes");
 pub(super) const BPFFS: Key = key("bpffs", "the absolute path of a directory in a BPF file system, in quotes");
 pub(super) const REALTIME_PRIORITY: Key =
     key("realtime_priority", "an integer from 0 (ordinary scheduling) to 99 (sched(7))");
+pub(super) const STARTUP_DELAY: Key = key("startup_delay", "a duration from \"0s\" to \"60m\"");
+pub(super) const BOOT_DELAY: Key = key("boot_delay", "a duration from \"0s\" to \"60m\"");
+pub(super) const STATIC_ADDRESSES: Key = key(
+    "static_addresses",
+    "a list of addresses in the words of `ip address add`, such as [\"192.0.2.9/24 dev eth0\"]",
+);
+pub(super) const STATIC_ROUTES: Key = key(
+    "static_routes",
+    "a list of routes in the words of `ip route add`, such as [\"198.51.100.0/24 via 192.0.2.254\"]",
+);
+pub(super) const STATIC_RULES: Key = key(
+    "static_rules",
+    "a list of rules in the words of `ip rule add`, such as [\"from 198.51.100.0/24 lookup 100 priority 1000\"]",
+);
 pub(super) const METRICS: Key =
     key("metrics", "an address of this host with a port, such as \"127.0.0.1:9112\" or \"[::1]:9112\"");
+pub(super) const SCRIPT_USER: Key = key("script_user", USER_NAME);
+pub(super) const SCRIPT_SECURITY: Key = key("script_security", "true or false");
+pub(super) const NOTIFY_FIFO: Key = key(
+    "notify_fifo",
+    "the absolute path of a FIFO in quotes, a table such as { path = \"/run/xvrrp/notify\", run = [\"/etc/xvrrp/reader\"] }, or \
+     a list of at most 8 of these",
+);
+pub(super) const PATH: Key = key("path", "the absolute path of a FIFO, in quotes");
+pub(super) const OWNER: Key = key("owner", USER_NAME);
+pub(super) const STATES_ON_RELOAD: Key = key("states_on_reload", "true or false");
 
 pub(super) const NAME: Key = key("name", "1 to 64 characters from A-Z a-z 0-9 . _ -, in quotes");
 pub(super) const INTERFACE: Key = key("interface", "the name of a network interface, 1 to 15 bytes, in quotes");
@@ -56,8 +86,14 @@ pub(super) const ADVERT_INTERVAL_V2: Key =
     key("advert_interval", "whole seconds from \"1s\" to \"255s\" in version 2 (RFC 3768 5.3.7)");
 pub(super) const ADDRESSES: Key =
     key("addresses", "a list of 1 to 255 addresses with prefix length, such as [\"192.0.2.1/24\"]");
+pub(super) const UNADVERTISED_ADDRESSES: Key =
+    key("unadvertised_addresses", "a list of at most 4096 addresses with prefix length, such as [\"192.0.2.1/24\"]");
 pub(super) const PREEMPT: Key = key("preempt", "true or false");
 pub(super) const PREEMPT_DELAY: Key = key("preempt_delay", "a duration from \"0s\" to \"1000s\"");
+pub(super) const CARRIER_FAULT: Key = key("carrier_fault", "true or false");
+pub(super) const DOWN_TIMER_ADVERTS: Key = key("down_timer_adverts", "an integer from 2 to 100");
+pub(super) const ANSWER_LOWER_PRIORITY: Key = key("answer_lower_priority", "true or false");
+pub(super) const ANSWER_HIGHER_PRIORITY: Key = key("answer_higher_priority", "true or false");
 pub(super) const ACCEPT: Key = key("accept", "true or false");
 pub(super) const LEASE: Key = key("lease", "\"on\" or \"off\"");
 pub(super) const VIRTUAL_MAC: Key = key("virtual_mac", "true or false");
@@ -71,11 +107,27 @@ pub(super) const UNICAST_PEERS: Key = key(
 pub(super) const PEER_ADDRESS: Key = key("address", "the IP address of another router, in quotes");
 pub(super) const MIN_TTL: Key = key("min_ttl", "an integer from 1 to 255");
 pub(super) const PASSWORD: Key = key("password", "1 to 8 printable ASCII characters in quotes (RFC 2338 5.3.10)");
-pub(super) const NOTIFY: Key = key("notify", "the absolute path of a program, in quotes");
-pub(super) const NOTIFY_ACTIVE: Key = key("notify_active", "the absolute path of a program, in quotes");
-pub(super) const NOTIFY_BACKUP: Key = key("notify_backup", "the absolute path of a program, in quotes");
-pub(super) const NOTIFY_FAULT: Key = key("notify_fault", "the absolute path of a program, in quotes");
-pub(super) const NOTIFY_STOP: Key = key("notify_stop", "the absolute path of a program, in quotes");
+/// Description of a program that is notified.
+const PROGRAM: &str = "a list of a program and its arguments, such as [\"/etc/xvrrp/notify\", \"active\"], a command for \
+                       the shell in quotes, or a table such as { run = [\"/etc/xvrrp/notify\"], user = \"nobody\" }";
+pub(super) const RUN: Key = key(
+    "run",
+    "a list of a program and its arguments, such as [\"/etc/xvrrp/notify\", \"active\"], or a command for the shell in \
+     quotes",
+);
+
+pub(super) const NOTIFY: Key = key("notify", PROGRAM);
+pub(super) const NOTIFY_ACTIVE: Key = key("notify_active", PROGRAM);
+pub(super) const NOTIFY_BACKUP: Key = key("notify_backup", PROGRAM);
+pub(super) const NOTIFY_FAULT: Key = key("notify_fault", PROGRAM);
+pub(super) const NOTIFY_STOP: Key = key("notify_stop", PROGRAM);
+pub(super) const NOTIFY_DELETED: Key = key(
+    "notify_deleted",
+    "true, false, a list of a program and its arguments, such as [\"/etc/xvrrp/notify\", \"deleted\"], a command for the \
+     shell in quotes, or a table such as { run = [\"/etc/xvrrp/notify\"], user = \"nobody\" }",
+);
+pub(super) const NOTIFY_ACTIVE_LOWER_PRIORITY: Key = key("notify_active_lower_priority", PROGRAM);
+pub(super) const NOTIFY_PRIORITY_CHANGES: Key = key("notify_priority_changes", "true or false");
 pub(super) const NOTIFY_TIMEOUT: Key = key("notify_timeout", "a duration from \"100ms\" to \"60m\"");
 pub(super) const SERVICES: Key =
     key("services", "a list of at most 64 systemd units with their suffixes, such as [\"nginx.service\"]");
@@ -83,27 +135,48 @@ pub(super) const MAIL_ON: Key =
     key("mail", "true, false, or a list with any of \"active\", \"backup\", \"fault\" and \"stop\"");
 pub(super) const ANNOUNCE_COUNT: Key = key("announce_count", "an integer from 1 to 60");
 pub(super) const ANNOUNCE_INTERVAL: Key = key("announce_interval", "a duration from \"10ms\" to \"60s\"");
+pub(super) const ANNOUNCE_REFRESH: Key = key("announce_refresh", "\"0s\", or a duration from \"1s\" to \"1440m\"");
+
+pub(super) const ROUTES: Key =
+    key("routes", "a list of routes in the words of `ip route add`, such as [\"default via 203.0.113.254 dev eth1\"]");
+pub(super) const RULES: Key = key(
+    "rules",
+    "a list of rules in the words of `ip rule add`, such as [\"from 198.51.100.0/24 lookup 100 priority 1000\"]",
+);
 
 pub(super) const TRACK: Key =
     key("track", "a list of names of checks, or of tables such as { check = \"uplink\", weight = -20 }");
 
-pub(super) const MEMBERS: Key =
-    key("members", "a list of the names of at least two virtual routers, such as [\"lan\", \"wan\"]");
+pub(super) const MEMBERS: Key = key("members", "a list of the names of virtual routers, such as [\"lan\", \"wan\"]");
 
 pub(super) const SCRIPT: Key = key(
     "script",
-    "a list of a program's absolute path and its arguments, such as [\"/usr/local/bin/check\", \"--fast\"]",
+    "a list of a program and its arguments, such as [\"/usr/local/bin/check\", \"--fast\"], or a command for the shell \
+     in quotes",
 );
-pub(super) const PROCESS: Key = key("process", "the name of a process as in /proc/PID/comm, 1 to 15 bytes, in quotes");
+pub(super) const PROCESS: Key = key(
+    "process",
+    "the name of a process as in /proc/PID/comm, 1 to 15 bytes, in quotes, or a command line as a list, such as \
+     [\"/usr/sbin/nginx\"]",
+);
+pub(super) const ARGUMENTS: Key = key("arguments", "\"any\", \"exact\", \"leading\" or \"prefix\"");
+pub(super) const QUORUM: Key = key("quorum", "an integer from 0 to 65535");
+pub(super) const QUORUM_MAX: Key = key("quorum_max", "an integer from 0 to 65535");
+pub(super) const FORK_DELAY: Key = key("fork_delay", "a duration from \"0s\" to \"60m\"");
+pub(super) const TERMINATE_DELAY: Key = key("terminate_delay", "a duration from \"0s\" to \"60m\"");
 pub(super) const PID_FILE: Key = key("pid_file", "the absolute path of a file that holds a process id, in quotes");
 pub(super) const FILE: Key = key("file", "the absolute path of a file that holds a number, in quotes");
-pub(super) const PING: Key = key("ping", "an IPv4 or IPv6 address in quotes");
+pub(super) const INITIAL_VALUE: Key = key("initial_value", "an integer from -2147483648 to 2147483647");
+pub(super) const OVERWRITE: Key = key("overwrite", "true or false");
+pub(super) const PING: Key = key("ping", "an IPv4 or IPv6 address in quotes, or a list of 1 to 16 of them");
+pub(super) const INIT_FAIL: Key = key("init_fail", "true or false");
 pub(super) const INTERVAL: Key = key("interval", "a duration from \"10ms\" to \"60m\"");
 pub(super) const TIMEOUT: Key = key("timeout", "a duration from \"10ms\" to \"60m\"");
 pub(super) const RISE: Key = key("rise", "an integer from 1 to 255");
 pub(super) const FALL: Key = key("fall", "an integer from 1 to 255");
-pub(super) const USER: Key = key("user", "the name of a user of this host, in quotes");
+pub(super) const USER: Key = key("user", USER_NAME);
 pub(super) const WEIGHT: Key = key("weight", "an integer from -253 to 253 (with 0, a failure is a fault)");
+pub(super) const REVERSE: Key = key("reverse", "true or false");
 
 /// Name of the check, in an element of `track`.
 pub(super) const TRACKED_CHECK: Key = key("check", "the name of a [[check]], in quotes");
@@ -112,20 +185,63 @@ pub(super) const TRACKED_CHECK: Key = key("check", "the name of a [[check]], in 
 pub const TOP_LEVEL: &[Key] = &[AGENT, MAIL, CHECK, VIRTUAL_ROUTER, SYNC_GROUP];
 
 /// The keys of `[[check]]`.
-pub const CHECK_KEYS: &[Key] =
-    &[NAME, SCRIPT, INTERFACE, PROCESS, PID_FILE, FILE, PING, INTERVAL, TIMEOUT, RISE, FALL, USER, WEIGHT];
+pub const CHECK_KEYS: &[Key] = &[
+    NAME,
+    SCRIPT,
+    INTERFACE,
+    PROCESS,
+    ARGUMENTS,
+    QUORUM,
+    QUORUM_MAX,
+    FORK_DELAY,
+    TERMINATE_DELAY,
+    PID_FILE,
+    FILE,
+    INITIAL_VALUE,
+    OVERWRITE,
+    PING,
+    INTERVAL,
+    TIMEOUT,
+    RISE,
+    FALL,
+    INIT_FAIL,
+    USER,
+    WEIGHT,
+    REVERSE,
+];
 
 /// The keys that say what is checked. Each check has exactly one of them.
 pub(super) const KINDS: &[Key] = &[SCRIPT, INTERFACE, PROCESS, PID_FILE, FILE, PING];
 
 /// The keys of an element of `track`.
-pub(super) const TRACK_KEYS: &[Key] = &[TRACKED_CHECK, WEIGHT];
+pub(super) const TRACK_KEYS: &[Key] = &[TRACKED_CHECK, WEIGHT, REVERSE];
 
 /// The keys of an element of `unicast_peers`.
 pub(super) const PEER_KEYS: &[Key] = &[PEER_ADDRESS, MIN_TTL];
 
+/// The keys of a notify program in the form of a table.
+pub(super) const PROGRAM_KEYS: &[Key] = &[RUN, USER];
+
 /// The keys of `[agent]`.
-pub const AGENT_KEYS: &[Key] = &[ROUTER_ID, CONTROL, METRICS, BPFFS, REALTIME_PRIORITY];
+pub const AGENT_KEYS: &[Key] = &[
+    ROUTER_ID,
+    CONTROL,
+    METRICS,
+    NETNS,
+    BPFFS,
+    REALTIME_PRIORITY,
+    STARTUP_DELAY,
+    BOOT_DELAY,
+    SCRIPT_USER,
+    SCRIPT_SECURITY,
+    NOTIFY_FIFO,
+    STATIC_ADDRESSES,
+    STATIC_ROUTES,
+    STATIC_RULES,
+];
+
+/// The keys of an element of `notify_fifo`.
+pub(super) const FIFO_KEYS: &[Key] = &[PATH, OWNER, RUN, USER, STATES_ON_RELOAD];
 
 /// The keys of `[mail]`.
 pub const MAIL_KEYS: &[Key] =
@@ -140,8 +256,13 @@ pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
     PRIORITY,
     ADVERT_INTERVAL,
     ADDRESSES,
+    UNADVERTISED_ADDRESSES,
     PREEMPT,
     PREEMPT_DELAY,
+    CARRIER_FAULT,
+    DOWN_TIMER_ADVERTS,
+    ANSWER_LOWER_PRIORITY,
+    ANSWER_HIGHER_PRIORITY,
     ACCEPT,
     LEASE,
     VIRTUAL_MAC,
@@ -151,6 +272,27 @@ pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
     PASSWORD,
     ANNOUNCE_COUNT,
     ANNOUNCE_INTERVAL,
+    ANNOUNCE_REFRESH,
+    ROUTES,
+    RULES,
+    TRACK,
+    NOTIFY,
+    NOTIFY_ACTIVE,
+    NOTIFY_BACKUP,
+    NOTIFY_FAULT,
+    NOTIFY_STOP,
+    NOTIFY_DELETED,
+    NOTIFY_ACTIVE_LOWER_PRIORITY,
+    NOTIFY_PRIORITY_CHANGES,
+    NOTIFY_TIMEOUT,
+    SERVICES,
+    MAIL_ON,
+];
+
+/// The keys of `[[sync_group]]`.
+pub const SYNC_GROUP_KEYS: &[Key] = &[
+    NAME,
+    MEMBERS,
     TRACK,
     NOTIFY,
     NOTIFY_ACTIVE,
@@ -161,10 +303,6 @@ pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
     SERVICES,
     MAIL_ON,
 ];
-
-/// The keys of `[[sync_group]]`.
-pub const SYNC_GROUP_KEYS: &[Key] =
-    &[NAME, MEMBERS, NOTIFY, NOTIFY_ACTIVE, NOTIFY_BACKUP, NOTIFY_FAULT, NOTIFY_STOP, NOTIFY_TIMEOUT, SERVICES];
 
 /// Keywords of keepalived, with the keys that replace them.
 const KEEPALIVED: &[(&str, &str)] = &[
@@ -179,10 +317,18 @@ const KEEPALIVED: &[(&str, &str)] = &[
     ("garp_master_repeat", "announce_count"),
     ("track_script", "track"),
     ("notify_master", "notify_active"),
+    ("notify_master_rx_lower_pri", "notify_active_lower_priority"),
     ("track_interface", "track"),
     ("track_process", "track"),
     ("track_file", "track"),
     ("smtp_alert", "mail"),
+    ("dont_track_primary", "carrier_fault = false"),
+    ("lower_prio_no_advert", "answer_lower_priority = false"),
+    ("higher_prio_send_advert", "answer_higher_priority = true"),
+    ("vrrp_startup_delay", "startup_delay"),
+    ("virtual_routes", "routes"),
+    ("virtual_rules", "rules"),
+    ("static_ipaddress", "static_addresses"),
 ];
 
 /// Returns what to do about a key that a table does not have.
@@ -263,7 +409,7 @@ mod tests {
         for (theirs, ours) in KEEPALIVED {
             assert_eq!(remedy(theirs, VIRTUAL_ROUTER_KEYS), format!("xvrrp calls it {ours}"));
             let name = ours.split(' ').next().unwrap_or_default();
-            assert!(VIRTUAL_ROUTER_KEYS.iter().any(|key| key.name == name), "{ours}");
+            assert!(VIRTUAL_ROUTER_KEYS.iter().chain(AGENT_KEYS).any(|key| key.name == name), "{ours}");
         }
     }
 
@@ -271,7 +417,8 @@ mod tests {
     fn for_any_other_key_the_valid_keys_are_listed() {
         assert_eq!(
             remedy("colour", AGENT_KEYS),
-            "expected one of router_id, control, metrics, bpffs, realtime_priority"
+            "expected one of router_id, control, metrics, netns, bpffs, realtime_priority, startup_delay, boot_delay, \
+             script_user, script_security, notify_fifo, static_addresses, static_routes, static_rules"
         );
     }
 }

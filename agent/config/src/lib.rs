@@ -6,19 +6,26 @@
 #![warn(missing_docs)]
 
 mod address;
+mod address_list;
 mod agent;
 mod check;
 mod duration;
 mod error;
+mod fifo;
 pub mod files;
 pub mod host;
+mod host_programs;
 mod index;
+mod iproute;
 pub mod keys;
 pub mod mail;
 mod model;
 mod notify;
 mod peers;
+mod process;
+mod program;
 mod quote;
+mod routing;
 mod section;
 pub mod surroundings;
 mod sync_group;
@@ -40,11 +47,15 @@ pub use self::address::Vip;
 pub use self::agent::check_bpffs;
 pub use self::error::{ConfigError, Problem};
 pub use self::index::{CheckIndex, GroupIndex};
+pub use self::iproute::HostNames;
 pub use self::model::{
-    AgentConfig, CheckConfig, CheckKind, Checksum, Config, Encryption, Login, MAX_VIRTUAL_ROUTERS, MailConfig,
-    NotifyConfig, NotifyProgram, Occasion, Origin, Password, SyncGroupConfig, Text, Tracked, UnicastPeer,
-    VirtualRouterConfig, VirtualRouterLines,
+    AgentConfig, ArgumentRule, CheckConfig, CheckKind, Checksum, CommandLine, Config, ElectionRules, Encryption,
+    InitialNumber, Insertion, Login, MAX_VIRTUAL_ROUTERS, MailConfig, Metric, Named, Names, NextHop, NotifyConfig,
+    NotifyFifo, NotifyProgram, Occasion, Origin, Original, Password, Prefix, ProcessCheck, ProcessMatch, Program,
+    Realms, Route, RouteKind, RoutingConfig, Rule, RuleAction, ScriptUser, StaticAddress, StaticConfig,
+    SyncGroupConfig, Table, Text, Tracked, UnicastPeer, VirtualRouterConfig, VirtualRouterLines, Written,
 };
+pub use self::routing::{check_names, missing_interfaces};
 
 /// Longest file, in bytes: has room for [`MAX_VIRTUAL_ROUTERS`] with 255 addresses each.
 const MAX_FILE_SIZE: u64 = 64 << 20;
@@ -55,7 +66,7 @@ const MAX_FILE_SIZE: u64 = 64 << 20;
 /// The file cannot be read, or the configuration is wrong. The error lists everything that is wrong.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let mut problems = Problems::default();
-    let outcome = read(path, &mut problems).and_then(|text| read_tables(path, &text, &mut problems));
+    let outcome = read(path, &mut problems).and_then(|text| read_tables(path, &Text::of_toml(text), &mut problems));
     problems.conclude(path, outcome)
 }
 
@@ -65,7 +76,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// The file cannot be read or is not UTF-8 text.
 pub fn read_text(path: &Path) -> Result<Text, ConfigError> {
     let mut problems = Problems::default();
-    let outcome = read(path, &mut problems).map(Text);
+    let outcome = read(path, &mut problems).map(Text::of_toml);
     problems.conclude(path, outcome)
 }
 
@@ -74,9 +85,17 @@ pub fn read_text(path: &Path) -> Result<Text, ConfigError> {
 /// # Errors
 /// The configuration is wrong. The error lists everything that is wrong.
 pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
+    parse_text(path, &Text::of_toml(text))
+}
+
+/// Checks a text that was read from a file, or made from it. Messages show the lines of the file.
+///
+/// # Errors
+/// The configuration is wrong. The error lists everything that is wrong.
+pub fn parse_text(path: &Path, text: &Text) -> Result<Config, ConfigError> {
     let mut problems = Problems::default();
     let outcome = read_tables(path, text, &mut problems);
-    problems.conclude(path, outcome)
+    problems.conclude(path, outcome).map_err(|error| error.made_from(text))
 }
 
 fn read(path: &Path, problems: &mut Problems) -> Result<String, Reported> {
@@ -94,7 +113,8 @@ fn read(path: &Path, problems: &mut Problems) -> Result<String, Reported> {
     }
 }
 
-fn read_tables(path: &Path, text: &str, problems: &mut Problems) -> Result<Config, Reported> {
+fn read_tables(path: &Path, source: &Text, problems: &mut Problems) -> Result<Config, Reported> {
+    let text = source.toml.as_str();
     let lines = Lines::new(text);
     let root = DeTable::parse(text).map_err(|error| report_syntax(&error, text, &lines, problems))?;
     let mut root = Section { place: String::new(), line: 1, table: root.get_ref(), lines: &lines, problems };
@@ -107,17 +127,22 @@ fn read_tables(path: &Path, text: &str, problems: &mut Problems) -> Result<Confi
     let mut taken = Taken::default();
     let mut virtual_routers = virtual_router::read_all(&mut root, &names, has_mail, &mut taken);
     let routers = virtual_routers.as_deref_mut().ok();
-    let sync_groups = sync_group::read_all(&mut root, routers, &checks, &mut taken);
+    let sync_groups = sync_group::read_all(&mut root, routers, &names, has_mail, &mut taken);
     root.report_unknown_keys(keys::TOP_LEVEL);
-    Ok(Config {
+    if let (Ok(agent), Ok(routers)) = (&agent, &virtual_routers) {
+        routing::check(&mut root, agent, routers);
+    }
+    let mut config = Config {
         file: path.to_owned(),
-        text: Text(text.to_owned()),
+        text: source.clone(),
         agent: agent?,
         checks: checks?,
         mail: mail?,
         virtual_routers: virtual_routers?,
         sync_groups: sync_groups?,
-    })
+    };
+    config.apply_script_user();
+    Ok(config)
 }
 
 /// The parser's message about a key with too many parts, which it reports without a place.

@@ -41,7 +41,7 @@ pub fn check_files(config: &Config, fault: impl Fn(&Path, bool) -> Option<String
             outcome = Err(problems.report(line, message));
         }
     }
-    problems.conclude(&config.file, outcome)
+    problems.conclude_check(config, outcome)
 }
 
 /// Reads `[mail]`, if the file has this table.
@@ -155,8 +155,8 @@ fn read_login(section: &mut Section, tls: Option<Encryption>) -> Result<Option<L
 fn read_from(section: &mut Section) -> Result<String, Reported> {
     let from = section.string(&keys::FROM)?;
     let from = section.required(&keys::FROM, from)?;
-    if is_address(from) {
-        return Ok(from.to_owned());
+    if let Some(from) = address(from) {
+        return Ok(from);
     }
     Err(section.reject(
         &keys::FROM,
@@ -172,8 +172,8 @@ fn read_recipients(section: &mut Section) -> Result<Vec<String>, Reported> {
         return Err(section.reject(&keys::TO, line, format_args!("{} addresses are listed", elements.len())));
     }
     let recipient = |text: &str| {
-        let wrong = || format!("{} is not a mail address; write it as in \"ops@example.net\"", quote(text));
-        is_address(text).then(|| text.to_owned()).ok_or_else(wrong)
+        let wrong = || format!("{} is not a mail address; write it as in \"ops@example.net\" or \"root\"", quote(text));
+        address(text).ok_or_else(wrong)
     };
     let recipients = section.each(&keys::TO, elements, recipient)?;
     Ok(recipients.into_iter().map(|(recipient, _)| recipient).collect())
@@ -190,11 +190,12 @@ fn read_helo(section: &mut Section) -> Result<Option<String>, Reported> {
     }
 }
 
-/// Reads `mail` of a virtual router. `has_mail` says whether the file has a `[mail]`, even one with errors.
-pub(super) fn read_occasions(section: &mut Section, has_mail: bool) -> Result<Vec<Occasion>, Reported> {
+/// Reads `mail` of a virtual router or a group. `has_mail` says whether the file has a `[mail]`, even one with errors,
+/// and `default` whether mail is then sent without this key.
+pub(super) fn read_occasions(section: &mut Section, has_mail: bool, default: bool) -> Result<Vec<Occasion>, Reported> {
     let all = || OCCASIONS.map(|(_, occasion)| occasion).to_vec();
     let Some(found) = section.get(&keys::MAIL_ON) else {
-        return Ok(if has_mail { all() } else { Vec::new() });
+        return Ok(if has_mail && default { all() } else { Vec::new() });
     };
     let occasions = match found.value {
         DeValue::Boolean(true) => all(),
@@ -226,12 +227,14 @@ fn read_list(section: &mut Section) -> Result<Vec<Occasion>, Reported> {
     Ok(occasions)
 }
 
-/// Returns whether this is a mail address in the usual form: RFC 5321 4.1.2 without quoted strings and comments.
-fn is_address(text: &str) -> bool {
-    let (local, domain) = text.rsplit_once('@').unwrap_or_default();
+/// Returns a mail address in the usual form: RFC 5321 4.1.2 without quoted strings and comments. A name alone is a user
+/// of the server, as it is for keepalived.
+fn address(text: &str) -> Option<String> {
+    let (local, domain) = text.rsplit_once('@').unwrap_or((text, "localhost"));
     let allowed = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&c);
     let atom = |atom: &str| !atom.is_empty() && atom.bytes().all(allowed);
-    local.len() <= 64 && local.split('.').all(atom) && is_domain(domain)
+    let valid = local.len() <= 64 && local.split('.').all(atom) && is_domain(domain);
+    valid.then(|| format!("{local}@{domain}"))
 }
 
 /// Returns whether this is a domain name (RFC 5321 4.1.2, 4.5.3.1.2).

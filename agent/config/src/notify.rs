@@ -7,20 +7,22 @@ use xvrrp_common::units::Interval;
 use super::error::Reported;
 use super::keys::{self, Key};
 use super::model::{NotifyConfig, NotifyProgram, Occasion};
+use super::program::read_program;
 use super::quote::quote;
 use super::section::Section;
 use super::taken::Taken;
-use super::values::MAX_PATH;
 
 const TIMEOUTS: RangeInclusive<Interval> = Interval::from_millis(100)..=Interval::from_millis(3_600_000);
 const MAX_SERVICES: usize = 64;
 
 /// Keys of programs, in the order in which the programs are run. keepalived has the same order.
-const PROGRAMS: [(Key, Occasion); 5] = [
+const PROGRAMS: [(Key, Occasion); 7] = [
     (keys::NOTIFY_ACTIVE, Occasion::Active),
     (keys::NOTIFY_BACKUP, Occasion::Backup),
     (keys::NOTIFY_FAULT, Occasion::Fault),
     (keys::NOTIFY_STOP, Occasion::Stop),
+    (keys::NOTIFY_DELETED, Occasion::Deleted),
+    (keys::NOTIFY_ACTIVE_LOWER_PRIORITY, Occasion::LowerPriority),
     (keys::NOTIFY, Occasion::Any),
 ];
 
@@ -30,17 +32,21 @@ pub(super) fn key_of(on: Occasion) -> Key {
 }
 
 pub(super) fn read(section: &mut Section, taken: &mut Taken) -> Result<NotifyConfig, Reported> {
+    // Instead of a program it may be true or false.
+    let deleted = section.get(&keys::NOTIFY_DELETED).map(|found| found.value.as_bool().unwrap_or(true));
+    let is_switch = section.get(&keys::NOTIFY_DELETED).is_some_and(|found| found.value.is_bool());
     let mut programs = Ok(Vec::new());
-    for (key, on) in PROGRAMS {
-        match (section.absolute_path(&key, MAX_PATH), &mut programs) {
-            (Ok(Some(path)), Ok(list)) => list.push(NotifyProgram { on, path, line: section.line_of(&key) }),
+    for (key, on) in PROGRAMS.into_iter().filter(|(_, on)| !is_switch || *on != Occasion::Deleted) {
+        match (read_program(section, &key), &mut programs) {
+            (Ok(Some(program)), Ok(list)) => list.push(NotifyProgram { on, program, line: section.line_of(&key) }),
             (Ok(_), _) => {}
             (Err(reported), _) => programs = Err(reported),
         }
     }
     let timeout = section.duration(&keys::NOTIFY_TIMEOUT, TIMEOUTS, NotifyConfig::DEFAULT_TIMEOUT);
     let services = read_services(section, taken);
-    Ok(NotifyConfig { programs: programs?, timeout: timeout?, services: services? })
+    let deleted = deleted.unwrap_or(false);
+    Ok(NotifyConfig { programs: programs?, timeout: timeout?, services: services?, deleted })
 }
 
 fn read_services(section: &mut Section, taken: &mut Taken) -> Result<Vec<String>, Reported> {

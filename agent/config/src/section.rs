@@ -117,8 +117,12 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// Reads a boolean.
     pub fn boolean(&mut self, key: &Key, default: bool) -> Result<bool, Reported> {
-        let Some(found) = self.get(key) else { return Ok(default) };
-        found.value.as_bool().ok_or_else(|| self.reject_type(key, found))
+        self.optional_boolean(key).map(|value| value.unwrap_or(default))
+    }
+
+    /// Reads a boolean that has no default.
+    pub fn optional_boolean(&mut self, key: &Key) -> Result<Option<bool>, Reported> {
+        self.get(key).map(|found| found.value.as_bool().ok_or_else(|| self.reject_type(key, found))).transpose()
     }
 
     /// Reads an integer that must be within the range.

@@ -29,9 +29,11 @@ pub fn warnings(config: &Config, interfaces: &[Surrounding]) -> Vec<String> {
             let others = interfaces.iter().filter(|other| other.name != own.name);
             others.filter_map(|other| second_in_segment(own, other)).chain(stripped_tags(own)).collect::<Vec<_>>()
         });
-        let (file, line, name) = (config.file.display(), router.lines.interface, quote(&router.name));
-        let place = format!("{file}:{line}: virtual_router {name}: interface");
-        messages.unwrap_or_default().into_iter().map(move |message| format!("{place}: {message}")).collect::<Vec<_>>()
+        let name = quote(&router.name);
+        let show = |message: String| {
+            config.show(router.lines.interface, &format!("virtual_router {name}: interface: {message}"))
+        };
+        messages.unwrap_or_default().into_iter().map(show).collect::<Vec<_>>()
     };
     config.virtual_routers.iter().flat_map(of_router).collect()
 }

@@ -1,38 +1,25 @@
 //! Reads `[[sync_group]]`: virtual routers that change role together.
 
 use toml::de::DeValue;
-use xvrrp_common::units::Interval;
 
+use super::check::{Names, read_track};
 use super::error::{Reported, all};
 use super::index::GroupIndex;
-use super::model::{CheckConfig, SyncGroupConfig, Tracked, VirtualRouterConfig};
+use super::mail::read_occasions;
+use super::model::{SyncGroupConfig, Tracked, VirtualRouterConfig};
 use super::quote::quote;
 use super::section::Section;
 use super::taken::Taken;
 use super::values::name_or_number;
 use super::{keys, notify};
 
-/// A key that must have the same value for all members, and how to show its value.
-type Common = (&'static str, fn(&VirtualRouterConfig) -> String);
-/// The keys that must have the same value for all members. An interval that one member learns counts for all of them,
-/// and with different priorities the hosts would disagree about who is better.
-const COMMON: [Common; 4] = [
-    (keys::PRIORITY.name, |router| router.priority.to_string()),
-    (keys::ADVERT_INTERVAL.name, |router| in_quotes(router.advert_interval)),
-    (keys::PREEMPT.name, |router| router.preempt.to_string()),
-    (keys::PREEMPT_DELAY.name, |router| in_quotes(router.preempt_delay)),
-];
-
-fn in_quotes(interval: Interval) -> String {
-    if interval == Interval::ZERO { "\"0s\"".to_owned() } else { format!("\"{interval}\"") }
-}
-
 /// Reads the groups. `routers` is `None` if any of them has an error; otherwise each member gets the position of its
-/// group and everything that the members of the group track.
+/// group and what the group tracks. `has_mail` says whether the file has a `[mail]`.
 pub(super) fn read_all(
     root: &mut Section,
     mut routers: Option<&mut [VirtualRouterConfig]>,
-    checks: &Result<Vec<CheckConfig>, Reported>,
+    checks: &Names,
+    has_mail: bool,
     taken: &mut Taken,
 ) -> Result<Vec<SyncGroupConfig>, Reported> {
     let Some((elements, _)) = root.list(&keys::SYNC_GROUP)? else { return Ok(Vec::new()) };
@@ -42,13 +29,16 @@ pub(super) fn read_all(
         let mut section = root.below(place, table, element.line);
         let name = taken.claim_group_name(&mut section);
         let members = read_members(&mut section);
+        let track = read_track(&mut section, checks, None);
         let notify = notify::read(&mut section, taken);
+        // The members send mail of their own.
+        let mail = read_occasions(&mut section, has_mail, false);
         section.report_unknown_keys(keys::SYNC_GROUP_KEYS);
-        let (name, members, notify) = (name?, members?, notify?);
+        let (name, members, track, notify, mail) = (name?, members?, track?, notify?, mail?);
         let Some(routers) = routers.as_deref_mut() else { return Ok(None) };
-        join(&mut section, GroupIndex::new(index), &members, routers, checks.as_deref().unwrap_or_default())?;
+        join(&mut section, GroupIndex::new(index), &members, routers, &track)?;
         let members = members.into_iter().map(|(name, _)| name).collect();
-        Ok(Some(SyncGroupConfig { name, members, notify }))
+        Ok(Some(SyncGroupConfig { name, members, notify, mail }))
     }))?;
     Ok(groups.into_iter().flatten().collect())
 }
@@ -66,24 +56,22 @@ fn read_members(section: &mut Section) -> Result<Vec<(String, usize)>, Reported>
         }
         members.push((name.to_owned(), element.line));
     }
-    if members.len() < 2 {
-        let wrong = if members.is_empty() { "the list is empty" } else { "only one virtual router is listed" };
-        return Err(section.reject(&keys::MEMBERS, line, wrong));
+    if members.is_empty() {
+        return Err(section.reject(&keys::MEMBERS, line, "the list is empty"));
     }
     Ok(members)
 }
 
-/// Makes these virtual routers the members of a group.
+/// Makes these virtual routers the members of a group that tracks these checks.
 fn join(
     section: &mut Section,
     group: GroupIndex,
     members: &[(String, usize)],
     routers: &mut [VirtualRouterConfig],
-    checks: &[CheckConfig],
+    track: &[Tracked],
 ) -> Result<(), Reported> {
-    let mut places = Vec::with_capacity(members.len());
     for (name, line) in members {
-        let Some(place) = routers.iter().position(|router| router.name == *name) else {
+        let Some(router) = routers.iter().find(|router| router.name == *name) else {
             let names: Vec<_> = routers.iter().map(|router| router.name.as_str()).collect();
             let message = format!(
                 "there is no virtual router {}; the virtual routers of this file are {}",
@@ -92,44 +80,29 @@ fn join(
             );
             return Err(section.report(&keys::MEMBERS, *line, message));
         };
-        check_member(section, *line, &routers[place], places.first().map(|first: &usize| &routers[*first]))?;
-        places.push(place);
+        check_member(section, *line, router)?;
     }
-    let mut track: Vec<Tracked> = Vec::new();
-    for (place, (name, line)) in places.iter().zip(members) {
-        for tracked in &routers[*place].track {
-            match track.iter().find(|other| other.check == tracked.check) {
-                None => track.push(*tracked),
-                Some(other) if other.weight == tracked.weight => {}
-                Some(other) => {
-                    let check = tracked.check.of(checks).map_or("", |check| &check.name);
-                    let message = format!(
-                        "{} tracks {} with weight {}, and another member tracks it with weight {}; what one member \
-                         tracks counts for all: give both the same weight, or remove one",
-                        quote(name),
-                        quote(check),
-                        tracked.weight,
-                        other.weight,
-                    );
-                    return Err(section.report(&keys::MEMBERS, *line, message));
-                }
-            }
-        }
-    }
-    for place in &places {
-        routers[*place].sync_group = Some(group);
-        routers[*place].track.clone_from(&track);
+    for router in routers.iter_mut().filter(|router| members.iter().any(|(name, _)| *name == router.name)) {
+        router.sync_group = Some(group);
+        track_with_group(&mut router.track, track);
     }
     Ok(())
 }
 
-/// Checks that this virtual router can be in a group with the first member.
-fn check_member(
-    section: &mut Section,
-    line: usize,
-    router: &VirtualRouterConfig,
-    first: Option<&VirtualRouterConfig>,
-) -> Result<(), Reported> {
+/// Adds what its group tracks to what a member tracks. If both track a check, the group's weight counts, unless the
+/// failure of the check is a fault for the member anyway. That is keepalived's rule.
+fn track_with_group(own: &mut Vec<Tracked>, group: &[Tracked]) {
+    for tracked in group {
+        match own.iter_mut().find(|own| own.check == tracked.check) {
+            None => own.push(*tracked),
+            Some(own) if own.weight == 0 => {}
+            Some(own) => *own = *tracked,
+        }
+    }
+}
+
+/// Checks that this virtual router can be in a group.
+fn check_member(section: &mut Section, line: usize, router: &VirtualRouterConfig) -> Result<(), Reported> {
     let name = quote(&router.name);
     if router.sync_group.is_some() {
         let message = format!("{name} is already a member of another sync_group; remove it from one of them");
@@ -141,18 +114,6 @@ fn check_member(
              cannot change role together with others; lower the priority, or remove it from the group"
         );
         return Err(section.report(&keys::MEMBERS, line, message));
-    }
-    let Some(first) = first else { return Ok(()) };
-    for (key, value) in COMMON {
-        let (ours, theirs) = (value(router), value(first));
-        if ours != theirs {
-            let message = format!(
-                "{name} has {key} = {ours}, and {} has {key} = {theirs}; members change role together, so set the same \
-                 {key} for all of them",
-                quote(&first.name)
-            );
-            return Err(section.report(&keys::MEMBERS, line, message));
-        }
     }
     Ok(())
 }

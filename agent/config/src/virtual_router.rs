@@ -3,19 +3,22 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use toml::de::DeValue;
 use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
 
-use super::address::{Vip, parse_source, parse_vip};
+use super::address::{Vip, parse_source};
+use super::address_list::ListedAddresses;
 use super::check::{Names, read_track};
 use super::error::{Reported, all};
 use super::keys;
 use super::mail::read_occasions;
-use super::model::{Checksum, MAX_VIRTUAL_ROUTERS, Password, VirtualRouterConfig, VirtualRouterLines};
+use super::model::{Checksum, ElectionRules, MAX_VIRTUAL_ROUTERS, Password, VirtualRouterConfig, VirtualRouterLines};
 use super::notify;
 use super::peers;
 use super::quote::quote;
+use super::routing;
 use super::section::Section;
 use super::taken::Taken;
 use super::values::{check_listed, name_or_number, read_interface};
@@ -24,6 +27,7 @@ const ADVERT_INTERVALS: RangeInclusive<Interval> = Interval::MIN_ADVERT..=Interv
 const ADVERT_INTERVALS_V2: RangeInclusive<Interval> = Interval::from_seconds(1)..=Interval::MAX_ADVERT_V2;
 const PREEMPT_DELAYS: RangeInclusive<Interval> = Interval::ZERO..=Interval::from_millis(1_000_000);
 const ANNOUNCE_INTERVALS: RangeInclusive<Interval> = Interval::from_millis(10)..=Interval::from_seconds(60);
+const ANNOUNCE_REFRESHES: RangeInclusive<Interval> = Interval::ZERO..=Interval::from_millis(86_400_000);
 
 /// Reads all virtual routers. `has_mail` says whether the file has a `[mail]`.
 pub(super) fn read_all(
@@ -65,42 +69,43 @@ fn read_table(
     let interface = read_interface(section);
     let vrid = read_vrid(section);
     let version = read_version(section);
-    let priority =
-        section.integer(&keys::PRIORITY, 1..=255).map(|priority| priority.map_or(Priority::DEFAULT, Priority::new));
-    // These keys depend on the version. If it is wrong, errors in them are not reported.
+    let priority = read_priority(section);
+    // If the version is wrong, errors in the keys that depend on it are not reported.
     let advert_interval = version.and_then(|version| read_advert_interval(section, version));
     let checksum = version.and_then(|version| read_checksum(section, version));
     let password = version.and_then(|version| read_password(section, version));
-    let addresses = read_addresses(section, version.unwrap_or(Version::V3));
-    let preempt = section.boolean(&keys::PREEMPT, true);
-    let preempt_delay = section.duration(&keys::PREEMPT_DELAY, PREEMPT_DELAYS, Interval::ZERO);
+    let addresses = ListedAddresses::read(section, version.unwrap_or(Version::V3), interface.as_deref().ok());
+    let preemption = read_preemption(section, priority.ok());
+    let carrier_fault = section.boolean(&keys::CARRIER_FAULT, true);
+    let election = read_election_rules(section);
     let accept = section.boolean(&keys::ACCEPT, true);
     let lease = read_lease(section);
     let virtual_mac = section.boolean(&keys::VIRTUAL_MAC, true);
     let allowed_sources = read_allowed_sources(section);
     let unicast_peers = peers::read(section);
-    let announce_count = section.integer(&keys::ANNOUNCE_COUNT, 1..=60);
-    let announce_interval =
-        section.duration(&keys::ANNOUNCE_INTERVAL, ANNOUNCE_INTERVALS, VirtualRouterConfig::DEFAULT_ANNOUNCE_INTERVAL);
+    let announce_count = read_announce_count(section);
+    let announce_interval = read_announce_interval(section);
+    let announce_refresh = read_announce_refresh(section);
+    let routing = routing::read(section, &keys::ROUTES, &keys::RULES);
     let track = read_track(section, checks, priority.ok());
     let notify = notify::read(section, taken);
-    let mail = read_occasions(section, has_mail);
+    let notify_priority_changes = section.boolean(&keys::NOTIFY_PRIORITY_CHANGES, false);
+    let mail = read_occasions(section, has_mail, true);
     section.report_unknown_keys(keys::VIRTUAL_ROUTER_KEYS);
 
-    if let (Ok(priority), Ok(preempt), Ok(preempt_delay)) = (priority, preempt, preempt_delay) {
-        check_preemption(section, priority, preempt, preempt_delay);
-    }
     if let Ok(addresses) = &addresses {
-        check_ipv6_addresses(section, vrid.ok(), addresses);
+        addresses.check(section, vrid.ok(), interface.as_deref().ok(), accept.ok());
         let restricted = allowed_sources.as_deref().unwrap_or_default();
-        check_families(section, addresses, checksum.as_ref().ok(), restricted);
+        check_families(section, &addresses.advertised, checksum.as_ref().ok(), restricted);
         let peers = unicast_peers.as_deref().unwrap_or_default();
-        peers::check(section, peers, addresses, priority.ok(), !restricted.is_empty());
+        peers::check(section, peers, &addresses.advertised, priority.ok(), !restricted.is_empty());
     }
     if let Ok(interface) = &interface {
-        claim(section, taken, interface, vrid.ok(), addresses.as_deref().ok());
+        claim(section, taken, interface, vrid.ok(), addresses.as_ref().ok());
     }
 
+    let addresses = addresses?;
+    let (preempt, preempt_delay) = preemption?;
     Ok(VirtualRouterConfig {
         name: name?,
         interface: interface?,
@@ -108,9 +113,13 @@ fn read_table(
         version: version?,
         priority: priority?,
         advert_interval: advert_interval?,
-        addresses: addresses?.into_iter().map(|(vip, _)| vip).collect(),
-        preempt: preempt?,
-        preempt_delay: preempt_delay?,
+        addresses: addresses.advertised.into_iter().map(|(vip, _)| vip).collect(),
+        unadvertised: addresses.unadvertised.into_iter().map(|(vip, _)| vip).collect(),
+        address_options: addresses.options,
+        preempt,
+        preempt_delay,
+        carrier_fault: carrier_fault?,
+        election: election?,
         accept: accept?,
         lease: lease?,
         virtual_mac: virtual_mac?,
@@ -118,18 +127,36 @@ fn read_table(
         allowed_sources: allowed_sources?,
         unicast_peers: unicast_peers?.into_iter().map(|(peer, _)| peer).collect(),
         password: password?,
-        announce_count: announce_count?.unwrap_or(VirtualRouterConfig::DEFAULT_ANNOUNCE_COUNT),
+        announce_count: announce_count?,
         announce_interval: announce_interval?,
+        announce_refresh: announce_refresh?,
+        routing: Arc::new(routing?),
         track: track?,
         sync_group: None,
         notify: notify?,
+        notify_priority_changes: notify_priority_changes?,
         mail: mail?,
-        lines: VirtualRouterLines {
-            header: section.line,
-            interface: section.line_of(&keys::INTERFACE),
-            addresses: section.line_of(&keys::ADDRESSES),
-            unicast_peers: section.line_of(&keys::UNICAST_PEERS),
-        },
+        lines: read_lines(section),
+    })
+}
+
+fn read_lines(section: &Section) -> VirtualRouterLines {
+    VirtualRouterLines {
+        header: section.line,
+        interface: section.line_of(&keys::INTERFACE),
+        addresses: section.line_of(&keys::ADDRESSES),
+        unicast_peers: section.line_of(&keys::UNICAST_PEERS),
+    }
+}
+
+fn read_election_rules(section: &mut Section) -> Result<ElectionRules, Reported> {
+    let down_timer_adverts = section.integer(&keys::DOWN_TIMER_ADVERTS, 2..=100);
+    let answer_lower_priority = section.boolean(&keys::ANSWER_LOWER_PRIORITY, true);
+    let answer_higher_priority = section.boolean(&keys::ANSWER_HIGHER_PRIORITY, false);
+    Ok(ElectionRules {
+        down_timer_adverts: down_timer_adverts?.unwrap_or(3),
+        answer_lower_priority: answer_lower_priority?,
+        answer_higher_priority: answer_higher_priority?,
     })
 }
 
@@ -139,17 +166,18 @@ fn claim(
     taken: &mut Taken,
     interface: &str,
     vrid: Option<Vrid>,
-    addresses: Option<&[(Vip, usize)]>,
+    addresses: Option<&ListedAddresses>,
 ) {
     // If the addresses have an error, IPv4 is assumed.
-    let uses =
-        |family| addresses.map_or(family == Family::Ipv4, |all| all.iter().any(|(vip, _)| vip.family() == family));
+    let uses = |family| addresses.map_or(family == Family::Ipv4, |addresses| addresses.has(family));
     if let Some(vrid) = vrid {
         for family in [Family::Ipv4, Family::Ipv6].into_iter().filter(|family| uses(*family)) {
             taken.claim_vrid(section, interface, family, vrid);
         }
     }
-    for (vip, line) in addresses.unwrap_or_default() {
+    let devices = addresses.map(|it| it.devices(interface)).unwrap_or_default();
+    for (vip, line) in addresses.into_iter().flat_map(ListedAddresses::all) {
+        let interface = devices.get(&vip.address).copied().unwrap_or(interface);
         taken.claim_address(section, interface, vip.address, *line);
     }
 }
@@ -176,6 +204,24 @@ fn read_advert_interval(section: &mut Section, version: Version) -> Result<Inter
         _ => return Ok(interval),
     };
     Err(section.reject(key, section.line_of(key), format_args!("\"{interval}\" is {uneven}")))
+}
+
+fn read_announce_count(section: &mut Section) -> Result<u8, Reported> {
+    let count = section.integer(&keys::ANNOUNCE_COUNT, 1..=60)?;
+    Ok(count.unwrap_or(VirtualRouterConfig::DEFAULT_ANNOUNCE_COUNT))
+}
+
+fn read_announce_interval(section: &mut Section) -> Result<Interval, Reported> {
+    section.duration(&keys::ANNOUNCE_INTERVAL, ANNOUNCE_INTERVALS, VirtualRouterConfig::DEFAULT_ANNOUNCE_INTERVAL)
+}
+
+fn read_announce_refresh(section: &mut Section) -> Result<Interval, Reported> {
+    let refresh = section.duration(&keys::ANNOUNCE_REFRESH, ANNOUNCE_REFRESHES, Interval::ZERO)?;
+    if refresh == Interval::ZERO || refresh >= Interval::from_seconds(1) {
+        return Ok(refresh);
+    }
+    let line = section.line_of(&keys::ANNOUNCE_REFRESH);
+    Err(section.reject(&keys::ANNOUNCE_REFRESH, line, format_args!("\"{refresh}\" is too short")))
 }
 
 fn read_lease(section: &mut Section) -> Result<bool, Reported> {
@@ -232,24 +278,6 @@ fn read_password(section: &mut Section, version: Version) -> Result<Option<Passw
     Ok(Some(Password(padded)))
 }
 
-/// Reads the addresses, with the line of each.
-fn read_addresses(section: &mut Section, version: Version) -> Result<Vec<(Vip, usize)>, Reported> {
-    let list = section.list(&keys::ADDRESSES)?;
-    let (elements, line) = section.required(&keys::ADDRESSES, list)?;
-    if elements.is_empty() {
-        return Err(section.reject(&keys::ADDRESSES, line, "the list is empty"));
-    }
-    if elements.len() > VirtualRouterConfig::MAX_ADDRESSES {
-        let message = format!(
-            "{} addresses are too many; expected at most {} (RFC 9568 5.2.5)",
-            elements.len(),
-            VirtualRouterConfig::MAX_ADDRESSES
-        );
-        return Err(section.report(&keys::ADDRESSES, line, message));
-    }
-    section.each(&keys::ADDRESSES, elements, |text| parse_vip(text, version))
-}
-
 fn read_allowed_sources(section: &mut Section) -> Result<Vec<IpAddr>, Reported> {
     let Some((elements, line)) = section.list(&keys::ALLOWED_SOURCES)? else {
         return Ok(Vec::new());
@@ -267,31 +295,6 @@ fn read_allowed_sources(section: &mut Section) -> Result<Vec<IpAddr>, Reported> 
         }
     }
     Ok(sources.into_iter().map(|(source, _)| source).collect())
-}
-
-/// Checks that the first IPv6 address is the link-local address of the virtual router, which is the same on every
-/// router of the group (RFC 9568 5.2.9), and that an advert can carry all of them.
-fn check_ipv6_addresses(section: &mut Section, vrid: Option<Vrid>, addresses: &[(Vip, usize)]) {
-    let mut ipv6 = addresses.iter().filter_map(|(vip, line)| match vip.address {
-        IpAddr::V6(address) => Some((address, *line)),
-        IpAddr::V4(_) => None,
-    });
-    let Some((first, line)) = ipv6.next() else { return };
-    if !first.is_unicast_link_local() {
-        let vrid = vrid.map_or(1, Vrid::get);
-        let message = format!(
-            "\"{first}\" is the first IPv6 address, which must be link-local and the same on every router of the group \
-             (RFC 9568 5.2.9); put one before it, such as \"fe80::{vrid:x}/64\""
-        );
-        section.report(&keys::ADDRESSES, line, message);
-    }
-    let count = ipv6.count() + 1;
-    if count > VirtualRouterConfig::MAX_IPV6_ADDRESSES {
-        let max = VirtualRouterConfig::MAX_IPV6_ADDRESSES;
-        let message =
-            format!("{count} IPv6 addresses are too many; expected at most {max}, which one advert can carry");
-        section.report(&keys::ADDRESSES, section.line_of(&keys::ADDRESSES), message);
-    }
 }
 
 /// Reports values with which one of the two families would hear nothing, or that apply to neither family.
@@ -312,17 +315,24 @@ fn check_families(
     }
 }
 
-fn check_preemption(section: &mut Section, priority: Priority, preempt: bool, preempt_delay: Interval) {
-    if preempt {
-        return;
-    }
-    if priority.is_owner() {
+fn read_priority(section: &mut Section) -> Result<Priority, Reported> {
+    let priority = section.integer(&keys::PRIORITY, 1..=255)?;
+    Ok(priority.map_or(Priority::DEFAULT, Priority::new))
+}
+
+/// Reads whether the virtual router preempts, and after which delay.
+fn read_preemption(section: &mut Section, priority: Option<Priority>) -> Result<(bool, Interval), Reported> {
+    let preempt = section.boolean(&keys::PREEMPT, true);
+    let delay = section.duration(&keys::PREEMPT_DELAY, PREEMPT_DELAYS, Interval::ZERO);
+    let (preempt, delay) = (preempt?, delay?);
+    if !preempt && priority.is_some_and(Priority::is_owner) {
         let message = "false contradicts priority = 255: the address owner always preempts (RFC 9568 6.1); \
                        remove preempt, or lower the priority";
         section.report(&keys::PREEMPT, section.line_of(&keys::PREEMPT), message);
     }
-    if preempt_delay > Interval::ZERO {
+    if !preempt && delay > Interval::ZERO {
         let message = "has no effect with preempt = false; remove one of the two";
         section.report(&keys::PREEMPT_DELAY, section.line_of(&keys::PREEMPT_DELAY), message);
     }
+    Ok((preempt, delay))
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::report::Counts;
+
 /// A configuration cannot be read. Displays as `FILE:LINE: what is wrong; what to do`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -14,20 +16,21 @@ impl ImportError {
     }
 }
 
-/// A configuration was imported, but not all of it. Displays where the notices are.
+/// What follows the numbers of notices if notes are not shown.
+pub const HOW_TO_SHOW: &str = " (--verbose shows the notes)";
+
+/// A configuration was imported, but not all of it. Displays the numbers of notices.
 #[derive(Debug, thiserror::Error)]
-#[error("{}{}", if *result { "the import is incomplete" } else { "no virtual router was imported" }, see(*count))]
+#[error("{}: {counts}{}", outcome(*result), if *hidden { HOW_TO_SHOW } else { "" })]
 pub struct Incomplete {
-    /// Number of notices.
-    pub count: usize,
+    /// Numbers of notices.
+    pub counts: Counts,
     /// Whether there is a result.
     pub result: bool,
+    /// Whether there are notes that were not shown.
+    pub hidden: bool,
 }
 
-fn see(count: usize) -> String {
-    match count {
-        0 => String::new(),
-        1 => ": see the line above".to_owned(),
-        count => format!(": see the {count} lines above"),
-    }
+fn outcome(result: bool) -> &'static str {
+    if result { "the import is incomplete" } else { "no virtual router was imported" }
 }

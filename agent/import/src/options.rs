@@ -9,6 +9,8 @@ pub enum Format {
     Keepalived,
     /// heartbeat: `ha.cf` and `haresources`.
     Heartbeat,
+    /// FRR: `frr.conf` or `vrrpd.conf`.
+    Frr,
 }
 
 /// What the files of a configuration do not say.

@@ -16,6 +16,14 @@ pub enum NetError {
         /// The kernel's answer.
         source: rtnetlink::Error,
     },
+    /// The socket for routes and rules does not work.
+    #[error("{what} cannot be listed or changed by netlink: {source}")]
+    Socket {
+        /// In the plural: `routes`.
+        what: &'static str,
+        /// The error of the system call, or the kernel's answer.
+        source: std::io::Error,
+    },
     /// The kernel refused to add or to remove an address.
     #[error("cannot {verb} address {place}: {source}")]
     Address {
@@ -45,7 +53,7 @@ impl NetError {
     pub fn is_without_interface(&self) -> bool {
         match self {
             Self::Address { source, .. } | Self::UnicastFilter { source, .. } => has_errno(source, libc::ENODEV),
-            Self::Open(_) | Self::List { .. } => false,
+            Self::Open(_) | Self::List { .. } | Self::Socket { .. } => false,
         }
     }
 }

@@ -28,8 +28,8 @@ pub struct Interface {
     pub port: bool,
     /// If it is a VLAN, the index of the interface that carries the VLAN.
     pub vlan_of: Option<IfIndex>,
-    /// Whether it is administratively up and has a carrier.
-    pub running: bool,
+    /// Whether it can carry frames.
+    pub link: LinkState,
     /// Its IP addresses, in the kernel's order.
     pub addresses: Vec<InterfaceAddress>,
     /// The XDP program that is attached to it.
@@ -49,10 +49,32 @@ pub enum InterfaceKind {
     Macvlan,
 }
 
+/// Whether an interface can carry frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// No: it is administratively down, or gone.
+    Down,
+    /// It is up, but its cable leads nowhere.
+    NoCarrier,
+    /// Yes.
+    Running,
+}
+
+impl LinkState {
+    /// Returns whether a virtual router can use the interface, which may do without a carrier.
+    pub fn is_usable(self, needs_carrier: bool) -> bool {
+        match self {
+            Self::Down => false,
+            Self::NoCarrier => !needs_carrier,
+            Self::Running => true,
+        }
+    }
+}
+
 impl Interface {
     /// Returns the state of this interface as a notification would report it.
-    pub fn link(&self) -> LinkChange {
-        LinkChange { ifindex: self.ifindex, running: self.running, mac: Some(self.mac) }
+    pub fn change(&self) -> LinkChange {
+        LinkChange { ifindex: self.ifindex, link: self.link, mac: Some(self.mac) }
     }
 }
 
@@ -61,15 +83,20 @@ impl Interface {
 pub struct LinkChange {
     /// The interface's index.
     pub ifindex: IfIndex,
-    /// Whether it is administratively up and has a carrier.
-    pub running: bool,
+    /// Whether it can carry frames.
+    pub link: LinkState,
     /// Its own MAC address, or `None` if the interface is gone.
     pub mac: Option<MacAddress>,
 }
 
-/// Returns whether the interface is administratively up and has a carrier, so that it can carry frames.
-pub(super) fn is_running(message: &LinkMessage) -> bool {
-    message.header.flags.contains(LinkFlags::Up | LinkFlags::Running)
+/// Returns whether the interface can carry frames.
+pub(super) fn link_state(message: &LinkMessage) -> LinkState {
+    let flags = message.header.flags;
+    match (flags.contains(LinkFlags::Up), flags.contains(LinkFlags::Running)) {
+        (false, _) => LinkState::Down,
+        (true, false) => LinkState::NoCarrier,
+        (true, true) => LinkState::Running,
+    }
 }
 
 pub(super) fn mac(message: &LinkMessage) -> Option<MacAddress> {
@@ -94,7 +121,7 @@ pub(super) fn interface(message: &LinkMessage) -> Option<Interface> {
         kind: kind(message),
         port: is_port(message),
         vlan_of: vlan_of(message),
-        running: is_running(message),
+        link: link_state(message),
         addresses: Vec::new(),
         xdp: message.attributes.iter().find_map(|attribute| match attribute {
             LinkAttribute::Xdp(xdp) => xdp_program(xdp),

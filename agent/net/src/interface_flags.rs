@@ -5,11 +5,13 @@ use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Socket, Type};
 
-/// Returns whether the interface is up and has a carrier. Looks in the network namespace of the calling thread.
+use super::interface::LinkState;
+
+/// Returns whether an interface can carry frames. Looks in the network namespace of the calling thread.
 ///
 /// # Errors
 /// There is no such interface.
-pub fn interface_is_running(name: &str) -> io::Result<bool> {
+pub fn interface_link(name: &str) -> io::Result<LinkState> {
     let socket = Socket::new(Domain::UNIX, Type::DGRAM.cloexec(), None)?;
     // SAFETY: an `ifreq` of zeros is valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -27,8 +29,11 @@ pub fn interface_is_running(name: &str) -> io::Result<bool> {
     }
     // SAFETY: the kernel has filled in the flags.
     let flags = libc::c_int::from(unsafe { request.ifr_ifru.ifru_flags });
-    let working = libc::IFF_UP | libc::IFF_RUNNING;
-    Ok(flags & working == working)
+    Ok(match (flags & libc::IFF_UP != 0, flags & libc::IFF_RUNNING != 0) {
+        (false, _) => LinkState::Down,
+        (true, false) => LinkState::NoCarrier,
+        (true, true) => LinkState::Running,
+    })
 }
 
 #[cfg(test)]
@@ -37,8 +42,8 @@ mod tests {
 
     #[test]
     fn an_interface_is_known_by_its_name() {
-        assert!(interface_is_running("lo").is_ok());
-        assert_eq!(interface_is_running("there-is-none").unwrap_err().raw_os_error(), Some(libc::ENODEV));
-        assert!(interface_is_running("longer-than-any-can-be").is_err());
+        assert!(interface_link("lo").is_ok());
+        assert_eq!(interface_link("there-is-none").unwrap_err().raw_os_error(), Some(libc::ENODEV));
+        assert!(interface_link("longer-than-any-can-be").is_err());
     }
 }

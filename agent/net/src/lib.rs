@@ -14,17 +14,23 @@ mod netlink;
 mod packet;
 mod process_events;
 mod promote;
+mod routing;
+mod socket_filter;
 mod unicast;
 
 pub use address::{InterfaceAddress, Placed};
 pub use deletions::{Deletion, DeletionMonitor};
 pub use echo::Echo;
 pub use error::NetError;
-pub use interface::{Interface, InterfaceKind, LinkChange};
-pub use interface_flags::interface_is_running;
+pub use interface::{Interface, InterfaceKind, LinkChange, LinkState};
+pub use interface_flags::interface_link;
 pub use link_monitor::{LinkMonitor, LinkNews};
 pub use memberships::Memberships;
-pub use netlink::{AddressOutcome, FoundAddress, MARKS_LAST, Netlink};
+pub use netlink::{Addition, AddressOutcome, FoundAddress, MARKS_LAST, Netlink};
 pub use packet::{InterfaceSender, PacketSocket};
 pub use process_events::{ProcessEvent, ProcessEvents};
+pub use routing::{
+    BATCH, Change, Hop, HostAddress, HostEntry, Insertion, LinkFacts, Listing, Outcome, Prefix, Refusal, Route,
+    RouteKey, RoutingMonitor, RoutingNews, RoutingSocket, Rule,
+};
 pub use unicast::UnicastSocket;

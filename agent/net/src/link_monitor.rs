@@ -13,7 +13,7 @@ use xvrrp_common::units::IfIndex;
 
 use super::NetError;
 use super::address::is_ours;
-use super::interface::{LinkChange, is_running, mac};
+use super::interface::{LinkChange, LinkState, link_state, mac};
 
 /// What the kernel has reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +75,12 @@ fn news(message: &RouteNetlinkMessage) -> Option<LinkNews> {
             // An event of a wireless card has no MAC address, and says nothing about the state of the link.
             let mac = Some(mac(link)?);
             let ifindex = IfIndex::new(link.header.index);
-            Some(LinkNews::Change(LinkChange { ifindex, running: is_running(link), mac }))
+            Some(LinkNews::Change(LinkChange { ifindex, link: link_state(link), mac }))
         }
         // In the family AF_BRIDGE, the message only reports that the interface has left its bridge.
         RouteNetlinkMessage::DelLink(link) if link.header.interface_family != AddressFamily::Bridge => {
             let ifindex = IfIndex::new(link.header.index);
-            Some(LinkNews::Change(LinkChange { ifindex, running: false, mac: None }))
+            Some(LinkNews::Change(LinkChange { ifindex, link: LinkState::Down, mac: None }))
         }
         RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) => {
             (!is_ours(address)).then_some(LinkNews::Addresses)
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(news(&RouteNetlinkMessage::NewLink(link.clone())), None);
         link.attributes.push(LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]));
         let mac = Some(MacAddress([2, 0, 0, 0, 0, 1]));
-        let change = LinkChange { ifindex: IfIndex::new(3), running: false, mac };
+        let change = LinkChange { ifindex: IfIndex::new(3), link: LinkState::Down, mac };
         assert_eq!(news(&RouteNetlinkMessage::NewLink(link.clone())), Some(LinkNews::Change(change)));
         let gone = LinkChange { mac: None, ..change };
         assert_eq!(news(&RouteNetlinkMessage::DelLink(link)), Some(LinkNews::Change(gone)));

@@ -16,6 +16,7 @@ use super::address::{ADDRESS_PROTOCOL, Placed, has_flag, interface_address, is_o
 use super::error::{NetError, has_errno};
 use super::interface::{Interface, interface};
 use super::promote;
+use super::routing::HostAddress;
 
 /// Whether the kernel stores the mark of our addresses. If it does not, an equal address of another owner looks like
 /// ours.
@@ -38,6 +39,17 @@ pub struct FoundAddress {
     /// Whether it is a secondary address: one of the same IPv4 subnet was added before it.
     pub secondary: bool,
     message: AddressMessage,
+}
+
+/// An address to add.
+#[derive(Clone, Copy, Debug)]
+pub struct Addition<'a> {
+    /// The address and its interface.
+    pub placed: Placed,
+    /// Name of the interface, for messages.
+    pub interface: &'a str,
+    /// The address with its options, if it has any.
+    pub options: Option<&'a HostAddress>,
 }
 
 /// Number of requests that are sent before the answers are read. The socket has room for this number of answers.
@@ -90,25 +102,26 @@ impl Netlink {
         Ok(interfaces)
     }
 
-    /// Adds addresses in this order, each given with the name of its interface, and marks them as ours. Continues after
+    /// Adds addresses in this order and marks them as ours. Continues after
     /// a failure. Returns the results in the same order.
     pub async fn add_addresses(
         &self,
-        addresses: impl IntoIterator<Item = (Placed, &str)>,
+        addresses: impl IntoIterator<Item = Addition<'_>>,
     ) -> Vec<Result<AddressOutcome, NetError>> {
-        let additions = addresses.into_iter().map(|(placed, interface)| self.add_address(interface, placed));
+        let additions = addresses.into_iter().map(|addition| self.add_address(addition));
         stream::iter(additions).buffered(IN_FLIGHT).collect().await
     }
 
     async fn add_address(
         &self,
-        interface: &str,
-        (ifindex, address, prefix_length): Placed,
+        Addition { placed: (ifindex, address, prefix_length), interface, options }: Addition<'_>,
     ) -> Result<AddressOutcome, NetError> {
         let mut request = self.handle.address().add(ifindex.get(), address, prefix_length);
         let attributes = &mut request.message_mut().attributes;
         attributes.push(AddressAttribute::Protocol(ADDRESS_PROTOCOL));
-        if address.is_ipv6() {
+        if let Some(options) = options {
+            *request.message_mut() = options.message();
+        } else if address.is_ipv6() {
             // Another host has the address, or had it until now. Duplicate address detection (RFC 4862 5.4) would find
             // that host, and would take a second in any case. RFC 9568 8.2 (conformance 57): a virtual address is
             // installed without it.

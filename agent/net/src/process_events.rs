@@ -24,7 +24,14 @@ const DONE: u16 = 3;
 pub enum ProcessEvent {
     /// The subscription is active. All later events are delivered.
     Listening,
-    /// A process has started, or runs another program, or has another name.
+    /// A process has a new child, which is a copy of it for now.
+    Forked {
+        /// Id of the process.
+        parent: u32,
+        /// Id of the child.
+        child: u32,
+    },
+    /// The process with this id runs another program or has another name.
     Changed(u32),
     /// A process with this id has ended.
     Ended(u32),
@@ -98,8 +105,8 @@ fn decode(event: &[u8]) -> Option<ProcessEvent> {
     let process = |at: usize| word(at).filter(|pid| word(at + 4) == Some(*pid));
     match word(0)? {
         0 => Some(ProcessEvent::Listening),
-        // PROC_EVENT_FORK: first the parent, then the child
-        0x1 => process(EVENT_HEADER + 8).map(ProcessEvent::Changed),
+        // PROC_EVENT_FORK: first the parent's thread and process, then the child's
+        0x1 => Some(ProcessEvent::Forked { parent: word(EVENT_HEADER + 4)?, child: process(EVENT_HEADER + 8)? }),
         // PROC_EVENT_EXEC, PROC_EVENT_COMM
         0x2 | 0x200 => process(EVENT_HEADER).map(ProcessEvent::Changed),
         // PROC_EVENT_EXIT
@@ -120,7 +127,9 @@ mod tests {
     #[test]
     fn events_are_distinguished_and_threads_are_left_out() {
         assert_eq!(event(0, &[0]), Some(ProcessEvent::Listening));
-        assert_eq!(event(1, &[7, 7, 8, 8]), Some(ProcessEvent::Changed(8)));
+        let forked = Some(ProcessEvent::Forked { parent: 7, child: 8 });
+        assert_eq!(event(1, &[7, 7, 8, 8]), forked);
+        assert_eq!(event(1, &[9, 7, 8, 8]), forked, "by a thread");
         assert_eq!(event(1, &[7, 7, 9, 7]), None, "a thread");
         assert_eq!(event(2, &[8, 8]), Some(ProcessEvent::Changed(8)));
         assert_eq!(event(0x200, &[8, 8, 0, 0, 0, 0]), Some(ProcessEvent::Changed(8)));

@@ -67,7 +67,7 @@ impl Keeper {
         let routers: PerRouter<_> = placements.into_iter().map(KeptRouter::new).collect();
         let all = routers.enumerate().flat_map(|(number, router)| {
             let places = router.addresses.iter().enumerate();
-            places.map(move |(place, address)| (identity(router.placed(address)), (number, place)))
+            places.map(move |(place, address)| (identity(address.placed()), (number, place)))
         });
         let by_address = all.collect();
         let now = Instant::now();
@@ -156,16 +156,24 @@ impl Keeper {
     }
 
     /// Carries out what was requested. Addresses are installed first, because clients wait for them.
-    pub(super) async fn carry_out(&mut self) {
+    ///
+    /// With `may_remove` false, addresses stay until another call, because the routes are removed before them.
+    pub(super) async fn carry_out(&mut self, may_remove: bool) {
         let asked = |wanted| move |router: &KeptRouter| router.asked && router.wanted == Some(wanted);
         if self.routers.iter().any(asked(true)) {
             self.install(asked(true)).await;
         }
-        if self.routers.iter().any(asked(false)) {
+        if may_remove && self.routers.iter().any(asked(false)) {
             self.remove(asked(false)).await;
             self.report_removed();
         }
-        self.routers.iter_mut().for_each(|router| router.asked = false);
+        let is_done = |router: &&mut KeptRouter| may_remove || router.wanted == Some(true);
+        self.routers.iter_mut().filter(is_done).for_each(|router| router.asked = false);
+    }
+
+    /// Returns whether addresses still have to be removed as requested.
+    pub(super) fn is_asked(&self) -> bool {
+        self.routers.iter().any(|router| router.asked)
     }
 
     /// Removes all addresses that this agent has installed.
@@ -183,7 +191,7 @@ impl Keeper {
             self.period_ends = now + PERIOD;
             self.doubt_all_filters();
             for number in self.routers.indices() {
-                self.log_restored(number, "an address or filter entry", 0, now);
+                self.log_restored(number, "an address or filter entry", "its interface", 0, now);
             }
         }
         self.due = if now < self.aftermath_ends { now + RETRY } else { self.period_ends };

@@ -1,6 +1,8 @@
 //! Installs the virtual addresses on the interface while a virtual router is Active, keeps them there, and removes what
 //! it has installed. Also keeps the virtual MACs in the unicast filters of the network cards.
 //!
+//! With the addresses come and go the routes and rules of the virtual router (`routing/`).
+//!
 //! This happens on a separate thread, which is scheduled behind the election and ahead of ordinary load: however busy
 //! the host is, a service on a virtual address cannot be reached until the address is installed. The kernel notifies
 //! the thread of every deletion, and the thread checks all addresses every few seconds (`keeper.rs`).
@@ -9,6 +11,7 @@ mod keeper;
 mod placement;
 mod report;
 mod router;
+mod routing;
 mod tolerance;
 pub(crate) mod unicast_filters;
 
@@ -21,6 +24,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use xvrrp_common::units::IfIndex;
+use xvrrp_config::StaticConfig;
 use xvrrp_net::{DeletionMonitor, NetError, Netlink};
 
 use crate::addresses::unicast_filters::Record;
@@ -28,8 +32,10 @@ use crate::identity::{PerRouter, RouterIndex};
 use crate::process::realtime;
 use crate::process::runtime_thread::{self, StartError};
 use keeper::Keeper;
-pub use placement::Placement;
-pub use report::{Account, AddressReport};
+pub use placement::{PlacedAddress, Placement};
+pub use report::{Account, AddressReport, RoutingAccount};
+pub use routing::{Leftovers, LeftoversError, add_static_addresses, host_address, remove_leftovers};
+use routing::{RoutingKeeper, Turn};
 pub use tolerance::RestLeft;
 
 /// Largest number of requests that are handled together.
@@ -61,7 +67,18 @@ pub struct AddressThread {
     pub requests: mpsc::UnboundedSender<AddressRequest>,
     /// Accounts in the order of the virtual routers' numbers.
     pub accounts: Arc<PerRouter<Account>>,
+    /// Account of what is on the host whatever the roles are.
+    pub statics: Arc<Account>,
     thread: JoinHandle<()>,
+}
+
+/// What is on the host whatever the roles are.
+#[derive(Debug, Default)]
+pub struct Statics {
+    /// What the configuration lists.
+    pub config: Arc<StaticConfig>,
+    /// The addresses among it that are on an interface now.
+    pub addresses: BTreeSet<(IfIndex, IpAddr)>,
 }
 
 /// Waits until all earlier requests are done. Returns false if that takes longer than `patience`.
@@ -101,46 +118,51 @@ impl AddressThread {
 /// The thread cannot be started, or the kernel refuses a netlink socket.
 pub fn spawn(
     placements: PerRouter<Placement>,
+    statics: Statics,
     realtime_priority: u8,
 ) -> Result<(AddressThread, mpsc::UnboundedReceiver<AddressReport>), StartError<NetError>> {
     let (sender, requests) = mpsc::unbounded_channel();
     let (reports, report_receiver) = mpsc::unbounded_channel();
     let accounts: Arc<PerRouter<Account>> = Arc::new(placements.iter().map(Account::new).collect());
-    let shared = Arc::clone(&accounts);
-    let open = move || {
+    let account_of_statics = Arc::<Account>::default();
+    let (shared, of_statics) = (Arc::clone(&accounts), Arc::clone(&account_of_statics));
+    let Statics { config, addresses } = statics;
+    let by_router = placements.iter().map(|placement| Arc::clone(&placement.routing)).collect();
+    let open = move || -> Result<_, NetError> {
         if realtime_priority > 0 {
             realtime::touch_memory();
         }
-        open()
+        // The monitor is opened first, so that no removal of an installed address goes unnoticed.
+        let deletions = DeletionMonitor::open()?;
+        let routing = RoutingKeeper::open(config, by_router, Arc::clone(&shared), of_statics)?;
+        Ok((Netlink::open()?, deletions, routing, shared))
     };
-    let thread = runtime_thread::spawn("addresses", realtime_priority, open, async move |(netlink, deletions)| {
+    let serve = async move |(netlink, deletions, routing, shared): (Netlink, _, _, _)| {
         // Stale addresses are removed first, because one of them may have to be installed afterwards.
-        match remove_stale(&netlink, &kept_addresses(&placements)).await {
+        let mut kept = kept_addresses(&placements);
+        kept.extend(addresses);
+        match remove_stale(&netlink, &kept).await {
             Ok(()) => report_clean(&placements, &reports),
             Err(error) => tracing::error!("cannot remove the addresses of an earlier agent: {error}"),
         }
-        serve(Keeper::new(netlink, placements, reports, shared), deletions, requests).await;
-    })?;
-    Ok((AddressThread { requests: sender, accounts, thread }, report_receiver))
-}
-
-fn open() -> Result<(Netlink, DeletionMonitor), NetError> {
-    // The monitor is opened first, so that no removal of an installed address goes unnoticed.
-    let deletions = DeletionMonitor::open()?;
-    Ok((Netlink::open()?, deletions))
+        serve(Keeper::new(netlink, placements, reports, shared), routing, deletions, requests).await;
+    };
+    let thread = runtime_thread::spawn("addresses", realtime_priority, open, serve)?;
+    Ok((AddressThread { requests: sender, accounts, statics: account_of_statics, thread }, report_receiver))
 }
 
 /// Returns the addresses that a predecessor has installed and that stay for now.
 fn kept_addresses(placements: &PerRouter<Placement>) -> BTreeSet<(IfIndex, IpAddr)> {
     let installed = |placement: &Placement| -> Vec<_> {
-        placement.installed.iter().map(|&(address, _)| (placement.ifindex, address)).collect()
+        let installed = placement.addresses.iter().filter(|address| address.installed);
+        installed.map(|PlacedAddress { placed: (ifindex, address, _), .. }| (*ifindex, *address)).collect()
     };
     placements.iter().flat_map(installed).collect()
 }
 
 /// Reports the virtual routers that have no address on the host.
 fn report_clean(placements: &PerRouter<Placement>, reports: &mpsc::UnboundedSender<AddressReport>) {
-    for (router, _) in placements.enumerate().filter(|(_, placement)| placement.installed.is_empty()) {
+    for (router, _) in placements.enumerate().filter(|(_, placement)| !placement.has_installed()) {
         // Sending fails only in the last moments of a stop: until then, the election outlives this thread.
         let _ = reports.send(AddressReport::Removed { router });
     }
@@ -163,21 +185,22 @@ pub async fn remove_stale(netlink: &Netlink, keep: &BTreeSet<(IfIndex, IpAddr)>)
 /// All waiting requests are handled together. Of several requests for one virtual router, only the last one counts.
 async fn serve(
     mut keeper: Keeper,
+    mut routing: RoutingKeeper,
     mut deletions: DeletionMonitor,
     mut requests: mpsc::UnboundedReceiver<AddressRequest>,
 ) {
-    let mut waiting = Vec::new();
+    let (mut waiting, mut replies) = (Vec::new(), Vec::new());
     loop {
         let due = keeper.due();
         tokio::select! {
             // Requests come first, because clients wait for them. A check comes after all known deletions, so that one
-            // check covers all of them.
+            // check covers all of them. Routes come last, in steps, because there may be thousands of them.
             biased;
             count = requests.recv_many(&mut waiting, AT_ONCE) => {
                 if count == 0 {
                     break;
                 }
-                if serve_requests(&mut keeper, &mut waiting).await {
+                if serve_requests(&mut keeper, &mut routing, &mut waiting, &mut replies).await {
                     return;
                 }
             }
@@ -190,10 +213,23 @@ async fn serve(
                     return tracing::error!("cannot check whether virtual addresses are where they belong: {error}");
                 }
             }
+            turn = routing.turn() => match turn {
+                Turn::News(news) => routing.note(news),
+                Turn::Step => routing.step(),
+            },
+        }
+        if keeper.is_asked() && !routing.is_removing() {
+            keeper.carry_out(true).await;
+        }
+        if routing.is_settled() && !keeper.is_asked() {
+            for reply in replies.drain(..) {
+                let _ = oneshot::Sender::send(reply, ());
+            }
         }
     }
     // No sender is left. An election that ended properly has requested all removals; otherwise they are made up for
     // here.
+    routing.remove_all();
     keeper.remove_all().await;
 }
 
@@ -207,17 +243,33 @@ async fn wait_until(due: Option<Instant>) {
     }
 }
 
-/// Serves the waiting requests. Returns true if the thread has to end and leave everything in place.
-async fn serve_requests(keeper: &mut Keeper, waiting: &mut Vec<AddressRequest>) -> bool {
-    let (mut replies, mut leave) = (Vec::new(), false);
+/// Serves the waiting requests. Returns true if the thread has to end and leave everything in place. Adds to `replies`
+/// those to whom to reply once everything is done.
+async fn serve_requests(
+    keeper: &mut Keeper,
+    routing: &mut RoutingKeeper,
+    waiting: &mut Vec<AddressRequest>,
+    replies: &mut Vec<oneshot::Sender<()>>,
+) -> bool {
+    let mut leave = false;
     for request in waiting.drain(..) {
         match request {
-            AddressRequest::Install(router) => keeper.want(router, true),
-            AddressRequest::Remove(router) => keeper.want(router, false),
-            AddressRequest::Restore => keeper.check_soon(),
+            AddressRequest::Install(router) => {
+                keeper.want(router, true);
+                routing.want(router, true);
+            }
+            AddressRequest::Remove(router) => {
+                keeper.want(router, false);
+                routing.want(router, false);
+            }
+            AddressRequest::Restore => {
+                keeper.check_soon();
+                routing.look_soon();
+            }
             AddressRequest::KeepFilters(record) => keeper.keep_filters(record),
             AddressRequest::Hold(reply) => {
                 keeper.hold();
+                routing.hold();
                 replies.push(reply);
             }
             AddressRequest::Settle(reply) => replies.push(reply),
@@ -227,9 +279,6 @@ async fn serve_requests(keeper: &mut Keeper, waiting: &mut Vec<AddressRequest>) 
             }
         }
     }
-    keeper.carry_out().await;
-    for reply in replies {
-        let _ = reply.send(());
-    }
+    keeper.carry_out(!routing.is_removing()).await;
     leave
 }

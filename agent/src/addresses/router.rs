@@ -1,13 +1,13 @@
 //! State of what a virtual router needs on the host.
 
-use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use tokio::time::Instant;
 use xvrrp_common::units::IfIndex;
-use xvrrp_net::Placed;
+use xvrrp_net::{Addition, Placed};
 
-use super::placement::Placement;
+use super::placement::{PlacedAddress, Placement};
 use super::tolerance::{Rest, Tolerance};
 
 /// Virtual router, as the address thread sees it.
@@ -31,8 +31,7 @@ pub(super) struct KeptRouter {
 
 /// Virtual address.
 pub(super) struct KeptAddress {
-    pub(super) address: IpAddr,
-    pub(super) prefix_length: u8,
+    pub(super) on_host: PlacedAddress,
     pub(super) presence: Presence,
     pub(super) tolerance: Tolerance,
     /// True if the address was removed by something other than this agent and has not been put back.
@@ -53,18 +52,13 @@ pub(super) enum Presence {
 
 impl KeptRouter {
     pub(super) fn new(placement: Placement) -> Self {
-        let installed: BTreeSet<_> = placement.installed.iter().copied().collect();
-        let address = |&(address, prefix_length): &(IpAddr, u8)| {
-            let is_installed = installed.contains(&(address, prefix_length));
-            KeptAddress {
-                address,
-                prefix_length,
-                presence: if is_installed { Presence::Ours } else { Presence::Absent },
-                tolerance: Tolerance::default(),
-                lost: false,
-                // The previous agent may have put it back.
-                restored: is_installed,
-            }
+        let address = |on_host: &PlacedAddress| KeptAddress {
+            presence: if on_host.installed { Presence::Ours } else { Presence::Absent },
+            tolerance: Tolerance::default(),
+            lost: false,
+            // The previous agent may have put it back.
+            restored: on_host.installed,
+            on_host: on_host.clone(),
         };
         Self {
             addresses: placement.addresses.iter().map(address).collect(),
@@ -83,10 +77,25 @@ impl KeptRouter {
     pub(super) fn serves(&self) -> bool {
         self.wanted == Some(true) && !self.rest.is_on()
     }
+}
+
+impl KeptAddress {
+    /// Returns the address as the kernel is asked to add it.
+    pub(super) fn addition(&self) -> Addition<'_> {
+        let PlacedAddress { placed, interface, options, .. } = &self.on_host;
+        Addition { placed: *placed, interface, options: options.as_ref() }
+    }
 
     /// Returns the address with its interface and prefix length.
-    pub(super) fn placed(&self, KeptAddress { address, prefix_length, .. }: &KeptAddress) -> Placed {
-        (self.placement.ifindex, *address, *prefix_length)
+    pub(super) fn placed(&self) -> Placed {
+        self.on_host.placed
+    }
+}
+
+/// Displays the address without its prefix length.
+impl fmt::Display for KeptAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.on_host.placed.1.fmt(f)
     }
 }
 

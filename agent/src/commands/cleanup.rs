@@ -7,6 +7,7 @@ use xvrrp_config::AgentConfig;
 use xvrrp_dataplane::{GoneNamespace, Pins};
 use xvrrp_net::Netlink;
 
+use crate::addresses;
 use crate::addresses::unicast_filters::{self, UnicastFilters};
 use crate::control::{self, ControlError, Server, Singleton};
 
@@ -26,7 +27,11 @@ pub async fn run(config: &AgentConfig) -> anyhow::Result<Vec<String>> {
     let netlink = Netlink::open()?;
     let interfaces = netlink.interfaces().await?;
     let mut removed = Vec::new();
-    // Addresses go first, while the kernel half still drops ARP for them.
+    let routing = addresses::remove_leftovers()?;
+    if routing != addresses::Leftovers::default() {
+        removed.push(format!("{routing} with protocol 112"));
+    }
+    // Addresses go next, while the kernel half still drops ARP for them.
     let (addresses, failures) = netlink.remove_stale_addresses(&BTreeSet::default()).await?;
     // If addresses remain, the kernel half stays as well.
     if let Some(failure) = failures.into_iter().next() {

@@ -6,8 +6,8 @@ use std::fmt::{self, Write};
 use xvrrp_common::units::Family;
 
 use crate::control::status::{
-    ActiveRouter, AddressConflict, AgentStatus, CheckStatus, PeerStatus, RestoredCounts, TimerStatus, TrackStatus,
-    VirtualRouterStatus,
+    ActiveRouter, AddressConflict, AgentStatus, CheckStatus, MissingEntries, PeerStatus, RestoredCounts, TimerStatus,
+    TrackStatus, VirtualRouterStatus,
 };
 
 /// Returns the status as text for a terminal.
@@ -32,6 +32,10 @@ fn write_agent(out: &mut String, status: &AgentStatus) -> fmt::Result {
     writeln!(out, "xvrrp on {} (pid {})", status.router_id, status.pid)?;
     if let Some(failure) = &status.unpinned {
         writeln!(out, "  NOT PINNED  a restart is a failover: {failure}")?;
+    }
+    write_missing(out, &status.missing_statics)?;
+    if status.restored_statics > 0 {
+        writeln!(out, "  put back    {} static entries that were removed", status.restored_statics)?;
     }
     for router in &status.virtual_routers {
         writeln!(out)?;
@@ -87,11 +91,12 @@ fn write_configuration(out: &mut String, router: &VirtualRouterStatus) -> fmt::R
 }
 
 fn write_tracks(out: &mut String, tracks: &[TrackStatus]) -> fmt::Result {
-    for (index, TrackStatus { check, weight, state, value }) in tracks.iter().enumerate() {
+    for (index, TrackStatus { check, weight, reverse, state, value }) in tracks.iter().enumerate() {
         let label = if index == 0 { "tracks" } else { "" };
         let state = value.map_or_else(|| state.to_string(), |value| value.to_string());
         let weight = if *weight == 0 { String::new() } else { format!(", weight {weight}") };
-        writeln!(out, "  {label:<11} {check}: {state}{weight}")?;
+        let reverse = if *reverse { ", reverse" } else { "" };
+        writeln!(out, "  {label:<11} {check}: {state}{weight}{reverse}")?;
     }
     Ok(())
 }
@@ -135,9 +140,11 @@ fn write_events(out: &mut String, router: &VirtualRouterStatus) -> fmt::Result {
     if let Some(failure) = &router.not_kept {
         writeln!(out, "  NOT KEPT    {failure}")?;
     }
-    let RestoredCounts { addresses, filter_entries } = router.restored;
-    if addresses + filter_entries > 0 {
-        writeln!(out, "  put back    {addresses} addresses, {filter_entries} filter entries that were removed")?;
+    write_missing(out, &router.missing)?;
+    let RestoredCounts { addresses, filter_entries, routes } = router.restored;
+    if addresses + filter_entries + routes > 0 {
+        let counts = format!("{addresses} addresses, {filter_entries} filter entries, {routes} routes");
+        writeln!(out, "  put back    {counts} that were removed")?;
     }
     if router.announcements_waiting > 0 {
         writeln!(out, "  announces   {} frames wait for their turn", router.announcements_waiting)?;
@@ -149,6 +156,16 @@ fn write_events(out: &mut String, router: &VirtualRouterStatus) -> fmt::Result {
         writeln!(out, "  counted     {}", list(&router.counters))?;
     }
     Ok(())
+}
+
+/// Writes what is not on the host although it should be.
+fn write_missing(out: &mut String, MissingEntries { count, first }: &MissingEntries) -> fmt::Result {
+    match (count, first) {
+        (0, _) => Ok(()),
+        (1, Some(first)) => writeln!(out, "  MISSING     {first}"),
+        (count, Some(first)) => writeln!(out, "  MISSING     {count} entries: {first}"),
+        (count, None) => writeln!(out, "  MISSING     {count} entries, which are being installed"),
+    }
 }
 
 fn family_name(family: Family) -> &'static str {
@@ -175,6 +192,10 @@ mod tests {
     use crate::plan::cause::Cause;
     use crate::tracking::CheckState;
 
+    fn tracked(check: &str, weight: i16, reverse: bool, state: CheckState) -> TrackStatus {
+        TrackStatus { check: check.to_owned(), weight, reverse, state, value: None }
+    }
+
     #[expect(clippy::too_many_lines, reason = "a value for every field")]
     fn example() -> AgentStatus {
         AgentStatus {
@@ -183,6 +204,8 @@ mod tests {
             pid: 4711,
             started: 1.5,
             unpinned: Some("/sys/fs/bpf is full".to_owned()),
+            missing_statics: MissingEntries { count: 2, first: None },
+            restored_statics: 7,
             sync_groups: vec![SyncGroupStatus {
                 name: "gw".to_owned(),
                 members: vec!["lan".to_owned(), "wan".to_owned()],
@@ -203,8 +226,9 @@ mod tests {
                 priority: 80,
                 configured_priority: 100,
                 track: vec![
-                    TrackStatus { check: "nginx".to_owned(), weight: 0, state: CheckState::Up, value: None },
-                    TrackStatus { check: "uplink".to_owned(), weight: -20, state: CheckState::Down, value: None },
+                    tracked("nginx", 0, false, CheckState::Up),
+                    tracked("uplink", -20, false, CheckState::Down),
+                    tracked("maintenance", 0, true, CheckState::Down),
                 ],
                 active: Some(ActiveRouter { address: IpAddr::from([192, 0, 2, 2]), priority: 200, this_host: false }),
                 handed_over: true,
@@ -238,7 +262,11 @@ mod tests {
                     reason: Cause::Election(Reason::Startup),
                 }],
                 notify_failures: 0,
-                restored: RestoredCounts { addresses: 3, filter_entries: 1 },
+                restored: RestoredCounts { addresses: 3, filter_entries: 1, routes: 2 },
+                missing: MissingEntries {
+                    count: 1,
+                    first: Some("route \"default dev eth1\": eth1 is down".to_owned()),
+                },
                 not_kept: Some("192.0.2.1 on eth0 is taken off as often as it is put back".to_owned()),
                 conflict: Some(AddressConflict {
                     address: IpAddr::from([192, 0, 2, 1]),
@@ -265,6 +293,8 @@ mod tests {
         let expected = "\
 xvrrp on gw-a (pid 4711)
   NOT PINNED  a restart is a failover: /sys/fs/bpf is full
+  MISSING     2 entries, which are being installed
+  put back    7 static entries that were removed
 
 lan: BACKUP for 12 s (startup)
   router      VRID 51, version 3 over IPv4, priority 80
@@ -273,6 +303,7 @@ lan: BACKUP for 12 s (startup)
   sync group  gw
   tracks      nginx: up
               uplink: down, weight -20
+              maintenance: down, reverse
   Active      192.0.2.2, priority 200
   handover    stands by until `--resume`, or until nobody else is Active
   addresses   at 00:00:5e:00:01:33
@@ -284,7 +315,8 @@ lan: BACKUP for 12 s (startup)
   lease       serves for 280.0 ms without another advert
   adverts     0 sent
   NOT KEPT    192.0.2.1 on eth0 is taken off as often as it is put back
-  put back    3 addresses, 1 filter entries that were removed
+  MISSING     route \"default dev eth1\": eth1 is down
+  put back    3 addresses, 1 filter entries, 2 routes that were removed
   CONFLICT    02:00:00:00:00:09 claimed 192.0.2.1 1500.0 ms ago
   counted     advert_accepted 120
               arp_suppressed 2

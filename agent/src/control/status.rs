@@ -33,6 +33,12 @@ pub struct AgentStatus {
     /// failover.
     #[serde(default)]
     pub unpinned: Option<String>,
+    /// Static addresses, routes and rules that are not on this host.
+    #[serde(default)]
+    pub missing_statics: MissingEntries,
+    /// How often the agent has put back a static address, route or rule since `started`.
+    #[serde(default)]
+    pub restored_statics: u64,
     /// All virtual routers, in the order of the configuration.
     pub virtual_routers: Vec<VirtualRouterStatus>,
     /// All sync groups, in the order of the configuration.
@@ -97,7 +103,7 @@ pub struct VirtualRouterStatus {
     pub timers: TimerStatus,
     /// The virtual MAC; null if the addresses are at the interface's own MAC.
     pub virtual_mac: Option<String>,
-    /// The virtual addresses with their prefix lengths.
+    /// The virtual addresses with their prefix lengths; on another interface, also `dev` and its name.
     pub addresses: Vec<String>,
     /// The other routers, if adverts are unicast.
     #[serde(default)]
@@ -119,13 +125,16 @@ pub struct VirtualRouterStatus {
     /// families they count once, for IPv4.
     #[serde(default)]
     pub notify_failures: u64,
-    /// How often the agent has put back, since `started`, a virtual address or the virtual MAC in the card's filter
-    /// after something else had removed it.
+    /// How often the agent has put back, since `started`, a virtual address, the virtual MAC in the card's filter, a
+    /// route or a rule after something else had removed it.
     #[serde(default)]
     pub restored: RestoredCounts,
     /// What does not stay on this host, if the role is given up for that reason (`addresses_not_kept`).
     #[serde(default)]
     pub not_kept: Option<String>,
+    /// Routes and rules that are not on this host although it is Active.
+    #[serde(default)]
+    pub missing: MissingEntries,
     /// The latest claim of another host to one of the addresses while this router was Active.
     #[serde(rename = "rival")]
     pub conflict: Option<AddressConflict>,
@@ -141,6 +150,19 @@ pub struct RestoredCounts {
     pub addresses: u64,
     /// Number of entries of the card's unicast filter.
     pub filter_entries: u64,
+    /// Number of routes and rules. Those that several virtual routers want count for each of them.
+    #[serde(default)]
+    pub routes: u64,
+}
+
+/// What is missing on this host of what should be on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct MissingEntries {
+    /// How many.
+    pub count: u64,
+    /// The first of them for which there is a reason, with that reason.
+    pub first: Option<String>,
 }
 
 /// A router to which adverts are sent by unicast.
@@ -189,6 +211,9 @@ pub struct TrackStatus {
     pub check: String,
     /// Its weight. 0: its failure is a fault.
     pub weight: i16,
+    /// Whether the weight is subtracted where it would be added. With weight 0, its success is a fault.
+    #[serde(default)]
+    pub reverse: bool,
     /// `pending`, `up`, `down`, or `value` with a number that multiplies the weight.
     #[cfg_attr(test, schemars(with = "String", extend("enum" = CheckState::ALL)))]
     pub state: CheckState,

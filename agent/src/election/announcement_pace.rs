@@ -20,6 +20,9 @@ pub(super) const TURN: usize = 32;
 const RATE: u64 = 5_000;
 /// How many frames an interface can save up or owe: as many as it may send in a second.
 const MAX_SAVED: u64 = RATE;
+/// How many announcements of each address may wait: as many as a takeover has. Without this, a host that keeps causing
+/// them faster than they may be sent could make them last long after it is gone.
+const MAX_REPEATS: usize = 60;
 /// Price of a frame, in nanoseconds.
 const COST: u64 = 1_000_000_000 / RATE;
 
@@ -51,7 +54,7 @@ impl Owed {
 
     /// Announces all addresses once more.
     pub(super) fn repeat(&mut self, count: usize) {
-        self.routine += count;
+        self.routine = (self.routine + count).min(MAX_REPEATS * count);
         self.failed = false;
     }
 
@@ -281,6 +284,15 @@ mod tests {
         }
         assert_eq!(turns, [0, 1, 0, 1, 0, 1, 0, 1]);
         assert!(all.iter().all(|owed| *owed == Owed::default()));
+    }
+
+    #[test]
+    fn no_more_announcements_wait_than_a_takeover_may_have() {
+        let mut owed = Owed::default();
+        for _ in 0..1000 {
+            owed.repeat(5);
+        }
+        assert_eq!(owed.total(), 5 * MAX_REPEATS);
     }
 
     #[test]

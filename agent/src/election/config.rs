@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use xvrrp_common::units::Interval;
-use xvrrp_net::{InterfaceSender, UnicastSocket};
+use xvrrp_common::units::{IfIndex, Interval, MacAddress};
+use xvrrp_net::{InterfaceSender, LinkState, UnicastSocket};
 use xvrrp_vrrp::Checks;
 
 use super::report::RouterProblem;
@@ -25,19 +25,35 @@ pub struct InstanceConfig {
     pub partners: Arc<[RouterIndex]>,
     /// Whether another partner is configured that cannot take part in the election.
     pub partner_absent: bool,
-    /// The virtual addresses, of the primary address's family.
+    /// The virtual addresses on the interface of the virtual router, of the primary address's family.
     pub addresses: Vec<IpAddr>,
+    /// The other interfaces that have virtual addresses.
+    pub devices: Vec<AnnouncedDevice>,
+    /// Those of all addresses that adverts list.
+    pub advertised: Vec<IpAddr>,
     pub sender: InterfaceSender,
     /// Unicast peers. If there are any, adverts go to them instead of to the multicast group.
     pub peers: Vec<UnicastSocket>,
-    /// Whether the interface is up and has a carrier at the start.
-    pub running: bool,
+    /// Whether it takes part only while the interface has a carrier.
+    pub needs_carrier: bool,
+    /// Whether the interface can carry frames at the start.
+    pub link: LinkState,
     /// Whether it starts only with the first report about its interface.
     pub held: bool,
     /// Whether everything that it needs on this host is expected to stay there.
     pub kept: bool,
     /// The verdict of the tracked checks at the start.
     pub checks: Checks,
+}
+
+/// Another interface that has virtual addresses, which are announced there.
+#[derive(Debug)]
+pub struct AnnouncedDevice {
+    pub ifindex: IfIndex,
+    /// Its own MAC address, at which the addresses are reached.
+    pub mac: MacAddress,
+    pub addresses: Vec<IpAddr>,
+    pub sender: InterfaceSender,
 }
 
 impl InstanceConfig {

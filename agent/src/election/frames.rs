@@ -4,20 +4,65 @@ use std::io;
 use std::net::IpAddr;
 
 use xvrrp_common::abi;
-use xvrrp_common::units::{Family, Interval, MacAddress, Priority, Version, Vrid};
+use xvrrp_common::units::{Family, IfIndex, Interval, MacAddress, Priority, Version, Vrid};
 use xvrrp_common::wire::vrrp::{self as wire, ChecksumForm, IpAddress};
 use xvrrp_common::wire::{arp, icmpv6};
 use xvrrp_net::InterfaceSender;
 
+use super::config::{AnnouncedDevice, InstanceConfig};
+
 /// One announcement for each virtual address, ready to be sent: gratuitous ARP or unsolicited Neighbor Advertisements
 /// (RFC 9568 6.4.2).
 #[derive(Debug)]
-pub(super) enum Announcements {
+pub(super) struct Announcements {
+    /// Those on the interface of the virtual router.
+    own: AnnouncementFrames,
+    sender: InterfaceSender,
+    /// Those on other interfaces.
+    devices: Vec<(IfIndex, AnnouncementFrames, InterfaceSender)>,
+}
+
+/// Announcements on one interface.
+#[derive(Debug)]
+pub(super) enum AnnouncementFrames {
     Arp(Vec<[u8; 42]>),
     Neighbor(Vec<[u8; icmpv6::FRAME]>),
 }
 
 impl Announcements {
+    /// Builds the announcements of a virtual router, whose addresses are reached at this MAC on its own interface.
+    pub(super) fn new(mac: MacAddress, config: &InstanceConfig) -> Self {
+        let device = |device: &AnnouncedDevice| {
+            let frames = AnnouncementFrames::new(device.mac, &device.addresses);
+            (device.ifindex, frames, device.sender.clone())
+        };
+        Self {
+            own: AnnouncementFrames::new(mac, &config.addresses),
+            sender: config.sender.clone(),
+            devices: config.devices.iter().map(device).collect(),
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.own.count() + self.devices.iter().map(|(_, frames, _)| frames.count()).sum::<usize>()
+    }
+
+    /// Sends those of a portion, and returns the first failure. On other interfaces there is no failure: one that is
+    /// down gets its announcements when it is up again.
+    ///
+    /// Without `serves`, nothing is sent on other interfaces. On its own, the kernel half drops what must not be sent.
+    pub(super) fn send(&self, portion: Portion, serves: bool) -> io::Result<()> {
+        let outcome = self.own.send(portion, &self.sender);
+        let mut before = self.own.count();
+        for (_, frames, sender) in self.devices.iter().filter(|_| serves) {
+            let _ = frames.send(portion.after(before), sender);
+            before += frames.count();
+        }
+        outcome
+    }
+}
+
+impl AnnouncementFrames {
     /// Builds the announcements of addresses of one family, which are reached at this MAC.
     pub(super) fn new(mac: MacAddress, addresses: &[IpAddr]) -> Self {
         match addresses.first() {
@@ -28,7 +73,7 @@ impl Announcements {
         }
     }
 
-    pub(super) fn count(&self) -> usize {
+    fn count(&self) -> usize {
         match self {
             Self::Arp(frames) => frames.len(),
             Self::Neighbor(frames) => frames.len(),
@@ -60,6 +105,12 @@ impl Portion {
     /// Returns the number of announcements.
     pub(super) fn count(self) -> usize {
         self.count
+    }
+
+    /// Returns what is left of this portion for frames that come after so many others.
+    fn after(self, others: usize) -> Self {
+        let skipped = others.saturating_sub(self.start);
+        Self { start: self.start.saturating_sub(others), count: self.count.saturating_sub(skipped) }
     }
 
     /// Returns the frames of this portion, or as many of them as there are.

@@ -9,7 +9,7 @@ use xvrrp_common::abi::{self, RouterKey};
 use xvrrp_common::units::{IfIndex, Instant, Interval, MacAddress, Priority, Version};
 use xvrrp_common::wire::vrrp::ChecksumForm;
 use xvrrp_dataplane::{DataplaneError, Slot, Tables};
-use xvrrp_net::UnicastSocket;
+use xvrrp_net::{LinkState, UnicastSocket};
 use xvrrp_vrrp::{Action, Checks, Event, ReceivedAdvert, State, VirtualRouter};
 
 use super::announcement_pace::{Owed, Pace, TURN, Urgency};
@@ -17,12 +17,15 @@ use super::checksum::{Form, Sample};
 use super::comparison::Comparison;
 use super::config::{InstanceConfig, PROBLEM_PAUSE, cannot_send};
 use super::entry::MapEntry;
-use super::frames::{Advertised, Announcements, Portion};
+use super::frames::{Advertised, AnnouncementFrames, Announcements, Portion};
 use super::report::{Outlets, Report, RouterProblem, Transition};
 use super::status::{Conflict, LatestAdvert, RouterStatus, Timers};
 use crate::addresses::AddressRequest;
 use crate::identity::RouterIndex;
 use crate::process::clock;
+
+/// Minimum time between two reports of adverts with a lower priority, of which a hostile host may send any number.
+const LOWER_PAUSE: Interval = Interval::from_seconds(1);
 
 /// A virtual router that takes part in the election.
 #[derive(Debug)]
@@ -41,12 +44,20 @@ pub struct Instance {
     comparison: Comparison,
     send_error_reported_at: Option<Instant>,
     pending_problem: Option<RouterProblem>,
+    /// When an advert with a lower priority was last reported.
+    lower_reported_at: Option<Instant>,
+    /// Whether another one is to be reported.
+    pending_lower: bool,
     adverts_sent: u64,
     conflict: Option<Conflict>,
     /// Time at which to announce every address because of the latest claim.
     second_answer: Option<Instant>,
     /// The end of the lease on which it resumes the Active role when it is started, if it does.
     resume: Option<Instant>,
+    /// What was last reported of the interface to the state machine.
+    reported_usable: bool,
+    /// Whether it is to start, now that the state of its interface is known.
+    is_to_start: bool,
     /// Whether its addresses, or those that a predecessor may have left, are still being removed.
     removes: bool,
     /// The last change of state, until [`Self::take_entered`] takes it.
@@ -65,24 +76,28 @@ impl Instance {
             machine: VirtualRouter::new(machine, now),
             advert: Vec::new(),
             release: Vec::new(),
-            announcements: Announcements::new(entry.mac(), &config.addresses),
+            announcements: Announcements::new(entry.mac(), &config),
             owed: Owed::default(),
             unannounced: false,
             checksum: Form::new(initial_form(&entry)),
-            comparison: Comparison::new(&config.addresses),
+            comparison: Comparison::new(&config.advertised),
             send_error_reported_at: None,
             pending_problem: None,
+            lower_reported_at: None,
+            pending_lower: false,
             adverts_sent: 0,
             conflict: None,
             second_answer: None,
             resume: entry.resumed_lease(),
+            reported_usable: config.link.is_usable(config.needs_carrier),
+            is_to_start: false,
             removes: entry.has(abi::Router::RETIRES),
             entered: None,
             entry,
             config,
         };
         instance.build_adverts()?;
-        if !instance.config.running {
+        if !instance.reported_usable {
             instance.machine.handle_event(Event::InterfaceDown, now);
         }
         instance.machine.handle_event(Event::Checks(instance.config.checks), now);
@@ -91,23 +106,43 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Records whether the interface has a carrier, for [`Self::ability`] and [`Self::handle_interface`].
-    pub(super) fn set_running(&mut self, running: bool) {
-        self.config.running = running;
+    /// Records a report about the interface: it has gained or lost its carrier. [`Self::refresh`] follows.
+    pub(super) fn set_link(&mut self, link: LinkState) {
+        self.config.link = link;
+        self.is_to_start |= std::mem::take(&mut self.config.held);
     }
 
-    /// Handles what [`Self::set_running`] has recorded.
-    pub(super) fn handle_interface(&mut self, now: Instant) {
-        self.machine.handle_event(if self.config.running { Event::InterfaceUp } else { Event::InterfaceDown }, now);
-        if std::mem::take(&mut self.config.held) {
+    /// Records whether everything that it needs stays on this host. [`Self::refresh`] follows.
+    pub(super) fn set_kept(&mut self, kept: bool) {
+        self.config.kept = kept;
+    }
+
+    /// Records what its tracked checks say. [`Self::refresh`] follows.
+    pub(super) fn set_checks(&mut self, checks: Checks) {
+        self.config.checks = checks;
+    }
+
+    /// Lets the state machine learn what was recorded, and what the partners can do. If something of its own is in the
+    /// way, it learns that first, and has that as its reason. If not, it learns first that its partners are no longer
+    /// in the way, and starts only once.
+    pub(super) fn refresh(&mut self, partners: Checks, now: Instant) {
+        let able = self.ability() == Checks::Passed;
+        if able {
+            self.machine.handle_event(Event::Partners(partners), now);
+        }
+        let usable = self.interface_is_usable();
+        if self.reported_usable != usable {
+            self.reported_usable = usable;
+            self.machine.handle_event(if usable { Event::InterfaceUp } else { Event::InterfaceDown }, now);
+        }
+        self.machine.handle_event(Event::Checks(self.config.checks), now);
+        self.machine.handle_event(Event::Kept(self.config.kept), now);
+        if std::mem::take(&mut self.is_to_start) {
             self.start(now);
         }
-    }
-
-    /// Records whether everything that it needs stays on this host.
-    pub(super) fn set_kept(&mut self, kept: bool, now: Instant) {
-        self.config.kept = kept;
-        self.machine.handle_event(Event::Kept(kept), now);
+        if !able {
+            self.machine.handle_event(Event::Partners(partners), now);
+        }
     }
 
     pub(super) fn key(&self) -> RouterKey {
@@ -125,7 +160,7 @@ impl Instance {
             return Ok(());
         }
         if moves {
-            self.announcements = Announcements::new(mac, &self.config.addresses);
+            self.announcements = Announcements::new(mac, &self.config);
             // Cannot fail: the frames held the same values before.
             let _ = self.build_adverts();
         }
@@ -133,6 +168,19 @@ impl Instance {
             self.owed.take_over(self.announcements.count());
         }
         Ok(())
+    }
+
+    /// Records the state of an interface. If it has some of the virtual addresses without being that of the virtual
+    /// router, they are announced there again.
+    pub(super) fn device_changed(&mut self, ifindex: IfIndex, link: LinkState, mac: Option<MacAddress>) {
+        let Some(device) = self.config.devices.iter_mut().find(|device| device.ifindex == ifindex) else { return };
+        if let Some(mac) = mac.filter(|mac| *mac != device.mac) {
+            device.mac = mac;
+            self.announcements = Announcements::new(self.entry.mac(), &self.config);
+        }
+        if link == LinkState::Running && self.machine.state() == State::Active {
+            self.owed.ensure(self.announcements.count());
+        }
     }
 
     /// Returns its slot, if its addresses may be on this host.
@@ -158,14 +206,18 @@ impl Instance {
         Arc::clone(&self.config.partners)
     }
 
-    /// Returns what the interface and the host let it do, for its partners.
+    /// Returns what the interface, the host and the tracked checks let it do, for its partners.
     pub(super) fn ability(&self) -> Checks {
         match self.config {
-            InstanceConfig { kept: false, .. } => Checks::Failed,
+            InstanceConfig { kept: false, .. } | InstanceConfig { checks: Checks::Failed, .. } => Checks::Failed,
             InstanceConfig { held: true, .. } => Checks::Pending,
-            InstanceConfig { running: false, .. } => Checks::Failed,
-            _ => Checks::Passed,
+            _ if !self.interface_is_usable() => Checks::Failed,
+            _ => self.config.checks,
         }
+    }
+
+    fn interface_is_usable(&self) -> bool {
+        self.config.link.is_usable(self.config.needs_carrier)
     }
 
     pub(super) fn lacks_partner(&self) -> bool {
@@ -179,6 +231,10 @@ impl Instance {
 
     pub(super) fn state(&self) -> State {
         self.machine.state()
+    }
+
+    pub(super) fn machine(&self) -> &VirtualRouter {
+        &self.machine
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -215,6 +271,10 @@ impl Instance {
         );
         self.follow_checksum(advert, source);
         let loses = self.machine.state() == State::Active && !Priority::new(advert.priority).is_release();
+        if loses && self.lower_reported_at.is_none_or(|at| now.since(at) >= LOWER_PAUSE) {
+            self.lower_reported_at = Some(now);
+            self.pending_lower = true;
+        }
         let other_checksum = loses && form(advert.checksum) != self.checksum.sent();
         let problem = self.comparison.compare(self.machine.config(), advert, source, other_checksum, now);
         self.pending_problem = problem.or(self.pending_problem);
@@ -231,7 +291,7 @@ impl Instance {
             return;
         }
         if pace.grant(self.ifindex(), 1, Urgency::Routine, now) > 0 {
-            let answer = Announcements::new(self.entry.mac(), &[address]);
+            let answer = AnnouncementFrames::new(self.entry.mac(), &[address]);
             self.note_send(answer.send(Portion::new(0, 1), &self.config.sender).map_err(cannot_send));
         }
         self.second_answer = Some(now + Interval::from_nanos(abi::ConflictEvent::PAUSE));
@@ -296,6 +356,8 @@ impl Instance {
                     self.entry.set_priority(priority, tables)?;
                     // Cannot fail: the frames held another priority of the same length before.
                     let _ = self.build_adverts();
+                    let is_active = self.machine.state() == State::Active;
+                    outlets.report(Report::Priority { router, is_active, priority });
                 }
                 Action::SendAdvert { priority } => self.send_advert(priority, tables),
                 Action::Announce if std::mem::take(&mut self.unannounced) => {
@@ -325,6 +387,9 @@ impl Instance {
         }
         if let Some(problem) = self.pending_problem.take() {
             outlets.report(Report::Problem { router, problem });
+        }
+        if std::mem::take(&mut self.pending_lower) {
+            outlets.report(Report::LowerPriority { router, priority: self.machine.priority() });
         }
         Ok(())
     }
@@ -370,7 +435,7 @@ impl Instance {
         }
     }
 
-    pub(super) fn hear_restart(&mut self, heard: &abi::Heard, now: Instant) {
+    fn hear_restart(&mut self, heard: &abi::Heard, now: Instant) {
         if heard.restarted_at > 0 {
             let (at, interval) =
                 (Instant::from_nanos(heard.restarted_at), Interval::from_nanos(heard.restart_interval));
@@ -421,8 +486,8 @@ impl Instance {
         while granted > 0 {
             let portion = self.owed.take(urgency, granted, count);
             granted = if portion.count() > 0 { granted - portion.count() } else { 0 };
-            let outcome = self.announcements.send(portion, &self.config.sender).map_err(cannot_send);
-            // Without a lease, the kernel half has dropped all of them.
+            let outcome = self.announcements.send(portion, self.entry.lease_runs(now, tables)).map_err(cannot_send);
+            // Without a lease, none of them has been sent.
             let failed = outcome.is_err() || !self.entry.lease_runs(clock::now(), tables);
             if failed && self.owed.fail() {
                 self.machine.announcement_failed();
@@ -471,7 +536,7 @@ impl Instance {
     // source IPv4 address to the interface's primary IPv4 address", "Fill in the VRRP packet fields with the
     // appropriate Virtual Router configuration state".
     fn build_adverts(&mut self) -> io::Result<()> {
-        let InstanceConfig { addresses, peers, .. } = &self.config;
+        let InstanceConfig { advertised: addresses, peers, .. } = &self.config;
         let machine = self.machine.config();
         let advertised = Advertised {
             mac: self.entry.mac(),

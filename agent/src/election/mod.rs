@@ -28,13 +28,14 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use xvrrp_common::units::{IfIndex, Instant, Interval, MacAddress, Priority};
 use xvrrp_dataplane::{DataplaneError, Events, KernelEvent, Retained, Slot, Tables};
+use xvrrp_net::LinkState;
 
 use crate::addresses::{AddressReport, AddressRequest};
 use crate::identity::{PerRouter, RouterIndex};
 use crate::process::clock;
 use crate::process::realtime;
 use announcement_pace::{Pace, TURN, Urgency};
-pub(crate) use config::InstanceConfig;
+pub(crate) use config::{AnnouncedDevice, InstanceConfig};
 pub(crate) use entry::MapEntry;
 pub(crate) use frames::Advertised;
 pub use instance::Instance;
@@ -56,20 +57,13 @@ pub enum ElectionRequest {
     Interface {
         /// The interface.
         ifindex: IfIndex,
-        /// Whether it is up and has a carrier.
-        running: bool,
+        /// Whether it can carry frames.
+        link: LinkState,
         /// Its own MAC address, or `None` if it is gone.
         mac: Option<MacAddress>,
     },
-    /// The tracked checks have a new verdict on a virtual router.
-    Track {
-        /// Number of the virtual router.
-        router: RouterIndex,
-        /// Priority that the virtual router advertises from now on.
-        priority: Priority,
-        /// Whether the checks without a weight let this host serve.
-        checks: xvrrp_vrrp::Checks,
-    },
+    /// The tracked checks have new verdicts on these virtual routers.
+    Track(Vec<TrackedVerdict>),
     /// These virtual routers leave their role to others from now on, or no longer do.
     StandBy {
         /// Numbers of the virtual routers.
@@ -87,6 +81,17 @@ pub enum ElectionRequest {
     Stop,
     /// End the thread, and leave roles, leases and addresses to a successor.
     Succession,
+}
+
+/// What the tracked checks say about a virtual router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrackedVerdict {
+    /// Its number.
+    pub router: RouterIndex,
+    /// The priority to advertise.
+    pub priority: Priority,
+    /// Whether the checks let it take part.
+    pub checks: xvrrp_vrrp::Checks,
 }
 
 /// Why the election ended without being asked to.
@@ -206,7 +211,9 @@ impl Election {
         let mut timer = DeadlineTimer::new()?;
         let by_slot: BTreeMap<Slot, RouterIndex> =
             self.instances.enumerate().map(|(index, instance)| (instance.slot(), index)).collect();
-        self.inform_all_of_partners(clock::now());
+        for index in self.instances.indices() {
+            self.refresh(index, clock::now());
+        }
         self.for_each(Instance::start)?;
         loop {
             self.pace.begin_round();
@@ -222,10 +229,8 @@ impl Election {
                 // events cannot keep a stop from being noticed.
                 biased;
                 request = requests.recv() => match request {
-                    Some(ElectionRequest::Interface { ifindex, running, mac }) => {
-                        self.interface_changed(ifindex, running, mac)?;
-                    }
-                    Some(ElectionRequest::Track { router, priority, checks }) => self.track(router, priority, checks)?,
+                    Some(ElectionRequest::Interface { ifindex, link, mac }) => self.interface_changed(ifindex, link, mac)?,
+                    Some(ElectionRequest::Track(verdicts)) => self.track(&verdicts)?,
                     Some(ElectionRequest::StandBy { routers, on }) => self.stand_by(&routers, on)?,
                     Some(ElectionRequest::Status(reply)) => {
                         let now = clock::now();
@@ -352,63 +357,46 @@ impl Election {
     fn interface_changed(
         &mut self,
         ifindex: IfIndex,
-        running: bool,
+        link: LinkState,
         mac: Option<MacAddress>,
     ) -> Result<(), ElectionError> {
         for instance in self.instances.iter_mut().filter(|instance| instance.ifindex() == ifindex) {
             if let Some(mac) = mac {
                 instance.set_interface_mac(mac, &mut self.tables)?;
             }
-            instance.set_running(running);
+            instance.set_link(link);
+        }
+        for (_, instance) in self.instances.enumerate_mut() {
+            instance.device_changed(ifindex, link, mac);
         }
         let now = clock::now();
-        // If the interface is up, partners are informed first: those on the same interface would otherwise find each
-        // other in fault. If it is down, they are informed last: one that has a cause of its own reports that one.
-        if running {
-            self.inform_all_of_partners(now);
+        for index in self.instances.indices() {
+            self.refresh(index, now);
         }
-        for instance in self.instances.iter_mut().filter(|instance| instance.ifindex() == ifindex) {
-            instance.handle_interface(now);
-        }
-        // A virtual router that was held until now can take part only now.
-        self.inform_all_of_partners(now);
         self.for_each(|_, _| {})
     }
 
-    /// Applies the verdict of the tracked checks to a virtual router and its partners, which share it.
-    fn track(
-        &mut self,
-        router: RouterIndex,
-        priority: Priority,
-        checks: xvrrp_vrrp::Checks,
-    ) -> Result<(), ElectionError> {
+    /// Applies the verdicts of the tracked checks. All of them before any acts: those that a check affects at the same
+    /// time have it as their own reason, and not their partner's.
+    fn track(&mut self, verdicts: &[TrackedVerdict]) -> Result<(), ElectionError> {
         let now = clock::now();
-        let Some(instance) = self.instances.get(router) else { return Ok(()) };
-        let partners = instance.partners();
-        // The priority first: a virtual router that recovers has it from the start.
-        for event in [xvrrp_vrrp::Event::Priority(priority), xvrrp_vrrp::Event::Checks(checks)] {
-            for one in iter::once(router).chain(partners.iter().copied()) {
-                if let Some(instance) = self.instances.get_mut(one) {
-                    instance.handle(event, now);
-                }
+        for &TrackedVerdict { router, priority, checks } in verdicts {
+            if let Some(instance) = self.instances.get_mut(router) {
+                // The priority first: a virtual router that recovers has it from the start.
+                instance.handle(xvrrp_vrrp::Event::Priority(priority), now);
+                instance.set_checks(checks);
             }
         }
-        for one in iter::once(router).chain(partners.iter().copied()) {
-            self.act(one)?;
-        }
-        Ok(())
+        let routers: Vec<RouterIndex> = verdicts.iter().map(|verdict| verdict.router).collect();
+        self.refresh_all(&routers, now)
     }
 
     /// Records whether everything that a virtual router needs stays on this host, which its partners depend on too.
     fn keep(&mut self, router: RouterIndex, kept: bool) -> Result<(), ElectionError> {
-        let now = clock::now();
-        let Some(instance) = self.instances.get_mut(router) else { return Ok(()) };
-        instance.set_kept(kept, now);
-        let partners = instance.partners();
-        for &partner in &*partners {
-            self.inform_of_partners(partner, now);
+        if let Some(instance) = self.instances.get_mut(router) {
+            instance.set_kept(kept);
         }
-        iter::once(router).chain(partners.iter().copied()).try_for_each(|one| self.act(one))
+        self.refresh_all(&[router], clock::now())
     }
 
     fn stand_by(&mut self, routers: &[RouterIndex], on: bool) -> Result<(), ElectionError> {

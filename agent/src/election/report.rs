@@ -35,6 +35,23 @@ pub enum Report {
         /// The claim.
         conflict: Conflict,
     },
+    /// An Active virtual router has received an advert with a lower priority than this one, its own. Reported at most
+    /// once a second.
+    LowerPriority {
+        /// Number of the virtual router.
+        router: RouterIndex,
+        /// Its own priority.
+        priority: Priority,
+    },
+    /// The priority of a virtual router has changed.
+    Priority {
+        /// Number of the virtual router.
+        router: RouterIndex,
+        /// Whether it is Active.
+        is_active: bool,
+        /// The new priority.
+        priority: Priority,
+    },
     /// The thread runs without real-time scheduling, so ordinary load can delay it.
     NotRealtime {
         /// What was not permitted, as the end of "not permitted to ...".

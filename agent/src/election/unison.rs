@@ -1,10 +1,11 @@
-//! Handles virtual routers that change role together ([`follow`]): how each of them takes over, and what follows for
-//! its partners.
+//! Handles virtual routers that change role together ([`follow`]): when they take over ([`joint_deadline`]), and what
+//! follows for the partners of one that has changed.
 
+use std::collections::BTreeSet;
 use std::iter;
 
 use xvrrp_common::units::Instant;
-use xvrrp_vrrp::{Checks, Event, Follower, State, follow, others};
+use xvrrp_vrrp::{Checks, Event, Follower, State, follow, joint_deadline, others};
 
 use super::{Election, ElectionError, Instance};
 use crate::identity::RouterIndex;
@@ -18,11 +19,11 @@ impl Election {
         let Some(instance) = self.instances.get_mut(index) else { return Ok(()) };
         instance.answer_again(now);
         let partners = instance.partners();
-        self.hear_stamps(index, now);
-        if !self.instances.get(index).is_some_and(|instance| instance.takeover_is_due(now)) {
+        let all = || iter::once(index).chain(partners.iter().copied());
+        self.hear_stamps(all(), now);
+        if !self.may_take_over(index, now) {
             return self.time_out(index, now);
         }
-        let all = || iter::once(index).chain(partners.iter().copied());
         // Once the kernel half knows the role, it reports every advert. An advert that arrived between the first
         // reading of the stamps and that moment shows in the second reading, so none goes unnoticed. `set_router`
         // issues a full fence after each role, and the kernel half issues one after each stamp (`take` in
@@ -32,7 +33,8 @@ impl Election {
                 instance.prepare_takeover(now, &mut self.tables)?;
             }
         }
-        self.hear_stamps(index, now);
+        self.hear_stamps(all(), now);
+        self.may_take_over(index, now);
         self.time_out(index, now)?;
         // Those that have not become Active after all.
         for one in all() {
@@ -45,25 +47,37 @@ impl Election {
 
     /// Lets the timers of a virtual router expire, and carries out what follows.
     fn time_out(&mut self, index: RouterIndex, now: Instant) -> Result<(), ElectionError> {
-        if let Some(instance) = self.instances.get_mut(index) {
-            instance.handle_timeout(now);
-        }
-        self.act(index)
+        let Some(instance) = self.instances.get_mut(index) else { return Ok(()) };
+        instance.handle_timeout(now);
+        let partners = instance.partners();
+        self.act(index)?;
+        // What they have decided because of the adverts that the kernel half received.
+        partners.iter().try_for_each(|partner| self.carry_out(*partner))
     }
 
-    /// Lets a virtual router learn which adverts the kernel half has received for it and for its partners.
-    fn hear_stamps(&mut self, index: RouterIndex, now: Instant) {
-        let Some(instance) = self.instances.get(index) else { return };
-        for partner in &*instance.partners() {
-            let Some(slot) = self.instances.get(*partner).map(Instance::slot) else { continue };
-            let heard = self.tables.heard(slot);
-            if let Some(instance) = self.instances.get_mut(index) {
-                instance.hear_restart(&heard, now);
+    /// Lets virtual routers learn which adverts the kernel half has received for them.
+    fn hear_stamps(&mut self, of: impl Iterator<Item = RouterIndex>, now: Instant) {
+        for one in of {
+            if let Some(instance) = self.instances.get_mut(one) {
+                instance.hear_stamp(&self.tables, now);
             }
         }
+    }
+
+    /// Whether the Active_Down_Timer of a virtual router has expired, and those of its partners too. If only its own
+    /// has, it is held until theirs have.
+    fn may_take_over(&mut self, index: RouterIndex, now: Instant) -> bool {
+        let Some(instance) = self.instances.get(index).filter(|instance| instance.takeover_is_due(now)) else {
+            return false;
+        };
+        let partners = instance.partners();
+        let all = iter::once(index).chain(partners.iter().copied());
+        let machines = all.filter_map(|one| self.instances.get(one)).map(Instance::machine);
+        let Some(until) = joint_deadline(machines).filter(|until| *until > now) else { return true };
         if let Some(instance) = self.instances.get_mut(index) {
-            instance.hear_stamp(&self.tables, now);
+            instance.handle(Event::Held { until }, now);
         }
+        false
     }
 
     /// Carries out what a virtual router has decided, and what follows for its partners.
@@ -101,22 +115,28 @@ impl Election {
         Ok(())
     }
 
-    /// Informs every virtual router of what its partners can do. [`Self::act`] carries out what follows.
-    pub(super) fn inform_all_of_partners(&mut self, now: Instant) {
-        for index in self.instances.indices() {
-            self.inform_of_partners(index, now);
-        }
-    }
-
-    /// Informs a virtual router of what its partners can do. [`Self::act`] carries out what follows.
-    pub(super) fn inform_of_partners(&mut self, index: RouterIndex, now: Instant) {
+    /// Lets a virtual router learn what its interface, its checks and its host let it do now, and what its partners can
+    /// do. [`Self::act`] carries out what follows.
+    pub(super) fn refresh(&mut self, index: RouterIndex, now: Instant) {
         let Some(instance) = self.instances.get(index) else { return };
         let absent = instance.lacks_partner().then_some(Checks::Failed);
         let partners = instance.partners();
         let present = partners.iter().filter_map(|partner| Some(self.instances.get(*partner)?.ability()));
         let partners = others(present.chain(absent));
         if let Some(instance) = self.instances.get_mut(index) {
-            instance.handle(Event::Partners(partners), now);
+            instance.refresh(partners, now);
         }
+    }
+
+    /// As [`Self::refresh`], for these virtual routers and all their partners, and carries out what follows.
+    pub(super) fn refresh_all(&mut self, changed: &[RouterIndex], now: Instant) -> Result<(), ElectionError> {
+        let mut concerned: BTreeSet<RouterIndex> = changed.iter().copied().collect();
+        for one in changed {
+            concerned.extend(self.instances.get(*one).iter().flat_map(|instance| instance.partners().to_vec()));
+        }
+        for &one in &concerned {
+            self.refresh(one, now);
+        }
+        concerned.into_iter().try_for_each(|one| self.act(one))
     }
 }

@@ -43,6 +43,8 @@ pub enum AudienceId {
     Router(Place),
     /// The sync group with this position in the configuration.
     Group(GroupIndex),
+    /// A virtual router that a reload has removed; they are counted.
+    Removed(usize),
 }
 
 /// One value for each virtual router in the election.

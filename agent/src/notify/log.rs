@@ -123,6 +123,10 @@ impl Reporter {
                     tracing::warn!(virtual_router = %name, vrid, %family, claimant = %mac, "another host claims {address}");
                 }
             }
+            // An advert of this host is the answer. The counters have the adverts that were received.
+            Report::LowerPriority { .. } => {}
+            // The verdict of the checks has been logged.
+            Report::Priority { .. } => {}
             Report::NotRealtime { what, error } => {
                 tracing::warn!("not permitted to {what}: {error}; adverts can be late under load");
             }

@@ -13,12 +13,14 @@ use tokio::process::Command;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
-use xvrrp_config::{NotifyConfig, NotifyProgram, Occasion};
+use xvrrp_config::{NotifyConfig, NotifyProgram, Occasion, Program};
 use xvrrp_vrrp::RouterState;
 
 use crate::identity::AudienceId;
-use crate::notify::audience::{Audience, StateChange};
-use crate::process::program::{self, Children, Orphan, ProgramEnd, Purpose, RunningProgram};
+use crate::notify::audience::{Audience, StateChange, keepalived_word};
+use crate::plan::cause::Cause;
+use crate::process::command;
+use crate::process::program::{self, Children, Orphan, ProgramEnd, Purpose, RunningProgram, UserLookup};
 
 /// How long the end of the agent waits for programs that still run or wait to be run.
 const LAST: Duration = Duration::from_secs(5);
@@ -28,13 +30,29 @@ const WAITING: usize = 16;
 /// Runs the notify programs of all audiences.
 #[derive(Debug)]
 pub struct Notifier {
-    /// Queue of changes for each audience that has programs or services. The flag says whether the change is new.
-    queues: BTreeMap<AudienceId, broadcast::Sender<(StateChange, bool)>>,
+    /// Queues of the audiences that have programs or services.
+    queues: BTreeMap<AudienceId, Queue>,
     /// How many programs of each audience have failed.
     failures: BTreeMap<AudienceId, Arc<AtomicU64>>,
     /// What each audience was notified of last, with the audience's key.
     last: Vec<(String, watch::Receiver<Option<LastNotified>>)>,
     tasks: JoinSet<()>,
+}
+
+/// What the task of one audience has to do.
+#[derive(Debug)]
+struct Queue {
+    /// Changes of state. The flag says whether the change is new.
+    changes: broadcast::Sender<(StateChange, bool)>,
+    /// Our priority when an advert with a lower one was received. There is only the latest: one run serves them all.
+    lower: watch::Sender<u8>,
+}
+
+/// What is reported to the task of one audience.
+#[derive(Debug)]
+struct News {
+    changes: broadcast::Receiver<(StateChange, bool)>,
+    lower: watch::Receiver<u8>,
 }
 
 /// The state with which the task of one audience starts.
@@ -77,15 +95,17 @@ impl Notifier {
             if programs.is_empty() && services.is_empty() {
                 return None;
             }
-            let (queue, changes) = broadcast::channel(WAITING);
+            let (changes, received) = broadcast::channel(WAITING);
+            let (lower, lower_received) = watch::channel(0);
+            let news = News { changes: received, lower: lower_received };
             let key = audience.key();
             let (last, state) = watch::channel(before.get(&key).copied());
             let (ours, others) = std::mem::take(&mut running).into_iter().partition(|it| it.purpose.owner == key);
             running = others;
             all_last.push((key, state));
             let inheritance = Inheritance { running: ours, children: children.clone(), last };
-            tasks.spawn(audience.serve(changes, failed, inheritance));
-            Some((id, queue))
+            tasks.spawn(audience.serve(news, failed, inheritance));
+            Some((id, Queue { changes, lower }))
         });
         let queues = queues.collect();
         // The rest belongs to checks, and to audiences that no longer exist. Waiting for them leaves no zombies.
@@ -114,7 +134,14 @@ impl Notifier {
     pub fn notify(&self, audience: AudienceId, change: StateChange, is_new: bool) {
         if let Some(queue) = self.queues.get(&audience) {
             // Fails only if the task has ended.
-            let _ = queue.send((change, is_new));
+            let _ = queue.changes.send((change, is_new));
+        }
+    }
+
+    /// Notifies an audience of an advert with a lower priority than this one, its own.
+    pub fn lower_priority(&self, audience: AudienceId, priority: u8) {
+        if let Some(queue) = self.queues.get(&audience) {
+            queue.lower.send_replace(priority);
         }
     }
 
@@ -131,12 +158,12 @@ impl Notifier {
 impl Audience {
     /// Returns the key that identifies this audience, also for a later agent.
     fn key(&self) -> String {
-        format!("{} {}", self.kind, self.name)
+        Self::key_of(self.kind, &self.name)
     }
 
     async fn serve(
         self,
-        mut changes: broadcast::Receiver<(StateChange, bool)>,
+        News { mut changes, mut lower }: News,
         failed: Arc<AtomicU64>,
         Inheritance { running, children, last }: Inheritance,
     ) {
@@ -152,9 +179,23 @@ impl Audience {
                 last.send_replace(Some(LastNotified::State(state)));
             }
         }
+        let mut users = UserLookup::default();
         let mut before = *last.borrow();
         loop {
-            match changes.recv().await {
+            let change = tokio::select! {
+                biased;
+                change = changes.recv() => change,
+                // The senders of both are dropped together.
+                Ok(()) = lower.changed() => {
+                    let priority = *lower.borrow_and_update();
+                    let (on, state) = (Occasion::LowerPriority, RouterState::Active);
+                    let change = StateChange { on, state, reason: Cause::Host("lower_priority".to_owned()), priority };
+                    let failures = self.run_all(&change, &children, &mut users).await;
+                    failed.fetch_add(failures, Ordering::Relaxed);
+                    continue;
+                }
+            };
+            match change {
                 Ok((change, is_new)) => {
                     // The first state after a start is either the one that the previous agent notified of last, or one
                     // that it did not notify of.
@@ -164,7 +205,7 @@ impl Audience {
                     }
                     // If this agent ends before the programs do, the next agent runs them again.
                     last.send_replace(Some(LastNotified::Unfinished));
-                    let failures = self.run_all(&change, &children).await;
+                    let failures = self.run_all(&change, &children, &mut users).await;
                     failed.fetch_add(failures, Ordering::Relaxed);
                     last.send_replace(Some(LastNotified::State(change.state)));
                 }
@@ -178,52 +219,61 @@ impl Audience {
     }
 
     /// Runs the programs for this change and returns how many have failed.
-    async fn run_all(&self, change: &StateChange, children: &Children) -> u64 {
+    async fn run_all(&self, change: &StateChange, children: &Children, users: &mut UserLookup) -> u64 {
         let NotifyConfig { programs, services, .. } = &self.notify;
         let mut commands = Vec::new();
-        if !services.is_empty() {
+        let is_change = change.on != Occasion::LowerPriority;
+        if is_change && !services.is_empty() {
             let verb = if change.on == Occasion::Active { "start" } else { "stop" };
             let mut command = Command::new("systemctl");
             command.args(["--no-ask-password", verb, "--"]).args(services);
-            commands.push((command, format!("systemctl {verb} {}", services.join(" "))));
+            commands.push((command, format!("systemctl {verb} {}", services.join(" ")), None));
         }
-        for NotifyProgram { on, path, .. } in programs {
-            let mut command = Command::new(path);
-            if *on == Occasion::Any {
-                // The arguments of keepalived's notify scripts.
-                command.args([self.kind, &self.name, keepalived_state(change.on)]).arg(change.priority.to_string());
-            } else if *on != change.on {
-                continue;
-            }
-            commands.push((command, path.display().to_string()));
+        let priority = if self.kind == Audience::GROUP { 0 } else { change.priority }.to_string();
+        for NotifyProgram { on, program, .. } in programs {
+            // The arguments of keepalived's notify scripts.
+            let appended: &[&str] = match on {
+                Occasion::Any if is_change => {
+                    &[self.kind, &self.name, keepalived_word(change.on, self.notify.deleted), &priority]
+                }
+                on if *on == change.on => &[],
+                _ => continue,
+            };
+            let Program { command, user } = program;
+            commands.push((command::command(command, appended), command.to_string(), user.as_ref()));
         }
         let mut failures = 0;
         let last = commands.len().saturating_sub(1);
-        for (index, (command, shown)) in commands.into_iter().enumerate() {
-            let completes = (index == last).then_some(change.state);
+        for (index, (mut command, shown, user)) in commands.into_iter().enumerate() {
+            let completes = (is_change && index == last).then_some(change.state);
             let purpose = Purpose { owner: self.key(), completes };
-            failures += u64::from(!self.run(command, &shown, change, children, purpose).await);
+            let known = match user {
+                Some(user) => users.apply(user, &mut command, self.notify.timeout.into()).await,
+                None => Ok(()),
+            };
+            let outcome = match known {
+                Ok(()) => self.run(command, change, children, purpose).await,
+                Err(reason) => Err(io::Error::other(reason)),
+            };
+            failures += u64::from(!self.check(outcome, &shown));
         }
         failures
     }
 
-    /// Runs one program and returns whether it has succeeded.
+    /// Runs one program.
     async fn run(
         &self,
         mut command: Command,
-        shown: &str,
         StateChange { state, reason, priority, .. }: &StateChange,
         children: &Children,
         purpose: Purpose,
-    ) -> bool {
+    ) -> io::Result<ProgramEnd> {
         command
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .env("XVRRP_STATE", state.name())
             .env("XVRRP_REASON", reason.to_string())
             .env("XVRRP_PRIORITY", priority.to_string());
-        let timeout = self.notify.timeout.into();
-        let outcome = program::run(&mut command, timeout, Orphan::Left, children, purpose).await;
-        self.check(outcome, shown)
+        program::run(&mut command, self.notify.timeout.into(), Orphan::Left, children, purpose).await
     }
 
     /// Returns whether a program has succeeded, and logs its failure.
@@ -239,15 +289,5 @@ impl Audience {
             Err(error) => tracing::error!(virtual_router = %name, "cannot run {shown}: {error}"),
         }
         false
-    }
-}
-
-/// Returns the state's name in keepalived.conf(5).
-fn keepalived_state(on: Occasion) -> &'static str {
-    match on {
-        Occasion::Active => "MASTER",
-        Occasion::Backup => "BACKUP",
-        Occasion::Fault => "FAULT",
-        Occasion::Stop | Occasion::Any => "STOP",
     }
 }

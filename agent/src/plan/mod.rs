@@ -14,11 +14,11 @@ use xvrrp_common::units::{Family, IfIndex, Instant, MacAddress};
 use xvrrp_common::wire::vrrp::HOP_LIMIT;
 use xvrrp_config::host::{self, Obstacle};
 use xvrrp_config::surroundings::Surrounding;
-use xvrrp_config::{Checksum, Config, GroupIndex, UnicastPeer, Vip, VirtualRouterConfig};
+use xvrrp_config::{Checksum, Config, GroupIndex, StaticAddress, UnicastPeer, Vip, VirtualRouterConfig};
 use xvrrp_dataplane::Slot;
-use xvrrp_net::{Interface, InterfaceKind, MARKS_LAST};
+use xvrrp_net::{Interface, InterfaceAddress, InterfaceKind, MARKS_LAST, Placed};
 
-use crate::addresses::{Placement, RestLeft};
+use crate::addresses::{self, PlacedAddress, Placement, RestLeft};
 use crate::identity::{Place, RouterIndex};
 use crate::plan::cause::Cause;
 use crate::tracking::{self, Verdict};
@@ -48,6 +48,15 @@ pub struct Plan<'a> {
     pub primary: IpAddr,
     /// MAC address at which the virtual addresses are reached.
     pub mac: MacAddress,
+    /// The other interfaces that have virtual addresses.
+    pub devices: Vec<Device<'a>>,
+}
+
+/// Another interface than that of the virtual router, which has some of its addresses. It has them at its own MAC.
+#[derive(Debug)]
+pub struct Device<'a> {
+    pub interface: &'a Interface,
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Virtual router that cannot take part in the current state of its interface. It is in fault, and only the management
@@ -92,18 +101,20 @@ impl Waiting<'_> {
 pub struct Plans<'a> {
     pub ready: Vec<Plan<'a>>,
     pub waiting: Vec<Waiting<'a>>,
+    /// When the delay of takeovers after the start of the agent ends.
+    pub delayed_until: Instant,
 }
 
 impl<'a> Plans<'a> {
     /// Plans all virtual routers. Those that cannot take part with these interfaces wait.
     pub fn new(config: &'a Config, interfaces: &'a [Interface]) -> Self {
-        let facts: Vec<_> = interfaces.iter().map(facts).collect();
+        let facts: Vec<_> = interfaces.iter().map(|interface| facts(config, interface)).collect();
         let survey = host::Survey::new(config, &facts);
         let by_name: BTreeMap<&str, &Interface> =
             interfaces.iter().map(|interface| (interface.name.as_str(), interface)).collect();
         let families =
             config.virtual_routers.iter().flat_map(|router| router.families().map(move |family| (router, family)));
-        let mut plans = Self { ready: Vec::new(), waiting: Vec::new() };
+        let mut plans = Self { ready: Vec::new(), waiting: Vec::new(), delayed_until: Instant::default() };
         for (place, (router, family)) in families.enumerate() {
             let place = Place::new(place);
             let primary = survey.primary(router, family);
@@ -112,7 +123,8 @@ impl<'a> Plans<'a> {
             }) {
                 Ok((interface, primary)) => {
                     let index = RouterIndex::new(plans.ready.len());
-                    plans.ready.push(Plan::new(place, index, router, family, interface, primary));
+                    let devices = devices(router, family, &by_name);
+                    plans.ready.push(Plan { devices, ..Plan::new(place, index, router, family, interface, primary) });
                 }
                 Err(obstacle) => {
                     let hindrance = Hindrance::Obstacle(obstacle);
@@ -151,6 +163,11 @@ impl<'a> Plans<'a> {
     pub fn all(&self) -> impl Iterator<Item = (Place, &'a VirtualRouterConfig)> {
         let ready = self.ready.iter().map(|plan| (plan.place, plan.config));
         ready.chain(self.waiting.iter().map(|waiting| (waiting.place, waiting.config)))
+    }
+
+    /// Returns the configurations of the virtual routers that take part, in the order of their numbers.
+    pub fn taking_part(&self) -> impl Iterator<Item = &'a VirtualRouterConfig> {
+        self.ready.iter().map(|plan| plan.config)
     }
 
     /// Returns the plan of the virtual router with this number in the election.
@@ -198,6 +215,22 @@ impl<'a> Plans<'a> {
     }
 }
 
+/// Returns the other interfaces that have addresses of this family.
+fn devices<'a>(
+    config: &VirtualRouterConfig,
+    family: Family,
+    by_name: &BTreeMap<&str, &'a Interface>,
+) -> Vec<Device<'a>> {
+    let elsewhere = config.elsewhere();
+    let mut devices = BTreeMap::<&str, Device<'a>>::new();
+    for vip in config.addresses_of(family) {
+        let Some(interface) = elsewhere.get(&vip.address).and_then(|name| by_name.get(name)) else { continue };
+        let device = devices.entry(&interface.name).or_insert(Device { interface, addresses: Vec::new() });
+        device.addresses.push(vip.address);
+    }
+    devices.into_values().collect()
+}
+
 /// Returns the configuration of the state machine.
 pub fn machine(config: &VirtualRouterConfig, primary: IpAddr) -> xvrrp_vrrp::RouterConfig {
     xvrrp_vrrp::RouterConfig {
@@ -211,13 +244,37 @@ pub fn machine(config: &VirtualRouterConfig, primary: IpAddr) -> xvrrp_vrrp::Rou
         primary,
         announce_count: config.announce_count,
         announce_interval: config.announce_interval,
+        announce_refresh: config.announce_refresh,
+        down_timer_adverts: config.election.down_timer_adverts,
+        answers_lower: config.election.answer_lower_priority,
+        answers_higher: config.election.answer_higher_priority,
+        delayed_until: Instant::default(),
     }
 }
 
+/// Returns the addresses that belong to the host: all but the virtual ones that an agent has installed or left.
+fn own_addresses<'a>(config: &'a Config, interface: &'a Interface) -> impl Iterator<Item = &'a InterfaceAddress> {
+    let is_static = |address: &InterfaceAddress| {
+        let statics = config.agent.statics.addresses.iter();
+        statics.map(|it| &it.value).any(|it| it.address == address.address && it.interface == interface.name)
+    };
+    interface.addresses.iter().filter(move |address| !address.ours || is_static(address))
+}
+
+/// Returns the static addresses that are on an interface now.
+pub fn present_statics(config: &Config, interfaces: &[Interface]) -> BTreeSet<(IfIndex, IpAddr)> {
+    let statics = config.agent.statics.addresses.iter().map(|it| &it.value);
+    let present = statics.filter_map(|wanted| {
+        let interface = interfaces.iter().find(|it| it.name == wanted.interface)?;
+        let is_there = interface.addresses.iter().any(|it| it.address == wanted.address);
+        is_there.then_some((interface.ifindex, wanted.address))
+    });
+    present.collect()
+}
+
 /// Returns the facts about an interface that the check of the configuration needs.
-pub fn facts(interface: &Interface) -> host::HostInterface {
-    // An address that a crashed agent left does not belong to the host.
-    let own = interface.addresses.iter().filter(|address| !address.ours);
+pub fn facts(config: &Config, interface: &Interface) -> host::HostInterface {
+    let own = own_addresses(config, interface);
     host::HostInterface {
         name: interface.name.clone(),
         ethernet: interface.ethernet,
@@ -232,14 +289,14 @@ pub fn facts(interface: &Interface) -> host::HostInterface {
 }
 
 /// Returns the facts about interfaces that the warnings need.
-pub fn surroundings(interfaces: &[Interface]) -> Vec<Surrounding> {
+pub fn surroundings(config: &Config, interfaces: &[Interface]) -> Vec<Surrounding> {
     let arp_ignore = |interface: &str| -> u8 {
         let value = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{interface}/arp_ignore"));
         value.ok().and_then(|value| value.trim().parse().ok()).unwrap_or_default()
     };
     let all = arp_ignore("all");
     let surrounding = |interface: &Interface| {
-        let own = interface.addresses.iter().filter(|address| !address.ours);
+        let own = own_addresses(config, interface);
         let vlans = interfaces.iter().filter(|vlan| vlan.vlan_of == Some(interface.ifindex));
         Surrounding {
             name: interface.name.clone(),
@@ -277,6 +334,7 @@ impl<'a> Plan<'a> {
             key: RouterKey { ifindex, vlan: 0, family: family as u8, vrid },
             primary,
             mac: if config.virtual_mac { MacAddress::of_virtual_router(family, config.vrid) } else { interface.mac },
+            devices: Vec::new(),
         }
     }
 
@@ -318,11 +376,26 @@ impl<'a> Plan<'a> {
         self.config.addresses_of(self.family)
     }
 
-    /// Returns the keys of the virtual addresses in the maps.
+    /// Returns the addresses on the interface of the virtual router.
+    pub fn addresses_here(&self) -> impl Iterator<Item = IpAddr> {
+        let elsewhere: BTreeSet<IpAddr> = self.devices.iter().flat_map(|device| &device.addresses).copied().collect();
+        self.addresses().map(|vip| vip.address).filter(move |address| !elsewhere.contains(address))
+    }
+
+    /// Returns the other interfaces that have addresses and whose neighbors learn their MAC from announcements.
+    pub fn announced_devices(&self) -> impl Iterator<Item = &Device<'a>> {
+        self.devices.iter().filter(|device| device.interface.ethernet && !device.interface.loopback)
+    }
+
+    /// Returns the keys of the virtual addresses in the maps, each with the interface that has the address.
     pub fn vips(&self) -> impl Iterator<Item = VipKey> {
         let RouterKey { ifindex, vlan, family, .. } = self.key;
-        let key = move |vip: Vip| VipKey { ifindex, vlan, family, reserved: 0, address: abi::address(vip.address) };
-        self.addresses().map(key)
+        let key = move |ifindex, vlan, address| VipKey { ifindex, vlan, family, reserved: 0, address };
+        let here = self.addresses_here().map(move |address| key(ifindex, vlan, abi::address(address)));
+        let elsewhere = self.devices.iter().flat_map(move |Device { interface, addresses }| {
+            addresses.iter().map(move |address| key(interface.ifindex.get(), 0, abi::address(*address)))
+        });
+        here.chain(elsewhere)
     }
 
     /// Returns the other routers, if adverts are unicast.
@@ -357,20 +430,44 @@ impl<'a> Plan<'a> {
     /// not be the owner. With `accept = false` the addresses stay off the interface, because nothing on this host may
     /// accept packets for them. The kernel half answers for them.
     pub fn placement(&self) -> Placement {
-        let addresses = self.addresses().map(|vip| (vip.address, vip.prefix_length));
         let installs = self.config.accept && !self.config.priority.is_owner();
-        let addresses: Vec<_> = if installs { addresses.collect() } else { Vec::new() };
-        let left =
-            self.interface.addresses.iter().filter(|found| (found.ours || !*MARKS_LAST) && self.resume.is_some());
-        let left = left.map(|found| (found.address, found.prefix_length)).filter(|found| addresses.contains(found));
         Placement {
             name: self.config.name.clone(),
             interface: self.interface.name.clone(),
             ifindex: self.interface.ifindex,
-            installed: left.collect(),
-            addresses,
+            addresses: if installs { self.placed_addresses() } else { Vec::new() },
             virtual_mac: self.config.virtual_mac.then_some(self.mac),
+            routing: Arc::clone(&self.config.routing),
             rest: RestLeft::default(),
         }
+    }
+
+    fn placed_addresses(&self) -> Vec<PlacedAddress> {
+        let each = |device: &Device<'a>| {
+            let interface = device.interface;
+            device.addresses.iter().map(move |address| (*address, interface)).collect::<Vec<_>>()
+        };
+        let elsewhere: BTreeMap<IpAddr, &Interface> = self.devices.iter().flat_map(each).collect();
+        let given = self.config.address_options.iter().map(|options| (options.address, options));
+        let given: BTreeMap<IpAddr, &StaticAddress> = given.collect();
+        let interfaces = std::iter::once(self.interface).chain(self.devices.iter().map(|device| device.interface));
+        let left = interfaces.filter(|_| self.resume.is_some()).flat_map(|interface| {
+            let ours = interface.addresses.iter().filter(|found| found.ours || !*MARKS_LAST);
+            ours.map(|found| (interface.ifindex, found.address, found.prefix_length))
+        });
+        let left: BTreeSet<Placed> = left.collect();
+        let address = |vip: Vip| {
+            let interface = elsewhere.get(&vip.address).copied().unwrap_or(self.interface);
+            let (ifindex, options) = (interface.ifindex, given.get(&vip.address));
+            let placed = (ifindex, vip.address, vip.prefix_length);
+            PlacedAddress {
+                placed,
+                interface: interface.name.as_str().into(),
+                options: options.map(|options| addresses::host_address(options, ifindex)),
+                kept: options.is_none_or(|options| options.kept),
+                installed: left.contains(&placed),
+            }
+        };
+        self.addresses().map(address).collect()
     }
 }

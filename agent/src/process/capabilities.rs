@@ -15,7 +15,7 @@ const NET_ADMIN: Capability =
     Capability { name: "CAP_NET_ADMIN", number: 12, purpose: "attach to interfaces and put addresses on them" };
 const NET_RAW: Capability = Capability { name: "CAP_NET_RAW", number: 13, purpose: "send adverts" };
 const SYS_ADMIN: Capability =
-    Capability { name: "CAP_SYS_ADMIN", number: 21, purpose: "enter another namespace (--netns)" };
+    Capability { name: "CAP_SYS_ADMIN", number: 21, purpose: "enter another network namespace" };
 const PERFMON: Capability =
     Capability { name: "CAP_PERFMON", number: 38, purpose: "load BPF programs that compute packet pointers" };
 const BPF: Capability = Capability { name: "CAP_BPF", number: 39, purpose: "load BPF programs and use their maps" };
@@ -41,7 +41,7 @@ pub struct Missing {
 }
 
 /// Checks that the calling thread has the capabilities that a running agent needs. `enters_namespace`: the agent is
-/// going to enter another network namespace (`--netns`). The capabilities for real-time scheduling are not checked:
+/// going to enter another network namespace. The capabilities for real-time scheduling are not checked:
 /// without them the agent runs and logs a warning.
 ///
 /// # Errors

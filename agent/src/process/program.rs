@@ -13,14 +13,16 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Gid, Pid, Uid, User, getgrouplist, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Group, Pid, Uid, User, getgrouplist, setgid, setgroups, setuid};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
+use xvrrp_config::ScriptUser;
 use xvrrp_vrrp::RouterState;
 
+use crate::process::blocking_call::BlockingCall;
 use crate::process::clock;
 
 /// How a program ended.
@@ -45,26 +47,43 @@ pub enum Orphan {
 #[derive(Clone, Debug)]
 pub struct UserAccount {
     user: User,
-    /// The user's primary group and all supplementary groups.
+    /// The group in which programs run.
+    gid: Gid,
+    /// That group and all supplementary groups of the user, as initgroups(3) sets them.
     groups: Vec<Gid>,
 }
 
 impl UserAccount {
-    /// Looks up the user with this name; `None` if there is none. This may block for long if the host asks a directory
-    /// service.
+    /// Looks up a user and the group; `None` if one of them does not exist. This may block for long if the host asks a
+    /// directory service.
     ///
     /// # Errors
     /// The user database cannot be read.
-    pub fn of(name: &str) -> Result<Option<Self>, Errno> {
+    pub fn of(ScriptUser { name, group }: &ScriptUser) -> Result<Option<Self>, Errno> {
         let Some(user) = User::from_name(name)? else { return Ok(None) };
+        let gid = match group {
+            None => Some(user.gid),
+            Some(group) => Group::from_name(group)?.map(|group| group.gid),
+        };
+        let Some(gid) = gid else { return Ok(None) };
         let name = CString::new(user.name.as_bytes()).map_err(|_| Errno::EINVAL)?;
-        let groups = getgrouplist(&name, user.gid)?;
-        Ok(Some(Self { user, groups }))
+        let groups = getgrouplist(&name, gid)?;
+        Ok(Some(Self { user, gid, groups }))
+    }
+
+    /// Returns the user's id, and that of the group in which programs run.
+    pub fn ids(&self) -> (Uid, Gid) {
+        (self.user.uid, self.gid)
+    }
+
+    /// Returns whether programs run with root's user or group.
+    pub fn is_root(&self) -> bool {
+        self.user.uid.is_root() || self.gid.as_raw() == 0
     }
 
     /// Makes `command` run as this user, with the environment variables that a login would set.
-    pub fn apply(self, command: &mut Command) {
-        let Self { user: User { name, uid, gid, dir, shell, .. }, groups } = self;
+    fn apply(self, command: &mut Command) {
+        let Self { user: User { name, uid, dir, shell, .. }, gid, groups } = self;
         command.env("HOME", dir).env("SHELL", shell).env("USER", &name).env("LOGNAME", &name);
         if (uid, gid) == (Uid::effective(), Gid::effective()) {
             return;
@@ -77,6 +96,29 @@ impl UserAccount {
         };
         // SAFETY: three system calls on values that exist before the fork; nothing is allocated, and no lock is taken.
         unsafe { command.pre_exec(become_user) };
+    }
+}
+
+/// Looks up users again and again.
+#[derive(Debug, Default)]
+pub struct UserLookup(BlockingCall<Result<Option<UserAccount>, Errno>>);
+
+impl UserLookup {
+    /// Makes `command` run as this user.
+    ///
+    /// # Errors
+    /// Why the user is not known, in words for the log; among others, because the lookup takes longer than `patience`.
+    pub async fn apply(&mut self, user: &ScriptUser, command: &mut Command, patience: Duration) -> Result<(), String> {
+        let owned = user.clone();
+        match self.0.run(patience, move || UserAccount::of(&owned)).await {
+            Some(Ok(Some(account))) => {
+                account.apply(command);
+                Ok(())
+            }
+            Some(Ok(None)) => Err(format!("this host has no user \"{user}\"")),
+            Some(Err(error)) => Err(format!("cannot look up the user \"{user}\": {error}")),
+            None => Err(format!("cannot look up the user \"{user}\": no answer within {patience:?}")),
+        }
     }
 }
 

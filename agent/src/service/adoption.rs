@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use xvrrp_common::abi::{self, Address, Lease, Router, RouterKey, VipKey};
 use xvrrp_common::units::Instant;
+use xvrrp_config::VirtualRouterConfig;
 use xvrrp_dataplane::{DataplaneError, Retained, Slot, Tables, wait_for_readers};
 
 use crate::plan::Plan;
@@ -43,7 +44,8 @@ pub fn adopt(
     for plan in &mut *plans {
         let left = Instant::from_nanos(tables.lease(plan.slot));
         // If the configuration has changed, this lease may be longer than any that this agent would grant.
-        let lease = left.min(now + xvrrp_vrrp::lease(plan.config.advert_interval));
+        let VirtualRouterConfig { advert_interval, election, .. } = plan.config;
+        let lease = left.min(now + xvrrp_vrrp::lease(*advert_interval, election.down_timer_adverts));
         let before = known.get(&plan.key);
         let active = before.is_some_and(|router| router.role == Router::ROLE_ACTIVE);
         plan.resume = (active && now < lease).then_some(lease);

@@ -10,14 +10,16 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use xvrrp_config::Config;
 use xvrrp_dataplane::{Attachments, Pins, Predecessor};
+use xvrrp_import::Source;
 use xvrrp_net::{Netlink, PacketSocket};
 
 use super::links::LinkWatch;
 use super::{Continuation, End, Service, Start, check, start};
-use crate::addresses::remove_stale;
 use crate::addresses::unicast_filters::UnicastFilters;
+use crate::addresses::{self, remove_stale};
 use crate::control::{self, ControlError, Fate, Incumbent, Server, Singleton, Successor};
 use crate::notify::log;
+use crate::plan;
 use crate::process::clock;
 use crate::process::realtime::Haste;
 use crate::process::signals::{self, Signals};
@@ -33,13 +35,18 @@ const DID_NOT_WAIT: &str = "the previous agent did not wait for this one: it has
 
 /// Runs the agent until SIGTERM or SIGINT, or until a successor has taken over from it. A reload does not return.
 ///
-/// With `replace`, the agent takes over from the running agent, if there is one. `inherited` is the state that this
-/// process left to itself before a reload.
+/// A reload reads the configuration from `source` again. With `replace`, the agent takes over from the running agent,
+/// if there is one. `inherited` is the state that this process left to itself before a reload.
 ///
 /// # Errors
 /// The agent cannot start, or it has ended because of a failure. Whatever it had installed on the host has been
 /// removed, unless the error says otherwise.
-pub async fn run(config: &Config, replace: bool, mut inherited: Option<InheritedState>) -> anyhow::Result<()> {
+pub async fn run(
+    config: &Config,
+    source: &Source,
+    replace: bool,
+    mut inherited: Option<InheritedState>,
+) -> anyhow::Result<()> {
     clock::check()?;
     // Ends once adverts are being sent and the previous agent no longer waits.
     let haste = Haste::begin(config.agent.realtime_priority);
@@ -56,14 +63,14 @@ pub async fn run(config: &Config, replace: bool, mut inherited: Option<Inherited
     // After a reload this check is not repeated here: the configuration was checked before, and `report_warnings` logs
     // the warnings later.
     if inherited.is_none() {
-        check::warnings(config, &netlink).await?.iter().for_each(|warning| tracing::warn!("{warning}"));
+        check::log_warnings(config, &check::warnings(config, &netlink).await?);
     }
     let pins = Pins::below(&config.agent.bpffs)?;
     let (singleton, incumbent) =
         if replace { replace_running(config, &netlink).await? } else { (Singleton::claim(control::ENDING)?, None) };
     // From here on, whatever a predecessor has left on the host belongs to this agent.
     let begun = replace || inherited.is_some();
-    let environment = Environment { config, netlink: &netlink, pins: &pins };
+    let environment = Environment { config, source, netlink: &netlink, pins: &pins };
     let mut installed = Installed { attachments: None, incumbent, begun };
     let opened = Opened { socket: Arc::clone(&socket), files, links, signals, haste };
     let error = match environment.serve(opened, inherited, &mut installed).await {
@@ -129,6 +136,7 @@ async fn replace_running(config: &Config, netlink: &Netlink) -> anyhow::Result<(
 #[derive(Clone, Copy)]
 struct Environment<'a> {
     config: &'a Config,
+    source: &'a Source,
     netlink: &'a Netlink,
     pins: &'a Pins,
 }
@@ -168,10 +176,10 @@ impl Environment<'_> {
         inherited: Option<InheritedState>,
         installed: &mut Installed,
     ) -> anyhow::Result<End> {
-        let Self { config, netlink, pins } = *self;
+        let Self { config, source, netlink, pins } = *self;
         let Opened { socket, mut files, links, signals, haste } = opened;
         // Listed only now, because the previous agent may have changed the interfaces until now.
-        let interfaces = netlink.interfaces().await?;
+        let mut interfaces = netlink.interfaces().await?;
         // Checked before anything that belongs to the previous agent is touched. An agent that no longer waits kills
         // this one, if it can.
         if installed.incumbent.as_ref().is_some_and(|incumbent| incumbent.fate() == Fate::Revoked) {
@@ -188,7 +196,14 @@ impl Environment<'_> {
             None => Server::open(path).await?,
         };
         installed.begun = true;
-        let reload = Arc::new(Reload::new(config).context("cannot determine how this process was started")?);
+        // Adverts may leave from a static address.
+        let statics = &config.agent.statics;
+        if plan::present_statics(config, &interfaces).len() < statics.addresses.len() {
+            addresses::add_static_addresses(statics)?;
+            interfaces = netlink.interfaces().await?;
+        }
+        let reload =
+            Arc::new(Reload::new(config, source.clone()).context("cannot determine how this process was started")?);
         let filters = UnicastFilters::recover(netlink.clone(), path, pins.exist())?;
         if let Predecessor::Incompatible(_) = predecessor {
             // The addresses are removed before the kernel half, which drops ARP requests for them.
@@ -223,8 +238,10 @@ impl Environment<'_> {
     ///
     /// The kernel half is removed after the addresses, because it guards them as long as they are there.
     async fn undo(&self) -> anyhow::Result<()> {
+        let routing = addresses::remove_leftovers();
         remove_stale(self.netlink, &BTreeSet::new()).await?;
         self.pins.remove()?;
+        routing?;
         let interfaces = self.netlink.interfaces().await?;
         // A record of an earlier version was replaced when the filters were opened. One that is left is not this
         // namespace's, although this agent had pins.

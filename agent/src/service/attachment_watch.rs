@@ -36,7 +36,7 @@ pub struct AttachmentWatch {
 impl AttachmentWatch {
     /// Creates the watch. It reports interfaces without the kernel half by `links`.
     pub fn new(plans: &[Plan<'_>], links: LinkReports) -> Self {
-        // Active_Down_Interval is more than three advertisement intervals (RFC 9568 6.1).
+        // Active_Down_Interval is more than two advertisement intervals (RFC 9568 6.1 has three).
         let shortest = plans.iter().map(|plan| Duration::from(plan.config.advert_interval)).min();
         let mut timer = tokio::time::interval(shortest.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST));
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -6,15 +6,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::bail;
-use nix::unistd::{AccessFlags, User, access};
+use nix::unistd::Uid;
 use xvrrp_config::files::Asking;
-use xvrrp_config::{Config, host, mail, surroundings};
+use xvrrp_config::host::{self, HostLookup};
+use xvrrp_config::{Config, HostNames, NotifyFifo, ScriptUser, mail, surroundings};
 use xvrrp_dataplane::{Capacity, DataplaneError, Pins, Predecessor, with_causes};
 use xvrrp_net::{Interface, Netlink};
 
+use crate::notify::fifo;
 use crate::plan::{self, Plans, facts};
 use crate::process::blocking_call::BlockingCall;
-use crate::process::clock;
+use crate::process::program::UserAccount;
+use crate::process::{clock, command, script_security};
 
 /// Longest time that lookups of files and users on the host may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,7 +42,8 @@ pub async fn check(config: &Config) -> anyhow::Result<Vec<String>> {
 /// A restart of the agent would be needed, or the host cannot be examined.
 pub async fn check_succession(config: &Config, control: &Path, same_configuration: bool) -> anyhow::Result<()> {
     if config.agent.control != control {
-        bail!("{}: agent: control: cannot be changed by a reload; {RESTART}", place(config, config.agent.control_line));
+        let message = format!("agent: control: cannot be changed by a reload; {RESTART}");
+        bail!(config.show(config.agent.control_line, &message));
     }
     if same_configuration { check_remains(config) } else { check_replacement(config, &Netlink::open()?).await }
 }
@@ -58,20 +62,14 @@ fn check_remains(config: &Config) -> anyhow::Result<()> {
     match Pins::below(&config.agent.bpffs)?.predecessor(capacity(config)?) {
         Predecessor::Compatible(_) => Ok(()),
         Predecessor::None => {
-            let place = place(config, config.agent.bpffs_line);
-            bail!("{place}: agent: bpffs: is not that of the running agent; {RESTART}")
+            let message = format!("agent: bpffs: is not that of the running agent; {RESTART}");
+            bail!(config.show(config.agent.bpffs_line, &message))
         }
         Predecessor::Incompatible(reason) => {
             let file = config.file.display();
             bail!("{file}: cannot reuse the programs and maps of the running agent: {reason}; {RESTART}")
         }
     }
-}
-
-/// Returns the place of a key as messages show it: the file, and the line if the file has the key.
-fn place(config: &Config, line: Option<usize>) -> String {
-    let file = config.file.display();
-    line.map_or_else(|| file.to_string(), |line| format!("{file}:{line}"))
 }
 
 /// Checks whether the XDP hooks are free, except those that an agent's programs are attached to already.
@@ -97,8 +95,22 @@ pub async fn report_warnings(config: Config) {
         Err(error) => Err(error.into()),
     };
     match warnings {
-        Ok(warnings) => warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
+        Ok(warnings) => log_warnings(&config, &warnings),
         Err(error) => tracing::error!("{}", with_causes(error.as_ref())),
+    }
+}
+
+/// Logs the warnings about a configuration, and what it has changed if it was made from one of another program.
+pub(super) fn log_warnings(config: &Config, warnings: &[String]) {
+    if let Some(original) = &config.text.original {
+        let counts = Some(original.counts.as_str()).filter(|counts| !counts.is_empty()).unwrap_or("all is taken over");
+        tracing::info!("{}: a configuration of another program: {counts}", config.file.display());
+        for changed in &original.changed {
+            tracing::info!("{changed}");
+        }
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
     }
 }
 
@@ -108,21 +120,19 @@ pub async fn report_warnings(config: Config) {
 /// starts is useless.
 pub(super) async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Result<Vec<String>> {
     let interfaces = netlink.interfaces().await?;
-    let facts: Vec<_> = interfaces.iter().map(facts).collect();
-    let surroundings = plan::surroundings(&interfaces);
+    let facts: Vec<_> = interfaces.iter().map(|interface| with_statics(config, facts(config, interface))).collect();
+    let surroundings = plan::surroundings(config, &interfaces);
     let owned = config.clone();
     let check = move || {
         let survey = host::Survey::new(&owned, &facts);
-        let is_executable = |path: &Path| {
-            let _asking = Asking::begin();
-            path.is_file() && access(path, AccessFlags::X_OK).is_ok()
-        };
-        let is_user = |name: &str| matches!(User::from_name(name), Ok(Some(_)));
-        host::check(&owned, &survey, is_executable, is_user)?;
+        host::check(&owned, &survey, &ThisHost { control: &owned.agent.control })?;
         mail::check_files(&owned, fault_of_file)?;
         xvrrp_config::check_bpffs(&owned, Pins::obstacle)?;
+        xvrrp_config::check_names(&owned, &host_names())?;
         let of_host = survey.warnings(&owned).into_iter().chain(surroundings::warnings(&owned, &surroundings));
-        Ok(of_host.chain(owned.warnings()).collect())
+        let exists = |name: &str| facts.iter().any(|interface| interface.name == name);
+        let missing = xvrrp_config::missing_interfaces(&owned, exists);
+        Ok(of_host.chain(missing).chain(owned.warnings()).collect())
     };
     BlockingCall::default().run(PATIENCE, check).await.unwrap_or_else(|| {
         let file = config.file.display();
@@ -131,6 +141,50 @@ pub(super) async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Resu
              a directory service out of reach?"
         )
     })
+}
+
+/// The host that the agent runs on.
+struct ThisHost<'a> {
+    control: &'a Path,
+}
+
+impl HostLookup for ThisHost<'_> {
+    fn is_executable(&self, path: &Path) -> bool {
+        command::is_executable(path)
+    }
+
+    fn has_user(&self, user: &ScriptUser) -> bool {
+        matches!(UserAccount::of(user), Ok(Some(_)))
+    }
+
+    fn is_root(&self, user: Option<&ScriptUser>) -> bool {
+        match user {
+            None => Uid::effective().is_root(),
+            Some(user) => matches!(UserAccount::of(user), Ok(Some(account)) if account.is_root()),
+        }
+    }
+
+    fn fault_of_fifo(&self, NotifyFifo { path, owner, .. }: &NotifyFifo) -> Option<String> {
+        let owner = owner.as_ref().and_then(|owner| UserAccount::of(owner).ok().flatten());
+        fifo::fault(path, owner.map(|owner| owner.ids().0), self.control.parent())
+    }
+
+    fn replaceable(&self, program: &Path) -> Option<String> {
+        script_security::replaceable(program)
+    }
+}
+
+/// Adds the static addresses of an interface, which a start installs.
+fn with_statics(config: &Config, mut interface: host::HostInterface) -> host::HostInterface {
+    let statics = config.agent.statics.addresses.iter().map(|it| &it.value);
+    interface.addresses.extend(statics.filter(|it| it.interface == interface.name).map(|it| it.address));
+    interface
+}
+
+/// Returns the names of routing tables and the like that this host has.
+fn host_names() -> HostNames {
+    let _asking = Asking::begin();
+    HostNames::read()
 }
 
 /// Returns what is wrong with a file that the configuration names.
@@ -156,7 +210,7 @@ pub(super) fn capacity(config: &Config) -> anyhow::Result<Capacity> {
     Ok(Capacity {
         routers: count(&mut routers.iter().map(|router| router.families().count()))?,
         // Each address has one entry for its own interface and one for all other interfaces.
-        vips: count(&mut routers.iter().map(|router| 2 * router.addresses.len()))?,
+        vips: count(&mut routers.iter().map(|router| 2 * router.all_addresses().count()))?,
         sources: count(&mut routers.iter().map(|router| router.allowed_sources.len() + router.unicast_peers.len()))?,
     })
 }

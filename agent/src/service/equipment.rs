@@ -9,7 +9,7 @@ use anyhow::Context;
 use xvrrp_common::units::{Family, IfIndex};
 use xvrrp_net::{Interface, InterfaceSender, Memberships, PacketSocket, UnicastSocket};
 
-use crate::election::{Instance, InstanceConfig, MapEntry};
+use crate::election::{AnnouncedDevice, Instance, InstanceConfig, MapEntry};
 use crate::identity::{PerRouter, RouterIndex};
 use crate::plan::{Plan, Plans};
 
@@ -29,6 +29,8 @@ pub enum EquipmentError {
 #[derive(Debug)]
 pub struct Sockets {
     frames: InterfaceSender,
+    /// For announcements on the other interfaces that have addresses, in the order of the plan.
+    devices: Vec<InterfaceSender>,
     /// One socket for each peer, so that packets that wait for one peer take no room from the adverts for another.
     peers: Vec<UnicastSocket>,
 }
@@ -40,14 +42,18 @@ impl Sockets {
     /// The interface is gone, or the kernel refuses a socket.
     pub fn open(plan: &Plan<'_>, socket: &Arc<PacketSocket>) -> Result<Self, EquipmentError> {
         let Interface { name, ifindex, .. } = plan.interface;
-        let frames = socket.on(*ifindex);
-        let frames = frames.map_err(|error| EquipmentError::Send { interface: name.clone(), error })?;
+        let on = |interface: &Interface| {
+            let failed = |error| EquipmentError::Send { interface: interface.name.clone(), error };
+            socket.on(interface.ifindex).map_err(failed)
+        };
+        let frames = on(plan.interface)?;
+        let devices = plan.announced_devices().map(|device| on(device.interface)).collect::<Result<_, _>>()?;
         let peers = plan.unicast_peers().map(|peer| {
             let peer = peer.address;
             let failed = |error| EquipmentError::SendTo { peer, interface: name.clone(), error };
             UnicastSocket::open(name, *ifindex, peer).map_err(failed)
         });
-        Ok(Self { frames, peers: peers.collect::<Result<_, _>>()? })
+        Ok(Self { frames, devices, peers: peers.collect::<Result<_, _>>()? })
     }
 }
 
@@ -87,7 +93,7 @@ pub fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<IfIndex>) -> Result
     let unicast = plan.unicast_peers().next().is_some();
     let joined = match plan.primary {
         IpAddr::V4(_) => Memberships::ipv4(*ifindex),
-        IpAddr::V6(_) => Memberships::ipv6(*ifindex, !unicast, plan.addresses().map(|vip| vip.address)),
+        IpAddr::V6(_) => Memberships::ipv6(*ifindex, !unicast, plan.addresses_here()),
     };
     let joined = joined.map_err(|error| EquipmentError::Join { interface: name.clone(), error })?;
     if plan.family == Family::Ipv4 {
@@ -109,22 +115,32 @@ pub fn instances(
     held: &BTreeSet<IfIndex>,
     resting: &BTreeSet<RouterIndex>,
 ) -> anyhow::Result<PerRouter<Instance>> {
-    let instance = |((plan, partners), Sockets { frames, peers }): ((&Plan<'_>, _), Sockets)| {
-        let Interface { ifindex, running, .. } = plan.interface;
+    let instance = |((plan, partners), Sockets { frames, devices, peers }): ((&Plan<'_>, _), Sockets)| {
+        let devices = plan.announced_devices().zip(devices).map(|(device, sender)| AnnouncedDevice {
+            ifindex: device.interface.ifindex,
+            mac: device.interface.mac,
+            addresses: device.addresses.clone(),
+            sender,
+        });
+        let Interface { ifindex, link, .. } = plan.interface;
         let config = InstanceConfig {
             index: plan.index,
             partners,
             partner_absent: plans.lacks_partner(plan),
-            addresses: plan.addresses().map(|vip| vip.address).collect(),
+            addresses: plan.addresses_here().collect(),
+            devices: devices.collect(),
+            advertised: plan.config.advertised_of(plan.family).map(|vip| vip.address).collect(),
             sender: frames,
             peers,
-            running: *running,
+            needs_carrier: plan.config.carrier_fault,
+            link: *link,
             held: held.contains(ifindex),
             kept: !resting.contains(&plan.index),
             checks: plan.verdict.checks,
         };
         let entry = MapEntry::new(plan.key, plan.kernel(), plan.resume);
-        let instance = Instance::new(config, plan.machine(), entry);
+        let machine = xvrrp_vrrp::RouterConfig { delayed_until: plans.delayed_until, ..plan.machine() };
+        let instance = Instance::new(config, machine, entry);
         instance.with_context(|| format!("virtual_router \"{}\": cannot build its advert", plan.config.name))
     };
     plans.ready.iter().zip(plans.partners()).zip(sockets).map(instance).collect()

@@ -1,7 +1,7 @@
 //! Passes the operator's request to leave a role to another host, or to take part again, to the election, unless this
 //! host owns the addresses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::mpsc;
 use xvrrp_config::VirtualRouterConfig;
@@ -25,6 +25,7 @@ struct Candidate {
     /// Numbers of the families in the election.
     numbers: Vec<RouterIndex>,
     owner: bool,
+    /// Whether it preempts, and all members of its sync group do.
     preempt: bool,
 }
 
@@ -32,9 +33,12 @@ impl Handovers {
     /// Accepts requests for these virtual routers.
     pub fn new(plans: &[Plan<'_>], election: mpsc::UnboundedSender<ElectionRequest>) -> Self {
         let mut routers = BTreeMap::new();
+        let members = plans.iter().filter(|plan| !plan.config.preempt);
+        let unwilling: BTreeSet<_> = members.filter_map(|plan| plan.config.sync_group).collect();
         for Plan { index, config, .. } in plans {
-            let VirtualRouterConfig { name, priority, preempt, .. } = config;
-            let candidate = || Candidate { numbers: Vec::new(), owner: priority.is_owner(), preempt: *preempt };
+            let VirtualRouterConfig { name, priority, preempt, sync_group, .. } = config;
+            let preempt = *preempt && sync_group.is_none_or(|group| !unwilling.contains(&group));
+            let candidate = || Candidate { numbers: Vec::new(), owner: priority.is_owner(), preempt };
             routers.entry(name.clone()).or_insert_with(candidate).numbers.push(*index);
         }
         Self { routers, election }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use xvrrp_common::units::{Family, IfIndex};
 use xvrrp_config::Config;
-use xvrrp_net::{Interface, LinkChange, LinkNews};
+use xvrrp_net::{Interface, LinkChange, LinkNews, LinkState};
 
 use crate::plan::{Hindrance, Plan, Plans};
 
@@ -64,6 +64,8 @@ enum Target {
     Interface {
         ifindex: IfIndex,
         primary: IpAddr,
+        /// The other interfaces that have virtual addresses.
+        devices: Vec<IfIndex>,
     },
     /// The virtual router waits, for this reason.
     None(Hindrance),
@@ -141,6 +143,11 @@ impl InterfaceWatch {
                 (Target::Interface { primary, .. }, Target::Interface { primary: now, .. }) if primary != now => {
                     format!("the primary address of {interface} is {now}, no longer {primary}")
                 }
+                (Target::Interface { devices, .. }, Target::Interface { devices: now, .. })
+                    if devices != now || now.iter().any(|device| self.gone.contains(device)) =>
+                {
+                    "another interface that has addresses has been replaced".to_owned()
+                }
                 (Target::None(_), Target::Interface { .. }) => format!("interface {interface} is ready"),
                 (before, Target::None(hindrance)) if before != to => hindrance.describe(interface),
                 _ => return None,
@@ -151,7 +158,7 @@ impl InterfaceWatch {
         {
             // An interface that is down puts its virtual routers into fault anyway, and may have its addresses again as
             // soon as it is up.
-            if !interface.running {
+            if interface.link != LinkState::Running {
                 return None;
             }
             bare = true;
@@ -162,7 +169,11 @@ impl InterfaceWatch {
 
 /// Returns the bindings of all virtual routers, in the order of the configuration.
 fn bindings(plans: &Plans<'_>) -> Vec<Binding> {
-    let bound = |plan: &Plan<'_>| Target::Interface { ifindex: plan.interface.ifindex, primary: plan.primary };
+    let bound = |plan: &Plan<'_>| Target::Interface {
+        ifindex: plan.interface.ifindex,
+        primary: plan.primary,
+        devices: plan.devices.iter().map(|device| device.interface.ifindex).collect(),
+    };
     let ready = plans.ready.iter().map(|plan| (plan.place, plan.config, plan.family, bound(plan)));
     let waiting = plans
         .waiting

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Context;
 use tokio::sync::mpsc;
 use xvrrp_common::units::IfIndex;
-use xvrrp_net::{Interface, LinkChange, LinkMonitor, LinkNews, Netlink};
+use xvrrp_net::{Interface, LinkChange, LinkMonitor, LinkNews, LinkState, Netlink};
 
 use crate::election::ElectionRequest;
 use crate::process::runtime_thread;
@@ -30,10 +30,10 @@ pub struct LinkWatch {
 
 /// Link changes that were or will be reported to the election.
 #[derive(Clone, Debug, Default)]
-pub struct LinkReports(Arc<Mutex<LinkState>>);
+pub struct LinkReports(Arc<Mutex<ReportState>>);
 
 #[derive(Debug, Default)]
-struct LinkState {
+struct ReportState {
     /// The election; `None` before it runs.
     election: Option<mpsc::UnboundedSender<ElectionRequest>>,
     /// The changes before it ran.
@@ -129,8 +129,8 @@ impl LinkReports {
         let Some(interfaces) = listed else { return false };
         for &ifindex in ifindices.difference(&changed) {
             let found = interfaces.iter().find(|interface| interface.ifindex == ifindex);
-            let gone = LinkChange { ifindex, running: false, mac: None };
-            state.report(found.map_or(gone, Interface::link));
+            let gone = LinkChange { ifindex, link: LinkState::Down, mac: None };
+            state.report(found.map_or(gone, Interface::change));
         }
         true
     }
@@ -140,7 +140,7 @@ impl LinkReports {
         let mut state = self.lock();
         let is_new = state.lost.insert(ifindex, interface.to_owned()).is_none();
         if is_new {
-            state.report(LinkChange { ifindex, running: false, mac: None });
+            state.report(LinkChange { ifindex, link: LinkState::Down, mac: None });
         }
         is_new
     }
@@ -165,19 +165,19 @@ impl LinkReports {
     }
 
     /// Held while a request is sent, so that the election hears of everything in its order.
-    fn lock(&self) -> MutexGuard<'_, LinkState> {
+    fn lock(&self) -> MutexGuard<'_, ReportState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl LinkState {
+impl ReportState {
     fn report(&mut self, change: LinkChange) {
-        let LinkChange { ifindex, running, mac } = change;
+        let LinkChange { ifindex, link, mac } = change;
         let Some(election) = &self.election else { return self.early.push(change) };
         if !self.held.contains(&ifindex) {
-            let running = running && !self.lost.contains_key(&ifindex);
+            let link = if self.lost.contains_key(&ifindex) { LinkState::Down } else { link };
             // An election that has ended needs no reports.
-            let _ = election.send(ElectionRequest::Interface { ifindex, running, mac });
+            let _ = election.send(ElectionRequest::Interface { ifindex, link, mac });
         }
     }
 }
@@ -190,14 +190,15 @@ mod tests {
     const ETH1: IfIndex = IfIndex::new(3);
 
     fn change(ifindex: IfIndex, running: bool) -> LinkChange {
-        LinkChange { ifindex, running, mac: None }
+        let link = if running { LinkState::Running } else { LinkState::NoCarrier };
+        LinkChange { ifindex, link, mac: None }
     }
 
     fn heard(requests: &mut mpsc::UnboundedReceiver<ElectionRequest>) -> Vec<(IfIndex, bool)> {
         let mut heard = Vec::new();
         while let Ok(request) = requests.try_recv() {
-            if let ElectionRequest::Interface { ifindex, running, .. } = request {
-                heard.push((ifindex, running));
+            if let ElectionRequest::Interface { ifindex, link, .. } = request {
+                heard.push((ifindex, link == LinkState::Running));
             }
         }
         heard

@@ -82,6 +82,8 @@ pub struct Service<'a> {
     server: Arc<Server>,
     /// Tasks that answer clients of the control socket and requests for the metrics.
     clients: Vec<JoinHandle<()>>,
+    /// Resolves once virtual routers that are no longer configured have been given up.
+    farewell: oneshot::Receiver<()>,
     departure: Departure,
     exit_requests: mpsc::UnboundedReceiver<ExitRequest>,
     /// Requests of the watchdog, which checks whether the management side still answers.

@@ -7,7 +7,6 @@ use crate::addresses::AddressRequest;
 use crate::election::{ElectionRequest, Report};
 use crate::process::signals::ReceivedSignal;
 use crate::succession::departure::ExitRequest;
-use crate::tracking::{Verdict, VerdictUpdate};
 
 impl Service<'_> {
     /// Serves until the election has ended (`None`), or until the agent is asked to leave everything to a successor.
@@ -23,10 +22,11 @@ impl Service<'_> {
                 received = self.signals.next() => self.signalled(received),
                 // This channel is never closed, because `departure` has a sender.
                 Some(request) = self.exit_requests.recv() => return Some(request),
-                update = self.tracker.next() => self.check_changed(update),
+                verdicts = self.tracker.next() => self.threads.send_to_election(ElectionRequest::Track(verdicts)),
                 Some(reply) = self.heartbeats.recv() => drop(reply.send(())),
                 _ = self.discard_check.tick() => self.reporter.report_discards(),
                 () = self.attachment_watch.tick() => self.check_attachments().await,
+                _ = &mut self.farewell, if !self.farewell.is_terminated() => self.notifications.report_removed(),
             }
         }
     }
@@ -34,10 +34,24 @@ impl Service<'_> {
     /// Logs what the election reports, and sends notifications of a change of state.
     pub(super) fn reported(&mut self, report: &Report) {
         self.reporter.report(report);
-        if let Report::Transition { router, transition } = report
-            && let Some(plan) = self.plans.get(*router)
-        {
-            self.notifications.transition(plan.place, transition);
+        let place = |router| self.plans.get(router).map(|plan| plan.place);
+        match report {
+            Report::Transition { router, transition } => {
+                if let Some(place) = place(*router) {
+                    self.notifications.transition(place, transition);
+                }
+            }
+            Report::LowerPriority { router, priority } => {
+                if let Some(place) = place(*router) {
+                    self.notifications.lower_priority(place, priority.get());
+                }
+            }
+            Report::Priority { router, is_active, priority } => {
+                if let Some(place) = place(*router) {
+                    self.notifications.priority(place, *is_active, priority.get());
+                }
+            }
+            Report::Problem { .. } | Report::Conflict { .. } | Report::NotRealtime { .. } => {}
         }
     }
 
@@ -86,11 +100,6 @@ impl Service<'_> {
         } else {
             tokio::spawn(self.departure.clone().reload_on_signal());
         }
-    }
-
-    fn check_changed(&mut self, update: VerdictUpdate) {
-        let VerdictUpdate { router, verdict: Verdict { priority, checks } } = update;
-        self.threads.send_to_election(ElectionRequest::Track { router, priority, checks });
     }
 
     async fn check_attachments(&mut self) {

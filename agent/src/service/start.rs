@@ -4,16 +4,17 @@
 //! that may wait for the kernel happens between the predecessor's last advert and this agent's first one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use nix::net::if_::if_nametoindex;
-use tokio::sync::mpsc;
-use xvrrp_common::units::IfIndex;
+use tokio::sync::oneshot;
+use xvrrp_common::units::{IfIndex, Instant, Interval};
 use xvrrp_common::xdp::XdpMode;
-use xvrrp_config::Config;
+use xvrrp_config::{AgentConfig, Config, Text};
 use xvrrp_dataplane::{
     Attachments, Capacity, CounterReader, Dataplane, GoneNamespace, Monitor, Pins, Predecessor, Tables,
 };
@@ -31,18 +32,18 @@ use super::monitors::Monitors;
 use super::threads::Threads;
 use super::{Service, check, supervisor};
 use crate::addresses::unicast_filters::{self, UnicastFilters};
-use crate::addresses::{AddressRequest, Placement};
+use crate::addresses::{AddressRequest, Placement, Statics};
 use crate::control::{Incumbent, Server};
 use crate::election::Report;
 use crate::identity::{PerRouter, RouterIndex};
-use crate::notify::Notifications;
 use crate::notify::log::{self, Reporter};
+use crate::notify::{Legacy, Notifications};
 use crate::plan::waits::Waits;
-use crate::plan::{Hindrance, Plan, Plans};
+use crate::plan::{self, Hindrance, Plan, Plans};
 use crate::process::program::Children;
 use crate::process::realtime::Haste;
 use crate::process::signals::Signals;
-use crate::process::{clock, open_files, realtime};
+use crate::process::{clock, command, open_files, realtime};
 use crate::status::{Inspector, Sources};
 use crate::succession::departure::Departure;
 use crate::succession::farewell::Farewell;
@@ -98,7 +99,11 @@ struct Elected<'a> {
     attached: Option<Attached>,
     counters: Arc<CounterReader>,
     outcomes: Vec<Outcome>,
+    /// Whether another agent, or this process before a reload, did this before.
+    continues: bool,
     inherited: InheritedState,
+    /// FIFOs that were kept open over the reload.
+    fifos: Vec<OwnedFd>,
     farewell: Farewell,
 }
 
@@ -119,10 +124,10 @@ impl<'a> Service<'a> {
             }
         };
         // From here on, no failure ends this agent.
-        let Elected { plans, memberships, threads, counters, outcomes, inherited, farewell, .. } = elected;
+        let Elected { plans, memberships, threads, counters, outcomes, continues, inherited, farewell, .. } = elected;
         let election = threads.election.requests.clone();
-        say_farewell(&start, farewell, &threads, inherited.renewed);
-        let tracker = Tracker::start(start.config, &outcomes, plans.ready.iter().map(|plan| plan.config), &children);
+        let farewell = say_farewell(&start, farewell, &threads, inherited.renewed);
+        let tracker = Tracker::start(start.config, &outcomes, plans.taking_part(), &children, continues);
         let waits = notify_of_waiting(&plans, &inherited.waiting, &mut notifications);
         let attachment_watch = AttachmentWatch::new(&plans.ready, start.links.reports());
         let sources = Sources {
@@ -131,11 +136,11 @@ impl<'a> Service<'a> {
             notify_failures: notifications.programs.failures(),
             history: Arc::clone(&notifications.history),
             kept: Arc::clone(&threads.addresses.accounts),
+            statics: Arc::clone(&threads.addresses.statics),
             unpinned: attachment_watch.unpinned(),
         };
         let inspector = Inspector::new(start.config, &plans, &waits, &attached.modes, sources, election.clone());
-        let (requests, exit_requests) = mpsc::unbounded_channel();
-        let departure = Departure { reload: start.reload, addresses: threads.addresses.requests.downgrade(), requests };
+        let (departure, exit_requests) = Departure::new(start.reload, threads.addresses.requests.downgrade());
         let handler = RequestHandler {
             inspector: Arc::new(inspector),
             handovers: Handovers::new(&plans.ready, election.clone()),
@@ -145,8 +150,7 @@ impl<'a> Service<'a> {
         let clients = clients::serve(handler, Arc::clone(&start.server), start.config.agent.metrics);
         let links_were_missed = !start.links.reports().release(attached.lost, start.netlink).await;
         let fence = start_fence(start.attachments, plans.ifindices());
-        let mut reporter = Reporter::new(&plans.ready, counters);
-        lock_memory(start.config.agent.realtime_priority, &mut reporter);
+        let reporter = lock_memory(start.config.agent.realtime_priority, Reporter::new(&plans.ready, counters));
         let heartbeats = supervisor::spawn_watchdog(election);
         start.signals.let_in();
         supervisor::notify_ready(plans.ready.len(), waits.len());
@@ -174,11 +178,18 @@ impl<'a> Service<'a> {
             signals: start.signals,
             server: start.server,
             clients,
+            farewell,
             departure,
             exit_requests,
             heartbeats,
         })
     }
+}
+
+/// Returns when virtual routers may take over, if the agent was started now.
+fn end_of_delay(agent: &AgentConfig, now: Instant) -> Instant {
+    let boot = Instant::from_nanos(0);
+    (now + agent.startup_delay).max(boot + agent.boot_delay)
 }
 
 impl<'a> Start<'a> {
@@ -187,16 +198,30 @@ impl<'a> Start<'a> {
         may_resume(self.inherited.as_ref(), &self.predecessor)
     }
 
+    /// Returns when the delay of takeovers ends that begins now.
+    fn delay_takeovers(&self) -> Instant {
+        let now = clock::now();
+        let end = end_of_delay(&self.config.agent, now);
+        let delay = end.since(now);
+        if delay > Interval::ZERO {
+            let key = if delay > self.config.agent.startup_delay { "boot_delay" } else { "startup_delay" };
+            tracing::info!("no virtual router takes over within the next {delay} ({key})");
+        }
+        end
+    }
+
     /// Starts the election. When this returns, virtual routers that resume a role have advertised.
     async fn elect(&mut self) -> anyhow::Result<Elected<'a>> {
         let mut plans = Plans::new(self.config, self.interfaces);
         let (sockets, memberships) = self.equip(&mut plans)?;
         let mut tables = self.open_tables()?;
+        let continues = self.inherited.is_some() || self.incumbent.is_some();
         let inherited = self.inherited.clone().unwrap_or_default();
         let outcomes = tracking::inherited(&self.config.checks, &inherited.checks);
         for plan in &mut plans.ready {
             plan.verdict = tracking::initial(plan.config, &outcomes);
         }
+        plans.delayed_until = if continues { inherited.delayed_until } else { self.delay_takeovers() };
         let (removed, retained) = adopt(&mut plans.ready, &mut tables, clock::now())?;
         // The programs of a predecessor stay attached for now. If there are none, this agent's programs have to be
         // attached before it sends any advert.
@@ -210,11 +235,18 @@ impl<'a> Start<'a> {
         let resting = placements.enumerate().filter(|(_, placement)| placement.rest.is_on()).map(|(index, _)| index);
         let resting: BTreeSet<RouterIndex> = resting.collect();
         let instances = equipment::instances(&plans, sockets, &held, &resting)?;
-        let threads = Threads::start(tables, instances, placements, self.config.agent.realtime_priority).await?;
+        let statics = Statics {
+            config: Arc::clone(&self.config.agent.statics),
+            addresses: plan::present_statics(self.config, self.interfaces),
+        };
+        let realtime_priority = self.config.agent.realtime_priority;
+        let threads = Threads::start(tables, instances, placements, statics, realtime_priority).await?;
         self.links.reports().connect(threads.election.requests.clone(), held);
-        std::mem::take(&mut self.files).close_kept();
+        let mut files = std::mem::take(&mut self.files);
+        let fifos = std::mem::take(&mut files.fifos);
+        files.close_kept();
         let farewell = Farewell { removed, retained };
-        Ok(Elected { plans, memberships, threads, attached, counters, outcomes, inherited, farewell })
+        Ok(Elected { plans, memberships, threads, attached, counters, outcomes, continues, inherited, fifos, farewell })
     }
 
     /// Replaces the programs of a predecessor, starts the notifications and relieves the predecessor. These are the
@@ -236,8 +268,18 @@ impl<'a> Start<'a> {
         elected.threads.request(AddressRequest::KeepFilters(self.filters.record().clone()));
         tokio::spawn(attachments.forward_log()?);
         let monitor = attachments.take_monitor()?;
-        let InheritedState { notified, running, .. } = &elected.inherited;
-        let notifications = Notifications::start(self.config, &elected.plans, notified, running.clone(), children)?;
+        let InheritedState { notified, running, latest, before, fifos: left, .. } = &elected.inherited;
+        let files = std::mem::take(&mut elected.fifos);
+        // Otherwise it would not be certain which file is which.
+        let fifos = if files.len() == left.len() { left.iter().cloned().zip(files).collect() } else { Vec::new() };
+        let legacy = Legacy {
+            fifos,
+            notified: notified.clone(),
+            running: running.clone(),
+            latest: latest.clone(),
+            configuration: before.as_ref().and_then(|text| read_earlier(self.config, text)),
+        };
+        let notifications = Notifications::start(self.config, &elected.plans, legacy, children)?;
         if let Some(incumbent) = self.incumbent {
             incumbent.relieve().context("the previous agent did not wait until this one was ready")?;
         }
@@ -349,22 +391,47 @@ fn start_fence(attachments: &mut Option<Attachments>, ours: BTreeSet<IfIndex>) -
     })
 }
 
-/// Locks the agent's memory if its threads have real-time scheduling.
-fn lock_memory(realtime_priority: u8, reporter: &mut Reporter) {
+/// Locks the agent's memory if its threads have real-time scheduling. Returns the reporter, which logs a failure.
+fn lock_memory(realtime_priority: u8, mut reporter: Reporter) -> Reporter {
     if realtime_priority > 0
         && let Err(error) = realtime::lock_memory()
     {
         reporter.report(&Report::NotRealtime { what: "lock its memory (CAP_IPC_LOCK)", error });
     }
+    reporter
 }
 
 /// Gives up the roles of virtual routers that are no longer configured, and logs what the configuration's check warns
-/// of.
-fn say_farewell(start: &Start<'_>, farewell: Farewell, threads: &Threads, renewed: bool) {
+/// of. Returns what resolves when that has been done.
+fn say_farewell(start: &Start<'_>, farewell: Farewell, threads: &Threads, renewed: bool) -> oneshot::Receiver<()> {
     let (addresses, election) = (threads.addresses.requests.downgrade(), threads.election.requests.clone());
-    tokio::spawn(farewell.say(addresses, election, start.interfaces.to_vec(), Arc::clone(&start.socket)));
+    let (interfaces, socket) = (start.interfaces.to_vec(), Arc::clone(&start.socket));
+    let (done, said) = oneshot::channel();
+    tokio::spawn(async move {
+        farewell.say(addresses, election, interfaces, socket).await;
+        // Fails only if the service has ended.
+        let _ = done.send(());
+    });
     if renewed {
         tokio::spawn(check::report_warnings(start.config.clone()));
+    }
+    said
+}
+
+/// Reads the configuration that an earlier agent in this process ran with, to find out what has been removed since.
+fn read_earlier(config: &Config, text: &Text) -> Option<Config> {
+    match xvrrp_config::parse_text(&config.file, text) {
+        Ok(mut earlier) => {
+            earlier.find_programs(command::find);
+            Some(earlier)
+        }
+        Err(error) => {
+            tracing::warn!(
+                "the previous configuration is not that of this version, so nobody is notified of what the new one \
+                            has removed: {error}"
+            );
+            None
+        }
     }
 }
 
@@ -389,4 +456,25 @@ fn clean_up_after_gone_namespaces(pins: Pins, control: PathBuf) {
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // parity 19
+    #[test]
+    fn takeovers_are_delayed_from_the_start_and_from_the_boot_whichever_ends_later() {
+        let end = |startup_delay, boot_delay, now: u64| {
+            let seconds = Interval::from_seconds;
+            let (startup_delay, boot_delay) = (seconds(startup_delay), seconds(boot_delay));
+            let agent = AgentConfig { startup_delay, boot_delay, ..AgentConfig::default() };
+            end_of_delay(&agent, Instant::from_nanos(now * 1_000_000_000)).as_nanos() / 1_000_000_000
+        };
+        assert_eq!(end(0, 0, 40), 40);
+        assert_eq!(end(5, 0, 40), 45);
+        assert_eq!(end(5, 90, 40), 90);
+        assert_eq!(end(60, 90, 40), 100);
+        assert_eq!(end(5, 90, 4_000), 4_005);
+    }
 }

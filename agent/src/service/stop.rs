@@ -9,6 +9,7 @@ use super::{Service, supervisor};
 use crate::addresses;
 use crate::control::Successor;
 use crate::election::{ElectionError, ElectionRequest, Ending};
+use crate::notify::fifo::{FifoLeft, Fifos};
 use crate::process::log_queue;
 use crate::process::signals::Signals;
 use crate::succession::departure::ExitRequest;
@@ -58,23 +59,29 @@ impl Service<'_> {
         while let Some(report) = self.threads.report().await {
             self.reported(&report);
         }
+        // The next agent compares with another configuration.
+        self.notifications.report_removed();
         let fence = self.fence.take();
         let take_fence_off = async move {
             if let Some(fence) = fence {
                 fence.stop().await;
             }
         };
-        let Self { threads, notifications, .. } = self;
+        let Self { threads, mut notifications, .. } = self;
         let accounts = Arc::clone(&threads.addresses.accounts);
         let ending = threads.join(take_fence_off).await?;
         let (Ending::Succeeded, Some(exit)) = (ending, exit) else {
+            notifications.report_stop();
             notifications.finish().await;
             return Ok(End::Stopped);
         };
-        let (configuration, renewed) = match &exit {
-            ExitRequest::Reload(text) => (text.clone(), true),
-            ExitRequest::Restart | ExitRequest::Succession(_) => (self.config.text.clone(), false),
+        let ours = &self.config.text;
+        let (configuration, renewed, before) = match &exit {
+            ExitRequest::Reload(text) => (text.clone(), true, (text != ours).then(|| ours.clone())),
+            ExitRequest::Restart | ExitRequest::Succession(_) => (ours.clone(), false, None),
         };
+        let mut files = keep_open(&self.socket, &self.memberships);
+        let left = keep_fifos(&mut files, notifications.fifos());
         let rests = self.plans.ready.iter().zip(&*accounts).map(|(plan, account)| Rests {
             name: plan.config.name.clone(),
             family: plan.family,
@@ -85,12 +92,18 @@ impl Service<'_> {
             renewed,
             waiting: self.waits,
             notified: notifications.programs.last_notified(),
+            latest: notifications.latest(),
+            fifos: left,
+            before,
             checks,
             rests: rests.collect(),
             running: self.children.running(),
+            delayed_until: self.plans.delayed_until,
             ..InheritedState::default()
         };
-        let mut files = keep_open(&self.socket, &self.memberships);
+        if let ExitRequest::Succession(_) = exit {
+            notifications.fifos().make_way();
+        }
         let reload = self.departure.reload;
         Ok(match exit {
             ExitRequest::Succession(successor) => {
@@ -134,6 +147,20 @@ impl Service<'_> {
             let _ = client.await;
         }
     }
+}
+
+/// Keeps the FIFOs open, and returns which they are.
+fn keep_fifos(files: &mut Files, fifos: &Fifos) -> Vec<FifoLeft> {
+    let mut kept = Vec::new();
+    for (left, file) in fifos.left() {
+        match files.keep_fifo(&file) {
+            Ok(()) => kept.push(left),
+            Err(error) => {
+                tracing::warn!(fifo = %left.path.display(), "cannot keep the FIFO open over the restart: {error}");
+            }
+        }
+    }
+    kept
 }
 
 /// Keeps those sockets open whose closing would delay the successor.

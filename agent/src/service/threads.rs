@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use xvrrp_dataplane::Tables;
 
 use crate::addresses;
-use crate::addresses::{AddressRequest, AddressThread, Placement};
+use crate::addresses::{AddressRequest, AddressThread, Placement, Statics};
 use crate::election::{self, ElectionRequest, ElectionThread, Ending, Instance, Report};
 use crate::identity::PerRouter;
 
@@ -25,10 +25,11 @@ impl Threads {
         tables: Tables,
         instances: PerRouter<Instance>,
         placements: PerRouter<Placement>,
+        statics: Statics,
         realtime_priority: u8,
     ) -> anyhow::Result<Self> {
         let (addresses, standings) =
-            addresses::spawn(placements, realtime_priority).context("cannot start the address thread")?;
+            addresses::spawn(placements, statics, realtime_priority).context("cannot start the address thread")?;
         let channels = (addresses.requests.clone(), standings);
         let election = match election::spawn(tables, instances, channels, realtime_priority) {
             Ok(election) => election,

@@ -13,14 +13,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use xvrrp_common::abi::Counters;
 use xvrrp_common::units::{Family, IfIndex, Interval, MacAddress};
 use xvrrp_common::xdp::XdpMode;
-use xvrrp_config::{CheckConfig, CheckKind, Config, GroupIndex, SyncGroupConfig, Tracked, VirtualRouterConfig};
+use xvrrp_config::{
+    CheckConfig, CheckKind, Config, GroupIndex, ProcessCheck, ProcessMatch, SyncGroupConfig, Tracked, Vip,
+    VirtualRouterConfig,
+};
 use xvrrp_dataplane::{CounterReader, DataplaneError, Slot};
 use xvrrp_vrrp::RouterState;
 
-use crate::addresses;
+use crate::addresses::{self, RoutingAccount};
 use crate::control::status::{
-    ActiveRouter, AddressConflict, AgentStatus, CheckStatus, HeardRouter, HistoryEntry, PeerStatus, RestoredCounts,
-    SCHEMA, SyncGroupStatus, TimerStatus, TrackStatus, VirtualRouterStatus, counted, milliseconds,
+    ActiveRouter, AddressConflict, AgentStatus, CheckStatus, HeardRouter, HistoryEntry, MissingEntries, PeerStatus,
+    RestoredCounts, SCHEMA, SyncGroupStatus, TimerStatus, TrackStatus, VirtualRouterStatus, counted, milliseconds,
 };
 use crate::election::{ElectionRequest, RouterStatus, Timers};
 use crate::identity::{AudienceId, PerRouter, Place, RouterIndex};
@@ -58,6 +61,8 @@ pub struct Sources {
     pub history: Arc<History>,
     /// What the agent keeps on the host, by the virtual routers' numbers in the election.
     pub kept: Arc<PerRouter<addresses::Account>>,
+    /// The same of what is there whatever the roles are.
+    pub statics: Arc<addresses::Account>,
     /// Why the kernel half is not pinned, if it is not.
     pub unpinned: watch::Receiver<Option<String>>,
 }
@@ -163,6 +168,8 @@ impl Inspector {
             pid: std::process::id(),
             started: self.started,
             unpinned: self.sources.unpinned.borrow().clone(),
+            missing_statics: missing(&self.sources.statics),
+            restored_statics: self.sources.statics.routes.load(Ordering::Relaxed),
             sync_groups: self.sync_groups(),
             virtual_routers: self
                 .routers
@@ -203,6 +210,7 @@ impl Inspector {
                 counters: counted_by_name(self.sources.counters.of_router(*slot)),
                 restored: self.sources.kept.get(*index).map(restored).unwrap_or_default(),
                 not_kept: self.sources.kept.get(*index).and_then(not_kept),
+                missing: self.sources.kept.get(*index).map(missing).unwrap_or_default(),
                 ..self.described(place, info, (elected.get(*index)?, Some(*primary)), checks)
             }),
             RouterSource::Waiting { status, reason, since } => Some(VirtualRouterStatus {
@@ -260,6 +268,7 @@ impl Inspector {
             notify_failures: self.notify_failures(AudienceId::Router(place)),
             restored: RestoredCounts::default(),
             not_kept: None,
+            missing: MissingEntries::default(),
             conflict: elected.conflict.map(|conflict| AddressConflict {
                 address: conflict.address,
                 mac: conflict.mac.to_string(),
@@ -269,11 +278,21 @@ impl Inspector {
         }
     }
 
-    fn track(&self, Tracked { check, weight }: Tracked, checks: &[CheckResult]) -> Option<TrackStatus> {
+    fn track(&self, Tracked { check, weight, reverse }: Tracked, checks: &[CheckResult]) -> Option<TrackStatus> {
         let outcome = check.of(checks)?.outcome;
         let name = check.of(&self.checks)?.name.clone();
-        Some(TrackStatus { check: name, weight, state: outcome.state(), value: outcome.value() })
+        Some(TrackStatus { check: name, weight, reverse, state: outcome.state(), value: outcome.value() })
     }
+}
+
+/// Returns the addresses as the status shows them.
+fn addresses(config: &VirtualRouterConfig, family: Family) -> Vec<String> {
+    let elsewhere = config.elsewhere();
+    let show = |vip: Vip| match elsewhere.get(&vip.address) {
+        Some(interface) => format!("{vip} dev {interface}"),
+        None => vip.to_string(),
+    };
+    config.addresses_of(family).map(show).collect()
 }
 
 impl RouterInfo {
@@ -290,7 +309,7 @@ impl RouterInfo {
             xdp_mode,
             advert_interval: config.advert_interval,
             virtual_mac: config.virtual_mac.then(|| MacAddress::of_virtual_router(family, config.vrid).to_string()),
-            addresses: config.addresses_of(family).map(|vip| vip.to_string()).collect(),
+            addresses: addresses(config, family),
             peers: config
                 .peers_of(family)
                 .map(|peer| PeerStatus { address: peer.address, min_ttl: peer.min_ttl })
@@ -309,14 +328,24 @@ impl GroupInfo {
 impl CheckInfo {
     fn new(check: &CheckConfig, tracked: bool) -> Self {
         let (kind, target) = match &check.kind {
-            CheckKind::Script { command, .. } => ("script", command.join(" ")),
+            CheckKind::Script(program) => ("script", program.command.to_string()),
             CheckKind::Interface(name) => ("interface", name.clone()),
-            CheckKind::Process(name) => ("process", name.clone()),
+            CheckKind::Process(check) => ("process", processes(check)),
             CheckKind::PidFile(path) => ("pid_file", path.display().to_string()),
-            CheckKind::File(path) => ("file", path.display().to_string()),
-            CheckKind::Ping(target) => ("ping", target.to_string()),
+            CheckKind::File { path, .. } => ("file", path.display().to_string()),
+            CheckKind::Ping(targets) => ("ping", targets.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ")),
         };
         Self { name: check.name.clone(), kind, target, tracked }
+    }
+}
+
+/// Returns the name or the command line of the processes that a check counts.
+fn processes(check: &ProcessCheck) -> String {
+    match &check.processes {
+        ProcessMatch::Name(name) => name.clone(),
+        ProcessMatch::Command { program, arguments, .. } => {
+            [program].into_iter().chain(arguments).map(String::as_str).collect::<Vec<_>>().join(" ")
+        }
     }
 }
 
@@ -357,7 +386,13 @@ fn restored(account: &addresses::Account) -> RestoredCounts {
     RestoredCounts {
         addresses: account.addresses.load(Ordering::Relaxed),
         filter_entries: account.filters.load(Ordering::Relaxed),
+        routes: account.routes.load(Ordering::Relaxed),
     }
+}
+
+fn missing(account: &addresses::Account) -> MissingEntries {
+    let RoutingAccount { missing, problem } = account.routing();
+    MissingEntries { count: missing as u64, first: problem }
 }
 
 fn not_kept(account: &addresses::Account) -> Option<String> {

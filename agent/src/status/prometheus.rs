@@ -213,6 +213,8 @@ fn encode_agent(status: &AgentStatus, encoder: &mut DescriptorEncoder) -> fmt::R
         "Whether programs and maps are pinned; if they are not, a restart of the agent is a failover",
     )
     .encode(encoder, [(Labels::default(), f64::from(u8::from(status.unpinned.is_none())))])?;
+    gauge("xvrrp_statics_missing", "Static addresses, routes and rules that are not on the host")
+        .encode(encoder, [(Labels::default(), exact(status.missing_statics.count))])?;
     let reasons = UNATTRIBUTED
         .iter()
         .map(|reason| (Labels::default().with("reason", reason.name()), count(&status.counters, &[*reason])));
@@ -311,13 +313,15 @@ fn encode_counters(routers: &[VirtualRouterStatus], encoder: &mut DescriptorEnco
     counter("xvrrp_virtual_router_notify_failures", "Notify programs and services that failed or were killed")
         .encode(encoder, routers.iter().map(|router| (of(router), exact(router.notify_failures))))?;
     let restored = routers.iter().flat_map(|router| {
-        let RestoredCounts { addresses, filter_entries } = router.restored;
-        [("address", addresses), ("filter_entry", filter_entries)]
+        let RestoredCounts { addresses, filter_entries, routes } = router.restored;
+        [("address", addresses), ("filter_entry", filter_entries), ("route", routes)]
             .map(|(what, count)| (of(router).with("what", what), exact(count)))
     });
-    let help =
-        "Virtual addresses, and entries of the card's unicast filter, put back after something else had removed them";
+    let help = "Virtual addresses, entries of the card's unicast filter, and routes with rules, put back after something \
+                else had removed them";
     counter("xvrrp_virtual_router_restored", help).encode(encoder, restored)?;
+    gauge("xvrrp_virtual_router_routes_missing", "Routes and rules that are not on the host of an Active router")
+        .encode(encoder, routers.iter().map(|router| (of(router), exact(router.missing.count))))?;
     let discards = routers
         .iter()
         .flat_map(|router| Counter::DISCARDS.iter().map(move |reason| (router, reason)))

@@ -52,11 +52,20 @@ pub enum ExitRequest {
 pub struct Departure {
     pub reload: Arc<Reload>,
     /// Requests to the address thread. The reference is weak, because that thread ends when the last sender is dropped.
-    pub addresses: mpsc::WeakUnboundedSender<addresses::AddressRequest>,
-    pub requests: mpsc::UnboundedSender<ExitRequest>,
+    addresses: mpsc::WeakUnboundedSender<addresses::AddressRequest>,
+    requests: mpsc::UnboundedSender<ExitRequest>,
 }
 
 impl Departure {
+    /// Also returns the receiver of the requests.
+    pub fn new(
+        reload: Arc<Reload>,
+        addresses: mpsc::WeakUnboundedSender<addresses::AddressRequest>,
+    ) -> (Self, mpsc::UnboundedReceiver<ExitRequest>) {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        (Self { reload, addresses, requests }, receiver)
+    }
+
     /// Waits until the address thread has nothing left to do. Adverts stop when the election ends, and nothing may
     /// delay the successor from then on.
     ///

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub struct Numbers {
     control: Option<RawFd>,
     kept: Vec<RawFd>,
+    #[serde(default)]
+    fifos: Vec<RawFd>,
 }
 
 /// Open files that the agent leaves to the agent that this process becomes.
@@ -24,9 +26,20 @@ pub struct Files {
     /// Sockets that stay open until the successor has opened its own. Closing them earlier would take an RCU grace
     /// period, or would make the interface leave multicast groups for a moment.
     kept: Vec<OwnedFd>,
+    /// FIFOs of notifications, whose readers would otherwise find them closed for a moment.
+    pub fifos: Vec<OwnedFd>,
 }
 
 impl Files {
+    /// Leaves a FIFO open.
+    ///
+    /// # Errors
+    /// The descriptor cannot be duplicated.
+    pub fn keep_fifo(&mut self, fifo: &impl AsFd) -> io::Result<()> {
+        self.fifos.push(dup(fifo)?);
+        Ok(())
+    }
+
     /// Keeps a file open after its owner has closed it.
     ///
     /// # Errors
@@ -48,11 +61,16 @@ impl Files {
 
     /// Makes the files stay open over execve(2). Returns the numbers by which the next program finds them.
     pub(super) fn keep_over_exec(&self) -> io::Result<Numbers> {
-        for file in self.control.iter().chain(&self.kept) {
+        for file in self.control.iter().chain(&self.kept).chain(&self.fifos) {
             fcntl(file, FcntlArg::F_SETFD(FdFlag::empty()))?;
         }
         let number = |file: &OwnedFd| file.as_raw_fd();
-        Ok(Numbers { control: self.control.as_ref().map(number), kept: self.kept.iter().map(number).collect() })
+        let numbers = |files: &[OwnedFd]| files.iter().map(number).collect();
+        Ok(Numbers {
+            control: self.control.as_ref().map(number),
+            kept: numbers(&self.kept),
+            fifos: numbers(&self.fifos),
+        })
     }
 }
 
@@ -71,7 +89,8 @@ impl Numbers {
             fcntl(&file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
             Some(file)
         };
-        Files { control: self.control.and_then(open), kept: self.kept.into_iter().filter_map(open).collect() }
+        let open_all = |numbers: Vec<RawFd>| numbers.into_iter().filter_map(open).collect();
+        Files { control: self.control.and_then(open), kept: open_all(self.kept), fifos: open_all(self.fifos) }
     }
 }
 

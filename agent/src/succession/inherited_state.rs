@@ -10,12 +10,14 @@ use std::path::PathBuf;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::close;
 use serde::{Deserialize, Serialize};
-use xvrrp_common::units::Family;
+use xvrrp_common::units::{Family, Instant};
 use xvrrp_config::Text;
 use xvrrp_config::files::{self, FileError};
 
 use super::files::{Files, Numbers};
 use crate::addresses::RestLeft;
+use crate::notify::LatestStates;
+use crate::notify::fifo::FifoLeft;
 use crate::notify::programs::LastNotified;
 use crate::plan::waits::Waits;
 use crate::process::program::RunningProgram;
@@ -41,9 +43,21 @@ pub struct InheritedState {
     /// the host.
     #[serde(default)]
     pub rests: Vec<Rests>,
+    /// The latest state and priority of each virtual router, by its name.
+    #[serde(default)]
+    pub latest: LatestStates,
+    /// The FIFOs of notifications, in the order of [`Files::fifos`].
+    #[serde(default)]
+    pub fifos: Vec<FifoLeft>,
+    /// Text of the configuration that ran before a reload, if it was another one.
+    #[serde(default)]
+    pub before: Option<Text>,
     /// Programs that still run, or that have ended unnoticed. They are children of this process, whatever it becomes.
     #[serde(default)]
     pub running: Vec<RunningProgram>,
+    /// When the delay of takeovers after the start of the first agent ends.
+    #[serde(default)]
+    pub delayed_until: Instant,
     /// A line for the next agent to log. A line that is logged just before the process becomes another program may
     /// never be written.
     #[serde(default)]

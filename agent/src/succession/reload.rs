@@ -18,7 +18,8 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::unistd::execve;
 use tokio::sync::Mutex;
-use xvrrp_config::{Config, ConfigError, Text};
+use xvrrp_config::{Config, Text};
+use xvrrp_import::{Source, SourceError};
 
 use super::{Files, InheritedState};
 use crate::control::Singleton;
@@ -31,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub enum ReloadError {
     /// The configuration file cannot be read.
     #[error(transparent)]
-    Configuration(#[from] ConfigError),
+    Configuration(#[from] SourceError),
     /// The file system of the configuration file does not answer.
     #[error("{}: could not be read within {PATIENCE:?}", .0.display())]
     Unread(PathBuf),
@@ -69,7 +70,7 @@ pub struct Reload {
     /// Arguments, including the name of the program.
     arguments: Vec<CString>,
     /// Configuration file.
-    file: PathBuf,
+    source: Source,
     control: PathBuf,
     /// Held during a check, because only one check runs at a time.
     checking: Mutex<()>,
@@ -83,7 +84,7 @@ impl Reload {
     ///
     /// # Errors
     /// The path of the program cannot be determined.
-    pub fn new(config: &Config) -> io::Result<Self> {
+    pub fn new(config: &Config, source: Source) -> io::Result<Self> {
         // A path is resolved again at each reload, so a symbolic link may lead to another version by then.
         let program = match std::env::args_os().next().map(PathBuf::from) {
             Some(path) if path.components().count() > 1 => path,
@@ -94,22 +95,22 @@ impl Reload {
         Ok(Self {
             program,
             arguments: arguments.map(|argument| CString::new(argument.into_vec())).collect::<Result<_, _>>()?,
-            file: config.file.clone(),
+            source,
             control: config.agent.control.clone(),
             checking: Mutex::default(),
         })
     }
 
-    /// Reads the configuration file as it is now.
+    /// Reads the configuration file as it is now, with the files that it includes.
     ///
     /// # Errors
     /// The file cannot be read, or not within 3 s.
     pub async fn read_configuration(&self) -> Result<Text, ReloadError> {
-        let file = self.file.clone();
-        let read = tokio::task::spawn_blocking(move || xvrrp_config::read_text(&file));
+        let source = self.source.clone();
+        let read = tokio::task::spawn_blocking(move || source.read());
         match tokio::time::timeout(PATIENCE, read).await {
             Ok(Ok(read)) => Ok(read?),
-            _ => Err(ReloadError::Unread(self.file.clone())),
+            _ => Err(ReloadError::Unread(self.source.path.clone())),
         }
     }
 
@@ -122,7 +123,7 @@ impl Reload {
         let _one = self.checking.lock().await;
         let failed = |failure| ReloadError::Check { program: self.program.clone(), failure };
         let mut check = tokio::process::Command::new(&self.program);
-        check.arg("check").arg("--from").arg(&self.control).arg(&self.file);
+        check.arg("check").arg("--from").arg(&self.control).arg(&self.source.path);
         check.stdout(Stdio::null()).kill_on_drop(true);
         check.stdin(state.write().map_err(|error| failed(error.into()))?).env(InheritedState::INHERITED, "0");
         match tokio::time::timeout(PATIENCE, check.output()).await {

@@ -1,8 +1,9 @@
 //! Runs the checks and computes their effect on the virtual routers that track them, by keepalived's rules.
 //!
 //! Each check has a task of its own, so no check waits for another. The task looks once per interval, and at once when
-//! the kernel reports a change. [`Tracker::next`] returns the changes of virtual routers that result.
+//! the kernel reports a change. [`Tracker::next`] returns the verdicts on virtual routers that result.
 
+mod initial_number;
 mod outcome;
 mod probe;
 mod process;
@@ -15,9 +16,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use xvrrp_common::units::{Instant, Priority};
-use xvrrp_config::{CheckConfig, CheckIndex, Config, Tracked, VirtualRouterConfig};
+use xvrrp_config::{CheckConfig, CheckIndex, CheckKind, Config, Tracked, VirtualRouterConfig};
 
-use crate::identity::{PerRouter, RouterIndex};
+use crate::election::TrackedVerdict;
+use crate::identity::PerRouter;
 use crate::process::clock;
 use crate::process::program::Children;
 pub use outcome::{CheckState, Outcome};
@@ -31,19 +33,10 @@ pub struct Tracker {
     checks: Vec<RunningCheck>,
     routers: PerRouter<TrackingRouter>,
     observations: mpsc::UnboundedReceiver<(CheckIndex, Observation)>,
-    /// Updates that [`Self::next`] has not returned yet.
-    updates: VecDeque<VerdictUpdate>,
+    /// New verdicts that [`Self::next`] has not returned yet: those that follow from one look together.
+    updates: VecDeque<Vec<TrackedVerdict>>,
     states: watch::Sender<Vec<CheckResult>>,
     tasks: JoinSet<()>,
-}
-
-/// A new verdict on a virtual router.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VerdictUpdate {
-    /// Number of the virtual router in the election.
-    pub router: RouterIndex,
-    /// The verdict that holds from now on.
-    pub verdict: Verdict,
 }
 
 /// The latest result of a check, for the status.
@@ -76,9 +69,11 @@ struct TrackingRouter {
 pub type Outcomes = BTreeMap<String, Outcome>;
 
 /// Returns the outcome that each check of the configuration has until its first look: the one from `before`, if its
-/// name and its target are the same, otherwise [`Outcome::Pending`].
+/// name and its target are the same, otherwise [`Outcome::Pending`] or, if the configuration says so,
+/// [`Outcome::Down`].
 pub fn inherited(checks: &[CheckConfig], before: &Outcomes) -> Vec<Outcome> {
-    checks.iter().map(|check| before.get(&key(check)).copied().unwrap_or(Outcome::Pending)).collect()
+    let initial = |check: &CheckConfig| if check.init_fail { Outcome::Down } else { Outcome::Pending };
+    checks.iter().map(|check| before.get(&key(check)).copied().unwrap_or(initial(check))).collect()
 }
 
 fn key(CheckConfig { name, kind, .. }: &CheckConfig) -> String {
@@ -91,22 +86,28 @@ pub fn initial(router: &VirtualRouterConfig, outcomes: &[Outcome]) -> Verdict {
 }
 
 fn compute(priority: Priority, track: &[Tracked], outcome: impl Fn(CheckIndex) -> Outcome) -> Verdict {
-    verdict::verdict(priority, track.iter().map(|tracked| (tracked.weight, outcome(tracked.check))))
+    verdict::verdict(priority, track.iter().map(|tracked| (*tracked, outcome(tracked.check))))
 }
 
 impl Tracker {
     /// Starts, on the current runtime, a task for every check that a virtual router of the configuration tracks.
-    /// `routers` are those that take part in the election, in the order of their numbers.
+    /// `routers` are those that take part in the election, in the order of their numbers. An agent that continues
+    /// another one does not initialize files.
     pub fn start<'a>(
         config: &Config,
         outcomes: &[Outcome],
         routers: impl Iterator<Item = &'a VirtualRouterConfig>,
         children: &Children,
+        continues: bool,
     ) -> Self {
         let (sender, observations) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         for (index, check) in config.numbered_checks().filter(|(index, _)| config.is_tracked(*index)) {
-            tasks.spawn(run(index, check.clone(), sender.clone(), children.clone()));
+            let mut check = check.clone();
+            if let CheckKind::File { initial, .. } = &mut check.kind {
+                *initial = initial.filter(|_| !continues);
+            }
+            tasks.spawn(run(index, check, sender.clone(), children.clone()));
         }
         Self::new(&config.checks, outcomes, routers, observations, tasks)
     }
@@ -156,11 +157,11 @@ impl Tracker {
         self.states.subscribe()
     }
 
-    /// Waits for the next change of a verdict. Changes that nothing waits for are kept.
-    pub async fn next(&mut self) -> VerdictUpdate {
+    /// Waits for the next look that changes verdicts, and returns these. Changes that nothing waits for are kept.
+    pub async fn next(&mut self) -> Vec<TrackedVerdict> {
         loop {
-            if let Some(update) = self.updates.pop_front() {
-                return update;
+            if let Some(verdicts) = self.updates.pop_front() {
+                return verdicts;
             }
             match self.observations.recv().await {
                 Some((check, observation)) => self.observe(check, observation),
@@ -196,6 +197,7 @@ impl Tracker {
     fn update_verdicts(&mut self, changed: CheckIndex) {
         let outcome =
             |check: CheckIndex| check.of(&self.checks).map_or(Outcome::Pending, |check| check.filter.outcome());
+        let mut verdicts = Vec::new();
         for (index, router) in self.routers.enumerate_mut() {
             if !router.track.iter().any(|tracked| tracked.check == changed) {
                 continue;
@@ -208,7 +210,11 @@ impl Tracker {
                 tracing::info!(virtual_router = %router.name, priority = verdict.priority.get(), "priority changed");
             }
             router.verdict = verdict;
-            self.updates.push_back(VerdictUpdate { router: index, verdict });
+            let Verdict { priority, checks } = verdict;
+            verdicts.push(TrackedVerdict { router: index, priority, checks });
+        }
+        if !verdicts.is_empty() {
+            self.updates.push_back(verdicts);
         }
     }
 }
@@ -278,10 +284,9 @@ mod tests {
     fn observe(tracker: &mut Tracker, check: usize, observation: Observation) -> Vec<(usize, u8, Checks)> {
         tracker.observe(CheckIndex::new(check), observation);
         let updates = std::mem::take(&mut tracker.updates);
-        let updates = updates.into_iter();
-        updates
-            .map(|VerdictUpdate { router, verdict }| (router.get(), verdict.priority.get(), verdict.checks))
-            .collect()
+        assert!(updates.len() <= 1, "what follows from one look comes together");
+        let verdicts = updates.into_iter().flatten();
+        verdicts.map(|TrackedVerdict { router, priority, checks }| (router.get(), priority.get(), checks)).collect()
     }
 
     #[test]
@@ -296,6 +301,29 @@ mod tests {
         assert_eq!(observe(&mut tracker, 0, Observation::Value(2)), []);
         assert_eq!(observe(&mut tracker, 1, Observation::Passed), [(0, 100, Checks::Failed), (1, 105, Checks::Passed)]);
         assert_eq!(observe(&mut tracker, 0, Observation::Value(0)), [(0, 100, Checks::Passed)]);
+    }
+
+    #[test]
+    fn a_check_that_counts_as_failed_until_its_first_look_keeps_an_outcome_that_it_has_already() {
+        let config = xvrrp_config::parse(
+            Path::new("x.toml"),
+            r#"
+            check = [{ name = "a", ping = "192.0.2.9", init_fail = true, rise = 2 }]
+            virtual_router = [
+                { name = "x", interface = "eth0", vrid = 1, addresses = ["192.0.2.1"], track = ["a"] },
+            ]
+            "#,
+        )
+        .unwrap();
+        let outcomes = inherited(&config.checks, &Outcomes::new());
+        assert_eq!(outcomes, [Outcome::Down]);
+        assert_eq!(initial(&config.virtual_routers[0], &outcomes).checks, Checks::Failed);
+        let (_sender, observations) = mpsc::unbounded_channel();
+        let routers = config.virtual_routers.iter();
+        let mut tracker = Tracker::new(&config.checks, &outcomes, routers, observations, JoinSet::new());
+        assert_eq!(observe(&mut tracker, 0, Observation::Passed), [], "it takes two successes");
+        assert_eq!(observe(&mut tracker, 0, Observation::Passed), [(0, 100, Checks::Passed)]);
+        assert_eq!(inherited(&config.checks, &tracker.outcomes()), [Outcome::Up]);
     }
 
     #[test]

@@ -6,29 +6,27 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use tokio::process::Command;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use xvrrp_config::files::{self, Fault};
-use xvrrp_config::{CheckConfig, CheckKind};
-use xvrrp_net::{Echo, LinkMonitor, interface_is_running};
+use xvrrp_config::{CheckConfig, CheckKind, InitialNumber, Program};
+use xvrrp_net::{Echo, LinkMonitor, LinkState, interface_link};
 
+use super::initial_number;
 use super::outcome::Observation;
 use super::process::{Processes, look_at_pid_file};
 use crate::process::blocking_call::BlockingCall;
-use crate::process::program::{self, Children, Orphan, ProgramEnd, Purpose, UserAccount};
+use crate::process::command;
+use crate::process::program::{self, Children, Orphan, ProgramEnd, Purpose, UserLookup};
 
 /// How many bytes of a file are searched for a number.
 const MAX_NUMBER: u64 = 127;
 
-type LookUp = BlockingCall<Result<Option<UserAccount>, Errno>>;
-
 /// A program whose exit status is the result of the check.
 #[derive(Debug)]
 pub(super) struct Script {
-    command: Vec<String>,
-    /// The user that it runs as, if not the agent's.
-    user: Option<String>,
-    look_up: LookUp,
+    program: Program,
+    users: UserLookup,
     timeout: Duration,
     children: Children,
 }
@@ -37,27 +35,47 @@ pub(super) struct Script {
 #[derive(Debug)]
 pub(super) enum Probe {
     Script(Script),
-    Interface { name: String, monitor: Option<LinkMonitor> },
+    Interface {
+        name: String,
+        monitor: Option<LinkMonitor>,
+    },
     Process(Processes),
-    PidFile { path: PathBuf, read: BlockingCall<Observation>, timeout: Duration },
-    File { path: PathBuf, read: BlockingCall<Observation>, timeout: Duration },
-    Ping { target: IpAddr, echo: Option<Echo>, timeout: Duration },
+    PidFile {
+        path: PathBuf,
+        read: BlockingCall<Observation>,
+        timeout: Duration,
+    },
+    /// `initial` is written before the first look.
+    File {
+        path: PathBuf,
+        initial: Option<InitialNumber>,
+        read: BlockingCall<Observation>,
+        timeout: Duration,
+    },
+    Ping {
+        targets: Vec<(IpAddr, Option<Echo>)>,
+        timeout: Duration,
+    },
 }
 
 impl Probe {
     pub(super) fn open(check: &CheckConfig, children: Children) -> Self {
         let timeout = check.timeout.into();
         match &check.kind {
-            CheckKind::Script { command, user } => {
-                let (command, user) = (command.clone(), user.clone());
-                Self::Script(Script { command, user, look_up: LookUp::default(), timeout, children })
+            CheckKind::Script(program) => {
+                let (program, users) = (program.clone(), UserLookup::default());
+                Self::Script(Script { program, users, timeout, children })
             }
             // If the kernel's notifications are not available, the check looks once per interval only.
             CheckKind::Interface(name) => Self::Interface { name: name.clone(), monitor: LinkMonitor::open().ok() },
-            CheckKind::Process(name) => Self::Process(Processes::new(name)),
+            CheckKind::Process(check) => Self::Process(Processes::new(check)),
             CheckKind::PidFile(path) => Self::PidFile { path: path.clone(), read: BlockingCall::default(), timeout },
-            CheckKind::File(path) => Self::File { path: path.clone(), read: BlockingCall::default(), timeout },
-            CheckKind::Ping(target) => Self::Ping { target: *target, echo: None, timeout },
+            CheckKind::File { path, initial } => {
+                Self::File { path: path.clone(), initial: *initial, read: BlockingCall::default(), timeout }
+            }
+            CheckKind::Ping(targets) => {
+                Self::Ping { targets: targets.iter().map(|target| (*target, None)).collect(), timeout }
+            }
         }
     }
 
@@ -80,22 +98,29 @@ impl Probe {
     pub(super) async fn look(&mut self) -> Observation {
         match self {
             Self::Script(script) => script.run().await,
-            Self::Interface { name, .. } => match interface_is_running(name) {
-                Ok(true) => Observation::Passed,
-                Ok(false) => Observation::Failed(format!("{name} is down or has no carrier")),
+            Self::Interface { name, .. } => match interface_link(name) {
+                Ok(LinkState::Running) => Observation::Passed,
+                Ok(_) => Observation::Failed(format!("{name} is down or has no carrier")),
                 Err(error) => Observation::Failed(format!("{name}: {error}")),
             },
             Self::Process(processes) => processes.look(),
             Self::PidFile { path, read, timeout } => look_at_file(look_at_pid_file, path, read, *timeout).await,
-            Self::File { path, read, timeout } => look_at_file(look_at_number, path, read, *timeout).await,
-            Self::Ping { target, echo, timeout } => ping(*target, echo, *timeout).await,
+            Self::File { path, initial, read, timeout } => {
+                let initial = initial.take();
+                let look = move |path: &Path| {
+                    initialize(path, initial);
+                    look_at_number(path)
+                };
+                look_at_file(look, path, read, *timeout).await
+            }
+            Self::Ping { targets, timeout } => ping_any(targets, *timeout).await,
         }
     }
 }
 
 /// Looks at a file; its file system may not answer.
 async fn look_at_file(
-    look: fn(&Path) -> Observation,
+    look: impl FnOnce(&Path) -> Observation + Send + 'static,
     path: &Path,
     read: &mut BlockingCall<Observation>,
     timeout: Duration,
@@ -107,33 +132,30 @@ async fn look_at_file(
 
 impl Script {
     async fn run(&mut self) -> Observation {
-        let Self { command, user, look_up, timeout, children } = self;
+        let Self { program: Program { command: line, user }, users, timeout, children } = self;
         let timeout = *timeout;
-        let Some((path, arguments)) = command.split_first() else {
-            return Observation::Failed("the check names no program".into());
-        };
-        let mut command = Command::new(path);
+        let mut command = command::command(line, &[]);
         // A script may run many times a second: its output would flood the log.
-        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-        if let Some(name) = user {
-            let owned = name.clone();
-            match look_up.run(timeout, move || UserAccount::of(&owned)).await {
-                Some(Ok(Some(account))) => account.apply(&mut command),
-                Some(Ok(None)) => return Observation::Failed(format!("this host has no user {name:?}")),
-                Some(Err(error)) => return Observation::Failed(format!("cannot look up the user {name:?}: {error}")),
-                None => {
-                    return Observation::Failed(format!(
-                        "cannot look up the user {name:?}: no answer within {timeout:?}"
-                    ));
-                }
-            }
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some(user) = user
+            && let Err(reason) = users.apply(user, &mut command, timeout).await
+        {
+            return Observation::Failed(reason);
         }
         match program::run(&mut command, timeout, Orphan::Killed, children, Purpose::default()).await {
             Ok(ProgramEnd::Exited(status)) if status.success() => Observation::Passed,
             Ok(ProgramEnd::Exited(status)) => Observation::Failed(status.to_string()),
             Ok(ProgramEnd::Killed) => Observation::Failed(format!("killed because it ran for {timeout:?}")),
-            Err(error) => Observation::Failed(format!("cannot run {path}: {error}")),
+            Err(error) => Observation::Failed(format!("cannot run {line}: {error}")),
         }
+    }
+}
+
+/// Writes the number that a file holds from the start. As in keepalived, a failure is no reason not to start.
+fn initialize(path: &Path, initial: Option<InitialNumber>) {
+    let Some(initial) = initial else { return };
+    if let Err(error) = initial_number::initialize(path, initial) {
+        tracing::error!("cannot write the initial value to {}: {error}", path.display());
     }
 }
 
@@ -173,6 +195,21 @@ fn number(text: &str) -> Option<i32> {
     i32::try_from(if negative { -magnitude } else { magnitude }).ok()
 }
 
+/// Sends echo requests to all targets, and waits for the first answer.
+async fn ping_any(targets: &mut [(IpAddr, Option<Echo>)], timeout: Duration) -> Observation {
+    let mut looks: FuturesUnordered<_> =
+        targets.iter_mut().map(|(target, echo)| ping(*target, echo, timeout)).collect();
+    let mut failures = Vec::new();
+    while let Some(observation) = looks.next().await {
+        match observation {
+            Observation::Failed(failure) => failures.push(failure),
+            answered => return answered,
+        }
+    }
+    failures.sort();
+    Observation::Failed(failures.join("; "))
+}
+
 /// Sends an echo request and waits for the answer. After a failure, the next call opens the socket again, because
 /// routes may have changed.
 async fn ping(target: IpAddr, open: &mut Option<Echo>, timeout: Duration) -> Observation {
@@ -195,6 +232,8 @@ async fn ping(target: IpAddr, open: &mut Option<Echo>, timeout: Duration) -> Obs
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use xvrrp_config::CommandLine;
 
     use super::*;
 
@@ -233,9 +272,10 @@ mod tests {
     #[tokio::test]
     async fn only_exit_status_0_passes() {
         let outcome = async |words: &[&str]| {
-            let command = words.iter().map(|word| (*word).to_owned()).collect();
+            let command = CommandLine::Words(words.iter().map(|word| (*word).to_owned()).collect());
+            let (program, users) = (Program { command, user: None }, UserLookup::default());
             let (timeout, children) = (Duration::from_secs(20), Children::default());
-            Script { command, user: None, look_up: LookUp::default(), timeout, children }.run().await
+            Script { program, users, timeout, children }.run().await
         };
         assert_eq!(outcome(&["/bin/sh", "-c", "exit 0"]).await, Observation::Passed);
         assert_eq!(outcome(&["/bin/sh", "-c", "exit 2"]).await, Observation::Failed("exit status: 2".into()));

@@ -1,11 +1,15 @@
-//! Checks whether a process is alive, found by its name or by the id in a file.
+//! Checks whether processes are alive, found by their name or command line, or by the id in a file.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::future::pending;
+use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
-use xvrrp_config::files;
+use tokio::time::Instant;
+use xvrrp_common::units::Interval;
+use xvrrp_config::{ArgumentRule, ProcessCheck, ProcessMatch, files};
 use xvrrp_net::{ProcessEvent, ProcessEvents};
 
 use super::outcome::Observation;
@@ -14,78 +18,203 @@ use super::outcome::Observation;
 /// process.
 const MAX_PID_FILE: u64 = 4096;
 
-/// The processes with a given name.
+/// The processes that a check counts.
 #[derive(Debug)]
 pub(super) struct Processes {
-    name: String,
+    check: ProcessCheck,
     /// The kernel's process connector; `None` where the agent has no access to it.
     events: Option<ProcessEvents>,
     /// Whether [`Self::pids`] is complete, and has been kept up to date by events since.
     up_to_date: bool,
     pids: BTreeSet<u32>,
+    /// Whether their number is accepted, without and with the delays. `None` before the first look.
+    accepted: Option<bool>,
+    passes: Option<bool>,
+    /// When [`Self::passes`] follows [`Self::accepted`].
+    follows_at: Option<Instant>,
+}
+
+/// What has changed the number of processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Fork,
+    /// A process runs another program, or has another name.
+    Change,
+    Exit,
+    /// Any of these: the number was found to be another one.
+    Unknown,
 }
 
 impl Processes {
-    pub(super) fn new(name: &str) -> Self {
+    pub(super) fn new(check: &ProcessCheck) -> Self {
         let events = ProcessEvents::open();
         if let Err(error) = &events {
             tracing::debug!("the process connector is not available ({error}): polling /proc");
         }
-        Self { name: name.to_owned(), events: events.ok(), up_to_date: false, pids: BTreeSet::new() }
+        Self::with_events(check, events.ok())
     }
 
-    /// Passes if there is a process with this name that is no zombie.
+    fn with_events(check: &ProcessCheck, events: Option<ProcessEvents>) -> Self {
+        Self {
+            check: check.clone(),
+            events,
+            up_to_date: false,
+            pids: BTreeSet::new(),
+            accepted: None,
+            passes: None,
+            follows_at: None,
+        }
+    }
+
+    /// Passes if there are as many of the processes as there must be, not counting zombies.
     pub(super) fn look(&mut self) -> Observation {
         if !self.up_to_date {
-            let named = |pid: &u32| self.has_name(*pid);
-            self.pids = all().filter(named).collect();
+            self.list();
         }
-        if self.pids.is_empty() {
-            Observation::Failed(format!("there is no process {}", self.name))
-        } else {
-            Observation::Passed
+        if self.follows_at.is_some_and(|at| at <= Instant::now()) {
+            self.follow();
         }
+        if self.passes == Some(true) { Observation::Passed } else { Observation::Failed(self.complaint()) }
     }
 
     /// Returns when the next [`Self::look`] may have another result.
     pub(super) async fn change(&mut self) {
-        let Some(events) = &mut self.events else { return pending().await };
-        loop {
-            let there = !self.pids.is_empty();
-            match events.next().await {
-                Ok(ProcessEvent::Changed(pid)) if comm(pid).is_some_and(|comm| comm == self.name) => {
-                    self.pids.insert(pid);
+        let before = self.passes;
+        while self.passes == before {
+            let event = tokio::select! {
+                event = next(&mut self.events) => event,
+                () = until(self.follows_at) => {
+                    self.follow();
+                    continue;
                 }
-                Ok(ProcessEvent::Changed(pid) | ProcessEvent::Ended(pid)) => {
+            };
+            match event {
+                Ok(ProcessEvent::Forked { parent, child }) => {
+                    if self.pids.contains(&parent) {
+                        self.pids.insert(child);
+                        self.count(Cause::Fork);
+                    }
+                }
+                Ok(ProcessEvent::Changed(pid)) => {
+                    if is_counted(pid, &self.check.processes) {
+                        self.pids.insert(pid);
+                    } else {
+                        self.pids.remove(&pid);
+                    }
+                    self.count(Cause::Change);
+                }
+                Ok(ProcessEvent::Ended(pid)) => {
                     self.pids.remove(&pid);
+                    self.count(Cause::Exit);
                 }
                 // The kernel reports every change from now on, so /proc is read completely for the last time.
-                Ok(ProcessEvent::Listening) => {
-                    self.look();
+                Ok(ProcessEvent::Listening | ProcessEvent::Missed) => {
+                    self.list();
                     self.up_to_date = true;
-                    return;
-                }
-                Ok(ProcessEvent::Missed) => {
-                    self.up_to_date = false;
-                    self.look();
-                    self.up_to_date = true;
-                    return;
                 }
                 Err(error) => {
                     tracing::warn!("the process connector fails ({error}): polling /proc instead");
                     self.events = None;
                     self.up_to_date = false;
-                    return;
                 }
-            }
-            if there == self.pids.is_empty() {
-                return;
             }
         }
     }
 
-    fn has_name(&self, pid: u32) -> bool {
-        comm(pid).is_some_and(|comm| comm == self.name) && is_alive(pid)
+    fn list(&mut self) {
+        let counts = |pid: &u32| is_counted(*pid, &self.check.processes) && is_alive(*pid);
+        self.pids = all().filter(counts).collect();
+        self.count(Cause::Unknown);
+    }
+
+    /// Compares the number of processes with the limits. As in keepalived, a change of what follows from it waits if a
+    /// fork or an exit has caused it, but not if a program was started or changed its name.
+    fn count(&mut self, cause: Cause) {
+        let accepted = self.check.accepts(self.pids.len());
+        if self.accepted.replace(accepted) == Some(accepted) {
+            return;
+        }
+        let ProcessCheck { fork_delay, terminate_delay, .. } = self.check;
+        let delay = match cause {
+            _ if self.passes.is_none() => Interval::ZERO,
+            Cause::Fork => fork_delay,
+            Cause::Exit => terminate_delay,
+            Cause::Change => Interval::ZERO,
+            Cause::Unknown if accepted => fork_delay,
+            Cause::Unknown => terminate_delay,
+        };
+        if delay == Interval::ZERO || self.passes == Some(accepted) {
+            self.follow();
+        } else {
+            self.follows_at = Some(Instant::now() + Duration::from(delay));
+        }
+    }
+
+    fn follow(&mut self) {
+        self.passes = self.accepted;
+        self.follows_at = None;
+    }
+
+    fn complaint(&self) -> String {
+        let ProcessCheck { processes, quorum, quorum_max, .. } = &self.check;
+        let name = match processes {
+            ProcessMatch::Name(name) => name,
+            ProcessMatch::Command { program, .. } => program,
+        };
+        match (self.pids.len(), quorum_max) {
+            (count, _) if self.check.accepts(count) => {
+                format!("processes {name}: there are {count}, but not for long yet")
+            }
+            (0, _) => format!("there is no process {name}"),
+            (count, Some(max)) if count > usize::from(*max) => {
+                format!("processes {name}: there are {count}, more than {max}")
+            }
+            (count, _) => format!("processes {name}: there are {count}, fewer than {quorum}"),
+        }
+    }
+}
+
+/// Waits for the next event, or forever if there is no subscription.
+async fn next(events: &mut Option<ProcessEvents>) -> io::Result<ProcessEvent> {
+    match events {
+        Some(events) => events.next().await,
+        None => pending().await,
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => pending().await,
+    }
+}
+
+/// Whether a process is one of those that count, as far as its name or its command line says.
+fn is_counted(pid: u32, processes: &ProcessMatch) -> bool {
+    match processes {
+        ProcessMatch::Name(name) => comm(pid).is_some_and(|comm| comm == *name),
+        ProcessMatch::Command { program, arguments, rule } => {
+            let expected = 1 + [program].into_iter().chain(arguments).map(|word| word.len() + 1).sum::<usize>();
+            command_line(pid, expected).is_some_and(|found| fits(&found, program, arguments, *rule))
+        }
+    }
+}
+
+/// Whether a command line, in which each word ends with a NUL, is that of a program with these arguments.
+fn fits(found: &[u8], program: &str, arguments: &[String], rule: ArgumentRule) -> bool {
+    let Some(rest) = found.strip_prefix(program.as_bytes()) else { return false };
+    // The command line of a process that has changed it may end without a NUL.
+    let rest = match rest {
+        [] => rest,
+        [0, rest @ ..] => rest,
+        _ => return false,
+    };
+    let expected: Vec<u8> = arguments.iter().flat_map(|argument| argument.bytes().chain([0])).collect();
+    match rule {
+        ArgumentRule::Any => true,
+        ArgumentRule::Exact => rest == expected,
+        ArgumentRule::Leading => rest.starts_with(&expected),
+        ArgumentRule::Prefix => rest.starts_with(expected.strip_suffix(&[0]).unwrap_or(&expected)),
     }
 }
 
@@ -113,6 +242,15 @@ fn all() -> impl Iterator<Item = u32> {
 fn comm(pid: u32) -> Option<String> {
     let comm = fs::read(format!("/proc/{pid}/comm")).ok()?;
     Some(String::from_utf8_lossy(&comm).trim_end_matches('\n').to_owned())
+}
+
+/// Returns the command line of a process, up to `limit` bytes: the kernel may have to fetch it from swap. That of a
+/// zombie is empty.
+fn command_line(pid: u32, limit: usize) -> Option<Vec<u8>> {
+    let mut found = Vec::new();
+    let file = File::open(format!("/proc/{pid}/cmdline")).ok()?;
+    file.take(limit.try_into().unwrap_or(u64::MAX)).read_to_end(&mut found).ok()?;
+    Some(found)
 }
 
 /// Whether a process exists and is no zombie. In proc(5), the state follows the name, which may contain any character.
@@ -164,6 +302,94 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_arguments_of_a_command_line_are_compared_by_the_rule() {
+        use ArgumentRule::{Any, Exact, Leading, Prefix};
+        for (found, arguments, rules) in [
+            ("/bin/a\0", &[][..], &[Any, Exact, Leading, Prefix][..]),
+            ("/bin/a", &[], &[Any, Exact, Leading, Prefix]),
+            ("/bin/ab\0", &[], &[]),
+            ("a\0", &[], &[]),
+            ("", &[], &[]),
+            ("/bin/a\0-x\0", &[], &[Any, Leading, Prefix]),
+            ("/bin/a\0-x\0", &["-x"], &[Any, Exact, Leading, Prefix]),
+            ("/bin/a\0-x\0-y\0", &["-x"], &[Any, Leading, Prefix]),
+            ("/bin/a\0-xy\0", &["-x"], &[Any, Prefix]),
+            ("/bin/a\0-x\0-yz\0", &["-x", "-y"], &[Any, Prefix]),
+            ("/bin/a\0-xz\0-y\0", &["-x", "-y"], &[Any]),
+            ("/bin/a\0", &["-x"], &[Any]),
+        ] {
+            let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+            for rule in [Any, Exact, Leading, Prefix] {
+                let expected = rules.contains(&rule);
+                assert_eq!(fits(found.as_bytes(), "/bin/a", &arguments, rule), expected, "{found:?} {rule:?}");
+            }
+        }
+    }
+
+    fn of_name(name: &str) -> ProcessCheck {
+        ProcessCheck {
+            processes: ProcessMatch::Name(name.to_owned()),
+            quorum: 1,
+            quorum_max: None,
+            fork_delay: Interval::ZERO,
+            terminate_delay: Interval::ZERO,
+        }
+    }
+
+    /// Returns the processes of a check of which there are `count`, without a subscription.
+    fn counted(check: &ProcessCheck, count: u32) -> Processes {
+        let mut processes = Processes { up_to_date: true, ..Processes::with_events(check, None) };
+        processes.pids = (0..count).collect();
+        processes.count(Cause::Unknown);
+        processes
+    }
+
+    /// Sets the number of processes. Returns whether the check passes.
+    fn change(processes: &mut Processes, count: u32, cause: Cause) -> bool {
+        processes.pids = (0..count).collect();
+        processes.count(cause);
+        processes.look() == Observation::Passed
+    }
+
+    #[test]
+    fn the_check_passes_within_the_limits_only() {
+        let check = ProcessCheck { quorum: 2, quorum_max: Some(3), ..of_name("x") };
+        let mut processes = counted(&check, 1);
+        let outcomes = [1, 2, 3, 4, 3, 0].map(|count| change(&mut processes, count, Cause::Change));
+        assert_eq!(outcomes, [false, true, true, false, true, false]);
+        let none = ProcessCheck { quorum: 0, quorum_max: Some(0), ..of_name("x") };
+        assert_eq!(counted(&none, 0).look(), Observation::Passed);
+        assert!(matches!(counted(&none, 1).look(), Observation::Failed(_)));
+    }
+
+    #[test]
+    fn a_change_by_a_fork_or_an_exit_waits_and_one_by_a_program_does_not() {
+        let hour = Interval::from_millis(3_600_000);
+        let check = ProcessCheck { quorum: 2, fork_delay: hour, terminate_delay: hour, ..of_name("x") };
+        let mut processes = counted(&check, 2);
+        assert!(processes.follows_at.is_none(), "the first look counts at once");
+        assert!(change(&mut processes, 1, Cause::Exit));
+        assert!(processes.follows_at.is_some());
+        assert!(change(&mut processes, 2, Cause::Fork));
+        assert!(processes.follows_at.is_none(), "everything is as before");
+        assert!(!change(&mut processes, 1, Cause::Change));
+        assert!(!change(&mut processes, 2, Cause::Fork));
+        assert!(!change(&mut processes, 3, Cause::Change), "it goes on waiting");
+        assert!(!change(&mut processes, 1, Cause::Exit));
+        assert!(processes.follows_at.is_none(), "everything is as before");
+        assert!(change(&mut processes, 2, Cause::Change));
+    }
+
+    #[tokio::test]
+    async fn after_the_delay_the_change_counts() {
+        let check = ProcessCheck { terminate_delay: Interval::from_millis(20), ..of_name("x") };
+        let mut processes = counted(&check, 1);
+        assert!(change(&mut processes, 0, Cause::Exit));
+        processes.change().await;
+        assert!(matches!(processes.look(), Observation::Failed(_)));
+    }
+
     /// Uses the process connector where it is available, otherwise polls.
     #[tokio::test]
     async fn a_process_that_starts_and_ends_is_noticed() {
@@ -171,7 +397,7 @@ mod tests {
         let name = format!("xv{}", std::process::id());
         let program = directory.path().join(&name);
         fs::copy("/bin/sleep", &program).unwrap();
-        let mut processes = Processes::new(&name);
+        let mut processes = Processes::new(&of_name(&name));
         assert!(matches!(processes.look(), Observation::Failed(_)));
         let mut child = Command::new(&program).arg("1000").stdin(Stdio::null()).spawn().unwrap();
         until(&mut processes, true).await;

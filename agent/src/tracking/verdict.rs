@@ -1,6 +1,7 @@
 //! Computes the priority of a virtual router from the outcomes of its checks, by keepalived's rules.
 
 use xvrrp_common::units::Priority;
+use xvrrp_config::Tracked;
 use xvrrp_vrrp::Checks;
 
 use super::outcome::Outcome;
@@ -27,12 +28,12 @@ enum Effect {
     Add(i64),
 }
 
-/// Combines the `configured` priority with the weight and the outcome of each check that the virtual router tracks.
-pub fn verdict(configured: Priority, weighted: impl Iterator<Item = (i16, Outcome)>) -> Verdict {
+/// Combines the `configured` priority with each check that the virtual router tracks and the outcome of that check.
+pub fn verdict(configured: Priority, tracked: impl Iterator<Item = (Tracked, Outcome)>) -> Verdict {
     let mut checks = Checks::Passed;
     let mut sum = i64::from(configured.get());
-    for (weight, outcome) in weighted {
-        match (effect(weight, outcome), checks) {
+    for (tracked, outcome) in tracked {
+        match (effect(tracked, outcome), checks) {
             (Effect::Add(weight), _) => sum += weight,
             (Effect::Fault, _) => checks = Checks::Failed,
             (Effect::Pending, Checks::Passed) => checks = Checks::Pending,
@@ -48,16 +49,23 @@ fn clamped(sum: i64) -> Priority {
     Priority::new(u8::try_from(sum.clamp(1, 254)).unwrap_or(u8::MAX - 1))
 }
 
-fn effect(weight: i16, outcome: Outcome) -> Effect {
+fn effect(Tracked { weight, reverse, .. }: Tracked, outcome: Outcome) -> Effect {
+    if weight == 0 {
+        let passes = match outcome {
+            Outcome::Pending => return Effect::Pending,
+            Outcome::Up => true,
+            Outcome::Down => false,
+            Outcome::Value(value) => value == 0,
+        };
+        return if passes == reverse { Effect::Fault } else { Effect::Add(0) };
+    }
     let weight = i64::from(weight);
+    let sign = if reverse { -1 } else { 1 };
     match outcome {
-        Outcome::Pending if weight == 0 => Effect::Pending,
         Outcome::Pending => Effect::Add(0),
-        Outcome::Down if weight == 0 => Effect::Fault,
-        Outcome::Up => Effect::Add(weight.max(0)),
-        Outcome::Down => Effect::Add(weight.min(0)),
-        Outcome::Value(value) if weight == 0 && value != 0 => Effect::Fault,
-        Outcome::Value(value) => match weight * i64::from(value) {
+        Outcome::Up => Effect::Add(sign * weight.max(0)),
+        Outcome::Down => Effect::Add(sign * weight.min(0)),
+        Outcome::Value(value) => match sign * weight * i64::from(value) {
             product if product < LOWEST => Effect::Fault,
             product => Effect::Add(product.min(HIGHEST)),
         },
@@ -68,9 +76,20 @@ fn effect(weight: i16, outcome: Outcome) -> Effect {
 mod tests {
     use super::Outcome::{Down, Pending, Up, Value};
     use super::*;
+    use xvrrp_config::CheckIndex;
 
     fn of(configured: u8, weighted: &[(i16, Outcome)]) -> (u8, Checks) {
-        let Verdict { priority, checks } = verdict(Priority::new(configured), weighted.iter().copied());
+        with(false, configured, weighted)
+    }
+
+    fn reversed(configured: u8, weighted: &[(i16, Outcome)]) -> (u8, Checks) {
+        with(true, configured, weighted)
+    }
+
+    fn with(reverse: bool, configured: u8, weighted: &[(i16, Outcome)]) -> (u8, Checks) {
+        let check = CheckIndex::new(0);
+        let tracked = weighted.iter().map(|&(weight, outcome)| (Tracked { check, weight, reverse }, outcome));
+        let Verdict { priority, checks } = verdict(Priority::new(configured), tracked);
         (priority.get(), checks)
     }
 
@@ -120,6 +139,28 @@ mod tests {
         assert_eq!(of(100, &[(0, Value(0))]), (100, Checks::Passed));
         assert_eq!(of(100, &[(0, Value(1))]), (100, Checks::Failed));
         assert_eq!(of(100, &[(0, Value(-1))]), (100, Checks::Failed));
+    }
+
+    #[test]
+    fn a_reversed_weight_is_subtracted_where_it_would_be_added() {
+        assert_eq!(reversed(100, &[(20, Up)]), (80, Checks::Passed));
+        assert_eq!(reversed(100, &[(20, Down)]), (100, Checks::Passed));
+        assert_eq!(reversed(100, &[(-20, Up)]), (100, Checks::Passed));
+        assert_eq!(reversed(100, &[(-20, Down)]), (120, Checks::Passed));
+        assert_eq!(reversed(100, &[(20, Pending), (-20, Pending)]), (100, Checks::Passed));
+        assert_eq!(reversed(100, &[(2, Value(20))]), (60, Checks::Passed));
+        assert_eq!(reversed(100, &[(-2, Value(20))]), (140, Checks::Passed));
+        assert_eq!(reversed(100, &[(1, Value(253))]), (1, Checks::Passed));
+        assert_eq!(reversed(100, &[(1, Value(254))]).1, Checks::Failed);
+    }
+
+    #[test]
+    fn reversed_and_without_a_weight_a_success_is_a_fault() {
+        assert_eq!(reversed(100, &[(0, Down)]), (100, Checks::Passed));
+        assert_eq!(reversed(100, &[(0, Up)]), (100, Checks::Failed));
+        assert_eq!(reversed(100, &[(0, Pending)]), (100, Checks::Pending));
+        assert_eq!(reversed(100, &[(0, Value(0))]), (100, Checks::Failed));
+        assert_eq!(reversed(100, &[(0, Value(7))]), (100, Checks::Passed));
     }
 
     #[test]

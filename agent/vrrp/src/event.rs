@@ -25,9 +25,14 @@ pub enum Event {
     PartnerActive,
     /// A partner was Active, and has become Backup.
     PartnerBackup,
-    /// Whether the interfaces of all partners let them take part; [`Checks::Pending`] if that is not known of one yet.
-    /// Tracked checks do not count here, since they are the same for all. The default is [`Checks::Passed`].
+    /// Whether the interfaces and tracked checks of all partners let them take part; [`Checks::Pending`] if that is not
+    /// known of one yet. The default is [`Checks::Passed`].
     Partners(Checks),
+    /// The Active_Down_Timers of partners run until then: that of a Backup does not expire before.
+    Held {
+        /// When the last of them expires: [`joint_deadline`](super::joint_deadline).
+        until: Instant,
+    },
     /// The result of all tracked checks together. The default is [`Checks::Passed`].
     Checks(Checks),
     /// Whether everything that this host needs to serve stays on it: the virtual addresses, and the virtual MAC in the

@@ -49,4 +49,4 @@ pub use event::{Checks, Event, ReceivedAdvert};
 pub use router::{Standing, VirtualRouter};
 pub use router_state::RouterState;
 pub use timers::lease;
-pub use unison::{Follower, follow, others};
+pub use unison::{Follower, follow, joint_deadline, others};

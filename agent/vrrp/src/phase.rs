@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use xvrrp_common::units::{Instant, Priority};
+use xvrrp_common::units::{Instant, Interval, Priority};
 
 use super::action::{Reason, State};
 use super::config::RouterConfig;
@@ -38,6 +38,7 @@ pub(super) struct Active {
     pub(super) lease_until: Option<Instant>,
     announce_timer: Periodic,
     announcements_left: u8,
+    announce_refresh: Interval,
 }
 
 impl Phase {
@@ -72,6 +73,7 @@ impl Active {
             lease_until: config.lease.then_some(lease_until),
             announce_timer: Periodic::starting(now, config.announce_interval),
             announcements_left: config.announce_count.saturating_sub(1),
+            announce_refresh: config.announce_refresh,
         }
     }
 
@@ -81,9 +83,27 @@ impl Active {
 
     /// Returns whether the virtual addresses are to be announced again.
     pub(super) fn announces(&mut self, now: Instant) -> bool {
-        let announces = self.announcements_left > 0 && self.announce_timer.fires(now);
-        self.announcements_left -= u8::from(announces);
-        announces
+        if self.announcements_left > 0 {
+            let announces = self.announce_timer.fires(now);
+            self.announcements_left -= u8::from(announces);
+            return announces;
+        }
+        let refreshes = self.next_announcement().is_some_and(|at| at <= now);
+        if refreshes {
+            self.announce_timer.restart(now);
+        }
+        refreshes
+    }
+
+    /// Begins the announcements again, as after a takeover. Does nothing within an interval of the last one, because
+    /// any host in the segment can cause this. Returns whether the first one leaves now.
+    pub(super) fn announces_again(&mut self, config: &RouterConfig, now: Instant) -> bool {
+        if now < self.announce_timer.begun() + config.advert_interval {
+            return false;
+        }
+        self.announce_timer.restart(now);
+        self.announcements_left = config.announce_count.saturating_sub(1);
+        true
     }
 
     /// Repeats an announcement that could not be sent.
@@ -92,6 +112,9 @@ impl Active {
     }
 
     fn next_announcement(&self) -> Option<Instant> {
-        (self.announcements_left > 0).then(|| self.announce_timer.next())
+        if self.announcements_left > 0 {
+            return Some(self.announce_timer.next());
+        }
+        (self.announce_refresh > Interval::ZERO).then(|| self.announce_timer.begun() + self.announce_refresh)
     }
 }

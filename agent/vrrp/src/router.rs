@@ -67,7 +67,7 @@ impl VirtualRouter {
             stands_by: false,
             partners: Checks::Passed,
             priority: config.priority,
-            intervals: Intervals::new(config.version, config.priority, config.advert_interval),
+            intervals: Intervals::new(&config, config.priority),
             reported_preempt: config.preempt,
             actions: VecDeque::with_capacity(Self::MAX_ACTIONS),
             config,
@@ -93,7 +93,11 @@ impl VirtualRouter {
             // RFC 9568 7.1 (conformance 18): our own adverts, which a loop in the network brings back, say nothing of
             // another router.
             Event::Advert(advert) if advert.source == self.config.primary => return,
-            Event::Advert(_) | Event::Restarted { .. } | Event::PartnerActive | Event::PartnerBackup => {}
+            Event::Advert(_)
+            | Event::Restarted { .. }
+            | Event::Held { .. }
+            | Event::PartnerActive
+            | Event::PartnerBackup => {}
         }
         self.end_lapsed_lease(now);
         match self.phase {
@@ -157,6 +161,7 @@ impl VirtualRouter {
             | Event::StandBy(_)
             | Event::Advert(_)
             | Event::Restarted { .. }
+            | Event::Held { .. }
             | Event::PartnerActive
             | Event::PartnerBackup => {}
         }
@@ -178,7 +183,7 @@ impl VirtualRouter {
             self.change_to(Phase::Initialize, Reason::ChecksPending, now);
         } else if self.partners == Checks::Pending {
             self.change_to(Phase::Initialize, Reason::PartnerPending, now);
-        } else if self.config.priority.is_owner() {
+        } else if self.config.priority.is_owner() && now >= self.config.delayed_until {
             // RFC 9568 6.4.1 (conformance 26), in the words of RFC 3768 6.4.1: "If the Priority = 255 (i.e., the router
             // owns the IP address(es) associated with the virtual router)", "Send an ADVERTISEMENT".
             self.take_over(Reason::Owner, now);
@@ -187,7 +192,22 @@ impl VirtualRouter {
             // Master_Down_Interval", "Transition to the {Backup} state".
             self.intervals = self.own_intervals();
             self.become_backup(now, None, reason, now, &[]);
+            self.delay_owner();
         }
+    }
+
+    /// An owner takes over as soon as it may.
+    fn delay_owner(&mut self) {
+        let Phase::Backup(backup) = &mut self.phase else { return };
+        if self.config.priority.is_owner() {
+            backup.active_down_timer = self.config.delayed_until;
+            backup.outlook = Reason::Owner;
+        }
+    }
+
+    /// Returns when a timer begins that counts from this arrival.
+    fn counted_from(&self, arrival: Instant) -> Instant {
+        arrival.max(self.config.delayed_until)
     }
 
     fn resume(&mut self, lease_until: Instant, now: Instant) {
@@ -216,6 +236,7 @@ impl VirtualRouter {
             Event::Partners(Checks::Failed) => self.enter(Phase::Initialize, Reason::PartnerFault, now, &[]),
             Event::Advert(advert) => self.hear_in_backup(advert),
             Event::Restarted { at, interval } => self.hear_of_restart(at, interval),
+            Event::Held { until } => self.hold(until),
             Event::PartnerActive => self.take_over(Reason::Partner, now),
             Event::Startup
             | Event::Resume { .. }
@@ -243,7 +264,7 @@ impl VirtualRouter {
     }
 
     fn hear_in_backup(&mut self, advert: ReceivedAdvert) {
-        let preemption = self.preemption();
+        let (preemption, counted_from) = (self.preemption(), self.counted_from(advert.received_at));
         let Phase::Backup(backup) = &mut self.phase else { return };
         // It arrived before one that is known already.
         if advert.received_at < backup.heard_at {
@@ -262,7 +283,7 @@ impl VirtualRouter {
             // Another Active may have been heard since.
             if advert.received_at >= backup.timed_from {
                 backup.timed_from = advert.received_at;
-                backup.active_down_timer = advert.received_at + self.intervals.skew();
+                backup.active_down_timer = counted_from + self.intervals.skew();
                 backup.outlook = Reason::ActiveReleased;
             }
         } else if advert.priority >= self.priority {
@@ -291,14 +312,38 @@ impl VirtualRouter {
 
     /// Restarts the timer from the latest arrival, whatever the order of the reports.
     fn restart_active_down_timer(&mut self, arrival: Instant, interval: Interval) {
+        let counted_from = self.counted_from(arrival);
         let Phase::Backup(backup) = &mut self.phase else { return };
         if arrival < backup.timed_from {
             return;
         }
         self.intervals = self.intervals.learned(interval);
         backup.timed_from = arrival;
-        backup.active_down_timer = arrival + self.intervals.active_down();
+        backup.active_down_timer = counted_from + self.intervals.active_down();
         backup.outlook = Reason::ActiveDown;
+    }
+
+    fn hold(&mut self, until: Instant) {
+        if let Phase::Backup(backup) = &mut self.phase {
+            backup.active_down_timer = backup.active_down_timer.max(until);
+        }
+    }
+
+    /// Returns when the advert arrived by which the last Active router gave up its role, if none was heard since.
+    pub(crate) fn released_at(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Backup(backup) if backup.outlook == Reason::ActiveReleased => Some(backup.timed_from),
+            _ => None,
+        }
+    }
+
+    /// Returns when the Active_Down_Timer of a Backup expires, if the Active router has given up its role at this
+    /// moment.
+    pub(crate) fn deadline_after_release(&self, released: Option<Instant>) -> Option<Instant> {
+        let Phase::Backup(backup) = &self.phase else { return None };
+        let released = released.filter(|at| *at >= backup.timed_from);
+        let released = released.map(|at| self.counted_from(at) + self.intervals.skew());
+        Some(released.map_or(backup.active_down_timer, |at| at.min(backup.active_down_timer)))
     }
 
     // RFC 9568 6.4.3
@@ -329,6 +374,7 @@ impl VirtualRouter {
             | Event::Priority(_)
             | Event::StandBy(_)
             | Event::Restarted { .. }
+            | Event::Held { .. }
             | Event::PartnerActive => {}
         }
     }
@@ -370,6 +416,9 @@ impl VirtualRouter {
                 return;
             }
             let reason = if advert.priority > self.priority { Reason::HigherPriority } else { Reason::HigherAddress };
+            if self.config.answers_higher {
+                self.send_advert(now);
+            }
             self.intervals = intervals;
             self.become_backup(
                 advert.received_at,
@@ -378,11 +427,18 @@ impl VirtualRouter {
                 now,
                 &[Action::RemoveAddresses],
             );
-        } else if !answered {
-            // RFC 9568 6.4.3 (conformance 47): "Send an ADVERTISEMENT immediately to assert the {Active} state to the
-            // sending VRRP Router". RFC 3768 only discards the advert that was received. One more advert does no harm
-            // there, and ends the other router's error sooner.
-            self.send_advert(now);
+        } else {
+            // Not part of the RFC: clients may have learned the other router's MAC address, and switches its port.
+            let announces = active.announces_again(&self.config, now);
+            if !answered && self.config.answers_lower {
+                // RFC 9568 6.4.3 (conformance 47): "Send an ADVERTISEMENT immediately to assert the {Active} state to
+                // the sending VRRP Router". RFC 3768 only discards the advert that was received. One more advert does
+                // no harm there, and ends the other router's error sooner.
+                self.send_advert(now);
+            }
+            if announces {
+                self.actions.push_back(Action::Announce);
+            }
         }
     }
 
@@ -419,7 +475,7 @@ impl VirtualRouter {
         actions: &[Action],
     ) {
         let backup = Backup {
-            active_down_timer: timed_from + self.intervals.active_down(),
+            active_down_timer: self.counted_from(timed_from) + self.intervals.active_down(),
             outlook: Reason::ActiveDown,
             timed_from,
             heard_at: timed_from,
@@ -472,7 +528,7 @@ impl VirtualRouter {
     }
 
     fn own_intervals(&self) -> Intervals {
-        Intervals::new(self.config.version, self.priority, self.config.advert_interval)
+        Intervals::new(&self.config, self.priority)
     }
 }
 

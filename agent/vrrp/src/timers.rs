@@ -2,10 +2,13 @@
 
 use xvrrp_common::units::{Instant, Interval, Priority, Version};
 
+use super::config::RouterConfig;
+
 /// Returns how long the sender of an advert may serve: Active_Down_Interval of any other router is longer by its
-/// Skew_Time.
-pub fn lease(active_adver: Interval) -> Interval {
-    active_adver.saturating_mul(3)
+/// Skew_Time, if all of them have the same
+/// [`RouterConfig::down_timer_adverts`](super::RouterConfig::down_timer_adverts).
+pub fn lease(active_adver: Interval, down_timer_adverts: u8) -> Interval {
+    active_adver.saturating_mul(down_timer_adverts.into())
 }
 
 /// Active_Adver_Interval and what follows from it.
@@ -14,12 +17,14 @@ pub(super) struct Intervals {
     version: Version,
     priority: Priority,
     active_adver: Interval,
+    down_timer_adverts: u8,
 }
 
 impl Intervals {
     /// Until another Active is heard, its interval is taken to be ours (RFC 9568 6.4.1).
-    pub(super) fn new(version: Version, priority: Priority, advert_interval: Interval) -> Self {
-        Self { version, priority, active_adver: advert_interval }
+    pub(super) fn new(config: &RouterConfig, priority: Priority) -> Self {
+        let RouterConfig { version, advert_interval, down_timer_adverts, .. } = *config;
+        Self { version, priority, active_adver: advert_interval, down_timer_adverts }
     }
 
     /// Adopts the interval of an advert. RFC 9568 6.4.2, 6.4.3 (conformance 23): "Set the Active_Adver_Interval to the
@@ -52,7 +57,7 @@ impl Intervals {
     }
 
     pub(super) fn lease(self) -> Interval {
-        lease(self.active_adver)
+        lease(self.active_adver, self.down_timer_adverts)
     }
 
     /// Returns Active_Down_Interval, by the formula of RFC 9568 6.1 (conformance 21):
@@ -76,6 +81,11 @@ impl Periodic {
 
     pub(super) fn next(self) -> Instant {
         self.next
+    }
+
+    /// Returns when it fired last or was started.
+    pub(super) fn begun(self) -> Instant {
+        self.next - self.interval
     }
 
     pub(super) fn restart(&mut self, now: Instant) {

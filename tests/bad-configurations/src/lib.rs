@@ -30,6 +30,7 @@ const TABLES: &[&str] = &[
     include_str!("interval.txt"),
     include_str!("addresses.txt"),
     include_str!("peers.txt"),
+    include_str!("routing.txt"),
     include_str!("tracking.txt"),
     include_str!("notify.txt"),
     include_str!("sync_group.txt"),
@@ -47,13 +48,14 @@ pub fn wrong_anywhere() -> Vec<Case> {
 }
 
 /// Returns the configurations that are wrong on a host with these interfaces: `lo`; `tun0`, without Ethernet framing;
-/// `eth0`, which has the address 192.0.2.10; `eth1`, which has none; and the bridge `br0`.
+/// `eth0`, which has the address 192.0.2.10; `eth1`, which has none; and the bridge `br0`. It has no names of routing
+/// tables.
 #[must_use]
 pub fn wrong_on_the_host() -> Vec<Case> {
     cases(HOST_TABLE)
 }
 
-/// Returns the configurations that are accepted on that host, with the warnings about virtual routers that must wait.
+/// Returns the configurations that are accepted on that host, with the warnings about what must wait.
 #[must_use]
 pub fn that_must_wait() -> Vec<Case> {
     cases(WAITING_TABLE)

@@ -28,8 +28,8 @@ mod wait;
 use std::path::Path;
 
 pub use hosts::{
-    Habits, HungFile, Machine, Mail, MailServer, MemoryGroup, Shortage, TinyDirectory, host_state, make_package,
-    script, wait_for_host_state,
+    Habits, HungFile, Machine, Mail, MailServer, MemoryGroup, ProcessConnector, Shortage, TinyDirectory, host_state,
+    make_package, script, wait_for_host_state,
 };
 pub use network::{
     CLIENT, INTERFACE, LINK_LOCAL_VIP, Lab, Namespace, SERVER, Segments, UPSTREAM, UPSTREAM_VIP, VIP, VIP_IPV6,

@@ -139,7 +139,10 @@ impl Network {
         if neighbor.kind == Kind::Advertisement {
             return Ok(());
         }
-        let Some(member) = self.router_of_vip(neighbor.target, header.vlan) else { return Ok(()) };
+        let Some(member) = self.router_of_vip(neighbor.target, header.vlan) else {
+            self.fence(neighbor.target, judgement);
+            return Ok(());
+        };
         if !icmpv6::is_valid(frame, &ip)? {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! A row of the checklist with the places that cite it, and what is wrong with a row or a citation.
 
-use super::citations::{Citation, CitingItem};
 use super::rows::{ROWS, Row};
+use crate::checklist::{Citation, CitingItem};
 use crate::complaint::Complaint;
 
 /// A row of the checklist with the places that cite it, in the order of their files.

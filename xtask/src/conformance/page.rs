@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::citations::CitingItem;
 use super::entry::CitedRow;
+use crate::checklist::cell;
 
 const HEAD: &str = "\
 # Conformance
@@ -40,23 +40,10 @@ pub fn of(entries: &[CitedRow]) -> String {
             row.id,
             row.requirement,
             row.section,
-            places(&entry.code),
-            places(&entry.tests)
+            cell(&entry.code),
+            cell(&entry.tests)
         )
         .expect("writing to a string never fails");
     }
     page
-}
-
-fn places(places: &[CitingItem]) -> String {
-    let cells: Vec<String> = places.iter().map(place).collect();
-    cells.join("<br>")
-}
-
-fn place(CitingItem { path, item }: &CitingItem) -> String {
-    let file = path.replace("/src/", "/");
-    match item {
-        Some(item) => format!("[{file}](../{path}): `{item}`"),
-        None => format!("[{file}](../{path})"),
-    }
 }

@@ -13,7 +13,7 @@ use std::{env, fs};
 use anyhow::{Result, bail};
 
 use crate::process::workspace;
-use crate::{conformance, files};
+use crate::{conformance, files, parity};
 
 pub fn run() -> Result<()> {
     let machine = directories_of_this_machine();
@@ -37,6 +37,7 @@ pub fn run() -> Result<()> {
     complaints.extend(circles::check(&imports));
     complaints.extend(layers::check(&sources, &imports)?);
     complaints.extend(conformance::check()?);
+    complaints.extend(parity::check()?);
     if complaints.is_empty() {
         println!("xtask tidy: no complaints");
         return Ok(());

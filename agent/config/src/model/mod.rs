@@ -2,20 +2,32 @@
 
 mod check;
 mod notify;
+mod program;
+mod routing;
+mod text;
 mod virtual_router;
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use xvrrp_common::units::Interval;
 
 use super::index::CheckIndex;
 use super::quote::quote;
 
-pub use self::check::{CheckConfig, CheckKind, Tracked};
-pub use self::notify::{Encryption, Login, MailConfig, NotifyConfig, NotifyProgram, Occasion};
-pub use self::virtual_router::{Checksum, Origin, Password, UnicastPeer, VirtualRouterConfig, VirtualRouterLines};
+pub use self::check::{ArgumentRule, CheckConfig, CheckKind, InitialNumber, ProcessCheck, ProcessMatch, Tracked};
+pub use self::notify::{Encryption, Login, MailConfig, NotifyConfig, NotifyFifo, NotifyProgram, Occasion};
+pub use self::program::{CommandLine, Program, ScriptUser};
+pub use self::routing::{
+    Insertion, Metric, Named, Names, NextHop, Prefix, Realms, Route, RouteKind, RoutingConfig, Rule, RuleAction,
+    StaticAddress, StaticConfig, Table, Written,
+};
+pub(crate) use self::text::show;
+pub use self::text::{Original, Text};
+pub use self::virtual_router::{
+    Checksum, ElectionRules, Origin, Password, UnicastPeer, VirtualRouterConfig, VirtualRouterLines,
+};
 
 /// Maximum number of virtual routers of a configuration: as many as 16 interfaces can have, with at most 255 each
 /// (RFC 9568 5.2.3).
@@ -24,9 +36,9 @@ pub const MAX_VIRTUAL_ROUTERS: usize = 16 * 255;
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Path of the file, as messages show it.
+    /// Path of the file that the user has named.
     pub file: PathBuf,
-    /// Text of the whole file.
+    /// Text of the whole file, or what was made of it.
     pub text: Text,
     /// `[agent]`; the defaults if the file has no such table.
     pub agent: AgentConfig,
@@ -45,10 +57,59 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let unused = self.numbered_checks().filter(|(index, _)| !self.is_tracked(*index));
         let warning = |(_, check): (CheckIndex, &CheckConfig)| {
-            let (file, line, name) = (self.file.display(), check.lines.0, quote(&check.name));
-            format!("{file}:{line}: check {name}: is not run, because no virtual router tracks it; track or remove it")
+            let name = quote(&check.name);
+            let message = format!("check {name}: is not run, because no virtual router tracks it; track or remove it");
+            self.show(check.lines.0, &message)
         };
-        unused.map(warning).collect()
+        let left_out = self.text.original.iter().flat_map(|original| original.left_out.iter().cloned());
+        let own = unused.map(warning).chain(self.lone_weights()).chain(self.unwritten_priorities());
+        left_out.chain(own).collect()
+    }
+
+    /// Returns a message of the form `TABLE: KEY: ...` as users read it: after the file, and the line if there is one.
+    /// If the configuration was made from that of another program, it has the line and the words that the user has
+    /// written.
+    pub fn show(&self, line: impl Into<Option<usize>>, message: &str) -> String {
+        self.text.show(&self.file, line.into(), message)
+    }
+
+    /// Returns warnings about checks that change the priority of a member of a sync group differently from that of the
+    /// others.
+    fn lone_weights(&self) -> impl Iterator<Item = String> {
+        let others = |router: &VirtualRouterConfig| {
+            let (name, group) = (router.name.clone(), router.sync_group);
+            let is_other =
+                move |other: &&VirtualRouterConfig| group.is_some() && other.sync_group == group && other.name != name;
+            self.virtual_routers.iter().filter(is_other)
+        };
+        self.virtual_routers.iter().flat_map(move |router| {
+            let is_lone = move |tracked: &&Tracked| {
+                tracked.weight != 0 && others(router).any(|other| !other.track.contains(tracked))
+            };
+            router.track.iter().filter(is_lone).map(|tracked| {
+                let name = quote(&router.name);
+                let check = tracked.check.of(&self.checks).map(|check| quote(&check.name)).unwrap_or_default();
+                let message = format!(
+                    "virtual_router {name}: track: {check} changes the priority of this member of its sync_group alone, \
+                     so that hosts may disagree about who is better; list it in track of the sync_group instead"
+                );
+                self.show(router.lines.header, &message)
+            })
+        })
+    }
+
+    /// Returns warnings about changes of priorities that are to be written to FIFOs, of which there are none.
+    fn unwritten_priorities(&self) -> impl Iterator<Item = String> {
+        let is_unwritten =
+            |router: &&VirtualRouterConfig| router.notify_priority_changes && self.agent.notify_fifos.is_empty();
+        self.virtual_routers.iter().filter(is_unwritten).map(|router| {
+            let name = quote(&router.name);
+            let message = format!(
+                "virtual_router {name}: notify_priority_changes: has no effect, because [agent] has no notify_fifo; add \
+                 it, or remove this"
+            );
+            self.show(router.lines.header, &message)
+        })
     }
 
     /// Returns all checks with their positions.
@@ -56,20 +117,42 @@ impl Config {
         self.checks.iter().enumerate().map(|(index, check)| (CheckIndex::new(index), check))
     }
 
+    /// Replaces the name of each program by the path that `find` returns for it. Names without a path stay.
+    pub fn find_programs(&mut self, find: impl Fn(&str) -> Option<PathBuf>) {
+        for program in self.programs_mut() {
+            let Some(name) = program.command.bare_name() else { continue };
+            if let Some(path) = find(name).as_deref().and_then(Path::to_str) {
+                path.clone_into(name);
+            }
+        }
+    }
+
+    /// Makes `script_user` the user of the programs that have none of their own.
+    pub(crate) fn apply_script_user(&mut self) {
+        let Some((default, _)) = self.agent.script_user.clone() else { return };
+        for program in self.programs_mut() {
+            program.user.get_or_insert_with(|| default.clone());
+        }
+        for fifo in &mut self.agent.notify_fifos {
+            fifo.owner.get_or_insert_with(|| default.clone());
+        }
+    }
+
+    fn programs_mut(&mut self) -> impl Iterator<Item = &mut Program> {
+        let scripts = self.checks.iter_mut().filter_map(|check| match &mut check.kind {
+            CheckKind::Script(program) => Some(program),
+            _ => None,
+        });
+        let of_routers = self.virtual_routers.iter_mut().map(|router| &mut router.notify);
+        let of_groups = self.sync_groups.iter_mut().map(|group| &mut group.notify);
+        let notified = of_routers.chain(of_groups).flat_map(|notify| &mut notify.programs);
+        let readers = self.agent.notify_fifos.iter_mut().filter_map(|fifo| fifo.reader.as_mut());
+        scripts.chain(notified.map(|notified| &mut notified.program)).chain(readers)
+    }
+
     /// Returns whether a virtual router tracks the check.
     pub fn is_tracked(&self, check: CheckIndex) -> bool {
         self.virtual_routers.iter().any(|router| router.track.iter().any(|tracked| tracked.check == check))
-    }
-}
-
-/// Text of a configuration. `Debug` does not show it, because passwords in it would end up in logs.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Text(pub String);
-
-impl fmt::Debug for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Text(..)")
     }
 }
 
@@ -84,6 +167,9 @@ pub struct AgentConfig {
     pub control_line: Option<usize>,
     /// Address at which metrics are served over HTTP. Default: none.
     pub metrics: Option<SocketAddr>,
+    /// Network namespace in which the agent works: a name that `ip netns` lists, or a path. Default: the one that it is
+    /// started in.
+    pub netns: Option<String>,
     /// Directory in which programs, links and maps are pinned. Default: [`Self::DEFAULT_BPFFS`].
     pub bpffs: PathBuf,
     /// Line of `bpffs`, if the file has this key.
@@ -91,6 +177,19 @@ pub struct AgentConfig {
     /// `SCHED_FIFO` priority of the election thread, 1 to 99; 0 means ordinary scheduling. Default:
     /// [`Self::DEFAULT_REALTIME_PRIORITY`].
     pub realtime_priority: u8,
+    /// How long no virtual router takes over after a start: 0 to 60 min. Default: 0.
+    pub startup_delay: Interval,
+    /// How long after the host was booted no virtual router takes over: 0 to 60 min. Default: 0.
+    pub boot_delay: Interval,
+    /// User that runs the programs without a user of their own, and the line of this key. Default: the user that runs
+    /// the agent.
+    pub script_user: Option<(ScriptUser, usize)>,
+    /// Whether a program that runs as root is refused if another user could replace it. Default: false.
+    pub script_security: bool,
+    /// FIFOs that get a line for each change of state, at most 8. Default: none.
+    pub notify_fifos: Vec<NotifyFifo>,
+    /// What is on the host whatever the roles are. Default: nothing.
+    pub statics: Arc<StaticConfig>,
 }
 
 impl AgentConfig {
@@ -102,13 +201,15 @@ impl AgentConfig {
     pub const DEFAULT_REALTIME_PRIORITY: u8 = 50;
 }
 
-/// `[[sync_group]]`: virtual routers that change role together. They have the same priority, interval and preemption.
+/// `[[sync_group]]`: virtual routers that change role together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncGroupConfig {
     /// Unique among the groups; 1 to 64 characters from `A-Z a-z 0-9 . _ -`. Required.
     pub name: String,
-    /// Names of at least two virtual routers. A virtual router is a member of at most one group. Required.
+    /// Names of at least one virtual router. A virtual router is a member of at most one group. Required.
     pub members: Vec<String>,
     /// Programs that are run, and services that are started and stopped, when all members have changed their role.
     pub notify: NotifyConfig,
+    /// The changes of the whole group for which mail is sent. Default: none.
+    pub mail: Vec<Occasion>,
 }

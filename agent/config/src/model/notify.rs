@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use xvrrp_common::units::Interval;
 
+use super::program::{Program, ScriptUser};
+
 /// Programs and services that follow the state of a virtual router or a sync group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotifyConfig {
@@ -14,6 +16,8 @@ pub struct NotifyConfig {
     /// At most 64 systemd units that run while the state is Active. No two virtual routers or groups have the same
     /// unit. Default: none.
     pub services: Vec<String>,
+    /// Whether a reload that removes the virtual router is notified as such, and not as a fault. Default: false.
+    pub deleted: bool,
 }
 
 impl NotifyConfig {
@@ -21,18 +25,33 @@ impl NotifyConfig {
     pub const DEFAULT_TIMEOUT: Interval = Interval::from_seconds(30);
 }
 
+/// A FIFO that gets a line for each change of state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotifyFifo {
+    /// An absolute path. No two FIFOs have the same.
+    pub path: PathBuf,
+    /// User that owns the FIFO if the agent makes it. Default: as for programs.
+    pub owner: Option<ScriptUser>,
+    /// Program that the agent keeps running. Its last argument is the path. Default: none.
+    pub reader: Option<Program>,
+    /// Whether a reload writes the current states. Default: false.
+    pub states_on_reload: bool,
+    /// Line of the file, counted from 1.
+    pub line: usize,
+}
+
 /// A program that is run when a virtual router or a sync group changes its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotifyProgram {
     /// The change that it is run for.
     pub on: Occasion,
-    /// An absolute path.
-    pub path: PathBuf,
+    /// The program.
+    pub program: Program,
     /// Line of the file, counted from 1.
     pub line: usize,
 }
 
-/// A change of state for which a program is run or mail is sent.
+/// An event for which a program is run or mail is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occasion {
     /// The state became Active.
@@ -43,7 +62,11 @@ pub enum Occasion {
     Fault,
     /// The agent stops.
     Stop,
-    /// Any of these.
+    /// A reload has removed the virtual router.
+    Deleted,
+    /// An advert with a lower priority was received while Active, which changes no state.
+    LowerPriority,
+    /// Any change of state.
     Any,
 }
 

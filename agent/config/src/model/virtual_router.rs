@@ -1,13 +1,16 @@
 //! Virtual routers.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
 use xvrrp_common::wire::vrrp::IpAddress;
 
 use super::check::Tracked;
 use super::notify::{NotifyConfig, Occasion};
+use super::routing::{RoutingConfig, StaticAddress};
 use crate::address::Vip;
 use crate::index::GroupIndex;
 
@@ -31,10 +34,20 @@ pub struct VirtualRouterConfig {
     /// [`Self::MAX_IPV6_ADDRESSES`] of them are IPv6, and the first of these is link-local (RFC 9568 5.2.9). Addresses
     /// of both families make two virtual routers, which change role together. Required.
     pub addresses: Vec<Vip>,
+    /// At most [`Self::MAX_UNADVERTISED`] more addresses of the same families, which adverts do not list. Default:
+    /// none.
+    pub unadvertised: Vec<Vip>,
+    /// Those of all these addresses that were given with options of ip(8), which may include another interface.
+    /// Default: none.
+    pub address_options: Vec<StaticAddress>,
     /// `Preempt_Mode` (RFC 9568 6.1); always true for the owner. Default: true.
     pub preempt: bool,
     /// How long a Backup that hears a lower priority waits before it preempts: 0 to 1000 s. Default: 0.
     pub preempt_delay: Interval,
+    /// Whether the loss of the interface's carrier is a fault. Default: true.
+    pub carrier_fault: bool,
+    /// What may differ from the RFC in an election.
+    pub election: ElectionRules,
     /// `Accept_Mode` (RFC 9568 6.1). Default: true, where the RFC has false.
     pub accept: bool,
     /// Whether this host serves only while its own adverts are being sent. Default: true.
@@ -57,13 +70,19 @@ pub struct VirtualRouterConfig {
     pub announce_count: u8,
     /// Time between two of these announcements: 10 ms to 60 s. Default: [`Self::DEFAULT_ANNOUNCE_INTERVAL`].
     pub announce_interval: Interval,
-    /// Checks that may change the priority or cause a fault, including those that other members of its sync group
-    /// track. Default: none.
+    /// Time after which an Active router announces its addresses once more, again and again: 1 s to 24 h; 0 means
+    /// never. Default: 0.
+    pub announce_refresh: Interval,
+    /// Routes and rules that are on the host while it is Active. Default: none.
+    pub routing: Arc<RoutingConfig>,
+    /// Checks that may change the priority or cause a fault, including those that its sync group tracks. Default: none.
     pub track: Vec<Tracked>,
     /// The sync group that it is a member of. Default: none.
     pub sync_group: Option<GroupIndex>,
     /// Programs that are run, and services that are started and stopped, when its state changes. Default: none.
     pub notify: NotifyConfig,
+    /// Whether a change of the priority is written to [`NotifyFifo`](super::NotifyFifo)s. Default: false.
+    pub notify_priority_changes: bool,
     /// Changes of state that mail is sent for. Default: all of them if there is a `[mail]`, otherwise none.
     pub mail: Vec<Occasion>,
     /// Lines of the file.
@@ -79,6 +98,8 @@ impl VirtualRouterConfig {
     pub const DEFAULT_ANNOUNCE_INTERVAL: Interval = Interval::from_seconds(1);
     /// Maximum number of addresses: the count in an advert has 8 bits (RFC 9568 5.2.5).
     pub const MAX_ADDRESSES: usize = 255;
+    /// Maximum number of addresses that adverts do not list.
+    pub const MAX_UNADVERTISED: usize = 4096;
     /// Maximum number of IPv6 addresses: as many as fit in an advert that is not fragmented.
     pub const MAX_IPV6_ADDRESSES: usize = <[u8; 16]>::MAX_ADDRESSES;
     /// Maximum number of elements of `allowed_sources`.
@@ -109,10 +130,39 @@ impl VirtualRouterConfig {
         self.unicast_peers.iter().copied().filter(move |peer| Family::of(peer.address) == family)
     }
 
-    /// Returns the addresses of one family, in their order.
+    /// Returns all addresses: first those that adverts list, and then the others.
+    pub fn all_addresses(&self) -> impl Iterator<Item = Vip> {
+        self.addresses.iter().chain(&self.unadvertised).copied()
+    }
+
+    /// Returns all addresses of one family, in the same order.
     pub fn addresses_of(&self, family: Family) -> impl Iterator<Item = Vip> {
+        self.all_addresses().filter(move |vip| vip.family() == family)
+    }
+
+    /// Returns the addresses that are on other interfaces, with the names of these.
+    pub fn elsewhere(&self) -> BTreeMap<IpAddr, &str> {
+        let given = self.address_options.iter().map(|it| (it.address, it.interface.as_str()));
+        given.filter(|(_, interface)| *interface != self.interface).collect()
+    }
+
+    /// Returns the addresses of one family that adverts list, in their order.
+    pub fn advertised_of(&self, family: Family) -> impl Iterator<Item = Vip> {
         self.addresses.iter().copied().filter(move |vip| vip.family() == family)
     }
+}
+
+/// What may differ from the RFC in an election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ElectionRules {
+    /// How many intervals of the Active router, besides Skew_Time, make Active_Down_Interval: 2 to 100. Default: 3
+    /// (RFC 9568 6.1).
+    pub down_timer_adverts: u8,
+    /// Whether an Active router answers an advert of a lower priority at once (RFC 9568 6.4.3). Default: true.
+    pub answer_lower_priority: bool,
+    /// Whether an Active router sends one more advert before it steps down for a better one. Default: false, as in RFC
+    /// 9568 6.4.3.
+    pub answer_higher_priority: bool,
 }
 
 /// Another router, to which adverts are sent by unicast.

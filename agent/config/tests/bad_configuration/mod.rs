@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use xvrrp_bad_configurations::{Case, that_must_wait, wrong_anywhere, wrong_on_the_host};
-use xvrrp_config::ConfigError;
-use xvrrp_config::host::{self, HostInterface, Survey};
+use xvrrp_config::host::{self, HostInterface, HostLookup, Survey};
+use xvrrp_config::{ConfigError, HostNames, NotifyFifo, ScriptUser};
 
 /// Returns the interfaces that [`wrong_on_the_host`] describes.
 fn interfaces() -> Vec<HostInterface> {
@@ -30,13 +30,44 @@ fn interfaces() -> Vec<HostInterface> {
 /// Names of these interfaces, as messages list them.
 const INTERFACES: &str = "br0, eth0, eth1, lo, tun0";
 
+/// A host whose programs are below `/bin`, `/usr/bin` and `/home/joe`, whose only users are `root` and `nobody`, and
+/// whose only group is `nogroup`. `joe` owns his home.
+struct TestHost;
+
+impl HostLookup for TestHost {
+    fn is_executable(&self, path: &Path) -> bool {
+        ["/bin", "/usr/bin", "/home/joe"].iter().any(|directory| path.starts_with(directory))
+    }
+
+    fn has_user(&self, user: &ScriptUser) -> bool {
+        ["root", "nobody"].contains(&user.name.as_str()) && user.group.as_ref().is_none_or(|group| group == "nogroup")
+    }
+
+    fn is_root(&self, user: Option<&ScriptUser>) -> bool {
+        user.is_none_or(|user| user.name == "root")
+    }
+
+    fn fault_of_fifo(&self, fifo: &NotifyFifo) -> Option<String> {
+        fifo.path
+            .starts_with("/home/joe")
+            .then(|| "belongs to joe; remove it, or give the path of a FIFO of the agent's user".to_owned())
+    }
+
+    fn replaceable(&self, program: &Path) -> Option<String> {
+        program.starts_with("/home/joe").then(|| "/home/joe belongs to joe".to_owned())
+    }
+}
+
 /// Loads a configuration and checks it against the host. Returns the warnings if it can be used.
 fn load(path: &Path) -> Result<Vec<String>, ConfigError> {
-    let config = xvrrp_config::load(path)?;
+    let mut config = xvrrp_config::load(path)?;
+    config.find_programs(|name| (name == "killall").then(|| "/usr/bin/killall".into()));
     let interfaces = interfaces();
     let survey = Survey::new(&config, &interfaces);
-    host::check(&config, &survey, |path| path.starts_with("/bin"), |user| user == "nobody")?;
-    Ok(survey.warnings(&config))
+    host::check(&config, &survey, &TestHost)?;
+    xvrrp_config::check_names(&config, &HostNames::default())?;
+    let exists = |name: &str| interfaces.iter().any(|interface| interface.name == name);
+    Ok(survey.warnings(&config).into_iter().chain(xvrrp_config::missing_interfaces(&config, exists)).collect())
 }
 
 /// Returns the errors or else the warnings about a configuration.
@@ -70,7 +101,7 @@ fn for_a_configuration_that_the_host_cannot_use_the_message_says_why() {
 }
 
 #[test]
-fn a_warning_says_what_a_virtual_router_will_wait_for() {
+fn a_warning_says_what_a_virtual_router_or_a_route_will_wait_for() {
     assert_exact_messages(&that_must_wait());
 }
 

@@ -1,15 +1,19 @@
 //! Valid configurations: their values, the limits of the values, and that no text makes the reader panic.
 
 mod garbled;
+mod programs;
+mod routing;
+mod tracking;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
 use xvrrp_config::{
-    self, AgentConfig, CheckConfig, CheckIndex, CheckKind, Checksum, Config, Encryption, GroupIndex, Login, MailConfig,
-    NotifyConfig, NotifyProgram, Occasion, Origin, Password, Text, Tracked, Vip, VirtualRouterConfig,
-    VirtualRouterLines, keys,
+    self, AgentConfig, Checksum, CommandLine, Config, ElectionRules, Encryption, Login, MailConfig, NotifyConfig,
+    NotifyProgram, Occasion, Origin, Password, Program, ScriptUser, Text, Vip, VirtualRouterConfig, VirtualRouterLines,
+    keys,
 };
 
 fn parse(text: &str) -> Config {
@@ -23,6 +27,18 @@ fn router_with(lines: &str) -> String {
     )
 }
 
+fn words(words: &[&str]) -> CommandLine {
+    CommandLine::Words(words.iter().copied().map(Into::into).collect())
+}
+
+fn user(name: &str, group: Option<&str>) -> ScriptUser {
+    ScriptUser { name: name.into(), group: group.map(Into::into) }
+}
+
+fn notified(on: Occasion, command: CommandLine, line: usize) -> NotifyProgram {
+    NotifyProgram { on, program: Program { command, user: None }, line }
+}
+
 fn assert_accepted(lines: &str) {
     parse(&router_with(lines));
 }
@@ -34,7 +50,7 @@ fn vip(octets: [u8; 4], prefix_length: u8) -> Vip {
 #[test]
 fn omitted_keys_have_their_defaults() {
     let Config { file, agent, checks, mail, virtual_routers, sync_groups, text } = parse(&router_with(""));
-    assert_eq!(text.0, router_with(""));
+    assert_eq!(text.toml, router_with(""));
     assert_eq!(file, Path::new("xvrrp.toml"));
     assert_eq!(checks, []);
     assert_eq!(mail, None);
@@ -47,9 +63,16 @@ fn omitted_keys_have_their_defaults() {
             control: "/run/xvrrp/xvrrp.sock".into(),
             control_line: None,
             metrics: None,
+            netns: None,
             bpffs: "/sys/fs/bpf/xvrrp".into(),
             bpffs_line: None,
             realtime_priority: 50,
+            startup_delay: Interval::ZERO,
+            boot_delay: Interval::ZERO,
+            script_user: None,
+            script_security: false,
+            notify_fifos: vec![],
+            statics: Arc::default(),
         }
     );
     assert_eq!(
@@ -63,8 +86,16 @@ fn omitted_keys_have_their_defaults() {
             priority: Priority::new(100),
             advert_interval: Interval::from_seconds(1),
             addresses: vec![vip([192, 0, 2, 1], 24)],
+            unadvertised: vec![],
+            address_options: vec![],
             preempt: true,
             preempt_delay: Interval::ZERO,
+            carrier_fault: true,
+            election: ElectionRules {
+                down_timer_adverts: 3,
+                answer_lower_priority: true,
+                answer_higher_priority: false
+            },
             accept: true,
             lease: true,
             virtual_mac: true,
@@ -74,9 +105,17 @@ fn omitted_keys_have_their_defaults() {
             password: None,
             announce_count: 3,
             announce_interval: Interval::from_seconds(1),
+            announce_refresh: Interval::ZERO,
+            routing: Arc::default(),
             track: vec![],
             sync_group: None,
-            notify: NotifyConfig { programs: vec![], timeout: Interval::from_seconds(30), services: vec![] },
+            notify: NotifyConfig {
+                programs: vec![],
+                timeout: Interval::from_seconds(30),
+                services: vec![],
+                deleted: false
+            },
+            notify_priority_changes: false,
             mail: vec![],
             lines: VirtualRouterLines { header: 1, interface: 3, addresses: 5, unicast_peers: 1 },
         }]
@@ -156,8 +195,11 @@ fn every_key_of_agent_and_virtual_router_takes_effect() {
         router_id = "gw-a"
         control = "/run/a.sock"
         metrics = "[::1]:9112"
+        netns = "blue"
         bpffs = "/sys/fs/bpf/other"
         realtime_priority = 0
+        startup_delay = "60m"
+        boot_delay = "90s"
 
         [[virtual_router]]
         name = "v3"
@@ -169,6 +211,10 @@ fn every_key_of_agent_and_virtual_router_takes_effect() {
         addresses = ["192.0.2.2/25", "198.51.100.1"]
         preempt = true
         preempt_delay = "1.5s"
+        carrier_fault = false
+        down_timer_adverts = 100
+        answer_lower_priority = false
+        answer_higher_priority = true
         accept = false
         lease = "off"
         virtual_mac = false
@@ -176,8 +222,9 @@ fn every_key_of_agent_and_virtual_router_takes_effect() {
         allowed_sources = ["192.0.2.8"]
         announce_count = 5
         announce_interval = "20ms"
-        notify = "/etc/xvrrp/notify"
-        notify_stop = "/etc/xvrrp/stop"
+        announce_refresh = "1m"
+        notify = ["/etc/xvrrp/notify", "a b"]
+        notify_stop = "/etc/xvrrp/stop --now"
         notify_timeout = "2.5s"
         services = ["nginx.service", "vpn@lan.target"]
 
@@ -199,9 +246,16 @@ fn every_key_of_agent_and_virtual_router_takes_effect() {
             control: "/run/a.sock".into(),
             control_line: Some(4),
             metrics: Some("[::1]:9112".parse().unwrap()),
+            netns: Some("blue".into()),
             bpffs: "/sys/fs/bpf/other".into(),
-            bpffs_line: Some(6),
-            realtime_priority: 0
+            bpffs_line: Some(7),
+            realtime_priority: 0,
+            startup_delay: Interval::from_millis(3_600_000),
+            boot_delay: Interval::from_seconds(90),
+            script_user: None,
+            script_security: false,
+            notify_fifos: vec![],
+            statics: Arc::default(),
         }
     );
     let [v3, v2] = &config.virtual_routers[..] else { panic!("{config:?}") };
@@ -215,8 +269,16 @@ fn every_key_of_agent_and_virtual_router_takes_effect() {
             priority: Priority::new(200),
             advert_interval: Interval::from_millis(40),
             addresses: vec![vip([192, 0, 2, 2], 25), vip([198, 51, 100, 1], 32)],
+            unadvertised: vec![],
+            address_options: vec![],
             preempt: true,
             preempt_delay: Interval::from_millis(1_500),
+            carrier_fault: false,
+            election: ElectionRules {
+                down_timer_adverts: 100,
+                answer_lower_priority: false,
+                answer_higher_priority: true
+            },
             accept: false,
             lease: false,
             virtual_mac: false,
@@ -226,18 +288,22 @@ fn every_key_of_agent_and_virtual_router_takes_effect() {
             password: None,
             announce_count: 5,
             announce_interval: Interval::from_millis(20),
+            announce_refresh: Interval::from_seconds(60),
+            routing: Arc::default(),
             track: vec![],
             sync_group: None,
             notify: NotifyConfig {
                 programs: vec![
-                    NotifyProgram { on: Occasion::Stop, path: "/etc/xvrrp/stop".into(), line: 27 },
-                    NotifyProgram { on: Occasion::Any, path: "/etc/xvrrp/notify".into(), line: 26 },
+                    notified(Occasion::Stop, CommandLine::Shell("/etc/xvrrp/stop --now".into()), 35),
+                    notified(Occasion::Any, words(&["/etc/xvrrp/notify", "a b"]), 34),
                 ],
                 timeout: Interval::from_millis(2_500),
                 services: vec!["nginx.service".into(), "vpn@lan.target".into()],
+                deleted: false,
             },
+            notify_priority_changes: false,
             mail: vec![],
-            lines: VirtualRouterLines { header: 9, interface: 11, addresses: 16, unicast_peers: 9 },
+            lines: VirtualRouterLines { header: 12, interface: 14, addresses: 19, unicast_peers: 12 },
         }
     );
     assert_eq!(v2.version, Version::V2);
@@ -246,71 +312,9 @@ fn every_key_of_agent_and_virtual_router_takes_effect() {
     assert_eq!(v2.password, Some(Password(*b"secret\0\0")));
 }
 
-#[test]
-fn checks_are_tracked_by_name_with_their_own_weight_or_another() {
-    let config = parse(
-        r#"
-        [[virtual_router]]
-        name = "lan"
-        interface = "eth0"
-        vrid = 51
-        addresses = ["192.0.2.1/24"]
-        track = ["uplink", { check = "web", weight = -253 }, { check = "far" }]
-
-        [[check]]
-        name = "web"
-        script = ["/usr/local/bin/check", "--fast", ""]
-        interval = "50ms"
-        rise = 2
-        fall = 255
-        user = "nobody"
-
-        [[check]]
-        name = "uplink"
-        interface = "eth1"
-        weight = 253
-
-        [[check]]
-        name = "far"
-        ping = "2001:db8::1"
-        timeout = "100ms"
-
-        [[check]]
-        name = "unused"
-        pid_file = "/run/nginx.pid"
-        "#,
-    );
-    let [web, uplink, far, unused] = &config.checks[..] else { panic!("{config:?}") };
-    assert_eq!(
-        *web,
-        CheckConfig {
-            name: "web".into(),
-            kind: CheckKind::Script {
-                command: ["/usr/local/bin/check", "--fast", ""].map(Into::into).into(),
-                user: Some("nobody".into())
-            },
-            interval: Interval::from_millis(50),
-            timeout: Interval::from_millis(50),
-            rise: 2,
-            fall: 255,
-            lines: (9, 11),
-        }
-    );
-    assert_eq!((&uplink.kind, uplink.interval), (&CheckKind::Interface("eth1".into()), Interval::from_seconds(1)));
-    assert_eq!(
-        (&far.kind, far.timeout),
-        (&CheckKind::Ping("2001:db8::1".parse().unwrap()), Interval::from_millis(100))
-    );
-    assert_eq!(unused.kind, CheckKind::PidFile("/run/nginx.pid".into()));
-    let tracked = |check, weight| Tracked { check: CheckIndex::new(check), weight };
-    assert_eq!(config.virtual_routers[0].track, [tracked(1, 253), tracked(0, -253), tracked(2, 0)]);
-    let unused = "xvrrp.toml:27: check \"unused\": is not run, because no virtual router tracks it; track or remove it";
-    assert_eq!(config.warnings(), [unused]);
-}
-
 /// Parses a configuration with a `[mail]` that has the required keys except the server, and these lines.
 fn with_mail(lines: &str, router: &str) -> Config {
-    let mail = "[mail]\nfrom = \"xvrrp@gw-a.example.net\"\nto = [\"ops@example.net\", \"a.b+c@localhost\"]";
+    let mail = "[mail]\nfrom = \"xvrrp@gw-a.example.net\"\nto = [\"ops@example.net\", \"a.b+c\"]";
     parse(&format!("{mail}\n{lines}\n{}", router_with(router)))
 }
 
@@ -398,6 +402,8 @@ fn the_limits_of_every_range_are_accepted() {
         "unicast_peers = [\"198.51.100.2\"]\nallowed_sources = []",
         "announce_count = 1\nannounce_interval = \"10ms\"",
         "announce_count = 60\nannounce_interval = \"60s\"",
+        "announce_refresh = \"1s\"",
+        "announce_refresh = \"1440m\"",
     ] {
         assert_accepted(lines);
     }
@@ -440,7 +446,7 @@ fn equivalent_toml_yields_the_same_configuration() {
     let inline =
         "virtual_router = [{ name = \"lan\", interface = 'eth0', vrid = 0x33, addresses = [\"192.0.2.1/24\",] }]";
     // The text itself differs.
-    let parse = |text: &str| Config { text: Text(String::new()), ..parse(text) };
+    let parse = |text: &str| Config { text: Text::of_toml(""), ..parse(text) };
     let mut inline = parse(inline);
     inline.virtual_routers[0].lines = VirtualRouterLines { header: 1, interface: 3, addresses: 5, unicast_peers: 1 };
     assert_eq!(inline, parse(&router_with("")));
@@ -495,50 +501,4 @@ fn the_configurations_in_the_reference_are_valid() {
     for block in blocks {
         parse(block);
     }
-}
-
-#[test]
-fn members_of_a_sync_group_refer_to_it_and_track_what_any_of_them_tracks() {
-    let config = parse(
-        r#"
-        check = [{ name = "web", process = "nginx" }, { name = "uplink", interface = "eth2", weight = -20 }]
-
-        [[virtual_router]]
-        name = "lan"
-        interface = "eth0"
-        vrid = 51
-        addresses = ["192.0.2.1/24"]
-        track = ["web"]
-
-        [[virtual_router]]
-        name = "other"
-        interface = "eth0"
-        vrid = 52
-        addresses = ["192.0.2.9/24"]
-
-        [[virtual_router]]
-        name = "wan"
-        interface = "eth1"
-        vrid = 51
-        addresses = ["198.51.100.1/24"]
-        track = ["uplink", "web"]
-
-        [[sync_group]]
-        name = "gw"
-        members = ["wan", "lan"]
-        notify = "/etc/xvrrp/notify"
-        "#,
-    );
-    let [lan, other, wan] = &config.virtual_routers[..] else { panic!("{config:?}") };
-    assert_eq!(
-        (lan.sync_group, other.sync_group, wan.sync_group),
-        (Some(GroupIndex::new(0)), None, Some(GroupIndex::new(0)))
-    );
-    let tracked = |check, weight| Tracked { check: CheckIndex::new(check), weight };
-    assert_eq!(lan.track, [tracked(1, -20), tracked(0, 0)]);
-    assert_eq!(lan.track, wan.track);
-    assert_eq!(other.track, []);
-    let [group] = &config.sync_groups[..] else { panic!("{config:?}") };
-    assert_eq!((group.name.as_str(), group.notify.programs.len()), ("gw", 1));
-    assert_eq!(group.members, ["wan", "lan"]);
 }

@@ -10,7 +10,7 @@ use super::super::input::read_text;
 use super::super::location::{Located, Location};
 use super::super::names::sanitize;
 use super::super::options::Options;
-use super::super::report::ImportReport;
+use super::super::report::{ImportReport, Kind};
 use super::super::time::with_unit;
 
 /// Weight of a ping node.
@@ -25,13 +25,38 @@ pub(super) struct Cluster {
     pub failback: Option<Located<bool>>,
     /// First interface that heartbeats are sent over.
     pub device: Option<Located<String>>,
-    pings: Vec<Located<String>>,
+    /// Ping nodes and groups of them.
+    pings: Vec<Located<PingNode>>,
     ipfail: bool,
     /// Line that turns on a resource manager.
     pub manager: Option<Location>,
 }
 
+/// What counts as reachable if one of its hosts answers.
+#[derive(Debug)]
+struct PingNode {
+    /// Keyword of the line.
+    directive: &'static str,
+    /// Name of the check.
+    name: String,
+    hosts: Vec<String>,
+}
+
+impl PingNode {
+    fn of_host(host: &str) -> Self {
+        let name = sanitize(&format!("ping-{host}"));
+        Self { directive: "ping", name, hosts: vec![host.to_owned()] }
+    }
+
+    fn of_group(name: &str, hosts: &[&str]) -> Self {
+        let name = sanitize(&format!("ping-{name}"));
+        Self { directive: "ping_group", name, hosts: hosts.iter().map(|host| (*host).to_owned()).collect() }
+    }
+}
+
 const LOGGING: &str = "the log goes to the journal; remove it";
+const MANAGER: &str = "Pacemaker manages the resources; write a [[virtual_router]] for each IPaddr2 that `crm configure \
+                       show` lists";
 const MULTICAST: &str =
     "adverts are multicast on the interface of each virtual router; allow IP protocol 112 to 224.0.0.18 there";
 /// Advice for `ucast`. The import makes no unicast_peers of it, because it is one of several paths, and not always that
@@ -44,7 +69,7 @@ const FENCING: &str = "xvrrp switches off no host: a host whose agent dies or ha
 pub(super) fn read(path: &Path, report: &mut ImportReport) -> Result<Cluster, ImportError> {
     let mut cluster = Cluster::default();
     let first = Location::new(path, 0);
-    for (index, line) in read_text(path, None)?.lines().enumerate() {
+    for (index, line) in read_text(path)?.lines().enumerate() {
         let location = first.at(index + 1);
         let line = line.split('#').next().unwrap_or_default();
         let mut words = line.split_whitespace();
@@ -71,11 +96,8 @@ impl Cluster {
             let missing = || ImportError::at(location, format_args!("{directive} has no value; add one"));
             words.first().copied().ok_or_else(missing)
         };
-        let advice = match directive {
-            "node" => {
-                self.nodes.extend(words.iter().map(|word| Located::new((*word).to_owned(), location)));
-                return Ok(());
-            }
+        match directive {
+            "node" => self.nodes.extend(words.iter().map(|word| Located::new((*word).to_owned(), location))),
             "deadtime" => {
                 let text = first()?;
                 let micros = with_unit(text).filter(|micros| *micros > 0);
@@ -86,7 +108,6 @@ impl Cluster {
                     )
                 };
                 self.deadtime = Some(Located::new(micros.ok_or_else(wrong)?, location));
-                return Ok(());
             }
             "auto_failback" => {
                 let failback = match first()?.to_ascii_lowercase().as_str() {
@@ -98,35 +119,37 @@ impl Cluster {
                     }
                 };
                 self.failback = Some(Located::new(failback, location));
-                return Ok(());
             }
             // The older name of auto_failback, with the opposite meaning.
-            "nice_failback" => {
-                self.failback = Some(Located::new(first()?.eq_ignore_ascii_case("off"), location));
-                return Ok(());
-            }
+            "nice_failback" => self.failback = Some(Located::new(first()?.eq_ignore_ascii_case("off"), location)),
             "bcast" | "ucast" | "mcast" => {
                 let device = first()?;
                 self.device.get_or_insert_with(|| Located::new(device.to_owned(), location));
-                if directive == "ucast" { UNICAST } else { MULTICAST }
+                let advice = if directive == "ucast" { UNICAST } else { MULTICAST };
+                report.changed(location, directive, advice);
             }
-            "ping" => {
-                self.pings.extend(words.iter().map(|word| Located::new((*word).to_owned(), location)));
-                return Ok(());
+            "ping" => self.pings.extend(words.iter().map(|host| Located::new(PingNode::of_host(host), location))),
+            "ping_group" => {
+                let (name, hosts) = (first()?, words.get(1..).unwrap_or_default());
+                if hosts.is_empty() {
+                    let message = "ping_group has no host after its name; add the hosts of the group";
+                    return Err(ImportError::at(location, message));
+                }
+                self.pings.push(Located::new(PingNode::of_group(name, hosts), location));
             }
-            "respawn" if words.iter().any(|word| word.ends_with("/ipfail")) => {
-                self.ipfail = true;
-                return Ok(());
+            "respawn" if words.iter().any(|word| word.ends_with("/ipfail")) => self.ipfail = true,
+            "crm" | "pacemaker" => {
+                if !matches!(first()?, "no" | "off" | "false" | "n" | "0") {
+                    self.manager = Some(location.clone());
+                    report.add(location, directive, MANAGER);
+                }
             }
-            "crm" | "pacemaker" if !matches!(first()?, "no" | "off" | "false" | "n" | "0") => {
-                self.manager = Some(location.clone());
-                "Pacemaker manages the resources; write a [[virtual_router]] for each IPaddr2 that `crm configure \
-                 show` lists"
-            }
-            "crm" | "pacemaker" => return Ok(()),
-            _ => without_counterpart(directive),
-        };
-        report.add(location, directive, advice);
+            _ => match without_counterpart(directive) {
+                (Kind::Note, why) => report.note(location, directive, why),
+                (Kind::Changed, how) => report.changed(location, directive, how),
+                (Kind::LeftOut, advice) => report.add(location, directive, advice),
+            },
+        }
         Ok(())
     }
 
@@ -155,23 +178,26 @@ impl Cluster {
     /// Makes a `[[check]]` of each ping node, if ipfail runs. heartbeat does nothing with ping nodes without ipfail.
     pub fn checks(&self, report: &mut ImportReport) -> Vec<Table> {
         let mut tables = Vec::new();
-        for Located { value: host, location } in &self.pings {
+        for Located { value: PingNode { directive, name, hosts }, location } in &self.pings {
             if self.ipfail {
                 let advice = format!(
                     "as with ipfail, a lost ping node lowers the priority by {}, and the other host takes over if it \
                      reaches more of them; with preempt = false it does not",
                     -PING_WEIGHT
                 );
-                report.add(location, "ping", advice.as_str());
+                report.changed(location, directive, advice.as_str());
                 let mut table = Table::new("[[check]]", location);
-                table.set("name", check_name(host), location);
-                table.set("ping", host.as_str(), location);
+                table.set("name", name.as_str(), location);
+                match hosts.as_slice() {
+                    [host] => table.set("ping", host.as_str(), location),
+                    hosts => table.set("ping", hosts.to_vec(), location),
+                }
                 table.choose("weight", PING_WEIGHT, advice);
                 tables.push(table);
             } else {
-                report.add(
+                report.note(
                     location,
-                    "ping",
+                    directive,
                     "without ipfail, heartbeat does nothing when this node is lost; write a [[check]] if xvrrp should \
                      react",
                 );
@@ -185,36 +211,43 @@ impl Cluster {
         if !self.ipfail {
             return Vec::new();
         }
-        self.pings.iter().map(|ping| Located::new(Toml::String(check_name(&ping.value)), &ping.location)).collect()
+        self.pings.iter().map(|ping| Located::new(Toml::String(ping.value.name.clone()), &ping.location)).collect()
     }
 }
 
-/// Returns what to do about a directive that xvrrp has no key for.
-fn without_counterpart(directive: &str) -> &'static str {
+/// Returns what becomes of a directive that xvrrp has no key for.
+fn without_counterpart(directive: &str) -> (Kind, &'static str) {
     match directive {
-        "keepalive" => {
+        "keepalive" => (
+            Kind::Note,
             "advert_interval is derived from deadtime; set it directly for faster adverts, down to 10 ms \
-             (docs/timing.md)"
+             (docs/timing.md)",
+        ),
+        "warntime" => {
+            (Kind::LeftOut, "there is no warning about late adverts; `xvrrp status` shows when the last one arrived")
         }
-        "warntime" => "there is no warning about late adverts; `xvrrp status` shows when the last one arrived",
-        "initdead" => {
-            "xvrrp waits for Active_Down_Interval before it takes over; start the service later if that is too early"
-        }
-        "deadping" => "set interval and fall of the [[check]] instead",
-        "ping_group" => "write a [[check]] with a script that pings each of them and fails if none answers",
-        "hbaping" => "there is no Fibre Channel ping; write a [[check]] with a script",
-        "serial" | "baud" => {
+        "initdead" => (
+            Kind::Changed,
+            "xvrrp waits for Active_Down_Interval before it takes over; start the service later if that is too early",
+        ),
+        "deadping" => (Kind::LeftOut, "set interval and fall of the [[check]] instead"),
+        "hbaping" => (Kind::LeftOut, "there is no Fibre Channel ping; write a [[check]] with a script"),
+        "serial" | "baud" => (
+            Kind::Changed,
             "adverts are sent over the network only; if a segment is lost, each of its virtual routers has a fault by \
-             itself"
+             itself",
+        ),
+        "udpport" => (Kind::Changed, "VRRP has no port; allow IP protocol 112 instead"),
+        "logfile" | "logfacility" | "debugfile" | "use_logd" | "debug" | "conn_logd_time" | "logsettings" => {
+            (Kind::Note, LOGGING)
         }
-        "udpport" => "VRRP has no port; allow IP protocol 112 instead",
-        "logfile" | "logfacility" | "debugfile" | "use_logd" | "debug" | "conn_logd_time" | "logsettings" => LOGGING,
-        "stonith" | "stonith_host" => FENCING,
-        "watchdog" => "use WatchdogSec= of the service, or watchdog(8)",
-        "respawn" => "start it as a systemd service",
-        "realtime" | "rtprio" => {
-            "the election runs on a real-time thread anyway; realtime_priority in [agent] sets its priority"
-        }
+        "stonith" | "stonith_host" => (Kind::Changed, FENCING),
+        "watchdog" => (Kind::LeftOut, "use WatchdogSec= of the service, or watchdog(8)"),
+        "respawn" => (Kind::LeftOut, "start it as a systemd service"),
+        "realtime" | "rtprio" => (
+            Kind::Note,
+            "the election runs on a real-time thread anyway; realtime_priority in [agent] sets its priority",
+        ),
         "apiauth"
         | "client_id"
         | "msgfmt"
@@ -232,14 +265,9 @@ fn without_counterpart(directive: &str) -> &'static str {
         | "quorum_server"
         | "environment"
         | "enable_config_writes_for_new_nodes"
-        | "max_rexmit_delay" => "has no counterpart; remove it",
-        _ => "heartbeat has no such directive; correct the keyword, or remove it",
+        | "max_rexmit_delay" => (Kind::Note, "it concerns only heartbeat's own processes and messages"),
+        _ => (Kind::LeftOut, "heartbeat has no such directive; correct the keyword, or remove it"),
     }
-}
-
-/// Returns the name of the check of a ping node.
-fn check_name(host: &str) -> String {
-    sanitize(&format!("ping-{host}"))
 }
 
 /// Returns whether two names are those of one host. heartbeat compares nodes with `uname -n`, which may be a whole

@@ -15,7 +15,7 @@ pub(super) struct ResourceGroup {
 }
 
 pub(super) fn read(path: &Path, cluster: &Cluster) -> Result<Vec<ResourceGroup>, ImportError> {
-    let text = match (read_text(path, None), &cluster.manager) {
+    let text = match (read_text(path), &cluster.manager) {
         (Err(_), Some(manager)) => {
             return Err(ImportError::at(
                 manager,

@@ -139,7 +139,7 @@ impl Routers<'_> {
         let first = addresses.first()?;
         let location = &first.location;
         if self.next_vrid > LAST_VRID {
-            report.add(location, "haresources", "is left out: there are more virtual routers than VRIDs");
+            report.add(location, "haresources", "there are more virtual routers than VRIDs");
             return None;
         }
         let vrid = self.next_vrid;
@@ -156,14 +156,14 @@ impl Routers<'_> {
                     "no interface is given, so {device} was chosen; heartbeat looks it up in the routing table: set \
                      the interface of this network"
                 );
-                report.add(location, "interface", advice.as_str());
+                report.changed(location, "interface", advice.as_str());
                 table.choose("interface", device, advice);
             }
         }
         let advice = format!(
             "heartbeat has no VRID, so {vrid} was chosen; it must be free on the segment, and the same on all routers"
         );
-        report.add(location, "vrid", advice.as_str());
+        report.changed(location, "vrid", advice.as_str());
         table.choose("vrid", vrid, advice);
         let (priority, why) = if preferred.value == self.node.value {
             (PREFERRED, format!("the preferred node is this host, {}", preferred.value))
@@ -179,7 +179,7 @@ impl Routers<'_> {
                  to the network: add it if it matters",
                 bare.value.address
             );
-            report.add(&bare.location, "addresses", advice);
+            report.changed(&bare.location, "addresses", advice);
         }
         let note = bare.map(|_| "an address without a prefix length is a single address (/32)");
         let list = addresses.iter().map(|it| Located::new(it.value.address.clone(), &it.location)).collect();

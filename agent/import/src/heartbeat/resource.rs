@@ -36,7 +36,10 @@ pub(super) fn read(it: &Located<String>, report: &mut ImportReport) -> Option<Re
         ("IPsrcaddr", _) => {
             "use a notify program that sets the source of the route on MASTER: ip route change ... src ADDRESS"
         }
-        ("SendArp", _) => "every takeover sends gratuitous ARP; announce_count says how often",
+        ("SendArp", _) => {
+            report.note(&it.location, agent, "every takeover sends gratuitous ARP; announce_count says how often");
+            return None;
+        }
         ("LinuxSCSI" | "ICP" | "portblock" | "AudibleAlarm" | "WinPopup" | "Delay" | "XinetD", _) => {
             "use a notify program, which acts on MASTER and on every other state"
         }
@@ -65,7 +68,7 @@ fn parse_address(text: &str, it: &Located<String>, report: &mut ImportReport) ->
         if index == 0 {
             prefix = format!("/{}", prefix_length(part).map_or_else(|| part.to_owned(), |length| length.to_string()));
         } else if part.parse::<Ipv4Addr>().is_ok() {
-            report.add(
+            report.note(
                 &it.location,
                 "broadcast",
                 "the interface's own address already has the broadcast address of the network; remove it",

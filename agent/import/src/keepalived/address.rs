@@ -1,6 +1,7 @@
 //! Reads `virtual_ipaddress` and `virtual_ipaddress_excluded`.
 
-use std::net::Ipv6Addr;
+use std::collections::HashSet;
+use std::net::IpAddr;
 
 use super::super::location::Located;
 use super::super::report::ImportReport;
@@ -28,78 +29,122 @@ pub(super) fn read(block: &Statement, excluded: bool) -> impl Iterator<Item = Ad
 
 impl AddressLine {
     pub fn is_ipv6(&self) -> bool {
-        let address = self.text.value.split('/').next().unwrap_or_default();
-        address.parse::<Ipv6Addr>().is_ok()
+        self.parsed().is_some_and(|address| address.is_ipv6())
     }
+
+    /// Returns the interface of an address that adverts do not list: it may be on several. The others are unique.
+    fn device(&self) -> Option<&str> {
+        let at = self.options.iter().position(|option| option == "dev").filter(|_| self.excluded)?;
+        self.options.get(at + 1).map(String::as_str)
+    }
+
+    /// Returns the address with its prefix length, if it has one. keepalived ignores a prefix length that is not valid.
+    fn value(&self, report: &mut ImportReport) -> Located<String> {
+        let Located { value: text, location } = &self.text;
+        let Some((address, prefix_length)) = text.split_once('/') else { return self.text.clone() };
+        let most = if self.is_ipv6() { 128 } else { 32 };
+        let value = match prefix_length.parse::<u8>().ok().filter(|length| *length <= most) {
+            Some(length) => format!("{address}/{length}"),
+            None => {
+                let advice = format!("{text} is {address}/{most} for keepalived, and here; correct the prefix length");
+                report.changed(location, self.directive(), advice);
+                address.to_owned()
+            }
+        };
+        Located::new(value, location)
+    }
+
+    fn directive(&self) -> &'static str {
+        if self.excluded { "virtual_ipaddress_excluded" } else { "virtual_ipaddress" }
+    }
+
+    /// Returns the address without its prefix length, if it is one.
+    pub fn parsed(&self) -> Option<IpAddr> {
+        self.text.value.split('/').next()?.parse().ok()
+    }
+}
+
+/// The addresses that a virtual router can have.
+#[derive(Debug, Default)]
+pub(super) struct Chosen {
+    /// Those that adverts list.
+    pub advertised: Vec<Located<String>>,
+    pub unadvertised: Vec<Located<String>>,
 }
 
 /// Returns the addresses that a virtual router on this interface can have, in their order. Reports the others, and
 /// options without a counterpart.
-pub(super) fn choose(addresses: &[AddressLine], interface: &str, report: &mut ImportReport) -> Vec<Located<String>> {
+pub(super) fn choose(addresses: &[AddressLine], interface: &str, report: &mut ImportReport) -> Chosen {
     let family = addresses.iter().find(|address| !address.excluded).is_some_and(AddressLine::is_ipv6);
-    let fits = |address: &&AddressLine| report_options(address, interface, family, report);
-    addresses.iter().filter(fits).map(|address| address.text.clone()).collect()
+    let mut seen = HashSet::new();
+    let mut chosen = Chosen::default();
+    for address in addresses {
+        let parsed = address.parsed();
+        let ignored = if parsed.is_none() {
+            Some("is not an IP address, so keepalived ignores the line; correct it")
+        } else if !address.excluded && address.is_ipv6() != family {
+            Some("is not of the family of the first address, so keepalived ignores it; remove it")
+        } else if !seen.insert((parsed, address.device())) {
+            Some("is listed twice, and keepalived uses the first; remove one")
+        } else {
+            None
+        };
+        if let Some(why) = ignored {
+            let Located { value: text, location } = &address.text;
+            report.changed(location, address.directive(), format!("{text:?} {why}"));
+        } else if let Some(options) = read_options(address, interface, family, report) {
+            let Located { value, location } = address.value(report);
+            let list = if address.excluded { &mut chosen.unadvertised } else { &mut chosen.advertised };
+            list.push(Located::new(format!("{value}{options}"), &location));
+        }
+    }
+    chosen
 }
 
-/// Reports options without a counterpart. Returns whether the virtual router can have the address.
-fn report_options(address: &AddressLine, interface: &str, ipv6: bool, report: &mut ImportReport) -> bool {
-    let AddressLine { text: Located { value: text, location }, options, excluded } = address;
+/// Returns the options in the words of ip(8), each after a space. Reports those without a counterpart. Returns `None`
+/// if the virtual router cannot have the address.
+fn read_options(address: &AddressLine, interface: &str, ipv6: bool, report: &mut ImportReport) -> Option<String> {
+    let AddressLine { text: Located { value: text, location }, options, .. } = address;
     if address.is_ipv6() != ipv6 {
         let advice = format!(
             "{text} is of the other address family; give it a [[virtual_router]] of its own, in one [[sync_group]] \
              with this one"
         );
         report.add(location, "virtual_ipaddress_excluded", advice);
-        return false;
+        return None;
     }
+    let mut read = String::new();
     let mut options = options.iter().map(String::as_str);
     while let Some(option) = options.next() {
-        let advice = match option {
+        match option {
             "dev" => match options.next() {
-                Some(device) if device != interface => {
-                    let advice = format!(
-                        "{text} is left out: it is on {device}; give it a [[virtual_router]] of its own there, in one \
-                         [[sync_group]] with this one"
-                    );
-                    report.add(location, "dev", advice);
-                    return false;
+                Some(device) if device != interface => read += &format!(" dev {device}"),
+                _ => {}
+            },
+            "label" | "scope" | "brd" | "broadcast" | "peer" | "preferred_lft" => {
+                let Some(value) = options.next() else { continue };
+                if ipv6 && matches!(option, "label" | "scope" | "brd" | "broadcast") {
+                    report.changed(location, option, "the kernel knows it for IPv4 only; remove it");
+                } else {
+                    let option = if option == "broadcast" { "brd" } else { option };
+                    read += &format!(" {option} {value}");
                 }
-                _ => continue,
-            },
-            "label" => {
-                options.next();
-                "has no counterpart; `ip address show proto 112` lists the addresses that xvrrp has set"
             }
-            "scope" => match options.next() {
-                Some("global" | "0") => continue,
-                _ => "the scope is always global; remove it, or add the address by a notify program",
-            },
-            "brd" | "broadcast" => {
-                options.next();
-                "the interface's own address already has the broadcast address of the network; remove it"
+            "home" | "mngtmpaddr" if !ipv6 => {
+                report.changed(location, option, "the kernel knows it for IPv6 only; remove it");
             }
-            "peer" => {
-                options.next();
-                "there are no peer addresses; add this one by a notify program"
+            "home" | "mngtmpaddr" | "noprefixroute" | "autojoin" | "no_track" => read += &format!(" {option}"),
+            "-nodad" => {
+                let advice = "a virtual address is installed without duplicate address detection, because its last \
+                              owner may still have it (RFC 9568 8.2)";
+                report.changed(location, option, advice);
             }
-            "preferred_lft" => {
-                options.next();
-                "has no counterpart; remove it"
+            "use_vmac" => report.add(location, option, "set virtual_mac of the virtual router instead"),
+            _ => {
+                let advice = "keepalived has no such option, so it ignores this; write one address on each line";
+                report.changed(location, option, advice);
             }
-            "use_vmac" => "set virtual_mac of the virtual router instead",
-            // With no_track, keepalived keeps the role when something removes the address. xvrrp puts the address back.
-            "no_track" => continue,
-            "home" | "-nodad" | "mngtmpaddr" | "noprefixroute" | "autojoin" => "has no counterpart; remove it",
-            _ => "keepalived has no such option, so it ignores this; write one address on each line",
-        };
-        report.add(location, option, advice);
+        }
     }
-    if *excluded {
-        let advice = format!(
-            "{text} is in addresses now, so adverts list it; if the other router runs keepalived, first move it to \
-             virtual_ipaddress there: keepalived drops adverts with other addresses"
-        );
-        report.add(location, "virtual_ipaddress_excluded", advice);
-    }
-    true
+    Some(read)
 }

@@ -18,12 +18,17 @@ const MIN_INTERVAL: u64 = 10_000;
 /// Longest `announce_interval`, in microseconds.
 const MAX_INTERVAL: u64 = 60_000_000;
 
+/// Longest `announce_refresh`, in seconds.
+const MAX_REFRESH: u64 = 86_400;
+
 /// Directives of a virtual router, or of `global_defs`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AnnounceDirectives {
     repeat: Option<Located<u32>>,
     /// In seconds. With 0, nothing is sent again.
     delay: Option<Located<u32>>,
+    /// In seconds. With 0, nothing is announced again.
+    refresh: Option<Located<u32>>,
     /// Line of `vrrp_min_garp`: by default, one is sent, once.
     minimum: Option<Located<()>>,
 }
@@ -41,12 +46,30 @@ impl AnnounceDirectives {
         self.minimum = it.switch(report).filter(|on| *on).map(|_| Located::new((), &it.location));
     }
 
-    /// Reports a refresh. keepalived does not refresh by default, and xvrrp never does.
     pub fn set_refresh(&mut self, it: &Statement, report: &mut ImportReport) {
-        if it.number(0..=u32::MAX, report).is_some_and(|seconds| seconds > 0) {
-            let advice = "announcements are not refreshed: the kernel half answers every ARP request, and every \
-                          conflicting claim at once; remove it";
-            report.add(&it.location, &it.keyword, advice);
+        self.refresh = it.number(0..=u32::MAX, report).map(|seconds| Located::new(seconds, &it.location));
+    }
+
+    /// Reports how often a refresh is repeated. xvrrp does not repeat it, and keepalived does not by default.
+    #[expect(clippy::unused_self, reason = "the other directives need it")]
+    pub fn set_refresh_repeat(&mut self, it: &Statement, report: &mut ImportReport) {
+        match it.number(0..=u32::MAX, report) {
+            Some(0 | 1) => report.note(&it.location, &it.keyword, "it is the default"),
+            Some(_) => {
+                let advice = "each refresh is sent once; it comes again after garp_master_refresh";
+                report.changed(&it.location, &it.keyword, advice);
+            }
+            None => {}
+        }
+    }
+
+    /// Reports announcements after an advert of a lower priority.
+    #[expect(clippy::unused_self, reason = "the other directives need it")]
+    pub fn set_lower_priority(&mut self, it: &Statement, report: &mut ImportReport) {
+        if it.number(0..=u32::MAX, report).is_some() {
+            let advice = "after an advert of a lower priority, the addresses are announced as after a takeover: \
+                          announce_count times, every announce_interval";
+            report.changed(&it.location, &it.keyword, advice);
         }
     }
 
@@ -80,6 +103,11 @@ impl AnnounceDirectives {
                 Some(location) => table.set("announce_interval", interval, location),
                 None => table.choose_without_note("announce_interval", interval),
             }
+        }
+        let refresh = self.refresh.as_ref().or(global.refresh.as_ref()).filter(|refresh| refresh.value > 0);
+        if let Some(Located { value: seconds, location }) = refresh {
+            let seconds = u64::from(*seconds).min(MAX_REFRESH);
+            table.set("announce_refresh", duration(seconds * 1_000_000), location);
         }
     }
 }

@@ -1,13 +1,20 @@
 //! Reads `global_defs`.
 
+use std::path::Path;
+
 use super::super::document::Table;
 use super::super::location::{Located, Location};
 use super::super::names::sanitize;
 use super::super::report::ImportReport;
+use super::super::time::{duration, seconds};
 use super::announce::AnnounceDirectives;
+use super::command;
+use super::election::ElectionRules;
+use super::fifo::Fifo;
+use super::routing::Statics;
 use super::table::{
     Directives,
-    Handling::{Advise, Ignore, Read},
+    Handling::{Advise, Note, Read},
 };
 use super::tree::Statement;
 
@@ -15,12 +22,29 @@ use super::tree::Statement;
 #[derive(Debug, Default)]
 pub(super) struct Global {
     pub router_id: Option<Located<String>>,
+    /// Network namespace, which stands outside `global_defs`.
+    netns: Option<Located<String>>,
     /// Version of IPv4 virtual routers without a version of their own; keepalived's default is 2.
     pub version: Option<Located<u8>>,
     pub strict: Option<Located<bool>>,
+    /// In microseconds.
+    pub startup_delay: Option<Located<u64>>,
+    /// In microseconds.
+    boot_delay: Option<Located<u64>>,
+    pub election: ElectionRules,
     pub announcements: AnnounceDirectives,
     /// User of scripts without a user of their own.
     pub script_user: Option<Located<String>>,
+    /// Line of `enable_script_security`.
+    pub script_security: Option<Location>,
+    /// Interface of static addresses that name none.
+    pub default_interface: Option<String>,
+    fifo: Fifo,
+    vrrp_fifo: Fifo,
+    /// Whether a reload writes all states to the FIFOs.
+    states_on_reload: bool,
+    /// Whether the FIFOs get changes of priority, of virtual routers and groups that do not say.
+    priority_changes: Option<Located<bool>>,
     pub mail_server: Option<Located<String>>,
     pub mail_from: Option<Located<String>>,
     pub mail_to: Vec<Located<String>>,
@@ -55,7 +79,9 @@ pub(super) const DIRECTIVES: Directives<Global> = &[
     (
         "script_user",
         Read(|global, it, report| {
-            global.script_user = it.value(report).map(|user| Located::new(user.to_owned(), &it.location));
+            if it.value(report).is_some() {
+                global.script_user = command::user(&it.words).map(|user| Located::new(user, &it.location));
+            }
         }),
     ),
     (
@@ -83,66 +109,65 @@ pub(super) const DIRECTIVES: Directives<Global> = &[
     ),
     ("smtp_alert", Read(set_alert)),
     ("smtp_alert_vrrp", Read(set_alert)),
-    // xvrrp announces at a takeover before it does anything else, and an Active router answers each conflicting claim
-    // at once.
-    ("vrrp_garp_master_refresh_repeat", Ignore),
-    ("vrrp_garp_lower_prio_delay", Ignore),
-    ("vrrp_garp_lower_prio_repeat", Ignore),
+    ("vrrp_garp_master_refresh_repeat", Read(|global, it, report| global.announcements.set_refresh_repeat(it, report))),
+    ("vrrp_garp_lower_prio_delay", Read(|global, it, report| global.announcements.set_lower_priority(it, report))),
+    ("vrrp_garp_lower_prio_repeat", Read(|global, it, report| global.announcements.set_lower_priority(it, report))),
     ("vrrp_garp_extra_if", Advise("addresses are only on the interface of their virtual router; remove it")),
     ("vrrp_vmac_garp_intvl", Advise("addresses are only on the interface of their virtual router; remove it")),
+    ("vrrp_garp_interval", Advise(super::advice::ANNOUNCE_INTERVAL)),
+    ("vrrp_gna_interval", Advise(super::advice::ANNOUNCE_INTERVAL)),
+    ("vrrp_skip_check_adv_addr", Note("comparing the addresses of an advert costs next to nothing in the kernel half")),
+    ("vrrp_check_unicast_src", Note("adverts from addresses that are not in unicast_peers are always discarded")),
+    ("vrrp_iptables", Note(FIREWALL)),
+    ("vrrp_ipsets", Note(FIREWALL)),
+    ("nftables", Note(FIREWALL)),
+    ("nftables_priority", Note(FIREWALL)),
+    ("nftables_counters", Note(FIREWALL)),
+    ("nftables_ifindex", Note(FIREWALL)),
+    ("vmac_prefix", Note("the virtual MAC has no interface of its own that would need a name")),
+    ("vmac_addr_prefix", Note("the virtual MAC has no interface of its own that would need a name")),
+    ("process_names", Note(OWN)),
+    ("process_name", Note(OWN)),
+    ("vrrp_process_name", Note(OWN)),
+    ("bfd_process_name", Note(OWN)),
+    ("include_check", Note(OWN)),
+    ("tmp_config_directory", Note(OWN)),
+    ("config_save_dir", Note(OWN)),
+    ("reload_check_config", Note(OWN)),
+    ("data_use_instance", Note(OWN)),
+    ("random_seed", Note("the import chooses each random number once")),
+    ("disable_local_igmp", Note("there is no macvlan interface that would send IGMP reports")),
+    ("no_checker_emails", Note(VIRTUAL_SERVERS)),
+    ("set_supplementary_groups", Note("scripts always have the supplementary groups of their user")),
+    ("vrrp_higher_prio_send_advert", Read(|global, it, report| global.election.set_higher_send_advert(it, report))),
+    ("vrrp_lower_prio_no_advert", Read(|global, it, report| global.election.set_lower_no_advert(it, report))),
     (
-        "vrrp_garp_interval",
-        Advise("announce_interval of each virtual router is the time between announcements; set that instead"),
+        "vrrp_mcast_group4",
+        Read(|_, it, report| match it.value(report) {
+            Some("224.0.0.18") => report.note(&it.location, &it.keyword, "it is the default"),
+            Some(_) => {
+                let advice = "adverts are sent to 224.0.0.18 (RFC 9568 5.1.1.2); use that group on all routers";
+                report.add(&it.location, &it.keyword, advice);
+            }
+            None => {}
+        }),
     ),
     (
-        "vrrp_gna_interval",
-        Advise("announce_interval of each virtual router is the time between announcements; set that instead"),
+        "vrrp_mcast_group6",
+        Read(|_, it, report| match it.value(report) {
+            Some("ff02::12") => report.note(&it.location, &it.keyword, "it is the default"),
+            Some(_) => {
+                let advice = "adverts are sent to ff02::12 (RFC 9568 5.1.2.2); use that group on all routers";
+                report.add(&it.location, &it.keyword, advice);
+            }
+            None => {}
+        }),
     ),
-    ("vrrp_skip_check_adv_addr", Ignore),
-    ("vrrp_check_unicast_src", Ignore),
-    ("vrrp_iptables", Ignore),
-    ("vrrp_ipsets", Ignore),
-    ("nftables", Ignore),
-    ("nftables_priority", Ignore),
-    ("nftables_counters", Ignore),
-    ("nftables_ifindex", Ignore),
-    ("vmac_prefix", Ignore),
-    ("vmac_addr_prefix", Ignore),
-    ("process_names", Ignore),
-    ("process_name", Ignore),
-    ("vrrp_process_name", Ignore),
-    ("bfd_process_name", Ignore),
-    ("include_check", Ignore),
-    ("tmp_config_directory", Ignore),
-    ("config_save_dir", Ignore),
-    ("reload_check_config", Ignore),
-    ("data_use_instance", Ignore),
-    ("random_seed", Ignore),
-    ("disable_local_igmp", Ignore),
-    ("no_checker_emails", Ignore),
-    ("vrrp_higher_prio_send_advert", Advise("xvrrp never does this; remove it")),
-    ("vrrp_lower_prio_no_advert", Advise("xvrrp always answers a lower priority with an advert at once; remove it")),
-    ("vrrp_mcast_group4", Advise("adverts are sent to 224.0.0.18 (RFC 9568 5.1.1.2); allow that group instead")),
-    ("vrrp_mcast_group6", Advise("adverts are sent to ff02::12 (RFC 9568 5.1.2.2); allow that group instead")),
-    (
-        "vrrp_down_timer_adverts",
-        Advise(
-            "Active_Down_Interval is three intervals and Skew_Time (RFC 9568 6.1); choose advert_interval accordingly",
-        ),
-    ),
-    (
-        "vrrp_startup_delay",
-        Advise(
-            "xvrrp waits for Active_Down_Interval before it takes over; to start the service later, use \
-             ExecStartPre=/bin/sleep N",
-        ),
-    ),
-    (
-        "enable_script_security",
-        Advise("xvrrp does not check who may write to a script; make root its owner, and run chmod go-w"),
-    ),
-    ("dynamic_interfaces", Advise("a virtual router always waits for an interface that is missing; remove it")),
-    ("default_interface", Advise("each virtual router names its interface; set that instead")),
+    ("vrrp_down_timer_adverts", Read(|global, it, report| global.election.set_down_timer_adverts(it, report))),
+    ("vrrp_startup_delay", Read(|global, it, report| global.startup_delay = delay(it, report))),
+    ("enable_script_security", Read(|global, it, _| global.script_security = Some(it.location.clone()))),
+    ("dynamic_interfaces", Note("a virtual router always waits for an interface that is missing")),
+    ("default_interface", Read(|global, it, report| global.default_interface = it.value(report).map(str::to_owned))),
     ("no_email_faults", Read(|global, it, _| global.no_faults = Some(it.location.clone()))),
     (
         "smtp_helo_name",
@@ -158,120 +183,204 @@ pub(super) const DIRECTIVES: Directives<Global> = &[
         }),
     ),
     ("startup_script", Advise("run it with ExecStartPre= of the service")),
-    ("startup_script_timeout", Advise("run the script with ExecStartPre= of the service")),
+    ("startup_script_timeout", Note("it counts only with startup_script")),
     ("shutdown_script", Advise("run it with ExecStopPost= of the service")),
-    ("shutdown_script_timeout", Advise("run the script with ExecStopPost= of the service")),
-    ("notify_fifo", Advise(FIFO)),
-    ("notify_fifo_script", Advise(FIFO)),
-    ("vrrp_notify_fifo", Advise(FIFO)),
-    ("vrrp_notify_fifo_script", Advise(FIFO)),
-    ("vrrp_notify_priority_changes", Advise(FIFO)),
-    ("fifo_write_vrrp_states_on_reload", Advise(FIFO)),
-    ("vrrp_priority", Advise(SCHEDULING)),
-    ("vrrp_rt_priority", Advise(SCHEDULING)),
-    ("vrrp_no_swap", Advise(SCHEDULING)),
-    ("vrrp_rlimit_rttime", Advise(SCHEDULING)),
-    ("vrrp_rlimit_rtime", Advise(SCHEDULING)),
-    ("max_auto_priority", Advise(SCHEDULING)),
-    ("min_auto_priority_delay", Advise(SCHEDULING)),
-    ("vrrp_cpu_affinity", Advise("set CPUAffinity= of the service")),
-    ("vrrp_netlink_cmd_rcv_bufs", Advise(BUFFERS)),
-    ("vrrp_netlink_cmd_rcv_bufs_force", Advise(BUFFERS)),
-    ("vrrp_netlink_monitor_rcv_bufs", Advise(BUFFERS)),
-    ("vrrp_netlink_monitor_rcv_bufs_force", Advise(BUFFERS)),
-    ("process_monitor_rcv_bufs", Advise(BUFFERS)),
-    ("process_monitor_rcv_bufs_force", Advise(BUFFERS)),
-    ("vrrp_rx_bufs_policy", Advise(BUFFERS)),
-    ("vrrp_rx_bufs_multiplier", Advise(BUFFERS)),
-    ("snmp_socket", Advise(SNMP)),
-    ("enable_traps", Advise(SNMP)),
+    ("shutdown_script_timeout", Note("it counts only with shutdown_script")),
+    ("notify_fifo", Read(|global, it, report| global.fifo.set_path(it, report))),
+    ("notify_fifo_script", Read(|global, it, report| global.fifo.set_script(it, report))),
+    ("vrrp_notify_fifo", Read(|global, it, report| global.vrrp_fifo.set_path(it, report))),
+    ("vrrp_notify_fifo_script", Read(|global, it, report| global.vrrp_fifo.set_script(it, report))),
+    (
+        "vrrp_notify_priority_changes",
+        Read(|global, it, report| {
+            global.priority_changes = it.switch(report).map(|on| Located::new(on, &it.location));
+        }),
+    ),
+    ("fifo_write_vrrp_states_on_reload", Read(|global, _, _| global.states_on_reload = true)),
+    ("vrrp_priority", Note(SCHEDULING)),
+    ("vrrp_rt_priority", Note(SCHEDULING)),
+    ("vrrp_no_swap", Note(SCHEDULING)),
+    ("vrrp_rlimit_rttime", Note(SCHEDULING)),
+    ("vrrp_rlimit_rtime", Note(SCHEDULING)),
+    ("max_auto_priority", Note(SCHEDULING)),
+    ("min_auto_priority_delay", Note(SCHEDULING)),
+    ("vrrp_cpu_affinity", Note("the election runs on a real-time thread anyway; CPUAffinity= of the service binds it")),
+    ("vrrp_netlink_cmd_rcv_bufs", Note(BUFFERS)),
+    ("vrrp_netlink_cmd_rcv_bufs_force", Note(BUFFERS)),
+    ("vrrp_netlink_monitor_rcv_bufs", Note(BUFFERS)),
+    ("vrrp_netlink_monitor_rcv_bufs_force", Note(BUFFERS)),
+    ("process_monitor_rcv_bufs", Note(PROCESS_EVENTS)),
+    ("process_monitor_rcv_bufs_force", Note(PROCESS_EVENTS)),
+    ("vrrp_rx_bufs_policy", Note(BUFFERS)),
+    ("vrrp_rx_bufs_multiplier", Note(BUFFERS)),
+    ("snmp_socket", Note("it counts only with enable_snmp_vrrp")),
+    ("enable_traps", Note("it counts only with enable_snmp_vrrp")),
     ("enable_snmp_vrrp", Advise(SNMP)),
     ("enable_snmp_keepalived", Advise(SNMP)),
-    ("enable_snmp_checker", Advise(SNMP)),
+    ("enable_snmp_checker", Note(VIRTUAL_SERVERS)),
     ("enable_snmp_rfc", Advise(SNMP)),
     ("enable_snmp_rfcv2", Advise(SNMP)),
     ("enable_snmp_rfcv3", Advise(SNMP)),
     ("enable_dbus", Advise(SNMP)),
-    ("dbus_service_name", Advise(SNMP)),
-    (
-        "log_unknown_vrids",
-        Advise("`xvrrp status` counts adverts that belong to no virtual router of this host; remove it"),
-    ),
-    ("v3_checksum_as_v2", Ignore),
-    ("use_symlink_paths", Ignore),
-    ("iproute_etc_dir", Ignore),
-    ("iproute_usr_dir", Ignore),
-    ("vrrp_owner_ignore_adverts", Advise("instead, give the owner's addresses to no other router")),
-    ("vrrp_delay_after_boot", Advise("to start the service later, use ExecStartPre=/bin/sleep N")),
-    ("json_version", Advise(SNMP)),
-    ("json_dump_file", Advise(SNMP)),
-    ("state_dump_file", Advise(SNMP)),
-    ("stats_dump_file", Advise(SNMP)),
-    ("dbus_no_interface_name", Advise(SNMP)),
-    ("snmp_rs_stats_update_interval", Advise(SNMP)),
-    ("snmp_vs_stats_update_interval", Advise(SNMP)),
+    ("dbus_service_name", Note("it counts only with enable_dbus")),
+    ("log_unknown_vrids", Note("`xvrrp status` counts adverts that belong to no virtual router of this host")),
+    ("v3_checksum_as_v2", Note("both forms of the checksum are accepted, and the one that the peer uses is sent")),
+    ("use_symlink_paths", Note("the path of a script is used as it is written")),
+    ("iproute_etc_dir", Note("it counts only for names in routes and rules")),
+    ("iproute_usr_dir", Note("it counts only for names in routes and rules")),
+    ("vrrp_owner_ignore_adverts", Note(super::advice::OWNER)),
+    ("vrrp_delay_after_boot", Read(|global, it, report| global.boot_delay = delay(it, report))),
+    ("json_version", Note("it counts only for a dump of keepalived's own data")),
+    ("json_dump_file", Note("`xvrrp status --json` shows the states")),
+    ("state_dump_file", Note("`xvrrp status --json` shows the states")),
+    ("stats_dump_file", Note("`xvrrp status --json` shows the states")),
+    ("dbus_no_interface_name", Note("it counts only with enable_dbus")),
+    ("snmp_rs_stats_update_interval", Note(VIRTUAL_SERVERS)),
+    ("snmp_vs_stats_update_interval", Note(VIRTUAL_SERVERS)),
     ("umask", Advise("set UMask= of the service")),
     ("reload_time_file", Advise("use a systemd timer, or at(1)")),
-    ("reload_repeat", Advise("use a systemd timer")),
+    ("reload_repeat", Note("it counts only with reload_time_file")),
     ("reload_file", Advise("write a new file beside the old one, and rename it")),
-    ("smtp_alert_checker", Advise(LVS)),
-    ("checker_log_all_failures", Advise(LVS)),
-    ("checker_process_name", Advise(LVS)),
-    ("lvs_process_name", Advise(LVS)),
-    ("lvs_timeouts", Advise(LVS)),
-    ("lvs_flush", Advise(LVS)),
-    ("lvs_flush_on_stop", Advise(LVS)),
-    ("lvs_flush_onstop", Advise(LVS)),
+    ("smtp_alert_checker", Note(VIRTUAL_SERVERS)),
+    ("checker_log_all_failures", Note(VIRTUAL_SERVERS)),
+    ("checker_process_name", Note(VIRTUAL_SERVERS)),
+    ("lvs_process_name", Note(VIRTUAL_SERVERS)),
+    ("lvs_timeouts", Note(VIRTUAL_SERVERS)),
+    ("lvs_flush", Note(VIRTUAL_SERVERS)),
+    ("lvs_flush_on_stop", Note(VIRTUAL_SERVERS)),
+    ("lvs_flush_onstop", Note(VIRTUAL_SERVERS)),
     (
         "lvs_sync_daemon",
         Advise("start and stop it by a notify program: ipvsadm --start-daemon master --mcast-interface IF"),
     ),
-    ("lvs_notify_fifo", Advise(LVS)),
-    ("lvs_notify_fifo_script", Advise(LVS)),
-    ("lvs_netlink_cmd_rcv_bufs", Advise(LVS)),
-    ("lvs_netlink_cmd_rcv_bufs_force", Advise(LVS)),
-    ("lvs_netlink_monitor_rcv_bufs", Advise(LVS)),
-    ("lvs_netlink_monitor_rcv_bufs_force", Advise(LVS)),
-    ("rs_init_notifies", Advise(LVS)),
-    ("checker_priority", Advise(LVS)),
-    ("checker_no_swap", Advise(LVS)),
-    ("checker_rt_priority", Advise(LVS)),
-    ("checker_cpu_affinity", Advise(LVS)),
-    ("checker_rlimit_rttime", Advise(LVS)),
-    ("checker_rlimit_rtime", Advise(LVS)),
-    ("nftables_ipvs", Advise(LVS)),
-    ("nftables_ipvs_priority", Advise(LVS)),
-    ("nftables_ipvs_start_fwmark", Advise(LVS)),
-    ("bfd_priority", Advise(super::advice::BFD)),
-    ("bfd_no_swap", Advise(super::advice::BFD)),
-    ("bfd_rt_priority", Advise(super::advice::BFD)),
-    ("bfd_cpu_affinity", Advise(super::advice::BFD)),
-    ("bfd_rlimit_rttime", Advise(super::advice::BFD)),
-    ("bfd_rlimit_rtime", Advise(super::advice::BFD)),
+    ("lvs_notify_fifo", Note(VIRTUAL_SERVERS)),
+    ("lvs_notify_fifo_script", Note(VIRTUAL_SERVERS)),
+    ("lvs_netlink_cmd_rcv_bufs", Note(VIRTUAL_SERVERS)),
+    ("lvs_netlink_cmd_rcv_bufs_force", Note(VIRTUAL_SERVERS)),
+    ("lvs_netlink_monitor_rcv_bufs", Note(VIRTUAL_SERVERS)),
+    ("lvs_netlink_monitor_rcv_bufs_force", Note(VIRTUAL_SERVERS)),
+    ("rs_init_notifies", Note(VIRTUAL_SERVERS)),
+    ("checker_priority", Note(VIRTUAL_SERVERS)),
+    ("checker_no_swap", Note(VIRTUAL_SERVERS)),
+    ("checker_rt_priority", Note(VIRTUAL_SERVERS)),
+    ("checker_cpu_affinity", Note(VIRTUAL_SERVERS)),
+    ("checker_rlimit_rttime", Note(VIRTUAL_SERVERS)),
+    ("checker_rlimit_rtime", Note(VIRTUAL_SERVERS)),
+    ("nftables_ipvs", Note(VIRTUAL_SERVERS)),
+    ("nftables_ipvs_priority", Note(VIRTUAL_SERVERS)),
+    ("nftables_ipvs_start_fwmark", Note(VIRTUAL_SERVERS)),
+    ("bfd_priority", Note("it counts only for a bfd_instance")),
+    ("bfd_no_swap", Note("it counts only for a bfd_instance")),
+    ("bfd_rt_priority", Note("it counts only for a bfd_instance")),
+    ("bfd_cpu_affinity", Note("it counts only for a bfd_instance")),
+    ("bfd_rlimit_rttime", Note("it counts only for a bfd_instance")),
+    ("bfd_rlimit_rtime", Note("it counts only for a bfd_instance")),
 ];
 
-const FIFO: &str = "there is no FIFO; use a notify program, which gets the same words";
 const SCHEDULING: &str =
     "the election runs on a real-time thread in locked memory anyway; realtime_priority in [agent] sets its priority";
-const BUFFERS: &str = "adverts and changes of interfaces are received without such buffers; remove it";
+const BUFFERS: &str = "adverts are received without sockets, and a lost message about an interface is noticed";
+const PROCESS_EVENTS: &str = "if events of processes are missed, the agent reads all of /proc again";
+const FIREWALL: &str = "xvrrp needs no firewall: the kernel half admits and drops frames by itself";
+const OWN: &str = "it concerns only the processes and files of keepalived";
+const VIRTUAL_SERVERS: &str = "it counts only for a virtual_server";
 const SNMP: &str = "there is no SNMP, D-Bus or dump; `xvrrp status --json` shows the states";
-const LVS: &str = super::advice::LVS;
+
+/// The user of scripts in keepalived, if there is such a user.
+const DEFAULT_USER: &str = "keepalived_script";
 
 fn set_alert(global: &mut Global, it: &Statement, report: &mut ImportReport) {
     global.alert = it.switch(report).map(|alert| Located::new(alert, &it.location));
 }
 
+/// Reads seconds. Returns microseconds.
+fn delay(it: &Statement, report: &mut ImportReport) -> Option<Located<u64>> {
+    let text = it.value(report)?;
+    let micros = seconds(text);
+    if micros.is_none() {
+        let advice = format!("{text:?} is not a number of seconds, so keepalived ignores it; correct it");
+        report.note(&it.location, &it.keyword, advice);
+    }
+    micros.map(|micros| Located::new(micros, &it.location))
+}
+
 impl Global {
-    /// Makes the table `[agent]`, unless it would be empty.
-    pub fn agent(&self, report: &mut ImportReport) -> Option<Table> {
-        let Located { value: id, location } = self.router_id.as_ref()?;
-        let valid = sanitize(id);
-        if valid != *id {
-            let advice = format!("{id:?} becomes {valid:?}: only A-Z a-z 0-9 . _ - are allowed");
-            report.add(location, "router_id", advice);
+    /// Reads `net_namespace`.
+    pub fn set_netns(&mut self, it: &Statement, report: &mut ImportReport) {
+        match (it.word(0), &self.netns) {
+            (Some(name), None) => self.netns = Some(Located::new(name.to_owned(), &it.location)),
+            (None, _) => report.note(&it.location, "net_namespace", "has no name, so keepalived ignores it; add one"),
+            (Some(_), Some(first)) => {
+                let advice = format!("keepalived uses the first one, {:?}, and ignores this; remove it", first.value);
+                report.note(&it.location, "net_namespace", advice);
+            }
         }
-        let mut table = Table::new("[agent]", location);
-        table.set("router_id", valid, location);
+    }
+
+    /// Returns whether keepalived writes to FIFOs.
+    pub fn has_fifos(&self) -> bool {
+        self.fifo.is_used() || self.vrrp_fifo.is_used()
+    }
+
+    /// Adds `notify_priority_changes` of a virtual router, which keepalived ignores without a FIFO.
+    pub fn write_priority_changes(&self, own: Option<&Located<bool>>, table: &mut Table, report: &mut ImportReport) {
+        match own.or(self.priority_changes.as_ref()).filter(|on| on.value) {
+            Some(Located { location, .. }) if self.has_fifos() => {
+                table.set("notify_priority_changes", true, location);
+            }
+            Some(Located { location, .. }) => {
+                let advice = "there is no FIFO, so keepalived writes nothing either";
+                report.note(location, "notify_priority_changes", advice);
+            }
+            None => {}
+        }
+    }
+
+    /// Makes the table `[agent]`, unless it would be empty. `has_scripts` says whether the configuration has any
+    /// script, and `statics` is what is on the host whatever the roles are.
+    pub fn agent(&self, path: &Path, has_scripts: bool, statics: Statics, report: &mut ImportReport) -> Option<Table> {
+        let Self { router_id, netns, startup_delay, boot_delay, script_user, script_security, .. } = self;
+        let fifos = [&self.fifo, &self.vrrp_fifo].map(|fifo| fifo.element(self.states_on_reload, report));
+        let default_user = has_scripts && script_user.is_none() && command::host_has_user(DEFAULT_USER);
+        let first = router_id.as_ref().map(|id| &id.location);
+        let first = first.or(netns.as_ref().map(|netns| &netns.location));
+        let first = first.or(startup_delay.as_ref().or(boot_delay.as_ref()).map(|delay| &delay.location));
+        let first = first.or(script_user.as_ref().map(|user| &user.location)).or(script_security.as_ref());
+        let first = first.or(self.fifo.location()).or(self.vrrp_fifo.location()).or(statics.locations().next());
+        let beginning = Location::new(path, 0);
+        let mut table = Table::new("[agent]", first.or(default_user.then_some(&beginning))?);
+        if let Some(Located { value: id, location }) = router_id {
+            let valid = sanitize(id);
+            if valid != *id {
+                let advice = format!("{id:?} becomes {valid:?}: only A-Z a-z 0-9 . _ - are allowed");
+                report.changed(location, "router_id", advice);
+            }
+            table.set("router_id", valid, location);
+        }
+        if let Some(Located { value, location }) = netns {
+            table.set("netns", value.as_str(), location);
+        }
+        if let Some(Located { value, location }) = startup_delay {
+            table.set("startup_delay", duration(*value), location);
+        }
+        if let Some(Located { value, location }) = boot_delay {
+            table.set("boot_delay", duration(*value), location);
+        }
+        match (script_user, script_security) {
+            (Some(user), _) => table.set("script_user", user.value.as_str(), &user.location),
+            (None, _) if default_user => table.choose("script_user", DEFAULT_USER, "keepalived: its default"),
+            (None, Some(location)) if has_scripts => {
+                let advice = "without script_user and a user keepalived_script, keepalived ignores all scripts that have \
+                              no user; here the agent's user runs them: add script_user";
+                report.changed(location, "enable_script_security", advice);
+            }
+            (None, _) => {}
+        }
+        if let Some(location) = script_security {
+            table.set("script_security", true, location);
+        }
+        table.set_list("notify_fifo", fifos.into_iter().flatten().collect());
+        statics.write(&mut table);
         Some(table)
     }
 }

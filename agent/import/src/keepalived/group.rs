@@ -12,7 +12,7 @@ use super::table::{
     Handling::{Advise, Read},
     apply,
 };
-use super::track::{IN_GROUP, TrackReference};
+use super::track::{ImportedChecks, TrackReference, Weightless};
 use super::tree::Statement;
 
 /// Directives of a block.
@@ -25,10 +25,13 @@ pub(super) struct GroupDirectives {
     /// Whether members keep the weights of the checks that they track themselves.
     weights: bool,
     programs: Programs,
+    /// For members that do not say themselves.
+    priority_changes: Option<Located<bool>>,
     alert: Option<Located<bool>>,
 }
 
-const DIRECTIVES: Directives<GroupDirectives> = &[
+/// Words in a block.
+pub(super) const DIRECTIVES: Directives<GroupDirectives> = &[
     (
         "group",
         Read(|group, it, _| {
@@ -45,7 +48,12 @@ const DIRECTIVES: Directives<GroupDirectives> = &[
     ("notify_backup", Read(|group, it, report| group.programs.add(it, report))),
     ("notify_fault", Read(|group, it, report| group.programs.add(it, report))),
     ("notify_stop", Read(|group, it, report| group.programs.add(it, report))),
-    ("notify_priority_changes", Advise("there is no FIFO; `xvrrp status` shows the priority")),
+    (
+        "notify_priority_changes",
+        Read(|group, it, report| {
+            group.priority_changes = it.switch(report).map(|on| Located::new(on, &it.location));
+        }),
+    ),
     (
         "smtp_alert",
         Read(|group, it, report| {
@@ -56,7 +64,7 @@ const DIRECTIVES: Directives<GroupDirectives> = &[
     ("sync_group_tracking_weight", Read(|group, _, _| group.weights = true)),
 ];
 
-/// Reads all groups. Each member also tracks what its group tracks.
+/// Reads all groups, with what that means for their members.
 pub(super) fn read(
     statements: &[&Statement],
     instances: &mut [InstanceDirectives],
@@ -72,6 +80,7 @@ pub(super) fn read(
             tracked: Vec::new(),
             weights: false,
             programs: Programs::default(),
+            priority_changes: None,
             alert: None,
         };
         apply(DIRECTIVES, &mut group, statement, report);
@@ -79,12 +88,21 @@ pub(super) fn read(
             match instances.iter_mut().find(|instance| instance.original_name == *value) {
                 Some(instance) => {
                     if !group.weights {
-                        instance.tracked.iter_mut().for_each(|tracked| tracked.weightless = Some(IN_GROUP));
+                        for tracked in &mut instance.tracked {
+                            tracked.weightless = Some(Weightless::Member);
+                        }
                     }
-                    instance.tracked.extend(group.tracked.iter().cloned());
+                    if instance.is_owner() {
+                        for tracked in &mut group.tracked {
+                            tracked.weightless = Some(Weightless::GroupOfOwner);
+                        }
+                    }
+                    if instance.priority_changes.is_none() {
+                        instance.priority_changes.clone_from(&group.priority_changes);
+                    }
                     value.clone_from(&instance.name);
                 }
-                None => report.add(
+                None => report.changed(
                     location,
                     "group",
                     format!("there is no vrrp_instance {value:?}, so keepalived ignores it; remove it"),
@@ -92,21 +110,43 @@ pub(super) fn read(
             }
         }
         group.members.retain(|member| instances.iter().any(|instance| instance.name == member.value));
+        if group.members.is_empty() {
+            let advice = format!("{name:?} has no members, so keepalived ignores it; list them in group");
+            report.changed(&statement.location, "vrrp_sync_group", advice);
+            continue;
+        }
         groups.push(group);
     }
     groups
 }
 
 impl GroupDirectives {
-    /// Makes the table `[[sync_group]]`.
-    pub fn table(self, global: &Global, report: &mut ImportReport) -> Table {
+    /// Returns its notify scripts.
+    pub fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    /// Returns its `smtp_alert`.
+    pub fn alert(&self) -> Option<&Located<bool>> {
+        self.alert.as_ref()
+    }
+
+    /// Makes the table `[[sync_group]]`. `has_mail` says whether the result has a `[mail]`.
+    pub fn table(
+        self,
+        global: &Global,
+        has_mail: bool,
+        checks: &mut ImportedChecks,
+        report: &mut ImportReport,
+    ) -> Table {
         let location = &self.name.location;
         let mut table = Table::new("[[sync_group]]", location);
         table.set("name", self.name.value.as_str(), location);
         table.set_list("members", self.members);
-        self.programs.write(&mut table, global, report);
-        if let Some(alert) = self.alert.filter(|alert| alert.value) {
-            global.report_alert(&alert, report);
+        checks.write(&self.tracked, &mut table, report);
+        self.programs.write(&mut table);
+        if has_mail {
+            global.write_group_alert(self.alert.as_ref(), &mut table);
         }
         table
     }

@@ -1,20 +1,26 @@
 //! Reads `vrrp_instance`.
 
+use std::net::IpAddr;
+
 use super::super::location::{Located, Location};
 use super::super::names::TakenNames;
 use super::super::report::ImportReport;
 use super::super::time::seconds;
 use super::address::{self, AddressLine};
 use super::announce::AnnounceDirectives;
-use super::peer;
+use super::election::ElectionRules;
+use super::peer::{self, Peer};
 use super::program::Programs;
+use super::routing::Routing;
 use super::table::{
     Directives,
-    Handling::{Advise, Ignore, Read},
+    Handling::{Advise, Note, Read},
 };
 use super::track::TrackReference;
 use super::tree::Statement;
 
+/// Default of keepalived and of xvrrp.
+pub(super) const DEFAULT_PRIORITY: u32 = 100;
 /// Priority of the owner of the addresses.
 pub(super) const OWNER: u32 = 255;
 /// A second in microseconds.
@@ -39,16 +45,24 @@ pub(super) struct InstanceDirectives {
     pub addresses: Vec<AddressLine>,
     pub nopreempt: Option<Location>,
     pub preempt_delay: Option<Located<u64>>,
+    /// Line of `dont_track_primary`.
+    pub ignores_carrier: Option<Location>,
+    pub election: ElectionRules,
     pub accept: Option<Located<bool>>,
     pub strict: Option<Located<bool>>,
     pub vmac: Option<Location>,
     pub password_type: Option<Located<String>>,
     pub password: Option<Located<String>>,
     pub announcements: AnnounceDirectives,
-    /// Elements of `unicast_peers` in the result.
-    pub peers: Vec<Located<toml::Value>>,
+    pub peers: Vec<Peer>,
+    /// Line of `unicast_fault_no_peer`.
+    pub fault_without_peers: Option<Location>,
+    /// Address that adverts come from, with the directive that sets it.
+    pub source: Option<(String, Located<IpAddr>)>,
     pub tracked: Vec<TrackReference>,
+    pub routing: Routing,
     pub programs: Programs,
+    pub priority_changes: Option<Located<bool>>,
     pub alert: Option<Located<bool>>,
 }
 
@@ -57,14 +71,13 @@ pub(super) const DIRECTIVES: Directives<InstanceDirectives> = &[
         "state",
         Read(|instance, it, report| match it.value(report) {
             Some("MASTER") => instance.master = Some(it.location.clone()),
-            // Without a state, keepalived starts as Backup too, unless the priority is 255.
+            // Without a state, keepalived starts as Backup too, unless the priority is 255. A BACKUP after MASTER does
+            // not count.
             Some("BACKUP") | None => {}
             Some(other) => {
-                report.add(
-                    &it.location,
-                    "state",
-                    format!("{other:?} is neither MASTER nor BACKUP; the priority decides"),
-                );
+                instance.master = None;
+                let advice = format!("{other:?} is neither MASTER nor BACKUP, so keepalived takes it for BACKUP");
+                report.note(&it.location, "state", advice);
             }
         }),
     ),
@@ -77,20 +90,28 @@ pub(super) const DIRECTIVES: Directives<InstanceDirectives> = &[
     (
         "virtual_router_id",
         Read(|instance, it, report| {
-            instance.vrid = it.number(1..=255, report).map(|vrid| Located::new(vrid, &it.location));
+            let vrid = it.exact_number(1..=255, report);
+            instance.vrid = vrid.map(|vrid| Located::new(vrid, &it.location)).or(instance.vrid.take());
         }),
     ),
     (
         "version",
         Read(|instance, it, report| {
-            let version = it.number(2..=3, report);
-            instance.version = version.map(|version| Located::new(if version == 2 { 2 } else { 3 }, &it.location));
+            let Some(version) = it.number(2..=3, report) else { return };
+            let version = if version == 2 { 2 } else { 3 };
+            let first = instance.version.get_or_insert_with(|| Located::new(version, &it.location));
+            if first.value != version {
+                let advice = format!("keepalived uses the first version, {}, and ignores this one", first.value);
+                report.note(&it.location, "version", advice);
+            }
         }),
     ),
     (
         "priority",
         Read(|instance, it, report| {
-            instance.priority = it.number(1..=OWNER, report).map(|priority| Located::new(priority, &it.location));
+            // With an invalid one, keepalived uses its default.
+            let priority = it.exact_number(1..=OWNER, report).unwrap_or(DEFAULT_PRIORITY);
+            instance.priority = Some(Located::new(priority, &it.location));
         }),
     ),
     (
@@ -100,7 +121,7 @@ pub(super) const DIRECTIVES: Directives<InstanceDirectives> = &[
                 it.value(report).and_then(seconds).filter(|micros| (CENTISECOND..=255 * SECOND).contains(micros));
             match interval {
                 Some(micros) => instance.advert_interval = Some(Located::new(micros, &it.location)),
-                None => report.add(
+                None => report.note(
                     &it.location,
                     "advert_int",
                     "is not a time from 0.01 to 255 seconds, so keepalived ignores it; correct it",
@@ -118,11 +139,11 @@ pub(super) const DIRECTIVES: Directives<InstanceDirectives> = &[
             Some(micros) if micros <= 1_000 * SECOND => {
                 instance.preempt_delay = Some(Located::new(micros, &it.location)).filter(|delay| delay.value > 0);
             }
-            _ => report.add(
-                &it.location,
-                "preempt_delay",
-                "is not a time from 0 to 1000 seconds, so keepalived ignores it; correct it",
-            ),
+            _ => {
+                instance.preempt_delay = None;
+                let advice = "is not a time from 0 to 1000 seconds, so keepalived ignores it; correct it";
+                report.note(&it.location, "preempt_delay", advice);
+            }
         }),
     ),
     ("accept", Read(|instance, it, _| instance.accept = Some(Located::new(true, &it.location)))),
@@ -138,7 +159,7 @@ pub(super) const DIRECTIVES: Directives<InstanceDirectives> = &[
         Read(|instance, it, report| {
             instance.vmac = Some(it.location.clone());
             if it.words.iter().any(|word| word.contains(':')) {
-                report.add(
+                report.changed(
                     &it.location,
                     "use_vmac",
                     "the virtual MAC address follows from the VRID (RFC 9568 7.3), on all routers; remove this one",
@@ -146,12 +167,9 @@ pub(super) const DIRECTIVES: Directives<InstanceDirectives> = &[
             }
         }),
     ),
-    // The virtual MAC has no interface of its own: adverts are sent from it on the interface itself.
-    ("vmac_xmit_base", Ignore),
-    ("use_vmac_addr", Ignore),
+    ("vmac_xmit_base", Note("the virtual MAC has no interface of its own: adverts are sent on the interface itself")),
+    ("use_vmac_addr", Note("the virtual MAC has no interface of its own: it is used for every address")),
     ("authentication", Read(|instance, it, report| super::table::apply(AUTHENTICATION, instance, it, report))),
-    ("auth_type", Read(set_password_type)),
-    ("auth_pass", Read(set_password)),
     (
         "auth_hmac",
         Advise(
@@ -161,37 +179,32 @@ pub(super) const DIRECTIVES: Directives<InstanceDirectives> = &[
     ("garp_master_repeat", Read(|instance, it, report| instance.announcements.set_repeat(it, report))),
     ("garp_master_delay", Read(|instance, it, report| instance.announcements.set_delay(it, report))),
     ("garp_master_refresh", Read(|instance, it, report| instance.announcements.set_refresh(it, report))),
-    // An advert of another router is answered at once, and so is a conflicting claim.
-    ("garp_master_refresh_repeat", Ignore),
-    ("garp_lower_prio_delay", Ignore),
-    ("garp_lower_prio_repeat", Ignore),
+    ("garp_master_refresh_repeat", Read(|instance, it, report| instance.announcements.set_refresh_repeat(it, report))),
+    ("garp_lower_prio_delay", Read(|instance, it, report| instance.announcements.set_lower_priority(it, report))),
+    ("garp_lower_prio_repeat", Read(|instance, it, report| instance.announcements.set_lower_priority(it, report))),
     (
         "unicast_peer",
         Read(|instance, it, report| {
-            instance.peers.extend(it.statements().iter().map(|peer| peer::read(peer, report)));
+            for line in it.statements() {
+                peer::read(line, &mut instance.peers, report);
+            }
         }),
     ),
-    (
-        "unicast_src_ip",
-        Advise("adverts are sent from the interface's first address that is not virtual; make this one the first"),
-    ),
-    (
-        "mcast_src_ip",
-        Advise("adverts are sent from the interface's first address that is not virtual; make this one the first"),
-    ),
+    ("unicast_src_ip", Read(set_source)),
+    ("mcast_src_ip", Read(set_source)),
     (
         "unicast_ttl",
         Read(|_, it, report| {
             if it.value(report).is_some_and(|ttl| ttl != "255") {
                 let advice = "adverts are sent with TTL 255; while the other routers send with this one, they need a \
                               min_ttl in unicast_peers";
-                report.add(&it.location, "unicast_ttl", advice);
+                report.changed(&it.location, "unicast_ttl", advice);
             }
         }),
     ),
-    ("unicast_fault_no_peer", Ignore),
-    ("check_unicast_src", Ignore),
-    ("old_unicast_checksum", Ignore),
+    ("unicast_fault_no_peer", Read(|instance, it, _| instance.fault_without_peers = Some(it.location.clone()))),
+    ("check_unicast_src", Note("adverts from addresses that are not in unicast_peers are always discarded")),
+    ("old_unicast_checksum", Note("both forms of the checksum are accepted, and the one that the peer uses is sent")),
     ("track_interface", Read(|instance, it, _| instance.tracked.extend(TrackReference::read(it)))),
     ("track_script", Read(|instance, it, _| instance.tracked.extend(TrackReference::read(it)))),
     ("track_process", Read(|instance, it, _| instance.tracked.extend(TrackReference::read(it)))),
@@ -202,66 +215,90 @@ pub(super) const DIRECTIVES: Directives<InstanceDirectives> = &[
     ("notify_backup", Read(|instance, it, report| instance.programs.add(it, report))),
     ("notify_fault", Read(|instance, it, report| instance.programs.add(it, report))),
     ("notify_stop", Read(|instance, it, report| instance.programs.add(it, report))),
+    ("notify_deleted", Read(|instance, it, report| instance.programs.add(it, report))),
+    ("notify_master_rx_lower_pri", Read(|instance, it, report| instance.programs.add(it, report))),
     (
-        "notify_deleted",
-        Advise("a virtual router that is removed from the configuration is stopped: see STOP in docs/configuration.md"),
+        "notify_priority_changes",
+        Read(|instance, it, report| {
+            instance.priority_changes = it.switch(report).map(|on| Located::new(on, &it.location));
+        }),
     ),
-    (
-        "notify_master_rx_lower_pri",
-        Advise("no program is run for an advert of a lower priority; the log and the counters report it"),
-    ),
-    ("notify_priority_changes", Advise("there is no FIFO; `xvrrp status` shows the priority")),
     (
         "smtp_alert",
         Read(|instance, it, report| {
             instance.alert = it.switch(report).map(|alert| Located::new(alert, &it.location));
         }),
     ),
-    ("skip_check_adv_addr", Ignore),
-    ("native_ipv6", Ignore),
-    // When an address is removed, the agent keeps the other addresses of the network.
-    ("promote_secondaries", Ignore),
-    ("linkbeat_use_polling", Ignore),
-    // Both forms are accepted, and the form that the peer uses is sent.
-    ("v3_checksum_as_v2", Ignore),
-    // A Backup whose timer expires late first checks whether an advert has arrived in the meantime.
-    ("thread_timer_expired", Ignore),
-    ("timer_expired_backup", Ignore),
-    ("owner_ignore_adverts", Advise("instead, give the owner's addresses to no other router")),
+    ("skip_check_adv_addr", Note("comparing the addresses of an advert costs next to nothing in the kernel half")),
+    ("native_ipv6", Note("the addresses decide the family")),
+    ("promote_secondaries", Note("when an address is removed, the other addresses of its network always stay")),
+    ("linkbeat_use_polling", Note(super::advice::CARRIER)),
+    ("v3_checksum_as_v2", Note("both forms of the checksum are accepted, and the one that the peer uses is sent")),
+    ("thread_timer_expired", Note(LATE_TIMER)),
+    ("timer_expired_backup", Note(LATE_TIMER)),
+    ("owner_ignore_adverts", Note(super::advice::OWNER)),
     ("no_virtual_ipaddress", Advise("a virtual router must have an address; add one")),
-    ("debug", Ignore),
-    ("kernel_rx_buf_size", Advise("adverts are received without a socket; remove it")),
-    ("dont_track_primary", Advise("an interface without a carrier is always a fault; remove it")),
-    ("track_src_ip", Advise("a virtual router always waits while its interface has no address of its own; remove it")),
-    ("mcast_dst_ip", Advise("adverts are sent to 224.0.0.18 and ff02::12; allow those groups instead")),
+    ("debug", Note("it changes only what keepalived logs")),
+    ("kernel_rx_buf_size", Note("adverts are received without a socket")),
+    ("dont_track_primary", Read(|instance, it, _| instance.ignores_carrier = Some(it.location.clone()))),
+    ("track_src_ip", Note("a virtual router always waits while its interface lacks the address of its adverts")),
     (
-        "down_timer_adverts",
-        Advise(
-            "Active_Down_Interval is three intervals and Skew_Time (RFC 9568 6.1); choose advert_interval accordingly",
-        ),
+        "mcast_dst_ip",
+        Read(|_, it, report| match it.value(report) {
+            Some("224.0.0.18" | "ff02::12") => report.note(&it.location, "mcast_dst_ip", "it is the default"),
+            Some(_) => {
+                let advice = "adverts are sent to 224.0.0.18 and ff02::12; use those groups on all routers";
+                report.add(&it.location, "mcast_dst_ip", advice);
+            }
+            None => {}
+        }),
     ),
-    ("lower_prio_no_advert", Advise("xvrrp always answers a lower priority with an advert at once; remove it")),
-    ("higher_prio_send_advert", Advise("xvrrp never does this; remove it")),
+    ("down_timer_adverts", Read(|instance, it, report| instance.election.set_down_timer_adverts(it, report))),
+    ("lower_prio_no_advert", Read(|instance, it, report| instance.election.set_lower_no_advert(it, report))),
+    ("higher_prio_send_advert", Read(|instance, it, report| instance.election.set_higher_send_advert(it, report))),
     ("garp_extra_if", Advise("addresses are only on the interface of their virtual router; remove it")),
     ("vmac_garp_intvl", Advise("addresses are only on the interface of their virtual router; remove it")),
+    ("virtual_routes", Read(|instance, it, report| instance.routing.add_routes(it, report))),
+    ("virtual_rules", Read(|instance, it, report| instance.routing.add_rules(it, report))),
     (
-        "virtual_routes",
-        Advise("use a notify program that adds the routes on MASTER and removes them on every other state"),
+        "use_ipvlan",
+        Read(|_, it, report| {
+            let advice = "addresses are on the interface itself, which has the MAC address that an ipvlan would have";
+            report.changed(&it.location, "use_ipvlan", advice);
+        }),
     ),
     (
-        "virtual_rules",
-        Advise("use a notify program that adds the rules on MASTER and removes them on every other state"),
+        "vrf",
+        Read(|_, it, report| {
+            let advice = "addresses are on the interface itself, so they are in its VRF; add the interface to this VRF";
+            report.changed(&it.location, "vrf", advice);
+        }),
     ),
-    ("use_ipvlan", Advise("addresses are on the interface itself; set virtual_mac instead")),
-    ("vrf", Advise("each virtual router has an interface; name that one instead")),
     (
         "lvs_sync_daemon_interface",
         Advise("start and stop it by a notify program: ipvsadm --start-daemon master --mcast-interface IF"),
     ),
 ];
 
-const AUTHENTICATION: Directives<InstanceDirectives> =
+/// Words in the block `authentication`.
+pub(super) const AUTHENTICATION: Directives<InstanceDirectives> =
     &[("auth_type", Read(set_password_type)), ("auth_pass", Read(set_password))];
+
+const LATE_TIMER: &str =
+    "a Backup whose timer expires late always looks first whether an advert has arrived in the meantime";
+
+fn set_source(instance: &mut InstanceDirectives, it: &Statement, report: &mut ImportReport) {
+    if let Some(address) = it.value(report) {
+        let address = address.split(['-', '/']).next().unwrap_or_default();
+        match address.parse() {
+            Ok(address) => instance.source = Some((it.keyword.clone(), Located::new(address, &it.location))),
+            Err(_) => {
+                let advice = format!("{address:?} is not an IP address, so keepalived ignores it; correct it");
+                report.note(&it.location, &it.keyword, advice);
+            }
+        }
+    }
+}
 
 fn set_password_type(instance: &mut InstanceDirectives, it: &Statement, report: &mut ImportReport) {
     instance.password_type = it.value(report).map(|kind| Located::new(kind.to_owned(), &it.location));
@@ -280,7 +317,7 @@ impl InstanceDirectives {
             let advice = format!(
                 "{original_name:?} becomes {name:?}: names must be unique, and only A-Z a-z 0-9 . _ - are allowed"
             );
-            report.add(&statement.location, "vrrp_instance", advice);
+            report.changed(&statement.location, "vrrp_instance", advice);
         }
         Self {
             original_name,
@@ -295,6 +332,8 @@ impl InstanceDirectives {
             addresses: Vec::new(),
             nopreempt: None,
             preempt_delay: None,
+            ignores_carrier: None,
+            election: ElectionRules::default(),
             accept: None,
             strict: None,
             vmac: None,
@@ -302,8 +341,12 @@ impl InstanceDirectives {
             password: None,
             announcements: AnnounceDirectives::default(),
             peers: Vec::new(),
+            fault_without_peers: None,
+            source: None,
             tracked: Vec::new(),
+            routing: Routing::default(),
             programs: Programs::default(),
+            priority_changes: None,
             alert: None,
         }
     }

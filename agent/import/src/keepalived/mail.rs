@@ -4,22 +4,24 @@ use super::super::document::Table;
 use super::super::location::Located;
 use super::super::report::ImportReport;
 use super::global::Global;
-use super::instance::InstanceDirectives;
 
 /// keepalived's default.
 const DEFAULT_SERVER: &str = "127.0.0.1";
 const PLAIN: &str = "keepalived does not encrypt mail; remove this if the server has STARTTLS";
 
 impl Global {
-    /// Makes the table `[mail]`, if keepalived sends mail.
-    pub fn mail(&self, instances: &[InstanceDirectives], report: &mut ImportReport) -> Option<Table> {
-        let wanted = instances.iter().find_map(|instance| self.alert(instance));
+    /// Makes the table `[mail]`, if keepalived sends mail. `alerts` are those of the virtual routers and groups.
+    pub fn mail<'a>(
+        &'a self,
+        mut alerts: impl Iterator<Item = Option<&'a Located<bool>>>,
+        report: &mut ImportReport,
+    ) -> Option<Table> {
+        let wanted = alerts.find_map(|own| self.alert(own));
         let (Some(to), Some(wanted)) = (self.mail_to.first(), wanted) else {
-            let unused =
-                self.mail_to.first().map(|to| (&to.location, "notification_email", "no vrrp_instance has smtp_alert"));
+            let unused = self.mail_to.first().map(|to| (&to.location, "notification_email", "nothing has smtp_alert"));
             let unsent = wanted.map(|alert| (&alert.location, "smtp_alert", "there is no notification_email"));
             if let Some((location, directive, why)) = unused.or(unsent) {
-                report.add(location, directive, format!("{why}, so no mail is sent; add it, or remove this"));
+                report.note(location, directive, format!("{why}, so keepalived sends no mail either"));
             }
             return None;
         };
@@ -34,7 +36,7 @@ impl Global {
             None => {
                 let advice = "without notification_email_from, keepalived uses the names of user and host, and the \
                               import root@localhost: correct from in [mail]";
-                report.add(&wanted.location, "smtp_alert", advice);
+                report.changed(&wanted.location, "smtp_alert", advice);
                 table.choose("from", "root@localhost", "keepalived: no notification_email_from; correct it");
             }
         }
@@ -48,27 +50,30 @@ impl Global {
         Some(table)
     }
 
-    /// Adds `mail` of a virtual router.
-    pub fn write_alert(&self, instance: &InstanceDirectives, table: &mut Table) {
-        match (self.alert(instance), &self.no_faults) {
-            (None, _) => table.choose("mail", false, "keepalived: no smtp_alert"),
-            (Some(alert), None) => table.set("mail", true, &alert.location),
-            (Some(_), Some(location)) => table.set("mail", vec!["active", "backup", "stop"], location),
+    /// Adds `mail` of a virtual router, whose `smtp_alert` is `own`.
+    pub fn write_alert(&self, own: Option<&Located<bool>>, table: &mut Table) {
+        match self.alert(own) {
+            None => table.choose("mail", false, "keepalived: no smtp_alert"),
+            Some(alert) => self.write_occasions(alert, table),
         }
     }
 
-    /// Returns the `smtp_alert` that applies to a virtual router, if it is on.
-    fn alert<'a>(&'a self, instance: &'a InstanceDirectives) -> Option<&'a Located<bool>> {
-        instance.alert.as_ref().or(self.alert.as_ref()).filter(|alert| alert.value)
+    /// Adds `mail` of a group, whose `smtp_alert` is `own`. Without the key, no mail is sent for a group.
+    pub fn write_group_alert(&self, own: Option<&Located<bool>>, table: &mut Table) {
+        if let Some(alert) = self.alert(own) {
+            self.write_occasions(alert, table);
+        }
     }
 
-    /// Reports an `smtp_alert` of a group.
-    pub fn report_alert(&self, alert: &Located<bool>, report: &mut ImportReport) {
-        let advice = if self.mail_to.is_empty() {
-            "there is no notification_email, so no mail is sent; add it, or remove this"
-        } else {
-            "mail is sent for virtual routers, not for groups; write smtp_alert into the vrrp_instances instead"
-        };
-        report.add(&alert.location, "smtp_alert", advice);
+    fn write_occasions(&self, alert: &Located<bool>, table: &mut Table) {
+        match &self.no_faults {
+            None => table.set("mail", true, &alert.location),
+            Some(location) => table.set("mail", vec!["active", "backup", "stop"], location),
+        }
+    }
+
+    /// Returns the `smtp_alert` that applies to a virtual router or a group with this one of its own, if it is on.
+    fn alert<'a>(&'a self, own: Option<&'a Located<bool>>) -> Option<&'a Located<bool>> {
+        own.or(self.alert.as_ref()).filter(|alert| alert.value)
     }
 }

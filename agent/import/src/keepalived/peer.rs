@@ -1,35 +1,66 @@
 //! Reads lines of `unicast_peer`.
 
+use std::net::IpAddr;
+
 use toml::{Table, Value};
 
 use super::super::location::Located;
 use super::super::report::ImportReport;
 use super::tree::Statement;
 
-/// Reads `ADDRESS [min_ttl TTL] [max_ttl TTL]`. Returns an element of `unicast_peers`.
-pub(super) fn read(line: &Statement, report: &mut ImportReport) -> Located<Value> {
-    let address = line.keyword.clone();
-    let mut peer = Value::String(address.clone());
+/// A router that gets adverts by unicast.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub address: IpAddr,
+    /// Element of `unicast_peers` in the result.
+    pub element: Located<Value>,
+}
+
+/// Reads `ADDRESS [min_ttl TTL] [max_ttl TTL]`, unless keepalived ignores the line.
+pub(super) fn read(line: &Statement, peers: &mut Vec<Peer>, report: &mut ImportReport) {
+    let Statement { keyword: text, location, .. } = line;
+    // keepalived ignores a prefix length, and the end of a range.
+    let address = text.split(['-', '/']).next().unwrap_or_default();
+    let Ok(parsed) = address.parse::<IpAddr>() else {
+        let advice = format!("{text:?} is not an IP address, so keepalived ignores it; correct it");
+        return report.changed(location, "unicast_peer", advice);
+    };
+    let family = peers.first().map(|first| first.address.is_ipv6());
+    if family.is_some_and(|ipv6| ipv6 != parsed.is_ipv6()) {
+        let advice = format!("{address} is not of the family of the first peer, so keepalived ignores it; remove it");
+        return report.changed(location, "unicast_peer", advice);
+    }
+    if peers.iter().any(|peer| peer.address == parsed) {
+        return report.note(location, "unicast_peer", format!("{address} is listed twice; keepalived uses the first"));
+    }
+    if address != text {
+        report.note(location, "unicast_peer", format!("{text} is {address}: keepalived ignores what follows"));
+    }
+    let mut element = Value::String(address.to_owned());
     for option in line.words.chunks(2) {
         match option {
             [name, ttl] if name == "min_ttl" && ttl.parse::<u8>().is_ok() => {
                 // A minimum of 0 has the same effect as 1, because nothing is sent with TTL 0.
                 let ttl = ttl.parse::<i64>().unwrap_or_default().max(1);
-                let pairs = [("address", address.clone().into()), ("min_ttl", Value::from(ttl))];
-                peer = pairs.map(|(key, value)| (key.to_owned(), value)).into_iter().collect::<Table>().into();
+                let pairs = [("address", address.into()), ("min_ttl", Value::from(ttl))];
+                element = pairs.map(|(key, value)| (key.to_owned(), value)).into_iter().collect::<Table>().into();
             }
-            [name, _] if name == "max_ttl" => {
-                report.add(
-                    &line.location,
-                    "unicast_peer",
-                    "there is no max_ttl; min_ttl excludes routers that are farther away",
-                );
+            [name, ttl] if name == "max_ttl" && ttl == "255" => {
+                report.note(location, "unicast_peer", "max_ttl 255 is the default");
+            }
+            [name, ttl] if name == "max_ttl" && ttl.parse::<u8>().is_ok() => {
+                let advice = "there is no max_ttl, so adverts of nearer routers are accepted too; min_ttl excludes those \
+                              that are farther away";
+                report.changed(location, "unicast_peer", advice);
             }
             _ => {
-                let advice = format!("{:?} is neither min_ttl nor max_ttl with a TTL; correct it", option.join(" "));
-                report.add(&line.location, "unicast_peer", advice);
+                let advice = format!(
+                    "{:?} is neither min_ttl nor max_ttl with a TTL, so keepalived ignores it; correct it",
+                    option.join(" ")
+                );
+                report.note(location, "unicast_peer", advice);
             }
         }
     }
-    Located::new(peer, &line.location)
+    peers.push(Peer { address: parsed, element: Located::new(element, location) });
 }

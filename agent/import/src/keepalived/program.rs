@@ -1,10 +1,12 @@
 //! Converts notify scripts.
 
+use toml::Value as Toml;
+
 use super::super::document::Table;
 use super::super::location::Located;
 use super::super::report::ImportReport;
-use super::global::Global;
-use super::tree::{Statement, command_words};
+use super::command::{self, Command};
+use super::tree::Statement;
 
 /// Notify scripts of a virtual router or a group.
 #[derive(Debug, Default)]
@@ -16,7 +18,8 @@ struct Program {
     directive: &'static str,
     /// Key of xvrrp.
     key: &'static str,
-    command: Located<Vec<String>>,
+    /// The command, or a table with its user.
+    program: Located<Toml>,
 }
 
 /// Directives of keepalived, with the keys of xvrrp.
@@ -26,45 +29,51 @@ const KEYS: &[(&str, &str)] = &[
     ("notify_backup", "notify_backup"),
     ("notify_fault", "notify_fault"),
     ("notify_stop", "notify_stop"),
+    ("notify_deleted", "notify_deleted"),
+    ("notify_master_rx_lower_pri", "notify_active_lower_priority"),
 ];
 
 impl Programs {
     /// Reads a directive.
     pub fn add(&mut self, it: &Statement, report: &mut ImportReport) {
         let Some((directive, key)) = KEYS.iter().find(|(directive, _)| *directive == it.keyword) else { return };
-        // keepalived removes quotes and backslashes twice: from the line, and from its first argument.
-        let arguments = command_words(&it.text).unwrap_or_default();
-        let command = arguments.get(1).and_then(|command| command_words(command)).filter(|words| !words.is_empty());
-        let Some(command) = command else {
-            return report.add(&it.location, directive, "has no program, or an unpaired quote; correct it");
+        // Without a program, keepalived only uses another word for the removal.
+        if it.keyword == "notify_deleted" && it.words.is_empty() {
+            return self.push(directive, key, Toml::Boolean(true), it, report);
+        }
+        let Some(Command { value: command, rest }) = command::read(it, report) else { return };
+        let program = match command::user(&rest) {
+            Some(user) => Toml::Table(
+                [("run".to_owned(), command), ("user".to_owned(), Toml::String(user))].into_iter().collect(),
+            ),
+            None => command,
         };
-        if let Some(user) = arguments.get(2) {
-            report.add(
-                &it.location,
-                directive,
-                format!("runs as the agent's user, not as {user}; use runuser(1) in the program"),
-            );
+        self.push(directive, key, program, it, report);
+    }
+
+    fn push(
+        &mut self,
+        directive: &'static str,
+        key: &'static str,
+        program: Toml,
+        it: &Statement,
+        report: &mut ImportReport,
+    ) {
+        if self.0.iter().any(|program| program.directive == directive) {
+            return report.note(&it.location, directive, "keepalived uses the first one, and ignores this; remove it");
         }
-        if self.0.iter().any(|program| program.directive == *directive) {
-            return report.add(&it.location, directive, "keepalived uses the first one, and ignores this; remove it");
-        }
-        self.0.push(Program { directive, key, command: Located::new(command, &it.location) });
+        self.0.push(Program { directive, key, program: Located::new(program, &it.location) });
+    }
+
+    /// Returns whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Adds the keys of a virtual router or a group.
-    pub fn write(&self, table: &mut Table, global: &Global, report: &mut ImportReport) {
-        for Program { directive, key, command: Located { value: command, location } } in &self.0 {
-            let [program, arguments @ ..] = command.as_slice() else { continue };
-            if arguments.is_empty() {
-                table.set(key, program.as_str(), location);
-                if let Some(user) = &global.script_user {
-                    let advice = "notify programs run as the agent's user; use runuser(1) in them";
-                    report.add(&user.location, "script_user", advice);
-                }
-            } else {
-                let advice = "a program gets only keepalived's arguments; write a program that contains the others";
-                report.add(location, directive, advice);
-            }
+    pub fn write(&self, table: &mut Table) {
+        for Program { key, program, .. } in &self.0 {
+            table.set(key, program.value.clone(), &program.location);
         }
     }
 }

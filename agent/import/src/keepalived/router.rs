@@ -2,16 +2,13 @@
 //! xvrrp.
 
 use super::super::document::Table;
-use super::super::location::Located;
+use super::super::location::{Located, Location};
 use super::super::report::ImportReport;
 use super::super::time::duration;
 use super::address::{self, AddressLine};
 use super::global::Global;
-use super::instance::{CENTISECOND, InstanceDirectives, OWNER, SECOND};
-use super::track::{AS_OWNER, ImportedChecks};
-
-/// Default of keepalived and of xvrrp.
-const DEFAULT_PRIORITY: u32 = 100;
+use super::instance::{CENTISECOND, DEFAULT_PRIORITY, InstanceDirectives, OWNER, SECOND};
+use super::track::{ImportedChecks, Weightless};
 
 impl InstanceDirectives {
     /// Makes the table `[[virtual_router]]`, unless a required directive is missing. `has_mail` says whether the result
@@ -31,7 +28,7 @@ impl InstanceDirectives {
             _ => None,
         };
         if let Some(missing) = missing {
-            report.add(location, "vrrp_instance", format!("{:?} is left out: {missing}", self.original_name));
+            report.add(location, "vrrp_instance", format!("{:?}: {missing}", self.original_name));
         }
         let (None, Some(interface), Some(vrid)) = (missing, &self.interface, &self.vrid) else { return None };
 
@@ -43,8 +40,13 @@ impl InstanceDirectives {
         let owner = self.write_priority(&mut table, report);
         self.write_interval(version, &mut table, report);
         let addresses = address::choose(&self.addresses, &interface.value, report);
-        table.set_list("addresses", addresses);
-        self.write_preemption(owner, &mut table, report);
+        table.set_list("addresses", addresses.advertised);
+        table.set_list("unadvertised_addresses", addresses.unadvertised);
+        self.write_preemption(global, owner, &mut table, report);
+        if let Some(location) = &self.ignores_carrier {
+            table.set("carrier_fault", false, location);
+        }
+        self.election.write(&global.election, self.strict_mode(global), &mut table, report);
         self.write_accept(global, owner, &mut table);
         match &self.vmac {
             Some(location) => table.set("virtual_mac", true, location),
@@ -57,20 +59,37 @@ impl InstanceDirectives {
             }
         }
         self.write_password(version, global, &mut table, report);
-        table.set_list("unicast_peers", self.peers.clone());
+        table.set_list("unicast_peers", self.peers.iter().map(|peer| peer.element.clone()).collect());
+        if let Some(location) = &self.fault_without_peers {
+            if self.peers.is_empty() {
+                let advice = "without a peer, adverts are sent by multicast, where keepalived has a fault; list the \
+                              other routers in unicast_peer";
+                report.add(location, "unicast_fault_no_peer", advice);
+            } else {
+                report.note(location, "unicast_fault_no_peer", "there are peers, so it has no effect");
+            }
+        }
         self.announcements.write(&global.announcements, &mut table);
         let mut tracked = self.tracked.clone();
         if owner {
             for tracked in &mut tracked {
-                tracked.weightless = Some(AS_OWNER);
+                tracked.weightless = Some(Weightless::Owner);
             }
         }
         checks.write(&tracked, &mut table, report);
         if has_mail {
-            global.write_alert(&self, &mut table);
+            global.write_alert(self.alert.as_ref(), &mut table);
         }
-        self.programs.write(&mut table, global, report);
+        self.programs.write(&mut table);
+        global.write_priority_changes(self.priority_changes.as_ref(), &mut table, report);
+        self.routing.write(&mut table);
         Some(table)
+    }
+
+    /// Returns the line that turns on strict mode, if it is on.
+    fn strict_mode<'a>(&'a self, global: &'a Global) -> Option<&'a Location> {
+        let strict = self.strict.as_ref().or(global.strict.as_ref()).filter(|strict| strict.value);
+        strict.map(|strict| &strict.location)
     }
 
     /// Returns the version.
@@ -93,7 +112,13 @@ impl InstanceDirectives {
         }
     }
 
-    /// Returns whether keepalived treats the virtual router as the owner of the addresses.
+    /// Returns whether keepalived treats the virtual router as the owner of the addresses: a MASTER without a priority
+    /// has 255.
+    pub fn is_owner(&self) -> bool {
+        self.priority.as_ref().map_or(self.master.is_some(), |priority| priority.value == OWNER)
+    }
+
+    /// Returns [`Self::is_owner`].
     fn write_priority(&self, table: &mut Table, report: &mut ImportReport) -> bool {
         // In keepalived, a MASTER without a priority has 255.
         match (&self.priority, &self.master) {
@@ -109,7 +134,7 @@ impl InstanceDirectives {
                 let advice = "becomes 254: keepalived puts the addresses of an owner (priority 255, or MASTER without \
                               a priority) on the interface, but xvrrp expects them there already; to use 255, add them \
                               to the host";
-                report.add(location, "priority", advice);
+                report.changed(location, "priority", advice);
                 table.set_with_note("priority", OWNER - 1, location, "keepalived: 255, the owner of the addresses");
                 true
             }
@@ -128,15 +153,16 @@ impl InstanceDirectives {
             table.set("advert_interval", duration(rounded), location);
         } else {
             let advice = format!("becomes {}, as keepalived rounds it in version {version}", duration(rounded));
-            report.add(location, "advert_int", advice.as_str());
+            report.note(location, "advert_int", advice.as_str());
             table.set_with_note("advert_interval", duration(rounded), location, advice);
         }
     }
 
-    fn write_preemption(&self, owner: bool, table: &mut Table, report: &mut ImportReport) {
+    fn write_preemption(&self, global: &Global, owner: bool, table: &mut Table, report: &mut ImportReport) {
+        let strict = self.strict_mode(global).is_some();
         let why_not = match (&self.master, owner) {
             (Some(_), _) => Some("keepalived ignores it with state MASTER; if xvrrp should apply it, add it by hand"),
-            (None, true) => Some("an owner always preempts; remove it"),
+            (None, true) => Some("an owner always preempts, in keepalived too"),
             (None, false) => None,
         };
         if let Some(why_not) = why_not {
@@ -145,7 +171,7 @@ impl InstanceDirectives {
                 (self.preempt_delay.as_ref().map(|it| &it.location), "preempt_delay"),
             ] {
                 if let Some(location) = location {
-                    report.add(location, directive, why_not);
+                    report.note(location, directive, why_not);
                 }
             }
             return;
@@ -154,12 +180,11 @@ impl InstanceDirectives {
             (Some(location), delay) => {
                 table.set("preempt", false, location);
                 if let Some(delay) = delay {
-                    report.add(
-                        &delay.location,
-                        "preempt_delay",
-                        "has no effect with nopreempt, as in keepalived; remove one of them",
-                    );
+                    report.note(&delay.location, "preempt_delay", "has no effect with nopreempt, as in keepalived");
                 }
+            }
+            (None, Some(delay)) if strict => {
+                report.note(&delay.location, "preempt_delay", "has no effect in strict mode, as in keepalived");
             }
             (None, Some(delay)) => table.set("preempt_delay", duration(delay.value), &delay.location),
             (None, None) => {}
@@ -167,11 +192,10 @@ impl InstanceDirectives {
     }
 
     fn write_accept(&self, global: &Global, owner: bool, table: &mut Table) {
-        let strict = self.strict.as_ref().or(global.strict.as_ref()).filter(|strict| strict.value);
-        match (&self.accept, strict) {
+        match (&self.accept, self.strict_mode(global)) {
             (Some(accept), None) if !accept.value => table.set("accept", false, &accept.location),
             (None, Some(strict)) if !owner => {
-                table.set_with_note("accept", false, &strict.location, "keepalived: strict mode");
+                table.set_with_note("accept", false, strict, "keepalived: strict mode");
             }
             // An owner always accepts, and in strict mode `accept` needs version 3.
             (Some(accept), Some(_)) => table.set("accept", accept.value, &accept.location),
@@ -180,22 +204,22 @@ impl InstanceDirectives {
     }
 
     fn write_password(&self, version: u8, global: &Global, table: &mut Table, report: &mut ImportReport) {
-        let strict = self.strict.as_ref().or(global.strict.as_ref()).is_some_and(|strict| strict.value);
+        let strict = self.strict_mode(global).is_some();
         let (kind, password) = match (&self.password_type, &self.password) {
             (None, None) => return,
             (None, Some(password)) => {
                 let advice = "keepalived ignores it without auth_type PASS; add that on all routers, or remove this";
-                return report.add(&password.location, "auth_pass", advice);
+                return report.note(&password.location, "auth_pass", advice);
             }
             (Some(kind), None) => {
-                return report.add(&kind.location, "auth_type", "keepalived ignores it without auth_pass; remove it");
+                return report.note(&kind.location, "auth_type", "keepalived ignores it without auth_pass; remove it");
             }
             (Some(kind), Some(password)) => (kind, password),
         };
         if version == 3 || strict {
             let advice = "version 3 and strict mode have no authentication, so keepalived ignores it; remove it, and \
                           use allowed_sources";
-            return report.add(&kind.location, "auth_type", advice);
+            return report.note(&kind.location, "auth_type", advice);
         }
         match kind.value.as_str() {
             "PASS" => {
@@ -214,7 +238,11 @@ impl InstanceDirectives {
                  them",
             ),
             _ => {
-                report.add(&kind.location, "auth_type", "is neither PASS nor AH, so keepalived ignores it; correct it");
+                report.note(
+                    &kind.location,
+                    "auth_type",
+                    "is neither PASS nor AH, so keepalived ignores it; correct it",
+                );
             }
         }
     }

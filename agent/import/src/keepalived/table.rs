@@ -1,5 +1,7 @@
 //! Tables of directives, with what the import does with each.
 
+use std::ops::RangeInclusive;
+
 use super::super::report::ImportReport;
 use super::tree::Statement;
 
@@ -7,10 +9,32 @@ use super::tree::Statement;
 pub(super) enum Handling<T> {
     /// Reads it into a `T`, or reports it.
     Read(fn(&mut T, &Statement, &mut ImportReport)),
-    /// Drops it, because xvrrp does the same anyway, or because it does not change what keepalived does.
-    Ignore,
-    /// Reports it with this advice, because it has no counterpart.
+    /// Drops it, because of this: xvrrp does the same anyway, or it does not change what keepalived does.
+    Note(&'static str),
+    /// Leaves it out with this advice, because it has no counterpart.
     Advise(&'static str),
+}
+
+/// What becomes of a directive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The import reads it.
+    Read,
+    /// It needs nothing, because of this.
+    Note(&'static str),
+    /// It is left out with this advice.
+    Advise(&'static str),
+}
+
+#[cfg(test)]
+impl<T> Handling<T> {
+    pub fn answer(&self) -> Answer {
+        match self {
+            Self::Read(_) => Answer::Read,
+            Self::Note(why) => Answer::Note(why),
+            Self::Advise(advice) => Answer::Advise(advice),
+        }
+    }
 }
 
 /// The keywords of a kind of block.
@@ -22,13 +46,13 @@ pub(super) fn apply<T>(directives: Directives<T>, target: &mut T, block: &Statem
         let keyword = statement.keyword.as_str();
         match directives.iter().find(|(name, _)| *name == keyword) {
             Some((_, Handling::Read(read))) => read(target, statement, report),
-            Some((_, Handling::Ignore)) => {}
-            Some((_, Handling::Advise(advice))) => report.add(&statement.location, keyword, *advice),
-            None => {
-                let advice =
-                    format!("keepalived has no such directive in {}; correct the keyword, or remove it", block.keyword);
-                report.add(&statement.location, keyword, advice);
+            Some((_, Handling::Note(why))) => report.note(&statement.location, keyword, *why),
+            Some((_, Handling::Advise(_))) if statement.block.as_ref().is_some_and(Vec::is_empty) => {
+                report.note(&statement.location, keyword, "the block is empty");
             }
+            Some((_, Handling::Advise(advice))) => report.add(&statement.location, keyword, *advice),
+            // The reader has reported it.
+            None => {}
         }
     }
 }
@@ -38,21 +62,45 @@ impl Statement {
     pub fn value(&self, report: &mut ImportReport) -> Option<&str> {
         let value = self.word(0);
         if value.is_none() {
-            report.add(&self.location, &self.keyword, "has no value; add one, or remove the directive");
+            let advice = "has no value, with which keepalived does not start; add one, or remove the directive";
+            report.add(&self.location, &self.keyword, advice);
         }
         value
     }
 
-    /// Parses the first word as a number within the range, or reports it.
-    pub fn number(&self, range: std::ops::RangeInclusive<u32>, report: &mut ImportReport) -> Option<u32> {
+    /// Parses the first word as a number within the range, or reports it. As keepalived does, takes the digits at its
+    /// beginning if other characters follow.
+    pub fn number(&self, range: RangeInclusive<u32>, report: &mut ImportReport) -> Option<u32> {
         let text = self.value(report)?;
-        let number = text.parse().ok().filter(|number| range.contains(number));
-        if number.is_none() {
-            let (min, max) = range.into_inner();
-            let advice = format!("{text:?} is not a number from {min} to {max}, so keepalived ignores it; correct it");
-            report.add(&self.location, &self.keyword, advice);
+        let digits = text.trim_start_matches([' ', '\t', '+']);
+        let digits = digits.get(..digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len()))?;
+        match digits.parse().ok().filter(|number| range.contains(number)) {
+            Some(number) => {
+                if text.parse() != Ok(number) {
+                    let advice = format!("{text:?} is {number} for keepalived, and here; correct it");
+                    report.changed(&self.location, &self.keyword, advice);
+                }
+                Some(number)
+            }
+            None => self.reject_number(text, &range, report),
         }
-        number
+    }
+
+    /// Parses the first word as a number within the range, or reports it. keepalived ignores a number that other
+    /// characters follow.
+    pub fn exact_number(&self, range: RangeInclusive<u32>, report: &mut ImportReport) -> Option<u32> {
+        let text = self.value(report)?;
+        match text.trim_start().parse().ok().filter(|number| range.contains(number)) {
+            Some(number) => Some(number),
+            None => self.reject_number(text, &range, report),
+        }
+    }
+
+    fn reject_number(&self, text: &str, range: &RangeInclusive<u32>, report: &mut ImportReport) -> Option<u32> {
+        let (min, max) = (range.start(), range.end());
+        let advice = format!("{text:?} is not a number from {min} to {max}, so keepalived does not use it; correct it");
+        report.note(&self.location, &self.keyword, advice);
+        None
     }
 
     /// Parses the first word: `on`, `true`, `yes` or nothing; `off`, `false` or `no`. Reports any other word.
@@ -62,7 +110,7 @@ impl Statement {
             Some("off" | "false" | "no") => Some(false),
             Some(text) => {
                 let advice = format!("{text:?} is neither on nor off, so keepalived ignores it; correct it");
-                report.add(&self.location, &self.keyword, advice);
+                report.note(&self.location, &self.keyword, advice);
                 None
             }
         }

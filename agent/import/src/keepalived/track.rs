@@ -7,14 +7,13 @@ use super::super::location::{Located, Location};
 use super::super::names::TakenNames;
 use super::super::report::ImportReport;
 use super::super::time::{duration, seconds};
-use super::global::Global;
+use super::command::{self, Command};
+use super::process::Processes;
 use super::table::{
     self, Directives,
-    Handling::{Advise, Ignore, Read},
+    Handling::{Note, Read},
 };
-use super::tree::{Statement, command_words};
-
-const REVERSE: &str = "is left out: reverse has no counterpart; invert the result of the check, or the weight";
+use super::tree::Statement;
 
 /// A reference: a line of `track_script`, `track_interface`, `track_process` or `track_file`.
 #[derive(Clone, Debug)]
@@ -24,14 +23,42 @@ pub(super) struct TrackReference {
     name: String,
     options: Vec<String>,
     location: Location,
-    /// Where keepalived ignores a weight: [`IN_GROUP`] or [`AS_OWNER`].
-    pub weightless: Option<&'static str>,
+    /// Why keepalived does not take the weight as it is.
+    pub weightless: Option<Weightless>,
 }
 
-/// keepalived ignores the weights that members of such a group track.
-pub(super) const IN_GROUP: &str = "in a vrrp_sync_group without sync_group_tracking_weight";
-/// keepalived ignores the weights that an owner tracks.
-pub(super) const AS_OWNER: &str = "at priority 255";
+/// Where keepalived ignores weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weightless {
+    /// In a member of a group without `sync_group_tracking_weight`.
+    Member,
+    /// In a group that has an owner as a member.
+    GroupOfOwner,
+    /// In an owner.
+    Owner,
+}
+
+impl Weightless {
+    fn place(self) -> &'static str {
+        match self {
+            Self::Member => "in a vrrp_sync_group without sync_group_tracking_weight",
+            Self::GroupOfOwner => "in a vrrp_sync_group with a member of priority 255",
+            Self::Owner => "at priority 255",
+        }
+    }
+
+    /// Returns the weight that keepalived uses instead of this one; `None` if it ignores the check.
+    fn apply(self, directive: &str, weight: i64) -> Option<i64> {
+        match (self, directive) {
+            (_, _) if weight == 0 => Some(0),
+            (Self::GroupOfOwner, _) | (Self::Member, "track_interface") => Some(0),
+            // 1 is the weight of a file that has none.
+            (_, "track_file") if weight == 1 => Some(0),
+            (Self::Member, "track_process") => Some(weight),
+            (Self::Member | Self::Owner, _) => None,
+        }
+    }
+}
 
 impl TrackReference {
     /// Reads the lines of a block.
@@ -49,7 +76,7 @@ impl TrackReference {
 
 /// A check.
 #[derive(Debug)]
-struct Check {
+pub(super) struct Check {
     /// Keyword of the blocks that refer to it: `track_script`.
     tracked_by: &'static str,
     original_name: String,
@@ -58,6 +85,10 @@ struct Check {
     location: Location,
     /// Key that says what is checked, and its value.
     subject: Option<(&'static str, Located<Toml>)>,
+    /// What a `vrrp_track_process` counts.
+    processes: Processes,
+    /// What a file holds from the start, and whether that overwrites it.
+    initial_number: Option<Located<(i32, bool)>>,
     /// In microseconds.
     interval: Option<Located<u64>>,
     /// In microseconds.
@@ -66,8 +97,8 @@ struct Check {
     fall: Option<Located<u32>>,
     user: Option<Located<String>>,
     weight: Option<Located<i64>>,
-    /// Whether the result is inverted.
-    reverse: bool,
+    /// Line that reverses the weight.
+    reverse: Option<Location>,
     /// Whether the original refers to it.
     named: bool,
     /// Whether the result refers to it.
@@ -81,21 +112,14 @@ pub(super) struct ImportedChecks {
     names: TakenNames,
 }
 
-const SCRIPT: Directives<Check> = &[
+pub(super) const SCRIPT: Directives<Check> = &[
     (
         "script",
         Read(|check, it, report| {
-            let words = command_words(&it.text).unwrap_or_default();
-            let command = words.get(1).and_then(|command| command_words(command)).filter(|words| !words.is_empty());
-            match command {
-                Some(command) => {
-                    let command = Toml::Array(command.into_iter().map(Toml::String).collect());
-                    check.subject = Some(("script", Located::new(command, &it.location)));
-                }
-                None => report.add(&it.location, "script", "has no program, or an unpaired quote; correct it"),
-            }
-            if words.len() > 2 {
-                report.add(
+            let Some(Command { value, rest }) = command::read(it, report) else { return };
+            check.subject = Some(("script", Located::new(value, &it.location)));
+            if !rest.is_empty() {
+                report.note(
                     &it.location,
                     "script",
                     "keepalived uses one word, and ignores what follows; put the whole command in quotes",
@@ -111,53 +135,27 @@ const SCRIPT: Directives<Check> = &[
     (
         "user",
         Read(|check, it, report| {
-            check.user = it.value(report).map(|user| Located::new(user.to_owned(), &it.location));
-            if let Some(group) = it.word(1) {
-                report.add(
-                    &it.location,
-                    "user",
-                    format!("the script runs with the group of the user, not with {group}; use sg(1) in the script"),
-                );
+            if it.value(report).is_some() {
+                check.user = command::user(&it.words).map(|user| Located::new(user, &it.location));
             }
         }),
     ),
-    // A virtual router does not take part in elections before the first result of the check.
-    ("init_fail", Ignore),
+    ("init_fail", Note("once a script is tracked, keepalived waits for its first result all the same, as xvrrp does")),
 ];
 
-const PROCESS: Directives<Check> = &[
-    (
-        "process",
-        Read(|check, it, report| {
-            let name = it.value(report).map(|name| Toml::String(name.to_owned()));
-            check.subject = name.map(|name| ("process", Located::new(name, &it.location)));
-            if it.words.len() > 1 {
-                report.add(
-                    &it.location,
-                    "process",
-                    "a process is found only by its name; use a pid_file, or a script with pgrep -f",
-                );
-            }
-        }),
-    ),
+pub(super) const PROCESS: Directives<Check> = &[
+    ("process", Read(|check, it, report| check.processes.set_process(it, report))),
     ("weight", Read(set_weight)),
-    (
-        "quorum",
-        Read(|_, it, report| {
-            if it.number(1..=65_535, report).is_some_and(|quorum| quorum > 1) {
-                report.add(&it.location, "quorum", "one process is enough; use a script with pgrep -c");
-            }
-        }),
-    ),
-    ("quorum_max", Advise("any number of processes is accepted; use a script with pgrep -c")),
-    ("delay", Advise("has no counterpart; use rise and fall")),
-    ("fork_delay", Advise("has no counterpart; use rise")),
-    ("terminate_delay", Advise("has no counterpart; use fall")),
-    ("full_command", Advise("a process is found only by its name; use a pid_file, or a script with pgrep -f")),
-    ("param_match", Advise("a process is found only by its name; use a pid_file, or a script with pgrep -f")),
+    ("quorum", Read(|check, it, report| check.processes.set_quorum(it, report))),
+    ("quorum_max", Read(|check, it, report| check.processes.set_quorum_max(it, report))),
+    ("delay", Read(|check, it, report| check.processes.set_delay(it, report))),
+    ("fork_delay", Read(|check, it, report| check.processes.set_fork_delay(it, report))),
+    ("terminate_delay", Read(|check, it, report| check.processes.set_terminate_delay(it, report))),
+    ("full_command", Read(|check, _, _| check.processes.set_full_command())),
+    ("param_match", Read(|check, it, report| check.processes.set_matching(it, report))),
 ];
 
-const FILE: Directives<Check> = &[
+pub(super) const FILE: Directives<Check> = &[
     (
         "file",
         Read(|check, it, report| {
@@ -166,8 +164,25 @@ const FILE: Directives<Check> = &[
         }),
     ),
     ("weight", Read(set_weight)),
-    ("init_file", Advise("xvrrp does not create the file; let the service or systemd-tmpfiles write it")),
+    ("init_file", Read(set_initial_number)),
 ];
+
+/// Reads `init_file`: a number, 0 if there is none, and whether it overwrites an existing file.
+fn set_initial_number(check: &mut Check, it: &Statement, report: &mut ImportReport) {
+    let (mut value, mut overwrite) = (0, false);
+    for word in &it.words {
+        if word == "overwrite" {
+            overwrite = true;
+        } else if let Ok(number) = word.parse::<i32>() {
+            value = number;
+        } else {
+            let advice =
+                format!("{word:?} is neither a number nor \"overwrite\", so keepalived ignores it; correct it");
+            report.note(&it.location, "init_file", advice);
+        }
+    }
+    check.initial_number = Some(Located::new((value, overwrite), &it.location));
+}
 
 /// Reads seconds, with a fraction as in later versions of keepalived. 0 means 1 s. Returns microseconds.
 fn period(it: &Statement, report: &mut ImportReport) -> Option<Located<u64>> {
@@ -175,7 +190,7 @@ fn period(it: &Statement, report: &mut ImportReport) -> Option<Located<u64>> {
     let micros = seconds(text).map(|micros| if micros == 0 { 1_000_000 } else { micros });
     if micros.is_none() {
         let advice = format!("{text:?} is not a number of seconds, so keepalived ignores it; correct it");
-        report.add(&it.location, &it.keyword, advice);
+        report.note(&it.location, &it.keyword, advice);
     }
     micros.map(|micros| Located::new(micros, &it.location))
 }
@@ -187,7 +202,11 @@ fn count(it: &Statement, report: &mut ImportReport) -> Option<Located<u32>> {
 fn set_weight(check: &mut Check, it: &Statement, report: &mut ImportReport) {
     check.weight =
         it.value(report).and_then(|text| weight(text, &it.location, report)).map(|w| Located::new(w, &it.location));
-    check.reverse = it.word(1) == Some("reverse");
+    check.reverse = (it.word(1) == Some("reverse")).then(|| it.location.clone());
+    if let Some(other) = it.word(1).filter(|word| *word != "reverse") {
+        let advice = format!("keepalived has no option {other:?} of a weight, so it ignores that; correct it");
+        report.note(&it.location, "weight", advice);
+    }
 }
 
 /// Parses a weight from -253 to 253, or reports it. keepalived treats 254 as 253.
@@ -195,7 +214,7 @@ fn weight(text: &str, location: &Location, report: &mut ImportReport) -> Option<
     match text.parse::<i64>() {
         Ok(weight) if (-254..=254).contains(&weight) => Some(weight.clamp(-253, 253)),
         _ => {
-            report.add(
+            report.note(
                 location,
                 "weight",
                 format!("{text:?} is not a number from -253 to 253, so keepalived ignores it; correct it"),
@@ -216,6 +235,9 @@ impl ImportedChecks {
         let Some(name) = statement.value(report) else { return };
         let mut check = self.make(tracked_by, name, &statement.location);
         table::apply(directives, &mut check, statement, report);
+        if let Some(processes) = check.processes.subject() {
+            check.subject = Some(("process", processes));
+        }
         self.checks.push(check);
     }
 
@@ -227,19 +249,26 @@ impl ImportedChecks {
             name: self.names.claim(name),
             location: location.clone(),
             subject: None,
+            processes: Processes::default(),
+            initial_number: None,
             interval: None,
             timeout: None,
             rise: None,
             fall: None,
             user: None,
             weight: None,
-            reverse: false,
+            reverse: None,
             named: false,
             used: false,
         }
     }
 
-    /// Adds `track` of a virtual router.
+    /// Returns whether a check runs a script.
+    pub fn have_scripts(&self) -> bool {
+        self.checks.iter().any(|check| check.tracked_by == "track_script")
+    }
+
+    /// Adds `track` of a virtual router or a group.
     pub fn write(&mut self, tracked: &[TrackReference], table: &mut Table, report: &mut ImportReport) {
         let references = tracked.iter().filter_map(|tracked| self.refer(tracked, report)).collect();
         table.set_list("track", references);
@@ -250,50 +279,62 @@ impl ImportedChecks {
         let TrackReference { directive, name, options, location, weightless } = tracked;
         let Some(index) = self.find(tracked) else {
             let advice = format!("{name:?} is not defined, so keepalived ignores it; define it, or remove this");
-            report.add(location, directive, advice);
+            report.changed(location, directive, advice);
             return None;
         };
         let check = self.checks.get_mut(index)?;
         check.named = true;
+        // keepalived does not know such a check. Its definition is reported.
+        check.subject.as_ref()?;
         let own_weight = match options.first().map(String::as_str) {
             None => None,
-            Some("weight") => options.get(1).and_then(|text| weight(text, location, report)),
+            Some("weight") if options.len() > 1 => options.get(1).and_then(|text| weight(text, location, report)),
+            Some("weight") => {
+                let advice = "the weight has no value, so keepalived ignores the line; correct it";
+                report.changed(location, directive, advice);
+                return None;
+            }
             Some(other) => {
                 let advice = format!("keepalived has no option {other:?}, so it ignores the line; correct it");
-                report.add(location, directive, advice);
+                report.changed(location, directive, advice);
                 return None;
             }
         };
         let reverse = match options.get(2).map(String::as_str) {
-            Some("reverse") => true,
-            Some("noreverse" | "no_reverse") => false,
-            _ => check.reverse,
+            Some("reverse") => Some(true),
+            Some("noreverse") => Some(false),
+            Some(other) => {
+                let advice = format!("keepalived has no option {other:?} of a weight, so it ignores that; correct it");
+                report.note(location, directive, advice);
+                None
+            }
+            None => None,
         };
-        if reverse {
-            report.add(location, directive, REVERSE);
-            return None;
-        }
-        let own_weight = match weightless {
-            Some(why) if own_weight.unwrap_or(check.default_weight()) != 0 => {
-                // keepalived still tracks an interface, whose failure is then a fault, but not for an owner.
-                if directive != "track_interface" || *why == AS_OWNER {
-                    let advice = format!("is left out: keepalived ignores a check with a weight {why}");
-                    report.add(location, directive, advice);
-                    return None;
-                }
-                let advice = format!("keepalived ignores the weight {why}; it becomes 0, so that a failure is a fault");
-                report.add(location, directive, advice);
-                Some(0)
+        let configured = own_weight.unwrap_or(check.default_weight());
+        let own_weight = match weightless.map(|why| (why, why.apply(directive, configured))) {
+            Some((why, None)) => {
+                let advice = format!("keepalived ignores a check with a weight {}", why.place());
+                report.note(location, directive, advice);
+                return None;
+            }
+            Some((why, Some(weight))) if weight != configured => {
+                let place = why.place();
+                let advice =
+                    format!("keepalived ignores the weight {place}; it becomes 0, so that a failure is a fault");
+                report.note(location, directive, advice);
+                Some(weight)
             }
             _ => own_weight,
         };
         check.used = true;
         let name = Toml::String(check.name.clone());
-        let reference = match own_weight {
-            None => name,
-            Some(weight) => Toml::Table(
-                [("check".to_owned(), name), ("weight".to_owned(), Toml::Integer(weight))].into_iter().collect(),
-            ),
+        let weight = own_weight.map(|weight| ("weight", Toml::Integer(weight)));
+        let reverse = reverse.map(|reverse| ("reverse", Toml::Boolean(reverse)));
+        let own: Vec<_> = weight.into_iter().chain(reverse).collect();
+        let reference = if own.is_empty() {
+            name
+        } else {
+            Toml::Table([("check", name)].into_iter().chain(own).map(|(key, value)| (key.to_owned(), value)).collect())
         };
         Some(Located::new(reference, location))
     }
@@ -313,22 +354,25 @@ impl ImportedChecks {
     }
 
     /// Makes a `[[check]]` of each check that the result refers to. keepalived does not run others either.
-    pub fn tables(self, global: &Global, report: &mut ImportReport) -> Vec<Table> {
+    pub fn tables(self, report: &mut ImportReport) -> Vec<Table> {
         let mut tables = Vec::new();
         for check in self.checks {
             if !check.named {
-                report.add(
+                report.note(
                     &check.location,
                     check.tracked_by,
-                    format!("{:?} is not tracked; remove it", check.original_name),
+                    format!("{:?} is not tracked, so keepalived does not use it either", check.original_name),
                 );
+            } else if check.subject.is_none() {
+                let advice = format!(
+                    "{:?} does not say what to check, so keepalived ignores it and the lines that track it; complete it",
+                    check.original_name
+                );
+                report.changed(&check.location, check.tracked_by, advice);
             } else if !check.used {
                 // The reference has been reported.
-            } else if check.subject.is_none() {
-                let advice = format!("{:?} does not say what to check; complete it", check.original_name);
-                report.add(&check.location, check.tracked_by, advice);
             } else {
-                tables.push(check.table(global));
+                tables.push(check.table());
             }
         }
         tables
@@ -337,15 +381,22 @@ impl ImportedChecks {
 
 impl Check {
     fn default_weight(&self) -> i64 {
-        let default = i64::from(matches!(self.tracked_by, "track_process" | "track_file"));
+        let default = i64::from(self.tracked_by == "track_file");
         self.weight.as_ref().map_or(default, |weight| weight.value)
     }
 
-    fn table(self, global: &Global) -> Table {
+    fn table(self) -> Table {
         let mut table = Table::new("[[check]]", &self.location);
         table.set("name", self.name.as_str(), &self.location);
         let Some((key, subject)) = self.subject.clone() else { return table };
         table.set(key, subject.value, &subject.location);
+        self.processes.write(&mut table);
+        if let Some(Located { value: (value, overwrite), location }) = &self.initial_number {
+            table.set("initial_value", i64::from(*value), location);
+            if *overwrite {
+                table.set("overwrite", true, location);
+            }
+        }
         if self.tracked_by == "track_script" {
             let interval = self.interval.as_ref().map_or(1_000_000, |interval| interval.value);
             match &self.interval {
@@ -364,7 +415,7 @@ impl Check {
                 Some(it) => table.set("fall", it.value, &it.location),
                 None => table.choose("fall", 1, "keepalived: no fall, so its default"),
             }
-            if let Some(user) = self.user.as_ref().or(global.script_user.as_ref()) {
+            if let Some(user) = &self.user {
                 table.set("user", user.value.as_str(), &user.location);
             }
         }
@@ -374,6 +425,9 @@ impl Check {
                 table.choose("weight", self.default_weight(), "keepalived: no weight, so its default");
             }
             None => {}
+        }
+        if let Some(location) = &self.reverse {
+            table.set("reverse", true, location);
         }
         table
     }

@@ -1,8 +1,11 @@
-//! Parses lines into statements and blocks.
+//! Statements: lines with their words, and the blocks in braces that may follow.
 
-use super::super::error::ImportError;
+use std::iter::Peekable;
+
 use super::super::location::Location;
-use super::lines::Line;
+
+/// White space between words.
+const WHITE_SPACE: [char; 6] = [' ', '\t', '\x0c', '\n', '\r', '\x0b'];
 
 /// A line with its words, and the block in braces that may follow.
 #[derive(Debug)]
@@ -34,62 +37,30 @@ impl Statement {
             words.map(|word| (word.as_str(), &line.location))
         })
     }
-}
 
-/// Parses the lines of a configuration.
-pub(super) fn parse(lines: &[Line]) -> Result<Vec<Statement>, ImportError> {
-    // Statements of each open block, with the line of its brace. The first element has those outside any block.
-    let mut open: Vec<(Vec<Statement>, Option<&Location>)> = vec![(Vec::new(), None)];
-    for line in lines {
-        let Some((current, _)) = open.last_mut() else { break };
-        match line.text.as_str() {
-            "{" if current.last().is_some_and(|statement| statement.block.is_none()) => {
-                open.push((Vec::new(), Some(&line.location)));
-            }
-            "{" => return Err(ImportError::at(&line.location, "a block has no name; put its keyword before the {")),
-            "}" => {
-                let closed = open.pop().filter(|_| !open.is_empty());
-                let Some(((statements, _), (outer, _))) = closed.zip(open.last_mut()) else {
-                    return Err(ImportError::at(&line.location, "this } closes nothing; remove it, or add the {"));
-                };
-                if let Some(statement) = outer.last_mut() {
-                    statement.block = Some(statements);
-                }
-            }
-            text => current.push(statement(text, &line.location)),
-        }
-    }
-    match open.pop() {
-        Some((_, Some(brace))) => Err(ImportError::at(brace, "this { is never closed; add the }")),
-        Some((statements, None)) => Ok(statements),
-        None => Ok(Vec::new()),
+    /// Returns the keyword and the name, as a message shows a block.
+    pub fn title(&self) -> String {
+        self.word(0).map_or_else(|| self.keyword.clone(), |name| format!("{} {name}", self.keyword))
     }
 }
 
-fn statement(text: &str, location: &Location) -> Statement {
-    let mut words = words(text).into_iter();
-    Statement {
-        keyword: words.next().unwrap_or_default(),
-        words: words.collect(),
-        text: text.to_owned(),
-        location: location.clone(),
-        block: None,
-    }
-}
-
-/// Splits a line into words at white space. Text in double quotes is a word of its own.
-fn words(text: &str) -> Vec<String> {
+/// Splits a line into words at white space. Text in double quotes is a word of its own. Returns whether each quote is
+/// closed; what follows one that is not closed belongs to no word.
+pub(super) fn words(text: &str) -> (Vec<String>, bool) {
     let mut words = Vec::new();
-    let mut rest = text.trim_start();
+    let mut rest = text.trim_start_matches(WHITE_SPACE);
     while !rest.is_empty() {
         let (word, after) = match rest.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
-            None => rest.split_at(rest.find(|c: char| c.is_whitespace() || c == '"').unwrap_or(rest.len())),
+            Some(quoted) => match quoted.split_once('"') {
+                Some(split) => split,
+                None => return (words, false),
+            },
+            None => rest.split_at(rest.find(|c| WHITE_SPACE.contains(&c) || c == '"').unwrap_or(rest.len())),
         };
         words.push(word.to_owned());
-        rest = after.trim_start();
+        rest = after.trim_start_matches(WHITE_SPACE);
     }
-    words
+    (words, true)
 }
 
 /// Splits a command into words. Quotes and backslashes work as in a shell. Returns `None` if a quote is not closed.
@@ -106,7 +77,7 @@ pub(super) fn command_words(text: &str) -> Option<Vec<String>> {
                 quote = Some(c);
                 word.get_or_insert_default();
             }
-            c if c.is_whitespace() && quote.is_none() => words.extend(word.take()),
+            c if WHITE_SPACE.contains(&c) && quote.is_none() => words.extend(word.take()),
             c => word.get_or_insert_default().push(c),
         }
     }
@@ -115,7 +86,7 @@ pub(super) fn command_words(text: &str) -> Option<Vec<String>> {
 }
 
 /// Parses what follows a backslash: an escape of C, `\E`, `\cX`, or the character itself.
-fn escaped(chars: &mut std::iter::Peekable<std::str::Chars>) -> Option<char> {
+fn escaped(chars: &mut Peekable<std::str::Chars>) -> Option<char> {
     let first = chars.next()?;
     let (radix, max, mut digits) = match first {
         'a' => return Some('\x07'),
@@ -144,9 +115,13 @@ mod tests {
 
     #[test]
     fn text_in_double_quotes_is_one_word() {
-        assert_eq!(words("script \"/bin/a -b c\" user"), ["script", "/bin/a -b c", "user"]);
-        assert_eq!(words("a\"b c\"d"), ["a", "b c", "d"]);
-        assert_eq!(words("x \"\""), ["x", ""]);
+        assert_eq!(
+            words("script \"/bin/a -b c\" user"),
+            (["script", "/bin/a -b c", "user"].map(str::to_owned).into(), true)
+        );
+        assert_eq!(words("a\"b c\"d"), (["a", "b c", "d"].map(str::to_owned).into(), true));
+        assert_eq!(words("x \"\""), (["x", ""].map(str::to_owned).into(), true));
+        assert_eq!(words("x\u{a0}y \"z"), (["x\u{a0}y"].map(str::to_owned).into(), false));
     }
 
     #[test]

@@ -28,6 +28,15 @@ const FRAGMENTS: &[&str] = &[
     "${A}",
     "include x",
     "~SEQ(",
+    "\n~SEQ(A, 1, 3) ",
+    "\n~LST({A, B}, {1, 2}, 3) ",
+    "${_PWD}",
+    "${_RANDOM 1 9}",
+    "\n$A=\\\n",
+    "\\\n",
+    "includea x",
+    "vrrp 5 ip 192.0.2.9",
+    "no",
     "255",
     "256",
     "-1",
@@ -60,16 +69,20 @@ fn check(original: &Path, change: impl Fn(&str) -> String) -> Result<(), TestCas
     let directory = tempfile::tempdir().unwrap();
     let name = original.file_name().unwrap();
     let copy = directory.path().join(name);
-    fs::write(&copy, change(&fs::read_to_string(original).unwrap())).unwrap();
+    fs::write(&copy, change(&String::from_utf8_lossy(&fs::read(original).unwrap()))).unwrap();
     if let Ok(resources) = fs::read_to_string(original.with_file_name("haresources")) {
         fs::write(directory.path().join("haresources"), change(&resources)).unwrap();
     }
-    let format = if name == "ha.cf" { Format::Heartbeat } else { Format::Keepalived };
+    let format = match name.to_str() {
+        Some("ha.cf") => Format::Heartbeat,
+        Some("frr.conf") => Format::Frr,
+        _ => Format::Keepalived,
+    };
     let options = Options { format: Some(format), node: Some("alpha".to_owned()) };
     match xvrrp_import::import(&copy, &options) {
         Ok(import) => {
-            let Some(toml) = import.toml else { return Ok(()) };
-            let checked = xvrrp_config::parse(Path::new("result"), &toml);
+            let Some(toml) = import.toml() else { return Ok(()) };
+            let checked = xvrrp_config::parse(Path::new("result"), toml);
             prop_assert!(checked.is_ok(), "{}\n{toml}", checked.unwrap_err());
         }
         Err(error) => prop_assert!(!error.to_string().is_empty()),

@@ -1,8 +1,10 @@
 //! The import knows every directive of keepalived 2.2.7, and those that 2.4.3 has added.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
-use xvrrp_import::Options;
+use xvrrp_import::{Kind, Notice, Options};
 
 /// Keywords of keepalived/core/global_parser.c.
 const GLOBAL: &str = "process_names process_name vrrp_process_name checker_process_name lvs_process_name bfd_process_name \
@@ -44,30 +46,136 @@ const INSTANCE: &str = "use_vmac use_vmac_addr vmac_xmit_base use_ipvlan unicast
     notify_master_rx_lower_pri smtp_alert notify_priority_changes lvs_sync_daemon_interface \
     garp_master_delay garp_master_refresh garp_master_repeat garp_master_refresh_repeat \
     garp_lower_prio_delay garp_lower_prio_repeat down_timer_adverts garp_extra_if vmac_garp_intvl \
-    lower_prio_no_advert higher_prio_send_advert kernel_rx_buf_size authentication auth_type auth_pass";
+    lower_prio_no_advert higher_prio_send_advert kernel_rx_buf_size authentication";
+const AUTHENTICATION: &str = "auth_type auth_pass";
 const GROUP: &str = "group track_interface track_script track_file track_process track_bfd notify_backup notify_master \
     notify_fault notify_stop notify smtp_alert global_tracking sync_group_tracking_weight \
     notify_priority_changes";
+const FILE: &str = "file weight init_file";
 const SCRIPT: &str = "script interval timeout weight rise fall user init_fail";
 const PROCESS: &str = "process param_match weight quorum quorum_max delay terminate_delay fork_delay full_command";
 const LATER_GLOBAL: &str = "dbus_no_interface_name iproute_etc_dir iproute_usr_dir json_dump_file json_version \
-    snmp_rs_stats_update_interval snmp_vs_stats_update_interval state_dump_file stats_dump_file use_symlink_paths \
+    set_supplementary_groups snmp_rs_stats_update_interval snmp_vs_stats_update_interval state_dump_file stats_dump_file use_symlink_paths \
     v3_checksum_as_v2 vrrp_delay_after_boot vrrp_owner_ignore_adverts";
 const LATER_INSTANCE: &str =
     "auth_hmac no_virtual_ipaddress owner_ignore_adverts thread_timer_expired timer_expired_backup v3_checksum_as_v2";
-const TOP_LEVEL: &str = "track_group static_ipaddress static_routes static_rules vrrp_sync_group garp_group \
+const TOP_LEVEL: &str = "global_defs track_group static_ipaddress static_routes static_rules vrrp_sync_group garp_group \
                          linkbeat_interfaces vrrp_instance vrrp_script vrrp_track_process interface_up_down_delays \
                          track_file vrrp_track_file bfd_instance virtual_server virtual_server_group SSL net_namespace \
                          net_namespace_ipvs namespace_with_ipsets instance use_pid_dir child_wait_time \
                          linkbeat_use_polling";
 
+/// Keywords of keepalived/vrrp/vrrp_parser.c and keepalived/bfd/bfd_parser.c in blocks that the import does not read.
+const HMAC: &str = "key active_key time_window anti_replay mode";
+const TRACK_GROUP: &str = "group";
+const GARP_GROUP: &str = "garp_interval gna_interval interface interfaces";
+const BFD: &str = "source_ip neighbor_ip neighbour_ip min_rx min_tx idle_tx multiplier passive ttl hoplimit max_hops \
+    multihop weight vrrp checker";
+/// Options of keepalived/vrrp/vrrp_ipaddress.c.
+const ADDRESS: &str = "dev scope brd broadcast label peer home -nodad mngtmpaddr noprefixroute autojoin no_track preferred_lft \
+    track_group use_vmac";
+/// Words of keepalived/vrrp/vrrp_iproute.c and the types of routes in lib/rttables.c.
+const ROUTE: &str = "inet inet6 src as via gw from tos dsfield table protocol scope metric priority preference dev oif \
+    onlink encap expires mtu hoplimit advmss rtt rttvar reordering window cwnd ssthresh realms rto_min initcwnd initrwnd \
+    features quickack congctl pref ttl-propagate fastopen_no_cookie add prepend append or nexthop weight no_track \
+    track_group vrf to unicast local broadcast multicast throw unreachable prohibit blackhole";
+/// Words of keepalived/vrrp/vrrp_iprule.c.
+const RULE: &str = "inet inet6 from to table lookup not preference order priority tos dsfield fwmark realms \
+    suppress_prefixlength sup_pl suppress_ifgroup sup_group iif oif tunnel-id uidrange l3mdev protocol ipproto sport dport \
+    no_track track_group type goto nop";
+
+/// Returns the words of keepalived with the blocks that they stand in, as docs/keepalived-parity names them.
+fn of_keepalived() -> BTreeSet<(String, String)> {
+    let all = [
+        ("-", TOP_LEVEL),
+        ("global_defs", GLOBAL),
+        ("global_defs", LATER_GLOBAL),
+        ("vrrp_instance", INSTANCE),
+        ("vrrp_instance", LATER_INSTANCE),
+        ("authentication", AUTHENTICATION),
+        ("auth_hmac", HMAC),
+        ("vrrp_sync_group", GROUP),
+        ("vrrp_script", SCRIPT),
+        ("vrrp_track_process", PROCESS),
+        ("track_file", FILE),
+        ("track_group", TRACK_GROUP),
+        ("garp_group", GARP_GROUP),
+        ("bfd_instance", BFD),
+        ("virtual_ipaddress", ADDRESS),
+        ("virtual_routes", ROUTE),
+        ("virtual_rules", RULE),
+    ];
+    let pairs = all.iter().flat_map(|(block, words)| words.split_whitespace().map(|word| (*block, word)));
+    pairs.map(|(block, word)| (block.to_owned(), word.to_owned())).collect()
+}
+
+fn documented(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/keepalived-parity").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Returns the entries of the import's own list: block, keyword, what becomes of it, and the reason.
+fn entries(list: &str) -> Vec<(&str, &str, &str, &str)> {
+    list.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let mut words = line.splitn(4, ' ');
+            let mut word = || words.next().unwrap_or_default();
+            (word(), word(), word(), word())
+        })
+        .collect()
+}
+
 /// Returns the notices about a file.
-fn notices(text: &str) -> Vec<String> {
+fn import(text: &str) -> Vec<Notice> {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("keepalived.conf");
     fs::write(&file, text).unwrap();
-    let import = xvrrp_import::import(&file, &Options::default()).unwrap();
-    import.notices.iter().map(ToString::to_string).collect()
+    xvrrp_import::import(&file, &Options::default()).unwrap().notices
+}
+
+/// Returns the messages about a file.
+fn notices(text: &str) -> Vec<String> {
+    import(text).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_documentation_has_every_word_of_keepalived_and_no_other() {
+    let list = documented("directives.txt");
+    let pair = |block: &str, word: &str| (block.to_owned(), word.to_owned());
+    let mut documented_words: BTreeSet<_> =
+        entries(&list).into_iter().map(|(block, word, ..)| pair(block, word)).collect();
+    let rows: toml::Table = documented("rows.toml").parse().unwrap();
+    for part in rows["part"].as_array().unwrap() {
+        let block = part["block"].as_str().unwrap();
+        let directives = part["row"].as_array().unwrap().iter().flat_map(|row| row["directives"].as_array().unwrap());
+        documented_words.extend(directives.map(|word| pair(block, word.as_str().unwrap())));
+    }
+    documented_words.retain(|(block, _)| block != "track_*");
+    let missing: Vec<_> = of_keepalived().difference(&documented_words).cloned().collect();
+    let unknown: Vec<_> = documented_words.difference(&of_keepalived()).cloned().collect();
+    assert_eq!((missing, unknown), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn directives_that_need_nothing_are_notes_and_the_others_are_left_out() {
+    let list = documented("directives.txt");
+    let entries = entries(&list);
+    for (block, keyword, answer, reason) in &entries {
+        let kind = match *answer {
+            "note" => Kind::Note,
+            "advise" => Kind::LeftOut,
+            _ => continue,
+        };
+        let inner = entries.iter().find(|(block, ..)| block == keyword).map_or("y", |(_, inner, ..)| inner);
+        let text = match *block {
+            "-" => format!("{keyword} x {{\n {inner}\n}}\n"),
+            _ => format!("{block} x {{\n {keyword} 1 {{\n {inner}\n }}\n}}\n"),
+        };
+        let notices = import(&text);
+        let found = notices.iter().find(|notice| notice.directive == *keyword && notice.advice == *reason);
+        assert_eq!(found.map(|notice| notice.kind), Some(kind), "{block} {keyword}: {notices:#?}");
+    }
 }
 
 #[test]
@@ -77,19 +185,22 @@ fn directives_of_keepalived_are_known() {
         ("vrrp_instance x", INSTANCE),
         ("global_defs", LATER_GLOBAL),
         ("vrrp_instance x", LATER_INSTANCE),
+        ("vrrp_instance x {\n authentication", AUTHENTICATION),
         ("vrrp_sync_group x", GROUP),
         ("vrrp_script x", SCRIPT),
         ("vrrp_track_process x", PROCESS),
+        ("track_file x", FILE),
     ] {
         for keyword in keywords.split_whitespace() {
             let unknown = notices(&format!("{block} {{\n  {keyword} 1\n}}\n"));
-            let unknown = unknown.iter().find(|line| line.contains("no such directive"));
+            let unknown = unknown.iter().find(|line| line.contains("keepalived has no such"));
             assert_eq!(unknown, None, "{block}");
         }
     }
     for keyword in TOP_LEVEL.split_whitespace() {
         let unknown = notices(&format!("{keyword} x {{\n}}\n"));
-        assert_eq!(unknown.iter().find(|line| line.contains("no such block")), None);
+        let of_keyword = |line: &&String| line.contains(&format!(": {keyword}: keepalived has no such"));
+        assert_eq!(unknown.iter().find(of_keyword), None);
     }
 }
 
@@ -97,9 +208,9 @@ fn directives_of_keepalived_are_known() {
 fn a_directive_that_keepalived_does_not_know_is_reported() {
     let notices = notices("global_defs {\n  router_ids x\n}\nvrrp_instances x {\n}\n");
     for expected in [
-        "keepalived.conf:2: router_ids: keepalived has no such directive in global_defs; correct the keyword, or remove \
-         it",
-        "keepalived.conf:4: vrrp_instances: keepalived has no such block; correct the keyword, or remove the block",
+        "keepalived.conf:2: note: router_ids: keepalived has no such directive in global_defs, and ignores it; correct the \
+         keyword, or remove it",
+        "keepalived.conf:5; correct the keyword, or remove the block",
     ] {
         assert!(notices.iter().any(|notice| notice.ends_with(expected)), "{notices:#?}");
     }

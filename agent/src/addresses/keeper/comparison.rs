@@ -34,7 +34,7 @@ impl Keeper {
         self.blind_since = None;
         let obstacles = self.compare(found);
         self.clear(obstacles, now).await;
-        self.remove(|router| router.wanted == Some(false)).await;
+        self.remove(|router| router.wanted == Some(false) && !router.asked).await;
         self.report_removed();
         self.install(|router| router.wanted == Some(true)).await;
         Ok(())
@@ -87,9 +87,8 @@ impl Keeper {
                 let name = &router.placement.name;
                 tracing::warn!(
                     virtual_router = %name,
-                    "{} on {} has failed duplicate address detection: replacing it",
-                    address.address,
-                    router.placement.interface,
+                    "{address} on {} has failed duplicate address detection: replacing it",
+                    address.on_host.interface,
                 );
                 address.lost = true;
             }
@@ -105,9 +104,9 @@ impl Keeper {
         }
         let places: Vec<AddressIndex> = obstacles.iter().map(|(place, _)| *place).collect();
         let routers = &self.routers;
-        let found = obstacles
-            .into_iter()
-            .filter_map(|((router, _), found)| Some((found, routers.get(router)?.placement.interface.as_str())));
+        let found = obstacles.into_iter().filter_map(|((router, place), found)| {
+            Some((found, &*routers.get(router)?.addresses.get(place)?.on_host.interface))
+        });
         let outcomes = self.netlink.take_off(found.collect()).await;
         for ((router, place), outcome) in places.into_iter().zip(outcomes) {
             let Err(error) = outcome else { continue };

@@ -55,7 +55,7 @@ impl Keeper {
                     if let Some(account) = self.accounts.get(number) {
                         account.filters.fetch_add(1, Ordering::Relaxed);
                     }
-                    self.log_restored(number, &format!("the unicast filter entry for {mac}"), 1, now);
+                    self.log_restored(number, &format!("the unicast filter entry for {mac}"), &interface, 1, now);
                 }
                 // The management side handles an interface that is gone.
                 Err(error) if error.is_without_interface() => {}

@@ -1,16 +1,15 @@
 //! Installs and removes addresses.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
-use xvrrp_net::{AddressOutcome, Placed, interface_is_running};
+use xvrrp_net::{AddressOutcome, LinkState, Placed, interface_link};
 
 use super::reporting::{refused, removed};
 use super::{AFTERMATH, AddressIndex, Keeper, RETRY};
-use crate::addresses::placement::Placement;
-use crate::addresses::router::{KeptRouter, Presence};
+use crate::addresses::placement::{PlacedAddress, Placement};
+use crate::addresses::router::{KeptAddress, KeptRouter, Presence};
 use crate::addresses::tolerance::Permission;
 use crate::identity::RouterIndex;
 
@@ -25,10 +24,10 @@ impl Keeper {
         let routers = &self.routers;
         let missing = places.iter().filter_map(|&(number, place)| {
             let router = routers.get(number)?;
-            Some((router.placed(router.addresses.get(place)?), router.placement.interface.as_str()))
+            Some(router.addresses.get(place)?.addition())
         });
         let outcomes = self.netlink.add_addresses(missing).await;
-        let mut restored: BTreeMap<RouterIndex, (IpAddr, usize)> = BTreeMap::new();
+        let mut restored: BTreeMap<RouterIndex, (PlacedAddress, usize)> = BTreeMap::new();
         let now = Instant::now();
         for ((number, place), outcome) in places.into_iter().zip(outcomes) {
             let Some(router) = self.routers.get_mut(number) else { continue };
@@ -39,14 +38,14 @@ impl Keeper {
                     if std::mem::take(&mut address.lost) {
                         address.restored = true;
                         address.tolerance.restored(now);
-                        restored.entry(number).or_insert((address.address, 0)).1 += 1;
+                        restored.entry(number).or_insert_with(|| (address.on_host.clone(), 0)).1 += 1;
                     } else {
                         address.tolerance.present();
                     }
                 }
                 Ok(AddressOutcome::Existed) => {
-                    let Placement { name, interface, .. } = &router.placement;
-                    tracing::debug!(virtual_router = %name, "{} is on {interface} already", address.address);
+                    let (name, interface) = (&router.placement.name, &address.on_host.interface);
+                    tracing::debug!(virtual_router = %name, "{address} is on {interface} already");
                     // The next check shows who has installed it and whether it can be used.
                     address.presence = Presence::Foreign;
                     address.tolerance.refused(now);
@@ -69,7 +68,8 @@ impl Keeper {
             if let Some(account) = self.accounts.get(number) {
                 account.addresses.fetch_add(u64::try_from(count).unwrap_or_default(), Ordering::Relaxed);
             }
-            self.log_restored(number, &first.to_string(), count, now);
+            let PlacedAddress { placed: (_, address, _), interface, .. } = first;
+            self.log_restored(number, &address.to_string(), &interface, count, now);
         }
     }
 
@@ -81,17 +81,22 @@ impl Keeper {
     ) -> (Vec<AddressIndex>, Vec<(RouterIndex, String)>) {
         let (mut places, mut failures) = (Vec::new(), Vec::new());
         for (number, router) in self.routers.enumerate_mut().filter(|(_, it)| it.serves() && which(it)) {
-            let interface = router.placement.interface.as_str();
-            // An interface that goes down loses its addresses, and its virtual router gives up its role.
-            if router.addresses.iter().any(|address| address.lost) && !interface_is_running(interface).unwrap_or(false)
-            {
-                self.due = self.due.min(now + RETRY);
-                continue;
-            }
             let before = places.len();
-            let absent = router.addresses.iter_mut().enumerate().filter(|(_, it)| it.presence == Presence::Absent);
+            let is_missing = |it: &KeptAddress| it.presence == Presence::Absent && (it.on_host.kept || !it.lost);
+            let absent = router.addresses.iter_mut().enumerate().filter(|(_, it)| is_missing(it));
+            let mut links = BTreeMap::new();
             for (place, address) in absent {
-                let what = || format!("{} on {interface}", address.address);
+                let interface = &*address.on_host.interface;
+                // An interface that goes down loses its addresses. They return when it is up again.
+                let is_down = |links: &mut BTreeMap<_, _>| {
+                    let ask = || interface_link(interface).map_or(true, |link| link == LinkState::Down);
+                    *links.entry(address.on_host.placed.0).or_insert_with(ask)
+                };
+                if address.lost && is_down(&mut links) {
+                    self.due = self.due.min(now + RETRY);
+                    continue;
+                }
+                let what = || format!("{} on {interface}", address.on_host.placed.1);
                 let failure = match address.tolerance.permission(now) {
                     Permission::Now => {
                         places.push((number, place));
@@ -115,24 +120,20 @@ impl Keeper {
     /// Removes the addresses that this agent has installed. An address that cannot be removed is tried again at the
     /// next check and at the end.
     pub(super) async fn remove(&mut self, which: impl Fn(&KeptRouter) -> bool) {
-        let added = |router: &KeptRouter| {
-            let ours = router.addresses.iter().filter(|address| address.presence == Presence::Ours);
-            ours.map(|address| router.placed(address)).collect::<Vec<_>>()
-        };
-        let chosen = self.routers.iter().filter(|router| which(router));
-        let added: BTreeMap<Placed, &str> = chosen
-            .flat_map(|router| added(router).into_iter().map(|placed| (placed, router.placement.interface.as_str())))
-            .collect();
+        let chosen = self.routers.iter().filter(|router| which(router)).flat_map(|router| &router.addresses);
+        let added = chosen.filter(|address| address.presence == Presence::Ours);
+        let added: BTreeMap<Placed, &str> =
+            added.map(|address| (address.placed(), &*address.on_host.interface)).collect();
         if added.is_empty() {
             return;
         }
         let outcome = self.netlink.remove_addresses(&added).await;
         for router in self.routers.iter_mut().filter(|router| which(router)) {
-            let KeptRouter { placement: Placement { name, ifindex, .. }, addresses, .. } = router;
+            let KeptRouter { placement: Placement { name, .. }, addresses, .. } = router;
             for address in addresses.iter_mut().filter(|address| address.presence == Presence::Ours) {
                 (address.lost, address.restored) = (false, false);
                 match &outcome {
-                    Ok(failures) => match failures.get(&(*ifindex, address.address, address.prefix_length)) {
+                    Ok(failures) => match failures.get(&address.placed()) {
                         Some(error) => tracing::error!(virtual_router = %name, "{error}"),
                         None => address.presence = Presence::Absent,
                     },

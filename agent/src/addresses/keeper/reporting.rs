@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Keeper;
-use crate::addresses::placement::Placement;
 use crate::addresses::report::AddressReport;
 use crate::addresses::router::{KeptRouter, Presence};
 use crate::addresses::tolerance::Tolerance;
@@ -71,7 +70,7 @@ impl Keeper {
     }
 
     /// Logs that something was put back, at most every [`LOG_PAUSE`] for each virtual router.
-    pub(super) fn log_restored(&mut self, number: RouterIndex, first: &str, count: usize, now: Instant) {
+    pub(super) fn log_restored(&mut self, number: RouterIndex, first: &str, on: &str, count: usize, now: Instant) {
         let Some(KeptRouter { placement, unlogged: (unlogged, logged), .. }) = self.routers.get_mut(number) else {
             return;
         };
@@ -79,13 +78,13 @@ impl Keeper {
         if *unlogged == 0 || logged.is_some_and(|logged| now.duration_since(logged) < LOG_PAUSE) {
             return;
         }
-        let Placement { name, interface, .. } = placement;
+        let name = &placement.name;
         let more = match std::mem::take(unlogged) {
             0 | 1 => String::new(),
             count => format!(" and {} more", count - 1),
         };
         *logged = Some(now);
-        tracing::warn!(virtual_router = %name, "{first}{more} had been taken off {interface}: put back");
+        tracing::warn!(virtual_router = %name, "{first}{more} had been taken off {on}: put back");
     }
 }
 

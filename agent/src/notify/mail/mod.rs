@@ -16,7 +16,7 @@ use std::{io, thread};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
-use xvrrp_config::{Config, MailConfig, Occasion, VirtualRouterConfig};
+use xvrrp_config::{Config, MailConfig, Occasion};
 use xvrrp_vrrp::RouterState;
 
 use self::batch::{Batcher, Digest, Limits, TimedChange};
@@ -24,7 +24,7 @@ use self::delivery::{Delivery, DeliveryRequest};
 use self::error::MailError;
 use self::message::MessageTemplate;
 use self::queue::{MailQueue, Memory, QueuedMessage};
-use crate::identity::{AudienceId, Place};
+use crate::identity::AudienceId;
 use crate::notify::audience::{Audience, StateChange};
 
 /// How long the end of the agent waits for the last messages to be sent.
@@ -47,15 +47,14 @@ struct ThreadHandle {
 
 #[derive(Debug)]
 enum MailRequest {
-    /// The virtual router at this place has changed its state, if the flag is set. Otherwise it continues in that
-    /// state.
-    Report(Place, TimedChange, bool),
+    /// The virtual router or group has changed its state, if the flag is set. Otherwise it continues in that state.
+    Report(AudienceId, TimedChange, bool),
     /// Store the collected changes in the queue.
     Flush(oneshot::Sender<()>),
 }
 
 impl Mailer {
-    /// Starts the mail thread, which sends mail about the virtual routers among the audiences.
+    /// Starts the mail thread, which sends mail about the virtual routers and groups among the audiences.
     ///
     /// # Errors
     /// The thread or its runtime cannot be started.
@@ -63,13 +62,24 @@ impl Mailer {
         let Some(mail) = config.mail.clone() else { return Ok(Self(None)) };
         let queue = MailQueue::beside(&config.agent.control);
         let mut memories = queue.recall();
-        let mut routers = BTreeMap::new();
-        for (id, audience) in audiences {
-            let AudienceId::Router(place) = *id else { continue };
-            if let Some(router) = config.virtual_routers.iter().find(|router| router.name == audience.name) {
-                let memory = memories.remove(&router.name).unwrap_or_default();
-                routers.insert(place, RouterMail::new(config, &mail, router, memory));
-            }
+        let mut subjects = BTreeMap::new();
+        for (id, Audience { name, .. }) in audiences {
+            let routers = &config.virtual_routers;
+            let (key, template, on) = match *id {
+                AudienceId::Router(_) => {
+                    let Some(router) = routers.iter().find(|router| router.name == *name) else { continue };
+                    (name.clone(), MessageTemplate::of_router(config, router), router.mail.clone())
+                }
+                AudienceId::Group(index) => {
+                    let Some(group) = index.of(&config.sync_groups) else { continue };
+                    // A virtual router may have the same name.
+                    let key = Audience::key_of(Audience::GROUP, name);
+                    (key, MessageTemplate::of_group(config, group), group.mail.clone())
+                }
+                AudienceId::Removed(_) => continue,
+            };
+            let before = memories.remove(&key).unwrap_or_default();
+            subjects.insert(*id, SubjectMail::new(&mail, key, template, on, before));
         }
         let delivery = Delivery { config: mail.clone(), helo: config.agent.router_id.clone(), queue: queue.clone() };
         let (requests, receiver) = mpsc::channel(WAITING);
@@ -79,7 +89,7 @@ impl Mailer {
             runtime.block_on(async {
                 let (sender, delivery_requests) = mpsc::unbounded_channel();
                 let delivery = tokio::spawn(delivery.run(delivery_requests));
-                MailThread { config: mail, routers, queue, delivery: sender, unsaved: false }.run(receiver).await;
+                MailThread { config: mail, subjects, queue, delivery: sender, unsaved: false }.run(receiver).await;
                 let _ = delivery.await;
                 let _ = finished.send(());
             });
@@ -89,12 +99,12 @@ impl Mailer {
         Ok(Self(Some(ThreadHandle { requests, done })))
     }
 
-    /// Reports that the virtual router at this place has changed its state. If `is_new` is false, it continues in a
-    /// state that a previous agent knew, and mail is sent only if that agent reported another state last. Never waits.
-    pub fn report(&self, place: Place, change: &StateChange, is_new: bool) {
+    /// Reports that a virtual router or a group has changed its state. If `is_new` is false, it continues in a state
+    /// that a previous agent knew, and mail is sent only if that agent reported another state last. Never waits.
+    pub fn report(&self, subject: AudienceId, change: &StateChange, is_new: bool) {
         let Some(ThreadHandle { requests, .. }) = &self.0 else { return };
         let change = TimedChange { at: SystemTime::now(), from: None, change: change.clone() };
-        if requests.try_send(MailRequest::Report(place, change, is_new)).is_err() {
+        if requests.try_send(MailRequest::Report(subject, change, is_new)).is_err() {
             tracing::warn!("mail: too many changes at once: one is not reported");
         }
     }
@@ -118,10 +128,11 @@ impl Mailer {
     }
 }
 
-/// The mail about one virtual router.
+/// The mail about one virtual router or group.
 #[derive(Debug)]
-struct RouterMail {
-    name: String,
+struct SubjectMail {
+    /// Name in the file of memories.
+    key: String,
     template: MessageTemplate,
     on: Vec<Occasion>,
     batcher: Batcher,
@@ -133,14 +144,14 @@ struct RouterMail {
     inherited: bool,
 }
 
-impl RouterMail {
-    fn new(config: &Config, mail: &MailConfig, router: &VirtualRouterConfig, memory: Memory) -> Self {
+impl SubjectMail {
+    fn new(mail: &MailConfig, key: String, template: MessageTemplate, on: Vec<Occasion>, before: Memory) -> Self {
         let limits = Limits { messages: mail.limit.into(), gather: mail.gather.into() };
-        let Memory { state, written } = memory;
+        let Memory { state, written } = before;
         Self {
-            name: router.name.clone(),
-            template: MessageTemplate::new(config, router),
-            on: router.mail.clone(),
+            key,
+            template,
+            on,
             batcher: Batcher::new(limits, &written),
             inherited: state.is_some(),
             reported: state,
@@ -170,8 +181,8 @@ impl RouterMail {
 #[derive(Debug)]
 struct MailThread {
     config: MailConfig,
-    /// Virtual routers by their places.
-    routers: BTreeMap<Place, RouterMail>,
+    /// Virtual routers and sync groups by what identifies them.
+    subjects: BTreeMap<AudienceId, SubjectMail>,
     queue: MailQueue,
     delivery: mpsc::UnboundedSender<DeliveryRequest>,
     /// Whether messages were written that the stored memories do not include yet.
@@ -182,7 +193,7 @@ impl MailThread {
     /// Runs until the [`Mailer`] is gone.
     async fn run(mut self, mut requests: mpsc::Receiver<MailRequest>) {
         loop {
-            let due = self.routers.values().filter_map(|router| router.batcher.due()).min();
+            let due = self.subjects.values().filter_map(|subject| subject.batcher.due()).min();
             tokio::select! {
                 request = requests.recv() => match request {
                     Some(request) => self.serve(request),
@@ -205,9 +216,9 @@ impl MailThread {
 
     fn serve(&mut self, request: MailRequest) {
         match request {
-            MailRequest::Report(place, change, is_new) => {
-                if let Some(router) = self.routers.get_mut(&place) {
-                    router.add(change, is_new, Instant::now());
+            MailRequest::Report(subject, change, is_new) => {
+                if let Some(subject) = self.subjects.get_mut(&subject) {
+                    subject.add(change, is_new, Instant::now());
                 }
             }
             MailRequest::Flush(flushed) => {
@@ -220,7 +231,7 @@ impl MailThread {
 
     /// Puts into the queue the messages whose due time satisfies `wanted`.
     fn write(&mut self, wanted: impl Fn(Instant) -> bool) {
-        for RouterMail { template, batcher, state, reported, .. } in self.routers.values_mut() {
+        for SubjectMail { template, batcher, state, reported, .. } in self.subjects.values_mut() {
             if !batcher.due().is_some_and(&wanted) {
                 continue;
             }
@@ -238,7 +249,7 @@ impl MailThread {
 
     fn remember(&mut self) {
         self.unsaved = false;
-        let memories = self.routers.values().map(|router| (router.name.clone(), router.memory())).collect();
+        let memories = self.subjects.values().map(|subject| (subject.key.clone(), subject.memory())).collect();
         if let Err(error) = self.queue.remember(&memories) {
             tracing::warn!("mail: cannot store what was reported, so the next agent may report it again: {error}");
         }

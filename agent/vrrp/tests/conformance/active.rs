@@ -94,6 +94,7 @@ fn a_lower_priority_is_discarded_and_answered_at_once() {
         let mut bench = Bench::active(RouterConfig { version, ..config() });
         bench.wait(millis(700));
 
+        // The announcements of the takeover have just been sent.
         assert_eq!(bench.hear_interval(99, HIGHER, millis(10)), [send(100)]);
 
         assert_eq!(bench.router.state(), State::Active);
@@ -161,6 +162,37 @@ fn each_takeover_has_all_its_announcements() {
     let takeover = bench.router.active_down_interval();
     let actions = bench.wait(takeover + SECOND);
     assert_eq!(actions.iter().filter(|(_, action)| *action == Action::Announce).count(), 3);
+}
+
+/// Not in the RFC. After a partition of the segment, clients and switches may know the other router.
+#[test]
+fn the_addresses_are_announced_again_after_a_lower_priority_but_not_faster_than_adverts_are_sent() {
+    let options = RouterConfig { announce_count: 2, announce_interval: millis(250), answers_lower: false, ..config() };
+    let mut bench = Bench::active(options);
+    bench.wait(millis(5_100));
+
+    assert_eq!(bench.hear(99, HIGHER), [Action::Announce]);
+
+    assert_eq!(bench.wait(millis(100)), []);
+    assert_eq!(bench.hear(99, HIGHER), []);
+    assert_eq!(bench.wait(millis(200)), [(millis(150), Action::Announce)]);
+    bench.wait(millis(940));
+    assert_eq!(bench.hear(99, HIGHER), [], "less than a second after the last announcement");
+    bench.wait(millis(10));
+    assert_eq!(bench.hear(99, HIGHER), [Action::Announce]);
+}
+
+/// Not in the RFC.
+#[test]
+fn the_addresses_are_announced_every_announce_refresh() {
+    let options = RouterConfig { announce_count: 2, announce_interval: millis(250), ..config() };
+    let mut bench = Bench::backup(RouterConfig { announce_refresh: SECOND.saturating_mul(60), ..options });
+    let takeover = bench.router.active_down_interval();
+    let actions = bench.wait(takeover + SECOND.saturating_mul(121));
+    let announced = actions.iter().filter(|(_, action)| *action == Action::Announce).map(|(at, _)| *at);
+    let second = takeover + millis(250);
+    let refreshed = [60, 120].map(|seconds| second + SECOND.saturating_mul(seconds));
+    assert!(announced.eq([takeover, second].into_iter().chain(refreshed)), "{actions:?}");
 }
 
 /// RFC 9568 8.3.2 and erratum 8298: two owners are a wrong configuration, which the agent logs. Until it is corrected,

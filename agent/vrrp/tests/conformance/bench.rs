@@ -26,6 +26,11 @@ pub fn config() -> RouterConfig {
         lease: false,
         announce_count: 1,
         announce_interval: SECOND,
+        announce_refresh: Interval::ZERO,
+        down_timer_adverts: 3,
+        answers_lower: true,
+        answers_higher: false,
+        delayed_until: Instant::default(),
     }
 }
 

@@ -9,6 +9,7 @@ mod interface;
 mod keeping;
 mod lateness;
 mod lease;
+mod options;
 mod pair;
 mod preempt_delay;
 mod since;

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use xvrrp_common::units::{Instant, Interval, Priority};
 use xvrrp_vrrp::{
-    Action, Checks, Event, Follower, Reason, ReceivedAdvert, RouterConfig, State, VirtualRouter, follow, others,
+    Action, Checks, Event, Follower, Reason, ReceivedAdvert, RouterConfig, Standing, State, VirtualRouter, follow,
+    joint_deadline, others,
 };
 
 use super::bench::{Bench, HIGHER, LOWER, OURS, SECOND, config, millis, send, without_transition};
@@ -59,8 +60,9 @@ pub enum Incident {
         member: usize,
         up: bool,
     },
-    /// The checks have a result, which applies to all members.
+    /// The checks that these members track have a result.
     Track {
+        members: [bool; 4],
         priority: u8,
         checks: Checks,
     },
@@ -89,10 +91,12 @@ pub enum Incident {
 
 fn incidents() -> impl Strategy<Value = Vec<Incident>> {
     let member = 0..4_usize;
+    let members = prop_oneof![Just([true; 4]), any::<[bool; 4]>()];
     let checks = prop_oneof![Just(Checks::Pending), Just(Checks::Passed), Just(Checks::Passed), Just(Checks::Failed)];
     let one = prop_oneof![
         2 => (member.clone(), any::<bool>()).prop_map(|(member, up)| Incident::Interface { member, up }),
-        2 => (1..=254_u8, checks).prop_map(|(priority, checks)| Incident::Track { priority, checks }),
+        2 => (members, 1..=254_u8, checks)
+            .prop_map(|(members, priority, checks)| Incident::Track { members, priority, checks }),
         3 => (member.clone(), prop_oneof![Just(0), Just(100), 1..=255_u8], any::<bool>())
             .prop_map(|(member, priority, higher)| Incident::Heard { member, priority, higher }),
         2 => member.prop_map(|member| Incident::Stamped { member }),
@@ -103,35 +107,66 @@ fn incidents() -> impl Strategy<Value = Vec<Incident>> {
     prop::collection::vec(one, 0..60)
 }
 
+/// Two to four members that may differ in priority, interval and preemption.
+fn members() -> impl Strategy<Value = Vec<RouterConfig>> {
+    let interval = prop_oneof![Just(millis(100)), Just(SECOND), Just(millis(2_500))];
+    let preemption = prop_oneof![
+        2 => Just((true, Interval::ZERO)),
+        1 => Just((true, millis(1_500))),
+        1 => Just((false, Interval::ZERO)),
+    ];
+    let member = (prop_oneof![Just(100), 1..=254_u8], interval, preemption, any::<bool>()).prop_map(
+        |(priority, advert_interval, (preempt, preempt_delay), lease)| RouterConfig {
+            priority: Priority::new(priority),
+            advert_interval,
+            preempt,
+            preempt_delay,
+            lease,
+            primary: OURS,
+            ..config()
+        },
+    );
+    prop::collection::vec(member, 2..=4)
+}
+
 /// A host that combines its members as `agent/src/election` does, without a kernel half.
 #[derive(Debug)]
 pub struct Host {
+    pub configs: Vec<RouterConfig>,
     pub members: Vec<VirtualRouter>,
     /// The interface of each member.
     interfaces: Vec<usize>,
     /// Whether each interface is up.
     pub up: Vec<bool>,
+    checks: Vec<Checks>,
     /// Adverts that were sent and not yet delivered: the member and the priority.
     pub sent: Vec<(usize, Priority)>,
     entered: Vec<Option<(State, State)>>,
-    pub restarted: Vec<Option<Instant>>,
+    restarted: Vec<Option<Instant>>,
+    /// When an Active router that a member does not preempt was last heard on it, and when a role was last given up.
+    followed: Vec<Option<Instant>>,
+    released: Option<Instant>,
     pub now: Instant,
 }
 
 impl Host {
-    pub fn start(config: &RouterConfig, interfaces: Vec<usize>, resumed: &[bool]) -> Self {
-        let count = interfaces.len();
+    pub fn start(configs: Vec<RouterConfig>, interfaces: Vec<usize>, resumed: &[bool]) -> Self {
+        let count = configs.len();
         let now = Instant::from_nanos(1_000_000_000_000);
         let mut host = Self {
-            members: (0..count).map(|_| VirtualRouter::new(config.clone(), now)).collect(),
+            members: configs.iter().map(|config| VirtualRouter::new(config.clone(), now)).collect(),
+            configs,
             up: vec![true; count],
+            checks: vec![Checks::Passed; count],
             sent: Vec::new(),
             entered: vec![None; count],
             restarted: vec![None; count],
+            followed: vec![None; count],
+            released: None,
             interfaces,
             now,
         };
-        host.update_partners();
+        host.refresh(|_| None);
         for (member, resumes) in resumed.iter().enumerate().take(count) {
             let lease_until = host.now + SECOND;
             let event = if *resumes { Event::Resume { lease_until } } else { Event::Startup };
@@ -141,37 +176,51 @@ impl Host {
         host
     }
 
+    /// Receives an advert, which the kernel half stamps and reports. Its sender has the interval of the member.
+    pub fn hear(&mut self, member: usize, priority: Priority, source: IpAddr) {
+        let router = &mut self.members[member];
+        if router.standing(priority) == Standing::Followed {
+            self.restarted[member] = Some(self.now);
+        }
+        let interval = self.configs[member].advert_interval;
+        let advert = ReceivedAdvert { received_at: self.now, source, priority, interval };
+        router.handle_event(Event::Advert(advert), self.now);
+        match router.standing(priority) {
+            Standing::Followed => self.followed[member] = Some(self.now),
+            Standing::Releases => self.released = Some(self.now),
+            Standing::Ignored | Standing::Lower => {}
+        }
+    }
+
     pub fn inject(&mut self, incident: &Incident) {
         let count = self.members.len();
         match *incident {
             Incident::Interface { member, up } => {
                 let interface = self.interfaces[member % count];
                 self.up[interface] = up;
-                if up {
-                    self.update_partners();
-                }
-                for member in (0..count).filter(|member| self.interfaces[*member] == interface) {
-                    let event = if up { Event::InterfaceUp } else { Event::InterfaceDown };
-                    self.members[member].handle_event(event, self.now);
-                }
-                self.update_partners();
+                let interfaces = self.interfaces.clone();
+                let event = if up { Event::InterfaceUp } else { Event::InterfaceDown };
+                self.refresh(|member| (interfaces[member] == interface).then_some(event));
             }
-            Incident::Track { priority, checks } => {
-                for event in [Event::Priority(Priority::new(priority)), Event::Checks(checks)] {
-                    self.members.iter_mut().for_each(|member| member.handle_event(event, self.now));
+            Incident::Track { members, priority, checks } => {
+                let tracking = |member: &usize| members[*member];
+                for member in (0..count).filter(tracking) {
+                    self.members[member].handle_event(Event::Priority(Priority::new(priority)), self.now);
+                    self.checks[member] = checks;
                 }
+                self.refresh(|member| tracking(&member).then_some(Event::Checks(checks)));
             }
             Incident::Heard { member, priority, higher } => {
                 let source: IpAddr = if higher { HIGHER } else { LOWER };
-                let advert = ReceivedAdvert {
-                    received_at: self.now,
-                    source,
-                    priority: Priority::new(priority),
-                    interval: SECOND,
-                };
-                self.members[member % count].handle_event(Event::Advert(advert), self.now);
+                self.hear(member % count, Priority::new(priority), source);
             }
-            Incident::Stamped { member } => self.restarted[member % count] = Some(self.now),
+            Incident::Stamped { member } => {
+                // Every advert that an Active router hears is reported.
+                if self.members[member % count].state() == State::Backup {
+                    self.restarted[member % count] = Some(self.now);
+                    self.followed[member % count] = Some(self.now);
+                }
+            }
             Incident::StandBy { on } => {
                 self.members.iter_mut().for_each(|member| member.handle_event(Event::StandBy(on), self.now));
             }
@@ -195,23 +244,38 @@ impl Host {
 
     pub fn fire(&mut self) {
         for member in 0..self.members.len() {
-            if self.members[member].poll_timeout().is_some_and(|due| due <= self.now) {
-                for at in self.restarted.iter().flatten() {
-                    self.members[member].handle_event(Event::Restarted { at: *at, interval: SECOND }, self.now);
-                }
-                self.members[member].handle_timeout(self.now);
-                self.act();
+            if self.members[member].poll_timeout().is_none_or(|due| due > self.now) {
+                continue;
             }
+            for (one, at) in self.restarted.iter().enumerate() {
+                if let Some(at) = *at {
+                    let interval = self.configs[one].advert_interval;
+                    self.members[one].handle_event(Event::Restarted { at, interval }, self.now);
+                }
+            }
+            let is_due = self.members[member].active_down_deadline().is_some_and(|due| due <= self.now);
+            if let Some(until) = joint_deadline(self.members.iter()).filter(|until| is_due && *until > self.now) {
+                self.members[member].handle_event(Event::Held { until }, self.now);
+            }
+            self.members[member].handle_timeout(self.now);
+            self.act();
         }
     }
 
-    fn update_partners(&mut self) {
+    fn ability(&self, member: usize) -> Checks {
+        if self.up[self.interfaces[member]] { self.checks[member] } else { Checks::Failed }
+    }
+
+    /// Lets each member learn what has changed for itself and for its partners.
+    fn refresh(&mut self, own: impl Fn(usize) -> Option<Event>) {
         for member in 0..self.members.len() {
             let partners = (0..self.members.len()).filter(|partner| *partner != member);
-            let ability =
-                |partner: usize| if self.up[self.interfaces[partner]] { Checks::Passed } else { Checks::Failed };
-            let partners = others(partners.map(ability));
-            self.members[member].handle_event(Event::Partners(partners), self.now);
+            let partners = Event::Partners(others(partners.map(|partner| self.ability(partner))));
+            let able = self.ability(member) == Checks::Passed;
+            let (first, last) = if able { (Some(partners), own(member)) } else { (own(member), Some(partners)) };
+            for event in [first, last].into_iter().flatten() {
+                self.members[member].handle_event(event, self.now);
+            }
         }
     }
 
@@ -222,9 +286,26 @@ impl Host {
                     self.sent.push((member, priority));
                     self.members[member].advert_sent(self.now);
                 }
-                Action::Transition { from, to, .. } => self.entered[member] = Some((from, to)),
+                Action::Transition { from, to, reason, .. } => {
+                    self.entered[member] = Some((from, to));
+                    if to == State::Active && reason != Reason::Resumed {
+                        self.assert_leases_have_ended();
+                    }
+                }
                 _ => {}
             }
+        }
+    }
+
+    /// The lease of an Active router that was heard and has not given up its role: three of its intervals.
+    fn assert_leases_have_ended(&self) {
+        for (member, config) in self.configs.iter().enumerate() {
+            let Some(heard) = self.followed[member].filter(|heard| self.released.is_none_or(|at| at < *heard)) else {
+                continue;
+            };
+            let lease_until = heard + config.advert_interval.saturating_mul(3);
+            let early = lease_until.since(self.now);
+            assert!(self.now >= lease_until, "the Active router of member {member} may serve for {early}");
         }
     }
 
@@ -247,17 +328,17 @@ impl Host {
 }
 
 proptest! {
-    /// Members may share an interface. Some of them may resume, as after a crash.
+    /// Members may share an interface, and may differ in every setting. Some of them may resume, as after a crash.
     #[test]
-    fn members_always_have_the_same_role(
-        interfaces in prop::collection::vec(0..3_usize, 2..=4),
+    fn members_always_have_the_same_role_and_take_none_from_an_active_router_that_one_of_them_hears(
+        configs in members(),
+        interfaces in prop::collection::vec(0..4_usize, 4),
         resumed in prop::collection::vec(any::<bool>(), 4),
-        preempt: bool,
-        lease: bool,
         incidents in incidents(),
     ) {
-        let interfaces = interfaces.iter().map(|interface| interface % interfaces.len()).collect();
-        let mut host = Host::start(&RouterConfig { preempt, lease, primary: OURS, ..config() }, interfaces, &resumed);
+        let count = configs.len();
+        let interfaces = interfaces.iter().take(count).map(|interface| interface % count).collect();
+        let mut host = Host::start(configs, interfaces, &resumed);
         prop_assert!(host.states().windows(2).all(|pair| pair[0] == pair[1]), "{:?} at the start", host.states());
         for incident in &incidents {
             host.inject(incident);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 use xvrrp_common::units::{Interval, Priority};
-use xvrrp_vrrp::{Checks, Event, ReceivedAdvert, RouterConfig, State, VirtualRouter};
+use xvrrp_vrrp::{Checks, RouterConfig, State, VirtualRouter};
 
 use super::bench::{HIGHER, OURS, SECOND, config, millis};
 use super::sync_group::{Host, Incident};
@@ -27,8 +27,10 @@ enum Fault {
         segment: usize,
         cut: bool,
     },
+    /// A check of the member on this segment has a result.
     Check {
         host: usize,
+        segment: usize,
         checks: Checks,
     },
     /// No fault: an operator hands the role over, or takes it back.
@@ -47,32 +49,55 @@ fn faults() -> impl Strategy<Value = Vec<(Fault, Interval)>> {
             segment,
             up
         }),
-        (segment, any::<bool>()).prop_map(|(segment, cut)| Fault::Cut { segment, cut }),
-        (host.clone(), checks).prop_map(|(host, checks)| Fault::Check { host, checks }),
+        (segment.clone(), any::<bool>()).prop_map(|(segment, cut)| Fault::Cut { segment, cut }),
+        (host.clone(), segment, checks).prop_map(|(host, segment, checks)| Fault::Check { host, segment, checks }),
         (host, any::<bool>()).prop_map(|(host, on)| Fault::StandBy { host, on }),
     ];
     prop::collection::vec((fault, (0..6_000_u64).prop_map(millis)), 0..20)
 }
 
+/// The settings of both hosts on a segment. Only the interval is the same.
+#[derive(Clone, Debug)]
+struct Settings {
+    priorities: [u8; 2],
+    preempt: [bool; 2],
+    interval: Interval,
+}
+
+fn settings() -> impl Strategy<Value = Vec<Settings>> {
+    let priorities =
+        prop_oneof![3 => Just([200, 100]), 1 => [1..=127_u8, 128..=254_u8], 1 => [128..=254_u8, 1..=127_u8]];
+    let preempt = prop_oneof![2 => Just([true; 2]), 1 => any::<[bool; 2]>()];
+    let interval = prop_oneof![Just(SECOND), Just(millis(100))];
+    let settings = (priorities, preempt, interval).prop_map(|(priorities, preempt, interval)| Settings {
+        priorities,
+        preempt,
+        interval,
+    });
+    prop::collection::vec(settings, 2..=3)
+}
+
 #[derive(Debug)]
 struct World {
     hosts: [Host; 2],
-    configs: [RouterConfig; 2],
     cut: Vec<bool>,
 }
 
 impl World {
-    fn new(segments: usize, preempt: bool) -> Self {
-        let configs = [(200, OURS), (100, HIGHER)].map(|(priority, primary): (u8, IpAddr)| RouterConfig {
-            priority: Priority::new(priority),
-            preempt,
-            primary,
-            lease: true,
-            ..config()
+    fn new(settings: &[Settings]) -> Self {
+        let segments = settings.len();
+        let hosts = [(0, OURS), (1, HIGHER)].map(|(host, primary): (usize, IpAddr)| {
+            let config = |settings: &Settings| RouterConfig {
+                priority: Priority::new(settings.priorities[host]),
+                preempt: settings.preempt[host],
+                advert_interval: settings.interval,
+                primary,
+                lease: true,
+                ..config()
+            };
+            Host::start(settings.iter().map(config).collect(), (0..segments).collect(), &vec![false; segments])
         });
-        let resumed = vec![false; segments];
-        let hosts = configs.each_ref().map(|config| Host::start(config, (0..segments).collect(), &resumed));
-        Self { hosts, configs, cut: vec![false; segments] }
+        Self { hosts, cut: vec![false; segments] }
     }
 
     fn inject(&mut self, fault: &Fault) {
@@ -85,9 +110,11 @@ impl World {
                 let segment = segment % self.cut.len();
                 self.cut[segment] = cut;
             }
-            Fault::Check { host, checks } => {
-                let priority = self.configs[host].priority.get();
-                self.hosts[host].inject(&Incident::Track { priority, checks });
+            Fault::Check { host, segment, checks } => {
+                let member = segment % self.cut.len();
+                let priority = self.hosts[host].configs[member].priority.get();
+                let members = std::array::from_fn(|one| one == member);
+                self.hosts[host].inject(&Incident::Track { members, priority, checks });
             }
             Fault::StandBy { host, on } => self.hosts[host].inject(&Incident::StandBy { on }),
         }
@@ -106,15 +133,9 @@ impl World {
                 if !self.hear_each_other(segment) {
                     continue;
                 }
-                let (source, ours) = (self.configs[from].primary, &self.configs[to]);
+                let source = self.hosts[from].configs[segment].primary;
                 let host = &mut self.hosts[to];
-                let now = host.now;
-                let restarts = !priority.is_release() && (priority >= ours.priority || !ours.preempt);
-                if host.members[segment].state() == State::Backup && restarts {
-                    host.restarted[segment] = Some(now);
-                }
-                let advert = ReceivedAdvert { received_at: now, source, priority, interval: SECOND };
-                host.members[segment].handle_event(Event::Advert(advert), now);
+                host.hear(segment, priority, source);
                 host.act();
             }
         }
@@ -149,12 +170,9 @@ impl World {
 
 proptest! {
     #[test]
-    fn two_gateways_that_hear_each_other_anywhere_are_never_both_active(
-        segments in 2..=3_usize,
-        preempt: bool,
-        faults in faults(),
-    ) {
-        let mut world = World::new(segments, preempt);
+    fn two_gateways_that_hear_each_other_anywhere_are_never_both_active(settings in settings(), faults in faults()) {
+        let segments = settings.len();
+        let mut world = World::new(&settings);
         for (fault, pause) in &faults {
             world.inject(fault);
             world.wait(AN_INTERVAL);
@@ -167,13 +185,17 @@ proptest! {
             world.inject(&Fault::Cut { segment, cut: false });
             for host in 0..2 {
                 world.inject(&Fault::Carrier { host, segment, up: true });
-                world.inject(&Fault::Check { host, checks: Checks::Passed });
+                world.inject(&Fault::Check { host, segment, checks: Checks::Passed });
                 world.inject(&Fault::StandBy { host, on: false });
             }
         }
         world.wait(SETTLED);
         let roles = world.roles();
         prop_assert!(roles.contains(&State::Active) && roles.contains(&State::Backup), "{roles:?}");
-        prop_assert!(!preempt || roles[0] == State::Active, "{roles:?}");
+        // The host that is better everywhere, and preempts everywhere, has the role.
+        for (host, role) in roles.into_iter().enumerate() {
+            let wins = |it: &Settings| it.priorities[host] > it.priorities[1 - host] && it.preempt[host];
+            prop_assert!(!settings.iter().all(wins) || role == State::Active, "{roles:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use xvrrp_common::units::{Interval, Priority, Version, Vrid};
+use xvrrp_common::units::{Instant, Interval, Priority, Version, Vrid};
 use xvrrp_vrrp::RouterConfig;
 
 use crate::segment::simulator::Fault;
@@ -172,6 +172,11 @@ fn router(number: u8, priority: u8) -> RouterConfig {
         lease: false,
         announce_count: 2,
         announce_interval: Interval::from_millis(500),
+        announce_refresh: Interval::ZERO,
+        down_timer_adverts: 3,
+        answers_lower: true,
+        answers_higher: false,
+        delayed_until: Instant::default(),
     }
 }
 

@@ -105,6 +105,7 @@ impl Trace {
             Event::Restarted { at, interval } => {
                 format!(r#"{{"restarted":{{"arrived_ms":{},"interval_ms":{}}}}}"#, self.ms(at), millis(interval))
             }
+            Event::Held { until } => format!(r#"{{"held":{{"until_ms":{}}}}}"#, self.ms(until)),
         }
     }
 

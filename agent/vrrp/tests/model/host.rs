@@ -109,6 +109,11 @@ impl Character {
             announce_count: 1,
             // Announcements are not part of the model, so they are never repeated.
             announce_interval: Interval::from_nanos(u64::MAX),
+            announce_refresh: Interval::ZERO,
+            down_timer_adverts: 3,
+            answers_lower: true,
+            answers_higher: false,
+            delayed_until: Instant::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config as ProptestConfig, RngSeed};
-use xvrrp_common::units::{Interval, Priority, Version, Vrid};
+use xvrrp_common::units::{Instant, Interval, Priority, Version, Vrid};
 use xvrrp_vrrp::RouterConfig;
 
 use super::simulator::{Fault, Weather};
@@ -65,6 +65,11 @@ pub fn routers(preempt: Preempt) -> impl Strategy<Value = Vec<RouterConfig>> {
                     announce_count: 3,
                     lease,
                     announce_interval: Interval::from_millis(100),
+                    announce_refresh: Interval::ZERO,
+                    down_timer_adverts: 3,
+                    answers_lower: true,
+                    answers_higher: false,
+                    delayed_until: Instant::default(),
                 })
                 .collect()
         })

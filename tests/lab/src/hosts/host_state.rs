@@ -13,6 +13,8 @@ pub fn host_state(host: &Namespace) -> Result<String> {
         ip -d -o link show
         ip -o address show
         ip route show table all
+        ip -4 rule
+        ip -6 rule
         bridge fdb show
         tc qdisc show
         tc filter show dev eth0 ingress
@@ -30,7 +32,13 @@ pub fn wait_for_host_state(host: &Namespace, before: &str) -> Result<()> {
     eventually(&format!("{} is as it was before", host.name()), PATIENCE, || {
         let now = host_state(host)?;
         let only_in = |these: &str, those: &str| -> Vec<String> {
-            these.lines().filter(|line| !those.lines().any(|other| other == *line)).map(str::to_owned).collect()
+            let mut these: Vec<_> = these.lines().map(str::to_owned).collect();
+            for line in those.lines() {
+                if let Some(place) = these.iter().position(|one| one == line) {
+                    these.remove(place);
+                }
+            }
+            these
         };
         ensure!(now == before, "added: {:#?}, missing: {:#?}", only_in(&now, before), only_in(before, &now));
         Ok(())

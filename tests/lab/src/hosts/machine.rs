@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::Daemon;
@@ -12,10 +13,12 @@ use crate::PATIENCE;
 use crate::{Namespace, run};
 use crate::{agent_binary, workspace};
 
-/// A host with a file system, a host name and a network of its own. Its `systemctl` and `journalctl` are stand-ins,
-/// which start, reload and stop units as the unit files say. Everything that was started ends with the namespace.
+/// A host with a file system, processes, a host name and a network of its own. Its `systemctl` and `journalctl` are
+/// stand-ins, which start, reload and stop units as the unit files say. Everything that was started ends with this.
 #[derive(Debug)]
 pub struct Machine {
+    /// Its first process, which the holder started, by its number outside.
+    init: u32,
     holder: Daemon,
     _directory: TempDir,
 }
@@ -26,11 +29,14 @@ impl Machine {
         let directory = TempDir::with_prefix("xvrrp-lab-machine-")?;
         let parts = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/hosts/machine");
         let mut holder = namespace.command("unshare")?;
-        holder.args(["--mount", "--uts", "--propagation", "private", "sh"]);
+        // Its first process dies with the holder, and everything in a PID namespace with the first process.
+        holder.args(["--mount", "--uts", "--propagation", "private", "--pid", "--fork", "--kill-child", "bash"]);
         holder.arg(parts.join("set-up")).arg(name).arg(&parts);
         let mut holder = Daemon::start("machine", &mut holder, directory.path())?;
         holder.wait_for_line(&["ready"], PATIENCE)?;
-        Ok(Self { holder, _directory: directory })
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", holder.pid()))?;
+        let init = children.trim().parse().with_context(|| format!("not one process, but {children:?}"))?;
+        Ok(Self { init, holder, _directory: directory })
     }
 
     /// Copies a file of this machine to a path on the host.
@@ -42,9 +48,16 @@ impl Machine {
     /// command that fails.
     pub fn command(&self, script: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--target={}", self.holder.pid()));
-        command.args(["--mount", "--uts", "--net", "--root", "sh", "-ec", &format!("cd /; {script}")]);
+        command.arg(format!("--target={}", self.init));
+        command.args(["--mount", "--uts", "--net", "--pid", "--root", "sh", "-ec", &format!("cd /; {script}")]);
         command
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // It blocks SIGTERM. An error means that it has ended.
+        let _ = self.holder.signal(Signal::SIGKILL);
     }
 }
 

@@ -155,6 +155,7 @@ fn converse<S: Read + Write>(
         let path = || line.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
         let words: Vec<&str> = line.split_whitespace().collect();
         let answer = match words.as_slice() {
+            ["HELO", ..] => "250 lab".to_owned(),
             ["EHLO", ..] => format!("250-lab\r\n250 {offer}"),
             ["STARTTLS"] if offer == "STARTTLS" => {
                 client.get_mut().write_all(b"220 go on\r\n")?;

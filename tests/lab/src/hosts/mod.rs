@@ -5,6 +5,7 @@ mod hung_file;
 mod machine;
 mod mail_server;
 mod memory_group;
+mod process_connector;
 mod script;
 mod tiny;
 
@@ -13,6 +14,7 @@ pub use hung_file::HungFile;
 pub use machine::{Machine, make_package};
 pub use mail_server::{Habits, Mail, MailServer};
 pub use memory_group::MemoryGroup;
+pub use process_connector::ProcessConnector;
 pub use script::script;
 pub use tiny::{Shortage, TinyDirectory};
 

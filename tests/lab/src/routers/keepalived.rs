@@ -2,14 +2,17 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::Daemon;
 use crate::Namespace;
+use crate::ProcessConnector;
 use crate::{INTERFACE, LINK_LOCAL_VIP, VIP, VIP_IPV6};
 use crate::{PATIENCE, eventually};
 
@@ -98,13 +101,13 @@ impl KeepalivedConfig {
 pub struct Keepalived {
     /// The process.
     pub daemon: Daemon,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Keepalived {
     /// Starts it with a log that has a line for each announcement.
     pub fn start(namespace: &Namespace, config: &KeepalivedConfig) -> Result<Self> {
-        Self::launch(namespace, &config.text(), &["--log-detail"])
+        Self::launch(namespace, &config.text(), &["--log-detail"], None)
     }
 
     /// Starts it with its default log, which has no line for each announcement.
@@ -114,19 +117,38 @@ impl Keepalived {
 
     /// Starts it with the text of a keepalived.conf. Its log has no line for each announcement.
     pub fn start_with(namespace: &Namespace, config: &str) -> Result<Self> {
-        Self::launch(namespace, config, &[])
+        Self::launch(namespace, config, &[], None)
     }
 
-    fn launch(namespace: &Namespace, config: &str, more: &[&str]) -> Result<Self> {
+    /// Starts it with the text of a keepalived.conf, so that it can listen to the process connector.
+    pub fn start_connected(namespace: &Namespace, config: &str, connector: &ProcessConnector) -> Result<Self> {
+        Self::launch(namespace, config, &[], Some(connector))
+    }
+
+    fn launch(
+        namespace: &Namespace,
+        config: &str,
+        more: &[&str],
+        connector: Option<&ProcessConnector>,
+    ) -> Result<Self> {
         let directory = TempDir::with_prefix("xvrrp-lab-keepalived-")?;
         let file = |name: &str| directory.path().join(name);
         std::fs::write(file("keepalived.conf"), config)?;
         let mut command: Command = namespace.command("keepalived")?;
         command.args(["--dont-fork", "--log-console", "--vrrp"]).args(more);
+        if let Some(connector) = connector {
+            connector.give_to(&mut command);
+        }
         command.arg("--use-file").arg(file("keepalived.conf"));
         command.arg("--pid").arg(file("pid")).arg("--vrrp_pid").arg(file("vrrp.pid"));
         let daemon = Daemon::start("keepalived", &mut command, directory.path())?;
-        Ok(Self { daemon, _directory: directory })
+        Ok(Self { daemon, directory })
+    }
+
+    /// Makes it reload with the text of another keepalived.conf.
+    pub fn reload(&self, config: &str) -> Result<()> {
+        std::fs::write(self.directory.path().join("keepalived.conf"), config)?;
+        Ok(kill(Pid::from_raw(i32::try_from(self.daemon.pid())?), Signal::SIGHUP)?)
     }
 
     /// Waits until its latest state is `MASTER`, `BACKUP` or `FAULT`.
@@ -149,6 +171,17 @@ impl Keepalived {
         let complaint = log.lines().find(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)));
         ensure!(complaint.is_none(), "keepalived complains: {complaint:?}");
         Ok(())
+    }
+
+    /// Starts it with a file where it is, and with an id for the conditions there. It logs what it has read.
+    pub fn start_dumping(namespace: &Namespace, config: &Path, id: &str) -> Result<Self> {
+        let directory = TempDir::with_prefix("xvrrp-lab-keepalived-")?;
+        let mut command: Command = namespace.command("keepalived")?;
+        command.args(["--dont-fork", "--log-console", "--vrrp", "--dump-conf", "--config-id", id]);
+        command.arg("--use-file").arg(config);
+        command.arg("--pid").arg(directory.path().join("pid")).arg("--vrrp_pid").arg(directory.path().join("vrrp.pid"));
+        let daemon = Daemon::start("keepalived", &mut command, directory.path())?;
+        Ok(Self { daemon, directory })
     }
 
     /// Stops it as an operator would.

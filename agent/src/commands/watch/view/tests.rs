@@ -7,7 +7,7 @@ use xvrrp_common::units::Family;
 use xvrrp_vrrp::Reason;
 
 use super::*;
-use crate::control::status::{RestoredCounts, SCHEMA, TimerStatus};
+use crate::control::status::{MissingEntries, RestoredCounts, SCHEMA, TimerStatus};
 use crate::plan::cause::Cause;
 
 fn router(name: &str, state: RouterState) -> VirtualRouterStatus {
@@ -61,6 +61,7 @@ fn router(name: &str, state: RouterState) -> VirtualRouterStatus {
         notify_failures: 0,
         restored: RestoredCounts::default(),
         not_kept: None,
+        missing: MissingEntries::default(),
         conflict: None,
     }
 }
@@ -68,6 +69,8 @@ fn router(name: &str, state: RouterState) -> VirtualRouterStatus {
 fn status(routers: Vec<VirtualRouterStatus>) -> AgentStatus {
     AgentStatus {
         unpinned: None,
+        missing_statics: MissingEntries::default(),
+        restored_statics: 0,
         schema: SCHEMA,
         router_id: "gw-a".to_owned(),
         pid: 4711,

@@ -1,4 +1,5 @@
-//! Finds comments that cite rows of the checklist: `conformance 34` or `conformance 34, 35` anywhere in a comment.
+//! Finds comments that cite rows of a checklist by its mark: `conformance 34` or `conformance 34, 35` anywhere in a
+//! comment.
 //!
 //! A comment above an item belongs to that item. Any other comment belongs to the function that contains it.
 
@@ -20,16 +21,16 @@ pub struct CitingItem {
     pub item: Option<String>,
 }
 
-const MARK: &str = "conformance ";
-
-pub fn of(path: &str, text: &str) -> Vec<Citation> {
+/// Returns the citations in a source. `mark` is the word before the numbers.
+pub fn of(mark: &str, path: &str, text: &str) -> Vec<Citation> {
+    let mark = format!("{mark} ");
     let lines: Vec<&str> = text.lines().collect();
     let tests_from = lines.iter().position(|line| line.starts_with("mod tests {")).unwrap_or(lines.len());
     let is_test_file = path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs");
     let mut citations = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let Some((_, comment)) = line.split_once("//") else { continue };
-        let Some((before, cited)) = comment.split_once(MARK) else { continue };
+        let Some((before, cited)) = comment.split_once(&mark) else { continue };
         let is_bare = before.trim_matches(['/', '!', ' ']).is_empty() && cited.chars().all(is_list);
         for row in numbers(cited) {
             citations.push(Citation {
@@ -88,7 +89,10 @@ mod tests {
     use super::*;
 
     fn cited(path: &str, text: &str) -> Vec<(u32, Option<String>, bool)> {
-        of(path, text).into_iter().map(|citation| (citation.row, citation.place.item, citation.is_test)).collect()
+        of("conformance", path, text)
+            .into_iter()
+            .map(|citation| (citation.row, citation.place.item, citation.is_test))
+            .collect()
     }
 
     #[test]
@@ -121,8 +125,9 @@ mod tests {
 
     #[test]
     fn a_comment_that_consists_of_the_number_alone_is_bare() {
-        let is_bare =
-            |text: &str| of("ebpf/src/x.rs", text).iter().map(|citation| citation.is_bare).collect::<Vec<_>>();
+        let is_bare = |text: &str| {
+            of("conformance", "ebpf/src/x.rs", text).iter().map(|citation| citation.is_bare).collect::<Vec<_>>()
+        };
         assert_eq!(is_bare("// conformance 28, 56\nfn f() {}\n"), [true, true]);
         assert_eq!(is_bare("let f = 1; // conformance 3\n"), [true]);
         assert_eq!(is_bare("// RFC 9568 6.4.2 (conformance 35): \"Discard the ADVERTISEMENT\".\nfn f() {}\n"), [false]);
