@@ -125,7 +125,8 @@ pub struct RouterKey {
     pub vrid: u8,
 }
 
-/// Key of a virtual address on an interface.
+/// Key of a virtual address on an interface. The family is that of the address. The virtual router may be in the other
+/// family, if its adverts do not list the address.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -200,6 +201,9 @@ pub struct Router {
     /// Number of the current term. Each change of role changes it, so that the first advert after the change differs
     /// from the one before ([`HeardAdvert::term`]) and is reported.
     pub term: u8,
+    /// What is accepted in an advert although the RFC forbids it, combined with a bitwise or of the `TOLERATES_`
+    /// constants below.
+    pub tolerated: u8,
     /// MAC in answers to ARP requests and Neighbor Solicitations for the virtual addresses: the virtual MAC or the
     /// interface's own.
     pub answer_mac: [u8; 6],
@@ -235,6 +239,11 @@ impl Router {
     /// Flag: the agent has given up the role, and the addresses may still be on this host. Packets to them must not be
     /// served on any path.
     pub const RETIRES: u8 = 1 << 7;
+
+    /// Accepts adverts without addresses (RFC 9568 5.2.5), because this virtual router has none itself.
+    pub const TOLERATES_NO_ADDRESS: u8 = 1 << 0;
+    /// Accepts adverts whose first IPv6 address is not link-local (RFC 9568 5.2.9).
+    pub const TOLERATES_ANY_FIRST: u8 = 1 << 1;
 
     /// Accepts either form of the checksum in version 3 over IPv4.
     pub const CHECKSUM_AUTO: u8 = 0;
@@ -378,7 +387,7 @@ pub struct Stamp {
 
 /// Version of the layout and meaning of all maps in this file. It is incremented by any change that the previous
 /// version of the programs would not understand. The stamp and the position of this number in it never change.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// Settings that the kernel half reads before it looks for a virtual router. The agent writes each field as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -3,7 +3,9 @@
 
 use xvrrp_common::abi::{self, Address, AdvertEvent, Counter, Fixed, RouterKey};
 use xvrrp_common::units::{Interval, Version};
-use xvrrp_common::wire::vrrp::{self, Authentication, Carrier, ChecksumForm, Checksums, Discard, IpAddress, Policy};
+use xvrrp_common::wire::vrrp::{
+    self, Authentication, Carrier, ChecksumForm, Checksums, Discard, IpAddress, Policy, Tolerance,
+};
 use xvrrp_common::wire::{ethernet, ipv4, ipv6};
 
 use crate::clock;
@@ -111,7 +113,12 @@ fn judge<C: Carrier>(
     };
     // Never fails: the agent writes 2 or 3.
     let version = Version::from_wire(router.state().version).ok_or(Discard::Version)?;
-    vrrp::Advert::decode(frame, ip, version, min_hop_limit, || policy(router, fixed))
+    let tolerates = |what| router.state().tolerated & what != 0;
+    let tolerance = Tolerance {
+        no_address: tolerates(abi::Router::TOLERATES_NO_ADDRESS),
+        any_first: tolerates(abi::Router::TOLERATES_ANY_FIRST),
+    };
+    vrrp::Advert::decode(frame, ip, version, min_hop_limit, tolerance, || policy(router, fixed))
 }
 
 #[inline(always)]

@@ -150,20 +150,18 @@ fn router_in(slot: u32) -> Option<RouterView> {
     Some(RouterView::new(SLOTS.get_ptr_mut(slot)?, slot))
 }
 
-/// Finds the virtual router on this interface that an address belongs to.
+/// Finds the virtual router on this interface that an address belongs to. It may be in the other family.
 #[inline(always)]
 pub fn router_of_vip(ifindex: u32, vlan: u16, family: Family, address: Address) -> Option<RouterView> {
     let router = router_of_vip_on(ifindex, vlan, family, address)?;
-    let key = RouterKey { ifindex, vlan, family: family as u8, vrid: 0 };
-    (RouterKey { vrid: 0, ..router.key() } == key).then_some(router)
+    let is_here = RouterKey { family: 0, vrid: 0, ..router.key() } == RouterKey { ifindex, vlan, family: 0, vrid: 0 };
+    is_here.then_some(router)
 }
 
 /// Finds the virtual router on another interface that an address of this interface belongs to.
 #[inline(always)]
 pub fn router_of_vip_from_elsewhere(ifindex: u32, vlan: u16, family: Family, address: Address) -> Option<RouterView> {
-    let router = router_of_vip_on(ifindex, vlan, family, address)?;
-    let RouterKey { family: of_router, ifindex: adverts_on, .. } = router.key();
-    (adverts_on != ifindex && of_router == family as u8).then_some(router)
+    router_of_vip_on(ifindex, vlan, family, address).filter(|router| router.key().ifindex != ifindex)
 }
 
 /// Finds the virtual router that an address of this interface belongs to.
@@ -178,7 +176,7 @@ fn router_of_vip_on(ifindex: u32, vlan: u16, family: Family, address: Address) -
 pub fn router_of_vip_anywhere(family: Family, address: Address, nth: u16) -> Option<RouterView> {
     let key = InWords::new(VipKey::anywhere(family as u8, address, nth));
     let router = router_in(key.check(VIPS.get_ptr(key.key()))?)?;
-    (router.key().family == family as u8).then_some(router)
+    (router.key().ifindex != 0).then_some(router)
 }
 
 /// Returns the minimum TTL or hop limit of adverts from an allowed source, or `None` if the source is not allowed.

@@ -30,7 +30,10 @@ mount --bind /home/passwd /etc/passwd
 mkdir /home/joe
 cp /bin/true /home/joe/notify
 mkfifo /home/joe/fifo
+cp /bin/true /home/joe/setuid
 chown -R joe /home/joe
+chown root /home/joe/setuid
+chmod 4755 /home/joe/setuid
 exec \"$@\"";
 
 /// A host with the interfaces that [`wrong_on_the_host`] describes, and a directory for a configuration.

@@ -1,6 +1,7 @@
 //! `xvrrp run`, `check` and `reload` take keepalived's files as they are.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -101,11 +102,11 @@ fn a_reload_reads_the_included_files_again_and_is_no_failover() -> Result<()> {
     let lab = Lab::new(1)?;
     let mut agent = Direct::start(&lab.routers[0], &instance(200, ""))?;
     agent.wait_for(&[("state", "active".into())])?;
-    fs::write(agent.path("lan"), instance(150, "lvs_sync_daemon_interface eth0"))?;
+    fs::write(agent.path("lan"), instance(150, "track_bfd {\n  fast\n }"))?;
     let output = agent.reload()?;
     ensure!(output.status.success(), "{output:?}");
     agent.wait_for(&[("state", "active".into()), ("priority", 150.into()), ("reason", "resumed".into())])?;
-    let warning = format!("WARN {}:10: left out: lvs_sync_daemon_interface: ", agent.path("lan").display());
+    let warning = format!("WARN {}:10: left out: track_bfd: ", agent.path("lan").display());
     agent.daemon.wait_for_line(&[&warning], PATIENCE)?;
     // SIGHUP does the same.
     fs::write(agent.path("lan"), instance(140, ""))?;
@@ -180,12 +181,9 @@ fn the_exit_status_of_check_says_whether_something_is_left_out() -> Result<()> {
             vec![format!("warning: {shown}:2: vrrp_instance \"lan\": interface: there is no interface \"eth9\" yet; ")],
         ),
         (
-            instance(200, "lvs_sync_daemon_interface eth0"),
+            instance(200, "track_bfd {\n  fast\n }"),
             3,
-            vec![
-                format!("warning: {shown}:10: left out: lvs_sync_daemon_interface: "),
-                "something is left out: 1 left".to_owned(),
-            ],
+            vec![format!("warning: {shown}:10: left out: track_bfd: "), "something is left out: 1 left".to_owned()],
         ),
         (instance(200, "").replace("eth0", "lo"), 2, vec![format!("{shown}:2: vrrp_instance \"lan\": interface: ")]),
         ("vrrp_instance lan {\n}\n".to_owned(), 2, vec![format!("{shown}: has no virtual router that xvrrp can run")]),
@@ -218,4 +216,57 @@ fn cleanup_takes_the_options_with_which_run_has_had_the_file() -> Result<()> {
         ensure!(removed.contains(what), "{what} is not in:\n{removed}");
     }
     wait_for_host_state(host, &before)
+}
+
+// parity 61
+#[test]
+fn what_a_host_cannot_run_is_disabled_as_in_keepalived_and_the_rest_runs() -> Result<()> {
+    let tracked = "track_script {\n  absent\n  strange\n  weak\n }\n notify_master /nonexistent/notify\n notify_stop \
+                   /bin/true nosuchuser\n";
+    let script = |name: &str, lines: &str| format!("vrrp_script {name} {{\n interval 1\n {lines}\n}}\n");
+    let files = TempDir::with_prefix("xvrrp-lab-weak-")?;
+    let weak = files.path().join("weak");
+    fs::write(&weak, "#!/bin/sh\nexit 1\n")?;
+    fs::set_permissions(&weak, Permissions::from_mode(0o777))?;
+    let text = format!(
+        "global_defs {{\n enable_script_security\n script_user root\n}}\n{}{}{}{}",
+        script("absent", "script /nonexistent/check"),
+        script("strange", "script /bin/false\n user nosuchuser"),
+        script("weak", &format!("script {}", weak.display())),
+        instance(200, tracked)
+    );
+    let lab = Lab::new(2)?;
+    let mut theirs = Keepalived::start_with(&lab.routers[1], &text.replace("priority 200", "priority 250"))?;
+    theirs.wait_for_state("MASTER")?;
+    theirs.stop()?;
+    let mut ours = Direct::start(&lab.routers[0], &text)?;
+    ours.wait_for(&[("state", "active".into())])?;
+    ensure!(ours.status()?["checks"].as_array().is_some_and(Vec::is_empty), "{}", ours.status()?);
+    let check = || -> Result<(Option<i32>, String)> {
+        let mut command = lab.routers[0].command(agent_binary()?)?;
+        let output = command.arg("check").arg(ours.path("main")).output()?;
+        Ok((output.status.code(), String::from_utf8(output.stderr)?))
+    };
+    let (status, messages) = check()?;
+    let lan = ours.path("lan");
+    let place = |line: usize| format!("{}:{line}: disabled: ", lan.display());
+    for (line, words) in [
+        (7, "\"/nonexistent/check\" is not a program".to_owned()),
+        (11, "this host has no user \"nosuchuser\"".to_owned()),
+        (16, format!("{} can be changed", weak.display())),
+    ] {
+        let told = messages.lines().any(|it| it.starts_with(&place(line)) && it.contains(&words));
+        ensure!(told, "line {line}, {words:?}: {messages}");
+    }
+    ensure!(status == Some(0) && messages.matches(": disabled: ").count() == 5, "{status:?}: {messages}");
+    // A change of the interfaces restarts the agent in the same process, which asks the host nothing.
+    let before = ours.status()?["started"].clone();
+    lab.routers[0].ip("address add 198.51.100.77/24 dev eth0")?;
+    lab.routers[0].ip("address del 192.0.2.2/24 dev eth0")?;
+    eventually("the agent has restarted", PATIENCE, || {
+        ensure!(ours.status()?["started"] != before, "it has not");
+        Ok(())
+    })?;
+    ensure!(ours.status()?["checks"].as_array().is_some_and(Vec::is_empty), "{}", ours.status()?);
+    ours.wait_for(&[("state", "active".into())])
 }

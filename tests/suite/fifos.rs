@@ -2,6 +2,7 @@
 //! refused.
 
 use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,7 +12,8 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::stat::Mode;
 use nix::unistd::{User, mkfifo};
 use tempfile::TempDir;
-use xvrrp_lab::{Lab, PATIENCE, VirtualRouter, Xvrrp, agent_binary, eventually, wait_until};
+use xvrrp_lab::traffic::{AdvertTap, Advertiser};
+use xvrrp_lab::{Lab, PATIENCE, VirtualRouter, Xvrrp, agent_binary, alone, eventually, wait_until};
 
 use super::scripts::{GLOBAL, Router, compare, directory, instance};
 
@@ -177,53 +179,77 @@ fn a_reader_that_ends_is_started_again_and_one_that_hangs_does_not_delay_the_sto
 
 /// Enough virtual routers for a few changes of each to fill the buffers.
 const ROUTERS: u8 = 40;
+/// The lease of a virtual router with 100 ms adverts. Its Active_Down_Interval is longer by Skew_Time.
+const LEASE: Duration = Duration::from_millis(300);
+
+/// Changes the priority of every virtual router every 150 ms for 3 s, less often than they advertise. Each change is a
+/// line of each of them. Returns the longest time that one of them sent no advert.
+fn longest_gap(weight: &Path, tap: &AdvertTap, mut meanwhile: impl FnMut() -> Result<()>) -> Result<Duration> {
+    let start = Instant::now();
+    for number in 1..=20 {
+        fs::write(weight, format!("{}\n", 1 + number % 5))?;
+        xvrrp_lab::pause(Duration::from_millis(150))?;
+        meanwhile()?;
+    }
+    let advertiser = |vrid| Advertiser { interface: 0, vrid, source: Lab::address(0) };
+    let all: Vec<_> = (1..=ROUTERS).map(advertiser).collect();
+    Ok(tap.longest_gap(&all, start, Instant::now()))
+}
 
 #[test]
-fn a_fifo_that_nobody_reads_delays_no_advert_and_keeps_the_last_lines() -> Result<()> {
+fn a_fifo_whose_reader_is_absent_slow_or_gone_delays_no_advert_and_keeps_the_last_lines() -> Result<()> {
+    let _alone = alone();
     let lab = Lab::new(2)?;
+    let tap = AdvertTap::start(lab.switch(), &Lab::port(0))?;
     let directory = directory()?;
-    let path = directory.path().join("fifo");
+    let [path, weight] = ["fifo", "weight"].map(|name| directory.path().join(name));
     let router = |number: u8| {
         VirtualRouter::lan(200)
             .with("name", &format!("\"r{number}\""))
             .with("vrid", &number.to_string())
             .with("addresses", &format!("[\"192.0.2.{}/24\"]", 100 + number))
     };
-    let routers: Vec<VirtualRouter> = (1..=ROUTERS).map(router).collect();
-    let mut agent = Xvrrp::start_by(&lab.routers[0], &routers, &[], &format!("notify_fifo = {path:?}\n"))?;
+    let track = "[{ check = \"weight\", weight = 1 }]";
+    let tracking = |number| router(number).with("track", track).with("notify_priority_changes", "true");
+    let routers: Vec<VirtualRouter> = (1..=ROUTERS).map(tracking).collect();
+    let check = format!("[[check]]\nname = \"weight\"\nfile = {weight:?}\ninterval = \"20ms\"\n");
+    let keys = format!("notify_fifo = {path:?}\n\n{check}");
+    let mut agent = Xvrrp::start_by(&lab.routers[0], &routers, &[], &keys)?;
     agent.wait_until_all_are("active", ROUTERS.into())?;
     ensure!(fs::metadata(&path)?.file_type().is_fifo());
-    // The kernel's buffer is as small as it can be, and nobody reads.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path)?;
-    fcntl(&file, FcntlArg::F_SETPIPE_SZ(4096))?;
+    let open = || File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
+    // The kernel's buffer is as small as it can be.
+    fcntl(open()?, FcntlArg::F_SETPIPE_SZ(4096))?;
     let mut backup = Xvrrp::start(&lab.routers[1], &[router(1).with("priority", "100")])?;
     backup.wait_for_state("r1", "backup")?;
-    eventually("lines are dropped", 4 * PATIENCE, || -> Result<()> {
-        lab.pull(0)?;
-        agent.wait_until_all_are("fault", ROUTERS.into())?;
-        lab.plug(0)?;
-        agent.wait_until_all_are("active", ROUTERS.into())?;
-        ensure!(agent.daemon.count_lines(&["WARN", "nothing reads the FIFO, or too slowly"]) > 0, "not yet");
+    let takeovers = backup.transitions("r1", "active");
+
+    let absent = longest_gap(&weight, &tap, || Ok(()))?;
+    let dropping = ["WARN", "nothing reads the FIFO, or too slowly"];
+    agent.daemon.wait_for_line(&dropping, PATIENCE)?;
+    let mut reader = open()?;
+    let mut taken = 0;
+    let slow = longest_gap(&weight, &tap, || {
+        // Fails while the agent has not written more.
+        taken += reader.read(&mut [0; 512]).unwrap_or(0);
         Ok(())
     })?;
-    backup.wait_for_state("r1", "backup")?;
-    let (sent, taken) = (
-        || -> Result<u64> { agent.virtual_router("r1")?["adverts_sent"].as_u64().context("no count") },
-        || backup.transitions("r1", "active"),
-    );
-    let (before, takeovers, start) = (sent()?, taken(), Instant::now());
-    xvrrp_lab::pause(Duration::from_secs(2))?;
-    let due = u64::try_from(start.elapsed().as_millis() / 100)?;
-    ensure!(sent()? - before > due / 2, "{} adverts of {due}", sent()? - before);
-    ensure!(taken() == takeovers, "{}", backup.daemon.log());
-    agent.daemon.wait_for_lines(&["WARN", "nothing reads the FIFO, or too slowly"], 1)?;
-    drop(file);
+    ensure!(taken > 4096, "{taken} bytes were read");
+    drop(reader);
+    let gone = longest_gap(&weight, &tap, || Ok(()))?;
+    for (reader, gap) in [("absent", absent), ("slow", slow), ("gone", gone)] {
+        println!("{reader} reader: the longest time without an advert is {gap:?}");
+        ensure!(gap < LEASE, "{reader}: {gap:?}");
+    }
+    ensure!(backup.transitions("r1", "active") == takeovers, "{}", backup.daemon.log());
 
     // A reader that comes now finds the last state of each of them.
-    let lines = std::thread::spawn({
-        let path = path.clone();
-        move || fs::read_to_string(path)
-    });
+    lab.pull(0)?;
+    agent.wait_until_all_are("fault", ROUTERS.into())?;
+    lab.plug(0)?;
+    agent.wait_until_all_are("active", ROUTERS.into())?;
+    let reader = File::open(&path)?;
+    let lines = std::thread::spawn(move || io::read_to_string(reader));
     agent.daemon.wait_for_line(&["WARN", "dropped ", " lines, because the FIFO was not read in time"], PATIENCE)?;
     ensure!(agent.stop()?.success());
     let lines = lines.join().ok().context("the reader panicked")??;

@@ -15,7 +15,7 @@ const HOW_TO_INSTALL: &str = "apt-get install --reinstall -o Dpkg::Options::=--p
                               keepalived";
 
 /// Directives that are left out in samples with load balancing.
-const WITH_LOAD_BALANCING: &[&str] = &["auth_type", "lvs_sync_daemon_interface", "virtual_server", "vrrp_instance"];
+const WITH_LOAD_BALANCING: &[&str] = &["auth_type", "virtual_server", "vrrp_instance"];
 /// Returns the directives that the import of a file leaves out, and whether its exit status agrees.
 fn left_out(file: &Path) -> Result<BTreeSet<String>> {
     let output = Command::new(agent_binary()?).arg("import").arg(file).output()?;

@@ -43,6 +43,7 @@ mod planes;
 mod reload;
 mod restart;
 mod routes;
+mod same_addresses;
 mod same_election;
 mod same_file;
 mod same_groups;

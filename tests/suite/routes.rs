@@ -1,10 +1,11 @@
 //! Routes and rules are on the host while a virtual router that wants them is Active, whatever else happens there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use xvrrp_lab::traffic::{AdvertTap, Advertiser};
 use xvrrp_lab::{
-    INTERFACE, Lab, Namespace, PATIENCE, UPSTREAM, VirtualRouter, Xvrrp, eventually, host_state, pause,
+    INTERFACE, Lab, Namespace, PATIENCE, UPSTREAM, VirtualRouter, Xvrrp, alone, eventually, host_state, pause,
     wait_for_host_state,
 };
 
@@ -117,8 +118,45 @@ fn what_a_crashed_agent_has_left_is_removed_unless_it_is_wanted() -> Result<()> 
 }
 
 #[test]
+fn ten_thousand_routes_delay_no_advert_when_they_are_installed_kept_over_a_reload_and_put_back() -> Result<()> {
+    const COUNT: usize = 10_000;
+    // Three advertisement intervals: another router would not have taken over.
+    const LATE: Duration = Duration::from_millis(300);
+    let _alone = alone();
+    let lab = Lab::new(1)?;
+    let host = &lab.routers[0];
+    let routes: Vec<String> = (0..COUNT)
+        .map(|number| format!("\"10.{}.{}.0/24 via 192.0.2.254 dev {INTERFACE}\"", number / 250, number % 250))
+        .collect();
+    let router = VirtualRouter::lan(200).with("routes", &format!("[{}]", routes.join(", ")));
+    let tap = AdvertTap::start(&lab.client, INTERFACE)?;
+    let start = Instant::now();
+    let mut agent = Xvrrp::start(host, &[router])?;
+    agent.wait_for_state("lan", "active")?;
+    let all_are_there = |when: &str| {
+        eventually(&format!("all routes are there {when}"), PATIENCE, || {
+            let count = host.ip("-4 route show proto 112")?.lines().count();
+            ensure!(count == COUNT, "{count}");
+            Ok(())
+        })
+    };
+    all_are_there("after the start")?;
+    agent.reload()?;
+    host.ip("route flush proto 112")?;
+    all_are_there("after something else has removed them")?;
+    let source = Lab::address(0);
+    let begin = tap.first_after(source, start)?;
+    let gap = tap.longest_gap(&[Advertiser { interface: 0, vrid: 51, source }], begin, Instant::now());
+    ensure!(gap < LATE, "no advert for {gap:?}\n{}", agent.daemon.log());
+    ensure!(agent.stop()?.success(), "{}", agent.daemon.log());
+    let left = host.ip("-4 route show proto 112")?;
+    ensure!(left.is_empty(), "{left}");
+    Ok(())
+}
+
+#[test]
 fn reloads_remove_no_route_that_is_wanted_before_and_after() -> Result<()> {
-    const RELOADS: usize = 20;
+    const RELOADS: usize = 100;
     let lab = Lab::with_second_interfaces(1)?;
     let host = &lab.routers[0];
     let mut agent = Xvrrp::start(host, &[routed(200)])?;

@@ -212,6 +212,15 @@ fn with_script_security_a_program_that_another_user_could_replace_is_refused_wit
         chown(part, Some(0), None)?;
         fs::set_permissions(part, Permissions::from_mode(0o755))?;
     }
+    // The script belongs to another user, and root's shell runs it.
+    chown(&script, Some(nobody.uid.as_raw()), None)?;
+    let router = VirtualRouter::lan(200).with("notify", &format!("[\"/bin/sh\", {linked:?}]"));
+    let keys = "script_security = true";
+    fs::write(&file, format!("[agent]\ncontrol = {:?}\n{keys}\n{router}", directory.path().join("socket")))?;
+    let refused = lab.routers[0].command(agent_binary()?)?.arg("check").arg(&file).output()?;
+    let (told, expected) =
+        (String::from_utf8(refused.stderr)?, complaint(&format!("{} belongs to nobody", script.display())));
+    ensure!(told == expected && refused.status.code() == Some(2), "{told} instead of {expected}");
     Ok(())
 }
 

@@ -378,3 +378,40 @@ fn status_shows_the_peers_of_a_virtual_router() -> Result<()> {
         Ok(())
     })
 }
+
+// parity 47
+#[test]
+fn adverts_leave_from_the_source_address_and_the_virtual_router_waits_while_the_host_lacks_it() -> Result<()> {
+    const SOURCE: &str = "192.0.2.77";
+    let lab = Lab::new(2)?;
+    let host = &lab.routers[0];
+    let router = |priority, source: &str, peer: &str| {
+        VirtualRouter::lan(priority)
+            .with("source_addresses", &format!("[\"{source}\"]"))
+            .with("unicast_peers", &format!("[\"{peer}\"]"))
+    };
+    let second = Lab::address(1).to_string();
+    let mut agent = Xvrrp::start(host, &[router(200, SOURCE, &second)])?;
+    let reason = format!("this host does not have {SOURCE}, which adverts are to be sent from");
+    let wait = |agent: &Xvrrp| {
+        eventually("the virtual router waits", PATIENCE, || {
+            let router = agent.virtual_router("lan")?;
+            ensure!(router["state"] == "fault" && router["reason"] == reason, "{router}");
+            Ok(())
+        })
+    };
+    wait(&agent)?;
+    // Any interface may have the address.
+    host.ip(&format!("address add {SOURCE}/32 dev lo"))?;
+    agent.wait_for_state("lan", "active")?;
+    let mut backup = Xvrrp::start(&lab.routers[1], &[router(100, &second, SOURCE)])?;
+    backup.wait_for_state("lan", "backup")?;
+    eventually("the Backup hears adverts from the address", PATIENCE, || {
+        let router = backup.virtual_router("lan")?;
+        ensure!(router["heard"]["address"] == SOURCE, "{router}");
+        Ok(())
+    })?;
+    host.ip(&format!("address del {SOURCE}/32 dev lo"))?;
+    wait(&agent)?;
+    backup.wait_for_state("lan", "active")
+}

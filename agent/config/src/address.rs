@@ -22,6 +22,11 @@ impl Vip {
     pub fn family(&self) -> Family {
         Family::of(self.address)
     }
+
+    /// Returns whether it is a link-local IPv6 address.
+    pub fn is_link_local(&self) -> bool {
+        matches!(self.address, IpAddr::V6(address) if address.is_unicast_link_local())
+    }
 }
 
 impl fmt::Display for Vip {

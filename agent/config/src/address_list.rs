@@ -19,24 +19,40 @@ pub(super) struct ListedAddresses {
     pub unadvertised: Vec<(Vip, usize)>,
     /// Those that have options.
     pub options: Vec<StaticAddress>,
+    /// Family of the adverts if they list no address.
+    pub family: Family,
+    pub link_local_first: bool,
 }
 
 impl ListedAddresses {
-    /// Reads both lists. `interface` is `None` if the virtual router has no valid one, which is an error of its own.
-    pub fn read(section: &mut Section, version: Version, interface: Option<&str>) -> Result<Self, Reported> {
-        let mut reader = AddressReader { version, interface, options: Vec::new() };
+    /// Reads both lists, and reports addresses with which the virtual router could not work. `version`, `interface` and
+    /// `vrid` are `None` if the virtual router has no valid ones, which are errors of their own.
+    pub fn read(
+        section: &mut Section,
+        version: Option<Version>,
+        interface: Option<&str>,
+        vrid: Option<Vrid>,
+    ) -> Result<Self, Reported> {
+        let mut reader = AddressReader { version: version.unwrap_or(Version::V3), interface, options: Vec::new() };
         let advertised = reader.read_advertised(section);
+        // Version 2 has IPv4 adverts only, but these addresses are not in the adverts.
+        reader.version = Version::V3;
         let unadvertised = reader.read_unadvertised(section);
-        Ok(Self { advertised: advertised?, unadvertised: unadvertised?, options: reader.options })
+        let link_local_first = section.boolean(&keys::LINK_LOCAL_FIRST, true);
+        let (advertised, unadvertised, link_local_first) = (advertised?, unadvertised?, link_local_first?);
+        check_ipv6(section, vrid, &advertised, link_local_first);
+        let (options, family) = (reader.options, Family::Ipv4);
+        Ok(Self { advertised, unadvertised, options, family, link_local_first })
     }
 
     pub fn all(&self) -> impl Iterator<Item = &(Vip, usize)> {
         self.advertised.iter().chain(&self.unadvertised)
     }
 
-    /// Whether the adverts carry addresses of this family.
+    /// Whether there are adverts in this family.
     pub fn has(&self, family: Family) -> bool {
-        self.advertised.iter().any(|(vip, _)| vip.family() == family)
+        let listed = self.advertised.iter().any(|(vip, _)| vip.family() == family);
+        listed || self.advertised.is_empty() && family == self.family
     }
 
     /// Returns the addresses that are on other interfaces than that of the virtual router, with the names of these.
@@ -45,11 +61,11 @@ impl ListedAddresses {
         given.filter(|(_, device)| *device != interface).collect()
     }
 
-    /// Reports addresses on other interfaces that cannot be there, because they are not installed at all.
-    fn check_devices(&self, section: &mut Section, interface: &str, accept: bool) {
+    /// Reports addresses on other interfaces: they cannot be there with `accept = false`.
+    pub fn report_devices(&self, section: &mut Section, interface: &str) {
         let devices = self.devices(interface);
         let elsewhere = self.all().find_map(|(vip, line)| Some((vip, devices.get(&vip.address)?, *line)));
-        if let Some((vip, device, line)) = elsewhere.filter(|_| !accept) {
+        if let Some((vip, device, line)) = elsewhere {
             let message = format!(
                 "\"{vip}\" is on {}, but with accept = false no address is installed, and the kernel half answers only \
                  on {}; remove accept or dev",
@@ -60,24 +76,33 @@ impl ListedAddresses {
         }
     }
 
-    /// Reports addresses with which the virtual router could not work.
-    pub fn check(&self, section: &mut Section, vrid: Option<Vrid>, interface: Option<&str>, accept: Option<bool>) {
-        check_ipv6(section, vrid, &self.advertised);
-        self.check_unadvertised(section);
-        if let (Some(interface), Some(accept)) = (interface, accept) {
-            self.check_devices(section, interface, accept);
+    /// Reads the family of adverts that list no address. `others` are the other routers that the virtual router lists.
+    pub fn read_family(
+        &mut self,
+        section: &mut Section,
+        version: Option<Version>,
+        others: impl IntoIterator<Item = IpAddr>,
+    ) -> Result<Family, Reported> {
+        let mut others = others.into_iter().map(Family::of).peekable();
+        let all_ipv6 = others.peek().is_some() && others.all(|family| family == Family::Ipv6);
+        let line = section.line_of(&keys::FAMILY);
+        self.family = match section.string(&keys::FAMILY)? {
+            None if all_ipv6 && version != Some(Version::V2) => Family::Ipv6,
+            None | Some("ipv4") => Family::Ipv4,
+            Some("ipv6") if version == Some(Version::V2) => {
+                let message = "version 2 is IPv4 only (RFC 3768); remove family, or set version = 3";
+                return Err(section.report(&keys::FAMILY, line, message));
+            }
+            Some("ipv6") => Family::Ipv6,
+            Some(other) => {
+                return Err(section.reject(&keys::FAMILY, line, format_args!("{} is not valid", quote(other))));
+            }
+        };
+        if section.get(&keys::FAMILY).is_some() && !self.advertised.is_empty() {
+            let message = "has no effect, because the addresses decide the family of the adverts; remove it";
+            return Err(section.report(&keys::FAMILY, line, message));
         }
-    }
-
-    /// Reports addresses of a family in which there is no advert.
-    fn check_unadvertised(&self, section: &mut Section) {
-        if let Some((vip, line)) = self.unadvertised.iter().find(|(vip, _)| !self.has(vip.family())) {
-            let message = format!(
-                "\"{vip}\" is of a family that addresses does not have; add an address of that family to addresses, or \
-                 give this one a virtual router of its own"
-            );
-            section.report(&keys::UNADVERTISED_ADDRESSES, *line, message);
-        }
+        Ok(self.family)
     }
 }
 
@@ -89,11 +114,7 @@ struct AddressReader<'a> {
 
 impl AddressReader<'_> {
     fn read_advertised(&mut self, section: &mut Section) -> Result<Vec<(Vip, usize)>, Reported> {
-        let list = section.list(&keys::ADDRESSES)?;
-        let (elements, line) = section.required(&keys::ADDRESSES, list)?;
-        if elements.is_empty() {
-            return Err(section.reject(&keys::ADDRESSES, line, "the list is empty"));
-        }
+        let Some((elements, line)) = section.list(&keys::ADDRESSES)? else { return Ok(Vec::new()) };
         if elements.len() > VirtualRouterConfig::MAX_ADDRESSES {
             let message = format!(
                 "{} addresses are too many; expected at most {} (RFC 9568 5.2.5)",
@@ -156,18 +177,19 @@ impl AddressReader<'_> {
 }
 
 /// Checks that the first IPv6 address is the link-local address of the virtual router, which is the same on every
-/// router of the group (RFC 9568 5.2.9), and that an advert can carry all of them.
-fn check_ipv6(section: &mut Section, vrid: Option<Vrid>, addresses: &[(Vip, usize)]) {
+/// router of the group (RFC 9568 5.2.9), unless `link_local_first` is false, and that an advert can carry all of them.
+fn check_ipv6(section: &mut Section, vrid: Option<Vrid>, addresses: &[(Vip, usize)], link_local_first: bool) {
     let mut ipv6 = addresses.iter().filter_map(|(vip, line)| match vip.address {
         IpAddr::V6(address) => Some((address, *line)),
         IpAddr::V4(_) => None,
     });
     let Some((first, line)) = ipv6.next() else { return };
-    if !first.is_unicast_link_local() {
+    if link_local_first && !first.is_unicast_link_local() {
         let vrid = vrid.map_or(1, Vrid::get);
         let message = format!(
             "\"{first}\" is the first IPv6 address, which must be link-local and the same on every router of the group \
-             (RFC 9568 5.2.9); put one before it, such as \"fe80::{vrid:x}/64\""
+             (RFC 9568 5.2.9); put one before it, such as \"fe80::{vrid:x}/64\", or set link_local_first = false \
+             beside routers that do not demand it"
         );
         section.report(&keys::ADDRESSES, line, message);
     }

@@ -11,7 +11,7 @@ use super::keys::{self, Key};
 use super::model::{Config, Origin, VirtualRouterConfig};
 use super::quote::quote;
 
-pub use super::host_programs::HostLookup;
+pub use super::host_programs::{HostLookup, disable};
 
 /// An interface of the network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub enum Obstacle {
     NoAddress(Origin),
     /// The interface has this address, which is configured as that of another router.
     OwnPeer(IpAddr),
+    /// The host does not have this address, which adverts are to be sent from, or has it as a virtual address.
+    NoSource(IpAddr),
     /// There is no such interface, which is to have one of the addresses.
     NoDevice(String),
 }
@@ -72,6 +74,7 @@ impl Obstacle {
                 format!("interface {interface} has no IPv6 address of its own other than link-local")
             }
             Self::OwnPeer(own) => format!("interface {interface} has {own}, which is in unicast_peers"),
+            Self::NoSource(source) => format!("this host does not have {source}, which adverts are to be sent from"),
             Self::NoDevice(device) => {
                 format!("interface {device}, which is to have one of its addresses, is not there")
             }
@@ -111,6 +114,13 @@ impl Obstacle {
                 let message = format!("{own} is this host's own address; list the other routers only");
                 return (router.lines.unicast_peers, keys::UNICAST_PEERS, message);
             }
+            Self::NoSource(source) => {
+                let message = format!(
+                    "this host does not have {source}, or has it only as a virtual address; add it to an interface, or \
+                     remove it here"
+                );
+                return (router.lines.source_addresses, keys::SOURCE_ADDRESSES, message);
+            }
             Self::NoDevice(device) => {
                 let message = format!("there is no interface {} yet, which is to have an address", quote(device));
                 return (router.lines.addresses, keys::ADDRESSES, message);
@@ -129,6 +139,8 @@ struct Facts<'a> {
     interface: &'a HostInterface,
     /// Primary addresses: the IPv4 one, the link-local IPv6 one, and the other IPv6 one.
     primaries: [Option<IpAddr>; 3],
+    /// The virtual addresses that it has, or is to have.
+    virtual_addresses: HashSet<IpAddr>,
 }
 
 impl<'a> Survey<'a> {
@@ -136,8 +148,9 @@ impl<'a> Survey<'a> {
     pub fn new(config: &Config, interfaces: &'a [HostInterface]) -> Self {
         let facts = |interface: &'a HostInterface| {
             let origins = [Origin::Ipv4, Origin::LinkLocal, Origin::Ipv6];
-            let primaries = origins.map(|origin| primary_address(config, interface, origin));
-            (interface.name.as_str(), Facts { interface, primaries })
+            let virtual_addresses = virtual_addresses(config, interface);
+            let primaries = origins.map(|origin| primary_address(&virtual_addresses, interface, origin));
+            (interface.name.as_str(), Facts { interface, primaries, virtual_addresses })
         };
         Self(interfaces.iter().map(facts).collect())
     }
@@ -147,7 +160,7 @@ impl<'a> Survey<'a> {
     /// # Errors
     /// The virtual router cannot take part in elections, for the reason that the error names.
     pub fn primary(&self, router: &VirtualRouterConfig, family: Family) -> Result<IpAddr, Obstacle> {
-        let Facts { interface, primaries: [ipv4, link_local, ipv6] } =
+        let Facts { interface, primaries: [ipv4, link_local, ipv6], .. } =
             self.0.get(router.interface.as_str()).ok_or(Obstacle::Absent)?;
         if interface.loopback {
             return Err(Obstacle::Loopback);
@@ -176,6 +189,14 @@ impl<'a> Survey<'a> {
             return Err(Obstacle::OwnPeer(own.address));
         }
         let origin = router.origin(family);
+        if let Some(source) = router.source_of(family) {
+            let has = |facts: &&Facts<'_>| {
+                let is_there = facts.interface.addresses.contains(&source);
+                let is_own = !facts.virtual_addresses.contains(&source);
+                is_there && is_own && (origin != Origin::LinkLocal || facts.interface.name == interface.name)
+            };
+            return self.0.values().find(has).map(|_| source).ok_or(Obstacle::NoSource(source));
+        }
         let primary = match origin {
             Origin::Ipv4 => ipv4,
             Origin::LinkLocal => link_local,
@@ -237,19 +258,7 @@ pub fn check(config: &Config, survey: &Survey<'_>, lookup: &impl HostLookup) -> 
 /// This is the first address of its kind that is not a virtual address, unless this host owns that one. For IPv6 it is
 /// link-local (5.1.2.1), except for unicast peers that are not on the link: their adverts are sent from the oldest
 /// address that is not link-local.
-fn primary_address(config: &Config, interface: &HostInterface, origin: Origin) -> Option<IpAddr> {
-    let borrowed: HashSet<IpAddr> = config
-        .virtual_routers
-        .iter()
-        .filter(|router| !router.priority.is_owner())
-        .flat_map(|router| {
-            let elsewhere = router.elsewhere();
-            let is_here = move |address: &IpAddr| {
-                elsewhere.get(address).copied().unwrap_or(router.interface.as_str()) == interface.name
-            };
-            router.all_addresses().map(|vip| vip.address).filter(is_here)
-        })
-        .collect();
+fn primary_address(borrowed: &HashSet<IpAddr>, interface: &HostInterface, origin: Origin) -> Option<IpAddr> {
     let fits = |address: &IpAddr| match address {
         IpAddr::V4(_) => origin == Origin::Ipv4,
         IpAddr::V6(address) if address.is_unicast_link_local() => origin == Origin::LinkLocal,
@@ -261,6 +270,19 @@ fn primary_address(config: &Config, interface: &HostInterface, origin: Origin) -
         // The kernel lists the newest address first. It may be a temporary one (RFC 8981), which peers cannot list.
         Origin::Ipv6 => own.next_back(),
     }
+}
+
+/// Returns the virtual addresses that an interface may have, unless this host owns them.
+fn virtual_addresses(config: &Config, interface: &HostInterface) -> HashSet<IpAddr> {
+    let routers = config.virtual_routers.iter().filter(|router| !router.priority.is_owner());
+    let addresses = routers.flat_map(|router| {
+        let elsewhere = router.elsewhere();
+        let is_here = move |address: &IpAddr| {
+            elsewhere.get(address).copied().unwrap_or(router.interface.as_str()) == interface.name
+        };
+        router.all_addresses().map(|vip| vip.address).filter(is_here)
+    });
+    addresses.collect()
 }
 
 /// Maximum number of names that a message lists.
@@ -298,6 +320,10 @@ mod tests {
             true
         }
 
+        fn becomes_root(&self, _: &Path) -> bool {
+            false
+        }
+
         fn fault_of_fifo(&self, _: &NotifyFifo) -> Option<String> {
             None
         }
@@ -328,7 +354,10 @@ mod tests {
         // conformance 51
         let config = config(&router(1, 100, "192.0.2.1/24"));
         let interface = eth0(&[[192, 0, 2, 1], [192, 0, 2, 10], [192, 0, 2, 11]]);
-        assert_eq!(primary_address(&config, &interface, Origin::Ipv4), Some(IpAddr::from([192, 0, 2, 10])));
+        assert_eq!(
+            primary_address(&virtual_addresses(&config, &interface), &interface, Origin::Ipv4),
+            Some(IpAddr::from([192, 0, 2, 10]))
+        );
         assert_eq!(Survey::new(&config, &[interface]).warnings(&config), [""; 0]);
     }
 
@@ -337,7 +366,10 @@ mod tests {
         // RFC 9568 1.7
         let config = config(&router(1, 255, "192.0.2.1/24"));
         let interface = eth0(&[[192, 0, 2, 1]]);
-        assert_eq!(primary_address(&config, &interface, Origin::Ipv4), Some(IpAddr::from([192, 0, 2, 1])));
+        assert_eq!(
+            primary_address(&virtual_addresses(&config, &interface), &interface, Origin::Ipv4),
+            Some(IpAddr::from([192, 0, 2, 1]))
+        );
         assert_eq!(Survey::new(&config, &[interface]).warnings(&config), [""; 0]);
     }
 
@@ -356,11 +388,11 @@ mod tests {
         let config = config(&router(1, 100, "fe80::1/64"));
         let mut interface = eth0(&[[192, 0, 2, 10]]);
         interface.addresses.extend(["2001:db8::10", "fe80::1"].map(|text| text.parse::<IpAddr>().unwrap()));
-        assert_eq!(primary_address(&config, &interface, Origin::LinkLocal), None);
+        assert_eq!(primary_address(&virtual_addresses(&config, &interface), &interface, Origin::LinkLocal), None);
         assert_eq!(Survey::new(&config, &[interface.clone()]).warnings(&config).len(), 1);
         let own = "fe80::10".parse().unwrap();
         interface.addresses.push(own);
-        assert_eq!(primary_address(&config, &interface, Origin::LinkLocal), Some(own));
+        assert_eq!(primary_address(&virtual_addresses(&config, &interface), &interface, Origin::LinkLocal), Some(own));
         assert_eq!(Survey::new(&config, &[interface]).warnings(&config), [""; 0]);
     }
 
@@ -372,7 +404,24 @@ mod tests {
         let addresses = ["2001:db8::abcd", "2001:db8::10", "2001:db8::1", "fe80::10"];
         interface.addresses.extend(addresses.map(|text| text.parse::<IpAddr>().unwrap()));
         let own = "2001:db8::10".parse().unwrap();
-        assert_eq!(primary_address(&config, &interface, Origin::Ipv6), Some(own));
+        assert_eq!(primary_address(&virtual_addresses(&config, &interface), &interface, Origin::Ipv6), Some(own));
+    }
+
+    #[test]
+    fn adverts_leave_from_the_source_address_if_the_host_has_it_and_it_is_not_virtual() {
+        let source = |text: &str| format!("{}source_addresses = [\"{text}\"]\n", router(1, 100, "192.0.2.1/24"));
+        let eth1 = HostInterface { name: "eth1".into(), ..eth0(&[[198, 51, 100, 7]]) };
+        let interfaces = [eth0(&[[192, 0, 2, 10], [192, 0, 2, 11], [192, 0, 2, 1]]), eth1];
+        let chosen = |text: &str| {
+            let config = config(&source(text));
+            Survey::new(&config, &interfaces).primary(&config.virtual_routers[0], Family::Ipv4)
+        };
+        for own in ["192.0.2.11", "198.51.100.7"] {
+            assert_eq!(chosen(own), Ok(own.parse().unwrap()));
+        }
+        for other in ["192.0.2.12", "192.0.2.1"] {
+            assert_eq!(chosen(other), Err(Obstacle::NoSource(other.parse().unwrap())));
+        }
     }
 
     #[test]

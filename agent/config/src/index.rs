@@ -11,6 +11,11 @@ impl CheckIndex {
         Self(index)
     }
 
+    /// Returns the position after another check has been removed; `None` if it is this one.
+    pub(crate) fn without(self, removed: Self) -> Option<Self> {
+        (self != removed).then(|| Self(self.0 - usize::from(self > removed)))
+    }
+
     /// Returns the element for this check in a list that has one for each check.
     pub fn of<T>(self, list: &[T]) -> Option<&T> {
         list.get(self.0)

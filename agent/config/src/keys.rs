@@ -85,9 +85,11 @@ pub(super) const ADVERT_INTERVAL: Key =
 pub(super) const ADVERT_INTERVAL_V2: Key =
     key("advert_interval", "whole seconds from \"1s\" to \"255s\" in version 2 (RFC 3768 5.3.7)");
 pub(super) const ADDRESSES: Key =
-    key("addresses", "a list of 1 to 255 addresses with prefix length, such as [\"192.0.2.1/24\"]");
+    key("addresses", "a list of at most 255 addresses with prefix length, such as [\"192.0.2.1/24\"]");
 pub(super) const UNADVERTISED_ADDRESSES: Key =
     key("unadvertised_addresses", "a list of at most 4096 addresses with prefix length, such as [\"192.0.2.1/24\"]");
+pub(super) const FAMILY: Key = key("family", "\"ipv4\" or \"ipv6\"");
+pub(super) const LINK_LOCAL_FIRST: Key = key("link_local_first", "true or false");
 pub(super) const PREEMPT: Key = key("preempt", "true or false");
 pub(super) const PREEMPT_DELAY: Key = key("preempt_delay", "a duration from \"0s\" to \"1000s\"");
 pub(super) const CARRIER_FAULT: Key = key("carrier_fault", "true or false");
@@ -100,13 +102,15 @@ pub(super) const VIRTUAL_MAC: Key = key("virtual_mac", "true or false");
 pub(super) const CHECKSUM: Key = key("checksum", "\"auto\", \"pseudo-header\" or \"plain\"");
 pub(super) const ALLOWED_SOURCES: Key =
     key("allowed_sources", "a list of at most 255 addresses, such as [\"192.0.2.2\"]");
+pub(super) const SOURCE_ADDRESSES: Key =
+    key("source_addresses", "a list of at most one address of each family, such as [\"192.0.2.2\"]");
 pub(super) const UNICAST_PEERS: Key = key(
     "unicast_peers",
     "a list of at most 255 addresses, or of tables such as { address = \"192.0.2.2\", min_ttl = 254 }",
 );
 pub(super) const PEER_ADDRESS: Key = key("address", "the IP address of another router, in quotes");
 pub(super) const MIN_TTL: Key = key("min_ttl", "an integer from 1 to 255");
-pub(super) const PASSWORD: Key = key("password", "1 to 8 printable ASCII characters in quotes (RFC 2338 5.3.10)");
+pub(super) const PASSWORD: Key = key("password", "1 to 8 bytes of text in quotes (RFC 2338 5.3.10)");
 /// Description of a program that is notified.
 const PROGRAM: &str = "a list of a program and its arguments, such as [\"/etc/xvrrp/notify\", \"active\"], a command for \
                        the shell in quotes, or a table such as { run = [\"/etc/xvrrp/notify\"], user = \"nobody\" }";
@@ -257,6 +261,8 @@ pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
     ADVERT_INTERVAL,
     ADDRESSES,
     UNADVERTISED_ADDRESSES,
+    FAMILY,
+    LINK_LOCAL_FIRST,
     PREEMPT,
     PREEMPT_DELAY,
     CARRIER_FAULT,
@@ -267,6 +273,7 @@ pub const VIRTUAL_ROUTER_KEYS: &[Key] = &[
     LEASE,
     VIRTUAL_MAC,
     CHECKSUM,
+    SOURCE_ADDRESSES,
     ALLOWED_SOURCES,
     UNICAST_PEERS,
     PASSWORD,

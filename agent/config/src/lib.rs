@@ -46,6 +46,7 @@ use self::taken::Taken;
 pub use self::address::Vip;
 pub use self::agent::check_bpffs;
 pub use self::error::{ConfigError, Problem};
+pub use self::host_programs::{Obstacle, unusable_programs};
 pub use self::index::{CheckIndex, GroupIndex};
 pub use self::iproute::HostNames;
 pub use self::model::{
@@ -142,6 +143,7 @@ fn read_tables(path: &Path, source: &Text, problems: &mut Problems) -> Result<Co
         sync_groups: sync_groups?,
     };
     config.apply_script_user();
+    host_programs::apply(&mut config);
     Ok(config)
 }
 

@@ -7,7 +7,8 @@ use toml::de::DeValue;
 use xvrrp_common::units::{Family, Priority};
 use xvrrp_common::wire::vrrp::HOP_LIMIT;
 
-use super::address::{Vip, parse_peer};
+use super::address::parse_peer;
+use super::address_list::ListedAddresses;
 use super::error::{Reported, all};
 use super::keys;
 use super::model::{UnicastPeer, VirtualRouterConfig};
@@ -55,7 +56,7 @@ fn read_one<'i>(section: &mut Section<'_, 'i>, element: Found<'_, 'i>) -> Result
 pub(super) fn check(
     section: &mut Section,
     peers: &[(UnicastPeer, usize)],
-    addresses: &[(Vip, usize)],
+    addresses: &ListedAddresses,
     priority: Option<Priority>,
     restricted: bool,
 ) {
@@ -71,7 +72,7 @@ pub(super) fn check(
         section.report(&keys::UNICAST_PEERS, *line, message);
     }
     for (peer, line) in peers {
-        if addresses.iter().any(|(vip, _)| vip.address == peer.address) {
+        if addresses.all().any(|(vip, _)| vip.address == peer.address) {
             let message = format!("{} is a virtual address; expected another router's own address", peer.address);
             section.report(&keys::UNICAST_PEERS, *line, message);
         }

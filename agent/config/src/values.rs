@@ -3,7 +3,7 @@
 use toml::de::DeTable;
 use xvrrp_common::units::Family;
 
-use super::address::Vip;
+use super::address_list::ListedAddresses;
 use super::error::Reported;
 use super::keys::{self, Key};
 use super::quote::quote;
@@ -40,16 +40,18 @@ pub(super) fn check_listed(
     section: &mut Section,
     key: &Key,
     what: &str,
-    addresses: &[(Vip, usize)],
+    addresses: &ListedAddresses,
     listed: &[Family],
 ) {
-    let has = |family| addresses.iter().any(|(vip, _)| vip.family() == family);
     for (family, name, example) in [(Family::Ipv4, "IPv4", "192.0.2.2"), (Family::Ipv6, "IPv6", "fe80::2")] {
-        let message = match (has(family), listed.contains(&family)) {
+        let message = match (addresses.has(family), listed.contains(&family)) {
             (true, false) => format!(
                 "no {name} address is listed, so no other router would be heard over {name}; add the {name} addresses \
                  of the other routers, such as \"{example}\""
             ),
+            (false, true) if addresses.advertised.is_empty() => {
+                format!("the adverts are not over {name}; remove the {name} {what}, or set family = \"{family}\"")
+            }
             (false, true) => format!("the virtual router has no {name} address; remove the {name} {what}"),
             _ => continue,
         };

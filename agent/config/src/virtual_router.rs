@@ -8,13 +8,15 @@ use std::sync::Arc;
 use toml::de::DeValue;
 use xvrrp_common::units::{Family, Interval, Priority, Version, Vrid};
 
-use super::address::{Vip, parse_source};
+use super::address::{parse_peer, parse_source};
 use super::address_list::ListedAddresses;
 use super::check::{Names, read_track};
 use super::error::{Reported, all};
 use super::keys;
 use super::mail::read_occasions;
-use super::model::{Checksum, ElectionRules, MAX_VIRTUAL_ROUTERS, Password, VirtualRouterConfig, VirtualRouterLines};
+use super::model::{
+    Checksum, ElectionRules, MAX_VIRTUAL_ROUTERS, Password, UnicastPeer, VirtualRouterConfig, VirtualRouterLines,
+};
 use super::notify;
 use super::peers;
 use super::quote::quote;
@@ -74,15 +76,14 @@ fn read_table(
     let advert_interval = version.and_then(|version| read_advert_interval(section, version));
     let checksum = version.and_then(|version| read_checksum(section, version));
     let password = version.and_then(|version| read_password(section, version));
-    let addresses = ListedAddresses::read(section, version.unwrap_or(Version::V3), interface.as_deref().ok());
+    let mut addresses = ListedAddresses::read(section, version.ok(), interface.as_deref().ok(), vrid.ok());
     let preemption = read_preemption(section, priority.ok());
     let carrier_fault = section.boolean(&keys::CARRIER_FAULT, true);
     let election = read_election_rules(section);
     let accept = section.boolean(&keys::ACCEPT, true);
     let lease = read_lease(section);
     let virtual_mac = section.boolean(&keys::VIRTUAL_MAC, true);
-    let allowed_sources = read_allowed_sources(section);
-    let unicast_peers = peers::read(section);
+    let routers = ListedRouters::read(section, priority.ok());
     let announce_count = read_announce_count(section);
     let announce_interval = read_announce_interval(section);
     let announce_refresh = read_announce_refresh(section);
@@ -93,18 +94,15 @@ fn read_table(
     let mail = read_occasions(section, has_mail, true);
     section.report_unknown_keys(keys::VIRTUAL_ROUTER_KEYS);
 
-    if let Ok(addresses) = &addresses {
-        addresses.check(section, vrid.ok(), interface.as_deref().ok(), accept.ok());
-        let restricted = allowed_sources.as_deref().unwrap_or_default();
-        check_families(section, &addresses.advertised, checksum.as_ref().ok(), restricted);
-        let peers = unicast_peers.as_deref().unwrap_or_default();
-        peers::check(section, peers, &addresses.advertised, priority.ok(), !restricted.is_empty());
-    }
+    let family = match (&mut addresses, &routers) {
+        (Ok(addresses), Ok(routers)) => routers.check(section, addresses, version.ok(), checksum.as_ref().ok()),
+        _ => Ok(Family::Ipv4),
+    };
     if let Ok(interface) = &interface {
-        claim(section, taken, interface, vrid.ok(), addresses.as_ref().ok());
+        claim(section, taken, interface, vrid.ok(), addresses.as_ref().ok(), accept.unwrap_or(true));
     }
 
-    let addresses = addresses?;
+    let (addresses, routers) = (addresses?, routers?);
     let (preempt, preempt_delay) = preemption?;
     Ok(VirtualRouterConfig {
         name: name?,
@@ -116,6 +114,8 @@ fn read_table(
         addresses: addresses.advertised.into_iter().map(|(vip, _)| vip).collect(),
         unadvertised: addresses.unadvertised.into_iter().map(|(vip, _)| vip).collect(),
         address_options: addresses.options,
+        family: family?,
+        link_local_first: addresses.link_local_first,
         preempt,
         preempt_delay,
         carrier_fault: carrier_fault?,
@@ -124,8 +124,9 @@ fn read_table(
         lease: lease?,
         virtual_mac: virtual_mac?,
         checksum: checksum?,
-        allowed_sources: allowed_sources?,
-        unicast_peers: unicast_peers?.into_iter().map(|(peer, _)| peer).collect(),
+        source_addresses: routers.own,
+        allowed_sources: routers.allowed,
+        unicast_peers: routers.peers.into_iter().map(|(peer, _)| peer).collect(),
         password: password?,
         announce_count: announce_count?,
         announce_interval: announce_interval?,
@@ -146,6 +147,7 @@ fn read_lines(section: &Section) -> VirtualRouterLines {
         interface: section.line_of(&keys::INTERFACE),
         addresses: section.line_of(&keys::ADDRESSES),
         unicast_peers: section.line_of(&keys::UNICAST_PEERS),
+        source_addresses: section.line_of(&keys::SOURCE_ADDRESSES),
     }
 }
 
@@ -167,7 +169,11 @@ fn claim(
     interface: &str,
     vrid: Option<Vrid>,
     addresses: Option<&ListedAddresses>,
+    accept: bool,
 ) {
+    if let Some(addresses) = addresses.filter(|_| !accept) {
+        addresses.report_devices(section, interface);
+    }
     // If the addresses have an error, IPv4 is assumed.
     let uses = |family| addresses.map_or(family == Family::Ipv4, |addresses| addresses.has(family));
     if let Some(vrid) = vrid {
@@ -265,14 +271,14 @@ fn read_password(section: &mut Section, version: Version) -> Result<Option<Passw
     let Some(text) = found.value.as_str() else {
         return Err(section.reject(&keys::PASSWORD, found.line, "is not a string"));
     };
-    if !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
-        return Err(section.reject(&keys::PASSWORD, found.line, "has characters other than printable ASCII"));
+    if text.chars().any(char::is_control) {
+        return Err(section.reject(&keys::PASSWORD, found.line, "has control characters"));
     }
     let mut padded = [0; 8];
     match padded.get_mut(..text.len()) {
         Some(start) if !text.is_empty() => start.copy_from_slice(text.as_bytes()),
         _ => {
-            return Err(section.reject(&keys::PASSWORD, found.line, format_args!("has {} characters", text.len())));
+            return Err(section.reject(&keys::PASSWORD, found.line, format_args!("has {} bytes", text.len())));
         }
     }
     Ok(Some(Password(padded)))
@@ -297,15 +303,87 @@ fn read_allowed_sources(section: &mut Section) -> Result<Vec<IpAddr>, Reported> 
     Ok(sources.into_iter().map(|(source, _)| source).collect())
 }
 
+/// Returns the name of an address family, for messages.
+const fn name_of(address: IpAddr) -> &'static str {
+    if address.is_ipv6() { "IPv6" } else { "IPv4" }
+}
+
+fn read_source_addresses(section: &mut Section) -> Result<Vec<IpAddr>, Reported> {
+    let Some((elements, _)) = section.list(&keys::SOURCE_ADDRESSES)? else { return Ok(Vec::new()) };
+    let sources = section.each(&keys::SOURCE_ADDRESSES, elements, parse_peer)?;
+    for (nth, (source, line)) in sources.iter().enumerate() {
+        if sources.iter().take(nth).any(|(other, _)| other.is_ipv6() == source.is_ipv6()) {
+            let message = format!("{source} is the second {} address; list one of each family", name_of(*source));
+            return Err(section.report(&keys::SOURCE_ADDRESSES, *line, message));
+        }
+    }
+    Ok(sources.into_iter().map(|(source, _)| source).collect())
+}
+
+/// The addresses of routers that a virtual router lists: of this one, and of the others.
+struct ListedRouters {
+    own: Vec<IpAddr>,
+    allowed: Vec<IpAddr>,
+    peers: Vec<(UnicastPeer, usize)>,
+    /// Priority of this one.
+    priority: Option<Priority>,
+}
+
+impl ListedRouters {
+    fn read(section: &mut Section, priority: Option<Priority>) -> Result<Self, Reported> {
+        let own = read_source_addresses(section);
+        let allowed = read_allowed_sources(section);
+        let peers = peers::read(section);
+        Ok(Self { own: own?, allowed: allowed?, peers: peers?, priority })
+    }
+
+    /// Reads the family of adverts without addresses, and reports what does not fit the families of the adverts.
+    fn check(
+        &self,
+        section: &mut Section,
+        addresses: &mut ListedAddresses,
+        version: Option<Version>,
+        checksum: Option<&Checksum>,
+    ) -> Result<Family, Reported> {
+        let listed = self.peers.iter().map(|(peer, _)| peer.address).chain(self.allowed.iter().copied());
+        let family = addresses.read_family(section, version, listed)?;
+        check_families(section, addresses, checksum, &self.allowed);
+        self.check_own(section, addresses);
+        peers::check(section, &self.peers, addresses, self.priority, !self.allowed.is_empty());
+        Ok(family)
+    }
+
+    /// Reports source addresses that adverts cannot be sent from.
+    fn check_own(&self, section: &mut Section, addresses: &ListedAddresses) {
+        let line = section.line_of(&keys::SOURCE_ADDRESSES);
+        for source in &self.own {
+            let family = Family::of(*source);
+            let peers = self.peers.iter().map(|(peer, _)| peer.address).filter(|peer| Family::of(*peer) == family);
+            let is_far = |address: &IpAddr| matches!(address, IpAddr::V6(v6) if !v6.is_unicast_link_local());
+            let message = if !addresses.has(family) {
+                format!("there are no adverts over {}; remove {source}", name_of(*source))
+            } else if self.peers.iter().any(|(peer, _)| peer.address == *source) {
+                format!("{source} is in unicast_peers, which lists the other routers; remove it from one of them")
+            } else if is_far(source) && !peers.clone().any(|peer| is_far(&peer)) {
+                format!("{source} is not link-local, as the source of adverts on the link is (RFC 9568 5.1.2.1)")
+            } else if source.is_ipv6() && !is_far(source) && peers.clone().any(|peer| is_far(&peer)) {
+                format!("{source} is link-local, so unicast_peers that are not on the link do not accept it")
+            } else {
+                continue;
+            };
+            section.report(&keys::SOURCE_ADDRESSES, line, message);
+        }
+    }
+}
+
 /// Reports values with which one of the two families would hear nothing, or that apply to neither family.
 fn check_families(
     section: &mut Section,
-    addresses: &[(Vip, usize)],
+    addresses: &ListedAddresses,
     checksum: Option<&Checksum>,
     allowed_sources: &[IpAddr],
 ) {
-    let has = |family| addresses.iter().any(|(vip, _)| vip.family() == family);
-    if !has(Family::Ipv4) && checksum == Some(&Checksum::Plain) {
+    if !addresses.has(Family::Ipv4) && checksum == Some(&Checksum::Plain) {
         let message = "over IPv6 the checksum always covers the pseudo-header (RFC 9568 5.2.8); remove checksum";
         section.report(&keys::CHECKSUM, section.line_of(&keys::CHECKSUM), message);
     }

@@ -17,7 +17,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use nix::sched::{CloneFlags, setns};
 use xvrrp_config::{AgentConfig, Config};
-use xvrrp_import::{AgentKeys, Source, SourceError};
+use xvrrp_import::{AgentKeys, Source};
 
 use crate::control::{self, Request};
 use crate::process::{capabilities, command, signals};
@@ -246,7 +246,7 @@ fn check(source: &Source, from: Option<&Path>, namespace: &Namespace) -> anyhow:
         let warnings = manage(check::check(&config))?;
         // What an import leaves out or changes is no objection to a reload, and the next agent logs it.
         let original = config.text.original.as_deref().filter(|_| from.is_none());
-        for changed in original.iter().flat_map(|original| &original.changed) {
+        for changed in original.iter().flat_map(|original| original.changed.iter().chain(&original.unusable)) {
             eprintln!("{changed}");
         }
         for warning in warnings.into_iter().filter(|_| from.is_none()) {
@@ -355,10 +355,12 @@ fn print(text: &str) -> anyhow::Result<()> {
 }
 
 /// Returns the configuration that the previous agent in this process has left, otherwise the one in the file.
-fn load_or_inherit(source: &Source, inherited: Option<&InheritedState>) -> Result<Config, SourceError> {
+///
+/// What this host cannot run of another program's configuration is left out, unless the previous agent has found out.
+fn load_or_inherit(source: &Source, inherited: Option<&InheritedState>) -> anyhow::Result<Config> {
     match inherited.and_then(|inherited| inherited.configuration.as_ref()) {
-        Some(text) => source.parse(text).map(with_paths),
-        None => source.load().map(with_paths),
+        Some(text) => Ok(source.parse(text).map(with_paths)?),
+        None => manage(check::disable_unusable(source.load().map(with_paths)?)),
     }
 }
 

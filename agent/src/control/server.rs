@@ -1,7 +1,7 @@
 //! Server side of the control socket, used by the agent.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{ControlError, ENDING, MAX_REQUEST, PATIENCE, POLL, Request, Successor};
+use crate::process::file_id::FileId;
 
 /// Pause between two looks at the control socket's file, and between two attempts to create it.
 const RETRY: Duration = Duration::from_secs(5);
@@ -152,24 +153,6 @@ impl Socket {
         let listener = UnixListener::bind(path).map_err(open)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(open)?;
         Ok(Self { listener, file: FileId::of(path).map_err(open)? })
-    }
-}
-
-/// Identity of a file: an agent must not remove the file that another agent has created at the same path meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    fn of(path: &Path) -> io::Result<Self> {
-        let file = fs::symlink_metadata(path)?;
-        Ok(Self { device: file.dev(), inode: file.ino() })
-    }
-
-    fn is_at(self, path: &Path) -> bool {
-        Self::of(path).is_ok_and(|file| file == self)
     }
 }
 

@@ -25,11 +25,12 @@ pub struct InstanceConfig {
     pub partners: Arc<[RouterIndex]>,
     /// Whether another partner is configured that cannot take part in the election.
     pub partner_absent: bool,
-    /// The virtual addresses on the interface of the virtual router, of the primary address's family.
+    /// The virtual addresses on the interface of the virtual router. Those that adverts do not list may be of the other
+    /// family.
     pub addresses: Vec<IpAddr>,
     /// The other interfaces that have virtual addresses.
     pub devices: Vec<AnnouncedDevice>,
-    /// Those of all addresses that adverts list.
+    /// Those of all addresses that adverts list, of the primary address's family.
     pub advertised: Vec<IpAddr>,
     pub sender: InterfaceSender,
     /// Unicast peers. If there are any, adverts go to them instead of to the multicast group.

@@ -24,9 +24,10 @@ pub(super) struct Announcements {
 
 /// Announcements on one interface.
 #[derive(Debug)]
-pub(super) enum AnnouncementFrames {
-    Arp(Vec<[u8; 42]>),
-    Neighbor(Vec<[u8; icmpv6::FRAME]>),
+pub(super) struct AnnouncementFrames {
+    arp: Vec<[u8; 42]>,
+    /// Sent after those of ARP.
+    neighbor: Vec<[u8; icmpv6::FRAME]>,
 }
 
 impl Announcements {
@@ -52,40 +53,38 @@ impl Announcements {
     ///
     /// Without `serves`, nothing is sent on other interfaces. On its own, the kernel half drops what must not be sent.
     pub(super) fn send(&self, portion: Portion, serves: bool) -> io::Result<()> {
-        let outcome = self.own.send(portion, &self.sender);
-        let mut before = self.own.count();
+        let (own, mut others) = portion.split(self.own.count());
+        let outcome = self.own.send(own, &self.sender);
         for (_, frames, sender) in self.devices.iter().filter(|_| serves) {
-            let _ = frames.send(portion.after(before), sender);
-            before += frames.count();
+            let (part, rest) = others.split(frames.count());
+            let _ = frames.send(part, sender);
+            others = rest;
         }
         outcome
     }
 }
 
 impl AnnouncementFrames {
-    /// Builds the announcements of addresses of one family, which are reached at this MAC.
+    /// Builds the announcements of addresses that are reached at this MAC.
     pub(super) fn new(mac: MacAddress, addresses: &[IpAddr]) -> Self {
-        match addresses.first() {
-            Some(IpAddr::V6(_)) => {
-                Self::Neighbor(narrow(addresses).into_iter().filter_map(|vip| icmpv6::unsolicited(mac, vip)).collect())
+        let mut announcements = Self { arp: Vec::new(), neighbor: Vec::new() };
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => announcements.arp.push(arp::gratuitous(mac, address.octets())),
+                IpAddr::V6(address) => announcements.neighbor.extend(icmpv6::unsolicited(mac, address.octets())),
             }
-            _ => Self::Arp(narrow(addresses).into_iter().map(|vip| arp::gratuitous(mac, vip)).collect()),
         }
+        announcements
     }
 
     fn count(&self) -> usize {
-        match self {
-            Self::Arp(frames) => frames.len(),
-            Self::Neighbor(frames) => frames.len(),
-        }
+        self.arp.len() + self.neighbor.len()
     }
 
     /// Sends those of a portion, and returns the first failure.
     pub(super) fn send(&self, portion: Portion, sender: &InterfaceSender) -> io::Result<()> {
-        match self {
-            Self::Arp(frames) => sender.send_all(portion.of(frames)),
-            Self::Neighbor(frames) => sender.send_all(portion.of(frames)),
-        }
+        let (arp, neighbor) = portion.split(self.arp.len());
+        sender.send_all(arp.of(&self.arp)).and(sender.send_all(neighbor.of(&self.neighbor)))
     }
 }
 
@@ -107,10 +106,10 @@ impl Portion {
         self.count
     }
 
-    /// Returns what is left of this portion for frames that come after so many others.
-    fn after(self, others: usize) -> Self {
-        let skipped = others.saturating_sub(self.start);
-        Self { start: self.start.saturating_sub(others), count: self.count.saturating_sub(skipped) }
+    /// Returns the part among the first `at` announcements, and the part among those after them, counted from there.
+    fn split(self, at: usize) -> (Self, Self) {
+        let before = self.count.min(at.saturating_sub(self.start));
+        (Self::new(self.start, before), Self::new(self.start.saturating_sub(at), self.count - before))
     }
 
     /// Returns the frames of this portion, or as many of them as there are.
@@ -184,4 +183,32 @@ pub(super) fn address_sum(addresses: &[IpAddr]) -> u16 {
 
 fn narrow<A: IpAddress>(addresses: &[IpAddr]) -> Vec<A> {
     addresses.iter().map(|address| A::narrow(abi::address(*address))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_portion_is_split_into_the_parts_before_and_after_a_place() {
+        let parts = |start, count| {
+            let (before, after) = Portion::new(start, count).split(3);
+            let frames: Vec<usize> = (0..8).collect();
+            let (arp, neighbor) = frames.split_at(3);
+            [before.of(arp), after.of(neighbor)].concat()
+        };
+        for (start, count) in [(0, 8), (0, 2), (0, 3), (2, 4), (3, 5), (5, 2), (4, 0)] {
+            assert_eq!(parts(start, count), (start..start + count).collect::<Vec<_>>(), "{count} from {start}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_both_families_are_announced_at_one_mac() {
+        let mac = MacAddress([0, 0, 0x5e, 0, 1, 51]);
+        let addresses = ["2001:db8::1", "192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        let announcements = AnnouncementFrames::new(mac, &addresses);
+        assert_eq!((announcements.count(), announcements.arp.len(), announcements.neighbor.len()), (3, 2, 1));
+        let sources = announcements.arp.iter().map(|frame| &frame[6..12]);
+        assert!(sources.chain(announcements.neighbor.iter().map(|frame| &frame[6..12])).all(|source| source == mac.0));
+    }
 }

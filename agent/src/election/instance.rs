@@ -388,7 +388,8 @@ impl Instance {
         if let Some(problem) = self.pending_problem.take() {
             outlets.report(Report::Problem { router, problem });
         }
-        if std::mem::take(&mut self.pending_lower) {
+        // It may have stepped down for a better router since.
+        if std::mem::take(&mut self.pending_lower) && self.machine.state() == State::Active {
             outlets.report(Report::LowerPriority { router, priority: self.machine.priority() });
         }
         Ok(())

@@ -44,15 +44,16 @@ pub struct Notifier {
 struct Queue {
     /// Changes of state. The flag says whether the change is new.
     changes: broadcast::Sender<(StateChange, bool)>,
-    /// Our priority when an advert with a lower one was received. There is only the latest: one run serves them all.
-    lower: watch::Sender<u8>,
+    /// Our priority when an advert with a lower one was received; `None` if this host has not been Active since. There
+    /// is only the latest: one run serves them all.
+    lower: watch::Sender<Option<u8>>,
 }
 
 /// What is reported to the task of one audience.
 #[derive(Debug)]
 struct News {
     changes: broadcast::Receiver<(StateChange, bool)>,
-    lower: watch::Receiver<u8>,
+    lower: watch::Receiver<Option<u8>>,
 }
 
 /// The state with which the task of one audience starts.
@@ -96,7 +97,7 @@ impl Notifier {
                 return None;
             }
             let (changes, received) = broadcast::channel(WAITING);
-            let (lower, lower_received) = watch::channel(0);
+            let (lower, lower_received) = watch::channel(None);
             let news = News { changes: received, lower: lower_received };
             let key = audience.key();
             let (last, state) = watch::channel(before.get(&key).copied());
@@ -133,6 +134,10 @@ impl Notifier {
     /// agent, and the audience is notified only if that agent notified it of another state last.
     pub fn notify(&self, audience: AudienceId, change: StateChange, is_new: bool) {
         if let Some(queue) = self.queues.get(&audience) {
+            if change.state != RouterState::Active {
+                // Whoever has been notified of this change must not hear of the time before it.
+                queue.lower.send_replace(None);
+            }
             // Fails only if the task has ended.
             let _ = queue.changes.send((change, is_new));
         }
@@ -141,7 +146,7 @@ impl Notifier {
     /// Notifies an audience of an advert with a lower priority than this one, its own.
     pub fn lower_priority(&self, audience: AudienceId, priority: u8) {
         if let Some(queue) = self.queues.get(&audience) {
-            queue.lower.send_replace(priority);
+            queue.lower.send_replace(Some(priority));
         }
     }
 
@@ -187,7 +192,7 @@ impl Audience {
                 change = changes.recv() => change,
                 // The senders of both are dropped together.
                 Ok(()) = lower.changed() => {
-                    let priority = *lower.borrow_and_update();
+                    let Some(priority) = *lower.borrow_and_update() else { continue };
                     let (on, state) = (Occasion::LowerPriority, RouterState::Active);
                     let change = StateChange { on, state, reason: Cause::Host("lower_priority".to_owned()), priority };
                     let failures = self.run_all(&change, &children, &mut users).await;
@@ -289,5 +294,85 @@ impl Audience {
             Err(error) => tracing::error!(virtual_router = %name, "cannot run {shown}: {error}"),
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use xvrrp_common::units::Interval;
+    use xvrrp_config::CommandLine;
+    use xvrrp_vrrp::Reason;
+
+    use super::*;
+    use crate::identity::Place;
+
+    const AUDIENCE: AudienceId = AudienceId::Router(Place::new(0));
+
+    fn change(on: Occasion, state: RouterState) -> StateChange {
+        StateChange { on, state, reason: Cause::Election(Reason::ActiveDown), priority: 100 }
+    }
+
+    /// Starts a notifier whose programs append a word to the file `words`. The one for Active waits for the file `go`.
+    fn notifier(directory: &tempfile::TempDir) -> Notifier {
+        let path = directory.path().display();
+        let record = |word: &str| format!("echo {word} $XVRRP_PRIORITY >> {path}/words");
+        let programs = [
+            (Occasion::Active, format!("{}; until test -e {path}/go; do sleep 0.01; done", record("active"))),
+            (Occasion::Backup, record("backup")),
+            (Occasion::LowerPriority, record("lower")),
+        ];
+        let program = |(on, line)| NotifyProgram {
+            on,
+            program: Program { command: CommandLine::Shell(line), user: None },
+            line: 1,
+        };
+        let notify = NotifyConfig {
+            programs: programs.into_iter().map(program).collect(),
+            timeout: Interval::from_seconds(60),
+            services: Vec::new(),
+            deleted: false,
+        };
+        let audience = Audience { kind: Audience::INSTANCE, name: "lan".to_owned(), environment: Vec::new(), notify };
+        Notifier::new(BTreeMap::from([(AUDIENCE, audience)]), &BTreeMap::new(), Vec::new(), &Children::default())
+    }
+
+    fn words(directory: &tempfile::TempDir) -> Vec<String> {
+        let words = fs::read_to_string(directory.path().join("words")).unwrap_or_default();
+        words.lines().map(str::to_owned).collect()
+    }
+
+    async fn wait_for_words(directory: &tempfile::TempDir, count: usize) {
+        tokio::time::timeout(Duration::from_secs(20), async {
+            while words(directory).len() < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap_or_else(|_| panic!("{:?}", words(directory)));
+    }
+
+    #[tokio::test]
+    async fn programs_run_in_the_order_of_the_events_and_a_lower_priority_from_before_the_last_change_is_skipped() {
+        let directory = tempfile::tempdir().unwrap();
+        let notifier = notifier(&directory);
+        let active = || change(Occasion::Active, RouterState::Active);
+        let backup = || change(Occasion::Backup, RouterState::Backup);
+        notifier.notify(AUDIENCE, active(), true);
+        wait_for_words(&directory, 1).await;
+        // While the first program runs, a lower priority is heard, and the role is lost.
+        notifier.lower_priority(AUDIENCE, 101);
+        notifier.notify(AUDIENCE, backup(), true);
+        fs::write(directory.path().join("go"), "").unwrap();
+        wait_for_words(&directory, 2).await;
+        // Another lower priority is heard as Active.
+        notifier.notify(AUDIENCE, active(), true);
+        notifier.lower_priority(AUDIENCE, 102);
+        notifier.lower_priority(AUDIENCE, 103);
+        wait_for_words(&directory, 4).await;
+        notifier.notify(AUDIENCE, backup(), true);
+        notifier.finish().await;
+        assert_eq!(words(&directory), ["active 100", "backup 100", "active 100", "lower 103", "backup 100"]);
     }
 }

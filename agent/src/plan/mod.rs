@@ -14,7 +14,7 @@ use xvrrp_common::units::{Family, IfIndex, Instant, MacAddress};
 use xvrrp_common::wire::vrrp::HOP_LIMIT;
 use xvrrp_config::host::{self, Obstacle};
 use xvrrp_config::surroundings::Surrounding;
-use xvrrp_config::{Checksum, Config, GroupIndex, StaticAddress, UnicastPeer, Vip, VirtualRouterConfig};
+use xvrrp_config::{Checksum, Config, GroupIndex, UnicastPeer, Vip, VirtualRouterConfig};
 use xvrrp_dataplane::Slot;
 use xvrrp_net::{Interface, InterfaceAddress, InterfaceKind, MARKS_LAST, Placed};
 
@@ -366,6 +366,8 @@ impl<'a> Plan<'a> {
             },
             auth_type: u8::from(config.password.is_some()),
             term: 0,
+            tolerated: flag(config.advertised_of(self.family).next().is_none(), abi::Router::TOLERATES_NO_ADDRESS)
+                | flag(!config.link_local_first, abi::Router::TOLERATES_ANY_FIRST),
             answer_mac: self.mac.0,
             interface_mac: self.interface.mac.0,
         }
@@ -389,11 +391,14 @@ impl<'a> Plan<'a> {
 
     /// Returns the keys of the virtual addresses in the maps, each with the interface that has the address.
     pub fn vips(&self) -> impl Iterator<Item = VipKey> {
-        let RouterKey { ifindex, vlan, family, .. } = self.key;
-        let key = move |ifindex, vlan, address| VipKey { ifindex, vlan, family, reserved: 0, address };
-        let here = self.addresses_here().map(move |address| key(ifindex, vlan, abi::address(address)));
+        let RouterKey { ifindex, vlan, .. } = self.key;
+        let key = |ifindex, vlan, address| {
+            let family = Family::of(address) as u8;
+            VipKey { ifindex, vlan, family, reserved: 0, address: abi::address(address) }
+        };
+        let here = self.addresses_here().map(move |address| key(ifindex, vlan, address));
         let elsewhere = self.devices.iter().flat_map(move |Device { interface, addresses }| {
-            addresses.iter().map(move |address| key(interface.ifindex.get(), 0, abi::address(*address)))
+            addresses.iter().map(move |address| key(interface.ifindex.get(), 0, *address))
         });
         here.chain(elsewhere)
     }
@@ -449,7 +454,7 @@ impl<'a> Plan<'a> {
         };
         let elsewhere: BTreeMap<IpAddr, &Interface> = self.devices.iter().flat_map(each).collect();
         let given = self.config.address_options.iter().map(|options| (options.address, options));
-        let given: BTreeMap<IpAddr, &StaticAddress> = given.collect();
+        let given: BTreeMap<_, _> = given.collect();
         let interfaces = std::iter::once(self.interface).chain(self.devices.iter().map(|device| device.interface));
         let left = interfaces.filter(|_| self.resume.is_some()).flat_map(|interface| {
             let ours = interface.addresses.iter().filter(|found| found.ours || !*MARKS_LAST);

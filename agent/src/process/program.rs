@@ -82,7 +82,7 @@ impl UserAccount {
     }
 
     /// Makes `command` run as this user, with the environment variables that a login would set.
-    fn apply(self, command: &mut Command) {
+    pub(super) fn apply(self, command: &mut Command) {
         let Self { user: User { name, uid, dir, shell, .. }, gid, groups } = self;
         command.env("HOME", dir).env("SHELL", shell).env("USER", &name).env("LOGNAME", &name);
         if (uid, gid) == (Uid::effective(), Gid::effective()) {

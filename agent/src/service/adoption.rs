@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use xvrrp_common::abi::{self, Address, Lease, Router, RouterKey, VipKey};
-use xvrrp_common::units::Instant;
+use xvrrp_common::units::{Family, Instant};
 use xvrrp_config::VirtualRouterConfig;
 use xvrrp_dataplane::{DataplaneError, Retained, Slot, Tables, wait_for_readers};
 
@@ -101,7 +101,7 @@ fn vips_anywhere(plans: &[Plan<'_>]) -> impl Iterator<Item = (VipKey, Slot)> {
     let vips = plans.iter().flat_map(|plan| plan.addresses().map(move |vip| (plan, vip.address)));
     vips.filter(|(_, address)| !matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())).filter_map(
         move |(plan, address)| {
-            let (family, address) = (plan.key.family, abi::address(address));
+            let (family, address) = (Family::of(address) as u8, abi::address(address));
             let nth = shared.entry((family, address)).or_default();
             let key = (*nth < VipKey::MAX_SHARED).then(|| VipKey::anywhere(family, address, *nth))?;
             *nth += 1;

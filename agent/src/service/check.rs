@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use nix::unistd::Uid;
 use xvrrp_config::files::Asking;
 use xvrrp_config::host::{self, HostLookup};
@@ -17,7 +17,7 @@ use crate::notify::fifo;
 use crate::plan::{self, Plans, facts};
 use crate::process::blocking_call::BlockingCall;
 use crate::process::program::UserAccount;
-use crate::process::{clock, command, script_security};
+use crate::process::{access, clock, command, script_security};
 
 /// Longest time that lookups of files and users on the host may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,7 +29,33 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The configuration cannot be used on this host, or the host cannot be examined.
 pub async fn check(config: &Config) -> anyhow::Result<Vec<String>> {
     clock::check()?;
-    warnings(config, &Netlink::open()?).await
+    let warnings = warnings(config, &Netlink::open()?).await?;
+    Ok(warnings.into_iter().chain(unusable_programs(config).await).collect())
+}
+
+/// Disables what this host cannot run, or should not, if the configuration was made from that of another program.
+///
+/// # Errors
+/// The host cannot be examined.
+pub async fn disable_unusable(mut config: Config) -> anyhow::Result<Config> {
+    if config.text.original.is_none() {
+        return Ok(config);
+    }
+    let file = config.file.clone();
+    let disable = move || {
+        let control = config.agent.control.clone();
+        host::disable(&mut config, &ThisHost { control: &control });
+        config
+    };
+    BlockingCall::default().run(PATIENCE, disable).await.with_context(|| out_of_reach(&file))
+}
+
+fn out_of_reach(file: &Path) -> String {
+    format!(
+        "{}: the files and users that it names could not be looked up within {PATIENCE:?}; is a file system or a \
+         directory service out of reach?",
+        file.display()
+    )
 }
 
 /// Checks whether an agent with this configuration can continue, without a failover, with what the running agent
@@ -98,6 +124,34 @@ pub async fn report_warnings(config: Config) {
         Ok(warnings) => log_warnings(&config, &warnings),
         Err(error) => tracing::error!("{}", with_causes(error.as_ref())),
     }
+    report_unusable_programs(config).await;
+}
+
+/// Logs a warning about each program that its user may not run. This starts programs, so it is done after the first
+/// adverts.
+pub(super) async fn report_unusable_programs(config: Config) {
+    for warning in unusable_programs(&config).await {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Returns a warning about each program that its user may not run, with the capabilities that this process has. Another
+/// user than root cannot find that out.
+async fn unusable_programs(config: &Config) -> Vec<String> {
+    if !Uid::effective().is_root() {
+        return Vec::new();
+    }
+    let owned = config.clone();
+    let ask = move || {
+        xvrrp_config::unusable_programs(&owned, |user, programs| {
+            let account = match user {
+                None => None,
+                Some(user) => Some(UserAccount::of(user).ok().flatten()?),
+            };
+            access::obstacles(account, programs)
+        })
+    };
+    BlockingCall::default().run(PATIENCE, ask).await.unwrap_or_default()
 }
 
 /// Logs the warnings about a configuration, and what it has changed if it was made from one of another program.
@@ -107,6 +161,9 @@ pub(super) fn log_warnings(config: &Config, warnings: &[String]) {
         tracing::info!("{}: a configuration of another program: {counts}", config.file.display());
         for changed in &original.changed {
             tracing::info!("{changed}");
+        }
+        for unusable in &original.unusable {
+            tracing::warn!("{unusable}");
         }
     }
     for warning in warnings {
@@ -134,13 +191,7 @@ pub(super) async fn warnings(config: &Config, netlink: &Netlink) -> anyhow::Resu
         let missing = xvrrp_config::missing_interfaces(&owned, exists);
         Ok(of_host.chain(missing).chain(owned.warnings()).collect())
     };
-    BlockingCall::default().run(PATIENCE, check).await.unwrap_or_else(|| {
-        let file = config.file.display();
-        bail!(
-            "{file}: the files and users that it names could not be looked up within {PATIENCE:?}; is a file system or \
-             a directory service out of reach?"
-        )
-    })
+    BlockingCall::default().run(PATIENCE, check).await.unwrap_or_else(|| bail!(out_of_reach(&config.file)))
 }
 
 /// The host that the agent runs on.
@@ -162,6 +213,10 @@ impl HostLookup for ThisHost<'_> {
             None => Uid::effective().is_root(),
             Some(user) => matches!(UserAccount::of(user), Ok(Some(account)) if account.is_root()),
         }
+    }
+
+    fn becomes_root(&self, program: &Path) -> bool {
+        script_security::becomes_root(program)
     }
 
     fn fault_of_fifo(&self, NotifyFifo { path, owner, .. }: &NotifyFifo) -> Option<String> {

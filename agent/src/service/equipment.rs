@@ -61,21 +61,28 @@ impl Sockets {
 pub fn files(plans: &[Plan<'_>]) -> usize {
     let mut joined_by = BTreeSet::new();
     let sockets = plans.iter().map(|plan| {
-        let joins = joins(plan, &joined_by);
-        if joins && plan.family == Family::Ipv4 {
+        let joins = [joins_ipv4(plan, &joined_by), joins_ipv6(plan)];
+        if joins_ipv4(plan, &joined_by) {
             joined_by.insert(plan.interface.ifindex);
         }
         // During a reload, the memberships of the previous agent end after ours have begun.
-        plan.unicast_peers().count() + if joins { 2 } else { 0 }
+        plan.unicast_peers().count() + 2 * joins.into_iter().filter(|joins| *joins).count()
     });
     let interfaces: BTreeSet<IfIndex> = plans.iter().map(|plan| plan.interface.ifindex).collect();
     // Each interface has the links of both programs.
     sockets.sum::<usize>() + 2 * interfaces.len()
 }
 
-/// Whether a virtual router has a socket that joins groups: over IPv4 the first one of an interface joins for all.
-fn joins(plan: &Plan<'_>, joined_by: &BTreeSet<IfIndex>) -> bool {
-    plan.family == Family::Ipv6 || plan.unicast_peers().next().is_none() && !joined_by.contains(&plan.interface.ifindex)
+/// Whether a virtual router has a socket that joins the group of adverts over IPv4: the first one of an interface joins
+/// for all.
+fn joins_ipv4(plan: &Plan<'_>, joined_by: &BTreeSet<IfIndex>) -> bool {
+    let multicast = plan.family == Family::Ipv4 && plan.unicast_peers().next().is_none();
+    multicast && !joined_by.contains(&plan.interface.ifindex)
+}
+
+/// Whether a virtual router has a socket that joins groups over IPv6: that of adverts, and those of its addresses.
+fn joins_ipv6(plan: &Plan<'_>) -> bool {
+    plan.family == Family::Ipv6 || plan.addresses_here().any(|address| address.is_ipv6())
 }
 
 /// Joins the multicast groups of one virtual router, for as long as the returned value exists.
@@ -85,21 +92,19 @@ fn joins(plan: &Plan<'_>, joined_by: &BTreeSet<IfIndex>) -> bool {
 ///
 /// # Errors
 /// The kernel refuses to join a group.
-pub fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<IfIndex>) -> Result<Option<Memberships>, EquipmentError> {
-    if !joins(plan, joined_by) {
-        return Ok(None);
-    }
+pub fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<IfIndex>) -> Result<Vec<Memberships>, EquipmentError> {
     let Interface { name, ifindex, .. } = plan.interface;
-    let unicast = plan.unicast_peers().next().is_some();
-    let joined = match plan.primary {
-        IpAddr::V4(_) => Memberships::ipv4(*ifindex),
-        IpAddr::V6(_) => Memberships::ipv6(*ifindex, !unicast, plan.addresses_here()),
-    };
-    let joined = joined.map_err(|error| EquipmentError::Join { interface: name.clone(), error })?;
-    if plan.family == Family::Ipv4 {
+    let failed = |error| EquipmentError::Join { interface: name.clone(), error };
+    let mut memberships = Vec::new();
+    if joins_ipv4(plan, joined_by) {
+        memberships.push(Memberships::ipv4(*ifindex).map_err(failed)?);
         joined_by.insert(*ifindex);
     }
-    Ok(Some(joined))
+    if joins_ipv6(plan) {
+        let adverts = plan.family == Family::Ipv6 && plan.unicast_peers().next().is_none();
+        memberships.push(Memberships::ipv6(*ifindex, adverts, plan.addresses_here()).map_err(failed)?);
+    }
+    Ok(memberships)
 }
 
 /// Creates the state machines with their sockets.

@@ -414,6 +414,9 @@ fn say_farewell(start: &Start<'_>, farewell: Farewell, threads: &Threads, renewe
     });
     if renewed {
         tokio::spawn(check::report_warnings(start.config.clone()));
+    } else if start.inherited.is_none() {
+        // All else was checked before.
+        tokio::spawn(check::report_unusable_programs(start.config.clone()));
     }
     said
 }

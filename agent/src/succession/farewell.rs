@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use xvrrp_common::abi::{self, Router, RouterKey};
-use xvrrp_common::units::{IfIndex, Interval, MacAddress, Priority, Version, Vrid};
-use xvrrp_common::wire::vrrp::ChecksumForm;
+use xvrrp_common::units::{Family, IfIndex, Interval, MacAddress, Priority, Version, Vrid};
+use xvrrp_common::wire::vrrp::{ChecksumForm, IpAddress};
 use xvrrp_dataplane::Retained;
 use xvrrp_net::{Interface, PacketSocket, UnicastSocket};
 
@@ -95,9 +95,17 @@ fn send(removed: Vec<Removed>, interfaces: &[Interface], socket: &Arc<PacketSock
 impl Removed {
     fn send(mut self, interface: &Interface, socket: &Arc<PacketSocket>) -> Result<(), FarewellError> {
         let Self { key, router, .. } = self;
-        // The maps do not keep the order of the addresses. Over IPv6 the first one in an advert must be link-local
-        // (RFC 9568 5.2.9).
+        // The maps do not say which of the addresses adverts list, nor in which order. Over IPv6 the first one in an
+        // advert must be link-local (RFC 9568 5.2.9).
+        let max = match key.family {
+            // A virtual router that accepts adverts without addresses sends such adverts too.
+            _ if router.tolerated & Router::TOLERATES_NO_ADDRESS != 0 => 0,
+            abi::FAMILY_IPV6 => <[u8; 16]>::MAX_ADDRESSES,
+            _ => <[u8; 4]>::MAX_ADDRESSES,
+        };
+        self.addresses.retain(|address| Family::of(*address) as u8 == key.family);
         self.addresses.sort_by_key(|address| (!is_link_local(address), *address));
+        self.addresses.truncate(max);
         let unicast = router.flags & Router::UNICAST != 0;
         let advertised = Advertised {
             mac: MacAddress(router.answer_mac),

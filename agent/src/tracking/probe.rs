@@ -103,7 +103,7 @@ impl Probe {
                 Ok(_) => Observation::Failed(format!("{name} is down or has no carrier")),
                 Err(error) => Observation::Failed(format!("{name}: {error}")),
             },
-            Self::Process(processes) => processes.look(),
+            Self::Process(processes) => processes.look().await,
             Self::PidFile { path, read, timeout } => look_at_file(look_at_pid_file, path, read, *timeout).await,
             Self::File { path, initial, read, timeout } => {
                 let initial = initial.take();

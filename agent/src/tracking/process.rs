@@ -13,10 +13,16 @@ use xvrrp_config::{ArgumentRule, ProcessCheck, ProcessMatch, files};
 use xvrrp_net::{ProcessEvent, ProcessEvents};
 
 use super::outcome::Observation;
+use crate::process::blocking_call::BlockingCall;
 
 /// How many bytes of a pid file are searched for the id. Some pid files have more lines, about other properties of the
 /// process.
 const MAX_PID_FILE: u64 = 4096;
+/// How long a look into /proc may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Shortest time between two complete readings of /proc because the kernel has dropped events. A program that starts
+/// processes without end makes it do so again and again.
+const LISTING_PAUSE: Duration = Duration::from_millis(250);
 
 /// The processes that a check counts.
 #[derive(Debug)]
@@ -27,11 +33,28 @@ pub(super) struct Processes {
     /// Whether [`Self::pids`] is complete, and has been kept up to date by events since.
     up_to_date: bool,
     pids: BTreeSet<u32>,
+    /// What is to be read from /proc. It stays until it has been read.
+    question: Option<Question>,
+    /// Reads from /proc: a process that the kernel holds up may never let its command line be read.
+    asking: BlockingCall<BTreeSet<u32>>,
+    /// When /proc was last read completely.
+    listed_at: Option<Instant>,
+    /// When to read /proc completely because the kernel has dropped events.
+    list_due: Option<Instant>,
     /// Whether their number is accepted, without and with the delays. `None` before the first look.
     accepted: Option<bool>,
     passes: Option<bool>,
     /// When [`Self::passes`] follows [`Self::accepted`].
     follows_at: Option<Instant>,
+}
+
+/// Processes to examine in /proc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// All of them.
+    All,
+    /// The process with this id, which runs another program or has another name.
+    One(u32),
 }
 
 /// What has changed the number of processes.
@@ -60,6 +83,10 @@ impl Processes {
             events,
             up_to_date: false,
             pids: BTreeSet::new(),
+            question: None,
+            asking: BlockingCall::default(),
+            listed_at: None,
+            list_due: None,
             accepted: None,
             passes: None,
             follows_at: None,
@@ -67,10 +94,11 @@ impl Processes {
     }
 
     /// Passes if there are as many of the processes as there must be, not counting zombies.
-    pub(super) fn look(&mut self) -> Observation {
+    pub(super) async fn look(&mut self) -> Observation {
         if !self.up_to_date {
-            self.list();
+            self.question = Some(Question::All);
         }
+        self.answer().await;
         if self.follows_at.is_some_and(|at| at <= Instant::now()) {
             self.follow();
         }
@@ -80,9 +108,17 @@ impl Processes {
     /// Returns when the next [`Self::look`] may have another result.
     pub(super) async fn change(&mut self) {
         let before = self.passes;
-        while self.passes == before {
+        loop {
+            self.answer().await;
+            if self.passes != before {
+                return;
+            }
             let event = tokio::select! {
                 event = next(&mut self.events) => event,
+                () = until(self.list_due) => {
+                    self.question = Some(Question::All);
+                    continue;
+                }
                 () = until(self.follows_at) => {
                     self.follow();
                     continue;
@@ -95,23 +131,17 @@ impl Processes {
                         self.count(Cause::Fork);
                     }
                 }
-                Ok(ProcessEvent::Changed(pid)) => {
-                    if is_counted(pid, &self.check.processes) {
-                        self.pids.insert(pid);
-                    } else {
-                        self.pids.remove(&pid);
-                    }
-                    self.count(Cause::Change);
-                }
+                Ok(ProcessEvent::Changed(pid)) => self.question = Some(Question::One(pid)),
                 Ok(ProcessEvent::Ended(pid)) => {
                     self.pids.remove(&pid);
                     self.count(Cause::Exit);
                 }
                 // The kernel reports every change from now on, so /proc is read completely for the last time.
-                Ok(ProcessEvent::Listening | ProcessEvent::Missed) => {
-                    self.list();
+                Ok(ProcessEvent::Listening) => {
+                    self.question = Some(Question::All);
                     self.up_to_date = true;
                 }
+                Ok(ProcessEvent::Missed) => self.missed(),
                 Err(error) => {
                     tracing::warn!("the process connector fails ({error}): polling /proc instead");
                     self.events = None;
@@ -121,10 +151,37 @@ impl Processes {
         }
     }
 
-    fn list(&mut self) {
-        let counts = |pid: &u32| is_counted(*pid, &self.check.processes) && is_alive(*pid);
-        self.pids = all().filter(counts).collect();
-        self.count(Cause::Unknown);
+    /// Schedules a complete reading of /proc, because the kernel has dropped events.
+    fn missed(&mut self) {
+        let earliest = self.listed_at.map_or_else(Instant::now, |at| at + LISTING_PAUSE);
+        self.list_due.get_or_insert(earliest);
+    }
+
+    /// Reads from /proc what is to be read. What cannot be read in time stays as it was.
+    ///
+    /// This can be cancelled: the question stays.
+    async fn answer(&mut self) {
+        let Some(question) = self.question else { return };
+        let processes = self.check.processes.clone();
+        let read = move || {
+            let counts = |pid: &u32| is_counted(*pid, &processes) && is_alive(*pid);
+            match question {
+                Question::All => all().filter(counts).collect(),
+                Question::One(pid) => Some(pid).into_iter().filter(counts).collect(),
+            }
+        };
+        let found = self.asking.run(PATIENCE, read).await;
+        self.question = None;
+        match (question, found) {
+            (Question::All, Some(found)) => self.pids = found,
+            (Question::One(_), Some(found)) if !found.is_empty() => self.pids.extend(found),
+            (Question::One(pid), Some(_)) => _ = self.pids.remove(&pid),
+            (_, None) => {}
+        }
+        if question == Question::All {
+            (self.listed_at, self.list_due) = (Some(Instant::now()), None);
+        }
+        self.count(if question == Question::All { Cause::Unknown } else { Cause::Change });
     }
 
     /// Compares the number of processes with the limits. As in keepalived, a change of what follows from it waits if a
@@ -346,48 +403,62 @@ mod tests {
     }
 
     /// Sets the number of processes. Returns whether the check passes.
-    fn change(processes: &mut Processes, count: u32, cause: Cause) -> bool {
+    async fn change(processes: &mut Processes, count: u32, cause: Cause) -> bool {
         processes.pids = (0..count).collect();
         processes.count(cause);
-        processes.look() == Observation::Passed
+        processes.look().await == Observation::Passed
     }
 
-    #[test]
-    fn the_check_passes_within_the_limits_only() {
+    #[tokio::test]
+    async fn the_check_passes_within_the_limits_only() {
         let check = ProcessCheck { quorum: 2, quorum_max: Some(3), ..of_name("x") };
         let mut processes = counted(&check, 1);
-        let outcomes = [1, 2, 3, 4, 3, 0].map(|count| change(&mut processes, count, Cause::Change));
-        assert_eq!(outcomes, [false, true, true, false, true, false]);
+        for (count, passes) in [(1, false), (2, true), (3, true), (4, false), (3, true), (0, false)] {
+            assert_eq!(change(&mut processes, count, Cause::Change).await, passes, "{count}");
+        }
         let none = ProcessCheck { quorum: 0, quorum_max: Some(0), ..of_name("x") };
-        assert_eq!(counted(&none, 0).look(), Observation::Passed);
-        assert!(matches!(counted(&none, 1).look(), Observation::Failed(_)));
+        assert_eq!(counted(&none, 0).look().await, Observation::Passed);
+        assert!(matches!(counted(&none, 1).look().await, Observation::Failed(_)));
     }
 
-    #[test]
-    fn a_change_by_a_fork_or_an_exit_waits_and_one_by_a_program_does_not() {
+    #[tokio::test]
+    async fn a_change_by_a_fork_or_an_exit_waits_and_one_by_a_program_does_not() {
         let hour = Interval::from_millis(3_600_000);
         let check = ProcessCheck { quorum: 2, fork_delay: hour, terminate_delay: hour, ..of_name("x") };
         let mut processes = counted(&check, 2);
         assert!(processes.follows_at.is_none(), "the first look counts at once");
-        assert!(change(&mut processes, 1, Cause::Exit));
+        assert!(change(&mut processes, 1, Cause::Exit).await);
         assert!(processes.follows_at.is_some());
-        assert!(change(&mut processes, 2, Cause::Fork));
+        assert!(change(&mut processes, 2, Cause::Fork).await);
         assert!(processes.follows_at.is_none(), "everything is as before");
-        assert!(!change(&mut processes, 1, Cause::Change));
-        assert!(!change(&mut processes, 2, Cause::Fork));
-        assert!(!change(&mut processes, 3, Cause::Change), "it goes on waiting");
-        assert!(!change(&mut processes, 1, Cause::Exit));
+        assert!(!change(&mut processes, 1, Cause::Change).await);
+        assert!(!change(&mut processes, 2, Cause::Fork).await);
+        assert!(!change(&mut processes, 3, Cause::Change).await, "it goes on waiting");
+        assert!(!change(&mut processes, 1, Cause::Exit).await);
         assert!(processes.follows_at.is_none(), "everything is as before");
-        assert!(change(&mut processes, 2, Cause::Change));
+        assert!(change(&mut processes, 2, Cause::Change).await);
     }
 
     #[tokio::test]
     async fn after_the_delay_the_change_counts() {
         let check = ProcessCheck { terminate_delay: Interval::from_millis(20), ..of_name("x") };
         let mut processes = counted(&check, 1);
-        assert!(change(&mut processes, 0, Cause::Exit));
+        assert!(change(&mut processes, 0, Cause::Exit).await);
         processes.change().await;
-        assert!(matches!(processes.look(), Observation::Failed(_)));
+        assert!(matches!(processes.look().await, Observation::Failed(_)));
+    }
+
+    #[tokio::test]
+    async fn however_often_the_kernel_drops_events_all_processes_are_read_at_most_four_times_a_second() {
+        let mut processes = counted(&of_name("x"), 0);
+        let listed_at = tokio::time::Instant::now();
+        processes.listed_at = Some(listed_at);
+        processes.missed();
+        processes.missed();
+        assert_eq!(processes.list_due, Some(listed_at + LISTING_PAUSE), "it is made up for once");
+        let waited = tokio::time::timeout(LISTING_PAUSE * 8, processes.change()).await;
+        assert!(waited.is_err() && processes.list_due.is_none(), "{processes:?}");
+        assert!(processes.listed_at >= Some(listed_at + LISTING_PAUSE));
     }
 
     /// Uses the process connector where it is available, otherwise polls.
@@ -398,7 +469,7 @@ mod tests {
         let program = directory.path().join(&name);
         fs::copy("/bin/sleep", &program).unwrap();
         let mut processes = Processes::new(&of_name(&name));
-        assert!(matches!(processes.look(), Observation::Failed(_)));
+        assert!(matches!(processes.look().await, Observation::Failed(_)));
         let mut child = Command::new(&program).arg("1000").stdin(Stdio::null()).spawn().unwrap();
         until(&mut processes, true).await;
         child.kill().unwrap();
@@ -408,7 +479,7 @@ mod tests {
 
     async fn until(processes: &mut Processes, there: bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while (processes.look() == Observation::Passed) != there {
+        while (processes.look().await == Observation::Passed) != there {
             assert!(Instant::now() < deadline, "not noticed");
             let _ = tokio::time::timeout(Duration::from_millis(20), processes.change()).await;
         }

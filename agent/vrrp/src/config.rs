@@ -19,7 +19,8 @@ pub struct RouterConfig {
     pub preempt: bool,
     /// How long such an Active is left alone before we take over. An owner does not wait.
     pub preempt_delay: Interval,
-    /// How many Active_Adver_Intervals, besides Skew_Time, make Active_Down_Interval: 3 in RFC 9568 6.1. Not zero.
+    /// How many Active_Adver_Intervals, besides Skew_Time, make Active_Down_Interval: 3 in RFC 9568 6.1. Not zero. The
+    /// lease has as many, but no more than 3.
     pub down_timer_adverts: u8,
     /// Whether an Active router answers an advert of a lower priority at once (RFC 9568 6.4.3).
     pub answers_lower: bool,

@@ -4,11 +4,16 @@ use xvrrp_common::units::{Instant, Interval, Priority, Version};
 
 use super::config::RouterConfig;
 
-/// Returns how long the sender of an advert may serve: Active_Down_Interval of any other router is longer by its
-/// Skew_Time, if all of them have the same
-/// [`RouterConfig::down_timer_adverts`](super::RouterConfig::down_timer_adverts).
+/// How many Active_Adver_Intervals, besides Skew_Time, make Active_Down_Interval in RFC 9568 6.1.
+const RFC_ADVERTS: u8 = 3;
+
+/// Returns how long the sender of an advert may serve: three intervals, or fewer if its own
+/// [`RouterConfig::down_timer_adverts`](super::RouterConfig::down_timer_adverts) is less.
+///
+/// A router that waits longer itself cannot know that the others do, too. By the RFC, Active_Down_Interval is longer
+/// than three intervals, by Skew_Time.
 pub fn lease(active_adver: Interval, down_timer_adverts: u8) -> Interval {
-    active_adver.saturating_mul(down_timer_adverts.into())
+    active_adver.saturating_mul(down_timer_adverts.min(RFC_ADVERTS).into())
 }
 
 /// Active_Adver_Interval and what follows from it.
@@ -63,7 +68,7 @@ impl Intervals {
     /// Returns Active_Down_Interval, by the formula of RFC 9568 6.1 (conformance 21):
     /// `(3 * Active_Adver_Interval) + Skew_Time`. In RFC 3768 6.1, it is called Master_Down_Interval.
     pub(super) fn active_down(self) -> Interval {
-        self.lease() + self.skew()
+        self.active_adver.saturating_mul(self.down_timer_adverts.into()) + self.skew()
     }
 }
 

@@ -4,7 +4,7 @@ use xvrrp_common::units::{Interval, MacAddress, Version, Vrid};
 use xvrrp_common::wire::checksum::Sum;
 use xvrrp_common::wire::vrrp::{
     Advert, AdvertFrame, Authentication, Carrier, ChecksumForm, Checksums, Discard, HOP_LIMIT, IpAddress, MAX_FRAME,
-    Policy, vrid,
+    Policy, Tolerance, vrid,
 };
 
 use super::peer::Peer;
@@ -55,20 +55,24 @@ fn judge<A: Peer>(message: &[u8], seen: Seen<'_>) {
             Policy { interval: Interval::from_seconds(255), ..policy },
             Policy { own_source: A::PEER, ..policy },
         ] {
-            judge_by(message, *version, &policy, seen);
+            for no_address in [false, true] {
+                for any_first in [false, true] {
+                    judge_by(message, *version, Tolerance { no_address, any_first }, &policy, seen);
+                }
+            }
         }
     }
 }
 
-fn judge_by<A: Peer>(message: &[u8], version: Version, policy: &Policy<A>, seen: Seen<'_>) {
+fn judge_by<A: Peer>(message: &[u8], version: Version, tolerance: Tolerance, policy: &Policy<A>, seen: Seen<'_>) {
     let ip = A::carrier(A::PEER, message.len());
     let start = ip.payload();
     let frame = [&vec![0; start][..], message].concat();
-    let decode = |frame: &[u8], ip: &A::Header| Advert::decode(frame, ip, version, HOP_LIMIT, || *policy);
+    let decode = |frame: &[u8], ip: &A::Header| Advert::decode(frame, ip, version, HOP_LIMIT, tolerance, || *policy);
     // Bytes outside the packet do not affect the outcome.
     let long = padded(&frame);
     let watched = Watched::new(&long);
-    let decoded = Advert::decode(&watched, &ip, version, HOP_LIMIT, || *policy);
+    let decoded = Advert::decode(&watched, &ip, version, HOP_LIMIT, tolerance, || *policy);
     assert!(watched.end.get() <= frame.len(), "the padding was read");
     assert_eq!(decode(&frame, &ip), decoded);
     assert_eq!(vrid(frame.as_slice(), &ip), message.get(1).copied());
@@ -84,7 +88,8 @@ fn judge_by<A: Peer>(message: &[u8], version: Version, policy: &Policy<A>, seen:
         assert_eq!(decode(&frame, &spoiled), Err(discard));
         // The minimum for a unicast peer behind one router is lower.
         if discard == Discard::TimeToLive {
-            assert_eq!(Advert::decode(frame.as_slice(), &spoiled, version, HOP_LIMIT - 1, || *policy), decoded);
+            let nearly = Advert::decode(frame.as_slice(), &spoiled, version, HOP_LIMIT - 1, tolerance, || *policy);
+            assert_eq!(nearly, decoded);
         }
     }
     assert_eq!(message[0], (version as u8) << 4 | 1);
@@ -93,6 +98,7 @@ fn judge_by<A: Peer>(message: &[u8], version: Version, policy: &Policy<A>, seen:
     let addresses = message[8..message.len() - authentication].chunks_exact(A::LENGTH);
     assert_eq!((addresses.len(), addresses.remainder()), (usize::from(advert.address_count), &[][..]));
     let addresses: Vec<A> = addresses.map(narrow).collect();
+    assert!(tolerance.no_address || !addresses.is_empty());
     if let Some(vrid) = Vrid::new(message[1]) {
         let sent = AdvertFrame {
             source_mac: MacAddress::of_virtual_router(A::FAMILY, vrid),

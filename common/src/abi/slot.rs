@@ -75,8 +75,8 @@ pub struct StateWord {
     pub auth_type: u8,
     /// Value of [`Router::term`].
     pub term: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// Value of [`Router::tolerated`].
+    pub tolerated: u8,
 }
 
 /// A MAC address in one word.
@@ -104,8 +104,8 @@ pub struct Fixed {
 impl Router {
     /// Returns the part that is kept in [`SlotEntry::state`].
     pub const fn state(&self) -> StateWord {
-        let Self { role, flags, priority, version, checksum, auth_type, term, .. } = *self;
-        StateWord { role, flags, priority, version, checksum, auth_type, term, reserved: 0 }
+        let Self { role, flags, priority, version, checksum, auth_type, term, tolerated, .. } = *self;
+        StateWord { role, flags, priority, version, checksum, auth_type, term, tolerated }
     }
 
     /// Returns the part that is kept in [`SlotEntry::fixed`].
@@ -119,7 +119,7 @@ impl SlotEntry {
     pub fn router(&self, slot: u32) -> Router {
         let [even, odd] = self.fixed;
         let Fixed { primary, auth_data, advert_interval } = if self.generation & 1 == 0 { even } else { odd };
-        let StateWord { role, flags, priority, version, checksum, auth_type, term, .. } = self.state;
+        let StateWord { role, flags, priority, version, checksum, auth_type, term, tolerated } = self.state;
         let (answer_mac, interface_mac) = (self.answer_mac.mac, self.interface_mac.mac);
         Router {
             primary,
@@ -133,6 +133,7 @@ impl SlotEntry {
             checksum,
             auth_type,
             term,
+            tolerated,
             answer_mac,
             interface_mac,
         }

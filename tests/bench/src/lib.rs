@@ -25,6 +25,7 @@ mod plot;
 mod report;
 mod restart;
 mod routers;
+mod routes;
 mod samples;
 mod scale;
 pub mod soak;
@@ -54,6 +55,7 @@ pub const SUBJECTS: &[Subject] = &[
     outage::SUBJECT,
     fencing::SUBJECT,
     vips::SUBJECT,
+    routes::SUBJECT,
     scale::SUBJECT,
     xdp::SUBJECT,
     arp::SUBJECT,

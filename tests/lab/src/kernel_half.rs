@@ -9,7 +9,7 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 use aya::programs::{Program, TestRun, TestRunOptions};
 use xvrrp_common::abi::{
-    AdvertEvent, ConflictEvent, Counter, Counters, FAMILY_IPV4, FAMILY_IPV6, Heard, Lease, Router, RouterKey,
+    Address, AdvertEvent, ConflictEvent, Counter, Counters, FAMILY_IPV4, FAMILY_IPV6, Heard, Lease, Router, RouterKey,
     SourceKey, VipKey, ipv4_address, program,
 };
 use xvrrp_common::units::{Interval, MacAddress, Version, Vrid};
@@ -65,6 +65,7 @@ pub fn router(role: u8) -> Router {
         checksum: Router::CHECKSUM_AUTO,
         auth_type: 0,
         term: 0,
+        tolerated: 0,
         answer_mac: virtual_mac().0,
         interface_mac: [2, 0, 0, 0, 0, 3],
     }
@@ -141,6 +142,14 @@ impl KernelHalf {
         let slot = Slot::new(router.slot);
         self.tables.add_vip(vip, slot)?;
         Ok(self.tables.add_vip(VipKey::anywhere(key.family, address, 0), slot)?)
+    }
+
+    /// Adds an address of the other family to a virtual router.
+    pub fn add_of_other_family(&mut self, key: RouterKey, slot: u32, address: Address) -> Result<()> {
+        let family = if key.family == FAMILY_IPV4 { FAMILY_IPV6 } else { FAMILY_IPV4 };
+        let vip = VipKey { ifindex: key.ifindex, vlan: key.vlan, family, reserved: 0, address };
+        self.tables.add_vip(vip, Slot::new(slot))?;
+        Ok(self.tables.add_vip(VipKey::anywhere(family, address, 0), Slot::new(slot))?)
     }
 
     /// Writes the entry of a virtual router. Its lease then never ends until [`Self::set_lease`] sets an end. A virtual

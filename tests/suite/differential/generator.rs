@@ -69,7 +69,7 @@ impl Generator {
             Version::V3 => &[51, 51, 54, 55, 56, 57, UNICAST],
             Version::V2 => &[52, 52, 53, 53, 51],
         };
-        let count = if self.random.happens(90) { 1 + self.random.below(4) } else { 1 + self.random.below(255) };
+        let count = if self.random.happens(90) { self.random.below(5) } else { 1 + self.random.below(255) };
         let addresses: Vec<[u8; 4]> = (0..count).map(|_| self.bytes()).collect();
         let vrid = *self.one_of(vrids);
         let frame = self.advert(version, vrid, &addresses);
@@ -82,7 +82,10 @@ impl Generator {
 
     fn advert_ipv6(&mut self) -> Vec<u8> {
         let count = if self.random.happens(90) { self.random.below(4) } else { self.random.below(90) };
-        let mut addresses = vec![link_local(0x33)];
+        let mut addresses = Vec::new();
+        if self.random.happens(80) {
+            addresses.push(link_local(0x33));
+        }
         addresses.extend((0..count).map(|_| self.bytes::<16>()));
         let vrid = *self.one_of(&[51, 51, 52, 54, 55, 57, UNICAST]);
         self.advert(Version::V3, vrid, &addresses)

@@ -87,8 +87,7 @@ impl Network {
 
     /// Drops packets to an address whose Active router has no lease, on whatever interface that virtual router is.
     fn fence<A: IpAddress>(&self, destination: A, judgement: &mut Judgement) {
-        let is_its = |member: &&Member| member.key.family == A::FAMILY as u8 && member.address == destination.widen();
-        let members = || self.routers.iter().filter(is_its);
+        let members = || self.routers.iter().filter(|member| member.has_address(destination));
         if let Some(member) = members().find(|member| member.is_past_lease())
             && !members().any(Member::serves)
         {
@@ -210,10 +209,11 @@ impl Network {
         if allowed != source {
             return judgement.drop(member, Counter::AdvertForbiddenSource);
         }
-        let advert = match vrrp::Advert::decode(frame, ip, version, min_ttl, || policy(&member.router)) {
-            Ok(advert) => advert,
-            Err(discard) => return judgement.drop(member, counter(discard)),
-        };
+        let advert =
+            match vrrp::Advert::decode(frame, ip, version, min_ttl, member.tolerance(), || policy(&member.router)) {
+                Ok(advert) => advert,
+                Err(discard) => return judgement.drop(member, counter(discard)),
+            };
         judgement.drop(member, Counter::AdvertAccepted);
         if advert.priority.is_release() {
             judgement.count(member, Counter::AdvertRelease);

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use xvrrp_common::abi::{Address, Lease, Router, RouterKey};
 use xvrrp_common::units::{Family, MacAddress, Version, Vrid};
-use xvrrp_common::wire::vrrp::IpAddress;
+use xvrrp_common::wire::vrrp::{IpAddress, Tolerance};
 
 use xvrrp_lab::kernel_half::{IFINDEX, KernelHalf, router};
 
@@ -14,6 +14,8 @@ pub struct Member {
     pub key: RouterKey,
     pub router: Router,
     pub address: Address,
+    /// An address of the other family that it has too.
+    pub other: Option<Address>,
     /// If it is restricted to one source: that source and its minimum TTL.
     pub allowed: Option<(Address, u8)>,
     /// Whether its lease runs during the whole test.
@@ -72,22 +74,25 @@ impl Default for Network {
         let restricted = Router { flags: Router::VIRTUAL_MAC | Router::RESTRICT_SOURCES, ..router(active) };
         let unicast = Router { flags: Router::UNICAST | restricted.flags, ..router(backup) };
         let bare = Router { flags: 0, ..router(active) };
+        let tolerant =
+            |router| Router { tolerated: Router::TOLERATES_NO_ADDRESS | Router::TOLERATES_ANY_FIRST, ..router };
         let (v4, v6) = (Family::Ipv4, Family::Ipv6);
         let routers = [
             (v4, 51, 0, router(backup)),
-            (v4, 52, 0, v2(active)),
+            (v4, 52, 0, tolerant(v2(active))),
             (v4, 53, 0, Router { auth_type: 1, auth_data: PASSWORD, ..v2(none) }),
             (v4, 54, 0, Router { checksum: Router::CHECKSUM_PLAIN, ..restricted }),
             (v4, 51, 7, Router { checksum: Router::CHECKSUM_PSEUDO_HEADER, ..bare }),
             (v4, WITHOUT_LEASE, 0, router(active)),
-            (v4, 56, 0, Router { flags: Router::ACCEPT, ..router(backup) }),
+            (v4, OF_BOTH, 0, tolerant(Router { flags: Router::ACCEPT, ..router(backup) })),
             (v6, 51, 0, router(backup)),
-            (v6, 52, 0, router(active)),
+            (v6, 52, 0, tolerant(router(active))),
             (v6, 54, 0, restricted),
             (v6, 51, 7, bare),
             (v6, WITHOUT_LEASE, 0, router(active)),
             (v4, UNICAST, 0, unicast),
             (v6, UNICAST, 0, unicast),
+            (v6, OTHER_OF_BOTH, 0, router(active)),
         ];
         Self { routers: (0..).zip(routers).map(|(slot, router)| Member::new(slot, router)).collect() }
     }
@@ -95,6 +100,9 @@ impl Default for Network {
 
 /// The VRID of the virtual router whose lease has ended.
 const WITHOUT_LEASE: u8 = 55;
+/// The VRIDs of the virtual routers that have an address of the other family: one over IPv4, and one over IPv6.
+const OF_BOTH: u8 = 56;
+const OTHER_OF_BOTH: u8 = 57;
 /// The VRID of the virtual routers with a unicast peer, which is behind a router.
 pub const UNICAST: u8 = 58;
 
@@ -106,10 +114,16 @@ impl Member {
             Family::Ipv4 => addresses::<[u8; 4]>(vrid),
             Family::Ipv6 => addresses::<[u8; 16]>(vrid),
         };
+        let other = match vrid {
+            OF_BOTH => Some(<[u8; 16]>::virtual_address(vrid).widen()),
+            OTHER_OF_BOTH => Some(<[u8; 4]>::virtual_address(vrid).widen()),
+            _ => None,
+        };
         Self {
             key: RouterKey { ifindex: IFINDEX, vlan, family: family as u8, vrid },
             router: Router { slot, primary, answer_mac: answer_mac.0, interface_mac: INTERFACE_MAC.0, ..router },
             address,
+            other,
             allowed: (router.flags & Router::RESTRICT_SOURCES != 0)
                 .then_some((allowed, if vrid == UNICAST { 254 } else { 255 })),
             lease: vrid != WITHOUT_LEASE,
@@ -125,9 +139,12 @@ fn addresses<A: Sender>(vrid: u8) -> (Address, Address, Address) {
 impl Network {
     /// Loads the kernel half with these virtual routers.
     pub fn load(&self) -> Result<KernelHalf> {
-        let mut kernel = KernelHalf::with_room(u32::try_from(self.routers.len())?)?;
+        let mut kernel = KernelHalf::with_room(u32::try_from(2 * self.routers.len())?)?;
         for member in &self.routers {
             kernel.add(member.key, member.router, member.address)?;
+            if let Some(other) = member.other {
+                kernel.add_of_other_family(member.key, member.router.slot, other)?;
+            }
             if let Some((source, min_ttl)) = member.allowed {
                 kernel.allow_source(member.key, source, min_ttl)?;
             }
@@ -142,14 +159,26 @@ impl Network {
     }
 
     pub(super) fn router_of_vip<A: IpAddress>(&self, address: A, vlan: u16) -> Option<&Member> {
-        let is_its = |member: &&Member| member.key.family == A::FAMILY as u8 && member.address == address.widen();
-        self.routers.iter().filter(is_its).find(|member| member.key.vlan == vlan)
+        self.routers.iter().filter(|member| member.has_address(address)).find(|member| member.key.vlan == vlan)
     }
 }
 
 impl Member {
     pub(super) fn has(&self, flag: u8) -> bool {
         self.router.flags & flag != 0
+    }
+
+    pub(super) fn has_address<A: IpAddress>(&self, address: A) -> bool {
+        let of_family = if self.key.family == A::FAMILY as u8 { Some(self.address) } else { self.other };
+        of_family == Some(address.widen())
+    }
+
+    pub(super) fn tolerance(&self) -> Tolerance {
+        let tolerates = |what| self.router.tolerated & what != 0;
+        Tolerance {
+            no_address: tolerates(Router::TOLERATES_NO_ADDRESS),
+            any_first: tolerates(Router::TOLERATES_ANY_FIRST),
+        }
     }
 
     /// Whether it is Active and its lease runs.

@@ -236,6 +236,26 @@ fn packets_to_the_addresses_of_a_router_that_retires_are_dropped_on_other_interf
 }
 
 #[test]
+fn an_address_of_the_other_family_is_served_and_fenced_as_those_of_its_routers_family_are() -> Result<()> {
+    let mut kernel = KernelHalf::with(router(Router::ROLE_ACTIVE))?;
+    kernel.add_of_other_family(key(51, 0), 0, VIP_IPV6)?;
+    let outcome = kernel.receive(&solicitation())?;
+    assert_eq!((outcome.verdict, outcome.counted), (Verdict::Transmit, vec![(1, Counter::NdAnswered)]));
+    assert_eq!(&outcome.frame[6..12], virtual_mac().0);
+    for frame in [solicitation(), tcp_ipv6(VIP_IPV6)] {
+        assert_eq!(kernel.receive_elsewhere(&frame)?.verdict, Verdict::Pass);
+    }
+    kernel.set_lease(0, now());
+    for frame in [solicitation(), tcp_ipv6(VIP_IPV6)] {
+        let outcome = kernel.receive_elsewhere(&frame)?;
+        assert_eq!((outcome.verdict, outcome.counted), (Verdict::Drop, vec![(1, Counter::Fenced)]));
+    }
+    let outcome = kernel.receive(&solicitation())?;
+    assert_eq!((outcome.verdict, outcome.counted), (Verdict::Drop, vec![(1, Counter::NdSuppressed)]));
+    Ok(())
+}
+
+#[test]
 fn after_the_lease_an_active_routers_address_is_not_served_on_interfaces_of_other_virtual_routers() -> Result<()> {
     let mut kernel = KernelHalf::load()?;
     let mut there = key(51, 0);

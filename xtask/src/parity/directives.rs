@@ -24,6 +24,8 @@ pub struct Directive {
 pub enum Lot {
     /// It needs nothing, because of this.
     Nothing(String),
+    /// xvrrp differs in this way.
+    Changed(String),
     /// It is left out, with this advice.
     LeftOut(String),
 }
@@ -42,6 +44,7 @@ fn directive(text: &str, line: usize) -> Result<Directive> {
         ("read", None) => (true, None),
         ("block", None) => (false, None),
         ("note", Some(why)) => (false, Some(Lot::Nothing(why))),
+        ("change", Some(difference)) => (false, Some(Lot::Changed(difference))),
         ("advise", Some(advice)) => (false, Some(Lot::LeftOut(advice))),
         _ => bail!("\"{text}\" is not an entry"),
     };

@@ -21,7 +21,7 @@ what becomes of it when [xvrrp imports or runs the file](coming-from-keepalived.
 - **left out**: keepalived does something that xvrrp does not do. `import` and `check` exit with 3.
 
 The test in the last column fails if the answer is wrong. Rows without a number come from the import's own tables of
-directives. For them, `directives_that_need_nothing_are_notes_and_the_others_are_left_out` in
+directives. For them, `each_directive_has_the_kind_of_line_that_the_documentation_says` in
 [keywords.rs](../agent/import/tests/import/keywords.rs) reads this list and tries each directive. A second test there
 compares the list with keepalived's own keywords, so none is missing. `cargo xtask tidy` fails if a directive that the
 import converts has no row, or if this page is out of date.
@@ -44,6 +44,7 @@ pub fn of(entries: &[ParityRow], directives: &[Directive]) -> String {
         for (lot, keywords) in unconverted(block, directives) {
             let (answer, why) = match lot {
                 Lot::Nothing(why) => ("needs nothing", why),
+                Lot::Changed(why) => ("changed", why),
                 Lot::LeftOut(why) => ("left out", why),
             };
             line(&mut page, "", &names(keywords.into_iter()), answer, why, "");

@@ -1,6 +1,7 @@
 //! The checked configuration: the other modules fill these types, and the agent uses them.
 
 mod check;
+mod disabled;
 mod notify;
 mod program;
 mod routing;
@@ -11,12 +12,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use xvrrp_common::units::Interval;
+use xvrrp_common::units::{Family, Interval};
 
 use super::index::CheckIndex;
 use super::quote::quote;
 
 pub use self::check::{ArgumentRule, CheckConfig, CheckKind, InitialNumber, ProcessCheck, ProcessMatch, Tracked};
+pub(crate) use self::disabled::Item;
 pub use self::notify::{Encryption, Login, MailConfig, NotifyConfig, NotifyFifo, NotifyProgram, Occasion};
 pub use self::program::{CommandLine, Program, ScriptUser};
 pub use self::routing::{
@@ -63,6 +65,7 @@ impl Config {
         };
         let left_out = self.text.original.iter().flat_map(|original| original.left_out.iter().cloned());
         let own = unused.map(warning).chain(self.lone_weights()).chain(self.unwritten_priorities());
+        let own = own.chain(self.first_addresses());
         left_out.chain(own).collect()
     }
 
@@ -95,6 +98,22 @@ impl Config {
                 );
                 self.show(router.lines.header, &message)
             })
+        })
+    }
+
+    /// Returns warnings about IPv6 addresses that do not begin with a link-local one. The import of another program's
+    /// file has reported that.
+    fn first_addresses(&self) -> impl Iterator<Item = String> {
+        let routers = self.virtual_routers.iter().filter(|_| self.text.original.is_none());
+        routers.filter_map(|router| {
+            let first = router.advertised_of(Family::Ipv6).next().filter(|first| !first.is_link_local())?;
+            let (name, vrid) = (quote(&router.name), router.vrid.get());
+            let message = format!(
+                "virtual_router {name}: addresses: {first} is the first IPv6 address, and routers that follow RFC 9568 \
+                 5.2.9 discard such adverts; put a link-local address before it on every router of the group, such as \
+                 \"fe80::{vrid:x}/64\", and remove link_local_first"
+            );
+            Some(self.show(router.lines.addresses, &message))
         })
     }
 

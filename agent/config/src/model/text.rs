@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::disabled::Item;
+
 /// Text of a configuration. `Debug` does not show it, because passwords in it would end up in logs.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Stored", into = "Stored")]
@@ -36,8 +38,14 @@ pub struct Original {
     pub left_out: Vec<String>,
     /// What differs from the original, as `FILE:LINE: changed: ...`.
     pub changed: Vec<String>,
+    /// What this host cannot run, as `FILE:LINE: disabled: ...`.
+    #[serde(default)]
+    pub unusable: Vec<String>,
     /// Numbers of what is left out, what differs and what needs nothing, for a message.
     pub counts: String,
+    /// What this host cannot run, so that it is left out of the configuration.
+    #[serde(default)]
+    pub(crate) disabled: Vec<Item>,
 }
 
 /// Where a line of the TOML comes from.
@@ -54,14 +62,14 @@ struct Line {
 #[serde(untagged)]
 enum Stored {
     Toml(String),
-    Made { toml: String, original: Original },
+    Made { toml: String, original: Box<Original> },
 }
 
 impl From<Stored> for Text {
     fn from(stored: Stored) -> Self {
         match stored {
             Stored::Toml(toml) => Self { toml, original: None },
-            Stored::Made { toml, original } => Self { toml, original: Some(Arc::new(original)) },
+            Stored::Made { toml, original } => Self { toml, original: Some(Arc::from(original)) },
         }
     }
 }
@@ -70,7 +78,7 @@ impl From<Text> for Stored {
     fn from(Text { toml, original }: Text) -> Self {
         match original {
             None => Self::Toml(toml),
-            Some(original) => Self::Made { toml, original: Arc::unwrap_or_clone(original) },
+            Some(original) => Self::Made { toml, original: Box::new(Arc::unwrap_or_clone(original)) },
         }
     }
 }
@@ -85,16 +93,27 @@ impl Text {
     pub(crate) fn show(&self, file: &Path, line: Option<usize>, message: &str) -> String {
         show(self.original.as_deref(), file, line, message)
     }
+
+    /// Does the same for a message of a kind, which comes after the line.
+    pub(crate) fn show_kind(&self, file: &Path, line: usize, kind: &str, message: &str) -> String {
+        let original = self.original.as_deref();
+        let message = original.map_or(Cow::Borrowed(message), |original| original.reword(Some(line), message).into());
+        format!("{}: {kind}: {message}", place(original, file, Some(line)))
+    }
+}
+
+/// Returns the file and the line of the user that a line of the TOML is, or comes from.
+fn place(original: Option<&Original>, file: &Path, line: Option<usize>) -> String {
+    let own = line.filter(|_| original.is_none()).map(|line| (file.to_string_lossy(), line));
+    let shown = own.or_else(|| original?.place(line?));
+    shown.map_or_else(|| file.display().to_string(), |(file, line)| format!("{file}:{line}"))
 }
 
 /// Returns a message about a line of the TOML as users read it: with its place, and with the words of the original, if
 /// there is one.
 pub(crate) fn show(original: Option<&Original>, file: &Path, line: Option<usize>, message: &str) -> String {
-    let own = line.filter(|_| original.is_none()).map(|line| (file.to_string_lossy(), line));
-    let shown = own.or_else(|| original?.place(line?));
-    let place = shown.map_or_else(|| file.display().to_string(), |(file, line)| format!("{file}:{line}"));
-    let message = original.map_or(Cow::Borrowed(message), |original| original.reword(line, message).into());
-    format!("{place}: {message}")
+    let shown = original.map_or(Cow::Borrowed(message), |original| original.reword(line, message).into());
+    format!("{}: {shown}", place(original, file, line))
 }
 
 impl Original {

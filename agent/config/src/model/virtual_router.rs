@@ -30,13 +30,19 @@ pub struct VirtualRouterConfig {
     /// Version 3: 10 ms to 40.95 s in steps of 10 ms (RFC 9568 5.2.7); version 2: 1 s to 255 s in steps of 1 s
     /// (RFC 3768 5.3.7). Default: [`Self::DEFAULT_ADVERT_INTERVAL`].
     pub advert_interval: Interval,
-    /// 1 to [`Self::MAX_ADDRESSES`] different addresses, in the order in which adverts list them. At most
-    /// [`Self::MAX_IPV6_ADDRESSES`] of them are IPv6, and the first of these is link-local (RFC 9568 5.2.9). Addresses
-    /// of both families make two virtual routers, which change role together. Required.
+    /// At most [`Self::MAX_ADDRESSES`] different addresses, in the order in which adverts list them. At most
+    /// [`Self::MAX_IPV6_ADDRESSES`] of them are IPv6, and the first of these is link-local (RFC 9568 5.2.9) unless
+    /// [`Self::link_local_first`] is false. Addresses of both families make two virtual routers, which change role
+    /// together. Default: none.
     pub addresses: Vec<Vip>,
-    /// At most [`Self::MAX_UNADVERTISED`] more addresses of the same families, which adverts do not list. Default:
-    /// none.
+    /// At most [`Self::MAX_UNADVERTISED`] more addresses, which adverts do not list. Default: none.
     pub unadvertised: Vec<Vip>,
+    /// Family of the adverts if they list no address. Default: IPv6 if other routers are listed and all of them are
+    /// IPv6, otherwise IPv4.
+    pub family: Family,
+    /// Whether the first IPv6 address in an advert is link-local, in those that are sent and in those that are accepted
+    /// (RFC 9568 5.2.9). Default: true.
+    pub link_local_first: bool,
     /// Those of all these addresses that were given with options of ip(8), which may include another interface.
     /// Default: none.
     pub address_options: Vec<StaticAddress>,
@@ -56,6 +62,10 @@ pub struct VirtualRouterConfig {
     pub virtual_mac: bool,
     /// Form of the checksum of version 3 that is accepted and sent (RFC 9568 5.2.8, RFC 5798 5.2.8). Default: auto.
     pub checksum: Checksum,
+    /// Addresses of this host that adverts are sent from, at most one of each family, none of them virtual. Over IPv6
+    /// it is link-local, unless adverts go to peers that are not on the link. Default: the primary address of the
+    /// interface.
+    pub source_addresses: Vec<IpAddr>,
     /// Only adverts from these sources are accepted, unless the list is empty. A list that is not empty has at least
     /// one source of each address family of this virtual router; its IPv6 sources are link-local. Default: empty.
     pub allowed_sources: Vec<IpAddr>,
@@ -107,10 +117,15 @@ impl VirtualRouterConfig {
     /// Maximum number of elements of `unicast_peers`.
     pub const MAX_UNICAST_PEERS: usize = 255;
 
-    /// Returns the address families that it has addresses of. Each is a virtual router of its own (RFC 9568 1.7).
+    /// Returns the address families in which there are adverts: those of the addresses that they list, or
+    /// [`Self::family`]. Each is a virtual router of its own (RFC 9568 1.7).
     pub fn families(&self) -> impl Iterator<Item = Family> {
-        let has = |family: &Family| self.addresses.iter().any(|vip| vip.family() == *family);
-        [Family::Ipv4, Family::Ipv6].into_iter().filter(has)
+        [Family::Ipv4, Family::Ipv6].into_iter().filter(|family| self.advertises_in(*family))
+    }
+
+    fn advertises_in(&self, family: Family) -> bool {
+        let listed = self.addresses.iter().any(|vip| vip.family() == family);
+        listed || self.addresses.is_empty() && family == self.family
     }
 
     /// Returns the kind of address that adverts of this family are sent from.
@@ -125,6 +140,11 @@ impl VirtualRouterConfig {
         }
     }
 
+    /// Returns the address that adverts of this family are sent from, if the configuration says one.
+    pub fn source_of(&self, family: Family) -> Option<IpAddr> {
+        self.source_addresses.iter().copied().find(|source| Family::of(*source) == family)
+    }
+
     /// Returns the unicast peers of one family.
     pub fn peers_of(&self, family: Family) -> impl Iterator<Item = UnicastPeer> {
         self.unicast_peers.iter().copied().filter(move |peer| Family::of(peer.address) == family)
@@ -135,9 +155,11 @@ impl VirtualRouterConfig {
         self.addresses.iter().chain(&self.unadvertised).copied()
     }
 
-    /// Returns all addresses of one family, in the same order.
+    /// Returns the addresses that move with the role in one of [`Self::families`], in the same order. If there is only
+    /// one, these are all addresses, whatever their family.
     pub fn addresses_of(&self, family: Family) -> impl Iterator<Item = Vip> {
-        self.all_addresses().filter(move |vip| vip.family() == family)
+        let all = self.families().all(|it| it == family);
+        self.all_addresses().filter(move |vip| all || vip.family() == family)
     }
 
     /// Returns the addresses that are on other interfaces, with the names of these.
@@ -197,6 +219,8 @@ pub struct VirtualRouterLines {
     pub addresses: usize,
     /// Line of `unicast_peers`, or of the header if there is no such key.
     pub unicast_peers: usize,
+    /// Line of `source_addresses`, or of the header if there is no such key.
+    pub source_addresses: usize,
 }
 
 /// Form of the checksum of version 3 over IPv4, for which RFC 9568 and RFC 5798 5.2.8 differ.

@@ -47,6 +47,10 @@ impl HostLookup for TestHost {
         user.is_none_or(|user| user.name == "root")
     }
 
+    fn becomes_root(&self, program: &Path) -> bool {
+        program.starts_with("/home/joe/setuid")
+    }
+
     fn fault_of_fifo(&self, fifo: &NotifyFifo) -> Option<String> {
         fifo.path
             .starts_with("/home/joe")

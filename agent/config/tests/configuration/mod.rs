@@ -48,6 +48,7 @@ fn vip(octets: [u8; 4], prefix_length: u8) -> Vip {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one line for each default")]
 fn omitted_keys_have_their_defaults() {
     let Config { file, agent, checks, mail, virtual_routers, sync_groups, text } = parse(&router_with(""));
     assert_eq!(text.toml, router_with(""));
@@ -88,6 +89,8 @@ fn omitted_keys_have_their_defaults() {
             addresses: vec![vip([192, 0, 2, 1], 24)],
             unadvertised: vec![],
             address_options: vec![],
+            family: Family::Ipv4,
+            link_local_first: true,
             preempt: true,
             preempt_delay: Interval::ZERO,
             carrier_fault: true,
@@ -100,6 +103,7 @@ fn omitted_keys_have_their_defaults() {
             lease: true,
             virtual_mac: true,
             checksum: Checksum::Auto,
+            source_addresses: vec![],
             allowed_sources: vec![],
             unicast_peers: vec![],
             password: None,
@@ -117,7 +121,7 @@ fn omitted_keys_have_their_defaults() {
             },
             notify_priority_changes: false,
             mail: vec![],
-            lines: VirtualRouterLines { header: 1, interface: 3, addresses: 5, unicast_peers: 1 },
+            lines: VirtualRouterLines { header: 1, interface: 3, addresses: 5, unicast_peers: 1, source_addresses: 1 },
         }]
     );
 }
@@ -156,6 +160,71 @@ fn a_virtual_router_may_have_addresses_of_both_families() {
     assert_eq!(shown(both, Family::Ipv4), ["192.0.2.1/24"]);
     assert_eq!(ipv6.families().collect::<Vec<_>>(), [Family::Ipv6]);
     assert_eq!(ipv4.families().collect::<Vec<_>>(), [Family::Ipv4]);
+}
+
+#[test]
+fn unadvertised_addresses_of_a_family_without_adverts_belong_to_the_one_virtual_router() {
+    let config = parse(
+        r#"
+        [[virtual_router]]
+        name = "ipv4"
+        interface = "eth0"
+        vrid = 51
+        version = 2
+        addresses = ["192.0.2.1/24"]
+        unadvertised_addresses = ["2001:db8::1/64 home", "192.0.2.2/24"]
+
+        [[virtual_router]]
+        name = "both"
+        interface = "eth0"
+        vrid = 52
+        addresses = ["192.0.2.9/24", "fe80::34/64"]
+        unadvertised_addresses = ["2001:db8::9/64 home", "192.0.2.10/24"]
+        "#,
+    );
+    let [ipv4, both] = &config.virtual_routers[..] else { panic!("{config:?}") };
+    let of = |router: &VirtualRouterConfig, family| {
+        router.addresses_of(family).map(|vip| vip.to_string()).collect::<Vec<_>>()
+    };
+    let all = ["192.0.2.1/24", "2001:db8::1/64", "192.0.2.2/24"];
+    assert_eq!(ipv4.families().collect::<Vec<_>>(), [Family::Ipv4]);
+    assert_eq!(of(ipv4, Family::Ipv4), all);
+    assert_eq!(both.families().collect::<Vec<_>>(), [Family::Ipv4, Family::Ipv6]);
+    assert_eq!(of(both, Family::Ipv4), ["192.0.2.9/24", "192.0.2.10/24"]);
+    assert_eq!(of(both, Family::Ipv6), ["fe80::34/64", "2001:db8::9/64"]);
+}
+
+#[test]
+fn without_addresses_the_family_of_the_adverts_is_ipv4_unless_something_else_says_ipv6() {
+    for (keys, family) in [
+        ("", Family::Ipv4),
+        ("addresses = []", Family::Ipv4),
+        ("unadvertised_addresses = [\"2001:db8::1/64\"]", Family::Ipv4),
+        ("family = \"ipv6\"", Family::Ipv6),
+        ("unicast_peers = [\"2001:db8::2\"]", Family::Ipv6),
+        ("allowed_sources = [\"fe80::2\"]", Family::Ipv6),
+        ("unicast_peers = [\"192.0.2.2\"]", Family::Ipv4),
+    ] {
+        let text = format!("[[virtual_router]]\nname = \"lan\"\ninterface = \"eth0\"\nvrid = 51\n{keys}\n");
+        let config = parse(&text);
+        assert_eq!(config.virtual_routers[0].families().collect::<Vec<_>>(), [family], "{keys}");
+    }
+}
+
+#[test]
+fn an_ipv6_list_without_a_link_local_address_first_needs_a_key_and_causes_a_warning() {
+    let text = |addresses: &str| {
+        format!(
+            "[[virtual_router]]\nname = \"lan\"\ninterface = \"eth0\"\nvrid = 51\naddresses = {addresses}\n\
+             link_local_first = false\n"
+        )
+    };
+    let config = parse(&text("[\"2001:db8::1/64\", \"fe80::33/64\"]"));
+    assert!(!config.virtual_routers[0].link_local_first);
+    let [warning] = &config.warnings()[..] else { panic!("{:?}", config.warnings()) };
+    assert!(warning.contains(":5: virtual_router \"lan\": addresses: 2001:db8::1/64 is the first"), "{warning}");
+    assert!(warning.contains("\"fe80::33/64\""), "{warning}");
+    assert_eq!(parse(&text("[\"fe80::33/64\", \"2001:db8::1/64\"]")).warnings(), [""; 0]);
 }
 
 #[test]
@@ -219,6 +288,7 @@ fn every_key_of_agent_and_virtual_router_takes_effect() {
         lease = "off"
         virtual_mac = false
         checksum = "plain"
+        source_addresses = ["192.0.2.7"]
         allowed_sources = ["192.0.2.8"]
         announce_count = 5
         announce_interval = "20ms"
@@ -271,6 +341,8 @@ fn every_key_of_agent_and_virtual_router_takes_effect() {
             addresses: vec![vip([192, 0, 2, 2], 25), vip([198, 51, 100, 1], 32)],
             unadvertised: vec![],
             address_options: vec![],
+            family: Family::Ipv4,
+            link_local_first: true,
             preempt: true,
             preempt_delay: Interval::from_millis(1_500),
             carrier_fault: false,
@@ -283,6 +355,7 @@ fn every_key_of_agent_and_virtual_router_takes_effect() {
             lease: false,
             virtual_mac: false,
             checksum: Checksum::Plain,
+            source_addresses: vec![[192, 0, 2, 7].into()],
             allowed_sources: vec![[192, 0, 2, 8].into()],
             unicast_peers: vec![],
             password: None,
@@ -294,8 +367,8 @@ fn every_key_of_agent_and_virtual_router_takes_effect() {
             sync_group: None,
             notify: NotifyConfig {
                 programs: vec![
-                    notified(Occasion::Stop, CommandLine::Shell("/etc/xvrrp/stop --now".into()), 35),
-                    notified(Occasion::Any, words(&["/etc/xvrrp/notify", "a b"]), 34),
+                    notified(Occasion::Stop, CommandLine::Shell("/etc/xvrrp/stop --now".into()), 36),
+                    notified(Occasion::Any, words(&["/etc/xvrrp/notify", "a b"]), 35),
                 ],
                 timeout: Interval::from_millis(2_500),
                 services: vec!["nginx.service".into(), "vpn@lan.target".into()],
@@ -303,7 +376,13 @@ fn every_key_of_agent_and_virtual_router_takes_effect() {
             },
             notify_priority_changes: false,
             mail: vec![],
-            lines: VirtualRouterLines { header: 12, interface: 14, addresses: 19, unicast_peers: 12 },
+            lines: VirtualRouterLines {
+                header: 12,
+                interface: 14,
+                addresses: 19,
+                unicast_peers: 12,
+                source_addresses: 30
+            },
         }
     );
     assert_eq!(v2.version, Version::V2);
@@ -448,7 +527,8 @@ fn equivalent_toml_yields_the_same_configuration() {
     // The text itself differs.
     let parse = |text: &str| Config { text: Text::of_toml(""), ..parse(text) };
     let mut inline = parse(inline);
-    inline.virtual_routers[0].lines = VirtualRouterLines { header: 1, interface: 3, addresses: 5, unicast_peers: 1 };
+    inline.virtual_routers[0].lines =
+        VirtualRouterLines { header: 1, interface: 3, addresses: 5, unicast_peers: 1, source_addresses: 1 };
     assert_eq!(inline, parse(&router_with("")));
     let crlf = router_with("").replace('\n', "\r\n");
     assert_eq!(parse(&crlf), parse(&router_with("")));

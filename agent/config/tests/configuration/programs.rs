@@ -1,6 +1,6 @@
 //! Programs that a configuration names: how they are written, as whom they run, and FIFOs.
 
-use xvrrp_config::{CheckKind, CommandLine, NotifyFifo, Occasion, Program};
+use xvrrp_config::{CheckKind, CommandLine, NotifyFifo, Obstacle, Occasion, Program, unusable_programs};
 
 use super::{parse, router_with, user, words};
 
@@ -90,4 +90,41 @@ fn the_program_at_the_beginning_of_a_command_for_the_shell_is_recognized_by_its_
     ] {
         assert_eq!(CommandLine::Shell(command.into()).program(), program, "{command}");
     }
+}
+
+#[test]
+fn a_program_that_its_user_may_not_run_is_a_warning_and_each_user_is_asked_for_once() {
+    let check = "[[check]]\nname = \"c\"\nscript = [\"/opt/check\"]\nuser = \"joe\"\n";
+    let lines = "track = [\"c\"]\nnotify = [\"/opt/notify\"]\nnotify_stop = \"/opt/notify && true\"\n\
+                 notify_fault = { run = [\"/opt/notify\"], user = \"joe\" }\nnotify_backup = \"killall -0 x\"";
+    let config = parse(&format!("{check}{}", router_with(lines)));
+    let asked = std::cell::RefCell::new(Vec::new());
+    let warnings = unusable_programs(&config, |user, programs| {
+        let programs: Vec<_> = programs.iter().map(|program| (*program).to_owned()).collect();
+        asked.borrow_mut().push((user.cloned(), programs.clone()));
+        Some(match user {
+            None => vec![Some(Obstacle::Read)],
+            Some(_) => programs.iter().map(|it| (it == "/opt/check").then_some(Obstacle::Execute)).collect(),
+        })
+    });
+    let joe = Some(user("joe", None));
+    let expected =
+        [(joe, vec!["/opt/check".to_owned(), "/opt/notify".to_owned()]), (None, vec!["/opt/notify".to_owned()])];
+    assert_eq!(asked.into_inner(), expected);
+    let shown = |place: &str, key: &str, who: &str, what: &str, program: &str| {
+        format!(
+            "{place}: {key}: {who}, with the capabilities that it has here, may not {what} \"{program}\", so it always \
+             fails; change the permissions of the file and its directories, or look for limits of the service"
+        )
+    };
+    let router = &config.virtual_routers[0].name;
+    let place = format!("virtual_router \"{router}\"");
+    let expected = [
+        shown("check \"c\"", "script", "the user \"joe\"", "execute", "/opt/check"),
+        shown(&place, "notify", "the agent's user", "read", "/opt/notify"),
+        shown(&place, "notify_stop", "the agent's user", "read", "/opt/notify"),
+    ];
+    let told: Vec<&str> = warnings.iter().map(|warning| warning.splitn(3, ':').nth(2).unwrap().trim_start()).collect();
+    assert_eq!(told, expected);
+    assert_eq!(unusable_programs(&config, |_, _| None), [""; 0]);
 }

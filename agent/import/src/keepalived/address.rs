@@ -1,7 +1,7 @@
 //! Reads `virtual_ipaddress` and `virtual_ipaddress_excluded`.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::super::location::Located;
 use super::super::report::ImportReport;
@@ -70,20 +70,21 @@ pub(super) struct Chosen {
     /// Those that adverts list.
     pub advertised: Vec<Located<String>>,
     pub unadvertised: Vec<Located<String>>,
+    /// The first IPv6 address that adverts list.
+    pub first: Option<Located<Ipv6Addr>>,
 }
 
-/// Returns the addresses that a virtual router on this interface can have, in their order. Reports the others, and
-/// options without a counterpart.
-pub(super) fn choose(addresses: &[AddressLine], interface: &str, report: &mut ImportReport) -> Chosen {
-    let family = addresses.iter().find(|address| !address.excluded).is_some_and(AddressLine::is_ipv6);
-    let mut seen = HashSet::new();
+/// Returns the addresses that a virtual router on this interface can have, in their order. `ipv6` says whether its
+/// adverts are over IPv6. Reports the other addresses, and options without a counterpart.
+pub(super) fn choose(addresses: &[AddressLine], interface: &str, ipv6: bool, report: &mut ImportReport) -> Chosen {
+    let (mut seen, mut installed) = (HashSet::new(), HashSet::new());
     let mut chosen = Chosen::default();
     for address in addresses {
         let parsed = address.parsed();
         let ignored = if parsed.is_none() {
             Some("is not an IP address, so keepalived ignores the line; correct it")
-        } else if !address.excluded && address.is_ipv6() != family {
-            Some("is not of the family of the first address, so keepalived ignores it; remove it")
+        } else if !address.excluded && address.is_ipv6() != ipv6 {
+            Some("is not of the family of the adverts, so keepalived ignores it; remove it")
         } else if !seen.insert((parsed, address.device())) {
             Some("is listed twice, and keepalived uses the first; remove one")
         } else {
@@ -92,8 +93,19 @@ pub(super) fn choose(addresses: &[AddressLine], interface: &str, report: &mut Im
         if let Some(why) = ignored {
             let Located { value: text, location } = &address.text;
             report.changed(location, address.directive(), format!("{text:?} {why}"));
-        } else if let Some(options) = read_options(address, interface, family, report) {
+        } else if !installed.insert(parsed) {
+            let Located { value: text, location } = &address.text;
+            let advice = format!(
+                "{text} is on another interface already; give it a [[virtual_router]] of its own here, in one \
+                 [[sync_group]] with this one"
+            );
+            report.add(location, address.directive(), advice);
+        } else {
+            let options = read_options(address, interface, report);
             let Located { value, location } = address.value(report);
+            if let (Some(IpAddr::V6(first)), false) = (parsed, address.excluded) {
+                chosen.first.get_or_insert(Located::new(first, &location));
+            }
             let list = if address.excluded { &mut chosen.unadvertised } else { &mut chosen.advertised };
             list.push(Located::new(format!("{value}{options}"), &location));
         }
@@ -101,18 +113,10 @@ pub(super) fn choose(addresses: &[AddressLine], interface: &str, report: &mut Im
     chosen
 }
 
-/// Returns the options in the words of ip(8), each after a space. Reports those without a counterpart. Returns `None`
-/// if the virtual router cannot have the address.
-fn read_options(address: &AddressLine, interface: &str, ipv6: bool, report: &mut ImportReport) -> Option<String> {
-    let AddressLine { text: Located { value: text, location }, options, .. } = address;
-    if address.is_ipv6() != ipv6 {
-        let advice = format!(
-            "{text} is of the other address family; give it a [[virtual_router]] of its own, in one [[sync_group]] \
-             with this one"
-        );
-        report.add(location, "virtual_ipaddress_excluded", advice);
-        return None;
-    }
+/// Returns the options in the words of ip(8), each after a space. Reports those without a counterpart.
+fn read_options(address: &AddressLine, interface: &str, report: &mut ImportReport) -> String {
+    let AddressLine { text: Located { location, .. }, options, .. } = address;
+    let ipv6 = address.is_ipv6();
     let mut read = String::new();
     let mut options = options.iter().map(String::as_str);
     while let Some(option) = options.next() {
@@ -146,5 +150,5 @@ fn read_options(address: &AddressLine, interface: &str, ipv6: bool, report: &mut
             }
         }
     }
-    Some(read)
+    read
 }

@@ -12,7 +12,8 @@ const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/keepalived-p
 
 const HEAD: &str = "\
 # Every directive that the import knows: block (- is none), keyword, and what becomes of it. `read`: the import converts
-# it. `note`: it needs nothing, because of this. `advise`: it is left out, with this advice. `block`: as the whole block.
+# it. `note`: it needs nothing, because of this. `change`: xvrrp differs in this way. `advise`: it is left out, with this
+# advice. `block`: as the whole block.
 # `cargo xtask parity` records this list from the tables in agent/import/src/keepalived.
 ";
 
@@ -25,6 +26,7 @@ fn line(block: &str, keyword: &str, answer: Answer) -> String {
     let answer = match answer {
         Answer::Read => "read".to_owned(),
         Answer::Note(why) => format!("note {why}"),
+        Answer::Change(difference) => format!("change {difference}"),
         Answer::Advise(advice) => format!("advise {advice}"),
     };
     format!("{block} {keyword} {answer}")

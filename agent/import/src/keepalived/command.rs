@@ -57,14 +57,21 @@ fn convert(line: String, words: Vec<String>, it: &Statement, report: &mut Import
     if program.contains('/') || is_in_path(program) || !is_for_shell(program, &line) {
         return list(words);
     }
+    let (shell, command) = in_shell(line, is_in_path("bash"));
     let advice =
-        format!("keepalived finds no program {program:?} and never runs this; a shell runs it: try the command");
+        format!("keepalived finds no program {program:?} and never runs this; {shell} runs it: try the command");
     report.changed(&it.location, &it.keyword, advice);
-    // Not every /bin/sh has this.
-    if program == "[[" && is_in_path("bash") {
-        return list(vec!["bash".to_owned(), "-c".to_owned(), line]);
+    command
+}
+
+/// Returns a command for a shell, and which shell that is. Not every `/bin/sh` has `[[`: Debian's has not.
+fn in_shell(line: String, has_bash: bool) -> (&'static str, Toml) {
+    let is_separator = |c: char| c.is_ascii_whitespace() || matches!(c, ';' | '&' | '|' | '(' | '!' | '`');
+    match line.split(is_separator).any(|word| word == "[[") {
+        true if has_bash => ("bash", list(vec!["bash".to_owned(), "-c".to_owned(), line])),
+        true => ("/bin/sh, which may not know \"[[\",", Toml::String(line)),
+        false => ("/bin/sh", Toml::String(line)),
     }
-    Toml::String(line)
 }
 
 fn list(words: Vec<String>) -> Toml {
@@ -107,6 +114,26 @@ mod tests {
         ] {
             let program = line.split(' ').next().unwrap_or_default();
             assert_eq!(is_for_shell(program, line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_not_every_shell_knows_is_for_bash_wherever_it_is_in_the_line() {
+        let bash = |line: &str| Toml::Array(["bash", "-c", line].map(|word| Toml::String(word.to_owned())).into());
+        for line in [
+            "[[ -f /etc/down ]] && exit 1 || exit 0",
+            "if [[ -f /etc/down ]]; then exit 1; fi",
+            "! [[ -f /etc/down ]]",
+            "test -e /etc/up||[[ -f /etc/down ]]",
+        ] {
+            assert_eq!(in_shell(line.to_owned(), true), ("bash", bash(line)), "{line}");
+            let (shell, command) = in_shell(line.to_owned(), false);
+            assert_eq!((shell.contains("may not know"), command), (true, Toml::String(line.to_owned())), "{line}");
+        }
+        for line in
+            ["[ -f /etc/down ] && exit 1 || exit 0", "pidof nginx || exit 1", "grep -q '[[:space:]]' /etc/x; true"]
+        {
+            assert_eq!(in_shell(line.to_owned(), true), ("/bin/sh", Toml::String(line.to_owned())), "{line}");
         }
     }
 

@@ -14,7 +14,7 @@ use super::fifo::Fifo;
 use super::routing::Statics;
 use super::table::{
     Directives,
-    Handling::{Advise, Note, Read},
+    Handling::{Advise, Change, Note, Read},
 };
 use super::tree::Statement;
 
@@ -112,10 +112,10 @@ pub(super) const DIRECTIVES: Directives<Global> = &[
     ("vrrp_garp_master_refresh_repeat", Read(|global, it, report| global.announcements.set_refresh_repeat(it, report))),
     ("vrrp_garp_lower_prio_delay", Read(|global, it, report| global.announcements.set_lower_priority(it, report))),
     ("vrrp_garp_lower_prio_repeat", Read(|global, it, report| global.announcements.set_lower_priority(it, report))),
-    ("vrrp_garp_extra_if", Advise("addresses are only on the interface of their virtual router; remove it")),
-    ("vrrp_vmac_garp_intvl", Advise("addresses are only on the interface of their virtual router; remove it")),
-    ("vrrp_garp_interval", Advise(super::advice::ANNOUNCE_INTERVAL)),
-    ("vrrp_gna_interval", Advise(super::advice::ANNOUNCE_INTERVAL)),
+    ("vrrp_garp_extra_if", Note(super::advice::VIRTUAL_MAC_LEARNT)),
+    ("vrrp_vmac_garp_intvl", Note(super::advice::VIRTUAL_MAC_LEARNT)),
+    ("vrrp_garp_interval", Change(super::advice::ANNOUNCEMENT_PACE)),
+    ("vrrp_gna_interval", Change(super::advice::ANNOUNCEMENT_PACE)),
     ("vrrp_skip_check_adv_addr", Note("comparing the addresses of an advert costs next to nothing in the kernel half")),
     ("vrrp_check_unicast_src", Note("adverts from addresses that are not in unicast_peers are always discarded")),
     ("vrrp_iptables", Note(FIREWALL)),
@@ -237,7 +237,7 @@ pub(super) const DIRECTIVES: Directives<Global> = &[
     ("dbus_no_interface_name", Note("it counts only with enable_dbus")),
     ("snmp_rs_stats_update_interval", Note(VIRTUAL_SERVERS)),
     ("snmp_vs_stats_update_interval", Note(VIRTUAL_SERVERS)),
-    ("umask", Advise("set UMask= of the service")),
+    ("umask", Change("files that xvrrp makes have the permissions that its documentation states")),
     ("reload_time_file", Advise("use a systemd timer, or at(1)")),
     ("reload_repeat", Note("it counts only with reload_time_file")),
     ("reload_file", Advise("write a new file beside the old one, and rename it")),
@@ -249,10 +249,7 @@ pub(super) const DIRECTIVES: Directives<Global> = &[
     ("lvs_flush", Note(VIRTUAL_SERVERS)),
     ("lvs_flush_on_stop", Note(VIRTUAL_SERVERS)),
     ("lvs_flush_onstop", Note(VIRTUAL_SERVERS)),
-    (
-        "lvs_sync_daemon",
-        Advise("start and stop it by a notify program: ipvsadm --start-daemon master --mcast-interface IF"),
-    ),
+    ("lvs_sync_daemon", Change(super::advice::SYNC_DAEMON)),
     ("lvs_notify_fifo", Note(VIRTUAL_SERVERS)),
     ("lvs_notify_fifo_script", Note(VIRTUAL_SERVERS)),
     ("lvs_netlink_cmd_rcv_bufs", Note(VIRTUAL_SERVERS)),

@@ -14,7 +14,7 @@ use super::program::Programs;
 use super::routing::Routing;
 use super::table::{
     Directives,
-    Handling::{Advise, Note, Read},
+    Handling::{Advise, Change, Note, Read},
 };
 use super::track::TrackReference;
 use super::tree::Statement;
@@ -43,6 +43,8 @@ pub(super) struct InstanceDirectives {
     /// In microseconds.
     pub advert_interval: Option<Located<u64>>,
     pub addresses: Vec<AddressLine>,
+    /// Whether the adverts are over IPv6, as the first directive says that has a family.
+    pub ipv6: Option<bool>,
     pub nopreempt: Option<Location>,
     pub preempt_delay: Option<Located<u64>>,
     /// Line of `dont_track_primary`.
@@ -59,6 +61,8 @@ pub(super) struct InstanceDirectives {
     pub fault_without_peers: Option<Location>,
     /// Address that adverts come from, with the directive that sets it.
     pub source: Option<(String, Located<IpAddr>)>,
+    /// The same address, if xvrrp has to be told to send from it.
+    pub chosen_source: Option<Located<IpAddr>>,
     pub tracked: Vec<TrackReference>,
     pub routing: Routing,
     pub programs: Programs,
@@ -99,6 +103,10 @@ pub(super) const DIRECTIVES: Directives<InstanceDirectives> = &[
         Read(|instance, it, report| {
             let Some(version) = it.number(2..=3, report) else { return };
             let version = if version == 2 { 2 } else { 3 };
+            if version == 2 && instance.ipv6 == Some(true) {
+                let advice = "keepalived ignores version 2 once an earlier line says that the adverts are over IPv6";
+                return report.note(&it.location, "version", advice);
+            }
             let first = instance.version.get_or_insert_with(|| Located::new(version, &it.location));
             if first.value != version {
                 let advice = format!("keepalived uses the first version, {}, and ignores this one", first.value);
@@ -129,7 +137,15 @@ pub(super) const DIRECTIVES: Directives<InstanceDirectives> = &[
             }
         }),
     ),
-    ("virtual_ipaddress", Read(|instance, it, _| instance.addresses.extend(address::read(it, false)))),
+    (
+        "virtual_ipaddress",
+        Read(|instance, it, _| {
+            let first = instance.addresses.len();
+            instance.addresses.extend(address::read(it, false));
+            let added = instance.addresses.iter().skip(first);
+            instance.ipv6 = instance.ipv6.or(added.filter_map(AddressLine::parsed).map(|it| it.is_ipv6()).next());
+        }),
+    ),
     ("virtual_ipaddress_excluded", Read(|instance, it, _| instance.addresses.extend(address::read(it, true)))),
     ("nopreempt", Read(|instance, it, _| instance.nopreempt = Some(it.location.clone()))),
     ("preempt", Read(|instance, _, _| instance.nopreempt = None)),
@@ -186,7 +202,7 @@ pub(super) const DIRECTIVES: Directives<InstanceDirectives> = &[
         "unicast_peer",
         Read(|instance, it, report| {
             for line in it.statements() {
-                peer::read(line, &mut instance.peers, report);
+                peer::read(line, &mut instance.ipv6, &mut instance.peers, report);
             }
         }),
     ),
@@ -230,14 +246,23 @@ pub(super) const DIRECTIVES: Directives<InstanceDirectives> = &[
         }),
     ),
     ("skip_check_adv_addr", Note("comparing the addresses of an advert costs next to nothing in the kernel half")),
-    ("native_ipv6", Note("the addresses decide the family")),
+    (
+        "native_ipv6",
+        Read(|instance, it, report| {
+            let ipv6 = *instance.ipv6.get_or_insert(true);
+            if !ipv6 {
+                let advice = "an earlier line says that the adverts are over IPv4, so keepalived ignores it; remove it";
+                report.note(&it.location, "native_ipv6", advice);
+            }
+        }),
+    ),
     ("promote_secondaries", Note("when an address is removed, the other addresses of its network always stay")),
     ("linkbeat_use_polling", Note(super::advice::CARRIER)),
     ("v3_checksum_as_v2", Note("both forms of the checksum are accepted, and the one that the peer uses is sent")),
     ("thread_timer_expired", Note(LATE_TIMER)),
     ("timer_expired_backup", Note(LATE_TIMER)),
     ("owner_ignore_adverts", Note(super::advice::OWNER)),
-    ("no_virtual_ipaddress", Advise("a virtual router must have an address; add one")),
+    ("no_virtual_ipaddress", Note("a virtual router needs no address")),
     ("debug", Note("it changes only what keepalived logs")),
     ("kernel_rx_buf_size", Note("adverts are received without a socket")),
     ("dont_track_primary", Read(|instance, it, _| instance.ignores_carrier = Some(it.location.clone()))),
@@ -256,8 +281,8 @@ pub(super) const DIRECTIVES: Directives<InstanceDirectives> = &[
     ("down_timer_adverts", Read(|instance, it, report| instance.election.set_down_timer_adverts(it, report))),
     ("lower_prio_no_advert", Read(|instance, it, report| instance.election.set_lower_no_advert(it, report))),
     ("higher_prio_send_advert", Read(|instance, it, report| instance.election.set_higher_send_advert(it, report))),
-    ("garp_extra_if", Advise("addresses are only on the interface of their virtual router; remove it")),
-    ("vmac_garp_intvl", Advise("addresses are only on the interface of their virtual router; remove it")),
+    ("garp_extra_if", Note(super::advice::VIRTUAL_MAC_LEARNT)),
+    ("vmac_garp_intvl", Note(super::advice::VIRTUAL_MAC_LEARNT)),
     ("virtual_routes", Read(|instance, it, report| instance.routing.add_routes(it, report))),
     ("virtual_rules", Read(|instance, it, report| instance.routing.add_rules(it, report))),
     (
@@ -274,10 +299,7 @@ pub(super) const DIRECTIVES: Directives<InstanceDirectives> = &[
             report.changed(&it.location, "vrf", advice);
         }),
     ),
-    (
-        "lvs_sync_daemon_interface",
-        Advise("start and stop it by a notify program: ipvsadm --start-daemon master --mcast-interface IF"),
-    ),
+    ("lvs_sync_daemon_interface", Change(super::advice::SYNC_DAEMON)),
 ];
 
 /// Words in the block `authentication`.
@@ -291,6 +313,11 @@ fn set_source(instance: &mut InstanceDirectives, it: &Statement, report: &mut Im
     if let Some(address) = it.value(report) {
         let address = address.split(['-', '/']).next().unwrap_or_default();
         match address.parse() {
+            Ok(address) if *instance.ipv6.get_or_insert(IpAddr::is_ipv6(&address)) != address.is_ipv6() => {
+                let advice =
+                    format!("{address} is not of the family of the adverts, so keepalived ignores it; remove it");
+                report.note(&it.location, &it.keyword, advice);
+            }
             Ok(address) => instance.source = Some((it.keyword.clone(), Located::new(address, &it.location))),
             Err(_) => {
                 let advice = format!("{address:?} is not an IP address, so keepalived ignores it; correct it");
@@ -330,6 +357,7 @@ impl InstanceDirectives {
             priority: None,
             advert_interval: None,
             addresses: Vec::new(),
+            ipv6: None,
             nopreempt: None,
             preempt_delay: None,
             ignores_carrier: None,
@@ -343,6 +371,7 @@ impl InstanceDirectives {
             peers: Vec::new(),
             fault_without_peers: None,
             source: None,
+            chosen_source: None,
             tracked: Vec::new(),
             routing: Routing::default(),
             programs: Programs::default(),

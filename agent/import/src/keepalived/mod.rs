@@ -93,7 +93,7 @@ pub(super) fn import(path: &Path, options: &Options, report: &mut ImportReport) 
     if instances.is_empty() {
         report.add(&Location::new(path, 0), "vrrp_instance", "the file has none, so there is nothing for xvrrp to do");
     }
-    source::report(&instances, report);
+    source::choose(&mut instances, report);
     let groups: Vec<&Statement> =
         statements.iter().filter(|statement| statement.keyword == "vrrp_sync_group").collect();
     let groups = group::read(&groups, &mut instances, report);
@@ -125,6 +125,7 @@ fn report_unread(statement: &Statement, report: &mut ImportReport) {
     }
     match grammar::TOP_LEVEL.iter().find(|(known, ..)| known == keyword) {
         Some((.., Answer::Note(why))) => report.note(location, keyword, *why),
+        Some((.., Answer::Change(difference))) => report.changed(location, keyword, *difference),
         Some((.., Answer::Advise(advice))) => report.add(location, keyword, *advice),
         Some((.., Answer::Read)) | None => {}
     }

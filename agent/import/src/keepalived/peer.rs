@@ -17,7 +17,9 @@ pub(super) struct Peer {
 }
 
 /// Reads `ADDRESS [min_ttl TTL] [max_ttl TTL]`, unless keepalived ignores the line.
-pub(super) fn read(line: &Statement, peers: &mut Vec<Peer>, report: &mut ImportReport) {
+///
+/// `ipv6` is the family of the adverts, which the first directive with an address decides.
+pub(super) fn read(line: &Statement, ipv6: &mut Option<bool>, peers: &mut Vec<Peer>, report: &mut ImportReport) {
     let Statement { keyword: text, location, .. } = line;
     // keepalived ignores a prefix length, and the end of a range.
     let address = text.split(['-', '/']).next().unwrap_or_default();
@@ -25,9 +27,8 @@ pub(super) fn read(line: &Statement, peers: &mut Vec<Peer>, report: &mut ImportR
         let advice = format!("{text:?} is not an IP address, so keepalived ignores it; correct it");
         return report.changed(location, "unicast_peer", advice);
     };
-    let family = peers.first().map(|first| first.address.is_ipv6());
-    if family.is_some_and(|ipv6| ipv6 != parsed.is_ipv6()) {
-        let advice = format!("{address} is not of the family of the first peer, so keepalived ignores it; remove it");
+    if *ipv6.get_or_insert(parsed.is_ipv6()) != parsed.is_ipv6() {
+        let advice = format!("{address} is not of the family of the adverts, so keepalived ignores it; remove it");
         return report.changed(location, "unicast_peer", advice);
     }
     if peers.iter().any(|peer| peer.address == parsed) {

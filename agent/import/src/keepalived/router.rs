@@ -5,7 +5,7 @@ use super::super::document::Table;
 use super::super::location::{Located, Location};
 use super::super::report::ImportReport;
 use super::super::time::duration;
-use super::address::{self, AddressLine};
+use super::address::{self, Chosen};
 use super::global::Global;
 use super::instance::{CENTISECOND, DEFAULT_PRIORITY, InstanceDirectives, OWNER, SECOND};
 use super::track::{ImportedChecks, Weightless};
@@ -24,7 +24,6 @@ impl InstanceDirectives {
         let missing = match (&self.interface, &self.vrid) {
             (None, _) => Some("it has no interface to send adverts on; add one"),
             (_, None) => Some("it has no valid virtual_router_id; add one"),
-            _ if self.addresses.is_empty() => Some("it has no virtual_ipaddress; add one"),
             _ => None,
         };
         if let Some(missing) = missing {
@@ -36,12 +35,10 @@ impl InstanceDirectives {
         table.set("name", self.name.as_str(), location);
         table.set("interface", interface.value.as_str(), &interface.location);
         table.set("vrid", vrid.value, &vrid.location);
-        let version = self.write_version(global, &mut table);
+        let version = self.write_version(global, &mut table, report);
         let owner = self.write_priority(&mut table, report);
         self.write_interval(version, &mut table, report);
-        let addresses = address::choose(&self.addresses, &interface.value, report);
-        table.set_list("addresses", addresses.advertised);
-        table.set_list("unadvertised_addresses", addresses.unadvertised);
+        self.write_addresses(&interface.value, &mut table, report);
         self.write_preemption(global, owner, &mut table, report);
         if let Some(location) = &self.ignores_carrier {
             table.set("carrier_fault", false, location);
@@ -59,6 +56,10 @@ impl InstanceDirectives {
             }
         }
         self.write_password(version, global, &mut table, report);
+        if let Some(source) = &self.chosen_source {
+            let element = Located::new(source.value.to_string(), &source.location);
+            table.set_list("source_addresses", vec![element]);
+        }
         table.set_list("unicast_peers", self.peers.iter().map(|peer| peer.element.clone()).collect());
         if let Some(location) = &self.fault_without_peers {
             if self.peers.is_empty() {
@@ -86,6 +87,30 @@ impl InstanceDirectives {
         Some(table)
     }
 
+    /// Whether the adverts are over IPv6. Without anything that has a family, keepalived sends them over IPv4.
+    fn is_ipv6(&self) -> bool {
+        self.ipv6.unwrap_or(false)
+    }
+
+    fn write_addresses(&self, interface: &str, table: &mut Table, report: &mut ImportReport) {
+        let Chosen { advertised, unadvertised, first } =
+            address::choose(&self.addresses, interface, self.is_ipv6(), report);
+        if advertised.is_empty() && self.is_ipv6() {
+            table.set("family", "ipv6", &self.location);
+        }
+        if let Some(first) = first.filter(|first| self.is_ipv6() && !first.value.is_unicast_link_local()) {
+            let advice = format!(
+                "{} is the first address, which routers that follow RFC 9568 5.2.9 want to be link-local: they discard \
+                 such adverts; put a link-local address before it on all routers",
+                first.value
+            );
+            report.changed(&first.location, "virtual_ipaddress", advice);
+            table.set_with_note("link_local_first", false, &first.location, "keepalived: any address may be the first");
+        }
+        table.set_list("addresses", advertised);
+        table.set_list("unadvertised_addresses", unadvertised);
+    }
+
     /// Returns the line that turns on strict mode, if it is on.
     fn strict_mode<'a>(&'a self, global: &'a Global) -> Option<&'a Location> {
         let strict = self.strict.as_ref().or(global.strict.as_ref()).filter(|strict| strict.value);
@@ -93,11 +118,17 @@ impl InstanceDirectives {
     }
 
     /// Returns the version.
-    fn write_version(&self, global: &Global, table: &mut Table) -> u8 {
-        // The first address that adverts list decides the family, and only version 3 has IPv6.
-        let ipv6 = self.addresses.iter().find(|address| !address.excluded).is_some_and(AddressLine::is_ipv6);
+    fn write_version(&self, global: &Global, table: &mut Table, report: &mut ImportReport) -> u8 {
+        // Only version 3 has IPv6.
         match (&self.version, &global.version) {
-            _ if ipv6 => {
+            (Some(Located { value: 2, location }), _) if self.is_ipv6() && self.strict_mode(global).is_none() => {
+                let advice = "becomes 3: version 2 has no IPv6 (RFC 3768), but keepalived sends such adverts with this \
+                              file; set version 3 on all routers";
+                report.changed(location, "version", advice);
+                table.set_with_note("version", 3, location, "keepalived: version 2 over IPv6, which is in no RFC");
+                3
+            }
+            _ if self.is_ipv6() => {
                 table.choose("version", 3, "keepalived: IPv6 always uses version 3");
                 3
             }
@@ -224,11 +255,16 @@ impl InstanceDirectives {
         match kind.value.as_str() {
             "PASS" => {
                 // keepalived sends the first 8 bytes.
-                let sent: String = password.value.chars().take(8).collect();
+                let sent = &password.value[..password.value.floor_char_boundary(8)];
+                if sent.len() < 8 && sent.len() < password.value.len() {
+                    let advice = "its first 8 bytes, which keepalived sends, end within a character; choose another one \
+                                  on all routers";
+                    return report.add(&password.location, "auth_pass", advice);
+                }
                 if sent == password.value {
                     table.set("password", sent, &password.location);
                 } else {
-                    table.set_with_note("password", sent, &password.location, "keepalived: only 8 characters are sent");
+                    table.set_with_note("password", sent, &password.location, "keepalived: only 8 bytes are sent");
                 }
             }
             "AH" => report.add(

@@ -1,5 +1,5 @@
-//! Compares the source address of adverts that keepalived is given with the one that xvrrp uses: the first address of
-//! the interface that is not virtual.
+//! Compares the source address of adverts that keepalived is given with the one that xvrrp uses by default: the first
+//! address of the interface that is not virtual.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -24,30 +24,31 @@ fn host_addresses() -> Vec<(String, IpAddr)> {
     getifaddrs().map(|entries| entries.filter_map(address).collect()).unwrap_or_default()
 }
 
-/// Reports what becomes of the source address of each virtual router.
-pub(super) fn report(instances: &[InstanceDirectives], report: &mut ImportReport) {
+/// Decides what becomes of the source address of each virtual router, and reports it.
+pub(super) fn choose(instances: &mut [InstanceDirectives], report: &mut ImportReport) {
     let vips = instances.iter().flat_map(|instance| &instance.addresses).filter_map(AddressLine::parsed);
     let vips: HashSet<IpAddr> = vips.collect();
     for instance in instances {
         let (Some((directive, source)), Some(interface)) = (&instance.source, &instance.interface) else { continue };
         let interface = interface.value.as_str();
-        match used(&host_addresses(), source.value, interface, &vips, !instance.peers.is_empty()) {
+        let unicast = !instance.peers.is_empty();
+        match used(&host_addresses(), source.value, interface, &vips, unicast) {
             Use::Same => {
                 let why = format!("adverts are sent from it anyway, because it is the first address of {interface}");
                 report.note(&source.location, directive, why);
             }
-            Use::Other(other) => {
+            Use::Chosen => instance.chosen_source = Some(source.clone()),
+            Use::Unusable => {
                 let advice = format!(
-                    "adverts are sent from {other}, the first address of {interface} that is not virtual; make {} the \
-                     first",
-                    source.value
+                    "adverts over IPv6 on the link are sent from the link-local address of {interface} (RFC 9568 \
+                     5.1.2.1)"
                 );
-                report.add(&source.location, directive, advice);
+                report.changed(&source.location, directive, advice);
             }
             Use::Unknown => {
                 let advice = format!(
-                    "adverts are sent from the first address of {interface} that is not virtual; this host does not \
-                     have {} there: make it the first where xvrrp runs",
+                    "adverts are sent from the first address of {interface} that is not virtual, because this host \
+                     does not have {}; where it has the address, adverts are sent from that",
                     source.value
                 );
                 report.changed(&source.location, directive, advice);
@@ -58,16 +59,18 @@ pub(super) fn report(instances: &[InstanceDirectives], report: &mut ImportReport
 
 #[derive(Debug, PartialEq, Eq)]
 enum Use {
-    /// xvrrp sends from the address too.
+    /// xvrrp sends from the address anyway.
     Same,
-    /// xvrrp sends from this address instead.
-    Other(IpAddr),
-    /// The host does not have the address, or the interface has none.
+    /// xvrrp sends from the address if it is told to.
+    Chosen,
+    /// xvrrp cannot send from the address.
+    Unusable,
+    /// The host does not have the address.
     Unknown,
 }
 
 fn used(host: &[(String, IpAddr)], source: IpAddr, interface: &str, vips: &HashSet<IpAddr>, unicast: bool) -> Use {
-    if !host.iter().any(|(_, address)| *address == source) {
+    if !host.iter().any(|(_, address)| *address == source) || vips.contains(&source) {
         return Use::Unknown;
     }
     // Over IPv6, adverts come from the link-local address, unless they go to peers that are farther away.
@@ -79,8 +82,8 @@ fn used(host: &[(String, IpAddr)], source: IpAddr, interface: &str, vips: &HashS
     let first = host.iter().filter(|(name, _)| name == interface).map(|(_, address)| *address).find(fits);
     match first {
         Some(first) if first == source => Use::Same,
-        Some(first) => Use::Other(first),
-        None => Use::Unknown,
+        _ if link_local(&source) || source.is_ipv6() && !unicast => Use::Unusable,
+        _ => Use::Chosen,
     }
 }
 
@@ -99,10 +102,11 @@ mod tests {
         let vips = HashSet::from([address("192.0.2.100")]);
         let found = |source| used(&host, address(source), "eth0", &vips, false);
         assert_eq!(found("192.0.2.11"), Use::Same);
-        assert_eq!(found("192.0.2.12"), Use::Other(address("192.0.2.11")));
-        assert_eq!(found("127.0.0.1"), Use::Other(address("192.0.2.11")));
+        assert_eq!(found("192.0.2.12"), Use::Chosen);
+        assert_eq!(found("127.0.0.1"), Use::Chosen);
         assert_eq!(found("192.0.2.13"), Use::Unknown);
-        assert_eq!(used(&host, address("192.0.2.11"), "eth1", &vips, false), Use::Unknown);
+        assert_eq!(found("192.0.2.100"), Use::Unknown);
+        assert_eq!(used(&host, address("192.0.2.11"), "eth1", &vips, false), Use::Chosen);
     }
 
     #[test]
@@ -112,6 +116,6 @@ mod tests {
         assert_eq!(found("fe80::1", false), Use::Same);
         assert_eq!(found("fe80::1", true), Use::Same);
         assert_eq!(found("2001:db8::1", true), Use::Same);
-        assert_eq!(found("2001:db8::1", false), Use::Other(address("fe80::1")));
+        assert_eq!(found("2001:db8::1", false), Use::Unusable);
     }
 }

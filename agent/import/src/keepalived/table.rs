@@ -11,6 +11,8 @@ pub(super) enum Handling<T> {
     Read(fn(&mut T, &Statement, &mut ImportReport)),
     /// Drops it, because of this: xvrrp does the same anyway, or it does not change what keepalived does.
     Note(&'static str),
+    /// Drops it, with this difference from keepalived.
+    Change(&'static str),
     /// Leaves it out with this advice, because it has no counterpart.
     Advise(&'static str),
 }
@@ -22,6 +24,8 @@ pub(super) enum Answer {
     Read,
     /// It needs nothing, because of this.
     Note(&'static str),
+    /// xvrrp differs in this way.
+    Change(&'static str),
     /// It is left out with this advice.
     Advise(&'static str),
 }
@@ -32,6 +36,7 @@ impl<T> Handling<T> {
         match self {
             Self::Read(_) => Answer::Read,
             Self::Note(why) => Answer::Note(why),
+            Self::Change(difference) => Answer::Change(difference),
             Self::Advise(advice) => Answer::Advise(advice),
         }
     }
@@ -47,9 +52,12 @@ pub(super) fn apply<T>(directives: Directives<T>, target: &mut T, block: &Statem
         match directives.iter().find(|(name, _)| *name == keyword) {
             Some((_, Handling::Read(read))) => read(target, statement, report),
             Some((_, Handling::Note(why))) => report.note(&statement.location, keyword, *why),
-            Some((_, Handling::Advise(_))) if statement.block.as_ref().is_some_and(Vec::is_empty) => {
+            Some((_, Handling::Change(_) | Handling::Advise(_)))
+                if statement.block.as_ref().is_some_and(Vec::is_empty) =>
+            {
                 report.note(&statement.location, keyword, "the block is empty");
             }
+            Some((_, Handling::Change(difference))) => report.changed(&statement.location, keyword, *difference),
             Some((_, Handling::Advise(advice))) => report.add(&statement.location, keyword, *advice),
             // The reader has reported it.
             None => {}

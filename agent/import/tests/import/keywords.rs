@@ -158,12 +158,13 @@ fn the_documentation_has_every_word_of_keepalived_and_no_other() {
 }
 
 #[test]
-fn directives_that_need_nothing_are_notes_and_the_others_are_left_out() {
+fn each_directive_has_the_kind_of_line_that_the_documentation_says() {
     let list = documented("directives.txt");
     let entries = entries(&list);
     for (block, keyword, answer, reason) in &entries {
         let kind = match *answer {
             "note" => Kind::Note,
+            "change" => Kind::Changed,
             "advise" => Kind::LeftOut,
             _ => continue,
         };

@@ -175,3 +175,19 @@ fn a_virtual_router_that_is_refused_is_reported_once_with_its_group() {
     assert_eq!(notices.iter().filter(|notice| notice.contains("[[sync_group]]: ")).count(), 0, "{notices:#?}");
     assert!(notices.iter().any(|notice| notice.contains("with it goes group (")), "{notices:#?}");
 }
+
+#[test]
+fn of_a_password_in_any_script_the_first_8_bytes_are_taken_over() {
+    let with = |password: &str| {
+        import(&router(&format!("version 2\n authentication {{\n auth_type PASS\n auth_pass {password}\n }}")))
+    };
+    for (password, sent) in [("£6nj7^5", "£6nj7^5"), ("geheïm-9", "geheïm-"), ("abcdefghi", "abcdefgh")] {
+        let import = with(password);
+        assert!(import.toml().unwrap().contains(&format!("password = \"{sent}\"")), "{:#?}", import.notices);
+        assert!(import.is_complete());
+    }
+    // No text has the bytes that keepalived sends.
+    let import = with("abcdefgé");
+    let left_out = import.notices.iter().find(|notice| notice.kind == Kind::LeftOut);
+    assert_eq!(left_out.map(|notice| notice.directive.as_str()), Some("auth_pass"));
+}

@@ -116,6 +116,10 @@ impl HostLookup for BareHost {
         true
     }
 
+    fn becomes_root(&self, _: &Path) -> bool {
+        false
+    }
+
     fn fault_of_fifo(&self, _: &NotifyFifo) -> Option<String> {
         Some("is a file".to_owned())
     }

@@ -11,6 +11,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, User, mkfifo};
 use xvrrp_config::files::Asking;
 
+use crate::process::file_id::FileId;
+
 /// Mode of a FIFO that the agent makes: every user may read it, as one of keepalived.
 const MODE: Mode = Mode::from_bits_truncate(0o644);
 
@@ -86,9 +88,21 @@ pub(super) fn open(path: &Path, owner: Option<(Uid, Gid)>) -> io::Result<OpenFif
 pub(super) fn inherit(path: &Path, left: OwnedFd) -> Option<File> {
     let _asking = Asking::begin();
     let file = File::from(left);
-    let (opened, present) = (file.metadata().ok()?, fs::symlink_metadata(path).ok()?);
-    let same = (opened.dev(), opened.ino()) == (present.dev(), present.ino());
-    (same && present.file_type().is_fifo()).then_some(file)
+    let opened = FileId::of_open(&file).ok()?;
+    opened.is_at(path).then_some(file)
+}
+
+/// Removes a FIFO that an agent in this process has made, unless another file has taken its place.
+pub(super) fn remove(path: &Path, made: &File) {
+    let _asking = Asking::begin();
+    if !FileId::of_open(made).is_ok_and(|made| made.is_at(path)) {
+        return;
+    }
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != ErrorKind::NotFound
+    {
+        tracing::warn!(fifo = %path.display(), "cannot remove the FIFO: {error}");
+    }
 }
 
 #[cfg(test)]
@@ -127,6 +141,26 @@ mod tests {
         assert_eq!((fault(&path("fifo"), None, None), fault(&path("new"), None, None)), (None, None));
         assert!(!open(&path("fifo"), None).unwrap().created);
         assert!(open(&path("new"), None).unwrap().created);
+    }
+
+    #[test]
+    fn what_has_taken_the_place_of_a_fifo_is_neither_inherited_nor_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fifo");
+        let ours = open(&path, None).unwrap().file;
+        assert!(inherit(&path, ours.try_clone().unwrap().into()).is_some());
+        // For example, an operator has moved the FIFO, and another agent has made its own.
+        fs::rename(&path, directory.path().join("moved")).unwrap();
+        mkfifo(&path, MODE).unwrap();
+        assert!(inherit(&path, ours.try_clone().unwrap().into()).is_none());
+        remove(&path, &ours);
+        assert!(path.exists(), "the FIFO of the other agent is removed");
+        fs::remove_file(&path).unwrap();
+        symlink("moved", &path).unwrap();
+        remove(&path, &ours);
+        assert!(fs::symlink_metadata(&path).is_ok(), "the link is removed");
+        remove(&directory.path().join("moved"), &ours);
+        assert!(!directory.path().join("moved").exists(), "our own FIFO is left");
     }
 
     #[test]

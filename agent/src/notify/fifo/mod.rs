@@ -8,8 +8,8 @@ mod file;
 mod reader;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,8 +113,8 @@ impl Fifos {
         });
         let all = all.collect();
         reader::end(running, children);
-        for (FifoLeft { path, created }, _file) in left {
-            remove(&path, created);
+        for (FifoLeft { path, .. }, made) in left.into_iter().filter(|(left, _)| left.created) {
+            file::remove(&path, &File::from(made));
         }
         Self { all, known: states }
     }
@@ -144,7 +144,7 @@ impl Fifos {
     /// reader that ignores SIGTERM reads the rest of the old one, and finds its end when this process ends.
     pub fn make_way(&self) {
         for fifo in &self.all {
-            remove(&fifo.path, fifo.opened.get().is_some_and(|opened| opened.created));
+            remove(&fifo.opened, &fifo.path);
             if let Some(RunningReader { reader, ending, .. }) = &fifo.reader {
                 ending.send_replace(true);
                 reader.signal(Signal::SIGTERM);
@@ -214,7 +214,7 @@ impl Fifo {
             abort.abort();
         }
         // The FIFO goes before it is closed, so that a reader that opens it again does not wait for ever.
-        remove(&path, opened.get().is_some_and(|opened| opened.created));
+        remove(&opened, &path);
         drop(opened);
         let Some(RunningReader { reader, ending, mut task }) = reader else { return };
         ending.send_replace(true);
@@ -229,12 +229,9 @@ impl Fifo {
 }
 
 /// Removes a FIFO that an agent in this process has made.
-fn remove(path: &Path, created: bool) {
-    if created
-        && let Err(error) = fs::remove_file(path)
-        && error.kind() != ErrorKind::NotFound
-    {
-        tracing::warn!(fifo = %path.display(), "cannot remove the FIFO: {error}");
+fn remove(opened: &OnceLock<Opened>, path: &Path) {
+    if let Some(Opened { file, .. }) = opened.get().filter(|opened| opened.created) {
+        file::remove(path, file);
     }
 }
 

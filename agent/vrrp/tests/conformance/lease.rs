@@ -62,6 +62,36 @@ fn the_lease_ends_before_any_backup_takes_over() {
     }
 }
 
+/// The other router has the default of RFC 9568 6.1, or the same `down_timer_adverts` if that is less.
+#[test]
+fn the_lease_ends_before_a_backup_takes_over_that_waits_for_fewer_adverts() {
+    for adverts in 1..=100 {
+        for priority in [1, 100, 254].map(Priority::new) {
+            let mut active =
+                active(RouterConfig { down_timer_adverts: adverts, priority: Priority::OWNER, ..leased() });
+            let lease_until = active.router.advert_sent(active.now).unwrap();
+            assert_eq!(lease_until, active.now + xvrrp_vrrp::lease(SECOND, adverts));
+            let mut backup = Bench::backup(RouterConfig { down_timer_adverts: adverts.min(3), priority, ..leased() });
+            backup.now = active.now;
+            backup.hear(255, HIGHER);
+            // No other advert of the Active router leaves its host.
+            backup.takes_over_after();
+            assert!(lease_until < backup.now, "{adverts} adverts, priority {priority}");
+            assert!(active.router.lease_has_ended(backup.now));
+            assert!(
+                !active.router.lease_has_ended(active.now + SECOND.saturating_mul(adverts.min(3).into()) - NANOSECOND)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_takeover_is_tried_for_no_longer_than_a_lease_whatever_number_of_adverts_is_configured() {
+    let mut bench = Bench::active(RouterConfig { down_timer_adverts: 100, ..leased() });
+    let actions = bench.oversleep(LEASE);
+    assert_lapsed(&bench, &actions);
+}
+
 /// RFC 9568 6.4.3: an Active router uses its own interval and forgets the one that it has learned as a Backup.
 #[test]
 fn the_lease_is_three_of_the_routers_own_intervals_whatever_it_has_learned() {

@@ -57,6 +57,15 @@ pub struct Policy<A = [u8; 4]> {
     pub own_source: A,
 }
 
+/// Lists of addresses that are accepted although RFC 9568 7.1 says that they must be discarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tolerance {
+    /// Accepts an advert without addresses: the virtual router itself has none.
+    pub no_address: bool,
+    /// Accepts any first address over IPv6, not only a link-local one.
+    pub any_first: bool,
+}
+
 /// Accepted forms of the checksum of version 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksums {
@@ -141,9 +150,10 @@ impl Advert {
         ip: &C,
         version: Version,
         min_hop_limit: u8,
+        tolerance: Tolerance,
         policy: impl FnOnce() -> Policy<C::Address>,
     ) -> Result<Self, Discard> {
-        let message = Message::decode(packet, ip, version, min_hop_limit)?;
+        let message = Message::decode(packet, ip, version, min_hop_limit, tolerance)?;
         let policy = policy();
         let (checksum, interval) = match version {
             Version::V3 => message.check_v3(ip, policy.checksums)?,
@@ -151,7 +161,7 @@ impl Advert {
         };
         // RFC 9568 7.1, erratum 8300 (conformance 15): "It MUST verify that the first address in the IPvX Address(es)
         // field is an IPv6 link-local address."
-        if !C::Address::may_be_first(message.first_address) {
+        if !tolerance.any_first && message.address_count > 0 && !C::Address::may_be_first(message.first_address) {
             return Err(Discard::FirstAddress);
         }
         // A router's own packet never counts as a peer's (RFC 9568 7.1, conformance 18).
@@ -175,7 +185,7 @@ struct Message {
     address_count: u8,
     /// The two bytes before the checksum.
     fields: [u8; 2],
-    /// The first two bytes of the first address.
+    /// The first two bytes of the first address; zero if there is none.
     first_address: [u8; 2],
     /// Sum over the addresses.
     addresses: Sum,
@@ -192,6 +202,7 @@ impl Message {
         ip: &C,
         version: Version,
         min_hop_limit: u8,
+        tolerance: Tolerance,
     ) -> Result<Self, Discard> {
         // RFC 9568 5.1.1.3 (conformance 1, 2): "A VRRP Router receiving a packet with the TTL not equal to 255 MUST
         // discard the packet"; 5.1.2.3 says the same of the Hop Limit.
@@ -216,7 +227,7 @@ impl Message {
             return Err(Discard::Type);
         }
         // RFC 9568 7.1, erratum 8299 (conformance 9): "It MUST verify that IPvX Addr Count is non zero."
-        if address_count == 0 {
+        if address_count == 0 && !tolerance.no_address {
             return Err(Discard::NoAddress);
         }
 
@@ -239,7 +250,7 @@ impl Message {
             priority,
             address_count,
             fields: [b4, b5],
-            first_address: packet.read(start + HEADER)?,
+            first_address: if address_count == 0 { [0; 2] } else { packet.read(start + HEADER)? },
             addresses,
             sum: Sum::of(&header).add(addresses).add(Sum::of(&authentication_data)),
             authentication_data,

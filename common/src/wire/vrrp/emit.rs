@@ -22,8 +22,9 @@ pub struct AdvertFrame<'a, A = [u8; 4]> {
     pub priority: Priority,
     /// Interval of our adverts.
     pub interval: Interval,
-    /// Addresses of the virtual router in configured order, from one to [`IpAddress::MAX_ADDRESSES`]. RFC 9568 5.2.9:
-    /// "For IPv6, the first address MUST be the IPv6 link-local address associated with the Virtual Router."
+    /// Addresses of the virtual router in configured order, at most [`IpAddress::MAX_ADDRESSES`]. RFC 9568 5.2.9: "For
+    /// IPv6, the first address MUST be the IPv6 link-local address associated with the Virtual Router." The
+    /// configuration is checked for that, and for a list without any address, unless it says that they are wanted.
     pub addresses: &'a [A],
     /// Whether the checksum of version 3 over IPv4 covers the pseudo-header. That of version 2 never does, that over
     /// IPv6 always does.
@@ -53,8 +54,7 @@ impl<A: IpAddress> AdvertFrame<'_, A> {
     /// does.
     pub fn emit_packet(&self, destination: A, buffer: &mut [u8]) -> Option<usize> {
         let addresses = A::bytes(self.addresses);
-        let start = addresses.first_chunk().filter(|start| A::may_be_first(**start));
-        let address_count = start.and(u8::try_from(self.addresses.len()).ok())?;
+        let address_count = u8::try_from(self.addresses.len()).ok()?;
         if self.addresses.len() > A::MAX_ADDRESSES {
             return None;
         }

@@ -6,7 +6,7 @@ mod family;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{Advert, Authentication, Checksums, Discard, Policy, vrid};
+pub use decode::{Advert, Authentication, Checksums, Discard, Policy, Tolerance, vrid};
 pub use emit::{AdvertFrame, MAX_FRAME, address_sum};
 pub use family::{Carrier, IpAddress};
 

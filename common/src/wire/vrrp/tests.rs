@@ -10,6 +10,7 @@ use crate::wire::{ipv4, ipv6};
 const SOURCE: [u8; 4] = [192, 0, 2, 2];
 const IP: usize = 14;
 const MESSAGE: usize = 34;
+const STRICT: Tolerance = Tolerance { no_address: false, any_first: false };
 
 fn frame(version: Version, addresses: &[[u8; 4]]) -> AdvertFrame<'_> {
     let vrid = Vrid::new(51).unwrap();
@@ -42,7 +43,7 @@ fn emitted(frame: &AdvertFrame<'_>) -> Vec<u8> {
 }
 
 fn decoded(packet: &[u8], version: Version, policy: Policy) -> Result<Advert, Discard> {
-    Advert::decode(packet, &ipv4::Header::decode(packet, IP).unwrap(), version, HOP_LIMIT, || policy)
+    Advert::decode(packet, &ipv4::Header::decode(packet, IP).unwrap(), version, HOP_LIMIT, STRICT, || policy)
 }
 
 /// Sets a byte of the message and corrects its checksum, in the plain form.
@@ -102,7 +103,6 @@ fn an_advert_that_the_version_cannot_express_is_not_emitted() {
         AdvertFrame { interval: Interval::from_millis(40_960), ..v3 },
         AdvertFrame { interval: Interval::from_millis(100), ..v2 },
         AdvertFrame { interval: Interval::ZERO, ..v2 },
-        AdvertFrame { addresses: &[], ..v3 },
         AdvertFrame { addresses: &many, ..v3 },
     ] {
         assert_eq!(refused.emit(&mut buffer), None, "{refused:?}");
@@ -193,7 +193,7 @@ fn an_advert_from_our_own_address_is_discarded() {
 fn a_routed_or_fragmented_advert_is_discarded() {
     let packet = emitted(&frame(Version::V3, &[[192, 0, 2, 1]]));
     let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
-    let judge = |ip| Advert::decode(packet.as_slice(), &ip, Version::V3, HOP_LIMIT, policy);
+    let judge = |ip| Advert::decode(packet.as_slice(), &ip, Version::V3, HOP_LIMIT, STRICT, policy);
     // RFC 9568 5.1.1.3: "A VRRP Router receiving a packet with the TTL not equal to 255 MUST discard the packet"
     for time_to_live in [0, 1, 254] {
         assert_eq!(judge(ipv4::Header { time_to_live, ..ip }), Err(Discard::TimeToLive));
@@ -211,9 +211,17 @@ fn an_advert_that_is_cut_anywhere_is_discarded() {
         let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
         for end in MESSAGE..packet.len() {
             let cut = &packet[..end];
-            assert_eq!(Advert::decode(cut, &ip, version, HOP_LIMIT, policy), Err(Discard::Length), "{end} bytes");
+            assert_eq!(
+                Advert::decode(cut, &ip, version, HOP_LIMIT, STRICT, policy),
+                Err(Discard::Length),
+                "{end} bytes"
+            );
             let shorter = ipv4::Header { payload_length: end - MESSAGE, ..ip };
-            assert_eq!(Advert::decode(cut, &shorter, version, HOP_LIMIT, policy), Err(Discard::Length), "{end} bytes");
+            assert_eq!(
+                Advert::decode(cut, &shorter, version, HOP_LIMIT, STRICT, policy),
+                Err(Discard::Length),
+                "{end} bytes"
+            );
         }
     }
 }
@@ -244,7 +252,7 @@ fn an_advert_to_a_unicast_peer_has_its_address_and_a_checksum_over_that_address(
     let packet = &buffer[..length];
     let ip = ipv4::Header::decode(packet, 0).unwrap();
     assert_eq!((ip.source, ip.destination, ip.time_to_live), (SOURCE, [203, 0, 113, 7], 255));
-    let heard = Advert::decode(packet, &ip, Version::V3, HOP_LIMIT, policy);
+    let heard = Advert::decode(packet, &ip, Version::V3, HOP_LIMIT, STRICT, policy);
     assert_eq!(heard.map(|advert| advert.checksum), Ok(ChecksumForm::PseudoHeader));
     assert_eq!(sent.emit_packet([203, 0, 113, 7], &mut buffer[..length - 1]), None);
     // A packet to the group is the same as the frame without its Ethernet header.
@@ -259,7 +267,7 @@ fn a_hop_limit_is_refused_exactly_if_it_is_below_the_minimum() {
     let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
     for (time_to_live, min, heard) in [(254, 255, false), (254, 254, true), (253, 254, false), (1, 1, true)] {
         let ip = ipv4::Header { time_to_live, ..ip };
-        let judged = Advert::decode(packet.as_slice(), &ip, Version::V3, min, policy);
+        let judged = Advert::decode(packet.as_slice(), &ip, Version::V3, min, STRICT, policy);
         assert_eq!(judged.err(), (!heard).then_some(Discard::TimeToLive), "{time_to_live} where {min} is the least");
     }
 }
@@ -296,12 +304,16 @@ fn emitted6(frame: &AdvertFrame<'_, [u8; 16]>) -> Vec<u8> {
 }
 
 fn decoded6(packet: &[u8]) -> Result<Advert, Discard> {
+    tolerated6(packet, STRICT)
+}
+
+fn tolerated6(packet: &[u8], tolerance: Tolerance) -> Result<Advert, Discard> {
     let Policy { interval, authentication, .. } = policy();
     let mut own_source = LINK_LOCAL;
     own_source[15] = 3;
     // Over IPv6, the accepted forms have no effect either.
     let policy = Policy { checksums: Checksums::Only(ChecksumForm::Plain), interval, authentication, own_source };
-    Advert::decode(packet, &ipv6::Header::decode(packet, IP).unwrap(), Version::V3, HOP_LIMIT, || policy)
+    Advert::decode(packet, &ipv6::Header::decode(packet, IP).unwrap(), Version::V3, HOP_LIMIT, tolerance, || policy)
 }
 
 /// Corrects the checksum.
@@ -352,11 +364,44 @@ fn an_advert_over_ipv6_is_decoded_and_its_checksum_always_covers_the_pseudo_head
 #[test]
 fn the_first_address_over_ipv6_is_link_local() {
     // RFC 9568 5.2.9, erratum 8300 (conformance 15)
-    let mut buffer = [0; MAX_FRAME];
-    assert_eq!(frame6(&VIPS[1..]).emit(&mut buffer), None);
     let mut packet = emitted6(&frame6(&VIPS));
     packet[MESSAGE_6 + 8] = 0x20;
     assert_eq!(decoded6(&resummed6(packet)), Err(Discard::FirstAddress));
+}
+
+#[test]
+fn another_first_address_over_ipv6_is_accepted_only_where_that_is_tolerated() {
+    // RFC 9568 5.2.9, erratum 8300 (conformance 15)
+    let packet = emitted6(&frame6(&VIPS[1..]));
+    assert_eq!(decoded6(&packet), Err(Discard::FirstAddress));
+    let tolerant = Tolerance { any_first: true, ..STRICT };
+    let count = tolerated6(&packet, tolerant).map(|advert| advert.address_count);
+    assert_eq!(count, Ok(1));
+    // Nothing else is tolerated with it.
+    let mut none = packet;
+    none[MESSAGE_6 + 3] = 0;
+    assert_eq!(tolerated6(&resummed6(none), tolerant), Err(Discard::NoAddress));
+}
+
+#[test]
+fn an_advert_without_addresses_is_accepted_only_where_that_is_tolerated() {
+    // RFC 9568 5.2.5, erratum 8299 (conformance 9)
+    let tolerant = Tolerance { no_address: true, ..STRICT };
+    for version in [Version::V3, Version::V2] {
+        let packet = emitted(&frame(version, &[]));
+        let length = if version == Version::V3 { 8 } else { 16 };
+        assert_eq!((packet.len(), packet[MESSAGE + 3]), (MESSAGE + length, 0));
+        assert_eq!(decoded(&packet, version, policy()), Err(Discard::NoAddress));
+        let ip = ipv4::Header::decode(packet.as_slice(), IP).unwrap();
+        let judge = |packet: &[u8]| Advert::decode(packet, &ip, version, HOP_LIMIT, tolerant, policy);
+        let advert = judge(&packet).unwrap();
+        assert_eq!((advert.address_count, advert.address_sum), (0, address_sum::<[u8; 4]>(&[])));
+        assert_eq!(judge(&with_byte(&packet, 3, 1)), Err(Discard::Length));
+    }
+    let packet = emitted6(&frame6(&[]));
+    assert_eq!(decoded6(&packet), Err(Discard::NoAddress));
+    assert_eq!(tolerated6(&packet, tolerant).map(|advert| advert.address_count), Ok(0));
+    assert_eq!(tolerated6(&emitted6(&frame6(&VIPS[1..])), tolerant), Err(Discard::FirstAddress));
 }
 
 #[test]
@@ -465,7 +510,7 @@ proptest! {
     #[test]
     fn junk_never_causes_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
         if let Ok(ip) = ipv4::Header::decode(bytes.as_slice(), 0) {
-            let _ = Advert::decode(bytes.as_slice(), &ip, Version::V3, HOP_LIMIT, policy);
+            let _ = Advert::decode(bytes.as_slice(), &ip, Version::V3, HOP_LIMIT, STRICT, policy);
         }
     }
 }
