@@ -189,7 +189,7 @@ impl Cli {
     /// Runs the command.
     ///
     /// # Errors
-    /// The command fails. A [`ConfigError`](xvrrp_config::ConfigError), [`SourceError`] or
+    /// The command fails. A [`ConfigError`](xvrrp_config::ConfigError), [`SourceError`](xvrrp_import::SourceError) or
     /// [`ImportError`](xvrrp_import::ImportError) means that a file is wrong, [`Incomplete`](xvrrp_import::Incomplete)
     /// or [`LeftOut`] that something in a file is left out.
     pub fn run(self) -> anyhow::Result<()> {

@@ -43,7 +43,7 @@ pub struct LinkFacts {
     pub vrf_table: Option<u32>,
 }
 
-/// What [`RoutingSocket::list`] lists.
+/// What [`RoutingSocket::list`](super::RoutingSocket::list) lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Listing {
     /// Addresses of this family that are ours.
