@@ -268,9 +268,15 @@ fn read_by_import(file: &Path) -> Result<BTreeMap<String, Read>> {
 // parity 34
 #[test]
 fn the_import_reads_odd_files_as_keepalived_does() -> Result<()> {
-    let lab = Lab::new(1)?;
+    let lab = Lab::with_upstream(1)?;
     let samples = workspace().join("agent/import/tests/import/samples");
-    for (name, renamed) in [("reading", Some(("the fourth", "the-fourth"))), ("braces", None), ("order", None)] {
+    let odd = [
+        ("reading", Some(("the fourth", "the-fourth"))),
+        ("braces", None),
+        ("order", None),
+        ("published-oddities", None),
+    ];
+    for (name, renamed) in odd {
         let file = samples.join(name).join("keepalived.conf");
         let mut keepalived = Keepalived::start_dumping(&lab.routers[0], &file, "alpha")?;
         keepalived.daemon.wait_for_line(&["< Interfaces >"], PATIENCE)?;

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use xvrrp_lab::traffic::capture::Capture;
 use xvrrp_lab::{
     INTERFACE, Keepalived, Lab, Namespace, PATIENCE, UPSTREAM, VirtualRouter, Xvrrp, eventually, host_state,
     wait_for_host_state,
@@ -192,4 +193,27 @@ fn both_put_an_address_on_the_same_other_interface_and_remove_it() -> Result<()>
     let agent = outcome(&|host| Imported::start(host, &config, None).map(Running::Xvrrp))?;
     ensure!(keepalived == agent, "keepalived: {keepalived:#?}\nxvrrp: {agent:#?}");
     Ok(())
+}
+
+// parity 106
+#[test]
+fn both_announce_an_address_on_another_interface_again_and_again() -> Result<()> {
+    let config = format!(
+        "vrrp_instance lan {{\n interface {INTERFACE}\n virtual_router_id 51\n priority 100\n advert_int 1\n \
+         garp_master_repeat 1\n garp_master_delay 0\n garp_extra_if all 1\n virtual_ipaddress {{\n  192.0.2.1/24\n  \
+         {BEHIND}/24 dev {UPSTREAM}\n }}\n}}\n"
+    );
+    let check = |start: &dyn Fn(&Namespace) -> Result<Running>| -> Result<()> {
+        let lab = Lab::with_upstream(1)?;
+        let mut capture = Capture::start(lab.server.as_ref().context("a server")?, UPSTREAM, "arp")?;
+        let mut daemon = start(&lab.routers[0])?;
+        daemon.wait_for_state("lan", "MASTER")?;
+        // A takeover alone has two at most.
+        let announced = format!("arp.src.proto_ipv4 == {BEHIND} and arp.dst.proto_ipv4 == {BEHIND}");
+        capture.wait_for(&announced, 4).with_context(|| daemon.log())?;
+        daemon.stop()?;
+        capture.finish()
+    };
+    check(&|host| Keepalived::start_with(host, &config).map(Running::Keepalived)).context("keepalived")?;
+    check(&|host| Imported::start(host, &config, None).map(Running::Xvrrp)).context("xvrrp")
 }

@@ -1,51 +1,14 @@
 //! Daemons that run a keepalived.conf: keepalived itself, or an agent.
 
-use std::fs;
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use serde_json::Value;
-use tempfile::TempDir;
-use xvrrp_lab::{Daemon, Keepalived, Namespace, PATIENCE, ProcessConnector, agent_binary, eventually, run};
+pub use xvrrp_lab::Imported;
+use xvrrp_lab::{Keepalived, PATIENCE, eventually};
 
 /// A daemon that runs a keepalived.conf.
 pub enum Running {
     Keepalived(Keepalived),
     Xvrrp(Imported),
-}
-
-/// An agent that runs a keepalived.conf as it is.
-pub struct Imported {
-    daemon: Daemon,
-    files: TempDir,
-}
-
-impl Imported {
-    pub fn start(namespace: &Namespace, original: &str, connector: Option<&ProcessConnector>) -> Result<Self> {
-        let files = TempDir::with_prefix("xvrrp-lab-same-")?;
-        let path = |name: &str| files.path().join(name);
-        fs::write(path("keepalived.conf"), original)?;
-        let agent = agent_binary()?;
-        let mut check = namespace.command(&agent)?;
-        let output = check.arg("check").arg(path("keepalived.conf")).output()?;
-        let messages = String::from_utf8_lossy(&output.stderr);
-        // The status is 3 if something is left out.
-        ensure!(output.status.success(), "{}: {messages}", output.status);
-        let mut command = namespace.command(&agent)?;
-        command.arg("run").arg("--config").arg(path("keepalived.conf")).arg("--control").arg(path("xvrrp.sock"));
-        if let Some(connector) = connector {
-            connector.give_to(&mut command);
-        }
-        let daemon = Daemon::start("xvrrp", &mut command, files.path())?;
-        Ok(Self { daemon, files })
-    }
-
-    pub fn status(&self) -> Result<Value> {
-        let control = self.files.path().join("xvrrp.sock");
-        let mut command = Command::new(agent_binary()?);
-        Ok(serde_json::from_str(&run(command.args(["status", "--json", "--control"]).arg(control))?)?)
-    }
 }
 
 impl Running {

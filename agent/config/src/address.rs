@@ -25,8 +25,13 @@ impl Vip {
 
     /// Returns whether it is a link-local IPv6 address.
     pub fn is_link_local(&self) -> bool {
-        matches!(self.address, IpAddr::V6(address) if address.is_unicast_link_local())
+        is_link_local(self.address)
     }
+}
+
+/// Returns whether it is a link-local IPv6 address.
+pub(super) fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 impl fmt::Display for Vip {

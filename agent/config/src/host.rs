@@ -8,7 +8,7 @@ use xvrrp_common::units::Family;
 use super::error::{ConfigError, Problems};
 use super::host_programs;
 use super::keys::{self, Key};
-use super::model::{Config, Origin, VirtualRouterConfig};
+use super::model::{Config, Origin, UnicastPeer, VirtualRouterConfig};
 use super::quote::quote;
 
 pub use super::host_programs::{HostLookup, disable};
@@ -43,7 +43,7 @@ pub enum Obstacle {
     NotOwned(Vec<IpAddr>),
     /// The interface has no address of this kind, from which adverts must be sent.
     NoAddress(Origin),
-    /// The interface has this address, which is configured as that of another router.
+    /// The host has this address, and no other one is configured as that of another router.
     OwnPeer(IpAddr),
     /// The host does not have this address, which adverts are to be sent from, or has it as a virtual address.
     NoSource(IpAddr),
@@ -73,7 +73,7 @@ impl Obstacle {
             Self::NoAddress(Origin::Ipv6) => {
                 format!("interface {interface} has no IPv6 address of its own other than link-local")
             }
-            Self::OwnPeer(own) => format!("interface {interface} has {own}, which is in unicast_peers"),
+            Self::OwnPeer(own) => format!("{own} is this host's own address, and unicast_peers lists no other"),
             Self::NoSource(source) => format!("this host does not have {source}, which adverts are to be sent from"),
             Self::NoDevice(device) => {
                 format!("interface {device}, which is to have one of its addresses, is not there")
@@ -111,7 +111,7 @@ impl Obstacle {
                  from; add one to the interface"
             ),
             Self::OwnPeer(own) => {
-                let message = format!("{own} is this host's own address; list the other routers only");
+                let message = format!("{own} is this host's own address; list the other routers too");
                 return (router.lines.unicast_peers, keys::UNICAST_PEERS, message);
             }
             Self::NoSource(source) => {
@@ -185,7 +185,7 @@ impl<'a> Survey<'a> {
                 return Err(Obstacle::NotOwned(missing));
             }
         }
-        if let Some(own) = router.peers_of(family).find(|peer| interface.addresses.contains(&peer.address)) {
+        if let (Some(own), None) = (router.peers_of(family).next(), self.peers(router, family).next()) {
             return Err(Obstacle::OwnPeer(own.address));
         }
         let origin = router.origin(family);
@@ -203,6 +203,12 @@ impl<'a> Survey<'a> {
             Origin::Ipv6 => ipv6,
         };
         primary.ok_or(Obstacle::NoAddress(origin))
+    }
+
+    /// Returns the unicast peers of one family, apart from this host itself: all routers may have the same list.
+    pub fn peers(&self, router: &VirtualRouterConfig, family: Family) -> impl Iterator<Item = UnicastPeer> {
+        let is_own = |address: &IpAddr| self.0.values().any(|facts| facts.interface.addresses.contains(address));
+        router.peers_of(family).filter(move |peer| !is_own(&peer.address))
     }
 
     /// Returns the obstacles of all families of a virtual router, each once.
@@ -405,6 +411,23 @@ mod tests {
         interface.addresses.extend(addresses.map(|text| text.parse::<IpAddr>().unwrap()));
         let own = "2001:db8::10".parse().unwrap();
         assert_eq!(primary_address(&virtual_addresses(&config, &interface), &interface, Origin::Ipv6), Some(own));
+    }
+
+    #[test]
+    fn the_host_itself_may_be_in_a_list_of_peers_that_is_the_same_on_all_routers() {
+        let peers = |list: &str| config(&format!("{}unicast_peers = {list}\n", router(1, 100, "192.0.2.1/24")));
+        let interfaces = [eth0(&[[192, 0, 2, 10], [192, 0, 2, 11]])];
+        let [own, other] = [10, 12].map(|host| IpAddr::from([192, 0, 2, host]));
+        let config = peers("[\"192.0.2.10\", \"192.0.2.12\"]");
+        let survey = Survey::new(&config, &interfaces);
+        let router = &config.virtual_routers[0];
+        assert_eq!(survey.primary(router, Family::Ipv4), Ok(own));
+        let found: Vec<IpAddr> = survey.peers(router, Family::Ipv4).map(|peer| peer.address).collect();
+        assert_eq!(found, [other]);
+        let config = peers("[\"192.0.2.10\", \"192.0.2.11\"]");
+        let survey = Survey::new(&config, &interfaces);
+        let alone = survey.primary(&config.virtual_routers[0], Family::Ipv4);
+        assert_eq!(alone, Err(Obstacle::OwnPeer(own)));
     }
 
     #[test]

@@ -362,8 +362,6 @@ impl ListedRouters {
             let is_far = |address: &IpAddr| matches!(address, IpAddr::V6(v6) if !v6.is_unicast_link_local());
             let message = if !addresses.has(family) {
                 format!("there are no adverts over {}; remove {source}", name_of(*source))
-            } else if self.peers.iter().any(|(peer, _)| peer.address == *source) {
-                format!("{source} is in unicast_peers, which lists the other routers; remove it from one of them")
             } else if is_far(source) && !peers.clone().any(|peer| is_far(&peer)) {
                 format!("{source} is not link-local, as the source of adverts on the link is (RFC 9568 5.1.2.1)")
             } else if source.is_ipv6() && !is_far(source) && peers.clone().any(|peer| is_far(&peer)) {

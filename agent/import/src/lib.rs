@@ -67,13 +67,18 @@ impl Import {
 /// # Errors
 /// One of the files cannot be read, or is not in the format.
 pub fn import(path: &Path, options: &Options) -> Result<Import, ImportError> {
+    import_for(path, options, false)
+}
+
+/// Imports a configuration. `runs_here` says whether the result is used on this host at once.
+fn import_for(path: &Path, options: &Options, runs_here: bool) -> Result<Import, ImportError> {
     let format = match options.format {
         Some(format) => format,
         None => recognize(path)?,
     };
     let mut report = ImportReport::default();
     let (tables, phrases) = match format {
-        Format::Keepalived => (keepalived::import(path, options, &mut report)?, keepalived::PHRASES),
+        Format::Keepalived => (keepalived::import(path, options, runs_here, &mut report)?, keepalived::PHRASES),
         Format::Heartbeat => (heartbeat::import(path, options, &mut report)?, &[][..]),
         Format::Frr => (frr::import(path, &mut report)?, &[][..]),
     };

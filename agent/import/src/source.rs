@@ -10,7 +10,7 @@ use super::error::ImportError;
 use super::input::is_of_heartbeat;
 use super::options::{Format, Options};
 use super::recognize::recognize;
-use super::{Import, import, ucarp};
+use super::{Import, import_for, ucarp};
 
 /// How much of a file is read to recognize it, in bytes. Some files begin with a long comment.
 const BEGINNING: u64 = 1 << 20;
@@ -123,7 +123,7 @@ impl Source {
             return Ok(xvrrp_config::read_text(&self.path)?);
         };
         let options = Options { format: Some(format), node: self.node.clone() };
-        let Import { configuration, notices } = import(&self.path, &options)?;
+        let Import { configuration, notices } = import_for(&self.path, &options, true)?;
         let Some(text) = configuration else {
             let messages = notices.iter().filter(|notice| notice.kind != super::Kind::Note);
             let messages: Vec<_> = messages.map(ToString::to_string).collect();

@@ -216,6 +216,7 @@ async fn serve(
             turn = routing.turn() => match turn {
                 Turn::News(news) => routing.note(news),
                 Turn::Step => routing.step(),
+                Turn::Listed(listed) => routing.note_listed(listed),
             },
         }
         if keeper.is_asked() && !routing.is_removing() {
@@ -229,7 +230,7 @@ async fn serve(
     }
     // No sender is left. An election that ended properly has requested all removals; otherwise they are made up for
     // here.
-    routing.remove_all();
+    routing.remove_all().await;
     keeper.remove_all().await;
 }
 

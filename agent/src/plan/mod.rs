@@ -46,6 +46,8 @@ pub struct Plan<'a> {
     pub verdict: Verdict,
     /// Source address of the adverts.
     pub primary: IpAddr,
+    /// The other routers, if adverts are unicast.
+    pub unicast_peers: Vec<UnicastPeer>,
     /// MAC address at which the virtual addresses are reached.
     pub mac: MacAddress,
     /// The other interfaces that have virtual addresses.
@@ -124,7 +126,9 @@ impl<'a> Plans<'a> {
                 Ok((interface, primary)) => {
                     let index = RouterIndex::new(plans.ready.len());
                     let devices = devices(router, family, &by_name);
-                    plans.ready.push(Plan { devices, ..Plan::new(place, index, router, family, interface, primary) });
+                    let unicast_peers = survey.peers(router, family).collect();
+                    let plan = Plan::new(place, index, router, family, interface, primary);
+                    plans.ready.push(Plan { unicast_peers, devices, ..plan });
                 }
                 Err(obstacle) => {
                     let hindrance = Hindrance::Obstacle(obstacle);
@@ -333,6 +337,7 @@ impl<'a> Plan<'a> {
             verdict: tracking::initial(config, &[]),
             key: RouterKey { ifindex, vlan: 0, family: family as u8, vrid },
             primary,
+            unicast_peers: Vec::new(),
             mac: if config.virtual_mac { MacAddress::of_virtual_router(family, config.vrid) } else { interface.mac },
             devices: Vec::new(),
         }
@@ -403,18 +408,13 @@ impl<'a> Plan<'a> {
         here.chain(elsewhere)
     }
 
-    /// Returns the other routers, if adverts are unicast.
-    pub fn unicast_peers(&self) -> impl Iterator<Item = UnicastPeer> {
-        self.config.peers_of(self.family)
-    }
-
     /// Returns the sources whose adverts are accepted, with the minimum TTL or hop limit of each. The unicast peers are
     /// among them. If there are none, adverts from any source are accepted.
     pub fn allowed_sources(&self) -> impl Iterator<Item = (SourceKey, u8)> {
         let (router, family) = (self.key, self.family);
         let sources = self.config.allowed_sources.iter().filter(move |source| Family::of(**source) == family);
         let sources = sources.map(|source| (*source, HOP_LIMIT));
-        let peers = self.unicast_peers().map(|peer| (peer.address, peer.min_ttl));
+        let peers = self.unicast_peers.iter().map(|peer| (peer.address, peer.min_ttl));
         sources.chain(peers).map(move |(source, ttl)| (SourceKey { router, address: abi::address(source) }, ttl))
     }
 

@@ -21,17 +21,36 @@ impl<T: Send + 'static> BlockingCall<T> {
     /// call that still runs.
     pub async fn run(&mut self, patience: Duration, call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let result = timeout(patience, async {
-            if let Some(earlier) = &mut self.0 {
-                // Its result is out of date.
-                let _ = earlier.await;
-            }
-            self.0.insert(spawn_blocking(call)).await
-        })
-        .await;
-        if result.is_ok() {
-            self.0 = None;
-        }
-        result.ok()?.ok()
+            // The result of an earlier call is out of date.
+            self.finish().await;
+            self.start(call);
+            self.finish().await
+        });
+        result.await.ok()?
+    }
+
+    /// Starts a call, unless one is running.
+    pub fn start(&mut self, call: impl FnOnce() -> T + Send + 'static) {
+        self.0.get_or_insert_with(|| spawn_blocking(call));
+    }
+
+    /// Returns the result of the running call, or `None` if it takes longer than `patience`. It can be waited for again
+    /// then.
+    pub async fn wait(&mut self, patience: Duration) -> Option<T> {
+        timeout(patience, self.finish()).await.ok()?
+    }
+
+    /// Returns whether a call was started whose result has not been returned, and which has not ended.
+    pub fn is_running(&self) -> bool {
+        self.0.as_ref().is_some_and(|call| !call.is_finished())
+    }
+
+    /// Returns the result of the running call, however long it takes. Returns `None` if there is none, or it panicked.
+    /// If the future is dropped, the call can be waited for again.
+    pub async fn finish(&mut self) -> Option<T> {
+        let result = self.0.as_mut()?.await;
+        self.0 = None;
+        result.ok()
     }
 }
 
@@ -60,5 +79,19 @@ mod tests {
         assert_eq!(calls.load(Ordering::Relaxed), 0, "calls pile up");
         release.send(()).unwrap();
         assert_eq!(blocking.run(LONG, || true).await, Some(true));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_late_can_be_waited_for_again() {
+        let (release, released) = mpsc::channel::<()>();
+        let mut blocking = BlockingCall::default();
+        blocking.start(move || released.recv().is_ok());
+        assert_eq!(blocking.wait(Duration::from_millis(20)).await, None);
+        assert!(blocking.is_running());
+        blocking.start(|| false);
+        release.send(()).unwrap();
+        assert_eq!(blocking.wait(LONG).await, Some(true), "another call was started");
+        assert!(!blocking.is_running());
+        assert_eq!(blocking.wait(LONG).await, None, "there is no call");
     }
 }

@@ -48,7 +48,7 @@ impl Sockets {
         };
         let frames = on(plan.interface)?;
         let devices = plan.announced_devices().map(|device| on(device.interface)).collect::<Result<_, _>>()?;
-        let peers = plan.unicast_peers().map(|peer| {
+        let peers = plan.unicast_peers.iter().map(|peer| {
             let peer = peer.address;
             let failed = |error| EquipmentError::SendTo { peer, interface: name.clone(), error };
             UnicastSocket::open(name, *ifindex, peer).map_err(failed)
@@ -66,7 +66,7 @@ pub fn files(plans: &[Plan<'_>]) -> usize {
             joined_by.insert(plan.interface.ifindex);
         }
         // During a reload, the memberships of the previous agent end after ours have begun.
-        plan.unicast_peers().count() + 2 * joins.into_iter().filter(|joins| *joins).count()
+        plan.unicast_peers.len() + 2 * joins.into_iter().filter(|joins| *joins).count()
     });
     let interfaces: BTreeSet<IfIndex> = plans.iter().map(|plan| plan.interface.ifindex).collect();
     // Each interface has the links of both programs.
@@ -76,7 +76,7 @@ pub fn files(plans: &[Plan<'_>]) -> usize {
 /// Whether a virtual router has a socket that joins the group of adverts over IPv4: the first one of an interface joins
 /// for all.
 fn joins_ipv4(plan: &Plan<'_>, joined_by: &BTreeSet<IfIndex>) -> bool {
-    let multicast = plan.family == Family::Ipv4 && plan.unicast_peers().next().is_none();
+    let multicast = plan.family == Family::Ipv4 && plan.unicast_peers.is_empty();
     multicast && !joined_by.contains(&plan.interface.ifindex)
 }
 
@@ -101,7 +101,7 @@ pub fn memberships(plan: &Plan<'_>, joined_by: &mut BTreeSet<IfIndex>) -> Result
         joined_by.insert(*ifindex);
     }
     if joins_ipv6(plan) {
-        let adverts = plan.family == Family::Ipv6 && plan.unicast_peers().next().is_none();
+        let adverts = plan.family == Family::Ipv6 && plan.unicast_peers.is_empty();
         memberships.push(Memberships::ipv6(*ifindex, adverts, plan.addresses_here()).map_err(failed)?);
     }
     Ok(memberships)

@@ -6,6 +6,7 @@
 mod initial_number;
 mod outcome;
 mod probe;
+mod proc;
 mod process;
 mod verdict;
 

@@ -1,28 +1,25 @@
 //! Checks whether processes are alive, found by their name or command line, or by the id in a file.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::future::pending;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use xvrrp_common::units::Interval;
-use xvrrp_config::{ArgumentRule, ProcessCheck, ProcessMatch, files};
+use xvrrp_config::{ProcessCheck, ProcessMatch, files};
 use xvrrp_net::{ProcessEvent, ProcessEvents};
 
 use super::outcome::Observation;
-use crate::process::blocking_call::BlockingCall;
+use super::proc::{Found, Proc, ProcessFinder, Which};
 
 /// How many bytes of a pid file are searched for the id. Some pid files have more lines, about other properties of the
 /// process.
 const MAX_PID_FILE: u64 = 4096;
-/// How long a look into /proc may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Shortest time between two complete readings of /proc because the kernel has dropped events. A program that starts
-/// processes without end makes it do so again and again.
-const LISTING_PAUSE: Duration = Duration::from_millis(250);
+/// Shortest time from one complete list of the processes to the next one, when events were lost. While processes start
+/// faster than they can be counted, events are lost all the time.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// The processes that a check counts.
 #[derive(Debug)]
@@ -30,31 +27,21 @@ pub(super) struct Processes {
     check: ProcessCheck,
     /// The kernel's process connector; `None` where the agent has no access to it.
     events: Option<ProcessEvents>,
-    /// Whether [`Self::pids`] is complete, and has been kept up to date by events since.
-    up_to_date: bool,
+    /// Whether events keep [`Self::pids`] up to date, so that a look need not list all processes.
+    follows_events: bool,
     pids: BTreeSet<u32>,
-    /// What is to be read from /proc. It stays until it has been read.
-    question: Option<Question>,
-    /// Reads from /proc: a process that the kernel holds up may never let its command line be read.
-    asking: BlockingCall<BTreeSet<u32>>,
-    /// When /proc was last read completely.
-    listed_at: Option<Instant>,
-    /// When to read /proc completely because the kernel has dropped events.
-    list_due: Option<Instant>,
+    finder: ProcessFinder,
+    /// A process that has to be read again, before later events are received.
+    changed: Option<u32>,
+    /// When all processes have to be listed.
+    list_at: Option<Instant>,
+    /// When they were listed.
+    listed: Option<Instant>,
     /// Whether their number is accepted, without and with the delays. `None` before the first look.
     accepted: Option<bool>,
     passes: Option<bool>,
     /// When [`Self::passes`] follows [`Self::accepted`].
     follows_at: Option<Instant>,
-}
-
-/// Processes to examine in /proc.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Question {
-    /// All of them.
-    All,
-    /// The process with this id, which runs another program or has another name.
-    One(u32),
 }
 
 /// What has changed the number of processes.
@@ -81,12 +68,12 @@ impl Processes {
         Self {
             check: check.clone(),
             events,
-            up_to_date: false,
+            follows_events: false,
             pids: BTreeSet::new(),
-            question: None,
-            asking: BlockingCall::default(),
-            listed_at: None,
-            list_due: None,
+            finder: ProcessFinder::default(),
+            changed: None,
+            list_at: None,
+            listed: None,
             accepted: None,
             passes: None,
             follows_at: None,
@@ -95,93 +82,108 @@ impl Processes {
 
     /// Passes if there are as many of the processes as there must be, not counting zombies.
     pub(super) async fn look(&mut self) -> Observation {
-        if !self.up_to_date {
-            self.question = Some(Question::All);
+        if !self.follows_events {
+            self.list_at = Some(Instant::now());
         }
-        self.answer().await;
+        let is_read = self.read().await;
         if self.follows_at.is_some_and(|at| at <= Instant::now()) {
             self.follow();
         }
-        if self.passes == Some(true) { Observation::Passed } else { Observation::Failed(self.complaint()) }
+        match self.passes {
+            _ if !is_read => Observation::Failed("the command lines of the processes cannot be read".to_owned()),
+            Some(true) => Observation::Passed,
+            _ => Observation::Failed(self.complaint()),
+        }
     }
 
     /// Returns when the next [`Self::look`] may have another result.
     pub(super) async fn change(&mut self) {
         let before = self.passes;
-        loop {
-            self.answer().await;
-            if self.passes != before {
-                return;
+        while self.passes == before {
+            if self.has_to_read() {
+                if !self.read().await {
+                    // The next look tries again.
+                    pending::<()>().await;
+                }
+                continue;
             }
-            let event = tokio::select! {
-                event = next(&mut self.events) => event,
-                () = until(self.list_due) => {
-                    self.question = Some(Question::All);
-                    continue;
-                }
-                () = until(self.follows_at) => {
-                    self.follow();
-                    continue;
-                }
-            };
-            match event {
-                Ok(ProcessEvent::Forked { parent, child }) => {
-                    if self.pids.contains(&parent) {
-                        self.pids.insert(child);
-                        self.count(Cause::Fork);
+            tokio::select! {
+                event = next(&mut self.events) => match event {
+                    Ok(event) => self.note(event),
+                    Err(error) => {
+                        tracing::warn!("the process connector fails ({error}): polling /proc instead");
+                        self.events = None;
+                        self.follows_events = false;
                     }
-                }
-                Ok(ProcessEvent::Changed(pid)) => self.question = Some(Question::One(pid)),
-                Ok(ProcessEvent::Ended(pid)) => {
-                    self.pids.remove(&pid);
-                    self.count(Cause::Exit);
-                }
-                // The kernel reports every change from now on, so /proc is read completely for the last time.
-                Ok(ProcessEvent::Listening) => {
-                    self.question = Some(Question::All);
-                    self.up_to_date = true;
-                }
-                Ok(ProcessEvent::Missed) => self.missed(),
-                Err(error) => {
-                    tracing::warn!("the process connector fails ({error}): polling /proc instead");
-                    self.events = None;
-                    self.up_to_date = false;
-                }
+                },
+                () = until(self.list_at) => {}
+                () = until(self.follows_at) => self.follow(),
             }
         }
     }
 
-    /// Schedules a complete reading of /proc, because the kernel has dropped events.
-    fn missed(&mut self) {
-        let earliest = self.listed_at.map_or_else(Instant::now, |at| at + LISTING_PAUSE);
-        self.list_due.get_or_insert(earliest);
+    fn note(&mut self, event: ProcessEvent) {
+        match event {
+            ProcessEvent::Forked { parent, child } => {
+                if self.pids.contains(&parent) {
+                    self.pids.insert(child);
+                    self.count(Cause::Fork);
+                }
+            }
+            ProcessEvent::Changed(pid) => match &self.check.processes {
+                ProcessMatch::Name(name) => {
+                    let counts = self.finder.has_name(pid, name);
+                    self.set(pid, counts);
+                }
+                ProcessMatch::Command { .. } => self.changed = Some(pid),
+            },
+            ProcessEvent::Ended(pid) => {
+                self.pids.remove(&pid);
+                self.count(Cause::Exit);
+            }
+            // The kernel reports every change from now on, so /proc is read completely for the last time.
+            ProcessEvent::Listening | ProcessEvent::Missed => {
+                let now = Instant::now();
+                let at = self.listed.filter(|_| self.follows_events).map_or(now, |listed| now.max(listed + PAUSE));
+                self.list_at.get_or_insert(at);
+                self.follows_events = true;
+            }
+        }
     }
 
-    /// Reads from /proc what is to be read. What cannot be read in time stays as it was.
-    ///
-    /// This can be cancelled: the question stays.
-    async fn answer(&mut self) {
-        let Some(question) = self.question else { return };
-        let processes = self.check.processes.clone();
-        let read = move || {
-            let counts = |pid: &u32| is_counted(*pid, &processes) && is_alive(*pid);
-            match question {
-                Question::All => all().filter(counts).collect(),
-                Question::One(pid) => Some(pid).into_iter().filter(counts).collect(),
+    /// Returns whether something has to be read before the next event is received.
+    fn has_to_read(&self) -> bool {
+        self.changed.is_some() || self.list_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Reads what has to be read. Returns false if that cannot be read.
+    async fn read(&mut self) -> bool {
+        if let Some(pid) = self.changed {
+            let Some(found) = self.finder.find(Which::One(pid), &self.check.processes).await else { return false };
+            self.changed = None;
+            if !found.unknown.contains(&pid) {
+                self.set(pid, found.counted.contains(&pid));
             }
-        };
-        let found = self.asking.run(PATIENCE, read).await;
-        self.question = None;
-        match (question, found) {
-            (Question::All, Some(found)) => self.pids = found,
-            (Question::One(_), Some(found)) if !found.is_empty() => self.pids.extend(found),
-            (Question::One(pid), Some(_)) => _ = self.pids.remove(&pid),
-            (_, None) => {}
         }
-        if question == Question::All {
-            (self.listed_at, self.list_due) = (Some(Instant::now()), None);
+        if self.list_at.is_some_and(|at| at <= Instant::now()) {
+            let Some(found) = self.finder.find(Which::All, &self.check.processes).await else { return false };
+            let Found { mut counted, unknown } = found;
+            counted.extend(self.pids.intersection(&unknown));
+            self.pids = counted;
+            (self.list_at, self.listed) = (None, Some(Instant::now()));
+            self.count(Cause::Unknown);
         }
-        self.count(if question == Question::All { Cause::Unknown } else { Cause::Change });
+        true
+    }
+
+    /// Records whether a process counts that has changed.
+    fn set(&mut self, pid: u32, counts: bool) {
+        if counts {
+            self.pids.insert(pid);
+        } else {
+            self.pids.remove(&pid);
+        }
+        self.count(Cause::Change);
     }
 
     /// Compares the number of processes with the limits. As in keepalived, a change of what follows from it waits if a
@@ -246,35 +248,6 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-/// Whether a process is one of those that count, as far as its name or its command line says.
-fn is_counted(pid: u32, processes: &ProcessMatch) -> bool {
-    match processes {
-        ProcessMatch::Name(name) => comm(pid).is_some_and(|comm| comm == *name),
-        ProcessMatch::Command { program, arguments, rule } => {
-            let expected = 1 + [program].into_iter().chain(arguments).map(|word| word.len() + 1).sum::<usize>();
-            command_line(pid, expected).is_some_and(|found| fits(&found, program, arguments, *rule))
-        }
-    }
-}
-
-/// Whether a command line, in which each word ends with a NUL, is that of a program with these arguments.
-fn fits(found: &[u8], program: &str, arguments: &[String], rule: ArgumentRule) -> bool {
-    let Some(rest) = found.strip_prefix(program.as_bytes()) else { return false };
-    // The command line of a process that has changed it may end without a NUL.
-    let rest = match rest {
-        [] => rest,
-        [0, rest @ ..] => rest,
-        _ => return false,
-    };
-    let expected: Vec<u8> = arguments.iter().flat_map(|argument| argument.bytes().chain([0])).collect();
-    match rule {
-        ArgumentRule::Any => true,
-        ArgumentRule::Exact => rest == expected,
-        ArgumentRule::Leading => rest.starts_with(&expected),
-        ArgumentRule::Prefix => rest.starts_with(expected.strip_suffix(&[0]).unwrap_or(&expected)),
-    }
-}
-
 /// Passes if the process whose id is in the file is alive.
 pub(super) fn look_at_pid_file(path: &Path) -> Observation {
     let shown = path.display();
@@ -283,63 +256,23 @@ pub(super) fn look_at_pid_file(path: &Path) -> Observation {
         Err(error) => return Observation::Failed(error.to_string()),
     };
     match pid {
-        Some(pid) if is_alive(pid) => Observation::Passed,
+        Some(pid) if Proc::default().is_alive(pid) => Observation::Passed,
         Some(pid) => Observation::Failed(format!("there is no process {pid}, the id in {shown}")),
         None => Observation::Failed(format!("there is no process id in {shown}")),
     }
 }
 
-/// Returns the ids of all processes.
-fn all() -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// Returns the name of a process, which the kernel limits to 15 bytes.
-fn comm(pid: u32) -> Option<String> {
-    let comm = fs::read(format!("/proc/{pid}/comm")).ok()?;
-    Some(String::from_utf8_lossy(&comm).trim_end_matches('\n').to_owned())
-}
-
-/// Returns the command line of a process, up to `limit` bytes: the kernel may have to fetch it from swap. That of a
-/// zombie is empty.
-fn command_line(pid: u32, limit: usize) -> Option<Vec<u8>> {
-    let mut found = Vec::new();
-    let file = File::open(format!("/proc/{pid}/cmdline")).ok()?;
-    file.take(limit.try_into().unwrap_or(u64::MAX)).read_to_end(&mut found).ok()?;
-    Some(found)
-}
-
-/// Whether a process exists and is no zombie. In proc(5), the state follows the name, which may contain any character.
-fn is_alive(pid: u32) -> bool {
-    let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let stat = String::from_utf8_lossy(&stat);
-    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::process::{Command, Stdio};
     use std::time::{Duration, Instant};
 
-    use super::*;
+    use futures_util::FutureExt;
+    use xvrrp_config::ArgumentRule;
 
-    #[test]
-    fn a_zombie_is_not_alive() {
-        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
-        let pid = child.id();
-        assert!(is_alive(pid));
-        child.kill().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while is_alive(pid) {
-            assert!(Instant::now() < deadline, "a zombie counts as alive");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        assert!(comm(pid).is_some(), "it still has a name");
-        child.wait().unwrap();
-        assert!(!is_alive(pid));
-    }
+    use super::super::proc::fake::FakeProc;
+    use super::*;
 
     #[test]
     fn a_pid_file_without_a_living_process_fails() {
@@ -359,31 +292,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_arguments_of_a_command_line_are_compared_by_the_rule() {
-        use ArgumentRule::{Any, Exact, Leading, Prefix};
-        for (found, arguments, rules) in [
-            ("/bin/a\0", &[][..], &[Any, Exact, Leading, Prefix][..]),
-            ("/bin/a", &[], &[Any, Exact, Leading, Prefix]),
-            ("/bin/ab\0", &[], &[]),
-            ("a\0", &[], &[]),
-            ("", &[], &[]),
-            ("/bin/a\0-x\0", &[], &[Any, Leading, Prefix]),
-            ("/bin/a\0-x\0", &["-x"], &[Any, Exact, Leading, Prefix]),
-            ("/bin/a\0-x\0-y\0", &["-x"], &[Any, Leading, Prefix]),
-            ("/bin/a\0-xy\0", &["-x"], &[Any, Prefix]),
-            ("/bin/a\0-x\0-yz\0", &["-x", "-y"], &[Any, Prefix]),
-            ("/bin/a\0-xz\0-y\0", &["-x", "-y"], &[Any]),
-            ("/bin/a\0", &["-x"], &[Any]),
-        ] {
-            let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
-            for rule in [Any, Exact, Leading, Prefix] {
-                let expected = rules.contains(&rule);
-                assert_eq!(fits(found.as_bytes(), "/bin/a", &arguments, rule), expected, "{found:?} {rule:?}");
-            }
-        }
-    }
-
     fn of_name(name: &str) -> ProcessCheck {
         ProcessCheck {
             processes: ProcessMatch::Name(name.to_owned()),
@@ -396,69 +304,60 @@ mod tests {
 
     /// Returns the processes of a check of which there are `count`, without a subscription.
     fn counted(check: &ProcessCheck, count: u32) -> Processes {
-        let mut processes = Processes { up_to_date: true, ..Processes::with_events(check, None) };
+        let mut processes = Processes { follows_events: true, ..Processes::with_events(check, None) };
         processes.pids = (0..count).collect();
         processes.count(Cause::Unknown);
         processes
     }
 
     /// Sets the number of processes. Returns whether the check passes.
-    async fn change(processes: &mut Processes, count: u32, cause: Cause) -> bool {
+    fn change(processes: &mut Processes, count: u32, cause: Cause) -> bool {
         processes.pids = (0..count).collect();
         processes.count(cause);
-        processes.look().await == Observation::Passed
+        passes(processes)
     }
 
-    #[tokio::test]
-    async fn the_check_passes_within_the_limits_only() {
+    /// Returns whether a check passes that has nothing to read.
+    fn passes(processes: &mut Processes) -> bool {
+        processes.look().now_or_never() == Some(Observation::Passed)
+    }
+
+    #[test]
+    fn the_check_passes_within_the_limits_only() {
         let check = ProcessCheck { quorum: 2, quorum_max: Some(3), ..of_name("x") };
         let mut processes = counted(&check, 1);
-        for (count, passes) in [(1, false), (2, true), (3, true), (4, false), (3, true), (0, false)] {
-            assert_eq!(change(&mut processes, count, Cause::Change).await, passes, "{count}");
-        }
+        let outcomes = [1, 2, 3, 4, 3, 0].map(|count| change(&mut processes, count, Cause::Change));
+        assert_eq!(outcomes, [false, true, true, false, true, false]);
         let none = ProcessCheck { quorum: 0, quorum_max: Some(0), ..of_name("x") };
-        assert_eq!(counted(&none, 0).look().await, Observation::Passed);
-        assert!(matches!(counted(&none, 1).look().await, Observation::Failed(_)));
+        assert!(passes(&mut counted(&none, 0)));
+        assert!(!passes(&mut counted(&none, 1)));
     }
 
-    #[tokio::test]
-    async fn a_change_by_a_fork_or_an_exit_waits_and_one_by_a_program_does_not() {
+    #[test]
+    fn a_change_by_a_fork_or_an_exit_waits_and_one_by_a_program_does_not() {
         let hour = Interval::from_millis(3_600_000);
         let check = ProcessCheck { quorum: 2, fork_delay: hour, terminate_delay: hour, ..of_name("x") };
         let mut processes = counted(&check, 2);
         assert!(processes.follows_at.is_none(), "the first look counts at once");
-        assert!(change(&mut processes, 1, Cause::Exit).await);
+        assert!(change(&mut processes, 1, Cause::Exit));
         assert!(processes.follows_at.is_some());
-        assert!(change(&mut processes, 2, Cause::Fork).await);
+        assert!(change(&mut processes, 2, Cause::Fork));
         assert!(processes.follows_at.is_none(), "everything is as before");
-        assert!(!change(&mut processes, 1, Cause::Change).await);
-        assert!(!change(&mut processes, 2, Cause::Fork).await);
-        assert!(!change(&mut processes, 3, Cause::Change).await, "it goes on waiting");
-        assert!(!change(&mut processes, 1, Cause::Exit).await);
+        assert!(!change(&mut processes, 1, Cause::Change));
+        assert!(!change(&mut processes, 2, Cause::Fork));
+        assert!(!change(&mut processes, 3, Cause::Change), "it goes on waiting");
+        assert!(!change(&mut processes, 1, Cause::Exit));
         assert!(processes.follows_at.is_none(), "everything is as before");
-        assert!(change(&mut processes, 2, Cause::Change).await);
+        assert!(change(&mut processes, 2, Cause::Change));
     }
 
     #[tokio::test]
     async fn after_the_delay_the_change_counts() {
         let check = ProcessCheck { terminate_delay: Interval::from_millis(20), ..of_name("x") };
         let mut processes = counted(&check, 1);
-        assert!(change(&mut processes, 0, Cause::Exit).await);
+        assert!(change(&mut processes, 0, Cause::Exit));
         processes.change().await;
         assert!(matches!(processes.look().await, Observation::Failed(_)));
-    }
-
-    #[tokio::test]
-    async fn however_often_the_kernel_drops_events_all_processes_are_read_at_most_four_times_a_second() {
-        let mut processes = counted(&of_name("x"), 0);
-        let listed_at = tokio::time::Instant::now();
-        processes.listed_at = Some(listed_at);
-        processes.missed();
-        processes.missed();
-        assert_eq!(processes.list_due, Some(listed_at + LISTING_PAUSE), "it is made up for once");
-        let waited = tokio::time::timeout(LISTING_PAUSE * 8, processes.change()).await;
-        assert!(waited.is_err() && processes.list_due.is_none(), "{processes:?}");
-        assert!(processes.listed_at >= Some(listed_at + LISTING_PAUSE));
     }
 
     /// Uses the process connector where it is available, otherwise polls.
@@ -483,5 +382,49 @@ mod tests {
             assert!(Instant::now() < deadline, "not noticed");
             let _ = tokio::time::timeout(Duration::from_millis(20), processes.change()).await;
         }
+    }
+
+    fn of_command(program: &str) -> ProcessCheck {
+        let (arguments, rule) = (Vec::new(), ArgumentRule::Any);
+        let processes = ProcessMatch::Command { program: program.to_owned(), arguments, rule };
+        ProcessCheck { processes, ..of_name("") }
+    }
+
+    #[tokio::test]
+    async fn events_that_are_lost_again_and_again_are_made_up_for_once_in_a_while() {
+        let host = FakeProc::new();
+        let mut processes = Processes { finder: host.finder(), ..Processes::with_events(&of_name("x"), None) };
+        assert!(matches!(processes.look().await, Observation::Failed(_)));
+        processes.note(ProcessEvent::Listening);
+        assert!(processes.has_to_read(), "the first list comes at once");
+        assert!(processes.read().await);
+        let listed = processes.listed.unwrap();
+        host.add(10, "x");
+        for _ in 0..1000 {
+            processes.note(ProcessEvent::Missed);
+        }
+        assert_eq!(processes.list_at, Some(listed + PAUSE));
+        processes.change().await;
+        assert!(listed.elapsed() >= PAUSE);
+        assert_eq!(processes.look().await, Observation::Passed);
+        assert_eq!(processes.list_at, None, "one list makes up for all");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_cannot_be_read_counts_as_before_until_it_ends() {
+        let host = FakeProc::new();
+        for pid in [10, 20] {
+            host.add(pid, "daemon");
+        }
+        let check = ProcessCheck { quorum: 2, ..of_command("daemon") };
+        let mut processes = Processes { finder: host.finder(), ..Processes::with_events(&check, None) };
+        assert_eq!(processes.look().await, Observation::Passed);
+        let _stuck = host.get_stuck(20);
+        assert_eq!(processes.look().await, Observation::Passed);
+        processes.note(ProcessEvent::Changed(20));
+        assert!(processes.read().await);
+        assert_eq!(processes.pids, [10, 20].into());
+        processes.note(ProcessEvent::Ended(20));
+        assert_eq!(processes.pids, [10].into());
     }
 }

@@ -36,8 +36,8 @@ pub use network::{
     first_and_last, ifindex, run, sweep,
 };
 pub use routers::{
-    Daemon, Frr, FrrConfig, Group, Implementation, Keepalived, KeepalivedConfig, Pair, ServedPair, Side, VirtualRouter,
-    Xvrrp, agent_binary,
+    Daemon, Frr, FrrConfig, Group, Implementation, Imported, Keepalived, KeepalivedConfig, Pair, ServedPair, Side,
+    VirtualRouter, Xvrrp, agent_binary,
 };
 pub use terminal::Terminal;
 pub use turns::{Alone, alone};

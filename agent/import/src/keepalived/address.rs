@@ -38,6 +38,12 @@ impl AddressLine {
         self.options.get(at + 1).map(String::as_str)
     }
 
+    /// Returns whether it has a virtual MAC in keepalived, if it is on another interface than this one.
+    pub fn elsewhere(&self, interface: &str) -> Option<bool> {
+        let device = self.options.iter().skip_while(|option| *option != "dev").nth(1)?;
+        (device != interface).then(|| self.options.iter().any(|option| option == "use_vmac"))
+    }
+
     /// Returns the address with its prefix length, if it has one. keepalived ignores a prefix length that is not valid.
     fn value(&self, report: &mut ImportReport) -> Located<String> {
         let Located { value: text, location } = &self.text;
@@ -118,6 +124,7 @@ fn read_options(address: &AddressLine, interface: &str, report: &mut ImportRepor
     let AddressLine { text: Located { location, .. }, options, .. } = address;
     let ipv6 = address.is_ipv6();
     let mut read = String::new();
+    let mut unknown = Vec::new();
     let mut options = options.iter().map(String::as_str);
     while let Some(option) = options.next() {
         match option {
@@ -128,7 +135,7 @@ fn read_options(address: &AddressLine, interface: &str, report: &mut ImportRepor
             "label" | "scope" | "brd" | "broadcast" | "peer" | "preferred_lft" => {
                 let Some(value) = options.next() else { continue };
                 if ipv6 && matches!(option, "label" | "scope" | "brd" | "broadcast") {
-                    report.changed(location, option, "the kernel knows it for IPv4 only; remove it");
+                    report.note(location, option, "the kernel knows it for IPv4 only, so keepalived ignores it too");
                 } else {
                     let option = if option == "broadcast" { "brd" } else { option };
                     read += &format!(" {option} {value}");
@@ -143,12 +150,17 @@ fn read_options(address: &AddressLine, interface: &str, report: &mut ImportRepor
                               owner may still have it (RFC 9568 8.2)";
                 report.changed(location, option, advice);
             }
-            "use_vmac" => report.add(location, option, "set virtual_mac of the virtual router instead"),
-            _ => {
-                let advice = "keepalived has no such option, so it ignores this; write one address on each line";
+            "use_vmac" => {
+                let advice = "the address has the MAC of its interface; virtual_mac is for a whole virtual router";
                 report.changed(location, option, advice);
             }
+            _ => unknown.push(option),
         }
+    }
+    if !unknown.is_empty() {
+        let unknown = unknown.join(" ");
+        let advice = format!("keepalived knows no option {unknown:?}, and ignores it; write one address on each line");
+        report.changed(location, address.directive(), advice);
     }
     read
 }

@@ -6,8 +6,5 @@ pub(super) const BFD: &str =
     "there is no BFD; with adverts every 10 ms (advert_interval), a dead router is noticed within 36 ms";
 pub(super) const CARRIER: &str = "the kernel reports the carrier of an interface";
 pub(super) const OWNER: &str = "it counts only at priority 255, which becomes 254";
-pub(super) const ANNOUNCEMENT_PACE: &str =
-    "the announcements of a takeover leave at once, and others at up to 5,000 a second for each interface";
-pub(super) const VIRTUAL_MAC_LEARNT: &str = "adverts leave from the virtual MAC, so switches keep learning where it is";
 pub(super) const SYNC_DAEMON: &str =
     "no synchronization daemon is started: it sends the connections of virtual servers, which xvrrp does not have";

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::grammar;
 use super::table::{Answer, Directives};
-use super::{global, group, instance, track};
+use super::{announce, global, group, instance, track};
 
 /// The list, which `cargo xtask parity` reads.
 const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/keepalived-parity/directives.txt");
@@ -51,7 +51,7 @@ fn the_list_of_directives_is_the_one_that_the_documentation_is_made_from() {
         listed("vrrp_track_process", track::PROCESS),
         listed("track_file", track::FILE),
         unread("track_group", &[grammar::TRACK_GROUP]),
-        unread("garp_group", grammar::GARP_GROUP),
+        listed("garp_group", announce::GARP_GROUP),
         unread("bfd_instance", grammar::BFD_INSTANCE),
     ]
     .concat();

@@ -42,7 +42,8 @@ pub(super) fn read(it: &Statement, report: &mut ImportReport) -> Option<Command>
     let line = arguments.next().unwrap_or_default();
     let words = command_words(&line).filter(|words| words.first().is_some_and(|program| !program.is_empty()));
     let Some(words) = words else {
-        report.add(&it.location, &it.keyword, "has no program, or an unpaired quote; correct it");
+        let advice = "has no program, or an unpaired quote, so keepalived ignores it; correct it";
+        report.changed(&it.location, &it.keyword, advice);
         return None;
     };
     Some(Command { value: convert(line, words, it, report), rest: arguments.collect() })

@@ -7,7 +7,7 @@ use super::super::location::{Located, Location};
 use super::super::names::sanitize;
 use super::super::report::ImportReport;
 use super::super::time::{duration, seconds};
-use super::announce::AnnounceDirectives;
+use super::announce::{AnnounceDirectives, Gaps};
 use super::command;
 use super::election::ElectionRules;
 use super::fifo::Fifo;
@@ -33,6 +33,7 @@ pub(super) struct Global {
     boot_delay: Option<Located<u64>>,
     pub election: ElectionRules,
     pub announcements: AnnounceDirectives,
+    pub gaps: Gaps,
     /// User of scripts without a user of their own.
     pub script_user: Option<Located<String>>,
     /// Line of `enable_script_security`.
@@ -87,11 +88,15 @@ pub(super) const DIRECTIVES: Directives<Global> = &[
     (
         "smtp_server",
         Read(|global, it, report| {
-            let server = it.value(report).map(|server| match it.word(1) {
-                Some(port) if server.contains(':') => format!("[{server}]:{port}"),
-                Some(port) => format!("{server}:{port}"),
-                None => server.to_owned(),
-            });
+            let server = match (it.value(report), it.word(1)) {
+                (Some(_), Some(port)) if port.parse::<u16>().is_err() => {
+                    let advice = format!("{port:?} is not a port, so keepalived ignores the line; correct it");
+                    return report.note(&it.location, &it.keyword, advice);
+                }
+                (Some(server), Some(port)) if server.contains(':') => Some(format!("[{server}]:{port}")),
+                (Some(server), Some(port)) => Some(format!("{server}:{port}")),
+                (server, None) | (server @ None, _) => server.map(str::to_owned),
+            };
             global.mail_server = server.map(|server| Located::new(server, &it.location));
         }),
     ),
@@ -112,10 +117,10 @@ pub(super) const DIRECTIVES: Directives<Global> = &[
     ("vrrp_garp_master_refresh_repeat", Read(|global, it, report| global.announcements.set_refresh_repeat(it, report))),
     ("vrrp_garp_lower_prio_delay", Read(|global, it, report| global.announcements.set_lower_priority(it, report))),
     ("vrrp_garp_lower_prio_repeat", Read(|global, it, report| global.announcements.set_lower_priority(it, report))),
-    ("vrrp_garp_extra_if", Note(super::advice::VIRTUAL_MAC_LEARNT)),
-    ("vrrp_vmac_garp_intvl", Note(super::advice::VIRTUAL_MAC_LEARNT)),
-    ("vrrp_garp_interval", Change(super::advice::ANNOUNCEMENT_PACE)),
-    ("vrrp_gna_interval", Change(super::advice::ANNOUNCEMENT_PACE)),
+    ("vrrp_garp_extra_if", Read(|global, it, report| global.announcements.set_elsewhere(it, report))),
+    ("vrrp_vmac_garp_intvl", Read(|global, it, report| global.announcements.set_elsewhere(it, report))),
+    ("vrrp_garp_interval", Read(|global, it, report| global.gaps.set_arp(it, report))),
+    ("vrrp_gna_interval", Read(|global, it, report| global.gaps.set_neighbor(it, report))),
     ("vrrp_skip_check_adv_addr", Note("comparing the addresses of an advert costs next to nothing in the kernel half")),
     ("vrrp_check_unicast_src", Note("adverts from addresses that are not in unicast_peers are always discarded")),
     ("vrrp_iptables", Note(FIREWALL)),
@@ -215,13 +220,13 @@ pub(super) const DIRECTIVES: Directives<Global> = &[
     ("vrrp_rx_bufs_multiplier", Note(BUFFERS)),
     ("snmp_socket", Note("it counts only with enable_snmp_vrrp")),
     ("enable_traps", Note("it counts only with enable_snmp_vrrp")),
-    ("enable_snmp_vrrp", Advise(SNMP)),
-    ("enable_snmp_keepalived", Advise(SNMP)),
+    ("enable_snmp_vrrp", Change(MONITORING)),
+    ("enable_snmp_keepalived", Change(MONITORING)),
     ("enable_snmp_checker", Note(VIRTUAL_SERVERS)),
-    ("enable_snmp_rfc", Advise(SNMP)),
-    ("enable_snmp_rfcv2", Advise(SNMP)),
-    ("enable_snmp_rfcv3", Advise(SNMP)),
-    ("enable_dbus", Advise(SNMP)),
+    ("enable_snmp_rfc", Change(MONITORING)),
+    ("enable_snmp_rfcv2", Change(MONITORING)),
+    ("enable_snmp_rfcv3", Change(MONITORING)),
+    ("enable_dbus", Change(MONITORING)),
     ("dbus_service_name", Note("it counts only with enable_dbus")),
     ("log_unknown_vrids", Note("`xvrrp status` counts adverts that belong to no virtual router of this host")),
     ("v3_checksum_as_v2", Note("both forms of the checksum are accepted, and the one that the peer uses is sent")),
@@ -281,7 +286,8 @@ const PROCESS_EVENTS: &str = "if events of processes are missed, the agent reads
 const FIREWALL: &str = "xvrrp needs no firewall: the kernel half admits and drops frames by itself";
 const OWN: &str = "it concerns only the processes and files of keepalived";
 const VIRTUAL_SERVERS: &str = "it counts only for a virtual_server";
-const SNMP: &str = "there is no SNMP, D-Bus or dump; `xvrrp status --json` shows the states";
+const MONITORING: &str = "there is no SNMP and no D-Bus; monitor the states with `metrics` of [agent] (Prometheus), with \
+                          `xvrrp status --json`, or with notify programs";
 
 /// The user of scripts in keepalived, if there is such a user.
 const DEFAULT_USER: &str = "keepalived_script";

@@ -2,7 +2,7 @@
 //! `install_keyword` calls in its source).
 
 use super::table::{Answer, Directives};
-use super::{advice, global, group, instance, track};
+use super::{advice, announce, global, group, instance, track};
 
 /// How keepalived reads what follows a word that it knows.
 #[derive(Clone, Copy)]
@@ -35,7 +35,7 @@ pub(super) const TOP_LEVEL: &[(&str, Syntax, Answer)] = &[
     ("static_routes", Syntax::Values, Answer::Read),
     ("static_rules", Syntax::Values, Answer::Read),
     ("track_group", Syntax::Block(|word| (word == TRACK_GROUP).then_some(Syntax::Values)), Answer::Note(NO_WAITING)),
-    ("garp_group", Syntax::Block(garp_group), Answer::Change(advice::ANNOUNCEMENT_PACE)),
+    ("garp_group", Syntax::Block(garp_group), Answer::Read),
     (
         "interface_up_down_delays",
         Syntax::Values,
@@ -61,9 +61,6 @@ const PROCESSES: &str = "it concerns only the processes of keepalived";
 
 /// The word in a `track_group`.
 pub(super) const TRACK_GROUP: &str = "group";
-
-/// Words in a `garp_group`.
-pub(super) const GARP_GROUP: &[&str] = &["garp_interval", "gna_interval", "interface", "interfaces"];
 
 /// Words in `auth_hmac`.
 pub(super) const HMAC: &[&str] = &["key", "active_key", "time_window", "anti_replay", "mode"];
@@ -128,8 +125,7 @@ fn sync_group(word: &str) -> Option<Syntax> {
 }
 
 fn garp_group(word: &str) -> Option<Syntax> {
-    let syntax = if word == "interfaces" { Syntax::Values } else { Syntax::Line };
-    GARP_GROUP.contains(&word).then_some(syntax)
+    if word == "interfaces" { Some(Syntax::Values) } else { listed(announce::GARP_GROUP, word) }
 }
 
 fn bfd_instance(word: &str) -> Option<Syntax> {

@@ -61,8 +61,6 @@ pub(super) struct InstanceDirectives {
     pub fault_without_peers: Option<Location>,
     /// Address that adverts come from, with the directive that sets it.
     pub source: Option<(String, Located<IpAddr>)>,
-    /// The same address, if xvrrp has to be told to send from it.
-    pub chosen_source: Option<Located<IpAddr>>,
     pub tracked: Vec<TrackReference>,
     pub routing: Routing,
     pub programs: Programs,
@@ -281,8 +279,8 @@ pub(super) const DIRECTIVES: Directives<InstanceDirectives> = &[
     ("down_timer_adverts", Read(|instance, it, report| instance.election.set_down_timer_adverts(it, report))),
     ("lower_prio_no_advert", Read(|instance, it, report| instance.election.set_lower_no_advert(it, report))),
     ("higher_prio_send_advert", Read(|instance, it, report| instance.election.set_higher_send_advert(it, report))),
-    ("garp_extra_if", Note(super::advice::VIRTUAL_MAC_LEARNT)),
-    ("vmac_garp_intvl", Note(super::advice::VIRTUAL_MAC_LEARNT)),
+    ("garp_extra_if", Read(|instance, it, report| instance.announcements.set_elsewhere(it, report))),
+    ("vmac_garp_intvl", Read(|instance, it, report| instance.announcements.set_elsewhere(it, report))),
     ("virtual_routes", Read(|instance, it, report| instance.routing.add_routes(it, report))),
     ("virtual_rules", Read(|instance, it, report| instance.routing.add_rules(it, report))),
     (
@@ -371,7 +369,6 @@ impl InstanceDirectives {
             peers: Vec::new(),
             fault_without_peers: None,
             source: None,
-            chosen_source: None,
             tracked: Vec::new(),
             routing: Routing::default(),
             programs: Programs::default(),

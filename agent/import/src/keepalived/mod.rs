@@ -62,8 +62,14 @@ pub(super) fn begins_line(word: &str) -> bool {
         || word.starts_with(['$', '@', '~'])
 }
 
-/// Returns the tables of the result, which are not checked yet.
-pub(super) fn import(path: &Path, options: &Options, report: &mut ImportReport) -> Result<Vec<Table>, ImportError> {
+/// Returns the tables of the result, which are not checked yet. `runs_here` says whether the result is used on this
+/// host at once.
+pub(super) fn import(
+    path: &Path,
+    options: &Options,
+    runs_here: bool,
+    report: &mut ImportReport,
+) -> Result<Vec<Table>, ImportError> {
     let statements = parse::parse(lines::read(path, options, report)?, report);
     let mut statements = order::apply(statements, report);
     routing::prepare(&mut statements, report);
@@ -76,6 +82,7 @@ pub(super) fn import(path: &Path, options: &Options, report: &mut ImportReport) 
         match statement.keyword.as_str() {
             "global_defs" => table::apply(global::DIRECTIVES, &mut global, statement, report),
             "vrrp_script" | "vrrp_track_process" | "track_file" | "vrrp_track_file" => checks.define(statement, report),
+            "garp_group" => global.gaps.add_group(statement, report),
             "net_namespace" => global.set_netns(statement, report),
             "vrrp_instance" | "vrrp_sync_group" => {}
             _ if statics.read(statement, global.default_interface.as_deref(), report) => {}
@@ -93,7 +100,7 @@ pub(super) fn import(path: &Path, options: &Options, report: &mut ImportReport) 
     if instances.is_empty() {
         report.add(&Location::new(path, 0), "vrrp_instance", "the file has none, so there is nothing for xvrrp to do");
     }
-    source::choose(&mut instances, report);
+    source::decide(&mut instances, runs_here, report);
     let groups: Vec<&Statement> =
         statements.iter().filter(|statement| statement.keyword == "vrrp_sync_group").collect();
     let groups = group::read(&groups, &mut instances, report);

@@ -38,6 +38,7 @@ pub(super) fn read(line: &Statement, ipv6: &mut Option<bool>, peers: &mut Vec<Pe
         report.note(location, "unicast_peer", format!("{text} is {address}: keepalived ignores what follows"));
     }
     let mut element = Value::String(address.to_owned());
+    let mut unknown = Vec::new();
     for option in line.words.chunks(2) {
         match option {
             [name, ttl] if name == "min_ttl" && ttl.parse::<u8>().is_ok() => {
@@ -54,14 +55,14 @@ pub(super) fn read(line: &Statement, ipv6: &mut Option<bool>, peers: &mut Vec<Pe
                               that are farther away";
                 report.changed(location, "unicast_peer", advice);
             }
-            _ => {
-                let advice = format!(
-                    "{:?} is neither min_ttl nor max_ttl with a TTL, so keepalived ignores it; correct it",
-                    option.join(" ")
-                );
-                report.note(location, "unicast_peer", advice);
-            }
+            _ => unknown.extend(option.iter().map(String::as_str)),
         }
+    }
+    if !unknown.is_empty() {
+        let unknown = unknown.join(" ");
+        let why =
+            format!("{unknown:?} is neither min_ttl nor max_ttl with a TTL, so keepalived ignores it; correct it");
+        report.note(location, "unicast_peer", why);
     }
     peers.push(Peer { address: parsed, element: Located::new(element, location) });
 }

@@ -5,7 +5,8 @@ use super::super::document::Table;
 use super::super::location::{Located, Location};
 use super::super::report::ImportReport;
 use super::super::time::duration;
-use super::address::{self, Chosen};
+use super::address::{self, AddressLine, Chosen};
+use super::announce::Announced;
 use super::global::Global;
 use super::instance::{CENTISECOND, DEFAULT_PRIORITY, InstanceDirectives, OWNER, SECOND};
 use super::track::{ImportedChecks, Weightless};
@@ -56,7 +57,7 @@ impl InstanceDirectives {
             }
         }
         self.write_password(version, global, &mut table, report);
-        if let Some(source) = &self.chosen_source {
+        if let Some((_, source)) = &self.source {
             let element = Located::new(source.value.to_string(), &source.location);
             table.set_list("source_addresses", vec![element]);
         }
@@ -70,7 +71,10 @@ impl InstanceDirectives {
                 report.note(location, "unicast_fault_no_peer", "there are peers, so it has no effect");
             }
         }
-        self.announcements.write(&global.announcements, &mut table);
+        let addresses: Vec<_> = self.addresses.iter().filter_map(AddressLine::parsed).collect();
+        let elsewhere = self.addresses.iter().filter_map(|address| address.elsewhere(&interface.value)).max();
+        let announced = Announced { interface: &interface.value, addresses: &addresses, elsewhere };
+        self.announcements.write(&global.announcements, &global.gaps, &announced, &mut table, report);
         let mut tracked = self.tracked.clone();
         if owner {
             for tracked in &mut tracked {

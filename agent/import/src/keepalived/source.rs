@@ -1,5 +1,4 @@
-//! Compares the source address of adverts that keepalived is given with the one that xvrrp uses by default: the first
-//! address of the interface that is not virtual.
+//! Decides whether the source address of adverts that keepalived is given can be taken over.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -24,66 +23,77 @@ fn host_addresses() -> Vec<(String, IpAddr)> {
     getifaddrs().map(|entries| entries.filter_map(address).collect()).unwrap_or_default()
 }
 
-/// Decides what becomes of the source address of each virtual router, and reports it.
-pub(super) fn choose(instances: &mut [InstanceDirectives], report: &mut ImportReport) {
+/// Drops source addresses that xvrrp does not send from, and reports what differs. `runs_here` says whether the result
+/// is used on this host at once: the check of the result then warns of an address that the host lacks.
+pub(super) fn decide(instances: &mut [InstanceDirectives], runs_here: bool, report: &mut ImportReport) {
     let vips = instances.iter().flat_map(|instance| &instance.addresses).filter_map(AddressLine::parsed);
     let vips: HashSet<IpAddr> = vips.collect();
+    let host = host_addresses();
     for instance in instances {
         let (Some((directive, source)), Some(interface)) = (&instance.source, &instance.interface) else { continue };
-        let interface = interface.value.as_str();
-        let unicast = !instance.peers.is_empty();
-        match used(&host_addresses(), source.value, interface, &vips, unicast) {
-            Use::Same => {
-                let why = format!("adverts are sent from it anyway, because it is the first address of {interface}");
+        let (address, interface) = (source.value, interface.value.as_str());
+        let peers: Vec<IpAddr> = instance.peers.iter().map(|peer| peer.address).collect();
+        let what = match find(&host, address, interface, &vips, &peers) {
+            Found::Usable => continue,
+            Found::Nowhere if runs_here => continue,
+            Found::Nowhere if !peers.is_empty() => {
+                let why = format!("this host does not have {address}; while it is missing, both wait in fault");
                 report.note(&source.location, directive, why);
+                continue;
             }
-            Use::Chosen => instance.chosen_source = Some(source.clone()),
-            Use::Unusable => {
+            Found::Nowhere => {
                 let advice = format!(
-                    "adverts over IPv6 on the link are sent from the link-local address of {interface} (RFC 9568 \
-                     5.1.2.1)"
+                    "this host does not have {address}; while it is missing, the virtual router waits, where keepalived \
+                     sends adverts all the same"
                 );
                 report.changed(&source.location, directive, advice);
+                continue;
             }
-            Use::Unknown => {
-                let advice = format!(
-                    "adverts are sent from the first address of {interface} that is not virtual, because this host \
-                     does not have {}; where it has the address, adverts are sent from that",
-                    source.value
-                );
-                report.changed(&source.location, directive, advice);
+            Found::NotOfHost => format!("{address} is not an address that other routers can reach"),
+            Found::Virtual => format!("{address} is a virtual address"),
+            Found::Elsewhere(other) => format!("{address} is link-local on {other}, and adverts leave by {interface}"),
+            Found::WrongKind if is_link_local(&address) => {
+                format!("{address} is link-local, and routers in unicast_peer that are not cannot answer it")
             }
-        }
+            Found::WrongKind => {
+                format!("{address} is not link-local, as the source over IPv6 must be (RFC 9568 5.1.2.1)")
+            }
+        };
+        let advice = format!("{what}: adverts are sent from an address of {interface} that xvrrp chooses; correct it");
+        report.changed(&source.location, directive, advice);
+        instance.source = None;
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Use {
-    /// xvrrp sends from the address anyway.
-    Same,
-    /// xvrrp sends from the address if it is told to.
-    Chosen,
-    /// xvrrp cannot send from the address.
-    Unusable,
-    /// The host does not have the address.
-    Unknown,
+enum Found {
+    Usable,
+    /// The host does not have the address, at the moment.
+    Nowhere,
+    /// It is not a unicast address that other hosts can reach.
+    NotOfHost,
+    Virtual,
+    /// Only this interface has the link-local address.
+    Elsewhere(String),
+    /// Over IPv6, the source is link-local exactly if the peers are, or if there are none.
+    WrongKind,
 }
 
-fn used(host: &[(String, IpAddr)], source: IpAddr, interface: &str, vips: &HashSet<IpAddr>, unicast: bool) -> Use {
-    if !host.iter().any(|(_, address)| *address == source) || vips.contains(&source) {
-        return Use::Unknown;
-    }
-    // Over IPv6, adverts come from the link-local address, unless they go to peers that are farther away.
-    let link_local = |address: &IpAddr| matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
-    let fits = |address: &IpAddr| {
-        let near = link_local(address) || (unicast && !link_local(&source));
-        address.is_ipv6() == source.is_ipv6() && !vips.contains(address) && (source.is_ipv4() || near)
-    };
-    let first = host.iter().filter(|(name, _)| name == interface).map(|(_, address)| *address).find(fits);
-    match first {
-        Some(first) if first == source => Use::Same,
-        _ if link_local(&source) || source.is_ipv6() && !unicast => Use::Unusable,
-        _ => Use::Chosen,
+fn is_link_local(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+fn find(host: &[(String, IpAddr)], source: IpAddr, interface: &str, vips: &HashSet<IpAddr>, peers: &[IpAddr]) -> Found {
+    let expects_link_local = peers.iter().all(is_link_local);
+    let mut holders = host.iter().filter(|(_, address)| *address == source).map(|(name, _)| name.as_str());
+    match holders.clone().next() {
+        _ if source.is_multicast() || source.is_unspecified() || source.is_loopback() => Found::NotOfHost,
+        _ if vips.contains(&source) => Found::Virtual,
+        _ if source.is_ipv6() && is_link_local(&source) != expects_link_local => Found::WrongKind,
+        None => Found::Nowhere,
+        Some(_) if holders.any(|name| name == interface) => Found::Usable,
+        Some(_) if !is_link_local(&source) => Found::Usable,
+        Some(other) => Found::Elsewhere(other.to_owned()),
     }
 }
 
@@ -96,26 +106,31 @@ mod tests {
     }
 
     #[test]
-    fn the_source_is_compared_with_the_first_address_that_is_not_virtual() {
-        let host = [("lo", "127.0.0.1"), ("eth0", "192.0.2.100"), ("eth0", "192.0.2.11"), ("eth0", "192.0.2.12")]
+    fn each_address_of_the_host_that_is_not_virtual_can_be_the_source() {
+        let host = [("lo", "198.51.100.1"), ("eth0", "192.0.2.100"), ("eth0", "192.0.2.11"), ("eth1", "fe80::1")]
             .map(|(name, text)| (name.to_owned(), address(text)));
         let vips = HashSet::from([address("192.0.2.100")]);
-        let found = |source| used(&host, address(source), "eth0", &vips, false);
-        assert_eq!(found("192.0.2.11"), Use::Same);
-        assert_eq!(found("192.0.2.12"), Use::Chosen);
-        assert_eq!(found("127.0.0.1"), Use::Chosen);
-        assert_eq!(found("192.0.2.13"), Use::Unknown);
-        assert_eq!(found("192.0.2.100"), Use::Unknown);
-        assert_eq!(used(&host, address("192.0.2.11"), "eth1", &vips, false), Use::Chosen);
+        let found = |source| find(&host, address(source), "eth0", &vips, &[]);
+        assert_eq!(found("192.0.2.11"), Found::Usable);
+        assert_eq!(found("198.51.100.1"), Found::Usable);
+        assert_eq!(found("192.0.2.100"), Found::Virtual);
+        assert_eq!(found("192.0.2.13"), Found::Nowhere);
+        assert_eq!(found("224.0.0.1"), Found::NotOfHost);
+        assert_eq!(found("fe80::1"), Found::Elsewhere("eth1".to_owned()));
     }
 
     #[test]
-    fn over_ipv6_the_link_local_address_is_the_first_unless_peers_are_farther_away() {
+    fn over_ipv6_the_source_is_link_local_unless_the_peers_are_not() {
         let host = [("eth0", "2001:db8::1"), ("eth0", "fe80::1")].map(|(name, text)| (name.to_owned(), address(text)));
-        let found = |source, unicast| used(&host, address(source), "eth0", &HashSet::new(), unicast);
-        assert_eq!(found("fe80::1", false), Use::Same);
-        assert_eq!(found("fe80::1", true), Use::Same);
-        assert_eq!(found("2001:db8::1", true), Use::Same);
-        assert_eq!(found("2001:db8::1", false), Use::Unusable);
+        let found = |source, peers: &[&str]| {
+            let peers: Vec<IpAddr> = peers.iter().map(|peer| address(peer)).collect();
+            find(&host, address(source), "eth0", &HashSet::new(), &peers)
+        };
+        for peers in [&[][..], &["fe80::2"]] {
+            assert_eq!(found("fe80::1", peers), Found::Usable);
+            assert_eq!(found("2001:db8::1", peers), Found::WrongKind);
+        }
+        assert_eq!(found("2001:db8::1", &["2001:db8::2"]), Found::Usable);
+        assert_eq!(found("fe80::1", &["2001:db8::2"]), Found::WrongKind);
     }
 }

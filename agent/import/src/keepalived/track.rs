@@ -85,6 +85,8 @@ pub(super) struct Check {
     location: Location,
     /// Key that says what is checked, and its value.
     subject: Option<(&'static str, Located<Toml>)>,
+    /// Whether a line has been reported because of which keepalived ignores the check.
+    ignored: bool,
     /// What a `vrrp_track_process` counts.
     processes: Processes,
     /// What a file holds from the start, and whether that overwrites it.
@@ -116,7 +118,10 @@ pub(super) const SCRIPT: Directives<Check> = &[
     (
         "script",
         Read(|check, it, report| {
-            let Some(Command { value, rest }) = command::read(it, report) else { return };
+            let Some(Command { value, rest }) = command::read(it, report) else {
+                check.ignored = true;
+                return;
+            };
             check.subject = Some(("script", Located::new(value, &it.location)));
             if !rest.is_empty() {
                 report.note(
@@ -249,6 +254,7 @@ impl ImportedChecks {
             name: self.names.claim(name),
             location: location.clone(),
             subject: None,
+            ignored: false,
             processes: Processes::default(),
             initial_number: None,
             interval: None,
@@ -363,6 +369,8 @@ impl ImportedChecks {
                     check.tracked_by,
                     format!("{:?} is not tracked, so keepalived does not use it either", check.original_name),
                 );
+            } else if check.subject.is_none() && check.ignored {
+                // That line has been reported.
             } else if check.subject.is_none() {
                 let advice = format!(
                     "{:?} does not say what to check, so keepalived ignores it and the lines that track it; complete it",

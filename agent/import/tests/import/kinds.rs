@@ -19,7 +19,7 @@ fn router(more: &str) -> String {
     )
 }
 
-// parity 20, 28, 49, 50, 65, 96, 101
+// parity 20, 28, 47, 49, 50, 65, 96, 101, 105, 106, 107
 #[test]
 fn what_asks_for_nothing_is_a_note_and_the_import_is_complete() {
     let global = |line: &str| format!("global_defs {{\n{line}\n}}\n{}", router(""));
@@ -42,6 +42,12 @@ fn what_asks_for_nothing_is_a_note_and_the_import_is_complete() {
         ("vrrp_rt_priority", global("vrrp_rt_priority 50")),
         ("thread_timer_expired", router("thread_timer_expired")),
         ("timer_expired_backup", router("timer_expired_backup")),
+        ("unicast_src_ip", router("unicast_src_ip 192.0.2.77\nunicast_peer {\n 192.0.2.3\n}")),
+        ("vrrp_garp_interval", global("vrrp_garp_interval 0.001")),
+        ("vrrp_garp_interval", global("vrrp_garp_interval 0")),
+        ("smtp_server", global("smtp_server 192.0.2.25 // of the provider")),
+        ("scope", router("").replace("192.0.2.1/24", "fe80::5/64 scope link")),
+        ("garp_extra_if", router("garp_extra_if all 10")),
         // It is a default, or it concerns only something that is not there.
         ("vrrp_mcast_group4", global("vrrp_mcast_group4 224.0.0.18")),
         ("mcast_dst_ip", router("mcast_dst_ip 224.0.0.18")),
@@ -51,6 +57,11 @@ fn what_asks_for_nothing_is_a_note_and_the_import_is_complete() {
         ("down_timer_adverts", router("strict_mode on\ndown_timer_adverts 4")),
         ("down_timer_adverts", router("down_timer_adverts 101")),
         ("lvs_timeouts", global("lvs_timeouts tcp 3600")),
+        ("vrrp_garp_interval", global("vrrp_garp_interval 0")),
+        ("garp_extra_if", router("garp_extra_if all 60")),
+        ("garp_extra_if", router("garp_extra_if 60").replace("192.0.2.1/24", "192.0.2.1/24 dev eth1")),
+        ("vmac_garp_intvl", router("vmac_garp_intvl all")),
+        ("scope", router("").replace("192.0.2.1/24", "fe80::5/64 scope link")),
     ] {
         let import = import(&text);
         let notes: Vec<_> = import.notices.iter().map(|notice| (notice.kind, notice.directive.as_str())).collect();
@@ -59,7 +70,7 @@ fn what_asks_for_nothing_is_a_note_and_the_import_is_complete() {
     }
 }
 
-// parity 9, 14, 15, 32, 40, 41, 45, 47, 48, 61, 89, 96
+// parity 9, 14, 15, 32, 40, 41, 45, 47, 48, 61, 89, 90, 96
 #[test]
 fn a_stated_difference_is_a_change_and_the_import_is_complete() {
     for (directive, text) in [
@@ -69,7 +80,12 @@ fn a_stated_difference_is_a_change_and_the_import_is_complete() {
         ("virtual_ipaddress", router("virtual_ipaddress {\n 192.0.2.1\n}")),
         ("virtual_ipaddress", router("virtual_ipaddress {\n 192.0.2.7/33\n}")),
         ("virtual_ipaddress", router("virtual_ipaddress {\n 2001:db8::1\n}")),
-        ("unicast_src_ip", router("unicast_src_ip 192.0.2.77\nunicast_peer {\n 192.0.2.3\n}")),
+        ("mcast_src_ip", router("mcast_src_ip 192.0.2.77")),
+        ("mcast_src_ip", router("mcast_src_ip 192.0.2.1")),
+        ("mcast_src_ip", router("mcast_src_ip 127.0.0.1")),
+        ("unicast_src_ip", router("unicast_src_ip 2001:db8::9").replace("192.0.2.1/24", "fe80::5/64")),
+        ("enable_snmp_keepalived", format!("global_defs {{\n enable_snmp_keepalived\n}}\n{}", router(""))),
+        ("lvs_sync_daemon_interface", router("lvs_sync_daemon_interface eth0")),
         ("router_id", format!("global_defs {{\n router_id \"a b\"\n}}\n{}", router(""))),
         ("down_timer_adverts", router("down_timer_adverts 1")),
         ("protocol", router("virtual_routes {\n 198.51.100.0/24 dev eth0 protocol 4 no_track\n}")),
@@ -77,7 +93,12 @@ fn a_stated_difference_is_a_change_and_the_import_is_complete() {
         ("garp_lower_prio_repeat", router("garp_lower_prio_repeat 2")),
         ("garp_master_refresh_repeat", router("garp_master_refresh_repeat 2")),
         ("-nodad", router("").replace("192.0.2.1/24", "fe80::5/64 -nodad")),
+        ("use_vmac", router("").replace("192.0.2.1/24", "192.0.2.1/24 use_vmac")),
+        ("virtual_ipaddress", router("").replace("192.0.2.1/24", "192.0.2.1/24 // the gateway")),
         ("use_ipvlan", router("use_ipvlan")),
+        ("script", format!("vrrp_script s {{\n script \"\"\n}}\n{}", router("track_script {\n s\n}"))),
+        ("script", format!("vrrp_script s {{\n script \"a\" b\"\n}}\n{}", router("track_script {\n s\n}"))),
+        ("notify_master", router("notify_master \"/bin/true x")),
         ("vrf", router("vrf blue")),
         ("unicast_peer", router("unicast_peer {\n 192.0.2.3 max_ttl 254\n}")),
         ("include", format!("include none*.conf\n{}", router(""))),
@@ -89,7 +110,7 @@ fn a_stated_difference_is_a_change_and_the_import_is_complete() {
     }
 }
 
-// parity 20, 49, 50, 65, 90, 98
+// parity 20, 49, 50, 65, 98
 #[test]
 fn what_keepalived_would_do_and_xvrrp_does_not_is_left_out() {
     for (directive, text) in [
@@ -98,7 +119,6 @@ fn what_keepalived_would_do_and_xvrrp_does_not_is_left_out() {
         ("include", format!("include none.conf\n{}", router(""))),
         ("vrrp_mcast_group4", format!("global_defs {{\nvrrp_mcast_group4 224.0.0.19\n}}\n{}", router(""))),
         ("mcast_dst_ip", router("mcast_dst_ip 224.0.0.19")),
-        ("use_vmac", router("").replace("192.0.2.1/24", "192.0.2.1/24 use_vmac")),
         ("unicast_fault_no_peer", router("unicast_fault_no_peer")),
         ("virtual_routes", router("virtual_routes {\n 2001:db8::/32 via fe80::1 dev eth0 expires 5\n}")),
         ("include", format!("include none.d/*.conf\n{}", router(""))),
@@ -108,6 +128,27 @@ fn what_keepalived_would_do_and_xvrrp_does_not_is_left_out() {
         assert_eq!(left_out, [(Kind::LeftOut, directive)], "{text}");
         assert_eq!(import.counts(), Counts { left_out: 1, ..Counts::default() });
         assert!(!import.is_complete());
+    }
+}
+
+// parity 106
+#[test]
+fn addresses_on_other_interfaces_are_announced_as_often_as_all_addresses() {
+    let elsewhere = |more: &str| router(more).replace("192.0.2.1/24", "192.0.2.1/24 dev eth1");
+    let global = |line: &str| format!("global_defs {{\n{line}\n}}\n{}", elsewhere(""));
+    for (expected, text) in [
+        (Some("60s"), elsewhere("garp_extra_if all 60")),
+        (Some("60s"), elsewhere("vmac_garp_intvl 60").replace("dev eth1", "dev eth1 use_vmac")),
+        (Some("30s"), elsewhere("garp_master_refresh 30\ngarp_extra_if all 60")),
+        (Some("60s"), global("vrrp_garp_extra_if all 60")),
+        (None, global("vrrp_garp_extra_if 60")),
+        (None, elsewhere("garp_extra_if all 0")),
+    ] {
+        let import = import(&text);
+        let toml = import.toml().unwrap();
+        let refresh = toml.lines().find_map(|line| line.strip_prefix("announce_refresh = \""));
+        assert_eq!(refresh.and_then(|line| line.split('"').next()), expected, "{text}");
+        assert!(import.is_complete());
     }
 }
 

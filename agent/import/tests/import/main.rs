@@ -52,6 +52,7 @@ fn imported(sample: &Path) -> (String, String) {
 
 // parity 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 19, 21, 22, 24, 26, 27, 33, 35, 36, 37, 38, 39, 42, 43, 44, 46
 // parity 51, 52, 53, 54, 56, 60, 64, 66, 68, 69, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 83, 85, 88, 91, 97, 102
+// parity 47, 103, 104, 105, 106, 107
 #[test]
 fn every_sample_has_the_recorded_result_and_notices() {
     let record = std::env::var_os("XVRRP_RECORD").is_some();
@@ -68,4 +69,18 @@ fn every_sample_has_the_recorded_result_and_notices() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_configuration_without_what_xvrrp_lacks_is_taken_over_whole() {
+    // These have load balancing, files that are missing, or directives without a counterpart.
+    let incomplete = ["includes", "load-balancer", "oddities", "routes"];
+    for sample in samples() {
+        let name = sample.file_name().unwrap().to_string_lossy().into_owned();
+        let file = file(&sample);
+        if file.file_name().is_some_and(|name| name == "keepalived.conf") {
+            let import = xvrrp_import::import(&file, &options()).unwrap();
+            assert_eq!(import.is_complete(), !incomplete.contains(&name.as_str()), "{name}: {:#?}", import.notices);
+        }
+    }
 }

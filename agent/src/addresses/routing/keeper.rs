@@ -1,7 +1,9 @@
 //! Adds and removes what the set says, and compares the set with the host when something has changed there.
 //!
 //! All of this is done in steps of a few milliseconds, between which the thread serves other requests: however many
-//! routes there are, the addresses of a virtual router that becomes Active do not wait for them.
+//! routes there are, the addresses of a virtual router that becomes Active do not wait for them. The kernel lists what
+//! is ours in one system call for each family, in which it walks through all routes that the host has, perhaps a
+//! million. That happens on another thread, and nothing that was requested waits for it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use super::set::{Added, Owner, WishSet};
 use super::wish::Wish;
 use crate::addresses::report::Account;
 use crate::identity::{PerRouter, RouterIndex};
+use crate::process::blocking_call::BlockingCall;
 
 /// Time from the start to the first look at the host, unless something is requested before.
 const FIRST: Duration = Duration::from_millis(100);
@@ -49,8 +52,7 @@ pub(crate) struct RoutingKeeper {
     look: Look,
     /// False if the interfaces have to be listed.
     knows_links: bool,
-    /// True if the last step has found nothing to do before `due`.
-    is_idle: bool,
+    activity: Activity,
     due: Instant,
     /// True once looks have been suspended by [`Self::hold`].
     held: bool,
@@ -59,21 +61,37 @@ pub(crate) struct RoutingKeeper {
     log: RestorationLog,
 }
 
+/// What the last step has left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Activity {
+    /// Perhaps something.
+    Busy,
+    /// Nothing until what is on the host has been listed.
+    Listing,
+    /// Nothing before [`RoutingKeeper::due`].
+    Idle,
+}
+
 /// The look at the host.
 #[derive(Debug, Default)]
 struct Look {
     /// False until the first one is complete.
     has_looked: bool,
+    listing: BlockingCall<Listed>,
+    /// True from the start of the listing until its result was taken.
+    is_listing: bool,
+    /// True if something has been added or removed since the listing was started.
+    is_outdated: bool,
     /// Time of the next look, if one is due.
     due: Option<Instant>,
     /// Earliest time of the next look.
     not_before: Option<Instant>,
     /// When the present look, and the work that follows from it, began.
     began: Option<Instant>,
-    /// What has to be listed yet.
-    left: Vec<Listing>,
-    found: Vec<HostEntry>,
 }
+
+/// What is on the host and ours.
+type Listed = Result<Vec<HostEntry>, NetError>;
 
 /// What was put back and has not been logged.
 #[derive(Debug, Default)]
@@ -90,6 +108,8 @@ pub(crate) enum Turn {
     News(RoutingNews),
     /// Something is to be done.
     Step,
+    /// What is on the host has been listed. `None` if the thread panicked that did so.
+    Listed(Option<Listed>),
 }
 
 impl RoutingKeeper {
@@ -119,7 +139,7 @@ impl RoutingKeeper {
             strays: Vec::new(),
             look: Look { due: Some(due), ..Look::default() },
             knows_links: false,
-            is_idle: true,
+            activity: Activity::Idle,
             due,
             held: false,
             is_broken: false,
@@ -132,7 +152,7 @@ impl RoutingKeeper {
         self.make_set();
         self.set.want(router, wanted);
         if !self.is_empty {
-            self.is_idle = false;
+            self.activity = Activity::Busy;
         }
     }
 
@@ -145,13 +165,13 @@ impl RoutingKeeper {
     pub(crate) fn look_soon(&mut self) {
         if !self.is_empty {
             self.look.due = Some(Instant::now());
-            self.is_idle = false;
+            self.activity = Activity::Busy;
         }
     }
 
     /// Returns whether nothing that was requested is left to do.
     pub(crate) fn is_settled(&self) -> bool {
-        self.is_idle || self.is_broken
+        self.activity == Activity::Idle || self.is_broken
     }
 
     /// Returns whether something that nobody wants any more has to be removed before its addresses.
@@ -162,10 +182,16 @@ impl RoutingKeeper {
     /// Waits until there is news, or something to do.
     pub(crate) async fn turn(&mut self) -> Turn {
         let is_done = self.held || self.is_empty && self.look.has_looked;
-        let due = match (self.is_idle, is_done) {
-            (false, _) => Some(Instant::now()),
-            (true, false) => Some(self.due),
-            (true, true) => None,
+        let due = match (self.activity, is_done) {
+            (Activity::Busy, _) => Some(Instant::now()),
+            (Activity::Idle, false) => Some(self.due),
+            (Activity::Listing, _) | (Activity::Idle, true) => None,
+        };
+        let listed = async {
+            match &mut self.look {
+                Look { is_listing: true, listing, .. } => listing.finish().await,
+                _ => std::future::pending().await,
+            }
         };
         let news = async {
             match &mut self.monitor {
@@ -184,6 +210,7 @@ impl RoutingKeeper {
         // Both have their turn, however much there is of either.
         let news = tokio::select! {
             news = news => news,
+            listed = listed => return Turn::Listed(listed),
             () = step => return Turn::Step,
         };
         news.map_or_else(
@@ -216,27 +243,47 @@ impl RoutingKeeper {
         let now = Instant::now();
         match self.try_step(now) {
             Ok(()) => self.is_broken = false,
-            Err(error) => {
-                if !std::mem::replace(&mut self.is_broken, true) {
-                    tracing::error!("{error}; trying again");
-                }
-                // A new socket has nothing in it that belongs to an old request.
-                self.socket = None;
-                (self.look.left, self.look.found) = (Vec::new(), Vec::new());
-                self.look.due = Some(now + RETRY);
-                (self.is_idle, self.due) = (true, now + RETRY);
-            }
+            Err(error) => self.fail(&error.to_string(), now),
         }
     }
 
+    /// Takes note of what is on the host.
+    pub(crate) fn note_listed(&mut self, listed: Option<Listed>) {
+        (self.look.is_listing, self.activity) = (false, Activity::Busy);
+        if std::mem::take(&mut self.look.is_outdated) {
+            return;
+        }
+        match listed {
+            Some(Ok(found)) => self.finish_look(found),
+            Some(Err(error)) => self.fail(&error.to_string(), Instant::now()),
+            None => self.fail("what is on the host cannot be listed", Instant::now()),
+        }
+    }
+
+    /// Logs that netlink has failed, and makes all of it wait for a while.
+    fn fail(&mut self, error: &str, now: Instant) {
+        if !std::mem::replace(&mut self.is_broken, true) {
+            tracing::error!("{error}; trying again");
+        }
+        // A new socket has nothing in it that belongs to an old request.
+        self.socket = None;
+        self.look.is_outdated = self.look.is_listing;
+        self.look.due = Some(now + RETRY);
+        (self.activity, self.due) = (Activity::Idle, now + RETRY);
+    }
+
     /// Removes everything that this agent has added.
-    pub(crate) fn remove_all(&mut self) {
+    pub(crate) async fn remove_all(&mut self) {
         self.make_set();
         self.set.want_nothing();
-        self.is_idle = false;
-        self.look.due = None;
+        self.activity = Activity::Busy;
+        self.hold();
         while !self.is_settled() {
-            self.step();
+            match self.turn().await {
+                Turn::News(_) => {}
+                Turn::Step => self.step(),
+                Turn::Listed(listed) => self.note_listed(listed),
+            }
         }
     }
 
@@ -252,14 +299,6 @@ impl RoutingKeeper {
         self.make_set();
         if self.socket.is_none() {
             self.socket = Some(RoutingSocket::open()?);
-        }
-        if let Some(listing) = self.look.left.pop() {
-            let Some(socket) = &mut self.socket else { return Ok(()) };
-            self.look.found.extend(socket.list(listing)?);
-            if self.look.left.is_empty() {
-                self.finish_look();
-            }
-            return Ok(());
         }
         // What is on the host already is not added again.
         if !self.look.has_looked {
@@ -290,7 +329,7 @@ impl RoutingKeeper {
             let strays = self.strays.split_off(self.strays.len().saturating_sub(BATCH));
             return self.remove_strays(strays);
         }
-        if !self.held && self.look.is_due(now) {
+        if self.look.is_listing || !self.held && self.look.is_due(now) {
             return self.begin_look(now);
         }
         self.rest([additions.next, next].into_iter().flatten().min());
@@ -300,7 +339,7 @@ impl RoutingKeeper {
     /// Notes that nothing is to be done before this time, or before the next look.
     fn rest(&mut self, next: Option<Instant>) {
         let now = Instant::now();
-        self.is_idle = true;
+        self.activity = Activity::Idle;
         if let Some(began) = self.look.began.take() {
             self.look.not_before = Some(now + REST * now.duration_since(began));
         }
@@ -311,7 +350,12 @@ impl RoutingKeeper {
         self.publish();
     }
 
+    /// Begins a look at the host, unless one has begun.
     fn begin_look(&mut self, now: Instant) -> Result<(), NetError> {
+        self.activity = Activity::Listing;
+        if self.look.is_listing {
+            return Ok(());
+        }
         self.look.began.get_or_insert(now);
         let Some(socket) = &mut self.socket else { return Ok(()) };
         if !self.knows_links && !self.is_empty {
@@ -321,14 +365,18 @@ impl RoutingKeeper {
         self.look.due = None;
         let families = [Family::Ipv4, Family::Ipv6];
         let addresses = families.into_iter().filter(|family| self.set.has_addresses(*family)).map(Listing::Addresses);
-        self.look.left = addresses.collect();
-        self.look.left.extend(families.map(Listing::Rules));
-        self.look.left.extend(families.map(Listing::Routes));
+        let others = families.map(Listing::Rules).into_iter().chain(families.map(Listing::Routes));
+        let listings: Vec<_> = addresses.chain(others).collect();
+        self.look.listing.start(move || {
+            let mut socket = RoutingSocket::open()?;
+            let found: Result<Vec<_>, _> = listings.into_iter().map(|listing| socket.list(listing)).collect();
+            Ok(found?.into_iter().flatten().collect())
+        });
+        self.look.is_listing = true;
         Ok(())
     }
 
-    fn finish_look(&mut self) {
-        let found = std::mem::take(&mut self.look.found);
+    fn finish_look(&mut self, found: Vec<HostEntry>) {
         self.strays = self.set.compare(found);
         if !self.look.has_looked && !self.strays.is_empty() {
             tracing::warn!("removing {} routes and rules, which an earlier agent had left", self.strays.len());
@@ -337,6 +385,7 @@ impl RoutingKeeper {
     }
 
     fn add(&mut self, positions: &[usize]) -> Result<(), NetError> {
+        self.look.start_over();
         let Some(socket) = &mut self.socket else { return Ok(()) };
         let set = &self.set;
         let changes = positions.iter().filter_map(|position| set.get(*position)?.request());
@@ -360,6 +409,7 @@ impl RoutingKeeper {
     }
 
     fn remove(&mut self, positions: &[usize]) -> Result<(), NetError> {
+        self.look.start_over();
         let Some(socket) = &mut self.socket else { return Ok(()) };
         let now = Instant::now();
         let set = &self.set;
@@ -430,6 +480,13 @@ impl RoutingKeeper {
 }
 
 impl Look {
+    /// Makes the present look begin again, because something is being added or removed.
+    fn start_over(&mut self) {
+        if self.is_listing && !std::mem::replace(&mut self.is_outdated, true) {
+            self.due = Some(Instant::now());
+        }
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         self.due.is_some_and(|due| due <= now) && self.not_before.is_none_or(|not_before| not_before <= now)
     }

@@ -3,6 +3,7 @@
 mod arp;
 mod echo;
 pub mod port;
+mod route;
 mod service;
 mod serving;
 mod tcp;
@@ -10,6 +11,7 @@ mod udp;
 
 pub use arp::{ArpFrame, ArpWatch, ask_for};
 pub use echo::{TcpEcho, UdpEcho};
+pub use route::RouteProbe;
 pub use service::Service;
 pub use serving::{Destination, Gap, Hosts, Kind, Reign, Sample, Serving, ServingTimeline};
 pub use tcp::TcpConnection;

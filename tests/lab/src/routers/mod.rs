@@ -3,6 +3,7 @@
 mod daemon;
 mod frr;
 mod group;
+mod imported;
 mod keepalived;
 mod pair;
 mod served_pair;
@@ -13,6 +14,7 @@ mod xvrrp;
 pub use daemon::Daemon;
 pub use frr::{Frr, FrrConfig};
 pub use group::{Group, Implementation};
+pub use imported::Imported;
 pub use keepalived::{Keepalived, KeepalivedConfig};
 pub use pair::Pair;
 pub use served_pair::ServedPair;
